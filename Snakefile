@@ -1,0 +1,49 @@
+# prunebench: model x method x allocator x sparsity -> paper-style tables.
+#
+#   snakemake --cores all                                              the study of config/config.yaml
+#   snakemake --cores all --configfile config/studies/smoke.yaml       another one
+#   snakemake -n                                                       what would run, and why
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not config:
+
+    configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/assets.smk"
+include: "rules/calibrate.smk"
+include: "rules/allocate.smk"
+include: "rules/prune.smk"
+include: "rules/evaluate.smk"
+include: "rules/collect.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.collect.output,
+        expand(paths.TABLE, study=plan.studies, table="perplexity", format=paths.TABLE_FORMATS),
+
+
+rule strict:
+    # For CI: as `all`, but any failed cell makes snakemake exit non-zero.
+    input:
+        rules.all.input,
+        cells=rules.collect.output.cells,
+    log:
+        paths.log("strict", "all"),
+    conda:
+        "environment.yml"
+    shell:
+        "python workflow/scripts/strict.py --cells {input.cells} 2> {log}"
+
+
+onsuccess:
+    if not workflow.dag_settings.targets:
+        for study in plan.studies:
+            print("", Path(paths.TABLE.format(study=study, table="perplexity", format="md")).read_text(), sep="\n")

@@ -1,0 +1,19 @@
+# How sparse each linear is to be; methods that use the same allocator share the result.
+
+
+rule allocate:
+    input:
+        model=paths.MODEL,
+    output:
+        allocation=paths.ALLOCATION,
+    log:
+        paths.log("allocate", "{model}/{allocator}/{point}/{calibration}-seed{seed}"),
+    benchmark:
+        paths.benchmark("allocate", "{model}/{allocator}/{point}/{calibration}-seed{seed}")
+    conda:
+        "../environment.yml"
+    params:
+        spec=lambda wildcards: plan.specs.allocation(plan.cell(wildcards)),
+    shell:
+        "python workflow/scripts/allocate.py --spec {params.spec:q} --model {input.model} "
+        "--allocation {output.allocation} 2> {log}"

@@ -1,0 +1,31 @@
+# Models and corpora: the only rules that use the network.
+
+
+rule fetch_model:
+    output:
+        asset=paths.MODEL,
+    log:
+        paths.log("fetch_model", "{model}"),
+    benchmark:
+        paths.benchmark("fetch_model", "{model}")
+    conda:
+        "../environment.yml"
+    params:
+        spec=lambda wildcards: plan.specs.model(wildcards.model),
+    shell:
+        "python workflow/scripts/fetch_model.py --spec {params.spec:q} --asset {output.asset} 2> {log}"
+
+
+rule fetch_corpus:
+    output:
+        asset=paths.CORPUS,
+    log:
+        paths.log("fetch_corpus", "{corpus}"),
+    benchmark:
+        paths.benchmark("fetch_corpus", "{corpus}")
+    conda:
+        "../environment.yml"
+    params:
+        spec=lambda wildcards: plan.specs.corpus(wildcards.corpus),
+    shell:
+        "python workflow/scripts/fetch_corpus.py --spec {params.spec:q} --asset {output.asset} 2> {log}"

@@ -1,0 +1,32 @@
+# Everything that is on disk and current, as one tidy table; paper-style tables from it.
+
+
+rule collect:
+    input:
+        [paths.EVALUATION.format(**wildcards) for wildcards in plan.evaluations],
+    output:
+        cells=paths.CELLS,
+    log:
+        paths.log("collect", "cells"),
+    conda:
+        "../environment.yml"
+    params:
+        spec=plan.collect_spec(),
+    shell:
+        "python workflow/scripts/collect.py --spec {params.spec:q} --cells {output.cells} 2> {log}"
+
+
+rule tables:
+    input:
+        cells=rules.collect.output.cells,
+    output:
+        expand(paths.TABLE, format=paths.TABLE_FORMATS, allow_missing=True),
+    log:
+        paths.log("tables", "{study}-{table}"),
+    conda:
+        "../environment.yml"
+    params:
+        spec=lambda wildcards: plan.table_spec(wildcards.table),
+    shell:
+        "python workflow/scripts/tables.py --spec {params.spec:q} --cells {input.cells} --study {wildcards.study} "
+        "--table {wildcards.table} --outputs {output} 2> {log}"

@@ -1,0 +1,30 @@
+# Loaded by every job, so it must stay light: no torch, no pandas.
+import os
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+PACKAGE = os.path.join(workflow.basedir, "workflow")
+os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]))
+sys.path.insert(0, PACKAGE)
+
+from prunebench import paths, resources
+from prunebench.errors import PrunebenchError
+from prunebench.plan import load_plan
+
+try:
+    plan = load_plan(config, ", ".join(map(str, workflow.configfiles)) or "--config")
+except PrunebenchError as error:
+    raise WorkflowError(str(error)) from None
+
+
+wildcard_constraints:
+    model="[a-z0-9][a-z0-9_.]*",
+    corpus="[a-z0-9][a-z0-9_.]*",
+    method="[a-z0-9][a-z0-9_.]*",
+    allocator="[a-z0-9][a-z0-9_.]*",
+    point=r"unstructured-s0\.\d\d|\d+of\d+",
+    calibration="[a-z0-9][a-z0-9_.]*",
+    seed=r"\d+",
+    suite="[a-z0-9][a-z0-9_.]*",
+    study="[a-z0-9][a-z0-9_.]*",

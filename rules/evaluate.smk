@@ -1,0 +1,28 @@
+# One suite on one cell; prints its headline number.
+
+
+rule evaluate:
+    input:
+        model=paths.MODEL,
+        pruned=paths.PRUNED,
+        weights=paths.WEIGHTS,
+        corpora=lambda wildcards: [paths.CORPUS.format(corpus=corpus) for corpus in plan.corpora(wildcards.suite)],
+    output:
+        result=ensure(paths.EVALUATION, non_empty=True),
+        measured=paths.EVALUATION_MEASURED,
+    log:
+        paths.log("evaluate", f"{paths.CELL}/{{suite}}"),
+    benchmark:
+        paths.benchmark("evaluate", f"{paths.CELL}/{{suite}}")
+    conda:
+        "../environment.yml"
+    threads: lambda wildcards: plan.evaluate_threads(wildcards.suite)
+    resources:
+        gpu=resources.GPUS_PER_JOB,
+    params:
+        spec=lambda wildcards: plan.specs.evaluation(plan.cell(wildcards), wildcards.suite),
+    shell:
+        "python workflow/scripts/evaluate.py --spec {params.spec:q} --threads {threads} --cell '{wildcards.model} "
+        "{wildcards.method} {wildcards.allocator} {wildcards.point}' --model {input.model} --pruned {input.pruned} "
+        "--weights {input.weights} --corpora {input.corpora} --result {output.result} --measured {output.measured} "
+        "2> {log}"

@@ -1,0 +1,97 @@
+"""What every method must do, whatever it is: a new file in methods/ is tested by being there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import tiny
+from prunebench.engine.loop import prune_model
+from prunebench.engine.model import TensorStore
+from prunebench.engine.scratch import Scratch
+from prunebench.methods.base import Method
+from prunebench.patterns import parse_pattern
+from prunebench.registry import load, names
+from prunebench.stages.allocate import linear_sizes
+
+METHODS = names("methods")
+PRUNING = [name for name in METHODS if "pattern" in load("methods", name).uses]
+POINTS = [
+    ("unstructured", 0.5),
+    ("unstructured", 0.7),
+    ("unstructured", 0.0),
+    ("2of4", 0.5),
+    ("1of4", 0.75),
+    ("4of8", 0.5),
+]
+
+
+@pytest.fixture(scope="session", params=["llama", "qwen3", "opt"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """(architecture, directory) of a tiny random model."""
+    return request.param, tiny.make_model(tmp_path_factory.mktemp("model"), request.param)
+
+
+def prune(
+    model: tuple[str, Path], method: Method, pattern: str, sparsity: float, scratch: Path, dtype: Any = torch.bfloat16
+) -> tuple[dict[str, torch.Tensor], list[dict[str, Any]]]:
+    """(changed weights, block records) of a whole prune."""
+    name, directory = model
+    streamed = tiny.open_model(directory, name, dtype)
+    work = Scratch(scratch)
+    tokens = tiny.tokens(6, 16) if "calibration" in method.uses else None
+    allocation = dict.fromkeys(linear_sizes(directory, streamed.family), sparsity)
+    records = prune_model(streamed, method, allocation, parse_pattern(pattern), tokens, work, batch_size=4, seed=3)
+    work.merge(streamed.blocks, scratch / "all.safetensors")
+    store = TensorStore(scratch / "all.safetensors")
+    return {key: store[key] for key in store}, records
+
+
+@pytest.mark.parametrize(("pattern", "sparsity"), POINTS)
+@pytest.mark.parametrize("name", PRUNING)
+def test_sparsity_shape_and_dtype(
+    model: tuple[str, Path], name: str, pattern: str, sparsity: float, tmp_path: Path
+) -> None:
+    weights, records = prune(model, load("methods", name)(), pattern, sparsity, tmp_path)
+    dense = TensorStore(model[1])
+    sizes = linear_sizes(model[1], load("models", tiny.ARCHITECTURES[model[0]][0]))
+    assert {f"{linear}.weight" for linear in sizes} == set(weights)
+    for key, weight in weights.items():
+        assert weight.shape == dense[key].shape and weight.dtype == torch.bfloat16
+        zeros = (weight == 0).float()
+        # Random weights hold a zero or two of their own; a row rounds to the nearest whole number of zeros.
+        assert zeros.mean().item() == pytest.approx(sparsity, abs=0.5 / weight.shape[1] + 0.004)
+        if pattern != "unstructured":
+            keep, group = map(int, pattern.split("of"))
+            assert (zeros.reshape(len(zeros), -1, group).sum(-1) >= group - keep).all()
+    assert len(records) == 2
+    for record in records:
+        for linear, counted in record["linears"].items():
+            assert counted["zeros"] == int((weights[f"{linear}.weight"] == 0).sum())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_run_gives_the_same_bits(model: tuple[str, Path], name: str, tmp_path: Path) -> None:
+    method = load("methods", name)
+    prune(model, method(), "unstructured", 0.5, tmp_path / "a")
+    prune(model, method(), "unstructured", 0.5, tmp_path / "b")
+    first, second = ((tmp_path / run / "all.safetensors").read_bytes() for run in "ab")
+    assert first == second
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_plugin_describes_itself(name: str) -> None:
+    method = load("methods", name)
+    assert method.name == name and method.title and method.__doc__
+    assert "paper" in method.presets and method.configure("paper") == method.Params()
+    for preset in method.presets:
+        method.configure(preset)
+    assert method.uses <= {"allocator", "pattern", "sparsity", "calibration", "seed"}
+    assert not method.needs or "calibration" in method.uses
+
+
+def test_dense_changes_nothing(model: tuple[str, Path], tmp_path: Path) -> None:
+    weights, records = prune(model, load("methods", "dense")(), "unstructured", 0.0, tmp_path)
+    assert weights == {}
+    assert sum(counted["weights"] for record in records for counted in record["linears"].values()) > 0

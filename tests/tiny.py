@@ -1,0 +1,90 @@
+"""Tiny random models, a tokenizer and text, made on the spot: real formats, no download."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from prunebench.engine.model import StreamedModel
+from prunebench.registry import load
+
+VOCABULARY = 160
+
+# Sizes are coprime enough to tell the axes apart, and divide by 4 and 8 for n:m patterns.
+_LLAMA: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+_OPT: dict[str, Any] = {
+    "hidden_size": 32,
+    "ffn_dim": 48,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+    "word_embed_proj_dim": 32,
+}
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", _LLAMA),
+    "mistral": ("llama", _LLAMA | {"sliding_window": 8}),
+    "qwen2": ("llama", _LLAMA),
+    "qwen3": ("llama", _LLAMA | {"head_dim": 16}),
+    "gemma2": ("llama", _LLAMA | {"head_dim": 16, "sliding_window": 8, "final_logit_softcapping": 3.0}),
+    "gemma3_text": ("llama", _LLAMA | {"head_dim": 16, "sliding_window": 8}),
+    "opt": ("opt", _OPT),
+    "opt_350m": ("opt", _OPT | {"do_layer_norm_before": False, "word_embed_proj_dim": 16}),
+}
+"""name -> (family, config): every architecture that the adapters claim to read."""
+
+
+def make_model(directory: Path, name: str = "llama", *, blocks: int = 2, seed: int = 0, **sizes: Any) -> Path:
+    """Write a random bf16 model of `blocks` blocks with its tokenizer to `directory`."""
+    _, config = ARCHITECTURES[name]
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(
+        AutoConfig.for_model(
+            name.removesuffix("_350m"),
+            **{**config, "num_hidden_layers": blocks, "vocab_size": VOCABULARY, "pad_token_id": 0, **sizes},
+        )
+    )
+    # Wider than the usual initialisation, so that pruning changes the loss; biases and norms not at 0 and 1.
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, mean=1.0 if parameter.dim() == 1 else 0.0, std=0.2)
+    model.to(torch.bfloat16).save_pretrained(directory)
+    make_tokenizer().save_pretrained(directory)
+    return directory
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer over the words of `make_text`."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        make_text(50), trainers.BpeTrainer(vocab_size=VOCABULARY - 2, special_tokens=["<pad>", "<s>"])
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", pad_token="<pad>")
+
+
+def make_text(documents: int, seed: int = 0) -> list[str]:
+    """Documents of random words, one line each."""
+    source = random.Random(seed)
+    words = ["".join(source.choices("abcdefgh", k=source.randint(2, 5))) for _ in range(40)]
+    return [" ".join(source.choices(words, k=60)) for _ in range(documents)]
+
+
+def open_model(
+    directory: Path, name: str = "llama", dtype: torch.dtype = torch.float32, **options: Any
+) -> StreamedModel:
+    """The model as the engine sees it."""
+    family = load("models", ARCHITECTURES[name][0])
+    return StreamedModel(directory, family, **{"dtype": dtype, "storage": torch.bfloat16, **options})
+
+
+def tokens(samples: int, seqlen: int, seed: int = 0) -> torch.Tensor:
+    """Random token ids [samples, seqlen]."""
+    return torch.randint(2, VOCABULARY, (samples, seqlen), generator=torch.Generator().manual_seed(seed))

@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oracles import masks as oracle
+from prunebench.errors import CellFailure
+from prunebench.methods import masks
+from prunebench.patterns import UNSTRUCTURED, Pattern
+
+SPARSITIES = st.integers(0, 99).map(lambda percent: f"{percent / 100:.2f}")
+
+
+@st.composite
+def score_matrices(draw: st.DrawFn, multiple: int = 1) -> torch.Tensor:
+    """Scores with many ties, [1..6, multiple..24]."""
+    rows, groups = draw(st.integers(1, 6)), draw(st.integers(1, max(1, 24 // multiple)))
+    values = st.integers(0, 5) if draw(st.booleans()) else st.floats(0, 1e6)
+    size = rows * groups * multiple
+    scores = draw(st.lists(values, min_size=size, max_size=size))
+    return torch.tensor(scores, dtype=torch.float64).reshape(rows, groups * multiple)
+
+
+@given(score_matrices(), SPARSITIES)
+def test_rows_equal_the_oracle(scores: torch.Tensor, sparsity: str) -> None:
+    mask = masks.prune_mask(scores, float(sparsity), UNSTRUCTURED, scope="row")
+    assert (mask.numpy() == oracle.row_mask(scores.numpy(), sparsity)).all()
+
+
+@given(score_matrices(), SPARSITIES)
+def test_the_whole_matrix_equals_the_oracle(scores: torch.Tensor, sparsity: str) -> None:
+    mask = masks.prune_mask(scores, float(sparsity), UNSTRUCTURED, scope="matrix")
+    assert (mask.numpy() == oracle.matrix_mask(scores.numpy(), sparsity)).all()
+
+
+@given(st.data(), st.integers(2, 8))
+def test_groups_equal_the_oracle(data: st.DataObject, group: int) -> None:
+    keep = data.draw(st.integers(1, group - 1))
+    scores = data.draw(score_matrices(multiple=group))
+    mask = masks.prune_mask(scores, 0.0, Pattern(keep, group), scope="row")
+    assert (mask.numpy() == oracle.group_mask(scores.numpy(), keep, group)).all()
+
+
+@given(st.integers(1, 10_000), SPARSITIES)
+def test_the_count_is_the_nearest_whole_number(total: int, sparsity: str) -> None:
+    assert masks.pruned_count(total, float(sparsity)) == oracle.nearest(total, sparsity)
+
+
+def test_both_ways_of_finding_the_threshold_agree() -> None:
+    """numpy's selection runs on the CPU, torch's on a GPU."""
+    scores = torch.randint(0, 50, (40, 60), generator=torch.Generator().manual_seed(0)).double()
+    for k in (1, 30, 60):
+        assert torch.equal(masks._kth_smallest(scores, k), scores.kthvalue(k, dim=1, keepdim=True).values)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_scores_that_are_not_finite_fail_the_cell(bad: float) -> None:
+    scores = torch.tensor([[1.0, bad], [2.0, 3.0]], dtype=torch.float64)
+    with pytest.raises(CellFailure, match="not finite"):
+        masks.prune_mask(scores, 0.5, UNSTRUCTURED, scope="row")
+
+
+def test_magnitude_as_released_drops_one_too_many_and_all_ties() -> None:
+    from prunebench.methods.magnitude import Magnitude
+
+    weight = torch.tensor([[1.0, -2.0, 3.0, 3.0], [4.0, 5.0, -3.0, 6.0]])
+    released = Magnitude(Magnitude.configure("released"))._mask(weight, 0.25, UNSTRUCTURED)
+    # int(8 * 0.25) = 2, the value at rank 2 (from 0) is 3: both smaller ones and all three 3s go.
+    assert (released.numpy() == (np.abs(weight.numpy()) <= 3)).all()
+    exact = Magnitude()._mask(weight, 0.25, UNSTRUCTURED)
+    assert exact.sum() == 2

@@ -1,0 +1,34 @@
+"""The contract of an allocator, and the budget that every allocation must meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prunebench.errors import CellFailure
+from prunebench.plugin import Plugin
+
+Allocation = dict[str, float]
+"""Full linear name -> fraction of zeros."""
+
+
+class Allocator(Plugin):
+    """Base of all allocators. They know the matrices' sizes, never the method that will prune them."""
+
+    def allocate(self, sizes: Mapping[str, tuple[int, int]], sparsity: float) -> Allocation:
+        """The sparsity of each linear; `sizes` maps full names to (out, in), in the order of the model."""
+        raise TypeError(f"allocator {self.name!r} does not define allocate")
+
+
+def check_budget(allocation: Mapping[str, float], sizes: Mapping[str, tuple[int, int]], sparsity: float) -> None:
+    """Raise CellFailure unless every share is in [0, 1] and their parameter-weighted mean is `sparsity`."""
+    if allocation.keys() != sizes.keys():
+        difference: Any = sorted(allocation.keys() ^ sizes.keys())
+        raise CellFailure(f"the allocation and the model disagree on the linears: {difference[:3]}")
+    for linear, share in allocation.items():
+        if not 0 <= share <= 1:
+            raise CellFailure(f"the allocation gives {linear} a sparsity of {share}, outside [0, 1]")
+    total = sum(out * width for out, width in sizes.values())
+    mean = sum(allocation[linear] * out * width for linear, (out, width) in sizes.items()) / total
+    if abs(mean - sparsity) > 1e-6:
+        raise CellFailure(f"the allocation's weighted mean sparsity is {mean:.6f}, not {sparsity:.6f}")

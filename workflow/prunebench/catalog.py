@@ -1,0 +1,121 @@
+"""What a catalog entry may say: one pydantic model per kind of entry (config/catalog/*.yaml).
+
+Entries are *named instances*: a model with its source, a method with its parameters. Unknown keys are errors.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+DType = Literal["float32", "bfloat16", "float16"]
+
+
+class Entry(BaseModel):
+    """Base of every config model: unknown keys are refused, instances do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PackageSource(Entry):
+    """Files inside one release of a registry package, downloaded by pip without its dependencies."""
+
+    kind: Literal["package"]
+    package: str = Field(description="name on the package registry")
+    version: str
+    file: str = Field(description="file name of the wheel or source archive")
+    sha256: Sha256 = Field(description="digest of that file")
+    members: list[str] = Field(min_length=1, description="paths inside the archive; nothing else is extracted")
+
+
+class PathSource(Entry):
+    """A file or directory that is already here."""
+
+    kind: Literal["path"]
+    path: str = Field(description="absolute, or relative to the working directory")
+
+
+Source = Annotated[PackageSource | PathSource, Field(discriminator="kind")]
+
+
+class Shape(Entry):
+    """Sizes that must be known before anything is downloaded: to reject an n:m that does not divide, to plan memory."""
+
+    blocks: PositiveInt
+    hidden: PositiveInt
+    ffn: PositiveInt
+    attention: PositiveInt = Field(description="input width of the attention output projection: heads x head size")
+    vocabulary: PositiveInt
+
+
+class ModelEntry(Entry):
+    """One model: where its weights come from and how they are read."""
+
+    title: str
+    family: Slug = Field(description="adapter in workflow/prunebench/models/")
+    source: Source
+    format: Literal["transformers", "gguf"] = Field(
+        "transformers", description="transformers: a from_pretrained directory; gguf: converted once on arrival"
+    )
+    pre_tokenizer: Literal["stored", "digits"] = Field(
+        "stored", description="digits: split digits one by one, which a tokenizer rebuilt from SmolLM2's GGUF forgets"
+    )
+    dtype: DType = Field(
+        "bfloat16", description="dtype of stored weights; every cell is rounded to it before evaluation"
+    )
+    shape: Shape | None = Field(None, description="needed unless the source is a local path, where it is read")
+
+    @model_validator(mode="after")
+    def _shape_is_known(self) -> "ModelEntry":
+        if self.shape is None and self.source.kind != "path":
+            raise ValueError("'shape' is needed: the model is not here yet, so its sizes must be stated")
+        return self
+
+
+class CorpusEntry(Entry):
+    """One body of text, cut into documents and then into the splits calibration, tuning and test."""
+
+    title: str
+    source: Source
+    documents: Literal["lines", "blank_lines", "wikiextractor", "jsonl"] = Field(
+        description="how the file is cut into documents"
+    )
+
+
+class Compute(Entry):
+    """How a stage computes. All three move numbers (by percents at high sparsity), so all three are in the spec."""
+
+    dtype: DType = Field("bfloat16", description="dtype of the forward passes; statistics accumulate in float64")
+    batch_size: PositiveInt = Field(8, description="calibration windows per forward pass")
+    threads: PositiveInt = Field(1, description="CPU threads per job; Snakemake needs at least as many --cores")
+
+
+class PluginEntry(Entry):
+    """A named instance of a plug-in: its preset, with single parameters changed."""
+
+    preset: str = "paper"
+    params: dict[str, Any] = Field(default_factory=dict)
+    title: str | None = Field(None, description="row label in tables; default: the plug-in's own")
+
+
+class MethodEntry(PluginEntry):
+    """A named pruning method."""
+
+    method: Slug
+    compute: Compute | None = Field(None, description="replaces the study's compute settings, for ablations")
+
+
+class AllocatorEntry(PluginEntry):
+    """A named allocator."""
+
+    allocator: Slug
+
+
+class SuiteEntry(Entry):
+    """A named evaluation: a suite plug-in with its whole protocol as parameters."""
+
+    suite: Slug
+    title: str | None = None
+    params: dict[str, Any] = Field(default_factory=dict)
+    compute: Compute | None = Field(None, description="replaces the study's compute settings")

@@ -1,0 +1,196 @@
+"""Cells: the points of the benchmark, their normal form, and the expansion of a study's grid into them."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from prunebench import registry
+from prunebench.assets.manifest import read_shape
+from prunebench.assets.sources import local_path
+from prunebench.catalog import ModelEntry, Shape
+from prunebench.config import Axes, Config, Study, configured
+from prunebench.errors import PrunebenchError
+from prunebench.patterns import Pattern, parse_pattern
+from prunebench.plugin import Support
+
+NO_CALIBRATION = "none"
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One point of the benchmark. Fields are what paths and tables print."""
+
+    model: str
+    method: str
+    allocator: str
+    pattern: str
+    sparsity: str
+    """Two decimals; for n:m the (rounded) fraction that the pattern implies."""
+    calibration: str
+    seed: int
+
+    @cached_property
+    def shape(self) -> Pattern:
+        """The parsed pattern."""
+        return parse_pattern(self.pattern)
+
+    @property
+    def point(self) -> str:
+        """Pattern and sparsity as one path component: unstructured-s0.70, or 2of4."""
+        return self.pattern if self.shape.structured else f"unstructured-s{self.sparsity}"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether any part of this cell looks at calibration tokens."""
+        return self.calibration != NO_CALIBRATION
+
+    @property
+    def wildcards(self) -> dict[str, Any]:
+        """The fields that path patterns of `paths.py` want."""
+        return {
+            "model": self.model,
+            "method": self.method,
+            "allocator": self.allocator,
+            "point": self.point,
+            "calibration": self.calibration,
+            "seed": self.seed,
+        }
+
+    def __str__(self) -> str:
+        parts = [self.model, self.method, self.allocator, self.point]
+        return " ".join([*parts, f"{self.calibration}-seed{self.seed}"] if self.calibrated or self.seed else parts)
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The cells of a study, and the ones left out because a plug-in cannot do them."""
+
+    cells: tuple[Cell, ...]
+    skipped: tuple[tuple[Cell, str], ...]
+
+
+def expand(config: Config, name: str, file: str = "config/config.yaml") -> Expansion:
+    """The distinct cells of study `name`, in the order of its grid.
+
+    Raises PrunebenchError where the grid asks for something that has no meaning (no sparsity, n:m that does not divide).
+    """
+    study = config.studies[name]
+    supported: dict[Cell, None] = {}
+    skipped: dict[Cell, str] = {}
+    for index, row in enumerate(study.grid):
+        where = f"{file}: studies.{name}.grid[{index}]"
+        for point in _product(config, row, study, where):
+            if any(_matches(point, rule) for rule in study.exclude):
+                continue
+            support = supports(config, point)
+            _check_divides(config, point, where)
+            cell = normal_form(config, point)
+            if support.ok:
+                supported[cell] = None
+            else:
+                skipped[cell] = support.reason
+    return Expansion(tuple(supported), tuple(skipped.items()))
+
+
+def axes_used(config: Config, method: str, allocator: str) -> frozenset[str]:
+    """The cell axes that can change the result of `method` with `allocator` (both catalog names)."""
+    uses: frozenset[str] = registry.load("methods", config.methods[method].method).uses
+    if "allocator" not in uses:
+        return uses
+    allocated: frozenset[str] = registry.load("allocators", config.allocators[allocator].allocator).uses
+    return uses | allocated
+
+
+def normal_form(config: Config, cell: Cell) -> Cell:
+    """`cell` with every axis fixed that nothing in it uses, so that equal work has one name."""
+    uses = axes_used(config, cell.method, cell.allocator)
+    if "pattern" not in uses:
+        cell = replace(cell, pattern="unstructured", sparsity="0.00")
+    if "allocator" not in uses:
+        cell = replace(cell, allocator="uniform")
+    return _fix_draw(cell, uses)
+
+
+def allocation_form(config: Config, cell: Cell) -> Cell:
+    """The point of the allocation that `cell` uses: shared by all methods, axes that the allocator ignores fixed."""
+    uses = registry.load("allocators", config.allocators[cell.allocator].allocator).uses
+    return _fix_draw(replace(cell, method=""), uses)
+
+
+def _fix_draw(cell: Cell, uses: frozenset[str]) -> Cell:
+    return replace(
+        cell,
+        calibration=cell.calibration if "calibration" in uses else NO_CALIBRATION,
+        seed=cell.seed if "seed" in uses else 0,
+    )
+
+
+def supports(config: Config, cell: Cell) -> Support:
+    """Whether the method can do `cell`. Allocators compose with unstructured patterns; n:m fixes every linear's share."""
+    method = configured("methods", config.methods[cell.method])
+    if cell.shape.structured and "allocator" in method.uses and cell.allocator != "uniform":
+        return Support(False, f"{cell.pattern} fixes the sparsity of every linear: only the allocator uniform fits")
+    support: Support = method.supports(cell)
+    return support
+
+
+def model_shape(entry: ModelEntry) -> Shape:
+    """The sizes of a model, from its entry or, for one that is already here, from its config.json."""
+    if entry.shape is not None:
+        return entry.shape
+    return read_shape(local_path(entry.source) / "config.json")
+
+
+def _product(config: Config, row: Axes, study: Study, where: str) -> Iterator[Cell]:
+    """Every combination of the row's axes, before the normal form."""
+
+    def axis(key: str, default: Any = None) -> list[Any]:
+        for values in (getattr(row, key), getattr(study.defaults, key), default):
+            if values is not None:
+                return list(values)
+        raise PrunebenchError(f"{where}: {key!r} is missing (here or under 'defaults')")
+
+    for model, method, allocator, pattern, seed in itertools.product(
+        axis("model"),
+        axis("method"),
+        axis("allocator", ["uniform"]),
+        axis("pattern", ["unstructured"]),
+        axis("seed", [0]),
+    ):
+        uses = axes_used(config, method, allocator)
+        shape = parse_pattern(pattern)
+        if "pattern" not in uses:
+            sparsities = ["0.00"]
+        elif shape.structured:
+            sparsities = [f"{float(shape.sparsity):.2f}"]
+            if row.sparsity is not None and sparsities[0] not in row.sparsity:
+                stated = ", ".join(row.sparsity)
+                raise PrunebenchError(
+                    f"{where}.sparsity: {pattern} fixes the sparsity at {sparsities[0]}, not {stated}"
+                )
+        else:
+            sparsities = axis("sparsity")
+        calibrations = axis("calibration") if "calibration" in uses else [NO_CALIBRATION]
+        for sparsity, calibration in itertools.product(sparsities, calibrations):
+            yield Cell(model, method, allocator, pattern, sparsity, calibration, seed)
+
+
+def _matches(cell: Cell, rule: Axes) -> bool:
+    """Whether every axis that `rule` names contains the cell's value."""
+    return all(getattr(cell, key) in values for key in Axes.model_fields if (values := getattr(rule, key)) is not None)
+
+
+def _check_divides(config: Config, cell: Cell, where: str) -> None:
+    pattern = cell.shape
+    if not pattern.structured:
+        return
+    shape = model_shape(config.models[cell.model])
+    for what in ("hidden", "attention", "ffn"):
+        width = getattr(shape, what)
+        if width % pattern.group:
+            raise PrunebenchError(
+                f"{where}.pattern: {pattern} does not fit {cell.model}: groups of {pattern.group} "
+                f"do not divide its {what} width {width}"
+            )

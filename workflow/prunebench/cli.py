@@ -1,0 +1,68 @@
+"""The `prunebench` command: what a user does beside running the DAG."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from prunebench import __version__
+from prunebench.errors import PrunebenchError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class _Commands(TyperGroup):
+    """Prints a PrunebenchError as one red block instead of a traceback, whichever command raised it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PrunebenchError as error:
+            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"prunebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def prunebench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """A benchmark of LLM pruning. The benchmark itself runs with snakemake; these commands help beside it."""
+
+
+@app.command()
+def accept(
+    base: Annotated[str, typer.Option(help="Git revision whose results are to stay valid.")] = "HEAD",
+) -> None:
+    """Record that your edits keep the numbers, so that no finished cell runs again.
+
+    Use it after a refactoring, before the next run of snakemake. It compares the code with revision BASE, runs the
+    golden tests, and only if they pass notes the changed modules in workflow/accepted.json: commit that file.
+    Do not use it for a change that is meant to change numbers: those cells have to run again.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from prunebench import accept as acceptance
+
+    console = Console()
+    with console.status("comparing with the base revision and running the golden tests"):
+        recorded = acceptance.accept(base, ROOT)
+    if not recorded:
+        console.print("nothing to accept: the code computes what it did")
+        return
+    table = Table("module", "now", "counts as", title="recorded in workflow/accepted.json")
+    for entry in recorded:
+        table.add_row(*entry)
+    console.print(table)

@@ -1,0 +1,1 @@
+"""The one layer-wise loop behind every method: streamed blocks, site statistics, resume."""

@@ -1,0 +1,52 @@
+"""The hidden states of all samples between two blocks, and how they move on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from prunebench.engine.device import roomy_device
+from prunebench.engine.model import BlockCall, StreamedModel, block_output
+
+
+class Activations:
+    """The hidden states of all calibration samples between two blocks, as batches [batch, seqlen, hidden]."""
+
+    def __init__(self, hidden: list[Tensor], calls: list[list[BlockCall]], device: torch.device) -> None:
+        """`calls[i][b]` are the arguments of block b for batch i."""
+        self.hidden, self._calls, self._device = hidden, calls, device
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    def run(self, module: nn.Module, block: int, batch: int, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Block `block` (= `module`) on batch `batch`, with `weights` (full parameter names) in place of its own."""
+        call = self._calls[batch][block]
+        hidden = self.hidden[batch].to(self._device)
+        return block_output(functional_call(module, dict(weights or {}), (hidden, *call.args), call.kwargs))
+
+    def copy(self) -> Activations:
+        """A second stream over the same samples."""
+        return Activations(list(self.hidden), self._calls, self._device)
+
+
+def embed(model: StreamedModel, tokens: Tensor, batch_size: int) -> Activations:
+    """The inputs of block 0 for token ids [samples, seqlen], kept where there is room for them."""
+    keep: torch.device | None = None
+    hidden, calls = [], []
+    for batch in tokens.split(batch_size):
+        states, call = model.embed(batch)
+        keep = keep or roomy_device(model.device, states[0].nbytes * len(tokens))
+        hidden.append(states.to(keep))
+        calls.append(call)
+    return Activations(hidden, calls, model.device)
+
+
+@torch.no_grad()
+def advance(activations: Activations, module: nn.Module, block: int) -> None:
+    """Replace the inputs of `block` by its outputs, batch by batch."""
+    for batch, states in enumerate(activations.hidden):
+        activations.hidden[batch] = activations.run(module, block, batch).to(states.device)

@@ -1,0 +1,141 @@
+"""What a method sees of one decoder block: its weights, the calibration tokens, trial forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from prunebench.engine.activations import Activations
+from prunebench.engine.statistics import Accumulator, SiteStatistic
+from prunebench.methods.base import Stat
+from prunebench.models.base import Family, FeedForward, Site
+
+
+class BlockView:
+    """One block during pruning. Linears go by their names within the block, as in `family.sites`."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        index: int,
+        family: type[Family],
+        activations: Activations | None,
+        dense: Activations | None = None,
+        *,
+        storage: torch.dtype,
+        seed: int = 0,
+    ) -> None:
+        """`activations`: inputs of this block in the pruned model; `dense`: in the dense model, if it is carried.
+
+        `storage` is the dtype in which pruned weights will be stored.
+        """
+        self.index, self.seed = index, seed
+        """Position in the model, and the cell's seed, for methods that draw random numbers."""
+        self._module, self._family = module, family
+        self._activations, self._dense = activations, dense
+        self._storage = storage
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The inputs of this block's linears, in the order of the forward pass."""
+        return self._family.sites
+
+    @property
+    def ffn(self) -> FeedForward:
+        """Which linears play which part in the FFN."""
+        return self._family.ffn
+
+    @property
+    def activation(self) -> Callable[[Tensor], Tensor]:
+        """The FFN's elementwise non-linearity."""
+        found: Callable[[Tensor], Tensor] = next(
+            module
+            for name, module in self._module.named_modules()
+            if name.rsplit(".", 1)[-1] in ("act_fn", "activation_fn")
+        )
+        return found
+
+    @property
+    def batches(self) -> range:
+        """Indices of the calibration batches."""
+        return range(len(self._stream(dense=False)))
+
+    def weight(self, linear: str) -> Tensor:
+        """The current weight [out, in] of a linear."""
+        weight = self._module.get_submodule(linear).weight
+        assert isinstance(weight, Tensor)
+        return weight.detach()
+
+    def bias(self, linear: str) -> Tensor | None:
+        """The bias [out] of a linear, if it has one."""
+        bias = self._module.get_submodule(linear).bias
+        return bias.detach() if isinstance(bias, Tensor) else None
+
+    @torch.no_grad()
+    def install(self, weights: Mapping[str, Tensor]) -> None:
+        """Make these the current weights of the block, rounded to what will be stored: later sites and blocks must
+        see the weights that are evaluated in the end."""
+        for linear, weight in weights.items():
+            now = self.weight(linear)
+            rounded = weight.to(self._storage).to(now.device, now.dtype)
+            self._module.get_submodule(linear).weight = nn.Parameter(rounded, requires_grad=False)
+
+    def forward(self, batch: int, weights: Mapping[str, Tensor] | None = None, *, dense: bool = False) -> Tensor:
+        """The block's output [batch, seqlen, hidden] on calibration batch `batch`.
+
+        `weights` (linear -> [out, in]) are tried in place of the current ones, which stay; the result is
+        differentiable in them. `dense`: with the dense model's hidden states as input.
+        """
+        trial = {f"{linear}.weight": weight for linear, weight in (weights or {}).items()}
+        return self._stream(dense).run(self._module, self.index, batch, trial)
+
+    @torch.no_grad()
+    def stream(
+        self, points: Sequence[str], weights: Mapping[str, Tensor] | None = None, *, dense: bool = False
+    ) -> Iterator[dict[str, Tensor]]:
+        """Go through the calibration tokens in chunks; each chunk maps every point to its values [tokens, width].
+
+        A point is a linear's input or output: "mlp.down_proj.in", "fc1.out". May be called as often as needed; the
+        order of the tokens is always the same.
+        """
+        seen: dict[str, Tensor] = {}
+        handles = [self._watch(point, seen) for point in points]
+        try:
+            for batch in range(len(self._stream(dense))):
+                self.forward(batch, weights, dense=dense)
+                yield {point: seen[point] for point in points}
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @torch.no_grad()
+    def collect(self, sites: Collection[str], needs: Collection[Stat]) -> dict[str, SiteStatistic]:
+        """Statistics of `sites` with the current weights, from one pass over the calibration tokens.
+
+        Without any `needs` nothing runs and they are empty.
+        """
+        chosen = [site for site in self.sites if site.name in sites]
+        if not needs:
+            return {site.name: SiteStatistic() for site in chosen}
+        with Accumulator(self._module, chosen, needs) as accumulator:
+            for batch in self.batches:
+                self.forward(batch)
+        return accumulator.statistics
+
+    def _stream(self, dense: bool) -> Activations:
+        stream = self._dense if dense else self._activations
+        if stream is None:
+            what = "`dense_stream = True`" if dense else "the axis 'calibration' in `uses`"
+            raise RuntimeError(f"the method looks at activations without declaring {what}")
+        return stream
+
+    def _watch(self, point: str, seen: dict[str, Tensor]) -> torch.utils.hooks.RemovableHandle:
+        linear, _, side = point.rpartition(".")
+        module = self._module.get_submodule(linear)
+        if side == "in":
+            return module.register_forward_pre_hook(lambda _, inputs: seen.__setitem__(point, inputs[0].flatten(0, -2)))
+        if side == "out":
+            return module.register_forward_hook(lambda _, __, output: seen.__setitem__(point, output.flatten(0, -2)))
+        raise ValueError(f"point {point!r} must end in '.in' or '.out'")

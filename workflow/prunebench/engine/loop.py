@@ -1,0 +1,102 @@
+"""The loop: block by block, statistics from the calibration tokens, prune, run on with the pruned weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prunebench.engine.activations import advance, embed
+from prunebench.engine.block import BlockView
+from prunebench.engine.model import StreamedModel
+from prunebench.engine.progress import track
+from prunebench.engine.scratch import Scratch
+from prunebench.engine.statistics import Statistics
+from prunebench.errors import CellFailure
+from prunebench.methods.base import BlockResult, Method
+from prunebench.models.base import Family
+from prunebench.patterns import Pattern
+
+
+def prune_model(
+    model: StreamedModel,
+    method: Method,
+    allocation: Mapping[str, float],
+    pattern: Pattern,
+    tokens: Tensor | None,
+    scratch: Scratch,
+    *,
+    batch_size: int,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Prune every block; returns one record per block: {"linears": {full name: {...}}, plus what the method recorded}.
+
+    `tokens` int64 [samples, seqlen], or None for methods that look at no data. Statistics inside a block come from the
+    block's unpruned weights, its inputs from the pruned blocks before it (the order of the published codes). Memory is
+    one block plus activations. Raises CellFailure when the method does.
+    """
+    activations = embed(model, tokens, batch_size) if tokens is not None else None
+    dense = activations.copy() if activations is not None and method.dense_stream else None
+    records = []
+    for index in track(range(model.blocks), "block"):
+        with model.block(index) as module:
+            view = BlockView(module, index, model.family, activations, dense, storage=model.storage, seed=seed)
+            dense_outputs = [view.forward(batch, dense=True) for batch in view.batches] if dense else []
+            finished = scratch.load(index)
+            if finished is None:
+                finished = _prune_block(view, model, method, allocation, pattern)
+                scratch.save(index, *finished)
+            weights, record = finished
+            view.install({linear_name(model.family, index, key): value for key, value in weights.items()})
+            records.append(record)
+            if activations is not None and index + 1 < model.blocks:
+                advance(activations, module, index)
+            if dense is not None:
+                dense.hidden = dense_outputs
+    return records
+
+
+def _prune_block(
+    view: BlockView, model: StreamedModel, method: Method, allocation: Mapping[str, float], pattern: Pattern
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(changed weights as stored, by tensor name; record) of one block."""
+    full = {linear: model.family.full_name(view.index, linear) for linear in model.family.linears()}
+    before = {linear: view.weight(linear) for linear in full}
+    at_once = [site.name for site in view.sites] if method.needs and not method.sequential else []
+    statistics = Statistics(lambda sites: view.collect(sites, method.needs), at_once)
+    result = method.prune_block(view, statistics, {linear: allocation[name] for linear, name in full.items()}, pattern)
+    stored, linears = {}, {}
+    for linear, name in full.items():
+        after = before[linear]
+        if linear in result.linears:
+            after = _stored(result.linears[linear].weight, before[linear], model.storage, name)
+            stored[f"{name}.weight"] = after
+        linears[name] = _count(before[linear], after, result, linear)
+    return stored, {"linears": linears, **result.record}
+
+
+def _stored(weight: Tensor, before: Tensor, storage: torch.dtype, name: str) -> Tensor:
+    if weight.shape != before.shape:
+        raise CellFailure(f"{name}: the method returned shape {tuple(weight.shape)}, not {tuple(before.shape)}")
+    rounded = weight.detach().to("cpu", storage).contiguous()
+    if not rounded.isfinite().all():
+        raise CellFailure(f"{name}: the pruned weights contain NaN or infinity")
+    return rounded
+
+
+def _count(before: Tensor, after: Tensor, result: BlockResult, linear: str) -> dict[str, Any]:
+    entry = result.linears.get(linear)
+    return {
+        "weights": before.numel(),
+        "inputs": before.shape[1],
+        "zeros": int((after == 0).sum()),
+        "already_zero": int((before == 0).sum()),
+        **(entry.record if entry else {}),
+    }
+
+
+def linear_name(family: type[Family], block: int, tensor: str) -> str:
+    """The name within its block of the linear whose weight is `tensor` in a checkpoint."""
+    return tensor.removeprefix(family.full_name(block, "")).removesuffix(".weight")

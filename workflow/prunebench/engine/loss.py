@@ -1,0 +1,34 @@
+"""Next-token losses of a streamed model."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from prunebench.engine.activations import advance, embed
+from prunebench.engine.model import StreamedModel
+from prunebench.engine.progress import track
+from prunebench.errors import CellFailure
+
+
+@torch.no_grad()
+def window_losses(model: StreamedModel, windows: Tensor, batch_size: int) -> list[float]:
+    """Mean negative log-likelihood (nats per predicted token) of each window; `windows` int64 [n, seqlen].
+
+    Raises CellFailure if a loss is not finite: then the model is broken, and a number would hide it.
+    """
+    activations = embed(model, windows, batch_size)
+    for index in track(range(model.blocks), "block"):
+        with model.block(index) as module:
+            advance(activations, module, index)
+    losses = []
+    for window, hidden in zip(windows, torch.cat(activations.hidden), strict=True):
+        # One window at a time: the logits are seqlen x vocabulary.
+        logits = model.logits(window[None], hidden[None])[0, :-1].float()
+        targets = window[1:].to(logits.device)
+        losses.append(torch.nn.functional.cross_entropy(logits, targets).item())
+    if not all(map(math.isfinite, losses)):
+        raise CellFailure("the loss is NaN or infinite on the test text")
+    return losses

@@ -1,0 +1,191 @@
+"""A causal language model of which only one decoder block at a time is in memory.
+
+Everything outside the blocks (embeddings, rotary tables, masks, final norm, head) is run by transformers' own code:
+the blocks in the module tree are replaced by ports that record what the model hands to a block, or hand a stored
+hidden state back to the model. Nothing of an architecture is written again here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from prunebench.errors import PrunebenchError
+from prunebench.models.base import Family
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """The arguments besides the hidden state that the model passes to one block: masks, position embeddings."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class TensorStore:
+    """The tensors of a safetensors file, or of all those in a directory, memory-mapped, by name."""
+
+    def __init__(self, path: Path) -> None:
+        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        if not files:
+            raise PrunebenchError(f"{path} holds no .safetensors file")
+        self._where: dict[str, Any] = {}
+        for file in files:
+            handle = safe_open(file, framework="pt")
+            self._where |= dict.fromkeys(handle.keys(), handle)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._where
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._where[name].get_tensor(name)
+        return tensor
+
+
+class StreamedModel:
+    """Weights on `meta` until a block is opened. `overrides` replaces single tensors (pruned weights)."""
+
+    def __init__(
+        self,
+        directory: Path,
+        family: type[Family],
+        *,
+        dtype: torch.dtype,
+        storage: torch.dtype,
+        device: torch.device | str = "cpu",
+        overrides: Mapping[str, Tensor] | TensorStore | None = None,
+    ) -> None:
+        """Load all but the blocks. PrunebenchError if the directory is not a model of `family`.
+
+        Every weight is rounded to `storage`, the dtype in which cells are stored and compared, then used in `dtype`.
+        """
+        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+        if config.model_type not in family.model_types:
+            raise PrunebenchError(
+                f"{directory} is a {config.model_type!r} model, which family {family.name!r} does not read "
+                f"({', '.join(sorted(family.model_types))}): mend 'family' of its catalog entry"
+            )
+        self.family, self.device = family, torch.device(device)
+        self.dtype, self.storage = dtype, storage
+        self._tensors = TensorStore(directory)
+        self._overrides = overrides if overrides is not None else {}
+        if strangers := [name for name in self._overrides if name not in self._tensors]:
+            raise PrunebenchError(f"the pruned weights hold {strangers[0]!r}, which {directory} does not have")
+        with init_empty_weights(include_buffers=False):
+            self._model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        self._model.eval().requires_grad_(False)
+        self._blocks: list[nn.Module] = list(self._model.get_submodule(family.blocks))
+        self._ports = [_Port(block) for block in self._blocks]
+        parent, _, child = family.blocks.rpartition(".")
+        setattr(self._model.get_submodule(parent), child, nn.ModuleList(self._ports))
+        self._load(self._model, prefix="", skip=f"{family.blocks}.")
+        self._model.tie_weights()
+        self._model.to(self.device)
+
+    @property
+    def blocks(self) -> int:
+        """Number of decoder blocks."""
+        return len(self._blocks)
+
+    @property
+    def context(self) -> int:
+        """The longest sequence that the model was made for."""
+        return int(self._model.config.max_position_embeddings)
+
+    @contextmanager
+    def block(self, index: int) -> Iterator[nn.Module]:
+        """Block `index` with its weights in memory, as long as the context lasts."""
+        block = self._blocks[index]
+        self._load(block, prefix=f"{self.family.blocks}.{index}.")
+        block.to(self.device)
+        try:
+            yield block
+        finally:
+            block.to("meta")
+
+    @torch.no_grad()
+    def embed(self, tokens: Tensor) -> tuple[Tensor, list[BlockCall]]:
+        """Token ids [batch, seqlen] -> (input of block 0 [batch, seqlen, hidden], one BlockCall per block)."""
+        for port in self._ports:
+            port.record()
+        self._model.base_model(input_ids=tokens.to(self.device), use_cache=False)
+        hidden = self._ports[0].hidden
+        assert hidden is not None
+        return hidden, [port.call for port in self._ports]
+
+    @torch.no_grad()
+    def logits(self, tokens: Tensor, hidden: Tensor) -> Tensor:
+        """The model's logits [batch, seqlen, vocabulary], where `hidden` is the output of the last block."""
+        for port in self._ports:
+            port.replay(hidden.to(self.device))
+        result: Tensor = self._model(input_ids=tokens.to(self.device), use_cache=False).logits
+        return result
+
+    def _load(self, module: nn.Module, *, prefix: str, skip: str | None = None) -> None:
+        """Fill `module`'s parameters from the files, except those whose full name starts with `skip`."""
+        wanted = {
+            name: prefix + name
+            for name, _ in module.named_parameters(remove_duplicate=False)
+            if not (skip and name.startswith(skip))
+        }
+        state, absent = {}, []
+        for name, full in wanted.items():
+            source = self._overrides if full in self._overrides else self._tensors
+            if full in source:
+                state[name] = source[full].to(self.storage).to(self.dtype)
+            elif full not in self._model.all_tied_weights_keys:
+                absent.append(full)
+        if absent:
+            raise PrunebenchError(f"the model's files lack the tensors {absent[:3]}: is the download complete?")
+        module.load_state_dict(state, assign=True, strict=False)
+
+
+class _Port(nn.Module):
+    """Stands where a block stood: records the call and passes the hidden state through, or replaces it."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        # Not registered as a submodule: models read attributes such as the attention type from their blocks.
+        object.__setattr__(self, "_block", block)
+        self.record()
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(object.__getattribute__(self, "_block"), name)
+
+    def record(self) -> None:
+        """Remember the next call, change nothing."""
+        self.hidden: Tensor | None = None
+        self.call = BlockCall((), {})
+        self._output: Tensor | None = None
+
+    def replay(self, output: Tensor) -> None:
+        """Answer calls with `output`."""
+        self.record()
+        self._output = output
+
+    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if self._output is not None:
+            return self._output
+        self.hidden, self.call = hidden, BlockCall(args, kwargs)
+        return hidden
+
+
+def block_output(result: Any) -> Tensor:
+    """The hidden state among what a block returns (a tensor, or a tuple that starts with it)."""
+    output: Tensor = result[0] if isinstance(result, tuple) else result
+    return output

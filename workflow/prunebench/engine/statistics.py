@@ -1,0 +1,92 @@
+"""Activation statistics of a site, accumulated in float64 whatever the dtype of the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from prunebench.methods.base import Stat
+from prunebench.models.base import Site
+
+
+@dataclass
+class SiteStatistic:
+    """What the calibration tokens looked like at one site. Only the statistics that were asked for are there."""
+
+    tokens: int = 0
+    _squared_norm: Tensor | None = None
+    _hessian: Tensor | None = None
+
+    @property
+    def squared_norm(self) -> Tensor:
+        """||x_j||_2^2 over all tokens, float64 [in]."""
+        if self._squared_norm is None:
+            raise KeyError("this method reads squared_norm without declaring Stat.SITE_NORM in `needs`")
+        return self._squared_norm
+
+    @property
+    def hessian(self) -> Tensor:
+        """X^T X over all tokens, float64 [in, in]."""
+        if self._hessian is None:
+            raise KeyError("this method reads hessian without declaring Stat.HESSIAN in `needs`")
+        return self._hessian
+
+    def add(self, inputs: Tensor, needs: Collection[Stat]) -> None:
+        """Accumulate a chunk of inputs [..., in]."""
+        x = inputs.detach().flatten(0, -2)
+        self.tokens += len(x)
+        if Stat.SITE_NORM in needs:
+            # The square of a 16-bit float is exact in float32, that of a float32 in float64: only the sum rounds.
+            exact = x.double() if x.dtype == torch.float32 else x.float()
+            total = exact.square().sum(dim=0, dtype=torch.float64)
+            self._squared_norm = total if self._squared_norm is None else self._squared_norm + total
+        if Stat.HESSIAN in needs:
+            # Products in float32: a bf16 matmul would round its result to 8 bits.
+            x = x.float()
+            gram = (x.T @ x).double()
+            self._hessian = gram if self._hessian is None else self._hessian + gram
+
+
+class Statistics:
+    """The statistics of a block's sites, by site name.
+
+    Normally collected in one pass before pruning; in true-sequential order each site is collected when it is first
+    asked for, and so sees the weights installed by then.
+    """
+
+    def __init__(
+        self, collect: Callable[[Collection[str]], dict[str, SiteStatistic]], sites: Iterable[str] = ()
+    ) -> None:
+        self._collect = collect
+        self._known = collect(list(sites)) if sites else {}
+
+    def __getitem__(self, site: str) -> SiteStatistic:
+        if site not in self._known:
+            self._known |= self._collect([site])
+        return self._known[site]
+
+
+class Accumulator:
+    """Forward pre-hooks on the first linear of each site that feed its SiteStatistic; a context manager."""
+
+    def __init__(self, module: nn.Module, sites: Iterable[Site], needs: Collection[Stat]) -> None:
+        self.statistics = {site.name: SiteStatistic() for site in sites}
+        self._targets = {site.name: module.get_submodule(site.linears[0]) for site in sites}
+        self._needs = needs
+
+    def __enter__(self) -> Accumulator:
+        self._handles = [
+            target.register_forward_pre_hook(self._hook(self.statistics[name]))
+            for name, target in self._targets.items()
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _hook(self, statistic: SiteStatistic) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _, inputs: statistic.add(inputs[0], self._needs)

@@ -1,0 +1,15 @@
+"""The two ways a job may end badly, kept apart because they need different treatment."""
+
+
+class PrunebenchError(Exception):
+    """Something the user or the machine must mend: bad config, missing file, wrong digest.
+
+    The message says what is wrong, where, and what to do; scripts print it without a traceback and exit 1.
+    """
+
+
+class CellFailure(Exception):
+    """A deterministic failure of one cell (NaN, singular matrix, missed sparsity): a result, not a crash.
+
+    Running the job again would fail again, so it is recorded as ``status: failed`` with this message as its reason.
+    """

@@ -1,0 +1,78 @@
+"""What every script of a rule does first and last: arguments, threads, logging, and how errors leave.
+
+Imports nothing heavy: thread counts must be in the environment before numpy and torch are loaded.
+"""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prunebench.errors import PrunebenchError
+
+log = logging.getLogger("prunebench")
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+
+def run(description: str | None, body: Callable[[argparse.Namespace], str | None], **options: Any) -> None:
+    """Parse `options` (name -> type) as required command-line options, run `body`, print what it returns.
+
+    A type of Path makes the option a path; a tuple (type, default) makes it optional; (Path, ...) takes one or more.
+    `--threads` is always there. The log (stderr) starts with the command that repeats this job. A PrunebenchError
+    ends the process with exit code 1 and its message alone; anything else with its traceback.
+    """
+    arguments = _parse(description, options)
+    _use_threads(arguments.threads)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    command = shlex.join([sys.executable, *sys.argv])
+    print(f"PYTHONPATH={shlex.quote(str(Path(__file__).parents[1]))} {command}", file=sys.stderr, flush=True)
+    try:
+        _check_threads(arguments)
+        outcome = body(arguments)
+    except PrunebenchError as error:
+        sys.exit(f"error: {error}")
+    if outcome:
+        log.info(outcome)
+        print(outcome, flush=True)
+
+
+def _parse(description: str | None, options: dict[str, Any]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
+    for name, kind in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(kind, tuple) and kind[1] is ...:
+            parser.add_argument(flag, type=kind[0], nargs="*", default=[])
+        elif isinstance(kind, tuple):
+            parser.add_argument(flag, type=kind[0], default=kind[1])
+        else:
+            parser.add_argument(flag, type=kind, required=True)
+    return parser.parse_args()
+
+
+def _check_threads(arguments: argparse.Namespace) -> None:
+    """Snakemake lowers a rule's threads to `--cores` without a word, and the thread count moves numbers."""
+    compute = json.loads(getattr(arguments, "spec", "{}")).get("compute")
+    if compute and compute["threads"] != arguments.threads:
+        raise PrunebenchError(
+            f"the config says threads: {compute['threads']}, but this job was given {arguments.threads}. "
+            f"Run snakemake with --cores {compute['threads']} or more, or change compute.threads in the config."
+        )
+
+
+def _use_threads(threads: int) -> None:
+    """Two jobs with default threads on two cores collapse, so every library gets what the rule was given."""
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

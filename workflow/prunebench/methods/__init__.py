@@ -1,0 +1,1 @@
+"""Pruning methods, one class per file; `masks.py` and `scores.py` hold the formulas they share."""

@@ -1,0 +1,94 @@
+"""The contract of a pruning method.
+
+A method turns the weights of one block into pruned weights. Most look at one site at a time and only write
+`prune_site`; methods that see more than one linear at once (SparseLLM, BESA) write `prune_block`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prunebench.patterns import Pattern
+from prunebench.plugin import Plugin, Support
+
+if TYPE_CHECKING:
+    import torch
+
+    from prunebench.cells import Cell
+    from prunebench.engine.block import BlockView
+    from prunebench.engine.statistics import SiteStatistic, Statistics
+
+
+class Stat(StrEnum):
+    """An activation statistic of a site that a method can ask for. A new one is added where it is accumulated."""
+
+    SITE_NORM = "site_norm"
+    """Squared norm of each input channel over all calibration tokens, float64 [in]."""
+    HESSIAN = "hessian"
+    """Gram matrix of the inputs, sum of x x^T over all calibration tokens, float64 [in, in]."""
+
+
+@dataclass
+class PrunedLinear:
+    """One pruned weight matrix [out, in] (zeros in place), and what the method wants to record about it as JSON."""
+
+    weight: torch.Tensor
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class BlockResult:
+    """What a method made of one block. Linears that it does not mention stay as they are."""
+
+    linears: dict[str, PrunedLinear]
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+class Method(Plugin):
+    """Base of all methods."""
+
+    uses: ClassVar[frozenset[str]] = frozenset({"allocator", "pattern", "sparsity"})
+    needs: ClassVar[frozenset[Stat]] = frozenset()
+    """Statistics that the engine collects before `prune_block`. Empty: nothing runs forward."""
+    sequential: ClassVar[bool] = False
+    """Whether a site's statistics must already see the pruned weights of the block's earlier sites."""
+    dense_stream: ClassVar[bool] = False
+    """Whether the dense model's hidden states are carried along beside the pruned model's."""
+
+    def supports(self, cell: Cell) -> Support:
+        """Whether this method can do `cell`; the reason is printed in tables and reports."""
+        return Support(True)
+
+    def prune_block(
+        self,
+        block: BlockView,
+        statistics: Statistics,
+        allocation: Mapping[str, float],
+        pattern: Pattern,
+    ) -> BlockResult:
+        """Prune one block. `allocation` maps each linear of the block to its fraction of zeros.
+
+        The default prunes site by site, in the order of the forward pass, and installs each site's weights at once,
+        so that with `sequential` the next site's statistics see them.
+        """
+        pruned: dict[str, PrunedLinear] = {}
+        for site in block.sites:
+            weights = {linear: block.weight(linear) for linear in site.linears}
+            sparsities = {linear: allocation[linear] for linear in site.linears}
+            result = self.prune_site(weights, statistics[site.name], sparsities, pattern)
+            block.install({linear: entry.weight for linear, entry in result.items()})
+            pruned |= result
+        return BlockResult(pruned)
+
+    def prune_site(
+        self,
+        weights: Mapping[str, torch.Tensor],
+        statistic: SiteStatistic,
+        sparsities: Mapping[str, float],
+        pattern: Pattern,
+    ) -> dict[str, PrunedLinear]:
+        """Prune the linears [out, in] that share one input; whatever depends on the input alone is computed once."""
+        raise TypeError(f"method {self.name!r} defines neither prune_site nor prune_block")

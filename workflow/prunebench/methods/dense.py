@@ -1,0 +1,22 @@
+"""Dense: the model as it is, the reference row of every table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from prunebench.methods.base import BlockResult, Method
+
+if TYPE_CHECKING:
+    from prunebench.engine.block import BlockView
+
+
+class Dense(Method):
+    """Changes nothing. A method like any other, so that the dense row takes the same path as every other row."""
+
+    name = "dense"
+    title = "Dense"
+    uses: ClassVar[frozenset[str]] = frozenset()
+
+    def prune_block(self, block: BlockView, *_: Any) -> BlockResult:
+        """No linear changes."""
+        return BlockResult({})

@@ -1,0 +1,40 @@
+"""Every path of the pipeline, in one place.
+
+Each constant is a pattern that Snakemake uses as it stands; `PATTERN.format(**cell.wildcards)` makes it concrete.
+Paths are relative to the working directory and are never parsed to get results: result files describe themselves.
+"""
+
+CELL = "{model}/{method}/{allocator}/{point}/{calibration}-seed{seed}"
+
+MODEL = "resources/models/{model}/asset.json"
+CORPUS = "resources/corpora/{corpus}/asset.json"
+
+_TOKENS = "results/calibration/{model}/{calibration}-seed{seed}"
+TOKENS = f"{_TOKENS}.npy"
+TOKENS_RECORD = f"{_TOKENS}.json"
+
+ALLOCATION = "results/allocations/{model}/{allocator}/{point}/{calibration}-seed{seed}.json"
+
+WEIGHTS = f"results/pruned/{CELL}/weights.safetensors"
+PRUNED = f"results/pruned/{CELL}/prune.json"
+PRUNE_MEASURED = f"results/pruned/{CELL}/measured.json"
+
+EVALUATION = f"results/evaluations/{CELL}/{{suite}}.json"
+EVALUATION_MEASURED = f"results/evaluations/{CELL}/{{suite}}.measured.json"
+
+CELLS = "results/cells.csv"
+TABLE = "results/tables/{study}/{table}.{format}"
+TABLE_FORMATS = ("md", "csv", "html", "tex")
+
+# Finished blocks of an interrupted prune. Not a declared output: Snakemake deletes those when a job fails.
+SCRATCH = "results/.scratch/{spec_hash}"
+
+
+def log(rule: str, subject: str) -> str:
+    """Log file pattern of `rule`, where `subject` names the job by its wildcards."""
+    return f"logs/{rule}/{subject}.log"
+
+
+def benchmark(rule: str, subject: str) -> str:
+    """Benchmark file pattern of `rule` (whole-process seconds and memory, taken by Snakemake)."""
+    return f"benchmarks/{rule}/{subject}.tsv"

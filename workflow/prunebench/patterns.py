@@ -1,0 +1,62 @@
+"""Sparsity patterns as words: `unstructured`, or `2of4` for 2 *kept* of every 4 weights along the input dimension."""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """`keep` of every `group` consecutive input weights survive; `group` 0 means unstructured."""
+
+    keep: int = 0
+    group: int = 0
+
+    @property
+    def structured(self) -> bool:
+        """Whether this is an n:m pattern, which fixes the sparsity."""
+        return self.group > 0
+
+    @property
+    def sparsity(self) -> Fraction:
+        """The fraction of zeros that an n:m pattern implies."""
+        return 1 - Fraction(self.keep, self.group)
+
+    def __str__(self) -> str:
+        return f"{self.keep}of{self.group}" if self.structured else "unstructured"
+
+
+UNSTRUCTURED = Pattern()
+
+
+def parse_pattern(text: str) -> Pattern:
+    """Read `unstructured` or `NofM`; ValueError says what is wrong otherwise."""
+    if text == "unstructured":
+        return UNSTRUCTURED
+    match = re.fullmatch(r"(\d+)of(\d+)", text)
+    if not match:
+        raise ValueError(f"{text!r} is neither 'unstructured' nor of the form '2of4'")
+    keep, group = map(int, match.groups())
+    if not 0 < keep < group:
+        raise ValueError(f"{text!r} must keep at least 1 and fewer than {group} of every {group} weights")
+    return Pattern(keep, group)
+
+
+def sparsity_text(value: object) -> str:
+    """Canonical text of a sparsity, two decimals in [0, 1): 0.5, '.50' and 0.50 all become '0.50'.
+
+    The text is part of paths and specs, so that writing the same number differently re-runs nothing.
+    """
+    try:
+        number = Decimal(str(value))
+        if isinstance(value, bool) or not number.is_finite():
+            raise InvalidOperation
+    except InvalidOperation:
+        raise ValueError(f"{value!r} is not a number") from None
+    if not 0 <= number < 1:
+        raise ValueError(f"{value} is outside [0, 1): sparsity is the fraction of weights that become zero")
+    text = f"{number:.2f}"
+    if Decimal(text) != number:
+        raise ValueError(f"{value} has more than two decimals, which is finer than the benchmark distinguishes")
+    return text

@@ -1,0 +1,122 @@
+"""A config made concrete: its studies' cells, and the spec of every job. What the Snakefile and `collect` work from."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from prunebench import paths
+from prunebench.canonical import canonical, spec_hash
+from prunebench.cells import Cell, Expansion, allocation_form, expand
+from prunebench.config import Config, calibration_corpus, configured, load_config
+from prunebench.fingerprint import fingerprint
+from prunebench.spec import Specs
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that follows from one config. Cheap: no file but the config and its catalogs is read."""
+
+    raw: dict[str, Any]
+    file: str
+    config: Config
+    studies: dict[str, Expansion]
+
+    @cached_property
+    def specs(self) -> Specs:
+        """The spec of every job."""
+        return Specs(self.config)
+
+    @cached_property
+    def cells(self) -> dict[Cell, None]:
+        """All distinct cells of all studies: a cell that two studies share is computed once."""
+        return {cell: None for study in self.studies.values() for cell in study.cells}
+
+    @cached_property
+    def _by_wildcards(self) -> dict[tuple[str, ...], Cell]:
+        points = {**self.cells, **{allocation_form(self.config, cell): None for cell in self.cells}}
+        return {_key(cell.wildcards): cell for cell in points}
+
+    def cell(self, wildcards: Any) -> Cell:
+        """The cell (or allocation point, without a method) that a job's wildcards name."""
+        return self._by_wildcards[_key({**{"method": ""}, **dict(wildcards.items())})]
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The wildcards of every evaluation that the studies want."""
+        wanted = {
+            (cell, suite): {**cell.wildcards, "suite": suite}
+            for name, study in self.studies.items()
+            for suite in self.config.studies[name].suites
+            for cell in study.cells
+        }
+        return list(wanted.values())
+
+    def tokens(self, cell: Cell) -> list[str]:
+        """The token file that pruning `cell` reads, if its method looks at data."""
+        if "calibration" in configured("methods", self.config.methods[cell.method]).uses:
+            return [paths.TOKENS.format(**cell.wildcards)]
+        return []
+
+    def calibration_corpus(self, calibration: str) -> str:
+        """The corpus that a calibration name draws from."""
+        return calibration_corpus(calibration)
+
+    def allocation(self, cell: Cell) -> str:
+        """The allocation file that `cell` shares."""
+        return paths.ALLOCATION.format(**allocation_form(self.config, cell).wildcards)
+
+    def prune_threads(self, cell: Cell) -> int:
+        """CPU threads of the prune job: part of the spec where anything runs forward."""
+        compute = json.loads(self.specs.prune(cell))["compute"]
+        return int(compute["threads"]) if compute else 1
+
+    def evaluate_threads(self, suite: str) -> int:
+        """CPU threads of an evaluate job."""
+        return (self.config.suites[suite].compute or self.config.compute).threads
+
+    def labels(self) -> dict[str, str]:
+        """What tables print for a catalog name."""
+        labels = {name: model.title for name, model in self.config.models.items()}
+        labels |= {name: corpus.title for name, corpus in self.config.corpora.items()}
+        for kind in ("methods", "allocators"):
+            for name, entry in getattr(self.config, kind).items():
+                plugin = configured(kind, entry)
+                labels[name] = entry.title or (plugin.title if name == plugin.name else f"{plugin.title} ({name})")
+        return labels
+
+    def collect_spec(self) -> str:
+        """Spec of collect: the config, and a digest of every cell that it expects or skips."""
+        expected = canonical(
+            [[str(cell) for cell in study.cells] + [*map(str, study.skipped)] for study in self.studies.values()]
+        )
+        return canonical(
+            {
+                "code": fingerprint("prunebench.stages.collect"),
+                "config": self.raw,
+                "file": self.file,
+                "cells": spec_hash(expected),
+            }
+        )
+
+    def table_spec(self, table: str) -> str:
+        """Spec of one kind of table."""
+        labels = spec_hash(canonical(self.labels()))
+        return canonical(
+            {"code": fingerprint(f"prunebench.tables.{table}"), "labels": labels, "config": self.raw, "file": self.file}
+        )
+
+    def corpora(self, suite: str) -> tuple[str, ...]:
+        """The corpora that a suite (by catalog name) reads."""
+        corpora: tuple[str, ...] = configured("suites", self.config.suites[suite]).corpora
+        return corpora
+
+
+def load_plan(raw: dict[str, Any], file: str = "config/config.yaml") -> Plan:
+    """Validate a parsed config and expand its studies. Raises PrunebenchError with every mistake found."""
+    config = load_config(raw, file)
+    return Plan(raw, file, config, {name: expand(config, name, file) for name in config.studies})
+
+
+def _key(wildcards: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(str(wildcards[key]) for key in ("model", "method", "allocator", "point", "calibration", "seed"))

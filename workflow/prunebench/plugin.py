@@ -1,0 +1,46 @@
+"""What methods, allocators and suites have in common: a name, parameters with presets, and the axes they use."""
+
+from typing import Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Parameters(BaseModel):
+    """Base of every plug-in's parameters: unknown keys are refused. Defaults are the preset `paper`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Support(NamedTuple):
+    """Whether a plug-in can do a cell, and if not, why."""
+
+    ok: bool
+    reason: str = ""
+
+
+class Plugin:
+    """Base of all plug-ins; an instance is one configured plug-in."""
+
+    name: ClassVar[str]
+    """How configs call it; equals the file name."""
+    title: ClassVar[str]
+    """How tables print it."""
+    reference: ClassVar[str] = ""
+    """The paper it comes from."""
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
+    """Named parameter changes. `paper`: what the paper states; `released`: what its code does, where that differs."""
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """The cell axes that change its result, among allocator, pattern, sparsity, calibration, seed.
+
+    A cell that no plug-in of it needs an axis for has that axis fixed, so that nothing is computed twice.
+    """
+
+    Params: ClassVar[type[Parameters]] = Parameters
+
+    def __init__(self, params: Any = None) -> None:
+        self.params: Any = params if params is not None else self.Params()
+
+    @classmethod
+    def configure(cls, preset: str = "paper", overrides: dict[str, Any] | None = None) -> Any:
+        """Validated parameters: the preset with `overrides` on top. KeyError for an unknown preset."""
+        return cls.Params.model_validate({**cls.presets[preset], **(overrides or {})})

@@ -1,0 +1,48 @@
+"""Finds plug-ins by their file: `methods/wanda.py` holds the class whose `name` is "wanda".
+
+The scan reads file text only; a plug-in is imported when it is asked for, so one broken or heavy plug-in
+never stops the others. Modules beside them without such a class (shared formulas) are simply not plug-ins.
+"""
+
+import difflib
+import importlib
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prunebench.errors import PrunebenchError
+
+KINDS = ("methods", "allocators", "suites", "models")
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """Sorted names of all plug-ins of `kind`."""
+    folder = Path(__file__).parent / kind
+    return tuple(
+        sorted(
+            path.stem
+            for path in folder.glob("*.py")
+            if re.search(rf'^    name = "{path.stem}"$', path.read_text(encoding="utf-8"), re.MULTILINE)
+        )
+    )
+
+
+@cache
+def load(kind: str, name: str) -> Any:
+    """The plug-in class called `name`; PrunebenchError with the nearest name if there is none."""
+    if name not in names(kind):
+        raise PrunebenchError(f"unknown {kind.removesuffix('s')} {name!r}{did_you_mean(name, names(kind))}")
+    module = importlib.import_module(f"prunebench.{kind}.{name}")
+    return next(value for value in vars(module).values() if getattr(value, "name", None) == name)
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """The end of an error message: the nearest of `choices`, or all of them when none is near."""
+    known = sorted(choices)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    if near:
+        return f": did you mean {near[0]!r}?"
+    return f" (known: {', '.join(known)})" if known else ""

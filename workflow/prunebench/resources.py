@@ -1,0 +1,6 @@
+"""What a job asks of the machine."""
+
+from pathlib import Path
+
+GPUS_PER_JOB = int(any(Path("/dev").glob("nvidia[0-9]*")))
+"""1 where there is a GPU to wait for. On a CPU-only machine 0: a limit of one GPU would run the jobs one by one."""

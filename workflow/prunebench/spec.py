@@ -1,0 +1,122 @@
+"""Specs: one canonical JSON string per job that holds everything that can change its numbers.
+
+Snakemake re-runs a job when its params change, but compares them as a nameless set, drops objects it cannot print and
+cannot see edits to imported modules. So each rule has one param, this string: the job's own parameters, the hashes of
+the specs it builds on, and fingerprints of the code that computes. Device, host and logging are provenance, not spec.
+"""
+
+from functools import cache
+
+from prunebench.canonical import canonical, spec_hash
+from prunebench.cells import Cell, allocation_form
+from prunebench.config import Config, calibration_parts, configured
+from prunebench.fingerprint import fingerprint
+
+
+class Specs:
+    """The specs of all jobs of one config. Methods return canonical JSON; each is computed once."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        for name in ("model", "corpus", "tokens", "allocation", "prune", "evaluation"):
+            setattr(self, name, cache(getattr(self, name)))
+
+    def model(self, model: str) -> str:
+        """Spec of fetch_model."""
+        entry = self.config.models[model].model_dump(mode="json")
+        return canonical({"code": _code("fetch_model"), "entry": entry})
+
+    def corpus(self, corpus: str) -> str:
+        """Spec of fetch_corpus."""
+        entry = self.config.corpora[corpus].model_dump(mode="json")
+        return canonical({"code": _code("fetch_corpus"), "entry": entry})
+
+    def tokens(self, model: str, calibration: str, seed: int) -> str:
+        """Spec of calibrate: the token file that all methods share."""
+        corpus, samples, seqlen = calibration_parts(calibration)
+        return canonical(
+            {
+                "code": _code("calibrate"),
+                "model": spec_hash(self.model(model)),
+                "corpus": spec_hash(self.corpus(corpus)),
+                "samples": samples,
+                "seqlen": seqlen,
+                "seed": seed,
+            }
+        )
+
+    def allocation(self, point: Cell) -> str:
+        """Spec of allocate, for a point in `allocation_form`."""
+        allocator = configured("allocators", self.config.allocators[point.allocator])
+        family = self.config.models[point.model].family
+        return canonical(
+            {
+                "code": {
+                    **_code("allocate"),
+                    "allocator": fingerprint(f"prunebench.allocators.{allocator.name}"),
+                    "family": fingerprint(f"prunebench.models.{family}"),
+                },
+                "model": spec_hash(self.model(point.model)),
+                "family": family,
+                "allocator": allocator.name,
+                "params": allocator.params.model_dump(mode="json"),
+                "pattern": point.pattern,
+                "sparsity": point.sparsity,
+            }
+        )
+
+    def prune(self, cell: Cell) -> str:
+        """Spec of prune, for a cell in normal form."""
+        entry = self.config.methods[cell.method]
+        method = configured("methods", entry)
+        family = self.config.models[cell.model].family
+        # Without calibration nothing runs forward: neither tokens nor compute settings change the result.
+        calibrated = "calibration" in method.uses
+        tokens = spec_hash(self.tokens(cell.model, cell.calibration, cell.seed)) if calibrated else None
+        compute = (entry.compute or self.config.compute).model_dump(mode="json") if calibrated else None
+        return canonical(
+            {
+                "code": {
+                    **_code("prune"),
+                    "method": fingerprint(f"prunebench.methods.{method.name}"),
+                    "family": fingerprint(f"prunebench.models.{family}"),
+                },
+                "model": spec_hash(self.model(cell.model)),
+                "family": family,
+                "storage": self.config.models[cell.model].dtype,
+                "tokens": tokens,
+                "allocation": spec_hash(self.allocation(allocation_form(self.config, cell))),
+                "method": method.name,
+                "params": method.params.model_dump(mode="json"),
+                "pattern": cell.pattern,
+                "sparsity": cell.sparsity,
+                "seed": cell.seed,
+                "compute": compute,
+            }
+        )
+
+    def evaluation(self, cell: Cell, suite: str) -> str:
+        """Spec of evaluate: one suite on one cell."""
+        entry = self.config.suites[suite]
+        plugin = configured("suites", entry)
+        family = self.config.models[cell.model].family
+        return canonical(
+            {
+                "code": {
+                    **_code("evaluate"),
+                    "suite": fingerprint(f"prunebench.suites.{plugin.name}"),
+                    "family": fingerprint(f"prunebench.models.{family}"),
+                },
+                "prune": spec_hash(self.prune(cell)),
+                "family": family,
+                "storage": self.config.models[cell.model].dtype,
+                "suite": plugin.name,
+                "params": plugin.params.model_dump(mode="json"),
+                "corpora": {corpus: spec_hash(self.corpus(corpus)) for corpus in plugin.corpora},
+                "compute": (entry.compute or self.config.compute).model_dump(mode="json"),
+            }
+        )
+
+
+def _code(stage: str) -> dict[str, str]:
+    return {"stage": fingerprint(f"prunebench.stages.{stage}")}

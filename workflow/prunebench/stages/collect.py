@@ -1,0 +1,72 @@
+"""Stage collect: every result of a config's studies as one tidy table, one row per cell x suite x task x metric."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from prunebench import paths
+from prunebench.canonical import spec_hash
+from prunebench.cells import Cell
+from prunebench.files import read_json, write_text
+from prunebench.plan import Plan
+
+COLUMNS = (
+    "study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "suite", "task", "metric",
+    "value", "stderr", "n", "status", "reason", "achieved_sparsity", "prune_seconds", "peak_memory_mb", "spec_hash",
+)  # fmt: skip
+
+
+def collect(plan: Plan, destination: Path) -> pd.DataFrame:
+    """Write all rows to `destination` (CSV) and return them.
+
+    A result that is missing, or was made from another spec than today's config and code, gets a row that says so
+    and no value: an older number never passes for a current one.
+    """
+    rows = [
+        {"study": study, **_axes(cell), "suite": suite, **row}
+        for study, expansion in plan.studies.items()
+        for suite in plan.config.studies[study].suites
+        for cell, reason in [*((cell, None) for cell in expansion.cells), *expansion.skipped]
+        for row in ([{"status": "skipped", "reason": reason}] if reason else _results(plan, cell, suite))
+    ]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    write_text(destination, frame.to_csv(index=False, lineterminator="\n"))
+    return frame
+
+
+def _axes(cell: Cell) -> dict[str, Any]:
+    names = ("model", "method", "allocator", "pattern", "sparsity", "calibration", "seed")
+    return {name: getattr(cell, name) for name in names}
+
+
+def _results(plan: Plan, cell: Cell, suite: str) -> Iterator[dict[str, Any]]:
+    spec = spec_hash(plan.specs.evaluation(cell, suite))
+    where = {**cell.wildcards, "suite": suite}
+    pruned = _current(paths.PRUNED.format(**where), spec_hash(plan.specs.prune(cell)))
+    evaluated = _current(paths.EVALUATION.format(**where), spec)
+    shared = {"spec_hash": spec, "achieved_sparsity": pruned.get("achieved_sparsity"), **_cost(where)}
+    if evaluated["status"] != "ok":
+        yield {**shared, "status": evaluated["status"], "reason": evaluated["reason"]}
+        return
+    for score in evaluated["scores"]:
+        yield {**shared, "status": "ok", **{key: score[key] for key in ("task", "metric", "value", "stderr", "n")}}
+
+
+def _current(path: str, expected: str) -> dict[str, Any]:
+    """The result file at `path` if it was made from the expected spec, else a record of why there is none."""
+    if not Path(path).exists():
+        return {"status": "missing", "reason": "not run, or stopped by an error: see its log"}
+    record: dict[str, Any] = read_json(Path(path))
+    if record["spec_hash"] != expected:
+        return {"status": "missing", "reason": "on disk from other settings or code: run snakemake again"}
+    return record
+
+
+def _cost(where: dict[str, Any]) -> dict[str, Any]:
+    path = Path(paths.PRUNE_MEASURED.format(**where))
+    if not path.exists():
+        return {}
+    measured = read_json(path)
+    return {"prune_seconds": measured["seconds"], "peak_memory_mb": measured["peak_memory_mb"]}

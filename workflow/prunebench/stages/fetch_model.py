@@ -1,0 +1,73 @@
+"""Rule fetch_model: a catalog entry -> a `from_pretrained` directory and its asset.json."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from prunebench.assets.manifest import Manifest, describe_files, read_shape, write_manifest
+from prunebench.assets.sources import local_path, materialise
+from prunebench.assets.staging import empty_directory, staging
+from prunebench.canonical import spec_hash
+from prunebench.catalog import ModelEntry, PathSource, Shape
+from prunebench.errors import PrunebenchError
+
+
+class FetchModelSpec(BaseModel):
+    """The part of the spec that this stage reads."""
+
+    entry: ModelEntry
+
+
+def fetch_model(spec: str, dest: Path) -> None:
+    """Fetch the model that `spec` (canonical JSON) describes into `dest`, and write `dest`/asset.json last.
+
+    Raises PrunebenchError if it cannot be fetched or converted, or if its sizes are not those of the entry.
+    """
+    entry = FetchModelSpec.model_validate_json(spec).entry
+    empty_directory(dest)
+    directory = _arrive(entry, dest)
+    shape = read_shape(directory / "config.json")
+    if entry.shape is not None:
+        _check_shape(entry.title, stated=entry.shape, actual=shape)
+    files = sorted(file for file in directory.iterdir() if file.is_file() and not file.name.startswith("."))
+    manifest = Manifest(
+        spec_hash=spec_hash(spec),
+        title=entry.title,
+        directory=Path() if directory == dest else directory,
+        files=describe_files(files),
+        source=entry.source,
+        shape=shape,
+    )
+    write_manifest(manifest, dest)
+
+
+def _arrive(entry: ModelEntry, dest: Path) -> Path:
+    """Bring the model here; return its directory: `dest`, or the local directory, which is not copied."""
+    if entry.format == "gguf":
+        _convert(entry, dest)
+        return dest
+    if isinstance(entry.source, PathSource):
+        return local_path(entry.source).resolve()
+    materialise(entry.source, dest)
+    return dest
+
+
+def _convert(entry: ModelEntry, dest: Path) -> None:
+    # Imported here: a model that needs no conversion needs no torch either.
+    from prunebench.assets.gguf import convert_gguf
+
+    with staging(dest, "gguf") as scratch:
+        ggufs = [file for file in materialise(entry.source, scratch) if file.suffix == ".gguf"]
+        if len(ggufs) != 1:
+            raise PrunebenchError(f"'{entry.title}' needs exactly one .gguf file, its source has {len(ggufs)}")
+        convert_gguf(ggufs[0], dest, dtype=entry.dtype, pre_tokenizer=entry.pre_tokenizer)
+
+
+def _check_shape(title: str, *, stated: Shape, actual: Shape) -> None:
+    for key, value in stated.model_dump().items():
+        found = getattr(actual, key)
+        if found != value:
+            raise PrunebenchError(
+                f"the catalog says shape.{key} = {value} for '{title}', but its config.json says {found}: "
+                "correct the catalog"
+            )

@@ -1,0 +1,109 @@
+"""Stage prune: one cell's weights."""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from prunebench import checkpoints, registry
+from prunebench.assets.manifest import load_manifest
+from prunebench.canonical import spec_hash
+from prunebench.engine.device import best_device
+from prunebench.engine.loop import prune_model
+from prunebench.engine.model import StreamedModel
+from prunebench.engine.scratch import Scratch
+from prunebench.errors import CellFailure
+from prunebench.files import read_json, write_json
+from prunebench.patterns import Pattern, parse_pattern
+from prunebench.provenance import Measurement
+
+
+def prune(
+    spec: str,
+    *,
+    model: Path,
+    tokens: Path | None,
+    allocation: Path,
+    scratch: Path,
+    weights: Path,
+    result: Path,
+    measured: Path,
+) -> str:
+    """Prune the model asset `model` as `spec` says; returns a one-line summary.
+
+    Writes `weights` (safetensors, changed linears only), `result` (JSON, the same bits for the same spec) and
+    `measured` (time, memory, host). A CellFailure is recorded in `result`, with empty `weights`.
+    """
+    wanted = json.loads(spec)
+    work = Scratch(scratch)
+    measurement = Measurement()
+    record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec)}
+    try:
+        blocks = _prune_blocks(wanted, model, tokens, allocation, work)
+        record |= {"status": "ok", **summarise(blocks, _target(wanted)), "blocks": blocks}
+        work.merge(len(blocks), weights)
+        outcome = f"sparsity {record['achieved_sparsity']:.4f}"
+    except CellFailure as failure:
+        record |= {"status": "failed", "reason": str(failure)}
+        checkpoints.merge([], weights)
+        outcome = f"failed: {failure}"
+    measurement.write(measured)
+    write_json(result, record)
+    work.remove()
+    return outcome
+
+
+def _prune_blocks(
+    wanted: dict[str, Any], model: Path, tokens: Path | None, allocation: Path, scratch: Scratch
+) -> list[dict[str, Any]]:
+    allocated = read_json(allocation)
+    if allocated["status"] != "ok":
+        raise CellFailure(f"allocation: {allocated['reason']}")
+    # Without calibration nothing is computed but scores of weights, so the storage dtype is the dtype.
+    compute = wanted["compute"] or {"dtype": wanted["storage"], "batch_size": 1}
+    plugin = registry.load("methods", wanted["method"])
+    streamed = StreamedModel(
+        Path(load_manifest(model).directory),
+        registry.load("models", wanted["family"]),
+        dtype=getattr(torch, compute["dtype"]),
+        storage=getattr(torch, wanted["storage"]),
+        device=best_device(),
+    )
+    return prune_model(
+        streamed,
+        plugin(plugin.configure(overrides=wanted["params"])),
+        allocated["sparsities"],
+        parse_pattern(wanted["pattern"]),
+        torch.from_numpy(np.load(tokens, allow_pickle=False)) if tokens else None,
+        scratch,
+        batch_size=compute["batch_size"],
+        seed=wanted["seed"],
+    )
+
+
+def _target(wanted: dict[str, Any]) -> Fraction:
+    pattern: Pattern = parse_pattern(wanted["pattern"])
+    return pattern.sparsity if pattern.structured else Fraction(wanted["sparsity"])
+
+
+def summarise(blocks: list[dict[str, Any]], target: Fraction) -> dict[str, Any]:
+    """Whole-model sparsity from the block records; CellFailure if it misses `target` by more than rounding can.
+
+    Zeros that the model had before pruning count as zeros; how many there were is reported.
+    """
+    linears = [linear for block in blocks for linear in block["linears"].values()]
+    total = sum(linear["weights"] for linear in linears)
+    zeros = sum(linear["zeros"] for linear in linears)
+    narrowest = min(linear["inputs"] for linear in linears)
+    achieved, tolerance = zeros / total, max(1e-3, 1 / narrowest)
+    if abs(achieved - target) > tolerance:
+        raise CellFailure(f"sparsity {achieved:.4f} misses the target {float(target):.4f} by more than {tolerance:.4f}")
+    return {
+        "achieved_sparsity": achieved,
+        "target_sparsity": float(target),
+        "already_zero": sum(linear["already_zero"] for linear in linears),
+        "prunable_weights": total,
+    }

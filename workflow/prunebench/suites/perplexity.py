@@ -1,0 +1,87 @@
+"""Perplexity on non-overlapping windows of test text."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field, PositiveInt
+
+from prunebench.plugin import Parameters
+from prunebench.suites.base import Score, Suite
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prunebench.engine.model import StreamedModel
+
+
+class Perplexity(Suite):
+    """exp of the mean negative log-likelihood per predicted token, per corpus.
+
+    Protocol: the corpus' test split, documents joined by blank lines and tokenised into one stream, cut into
+    windows of `seqlen` without overlap, the incomplete tail dropped; inside a window every token but the first is
+    predicted from those before it. With equal windows this equals the published codes' exp(sum(nll * seqlen) / tokens).
+    """
+
+    class Params(Parameters):
+        """The protocol."""
+
+        corpora: list[str] = Field(min_length=1, description="catalog names")
+        seqlen: PositiveInt = 2048
+        windows: PositiveInt | None = Field(None, description="the first so many windows of each corpus; default all")
+        bos: bool = Field(False, description="put the tokenizer's BOS in front of the stream (once, not per window)")
+
+    name = "perplexity"
+    title = "Perplexity"
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """As the parameters say."""
+        return tuple(self.params.corpora)
+
+    def run(self, model: StreamedModel, directory: Path, corpora: dict[str, Path], batch_size: int) -> list[Score]:
+        """One perplexity per corpus, all corpora in one pass over the blocks."""
+        import torch
+
+        from prunebench.engine.loss import window_losses
+
+        windows = {corpus: self._windows(directory, asset) for corpus, asset in corpora.items()}
+        losses = window_losses(model, torch.cat(list(windows.values())), batch_size)
+        scores = []
+        for corpus, part in windows.items():
+            mine, losses = losses[: len(part)], losses[len(part) :]
+            scores.append(_score(corpus, mine))
+        return scores
+
+    def headline(self, scores: list[Score]) -> str:
+        """The perplexities."""
+        return "perplexity " + ", ".join(f"{score.task} {score.value:.2f}" for score in scores)
+
+    def _windows(self, directory: Path, asset: Path) -> Tensor:
+        import torch
+
+        from prunebench.assets.corpora import load_split
+        from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
+        from prunebench.errors import PrunebenchError
+
+        documents = load_split(asset.parent, "test")
+        stream = token_stream(load_tokenizer(directory), documents, bos=self.params.bos)
+        windows = cut_windows(stream, self.params.seqlen)
+        wanted = self.params.windows or 1
+        if len(windows) < wanted:
+            raise PrunebenchError(
+                f"{asset.parent.name}: the test split has {len(stream)} tokens, "
+                f"too few for {wanted} windows of {self.params.seqlen}: lower 'seqlen' or 'windows' of the suite"
+            )
+        return torch.from_numpy(windows[: self.params.windows])
+
+
+def _score(corpus: str, losses: list[float]) -> Score:
+    mean = statistics.fmean(losses)
+    value = math.exp(mean) if mean < 700 else math.inf
+    # By the delta method: the spread of window losses, carried through exp.
+    stderr = value * statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else None
+    return Score(corpus, "perplexity", value, stderr, len(losses), {"window_losses": losses})

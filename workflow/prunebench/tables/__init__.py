@@ -1,0 +1,1 @@
+"""Paper-style tables, made from results/cells.csv alone."""

@@ -1,0 +1,23 @@
+"""Evaluate one suite on one cell, and print its headline number."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from prunebench import job
+
+
+def main(arguments: Namespace) -> str:
+    """Run the stage; heavy imports happen here, after the thread counts are set."""
+    from prunebench.stages.evaluate import evaluate
+
+    headline = evaluate(
+        arguments.spec,
+        corpora={asset.parent.name: asset for asset in arguments.corpora},
+        **{key: getattr(arguments, key) for key in ("model", "pruned", "weights", "result", "measured")},
+    )
+    return f"{arguments.cell}: {headline}"
+
+
+if __name__ == "__main__":
+    files = dict.fromkeys(("model", "pruned", "weights", "result", "measured"), Path)
+    job.run(__doc__, main, spec=str, cell=str, corpora=(Path, ...), **files)
