@@ -9,7 +9,7 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-if not config:
+if not workflow.configfiles:
 
     configfile: "config/config.yaml"
 
@@ -26,6 +26,8 @@ include: "rules/collect.smk"
 rule all:
     default_target: True
     input:
+        # Already inputs of collect; here so that a deleted one is made again although cells.csv is there.
+        rules.collect.input,
         rules.collect.output,
         expand(paths.TABLE, study=plan.studies, table="perplexity", format=paths.TABLE_FORMATS),
 

@@ -2,6 +2,8 @@
 
 
 rule fetch_model:
+    input:
+        lambda wildcards: plan.model_files(wildcards.model),
     output:
         asset=paths.MODEL,
     log:
@@ -17,6 +19,8 @@ rule fetch_model:
 
 
 rule fetch_corpus:
+    input:
+        lambda wildcards: plan.corpus_files(wildcards.corpus),
     output:
         asset=paths.CORPUS,
     log:

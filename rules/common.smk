@@ -13,7 +13,8 @@ from prunebench.errors import PrunebenchError
 from prunebench.plan import load_plan
 
 try:
-    plan = load_plan(config, ", ".join(map(str, workflow.configfiles)) or "--config")
+    # Relative: the name is part of a spec, and moving a project must not re-run anything.
+    plan = load_plan(config, ", ".join(map(os.path.relpath, workflow.configfiles)))
 except PrunebenchError as error:
     raise WorkflowError(str(error)) from None
 

@@ -21,8 +21,7 @@ rule prune:
         gpu=resources.GPUS_PER_JOB,
     params:
         spec=lambda wildcards: plan.specs.prune(plan.cell(wildcards)),
-        tokens=lambda wildcards, input: f"--tokens {input.tokens}" if input.tokens else "",
     shell:
         "python workflow/scripts/prune.py --spec {params.spec:q} --threads {threads} --model {input.model} "
-        "{params.tokens} --allocation {input.allocation} --weights {output.weights} --result {output.result} "
+        "--tokens {input.tokens} --allocation {input.allocation} --weights {output.weights} --result {output.result} "
         "--measured {output.measured} 2> {log}"

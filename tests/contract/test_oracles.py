@@ -59,7 +59,7 @@ def test_a_whole_wanda_run_equals_a_plain_one(name: str, tmp_path: Path) -> None
         seen: dict[str, list[torch.Tensor]] = {}
         handles = [
             model.get_submodule(family.full_name(block, linear)).register_forward_pre_hook(
-                lambda _, args, linear=linear: seen.setdefault(linear, []).append(args[0].flatten(0, -2))
+                lambda _, args, linear=linear, seen=seen: seen.setdefault(linear, []).append(args[0].flatten(0, -2))
             )
             for linear in family.linears()
         ]

@@ -74,23 +74,28 @@ class Expansion:
 def expand(config: Config, name: str, file: str = "config/config.yaml") -> Expansion:
     """The distinct cells of study `name`, in the order of its grid.
 
-    Raises PrunebenchError where the grid asks for something that has no meaning (no sparsity, n:m that does not divide).
+    Raises PrunebenchError where the grid asks for something that has no meaning (n:m that does not divide, say).
     """
     study = config.studies[name]
     supported: dict[Cell, None] = {}
     skipped: dict[Cell, str] = {}
+    fitting: set[tuple[str, str]] = set()
     for index, row in enumerate(study.grid):
         where = f"{file}: studies.{name}.grid[{index}]"
         for point in _product(config, row, study, where):
             if any(_matches(point, rule) for rule in study.exclude):
                 continue
             support = supports(config, point)
-            _check_divides(config, point, where)
+            if (point.model, point.pattern) not in fitting:
+                _check_divides(config, point, where)
+                fitting.add((point.model, point.pattern))
             cell = normal_form(config, point)
             if support.ok:
                 supported[cell] = None
             else:
                 skipped[cell] = support.reason
+    if not supported and not skipped:
+        raise PrunebenchError(f"{file}: studies.{name}: no cells are left: 'exclude' matches all of them")
     return Expansion(tuple(supported), tuple(skipped.items()))
 
 
@@ -128,7 +133,7 @@ def _fix_draw(cell: Cell, uses: frozenset[str]) -> Cell:
 
 
 def supports(config: Config, cell: Cell) -> Support:
-    """Whether the method can do `cell`. Allocators compose with unstructured patterns; n:m fixes every linear's share."""
+    """Whether the method can do `cell`. An n:m pattern leaves an allocator nothing to decide."""
     method = configured("methods", config.methods[cell.method])
     if cell.shape.structured and "allocator" in method.uses and cell.allocator != "uniform":
         return Support(False, f"{cell.pattern} fixes the sparsity of every linear: only the allocator uniform fits")

@@ -4,20 +4,26 @@ Imports no torch: every cluster job parses the Snakefile, and with it this modul
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, Field, RootModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from prunebench import registry
+from prunebench.assets.sources import local_path
 from prunebench.catalog import (
+    SHA256,
+    SLUG,
     AllocatorEntry,
     Compute,
     CorpusEntry,
     Entry,
     MethodEntry,
     ModelEntry,
+    PathSource,
     PluginEntry,
     Slug,
     SuiteEntry,
@@ -36,38 +42,61 @@ def _as_list(value: Any) -> Any:
 
 
 def _checked_pattern(value: Any) -> str:
+    # YAML reads 2:4 as the number 124 (base 60, as in clock times).
+    if isinstance(value, int) or ":" in str(value):
+        raise ValueError("n:m patterns are written 2of4, for 2 kept of every 4 inputs")
     return str(parse_pattern(str(value)))
 
 
-Sparsity = Annotated[str, BeforeValidator(sparsity_text), Field(json_schema_extra={"examples": [0.5, 0.7]})]
+Item = TypeVar("Item")
+OneOrMore = Annotated[
+    list[Item], BeforeValidator(_as_list, json_schema_input_type=Item | list[Item]), Field(min_length=1)
+]
+Sparsity = Annotated[
+    str,
+    BeforeValidator(sparsity_text, json_schema_input_type=float | str),
+    Field(json_schema_extra={"examples": [0.5, 0.7]}),
+]
 PatternText = Annotated[str, BeforeValidator(_checked_pattern)]
 Calibration = Annotated[str, Field(pattern=CALIBRATION)]
 Seed = Annotated[int, Field(ge=0, strict=True)]
+
+_IN_WORDS = {
+    "string_type": "must be text",
+    "string_pattern_mismatch": "has the wrong form",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "too_short": "must not be empty",
+    "union_tag_invalid": "'kind' must be one of {expected_tags}",
+    "union_tag_not_found": "'kind' is missing",
+}
+_FORMS = {
+    SLUG: "must be lower-case letters, digits, '_' and '.', a letter or digit first",
+    SHA256: "must be 64 hexadecimal digits",
+    CALIBRATION: "must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512",
+}
 
 
 class Axes(Entry):
     """The axes of the grid. Each takes one value or a list; a row of the grid is the product of its lists."""
 
-    model: Annotated[list[Slug], BeforeValidator(_as_list)] | None = Field(None, description="catalog names")
-    method: Annotated[list[Slug], BeforeValidator(_as_list)] | None = Field(None, description="method names")
-    allocator: Annotated[list[Slug], BeforeValidator(_as_list)] | None = Field(None, description="default: uniform")
-    pattern: Annotated[list[PatternText], BeforeValidator(_as_list)] | None = Field(
+    model: OneOrMore[Slug] | None = Field(None, description="catalog names")
+    method: OneOrMore[Slug] | None = Field(None, description="method names")
+    allocator: OneOrMore[Slug] | None = Field(None, description="default: uniform")
+    pattern: OneOrMore[PatternText] | None = Field(
         None, description="unstructured (default), or 2of4: 2 kept of every 4 inputs"
     )
-    sparsity: Annotated[list[Sparsity], BeforeValidator(_as_list)] | None = Field(
-        None, description="fraction of zeros; an n:m pattern fixes its own"
-    )
-    calibration: Annotated[list[Calibration], BeforeValidator(_as_list)] | None = Field(
-        None, description="CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512"
-    )
-    seed: Annotated[list[Seed], BeforeValidator(_as_list)] | None = Field(None, description="default: 0")
+    sparsity: OneOrMore[Sparsity] | None = Field(None, description="fraction of zeros; an n:m pattern fixes its own")
+    calibration: OneOrMore[Calibration] | None = Field(None, description="CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512")
+    seed: OneOrMore[Seed] | None = Field(None, description="default: 0")
 
 
 class Study(Entry):
     """A named grid of cells, and the suites that evaluate them."""
 
     title: str = ""
-    suites: list[Slug] = Field(min_length=1)
+    suites: OneOrMore[Slug]
     defaults: Axes = Field(default_factory=Axes, description="axes that every row shares unless it says otherwise")
     grid: list[Axes] = Field(min_length=1)
     exclude: list[Axes] = Field(default_factory=list, description="cells that match all axes of a row are left out")
@@ -100,19 +129,25 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
     Raises PrunebenchError listing all mistakes found.
     """
     config = validate(Config, raw, file)
-    merged = {
-        kind: {**_catalog_entries(catalog / f"{kind}.yaml", entry), **getattr(config, kind)}
-        for kind, entry in CATALOGS.items()
-    }
+    merged: dict[str, dict[str, Any]] = {}
+    files: dict[tuple[str, str], str] = {}
+    for kind, entry in CATALOGS.items():
+        path = catalog / f"{kind}.yaml"
+        stored, own = _catalog_entries(path, entry), getattr(config, kind)
+        merged[kind] = stored | own
+        files |= {(kind, name): file if name in own else str(path) for name in merged[kind]}
     # Methods and allocators are usable under their own name without an entry: adding one is adding a file.
     merged["methods"] = {name: MethodEntry(method=name) for name in registry.names("methods")} | merged["methods"]
     merged["allocators"] = {name: AllocatorEntry(allocator=name) for name in registry.names("allocators")} | merged[
         "allocators"
     ]
     config = config.model_copy(update=merged)
-    mistakes = [*_unknown_names(config), *_bad_parameters(config)]
+    mistakes = [f"{file}: {mistake}" for mistake in _unknown_names(config)]
+    mistakes += [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _bad_entries(config)]
+    # Only of what is used: a catalog may name local models that another machine has.
+    mistakes = mistakes or [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _missing_files(config)]
     if mistakes:
-        raise PrunebenchError("\n".join(f"{file}: {mistake}" for mistake in mistakes))
+        raise PrunebenchError("\n".join(mistakes))
     return config
 
 
@@ -121,29 +156,60 @@ def validate(model: type[Model], raw: Any, file: str | Path) -> Model:
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise PrunebenchError("\n".join(f"{file}: {line}" for line in explain(error, model))) from None
+        raise PrunebenchError("\n".join(f"{file}: {line}" for line in explain(error, model, raw))) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """One line per mistake that pydantic found, in words a user of the config file understands."""
+def explain(error: ValidationError, model: type[BaseModel], raw: Any, prefix: str = "") -> list[str]:
+    """One line per mistake that pydantic found in `raw`, in words a user of the config file understands.
+
+    `prefix` is where in the file `raw` stands.
+    """
     lines = []
     for mistake in error.errors(include_url=False):
-        location = [part for part in mistake["loc"] if not _is_branch_tag(part)]
-        key = _dotted(location)
+        location, parent = _written(mistake, raw)
+        key = _dotted([*([prefix] if prefix else []), *location])
         if mistake["type"] == "extra_forbidden":
-            hint = registry.did_you_mean(str(location[-1]), _sibling_keys(model, location))
+            hint = registry.did_you_mean(str(location[-1]), _sibling_keys(model, location, parent))
             lines.append(f"unknown key {key!r}{hint}")
         elif mistake["type"] == "missing":
             lines.append(f"{key!r} is missing")
         else:
-            text = mistake["msg"].removeprefix("Value error, ")
-            lines.append(f"{key}: {text} (got {mistake['input']!r})" if key else text)
+            lines.append(f"{key}: {_in_words(mistake)}" if key else _in_words(mistake))
     return list(dict.fromkeys(lines))
 
 
-def _is_branch_tag(part: int | str) -> bool:
-    """Whether pydantic added this to a location to say which branch of a type it tried."""
-    return isinstance(part, str) and (part in ("package", "path") or part.startswith(("function-", "list[", "tagged-")))
+def _in_words(mistake: ErrorDetails) -> str:
+    """What is wrong with a value, the value itself, and the nearest valid one where there are few."""
+    value, context = mistake["input"], mistake.get("ctx", {})
+    if mistake["type"] == "value_error":
+        text = str(context["error"])
+        return text if repr(value) in text else f"{text} (got {value!r})"
+    text = mistake["msg"].replace("Input should be", "must be")
+    if mistake["type"] in _IN_WORDS:
+        text = _FORMS.get(context.get("pattern", ""), _IN_WORDS[mistake["type"]].format(**context))
+    hint = ""
+    if mistake["type"] == "literal_error" and isinstance(value, str):
+        hint = registry.did_you_mean(value, context["expected"].split("'")[1::2], list_all=False)
+    return f"{text} (got {value!r}){hint}"
+
+
+def _written(mistake: ErrorDetails, raw: Any) -> tuple[list[int | str], Any]:
+    """The location of a mistake as the file has it, and the value that holds its last part.
+
+    Pydantic adds which branch of a type it tried, and an index where one value was written for a list of one.
+    """
+    location: list[int | str] = []
+    node: Any = raw
+    parent, tagged = raw, False
+    for part in mistake["loc"]:
+        if isinstance(node, dict) and part == node.get("kind") and not tagged:
+            tagged = True
+        elif part in (node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()):
+            location.append(part)
+            node, parent, tagged = node[part], node, False
+    if mistake["type"] == "missing":
+        location.append(mistake["loc"][-1])
+    return location, parent
 
 
 def _dotted(location: list[int | str]) -> str:
@@ -153,13 +219,19 @@ def _dotted(location: list[int | str]) -> str:
     return text
 
 
-def _sibling_keys(model: type[BaseModel], location: list[int | str]) -> list[str]:
-    """The keys that would have been valid at `location`, read from the JSON schema of `model`."""
+def _sibling_keys(model: type[BaseModel], location: list[int | str], siblings: dict[str, Any]) -> list[str]:
+    """The keys that would have been valid at `location` beside `siblings`, read from the JSON schema of `model`."""
     root = model.model_json_schema()
     nodes = [root]
     for part in location[:-1]:
         nodes = [child for node in nodes for child in _children(root, node, part)]
-    return sorted({key for node in nodes for leaf in _variants(root, node) for key in leaf.get("properties", {})})
+    branches = [leaf.get("properties", {}) for node in nodes for leaf in _variants(root, node)]
+    return sorted({key for branch in branches if _fits(branch, siblings) for key in branch})
+
+
+def _fits(properties: dict[str, Any], values: dict[str, Any]) -> bool:
+    """Whether `values` can belong to this branch of a type: its fixed values (`kind: path`) agree."""
+    return all(values.get(key, leaf["const"]) == leaf["const"] for key, leaf in properties.items() if "const" in leaf)
 
 
 def _variants(root: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
@@ -171,18 +243,20 @@ def _variants(root: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]
 
 
 def _children(root: dict[str, Any], node: dict[str, Any], part: int | str) -> list[dict[str, Any]]:
+    found = []
     for leaf in _variants(root, node):
-        child = leaf.get("items") if isinstance(part, int) else leaf.get("properties", {}).get(part)
-        child = child or leaf.get("additionalProperties")
-        if isinstance(child, dict):
-            return [child]
-    return []
+        named = leaf.get("items") if isinstance(part, int) else leaf.get("properties", {}).get(part)
+        found += [named, leaf.get("additionalProperties"), *leaf.get("patternProperties", {}).values()]
+    return [child for child in found if isinstance(child, dict)]
 
 
 def _catalog_entries(path: Path, entry: type[Entry]) -> dict[str, Any]:
     if not path.exists():
         return {}
-    raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise PrunebenchError(f"{path} is not valid YAML: {error}") from None
     entries: dict[str, Any] = validate(RootModel[dict[Slug, entry]], raw, path).root  # type: ignore[valid-type]
     return entries
 
@@ -209,31 +283,55 @@ def _unknown_names(config: Config) -> list[str]:
     return mistakes
 
 
-def _bad_parameters(config: Config) -> list[str]:
-    """Every plug-in, preset or parameter of a catalog entry that does not exist or does not validate."""
-    mistakes = []
+def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
+    """(catalog, name, mistake) for every plug-in, preset, parameter or corpus of an entry that does not exist."""
     for kind, singular in (("methods", "method"), ("allocators", "allocator"), ("suites", "suite")):
-        for slug, entry in getattr(config, kind).items():
-            try:
-                plugin = configured(kind, entry)
-                for corpus in getattr(plugin, "corpora", ()):
-                    if corpus not in config.corpora:
-                        hint = registry.did_you_mean(corpus, config.corpora)
-                        mistakes.append(f"{kind}.{slug}.params.corpora: unknown corpus {corpus!r}{hint}")
-            except PrunebenchError as error:
-                mistakes += [f"{kind}.{slug}: {line}" for line in str(error).splitlines()]
-            except KeyError:
-                plugin = registry.load(kind, getattr(entry, singular))
-                hint = registry.did_you_mean(entry.preset, plugin.presets)
-                mistakes.append(f"{kind}.{slug}.preset: unknown preset {entry.preset!r}{hint}")
-            except ValidationError as error:
-                plugin = registry.load(kind, getattr(entry, singular))
-                mistakes += [f"{kind}.{slug}.params: {line}" for line in explain(error, plugin.Params)]
-    for slug, model in config.models.items():
-        if model.family not in registry.names("models"):
-            hint = registry.did_you_mean(model.family, registry.names("models"))
-            mistakes.append(f"models.{slug}.family: unknown family {model.family!r}{hint}")
-    return mistakes
+        for name, entry in getattr(config, kind).items():
+            for mistake in _plugin_mistakes(config, kind, singular, name, entry):
+                yield kind, name, mistake
+    for name, model in config.models.items():
+        known = registry.names("models")
+        if model.family not in known:
+            hint = registry.did_you_mean(model.family, known)
+            yield "models", name, f"models.{name}.family: unknown family {model.family!r}{hint}"
+
+
+def _plugin_mistakes(config: Config, kind: str, singular: str, name: str, entry: Any) -> list[str]:
+    key, word = f"{kind}.{name}", getattr(entry, singular)
+    try:
+        plugin = registry.load(kind, word)
+    except PrunebenchError as error:
+        return [f"{key}.{singular}: {error}"]
+    preset = getattr(entry, "preset", "paper")
+    if preset not in plugin.presets:
+        return [f"{key}.preset: unknown preset {preset!r}{registry.did_you_mean(preset, plugin.presets)}"]
+    try:
+        corpora = getattr(configured(kind, entry), "corpora", ())
+    except ValidationError as error:
+        given = {**plugin.presets[preset], **entry.params}
+        return explain(error, plugin.Params, given, prefix=f"{key}.params")
+    return [
+        f"{key}.params.corpora: unknown corpus {corpus!r}{registry.did_you_mean(corpus, config.corpora)}"
+        for corpus in corpora
+        if corpus not in config.corpora
+    ]
+
+
+def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
+    """(catalog, name, mistake) for every local model or corpus that a study uses and that is not there."""
+    studies = config.studies.values()
+    rows = [row for study in studies for row in (study.defaults, *study.grid)]
+    suites = {suite for study in studies for suite in study.suites}
+    used = {("models", model) for row in rows for model in row.model or []}
+    used |= {("corpora", calibration_corpus(value)) for row in rows for value in row.calibration or []}
+    used |= {("corpora", corpus) for suite in suites for corpus in configured("suites", config.suites[suite]).corpora}
+    for kind, name in sorted(used):
+        source = getattr(config, kind)[name].source
+        try:
+            if isinstance(source, PathSource):
+                local_path(source)
+        except PrunebenchError as error:
+            yield kind, name, f"{kind}.{name}.source.path: {error}"
 
 
 def configured(kind: str, entry: Any) -> Any:

@@ -31,8 +31,12 @@ NOT_NUMERIC = frozenset(
         "prunebench.canonical",  # the text of specs, which are compared themselves
         "prunebench.catalog",  # what config may say; the values themselves are in the spec
         "prunebench.cells",  # which cells there are; each cell is in its spec
+        "prunebench.checkpoints",  # stores and reads weights, bit by bit
         "prunebench.config",  # reads config; the values are in the spec
+        "prunebench.engine.device",  # where things are computed, which is provenance
+        "prunebench.engine.memory",  # how the allocator treats free pages
         "prunebench.engine.progress",  # progress bars and log lines
+        "prunebench.engine.scratch",  # keeps finished blocks, bit by bit
         "prunebench.errors",  # exceptions
         "prunebench.files",  # atomic writes and file digests
         "prunebench.fingerprint",  # this module; its output is pinned by a test

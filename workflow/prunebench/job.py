@@ -17,21 +17,15 @@ from prunebench.errors import PrunebenchError
 
 log = logging.getLogger("prunebench")
 
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-)
+THREAD_VARIABLES = tuple(f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"))
 
 
 def run(description: str | None, body: Callable[[argparse.Namespace], str | None], **options: Any) -> None:
     """Parse `options` (name -> type) as required command-line options, run `body`, print what it returns.
 
-    A type of Path makes the option a path; a tuple (type, default) makes it optional; (Path, ...) takes one or more.
-    `--threads` is always there. The log (stderr) starts with the command that repeats this job. A PrunebenchError
-    ends the process with exit code 1 and its message alone; anything else with its traceback.
+    A type of Path makes the option a path; a tuple (type, default) makes it, or its value, optional; (Path, ...) takes
+    any number. `--threads` is always there. The log (stderr) starts with the command that repeats this job. A
+    PrunebenchError ends the process with exit code 1 and its message alone; anything else with its traceback.
     """
     arguments = _parse(description, options)
     _use_threads(arguments.threads)
@@ -56,7 +50,7 @@ def _parse(description: str | None, options: dict[str, Any]) -> argparse.Namespa
         if isinstance(kind, tuple) and kind[1] is ...:
             parser.add_argument(flag, type=kind[0], nargs="*", default=[])
         elif isinstance(kind, tuple):
-            parser.add_argument(flag, type=kind[0], default=kind[1])
+            parser.add_argument(flag, type=kind[0], nargs="?", default=kind[1])
         else:
             parser.add_argument(flag, type=kind, required=True)
     return parser.parse_args()

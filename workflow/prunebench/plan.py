@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from prunebench import paths
+from prunebench.assets.sources import local_files
 from prunebench.canonical import canonical, spec_hash
 from prunebench.cells import Cell, Expansion, allocation_form, expand
 from prunebench.config import Config, calibration_corpus, configured, load_config
@@ -51,6 +52,14 @@ class Plan:
             for cell in study.cells
         }
         return list(wanted.values())
+
+    def model_files(self, model: str) -> list[str]:
+        """The files of a local model: when one of them changes, so does all that is made from it."""
+        return [str(file) for file in local_files(self.config.models[model].source)]
+
+    def corpus_files(self, corpus: str) -> list[str]:
+        """The files of a local corpus."""
+        return [str(file) for file in local_files(self.config.corpora[corpus].source)]
 
     def tokens(self, cell: Cell) -> list[str]:
         """The token file that pruning `cell` reads, if its method looks at data."""

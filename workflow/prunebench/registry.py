@@ -39,10 +39,10 @@ def load(kind: str, name: str) -> Any:
     return next(value for value in vars(module).values() if getattr(value, "name", None) == name)
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """The end of an error message: the nearest of `choices`, or all of them when none is near."""
+def did_you_mean(word: str, choices: Iterable[str], *, list_all: bool = True) -> str:
+    """The end of an error message: the nearest of `choices`, or with `list_all` all of them when none is near."""
     known = sorted(choices)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:
         return f": did you mean {near[0]!r}?"
-    return f" (known: {', '.join(known)})" if known else ""
+    return f" (known: {', '.join(known)})" if known and list_all else ""

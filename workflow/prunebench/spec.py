@@ -6,8 +6,10 @@ the specs it builds on, and fingerprints of the code that computes. Device, host
 """
 
 from functools import cache
+from typing import Any
 
 from prunebench.canonical import canonical, spec_hash
+from prunebench.catalog import CorpusEntry, ModelEntry
 from prunebench.cells import Cell, allocation_form
 from prunebench.config import Config, calibration_parts, configured
 from prunebench.fingerprint import fingerprint
@@ -23,13 +25,11 @@ class Specs:
 
     def model(self, model: str) -> str:
         """Spec of fetch_model."""
-        entry = self.config.models[model].model_dump(mode="json")
-        return canonical({"code": _code("fetch_model"), "entry": entry})
+        return canonical({"code": _code("fetch_model"), "entry": _entry(model, self.config.models[model])})
 
     def corpus(self, corpus: str) -> str:
         """Spec of fetch_corpus."""
-        entry = self.config.corpora[corpus].model_dump(mode="json")
-        return canonical({"code": _code("fetch_corpus"), "entry": entry})
+        return canonical({"code": _code("fetch_corpus"), "entry": _entry(corpus, self.config.corpora[corpus])})
 
     def tokens(self, model: str, calibration: str, seed: int) -> str:
         """Spec of calibrate: the token file that all methods share."""
@@ -116,6 +116,11 @@ class Specs:
                 "compute": (entry.compute or self.config.compute).model_dump(mode="json"),
             }
         )
+
+
+def _entry(name: str, entry: ModelEntry | CorpusEntry) -> dict[str, Any]:
+    """A catalog entry under its name: what tables print for it must not fetch it again."""
+    return {**entry.model_dump(mode="json"), "title": name}
 
 
 def _code(stage: str) -> dict[str, str]:

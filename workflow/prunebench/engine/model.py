@@ -19,6 +19,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from prunebench.engine.memory import give_back_freed_pages, keep_freed_pages
 from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family
 
@@ -71,6 +72,7 @@ class StreamedModel:
 
         Every weight is rounded to `storage`, the dtype in which cells are stored and compared, then used in `dtype`.
         """
+        keep_freed_pages()
         config = AutoConfig.from_pretrained(directory, local_files_only=True)
         if config.model_type not in family.model_types:
             raise PrunebenchError(
@@ -114,6 +116,7 @@ class StreamedModel:
             yield block
         finally:
             block.to("meta")
+            give_back_freed_pages()
 
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> tuple[Tensor, list[BlockCall]]:

@@ -1,6 +1,8 @@
 """Finished blocks of a running prune on disk, so that a killed job resumes at the next block."""
 
+import itertools
 import json
+import logging
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +15,8 @@ from torch import Tensor
 from prunebench import checkpoints
 from prunebench.files import atomic_path
 
+log = logging.getLogger("prunebench")
+
 
 class Scratch:
     """One safetensors file per finished block, its record in the file's metadata, so that both appear at once.
@@ -24,6 +28,9 @@ class Scratch:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         directory.mkdir(parents=True, exist_ok=True)
+        if self._path(0).exists():
+            first = next(block for block in itertools.count() if not self._path(block).exists())
+            log.info("resuming at block %d", first)
 
     def load(self, block: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The changed weights (full names, memory-mapped) and the record of a finished block, or None."""

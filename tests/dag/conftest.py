@@ -1,0 +1,42 @@
+"""The finished tree: the whole pipeline run once, for real, on tiny models; tests work on copies of it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tree import Tree
+
+import tiny
+
+GOLDEN = "tests/golden/test_nothing.py"
+
+
+def _make_models(directory: Path) -> None:
+    tiny.make_model(directory / "tiny")
+    broken = tiny.make_model(directory / "broken", blocks=1) / "model.safetensors"
+    weights = load_file(broken)
+    weights["model.layers.0.mlp.up_proj.weight"][3, 5] = torch.nan
+    save_file(weights, broken, metadata={"format": "pt"})
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """Everything that the tiny study wants, made by snakemake."""
+    tree = Tree.create(tmp_path_factory.mktemp("finished"))
+    _make_models(tree.root / "assets")
+    (tree.root / "assets/text.txt").write_text("\n".join(tiny.make_text(60)))
+    (tree.root / GOLDEN).parent.mkdir(parents=True)
+    (tree.root / GOLDEN).write_text("def test_nothing():\n    pass\n")
+    tree.git("init", "--quiet")
+    tree.git("add", "Snakefile", "workflow", GOLDEN)
+    tree.git("commit", "--quiet", "--message", "finished")
+    run = tree.snakemake()
+    assert run.returncode == 0, run.stdout
+    return tree
+
+
+@pytest.fixture
+def tree(finished: Tree, tmp_path: Path) -> Tree:
+    """A copy of the finished tree."""
+    return finished.copy(tmp_path / "tree")

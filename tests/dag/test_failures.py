@@ -1,0 +1,37 @@
+"""A cell that cannot be pruned is a row with a reason, not the end of the run."""
+
+import csv
+
+from tree import Tree
+
+REASON = "prune: scores are not finite (NaN or infinity in weights or activations)"
+
+
+def rows(tree: Tree) -> list[dict[str, str]]:
+    with (tree.root / "results/cells.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_failed_cell_is_a_row_of_the_results(finished: Tree) -> None:
+    by_status = {row["status"]: row for row in rows(finished)}
+    assert [row["status"] for row in rows(finished)] == ["ok"] * 4 + ["failed"]
+    assert (by_status["failed"]["model"], by_status["failed"]["reason"]) == ("broken", REASON)
+    assert by_status["failed"]["value"] == ""
+    assert all(float(row["value"]) > 1 for row in rows(finished) if row["status"] == "ok")
+
+
+def test_table_says_that_the_cell_failed(finished: Tree) -> None:
+    assert "failed" in (finished.root / "results/tables/tiny/perplexity.md").read_text()
+
+
+def test_strict_names_the_failed_cell_and_exits_non_zero(tree: Tree) -> None:
+    assert tree.planned("strict") == {"strict"}
+    run = tree.snakemake("strict")
+    assert run.returncode != 0
+    assert f"broken magnitude uniform unstructured 0.50 ppl_tiny failed {REASON}" in run.stdout
+
+
+def test_strict_passes_without_failed_cells(tree: Tree) -> None:
+    tree.edit("tiny.yaml", "      - {model: broken, method: magnitude, sparsity: 0.5}\n", "")
+    run = tree.snakemake("strict")
+    assert run.returncode == 0, run.stdout

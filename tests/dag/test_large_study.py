@@ -1,0 +1,48 @@
+"""A study of thousands of cells is planned with one computation per job, however often Snakemake asks."""
+
+from collections import Counter
+
+import pytest
+
+from prunebench import cells, spec
+from prunebench.plan import load_plan
+from studies import grid
+
+CELLS = 5000
+ROWS = {
+    "method": ["wanda", "wanda_down"],
+    "sparsity": [percent / 100 for percent in range(1, 51)],
+    "seed": list(range(50)),
+}
+
+
+def test_each_spec_of_a_large_study_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: Counter[str] = Counter()
+    canonical = spec.canonical
+
+    def counting(value: dict[str, object]) -> str:
+        text = canonical(value)
+        computed[text] += 1
+        return text
+
+    monkeypatch.setattr(spec, "canonical", counting)
+    plan = load_plan(grid(ROWS))
+    assert len(plan.cells) == len(plan.evaluations) == CELLS
+    for _ in range(2):
+        for job in plan.evaluations:
+            cell = plan.cell(job)
+            plan.specs.evaluation(cell, job["suite"])
+            plan.specs.prune(cell)
+            plan.prune_threads(cell)
+    # prune and evaluate of each cell; the two methods share 50 allocations and 50 token files; model and corpus.
+    assert len(computed) == 2 * CELLS + 50 + 50 + 2
+    assert set(computed.values()) == {1}
+
+
+def test_a_local_model_is_read_once_per_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = []
+    shape = cells.model_shape
+    monkeypatch.setattr(cells, "model_shape", lambda entry: reads.append(entry) or shape(entry))
+    plan = load_plan(grid({"method": "wanda", "pattern": ["2of4", "1of4"], "seed": list(range(100))}))
+    assert len(plan.cells) == 200
+    assert len(reads) == 2

@@ -1,0 +1,236 @@
+"""Every kind of change plans exactly the jobs whose results it can change: no more, no fewer."""
+
+import os
+
+import pytest
+from tree import STUDY, Tree
+
+DENSE = "tiny dense uniform unstructured-s0.00 none 0"
+MAGNITUDE = "tiny magnitude uniform unstructured-s0.50 none 0"
+WANDA = "tiny wanda uniform unstructured-s0.50 text_4x16 0"
+WANDA_2OF4 = "tiny wanda uniform 2of4 text_4x16 0"
+BROKEN = "broken magnitude uniform unstructured-s0.50 none 0"
+CALIBRATED = (WANDA, WANDA_2OF4)
+TINY = (DENSE, MAGNITUDE, *CALIBRATED)
+CELLS = (*TINY, BROKEN)
+POINTS = {"unstructured-s0.00", "unstructured-s0.50", "2of4"}
+
+METHODS = "workflow/prunebench/methods"
+ACCEPT = "from prunebench.cli import app; app()"
+
+
+def pruned(*cells: str) -> set[str]:
+    return {f"prune {cell}" for cell in cells}
+
+
+def evaluated(*cells: str, suite: str = "ppl_tiny") -> set[str]:
+    return {f"evaluate {cell} {suite}" for cell in cells}
+
+
+def tables(study: str = "tiny") -> set[str]:
+    return {"collect", f"tables {study} perplexity", "all"}
+
+
+def made_from_model(model: str, *cells: str, points: set[str]) -> set[str]:
+    return {f"allocate {model} uniform {point} none 0" for point in points} | pruned(*cells) | evaluated(*cells)
+
+
+def test_nothing(tree: Tree) -> None:
+    assert tree.planned() == set()
+
+
+IN_THE_STUDY: dict[str, tuple[str, str, set[str]]] = {
+    "write 0.50 for 0.5": (
+        "wanda], sparsity: 0.5}",
+        "wanda], sparsity: 0.50}",
+        set(),
+    ),
+    "reorder the keys of a row": (
+        "{model: tiny, method: wanda, pattern: 2of4}",
+        "{pattern: 2of4, method: wanda, model: tiny}",
+        set(),
+    ),
+    "add a sparsity": (
+        "wanda], sparsity: 0.5}",
+        "wanda], sparsity: [0.5, 0.7]}",
+        {"allocate tiny uniform unstructured-s0.70 none 0"}
+        | pruned(MAGNITUDE.replace("0.50", "0.70"), WANDA.replace("0.50", "0.70"))
+        | evaluated(MAGNITUDE.replace("0.50", "0.70"), WANDA.replace("0.50", "0.70"))
+        | tables(),
+    ),
+    "remove a cell": (
+        "      - {model: tiny, method: wanda, pattern: 2of4}\n",
+        "",
+        tables(),
+    ),
+    "change a parameter of a method": (
+        "rounding: nearest",
+        "rounding: down",
+        pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables(),
+    ),
+    "swap two parameters of a suite": (
+        "seqlen: 16, windows: 4",
+        "seqlen: 4, windows: 16",
+        evaluated(*CELLS) | tables(),
+    ),
+    "swap two compute settings": (
+        "batch_size: 2, threads: 1",
+        "batch_size: 1, threads: 2",
+        pruned(*CALIBRATED) | evaluated(*CELLS) | tables(),
+    ),
+    "change the thread count": (
+        "threads: 1",
+        "threads: 2",
+        pruned(*CALIBRATED) | evaluated(*CELLS) | tables(),
+    ),
+    "change the calibration size": (
+        "calibration: text_4x16",
+        "calibration: text_8x16",
+        {"calibrate tiny text_8x16 0"}
+        | pruned(*(cell.replace("4x16", "8x16") for cell in CALIBRATED))
+        | evaluated(*(cell.replace("4x16", "8x16") for cell in CALIBRATED))
+        | tables(),
+    ),
+    "add a suite": (
+        "suites: [ppl_tiny]",
+        "suites: [ppl_tiny, ppl_tiny_long]",
+        evaluated(*CELLS, suite="ppl_tiny_long") | tables(),
+    ),
+    "rename the study": (
+        "\n  tiny:\n    suites",
+        "\n  small:\n    suites",
+        tables("small"),
+    ),
+    "add an entry that nothing uses": (
+        "methods:\n",
+        "methods:\n  wanda_down: {method: wanda, params: {rounding: down}}\n",
+        tables(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), IN_THE_STUDY.values(), ids=IN_THE_STUDY)
+def test_change_of_the_study(tree: Tree, old: str, new: str, expected: set[str]) -> None:
+    tree.edit(STUDY, old, new)
+    assert tree.planned() == expected
+
+
+IN_THE_CODE: dict[str, tuple[str, str, str, set[str]]] = {
+    "numerics of wanda": (
+        f"{METHODS}/wanda.py",
+        "int(weight.shape[1] * sparsities[linear])",
+        "int(weight.shape[1] * sparsities[linear] + 0.5)",
+        pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables(),
+    ),
+    "numerics that methods share": (
+        f"{METHODS}/scores.py",
+        "squared_norm.double().sqrt()",
+        "squared_norm.double()",
+        pruned(MAGNITUDE, *CALIBRATED, BROKEN) | evaluated(MAGNITUDE, *CALIBRATED, BROKEN) | tables(),
+    ),
+    "numerics of the suite": (
+        "workflow/prunebench/suites/perplexity.py",
+        "statistics.fmean(losses)",
+        "sum(losses) / len(losses)",
+        evaluated(*CELLS) | tables(),
+    ),
+    "comment": (
+        f"{METHODS}/wanda.py",
+        "        pruned = {}\n",
+        "        # One at a time.\n        pruned = {}\n",
+        set(),
+    ),
+    "docstring": (
+        f"{METHODS}/wanda.py",
+        "All linears of the site share the norms of their input.",
+        "The norms are shared.",
+        set(),
+    ),
+    "logging": (
+        "workflow/prunebench/engine/progress.py",
+        "%s %d of %d, %.1f s, %.0f s left",
+        "%s %d of %d (%.1f s, %.0f s left)",
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "old", "new", "expected"), IN_THE_CODE.values(), ids=IN_THE_CODE)
+def test_change_of_the_code(tree: Tree, file: str, old: str, new: str, expected: set[str]) -> None:
+    tree.edit(file, old, new)
+    assert tree.planned() == expected
+
+
+def test_accepted_refactoring(tree: Tree) -> None:
+    old = "score = scores.wanda(weight, statistic.squared_norm)\n"
+    new = "norm = statistic.squared_norm\n            score = scores.wanda(weight, norm)\n"
+    tree.edit(f"{METHODS}/wanda.py", old, new)
+    assert tree.planned() == pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables()
+    run = tree.python(ACCEPT, "accept", "--base", "HEAD")
+    assert run.returncode == 0, run.stdout
+    assert tree.planned() == set()
+    # Accepting one version says nothing about the next.
+    tree.edit(f"{METHODS}/wanda.py", "squared_norm\n            score", "squared_norm * 2\n            score")
+    assert tree.planned() == pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables()
+
+
+def test_refactoring_that_fails_the_golden_tests_is_not_accepted(tree: Tree) -> None:
+    tree.edit(f"{METHODS}/wanda.py", "weight.masked_fill(mask, 0)", "weight.masked_fill(~mask, 0)")
+    (tree.root / "tests/golden/test_more.py").write_text("def test_more():\n    assert False\n")
+    assert tree.python(ACCEPT, "accept", "--base", "HEAD").returncode == 1
+    assert tree.planned() == pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables()
+
+
+FROM_TINY = made_from_model("tiny", *TINY, points=POINTS) | {"calibrate tiny text_4x16 0"}
+FROM_BROKEN = made_from_model("broken", BROKEN, points={"unstructured-s0.50"})
+CHANGED_FILES = {
+    "assets/tiny/model.safetensors": {"fetch_model tiny"} | FROM_TINY | tables(),
+    "assets/tiny/tokenizer.json": {"fetch_model tiny"} | FROM_TINY | tables(),
+    "assets/broken/config.json": {"fetch_model broken"} | FROM_BROKEN | tables(),
+    "assets/text.txt": {"fetch_corpus text", "calibrate tiny text_4x16 0"}
+    | pruned(*CALIBRATED)
+    | evaluated(*CELLS)
+    | tables(),
+}
+
+
+@pytest.mark.parametrize(("file", "expected"), CHANGED_FILES.items(), ids=CHANGED_FILES)
+def test_changed_file_of_a_local_model_or_corpus(tree: Tree, file: str, expected: set[str]) -> None:
+    path = tree.root / file
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert tree.planned() == expected
+
+
+def test_touched_file_of_a_local_model(tree: Tree) -> None:
+    os.utime(tree.root / "assets/tiny/config.json")
+    assert tree.planned() == set()
+
+
+DELETED = {
+    "results/evaluations/{cell}/ppl_tiny.json": evaluated(WANDA) | tables(),
+    # Its evaluations are there: weights may be deleted to save space.
+    "results/pruned/{cell}/weights.safetensors": set(),
+    "results/cells.csv": tables(),
+    "results/tables/tiny/perplexity.tex": {"tables tiny perplexity", "all"},
+}
+
+
+@pytest.mark.parametrize(("file", "expected"), DELETED.items(), ids=DELETED)
+def test_deleted_result(tree: Tree, file: str, expected: set[str]) -> None:
+    (tree.root / file.format(cell="tiny/wanda/uniform/unstructured-s0.50/text_4x16-seed0")).unlink()
+    assert tree.planned() == expected
+
+
+def test_deleted_weights_are_made_again_when_something_needs_them(tree: Tree) -> None:
+    (tree.root / "results/pruned/tiny/wanda/uniform/2of4/text_4x16-seed0/weights.safetensors").unlink()
+    tree.edit(STUDY, "suites: [ppl_tiny]", "suites: [ppl_tiny, ppl_tiny_long]")
+    again = pruned(WANDA_2OF4) | evaluated(WANDA_2OF4)
+    assert tree.planned() == again | evaluated(*CELLS, suite="ppl_tiny_long") | tables()
+
+
+def test_shared_cells_are_computed_once(tree: Tree) -> None:
+    more = "  more:\n    suites: [ppl_tiny]\n    grid: [{model: tiny, method: [dense, magnitude], sparsity: 0.5}]\n"
+    tree.edit(STUDY, "compute:", f"{more}compute:")
+    assert tree.planned() == tables() | tables("more")

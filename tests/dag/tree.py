@@ -1,0 +1,78 @@
+"""A copy of the workflow in a directory of its own, and what snakemake would do or does there."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+WORKFLOW = ("Snakefile", "rules", "workflow", "config", "profiles", "environment.yml")
+STUDY = "tiny.yaml"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A working copy at `root`."""
+
+    root: Path
+
+    @classmethod
+    def create(cls, root: Path) -> "Tree":
+        """A fresh copy of the workflow, and of the tiny study, at `root`."""
+        root.mkdir(parents=True, exist_ok=True)
+        for name in WORKFLOW:
+            copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy2
+            copy(REPOSITORY / name, root / name)
+        shutil.copy2(Path(__file__).with_name(STUDY), root / STUDY)
+        return cls(root)
+
+    def copy(self, root: Path) -> "Tree":
+        """The same with all results, modification times and Snakemake's records."""
+        shutil.copytree(self.root, root, symlinks=True, dirs_exist_ok=True)
+        return Tree(root)
+
+    def edit(self, file: str, old: str, new: str) -> None:
+        """Replace the only occurrence of `old`."""
+        text = (self.root / file).read_text()
+        assert text.count(old) == 1, f"{file} has {text.count(old)} times {old!r}"
+        (self.root / file).write_text(text.replace(old, new))
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command here; stdout and stderr are one text."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTHONPATH"))}
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = {**kept, "PATH": path, "HF_HUB_OFFLINE": "1"}
+        return subprocess.run(
+            command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
+    def snakemake(self, *arguments: str, study: str = STUDY) -> subprocess.CompletedProcess[str]:
+        """Run snakemake on `study`."""
+        # Targets before --configfile, which would swallow them.
+        return self.run(sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", study)
+
+    def python(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `code` with this copy of the package."""
+        lines = f"import sys; sys.path.insert(0, {str(self.root / 'workflow')!r}); {code}"
+        return self.run(sys.executable, "-c", lines, *arguments)
+
+    def git(self, *arguments: str) -> None:
+        """Run git with an identity of its own."""
+        settings = ("user.name=Test", "user.email=test@example.invalid", "commit.gpgsign=false")
+        run = self.run("git", *(word for setting in settings for word in ("-c", setting)), *arguments)
+        assert run.returncode == 0, run.stdout
+
+    def planned(self, *arguments: str) -> set[str]:
+        """The jobs of a dry run: the rule and its wildcards' values, as in 'calibrate tiny text_4x16 0'."""
+        run = self.snakemake("--dry-run", *arguments)
+        assert run.returncode == 0, run.stdout
+        found = [
+            " ".join([rule, *re.findall(r"\w+=([^,\n]+)", "".join(re.findall(r"^    wildcards: .*", details, re.M)))])
+            for rule, details in re.findall(r"^rule (\w+):\n((?:    .*\n)+)", run.stdout, re.M)
+        ]
+        total = re.search(r"^total +(\d+)$", run.stdout, re.M)
+        assert len(set(found)) == int(total[1]) if total else "Nothing to be done" in run.stdout, run.stdout
+        return set(found)

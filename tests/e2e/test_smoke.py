@@ -1,0 +1,71 @@
+"""The smoke study, for real: downloads the default model and text, runs every rule, reads the table as a user would."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh copy of the workflow, run once."""
+    root = tmp_path_factory.mktemp("smoke")
+    for name in ("Snakefile", "environment.yml"):
+        shutil.copy(ROOT / name, root)
+    for name in ("rules", "workflow", "config", "profiles"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return root
+
+
+def snakemake(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["snakemake", "--cores", "all", "--configfile", "config/studies/smoke.yaml", *arguments]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.slow
+def test_the_smoke_study_from_nothing(workdir: Path) -> None:
+    run = snakemake(workdir)
+    assert run.returncode == 0, run.stdout + run.stderr
+    printed = run.stdout + run.stderr
+    # Each evaluation prints its headline as it finishes, the table comes last.
+    assert printed.count(": perplexity c4_type") == 4
+    assert "4 of 4 cells." in printed[printed.rindex("100%") :], "the table is the last thing printed"
+    with (workdir / "results/cells.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["status"] for row in rows} == {"ok"} and len(rows) == 8
+    value = {(row["method"], row["pattern"], row["task"]): float(row["value"]) for row in rows}
+    for task in ("c4_type", "wikipedia"):
+        dense, wanda = value["dense", "unstructured", task], value["wanda", "unstructured", task]
+        assert dense < wanda < value["magnitude", "unstructured", task]
+        assert wanda < value["wanda", "2of4", task]
+    tables = workdir / "results/tables/smoke"
+    assert sorted(path.suffix for path in tables.iterdir()) == [".csv", ".html", ".md", ".tex"]
+    first = next(workdir.glob("logs/prune/smollm2_135m/wanda/**/*.log")).read_text().splitlines()[0]
+    assert "workflow/scripts/prune.py --spec" in first
+    record = json.loads(next(workdir.glob("results/pruned/smollm2_135m/dense/**/prune.json")).read_text())
+    assert record["already_zero"] == 33_483, "exact zeros of the 4-bit source, counted and reported"
+
+
+@pytest.mark.slow
+def test_a_second_run_does_nothing_and_shows_the_table_again(workdir: Path) -> None:
+    run = snakemake(workdir, "all")
+    assert "Nothing to be done" in run.stdout + run.stderr
+    strict = snakemake(workdir, "strict")
+    assert strict.returncode == 0, strict.stderr
+
+
+@pytest.mark.slow
+def test_a_cell_can_be_repeated_by_pasting_the_first_line_of_its_log(workdir: Path) -> None:
+    log = next(workdir.glob("logs/prune/smollm2_135m/wanda/uniform/2of4/*.log"))
+    weights = next(workdir.glob("results/pruned/smollm2_135m/wanda/uniform/2of4/*/weights.safetensors"))
+    before = weights.read_bytes()
+    run = subprocess.run(["bash", "-c", log.read_text().splitlines()[0]], cwd=workdir, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert weights.read_bytes() == before

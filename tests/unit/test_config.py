@@ -1,0 +1,284 @@
+"""What a config may say, and what the user reads who wrote something else."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from prunebench.config import json_schema, load_config
+from prunebench.errors import PrunebenchError
+from prunebench.plan import load_plan
+from studies import PACKAGE, REMOVED, STUDY, changed
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIGS = [REPOSITORY / "config/config.yaml", *sorted((REPOSITORY / "config/studies").glob("*.yaml"))]
+GRID = "studies.tiny.grid"
+ROW = f"{GRID}.1"
+
+MISTAKES: list[tuple[str, Any, str]] = [
+    # names that nobody defines
+    (f"{ROW}.method", "wandaa", "studies.tiny.grid[1].method: unknown method 'wandaa': did you mean 'wanda'?"),
+    (f"{ROW}.model", "tinny", "studies.tiny.grid[1].model: unknown model 'tinny': did you mean 'tiny'?"),
+    (
+        f"{ROW}.allocator",
+        ["uniform", "unifrom"],
+        "studies.tiny.grid[1].allocator: unknown allocator 'unifrom': did you mean 'uniform'?",
+    ),
+    ("studies.tiny.suites", "ppl_tin", "studies.tiny.suites[0]: unknown suite 'ppl_tin': did you mean 'ppl_tiny'?"),
+    (
+        "studies.tiny.defaults.calibration",
+        "txt_4x16",
+        "studies.tiny.defaults.calibration: unknown corpus 'txt': did you mean 'text'?",
+    ),
+    (
+        "studies.tiny.exclude",
+        [{"method": "dens"}],
+        "studies.tiny.exclude[0].method: unknown method 'dens': did you mean 'dense'?",
+    ),
+    (
+        "suites.ppl_tiny.params.corpora",
+        ["texty"],
+        "suites.ppl_tiny.params.corpora: unknown corpus 'texty': did you mean 'text'?",
+    ),
+    ("suites.ppl_tiny.suite", "zzz", "suites.ppl_tiny.suite: unknown suite 'zzz' (known: perplexity)"),
+    ("methods.mine.method", "wnda", "methods.mine.method: unknown method 'wnda': did you mean 'wanda'?"),
+    (
+        "allocators.mine.allocator",
+        "unifrm",
+        "allocators.mine.allocator: unknown allocator 'unifrm': did you mean 'uniform'?",
+    ),
+    (
+        "methods.wanda_down.preset",
+        "relased",
+        "methods.wanda_down.preset: unknown preset 'relased': did you mean 'released'?",
+    ),
+    ("models.tiny.family", "lama", "models.tiny.family: unknown family 'lama': did you mean 'llama'?"),
+    # keys that do not exist
+    ("studis", {}, "unknown key 'studis': did you mean 'studies'?"),
+    ("studies.tiny.suite", [], "unknown key 'studies.tiny.suite': did you mean 'suites'?"),
+    (f"{ROW}.sparsitty", 0.5, "unknown key 'studies.tiny.grid[1].sparsitty': did you mean 'sparsity'?"),
+    ("compute.thread", 2, "unknown key 'compute.thread': did you mean 'threads'?"),
+    ("models.tiny.famly", "x", "unknown key 'models.tiny.famly': did you mean 'family'?"),
+    ("models.tiny.source.verion", "x", "unknown key 'models.tiny.source.verion': did you mean 'version'?"),
+    (
+        "corpora.text.source",
+        {"kind": "path", "path": "x", "zz": 1},
+        "unknown key 'corpora.text.source.zz' (known: kind, path)",
+    ),
+    ("models.tiny.shape.hiden", 1, "unknown key 'models.tiny.shape.hiden': did you mean 'hidden'?"),
+    (
+        "methods.wanda_down.params",
+        {"roundin": "down"},
+        "unknown key 'methods.wanda_down.params.roundin': did you mean 'rounding'?",
+    ),
+    (
+        "methods.wanda_down.compute",
+        {"batchsize": 1},
+        "unknown key 'methods.wanda_down.compute.batchsize': did you mean 'batch_size'?",
+    ),
+    ("suites.ppl_tiny.params.seqlenn", 3, "unknown key 'suites.ppl_tiny.params.seqlenn': did you mean 'seqlen'?"),
+    # sparsity and pattern
+    (
+        f"{ROW}.sparsity",
+        1.2,
+        "studies.tiny.grid[1].sparsity: 1.2 is outside [0, 1): sparsity is the fraction of weights that become zero",
+    ),
+    (
+        f"{ROW}.sparsity",
+        [0.5, -0.1],
+        "studies.tiny.grid[1].sparsity[1]: -0.1 is outside [0, 1): sparsity is the fraction of weights that become "
+        "zero",
+    ),
+    (f"{ROW}.sparsity", "fifty", "studies.tiny.grid[1].sparsity: 'fifty' is not a number"),
+    (f"{ROW}.sparsity", True, "studies.tiny.grid[1].sparsity: True is not a number"),
+    (
+        f"{ROW}.sparsity",
+        0.123,
+        "studies.tiny.grid[1].sparsity: 0.123 has more than two decimals, which is finer than the benchmark "
+        "distinguishes",
+    ),
+    (f"{ROW}.sparsity", [], "studies.tiny.grid[1].sparsity: must not be empty (got [])"),
+    (f"{ROW}.sparsity", REMOVED, "studies.tiny.grid[1]: 'sparsity' is missing (here or under 'defaults')"),
+    (
+        f"{ROW}.pattern",
+        "4of2",
+        "studies.tiny.grid[1].pattern: '4of2' must keep at least 1 and fewer than 2 of every 2 weights",
+    ),
+    (
+        f"{ROW}.pattern",
+        "0of4",
+        "studies.tiny.grid[1].pattern: '0of4' must keep at least 1 and fewer than 4 of every 4 weights",
+    ),
+    (
+        f"{ROW}.pattern",
+        "2:4",
+        "studies.tiny.grid[1].pattern: n:m patterns are written 2of4, for 2 kept of every 4 inputs (got '2:4')",
+    ),
+    (
+        f"{ROW}.pattern",
+        yaml.safe_load("2:4"),
+        "studies.tiny.grid[1].pattern: n:m patterns are written 2of4, for 2 kept of every 4 inputs (got 124)",
+    ),
+    (
+        GRID,
+        [{"method": "wanda", "pattern": "2of7"}],
+        "studies.tiny.grid[0].pattern: 2of7 does not fit tiny: groups of 7 do not divide its hidden width 32",
+    ),
+    (
+        GRID,
+        [{"method": "wanda", "pattern": "2of32"}],
+        "studies.tiny.grid[0].pattern: 2of32 does not fit tiny: groups of 32 do not divide its ffn width 48",
+    ),
+    (
+        GRID,
+        [{"method": "wanda", "pattern": "2of4", "sparsity": [0.6, 0.7]}],
+        "studies.tiny.grid[0].sparsity: 2of4 fixes the sparsity at 0.50, not 0.60, 0.70",
+    ),
+    # other axes
+    (
+        "studies.tiny.defaults.calibration",
+        REMOVED,
+        "studies.tiny.grid[1]: 'calibration' is missing (here or under 'defaults')",
+    ),
+    (
+        "studies.tiny.defaults.calibration",
+        "text_4",
+        "studies.tiny.defaults.calibration: must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512 "
+        "(got 'text_4')",
+    ),
+    (f"{ROW}.seed", -1, "studies.tiny.grid[1].seed: must be greater than or equal to 0 (got -1)"),
+    (f"{ROW}.method", 7, "studies.tiny.grid[1].method: must be text (got 7)"),
+    (GRID, [], "studies.tiny.grid: must not be empty (got [])"),
+    (GRID, {"method": "dense"}, "studies.tiny.grid: must be a list (got {'method': 'dense'})"),
+    (f"{GRID}.0", "dense", "studies.tiny.grid[0]: must be a mapping of keys to values (got 'dense')"),
+    ("studies.tiny.exclude", [{}], "studies.tiny: no cells are left: 'exclude' matches all of them"),
+    # the rest
+    ("studies", REMOVED, "'studies' is missing"),
+    ("studies", {}, "studies: must not be empty (got {})"),
+    ("studies.tiny.suites", REMOVED, "'studies.tiny.suites' is missing"),
+    ("compute.threads", 0, "compute.threads: must be greater than 0 (got 0)"),
+    (
+        "compute.dtype",
+        "bfloat",
+        "compute.dtype: must be 'float32', 'bfloat16' or 'float16' (got 'bfloat'): did you mean 'bfloat16'?",
+    ),
+    (
+        "methods.wanda_down.params.rounding",
+        "dwn",
+        "methods.wanda_down.params.rounding: must be 'nearest' or 'down' (got 'dwn'): did you mean 'down'?",
+    ),
+    (
+        "methods.Mine",
+        {"method": "wanda"},
+        "methods.Mine: must be lower-case letters, digits, '_' and '.', a letter or digit first (got 'Mine')",
+    ),
+    ("models.tiny.source.sha256", "00", "models.tiny.source.sha256: must be 64 hexadecimal digits (got '00')"),
+    ("models.tiny.source.package", REMOVED, "'models.tiny.source.package' is missing"),
+    (
+        "models.tiny.source",
+        {"kind": "pth"},
+        "models.tiny.source: 'kind' must be one of 'package', 'path' (got {'kind': 'pth'})",
+    ),
+    ("models.tiny.source", {"path": "x"}, "models.tiny.source: 'kind' is missing (got {'path': 'x'})"),
+]
+
+
+@pytest.fixture(autouse=True)
+def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No catalogs: what the config itself says is all there is."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def message(config: Any) -> str:
+    with pytest.raises(PrunebenchError) as error:
+        load_plan(config, "my.yaml")
+    return str(error.value)
+
+
+def test_the_unchanged_config_is_valid() -> None:
+    assert len(load_plan(STUDY).cells) == 5
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), MISTAKES)
+def test_a_mistake_is_explained(path: str, value: Any, expected: str) -> None:
+    assert message(changed(path, value)) == f"my.yaml: {expected}"
+
+
+def test_all_mistakes_are_listed() -> None:
+    config = changed("compute.threads", 0, changed("studies.tiny.titel", "x"))
+    assert message(config) == (
+        "my.yaml: unknown key 'studies.tiny.titel': did you mean 'title'?\n"
+        "my.yaml: compute.threads: must be greater than 0 (got 0)"
+    )
+    config = changed("models.tiny.family", "lama", changed(f"{GRID}.0.method", "dens"))
+    assert len(message(config).splitlines()) == 2
+
+
+@pytest.mark.parametrize("kind", ["models", "corpora"])
+def test_a_local_path_must_be_there_if_it_is_used(kind: str, empty_directory: Path) -> None:
+    name = {"models": "tiny", "corpora": "text"}[kind]
+    missing = {"kind": "path", "path": "assets/nothing"}
+    assert message(changed(f"{kind}.{name}.source", missing)) == (
+        f"my.yaml: {kind}.{name}.source.path: no such file or directory: assets/nothing (looked for from the working "
+        f"directory {empty_directory}). Correct 'path' in the catalog"
+    )
+    unused = {**STUDY[kind][name], "source": missing}
+    assert load_plan(changed(f"{kind}.unused", unused)).cells == load_plan(STUDY).cells
+
+
+def test_a_mistake_in_a_catalog_names_its_file(empty_directory: Path) -> None:
+    catalog = empty_directory / "config/catalog"
+    catalog.mkdir(parents=True)
+    (catalog / "methods.yaml").write_text("mine: {method: wanda, preset: paprika}\n")
+    assert (
+        message(STUDY) == "config/catalog/methods.yaml: methods.mine.preset: unknown preset 'paprika': did you mean "
+        "'paper'?"
+    )
+    (catalog / "methods.yaml").write_text("mine: {methd: wanda}\n")
+    assert message(STUDY).splitlines() == [
+        "config/catalog/methods.yaml: 'mine.method' is missing",
+        "config/catalog/methods.yaml: unknown key 'mine.methd': did you mean 'method'?",
+    ]
+    (catalog / "methods.yaml").write_text("mine: {method: wanda\n")
+    assert message(STUDY).startswith("config/catalog/methods.yaml is not valid YAML: ")
+
+
+def test_an_entry_of_the_config_replaces_that_of_the_catalog(empty_directory: Path) -> None:
+    catalog = empty_directory / "config/catalog"
+    catalog.mkdir(parents=True)
+    (catalog / "methods.yaml").write_text(
+        "wanda_down: {method: wanda, params: {rounding: nearest}}\nmine: {method: magnitude}\n"
+    )
+    methods = load_config(STUDY).methods
+    assert methods["wanda_down"].params == {"rounding": "down"}
+    assert methods["mine"].method == "magnitude"
+
+
+def test_one_value_may_stand_for_a_list() -> None:
+    config = changed("studies.tiny.suites", "ppl_tiny", changed(f"{GRID}.0.method", ["dense"]))
+    assert load_config(config) == load_config(STUDY)
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_are_valid_for_us_and_for_editors(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    raw = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert load_plan(raw, str(file)).cells
+    jsonschema.validate(raw, json.loads(json_schema()))
+
+
+def test_the_schema_refuses_what_we_refuse() -> None:
+    schema = json.loads(json_schema())
+    jsonschema.validate(STUDY, schema)
+    for path, value in [("compute.thread", 2), (f"{ROW}.sparsitty", 0.5), ("models.tiny.source", {**PACKAGE, "x": 1})]:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(changed(path, value), schema)
+
+
+def test_the_schema_on_disk_is_up_to_date() -> None:
+    stored = (REPOSITORY / "config/schema.json").read_text(encoding="utf-8")
+    assert stored == json_schema(), "write it again: config/schema.json is what prunebench.config.json_schema() returns"

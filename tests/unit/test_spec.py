@@ -1,0 +1,162 @@
+"""Specs change if, and only if, something changes that can move a number."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prunebench.canonical import canonical
+from prunebench.cells import allocation_form
+from prunebench.plan import Plan, load_plan
+from studies import PACKAGE, SHAPE, changed, grid
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIG = changed("studies.tiny.grid", [{"method": "wanda", "sparsity": 0.5, "seed": 0}])
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+def specs(plan: Plan) -> dict[str, str]:
+    """The spec of every job that the first cell needs, by kind."""
+    cell, suite = next(iter(plan.cells)), plan.evaluations[0]["suite"]
+    (_, corpus) = cell.model, plan.calibration_corpus(cell.calibration)
+    return {
+        "model": plan.specs.model(cell.model),
+        "corpus": plan.specs.corpus(corpus),
+        "tokens": plan.specs.tokens(cell.model, cell.calibration, cell.seed),
+        "allocation": plan.specs.allocation(allocation_form(plan.config, cell)),
+        "prune": plan.specs.prune(cell),
+        "evaluation": plan.specs.evaluation(cell, suite),
+    }
+
+
+BEFORE = specs(load_plan(CONFIG))
+EVERYTHING = set(BEFORE)
+
+
+@given(JSON)
+def test_canonical_text_keeps_the_value(value: Any) -> None:
+    assert json.loads(canonical(value)) == value
+
+
+def test_canonical_ignores_the_order_of_keys_and_the_spelling_of_numbers() -> None:
+    first = {"b": 0.5, "a": {"y": [1, 2], "x": None}}
+    second = yaml.safe_load("a: {x: null, y: [1, 2]}\nb: 0.50\n")
+    assert canonical(first) == canonical(second) == '{"a":{"x":null,"y":[1,2]},"b":0.5}'
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"samples": 4, "seqlen": 16}, {"samples": 16, "seqlen": 4}),
+        ({"a": 1}, {"a": "1"}),
+        ({"a": 1}, {"a": True}),
+        ({"a": 1}, {"a": 1.0}),
+        ({"a": None}, {}),
+        ([1, 2], [2, 1]),
+        ("é", "e"),
+    ],
+)
+def test_canonical_tells_values_apart(one: Any, other: Any) -> None:
+    assert canonical(one) != canonical(other)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_canonical_refuses_what_json_does_not_have(value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical({"a": [value]})
+
+
+def test_specs_of_the_quickstart_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    plan = load_plan(yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8")))
+    made = [plan.collect_spec(), plan.table_spec("perplexity")]
+    for cell in plan.cells:
+        made += [plan.specs.prune(cell), plan.specs.allocation(allocation_form(plan.config, cell))]
+        made += [plan.specs.tokens(cell.model, cell.calibration, cell.seed)] if cell.calibrated else []
+    for job in plan.evaluations:
+        made.append(plan.specs.evaluation(plan.cell(job), job["suite"]))
+    assert len(made) == 2 + 2 * 7 + 3 + 7
+    assert max(map(len, made)) < 1000
+
+
+WANDA = {"method": "wanda"}
+PPL = {"suite": "perplexity", "params": {"corpora": ["text"], "seqlen": 16, "windows": 4}}
+OTHER_SOURCE = {**PACKAGE, "sha256": "1" * 64}
+MUTATIONS: list[tuple[str, Any, set[str]]] = [
+    # numbers cannot depend on it
+    ("studies.tiny.title", "Another title", set()),
+    ("models.tiny.title", "Another title", set()),
+    ("corpora.text.title", "Another title", set()),
+    ("suites.ppl_tiny.title", "Another title", set()),
+    ("methods.wanda", {**WANDA, "title": "Another title"}, set()),
+    ("methods.wanda", {**WANDA, "preset": "paper"}, set()),
+    ("methods.wanda", {**WANDA, "params": {"rounding": "nearest"}}, set()),
+    ("methods.wanda", {**WANDA, "compute": CONFIG["compute"]}, set()),
+    ("methods.magnitude", {"method": "magnitude", "preset": "released"}, set()),
+    ("models.other", {"title": "Other", "family": "opt", "source": PACKAGE, "shape": SHAPE}, set()),
+    ("corpora.other", {"title": "Other", "source": PACKAGE, "documents": "lines"}, set()),
+    ("suites.ppl_tiny.params.bos", False, set()),
+    ("studies.tiny.grid.0.sparsity", "0.50", set()),
+    ("studies.tiny.grid.0.allocator", "uniform", set()),
+    # what is pruned
+    ("models.tiny.source", OTHER_SOURCE, EVERYTHING - {"corpus"}),
+    ("models.tiny.dtype", "float16", EVERYTHING - {"corpus"}),
+    ("models.tiny.family", "opt", EVERYTHING - {"corpus"}),
+    # the data
+    ("corpora.text.source", OTHER_SOURCE, {"corpus", "tokens", "prune", "evaluation"}),
+    ("corpora.text.documents", "blank_lines", {"corpus", "tokens", "prune", "evaluation"}),
+    ("studies.tiny.defaults.calibration", "text_16x4", {"tokens", "prune", "evaluation"}),
+    ("studies.tiny.defaults.calibration", "text_4x17", {"tokens", "prune", "evaluation"}),
+    ("studies.tiny.grid.0.seed", 1, {"tokens", "prune", "evaluation"}),
+    # how
+    ("studies.tiny.grid.0.sparsity", 0.51, {"allocation", "prune", "evaluation"}),
+    ("studies.tiny.grid.0", {"method": "wanda", "pattern": "2of4"}, {"allocation", "prune", "evaluation"}),
+    ("methods.wanda", {**WANDA, "preset": "released"}, {"prune", "evaluation"}),
+    ("methods.wanda", {**WANDA, "params": {"rounding": "down"}}, {"prune", "evaluation"}),
+    ("methods.wanda", {**WANDA, "compute": {"batch_size": 3}}, {"prune", "evaluation"}),
+    ("compute.dtype", "float32", {"prune", "evaluation"}),
+    ("compute.batch_size", 3, {"prune", "evaluation"}),
+    ("compute.threads", 2, {"prune", "evaluation"}),
+    # the evaluation
+    ("suites.ppl_tiny.params.seqlen", 32, {"evaluation"}),
+    ("suites.ppl_tiny.params.windows", 5, {"evaluation"}),
+    ("suites.ppl_tiny.params.bos", True, {"evaluation"}),
+    ("suites.ppl_tiny", {**PPL, "compute": {"batch_size": 3}}, {"evaluation"}),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "expected"), MUTATIONS)
+def test_a_spec_changes_iff_its_numbers_can(path: str, value: Any, expected: set[str]) -> None:
+    after = specs(load_plan(changed(path, value, CONFIG)))
+    assert {kind for kind in BEFORE if after[kind] != BEFORE[kind]} == expected
+
+
+def test_swapped_values_of_a_suite_differ() -> None:
+    swapped = {**PPL, "params": {"corpora": ["text"], "seqlen": 4, "windows": 16}}
+    assert specs(load_plan(changed("suites.ppl_tiny", swapped, CONFIG)))["evaluation"] != BEFORE["evaluation"]
+
+
+def test_the_same_work_under_another_name_has_the_same_spec() -> None:
+    config = changed("methods.mine", {"method": "wanda", "preset": "released"}, grid())
+    config = changed("studies.tiny.grid", [{"method": ["mine", "wanda_down"], "sparsity": 0.5}], config)
+    plan = load_plan(config)
+    first, second = (plan.specs.prune(cell) for cell in plan.cells)
+    assert first == second
+
+
+def test_compute_settings_do_not_touch_what_runs_nothing_forward() -> None:
+    magnitude = changed("studies.tiny.grid", [{"method": "magnitude", "sparsity": 0.5}], CONFIG)
+    one, other = load_plan(magnitude), load_plan(changed("compute.threads", 2, magnitude))
+    (cell,) = one.cells
+    assert one.specs.prune(cell) == other.specs.prune(cell)
+    assert one.specs.evaluation(cell, "ppl_tiny") != other.specs.evaluation(cell, "ppl_tiny")
+    assert (one.prune_threads(cell), other.prune_threads(cell)) == (1, 1)
+    assert (one.evaluate_threads("ppl_tiny"), other.evaluate_threads("ppl_tiny")) == (1, 2)

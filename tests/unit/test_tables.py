@@ -1,0 +1,83 @@
+import math
+
+import pandas as pd
+import pytest
+
+from prunebench.stages.collect import COLUMNS
+from prunebench.tables.perplexity import perplexity_table
+
+CELL = {
+    "study": "s",
+    "model": "m",
+    "allocator": "uniform",
+    "pattern": "unstructured",
+    "calibration": "c",
+    "suite": "ppl",
+}
+OK = {"metric": "perplexity", "status": "ok"}
+LABELS = {"m": "Model M", "wanda": "Wanda", "uniform": "Uniform", "dense": "Dense"}
+
+
+def row(method: str, sparsity: str, value: float | None = None, seed: int = 0, **more: object) -> dict[str, object]:
+    return {**CELL, "method": method, "sparsity": sparsity, "seed": seed, "value": value, "task": "web", **OK, **more}
+
+
+def table(*rows: dict[str, object]) -> "pd.DataFrame":
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def test_layout_groups_by_sparsity_and_repeats_the_dense_row() -> None:
+    made = perplexity_table(
+        table(
+            row("dense", "0.00", 10.0),
+            row("wanda", "0.70", 40.0),
+            row("wanda", "0.50", 20.0),
+            row("wanda", "0.50", 30.0, pattern="2of4"),
+            row("wanda", "0.50", 99.0, study="another"),
+        ),
+        "s",
+        LABELS,
+    )
+    assert made.columns == [("50%", "web"), ("70%", "web"), ("2of4 (50%)", "web")]
+    assert made.rows == [
+        ("Model M", "Dense", "", "10.00", "10.00", "10.00"),
+        ("Model M", "Wanda", "Uniform", "20.00", "40.00", "30.00"),
+    ]
+    assert made.notes == ["4 of 4 cells."]
+
+
+def test_seeds_are_averaged_in_log_perplexity_with_their_spread() -> None:
+    made = perplexity_table(table(*(row("wanda", "0.50", value, seed) for seed, value in enumerate([20, 40, 80]))), "s")
+    spread = 40 * math.log(2)
+    assert made.rows[0][-1] == f"40.00 ± {spread:.2f}"
+
+
+@pytest.mark.parametrize("status", ["failed", "skipped", "missing"])
+def test_cells_without_a_number_say_why(status: str) -> None:
+    bad = row("wanda", "0.70", None, task=None, metric=None, status=status, reason="it broke")
+    made = perplexity_table(table(row("wanda", "0.50", 20.0), bad), "s", LABELS)
+    assert made.rows == [("Model M", "Wanda", "Uniform", "20.00", status)]
+    assert made.notes == [f"1 of 2 cells (1 {status}).", f"{status}: Wanda, uniform, 70%, seed 0: it broke"]
+
+
+def test_a_seed_that_failed_is_not_averaged_away() -> None:
+    bad = row("wanda", "0.50", None, 1, task=None, metric=None, status="failed", reason="NaN")
+    made = perplexity_table(table(row("wanda", "0.50", 20.0), bad), "s")
+    assert made.rows[0][-1] == "failed"
+
+
+def test_a_study_without_any_number_still_makes_a_table() -> None:
+    bad = row("wanda", "0.50", None, task=None, metric=None, status="missing", reason="not run")
+    made = perplexity_table(table(bad), "s", LABELS)
+    assert made.rows[0][-1] == "missing"
+    for format in ("md", "html", "tex"):
+        assert "not run" in made.render(format)
+
+
+def test_every_format_holds_the_numbers() -> None:
+    made = perplexity_table(table(row("dense", "0.00", 10.0), row("wanda", "0.50", 1234.567)), "s", LABELS)
+    for format in ("md", "csv", "html", "tex"):
+        text = made.render(format)
+        assert "1234.57" in text and "Wanda" in text, format
+    assert r"\toprule" in made.render("tex") and r"50\%" in made.render("tex")
+    assert made.render("md").count("|---") >= 3
