@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import tiny
 import torch
-from contract.test_methods import METHODS, prune
 
+import tiny
+from contract.test_methods import METHODS, prune
 from prunebench.engine.loss import window_losses
 from prunebench.registry import load
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from prunebench import paths
+from prunebench.allocators.uniform import Uniform
 from prunebench.cells import Cell, allocation_form
 from prunebench.plan import Plan, load_plan
 from studies import changed, grid
@@ -99,13 +100,12 @@ def test_exclude(rule: dict[str, Any], kept: list[str]) -> None:
     assert [f"{cell.method} {cell.sparsity}" for cell in cells] == kept
 
 
-def test_a_pattern_with_another_allocator_is_skipped_with_a_reason() -> None:
-    row = {"method": ["magnitude", "dense"], "allocator": ["uniform", "other"], "pattern": "2of4"}
-    config = grid(row) | {"allocators": {"other": {"allocator": "uniform"}}}
-    expansion = load_plan(config).studies["tiny"]
-    assert list(map(str, expansion.cells)) == ["tiny magnitude uniform 2of4", "tiny dense uniform unstructured-s0.00"]
+def test_a_pattern_with_an_allocator_that_decides_is_skipped_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Uniform, "structured", False)
+    expansion = load_plan(grid({"method": ["magnitude", "dense"], "pattern": "2of4"})).studies["tiny"]
+    assert list(map(str, expansion.cells)) == ["tiny dense uniform unstructured-s0.00"]
     assert [(str(cell), reason) for cell, reason in expansion.skipped] == [
-        ("tiny magnitude other 2of4", "2of4 fixes the sparsity of every linear: only the allocator uniform fits")
+        ("tiny magnitude uniform 2of4", "2of4 fixes the sparsity of every linear, uniform has nothing to decide")
     ]
 
 

@@ -135,8 +135,11 @@ def _fix_draw(cell: Cell, uses: frozenset[str]) -> Cell:
 def supports(config: Config, cell: Cell) -> Support:
     """Whether the method can do `cell`. An n:m pattern leaves an allocator nothing to decide."""
     method = configured("methods", config.methods[cell.method])
-    if cell.shape.structured and "allocator" in method.uses and cell.allocator != "uniform":
-        return Support(False, f"{cell.pattern} fixes the sparsity of every linear: only the allocator uniform fits")
+    allocator = registry.load("allocators", config.allocators[cell.allocator].allocator)
+    if cell.shape.structured and "allocator" in method.uses and not allocator.structured:
+        return Support(
+            False, f"{cell.pattern} fixes the sparsity of every linear, {cell.allocator} has nothing to decide"
+        )
     support: Support = method.supports(cell)
     return support
 

@@ -47,7 +47,9 @@ NOT_NUMERIC = frozenset(
         "prunebench.plugin",  # base of plug-ins: names, titles, and parameters, whose values are in the spec
         "prunebench.provenance",  # hosts, versions and times, reported beside the numbers
         "prunebench.registry",  # finds plug-ins; the plug-in found has its own fingerprint
+        "prunebench.resources",  # what jobs ask of the machine
         "prunebench.spec",  # writes the spec that holds the fingerprint
+        "prunebench.validation",  # words for mistakes in config
     )
 )
 """Modules that cannot change a number. When in doubt a module is not listed: a needless re-run costs only time."""

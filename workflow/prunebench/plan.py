@@ -87,7 +87,7 @@ class Plan:
     def labels(self) -> dict[str, str]:
         """What tables print for a catalog name."""
         labels = {name: model.title for name, model in self.config.models.items()}
-        labels |= {name: corpus.title for name, corpus in self.config.corpora.items()}
+        labels |= {name: suite.title for name, suite in self.config.suites.items() if suite.title}
         for kind in ("methods", "allocators"):
             for name, entry in getattr(self.config, kind).items():
                 plugin = configured(kind, entry)

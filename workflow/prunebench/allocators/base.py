@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from prunebench.errors import CellFailure
 from prunebench.plugin import Plugin
@@ -14,6 +14,9 @@ Allocation = dict[str, float]
 
 class Allocator(Plugin):
     """Base of all allocators. They know the matrices' sizes, never the method that will prune them."""
+
+    structured: ClassVar[bool] = False
+    """Whether it can serve an n:m pattern, which fixes the sparsity of every linear."""
 
     def allocate(self, sizes: Mapping[str, tuple[int, int]], sparsity: float) -> Allocation:
         """The sparsity of each linear; `sizes` maps full names to (out, in), in the order of the model."""

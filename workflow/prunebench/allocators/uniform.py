@@ -10,6 +10,7 @@ class Uniform(Allocator):
 
     name = "uniform"
     title = "Uniform"
+    structured = True
 
     def allocate(self, sizes: Mapping[str, tuple[int, int]], sparsity: float) -> Allocation:
         """The target itself, per linear."""

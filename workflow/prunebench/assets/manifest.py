@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from prunebench.canonical import canonical, spec_hash
 from prunebench.catalog import Sha256, Shape, Source
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file, write_json
@@ -35,6 +36,11 @@ class Manifest(BaseModel):
     source: Source
     shape: Shape | None = None  # models only
     documents: dict[str, int] | None = None  # corpora only: documents per split
+
+    @property
+    def digest(self) -> str:
+        """One digest for all files, which results record: a spec names a local path, not what is in it."""
+        return spec_hash(canonical({name: record.sha256 for name, record in self.files.items()}))
 
 
 def describe_files(files: Iterable[Path]) -> dict[str, FileRecord]:

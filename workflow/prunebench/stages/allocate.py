@@ -16,7 +16,7 @@ from prunebench.patterns import parse_pattern
 def allocate(spec: str, model: Path, allocation: Path) -> None:
     """Write `allocation` (JSON: status, spec_hash, sparsities by full linear name) for the model asset `model`."""
     wanted = json.loads(spec)
-    sizes = linear_sizes(Path(load_manifest(model).directory), registry.load("models", wanted["family"]))
+    sizes = linear_sizes(load_manifest(model).directory, registry.load("models", wanted["family"]))
     plugin = registry.load("allocators", wanted["allocator"])
     pattern = parse_pattern(wanted["pattern"])
     sparsity = float(pattern.sparsity) if pattern.structured else float(wanted["sparsity"])

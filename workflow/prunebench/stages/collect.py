@@ -1,12 +1,14 @@
 """Stage collect: every result of a config's studies as one tidy table, one row per cell x suite x task x metric."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from prunebench import paths
+from prunebench.assets.manifest import load_manifest
 from prunebench.canonical import spec_hash
 from prunebench.cells import Cell
 from prunebench.files import read_json, write_text
@@ -24,12 +26,13 @@ def collect(plan: Plan, destination: Path) -> pd.DataFrame:
     A result that is missing, or was made from another spec than today's config and code, gets a row that says so
     and no value: an older number never passes for a current one.
     """
+    digests = Digests()
     rows = [
         {"study": study, **_axes(cell), "suite": suite, **row}
         for study, expansion in plan.studies.items()
         for suite in plan.config.studies[study].suites
         for cell, reason in [*((cell, None) for cell in expansion.cells), *expansion.skipped]
-        for row in ([{"status": "skipped", "reason": reason}] if reason else _results(plan, cell, suite))
+        for row in ([{"status": "skipped", "reason": reason}] if reason else _results(plan, cell, suite, digests))
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     write_text(destination, frame.to_csv(index=False, lineterminator="\n"))
@@ -41,11 +44,12 @@ def _axes(cell: Cell) -> dict[str, Any]:
     return {name: getattr(cell, name) for name in names}
 
 
-def _results(plan: Plan, cell: Cell, suite: str) -> Iterator[dict[str, Any]]:
+def _results(plan: Plan, cell: Cell, suite: str, digests: "Digests") -> Iterator[dict[str, Any]]:
     spec = spec_hash(plan.specs.evaluation(cell, suite))
     where = {**cell.wildcards, "suite": suite}
-    pruned = _current(paths.PRUNED.format(**where), spec_hash(plan.specs.prune(cell)))
-    evaluated = _current(paths.EVALUATION.format(**where), spec)
+    inputs = digests.of(cell.model, plan.corpora(suite))
+    pruned = _current(paths.PRUNED.format(**where), spec_hash(plan.specs.prune(cell)), inputs)
+    evaluated = _current(paths.EVALUATION.format(**where), spec, inputs)
     shared = {"spec_hash": spec, "achieved_sparsity": pruned.get("achieved_sparsity"), **_cost(where)}
     if evaluated["status"] != "ok":
         yield {**shared, "status": evaluated["status"], "reason": evaluated["reason"]}
@@ -54,13 +58,27 @@ def _results(plan: Plan, cell: Cell, suite: str) -> Iterator[dict[str, Any]]:
         yield {**shared, "status": "ok", **{key: score[key] for key in ("task", "metric", "value", "stderr", "n")}}
 
 
-def _current(path: str, expected: str) -> dict[str, Any]:
-    """The result file at `path` if it was made from the expected spec, else a record of why there is none."""
+class Digests:
+    """Digests of the fetched models and corpora as they are on disk now."""
+
+    def __init__(self) -> None:
+        self._digest = cache(lambda path: load_manifest(path).digest if path.exists() else None)
+
+    def of(self, model: str, corpora: Iterable[str]) -> dict[str, str | None]:
+        """Digest by name, as results record their inputs; None for what is not here."""
+        found = {corpus: self._digest(Path(paths.CORPUS.format(corpus=corpus))) for corpus in corpora}
+        return {**found, "model": self._digest(Path(paths.MODEL.format(model=model)))}
+
+
+def _current(path: str, expected: str, inputs: dict[str, str | None]) -> dict[str, Any]:
+    """The result file at `path` if it was made from the expected spec and inputs, else why there is none."""
     if not Path(path).exists():
         return {"status": "missing", "reason": "not run, or stopped by an error: see its log"}
     record: dict[str, Any] = read_json(Path(path))
     if record["spec_hash"] != expected:
         return {"status": "missing", "reason": "on disk from other settings or code: run snakemake again"}
+    if changed := [name for name, digest in record["inputs"].items() if inputs[name] != digest]:
+        return {"status": "missing", "reason": f"on disk from another {' and '.join(changed)}: run snakemake again"}
     return record
 
 

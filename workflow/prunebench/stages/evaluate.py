@@ -35,23 +35,24 @@ def evaluate(
     """
     wanted = json.loads(spec)
     measurement = Measurement()
-    record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec)}
+    manifest = load_manifest(model)
+    inputs = {"model": manifest.digest, **{name: load_manifest(path).digest for name, path in corpora.items()}}
+    record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec), "inputs": inputs}
     plugin = registry.load("suites", wanted["suite"])
     suite: Suite = plugin(plugin.configure(overrides=wanted["params"]))
     try:
         upstream = read_json(pruned)
         if upstream["status"] != "ok":
             raise CellFailure(f"prune: {upstream['reason']}")
-        directory = Path(load_manifest(model).directory)
         streamed = StreamedModel(
-            directory,
+            manifest.directory,
             registry.load("models", wanted["family"]),
             dtype=getattr(torch, wanted["compute"]["dtype"]),
             storage=getattr(torch, wanted["storage"]),
             device=best_device(),
             overrides=TensorStore(weights),
         )
-        scores = suite.run(streamed, directory, corpora, wanted["compute"]["batch_size"])
+        scores = suite.run(streamed, manifest.directory, corpora, wanted["compute"]["batch_size"])
         record |= {"status": "ok", "scores": [asdict(score) for score in scores]}
         headline = suite.headline(scores)
     except CellFailure as failure:

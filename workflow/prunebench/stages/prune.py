@@ -40,9 +40,10 @@ def prune(
     wanted = json.loads(spec)
     work = Scratch(scratch)
     measurement = Measurement()
-    record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec)}
+    manifest = load_manifest(model)
+    record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec), "inputs": {"model": manifest.digest}}
     try:
-        blocks = _prune_blocks(wanted, model, tokens, allocation, work)
+        blocks = _prune_blocks(wanted, manifest.directory, tokens, allocation, work)
         record |= {"status": "ok", **summarise(blocks, _target(wanted)), "blocks": blocks}
         work.merge(len(blocks), weights)
         outcome = f"sparsity {record['achieved_sparsity']:.4f}"
@@ -57,7 +58,7 @@ def prune(
 
 
 def _prune_blocks(
-    wanted: dict[str, Any], model: Path, tokens: Path | None, allocation: Path, scratch: Scratch
+    wanted: dict[str, Any], directory: Path, tokens: Path | None, allocation: Path, scratch: Scratch
 ) -> list[dict[str, Any]]:
     allocated = read_json(allocation)
     if allocated["status"] != "ok":
@@ -66,7 +67,7 @@ def _prune_blocks(
     compute = wanted["compute"] or {"dtype": wanted["storage"], "batch_size": 1}
     plugin = registry.load("methods", wanted["method"])
     streamed = StreamedModel(
-        Path(load_manifest(model).directory),
+        directory,
         registry.load("models", wanted["family"]),
         dtype=getattr(torch, compute["dtype"]),
         storage=getattr(torch, wanted["storage"]),

@@ -1,41 +1,48 @@
 """The perplexity table: a row per model, method and allocator; a group of columns per sparsity, a column per corpus."""
 
 import math
+from collections.abc import Mapping
 
 import pandas as pd
 
 from prunebench.tables.table import Table
 
-ROW = ["model", "method", "allocator"]
+ROW = ["model", "method", "allocator", "calibration"]
 
 
-def perplexity_table(cells: pd.DataFrame, study: str, labels: dict[str, str] | None = None) -> Table:
+def perplexity_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None) -> Table:
     """Lay out the perplexities of `study`; `cells` is results/cells.csv, `labels` maps catalog names to titles.
 
     Several seeds become the geometric mean and, after ±, the standard deviation of the log-perplexity times it.
     Cells without a number say why they have none. The dense model, which has no sparsity, stands in every group.
     """
+    labels = labels or {}
     mine = cells[cells["study"] == study]
-    wanted = mine[(mine["metric"] == "perplexity") | mine["status"].isin(["failed", "skipped", "missing"])]
-    dense = wanted["method"] == "dense"
-    groups = _groups(wanted[~dense])
+    wanted = mine[(mine["metric"] == "perplexity") | (mine["status"] != "ok")]
+    suites = list(dict.fromkeys(wanted["suite"]))
+    if len(suites) > 1:  # the same corpus under two protocols: two columns
+        wanted = wanted.assign(task=wanted["suite"] + " " + wanted["task"])
     tasks = list(dict.fromkeys(wanted["task"].dropna())) or [""]
-    columns = [(group, task) for group in groups for task in tasks] or [("", task) for task in tasks]
+    groups = _groups(wanted[wanted["method"] != "dense"]) or [""]
+    columns = [(group, task) for group in groups for task in tasks]
+    calibrations = set(wanted["calibration"]) - {"none"}
     rows = []
-    for key, part in wanted.groupby(ROW, sort=False):
+    for (model, method, allocator, calibration), part in wanted.groupby(ROW, sort=False):
         points = part.apply(_group, axis=1)
-        values = []
+        entries = []
         for group, task in columns:
-            here = part if part["method"].iloc[0] == "dense" else part[points == group]
-            values.append(_entry(here[here["task"].isna() | (here["task"] == task)]))
-        names = [(labels or {}).get(str(name), str(name)) for name in key]
-        rows.append((*names[:2], "" if key[1] == "dense" else names[2], *values))
+            here = part if method == "dense" else part[points == group]
+            entries.append(_entry(here[here["task"].isna() | (here["task"] == task)]))
+        keys = (str(model), str(method), "" if method == "dense" else str(allocator))
+        names = [labels.get(key, key) for key in keys]
+        rows.append((*names, str(calibration) if len(calibrations) > 1 and calibration != "none" else "", *entries))
+    protocol = f" ({labels[suites[0]]})" if len(suites) == 1 and suites[0] in labels else ""
     return Table(
-        title=f"Perplexity (lower is better), study {study}",
-        stub=("Model", "Method", "Allocator"),
-        columns=[(group, (labels or {}).get(task, task)) for group, task in columns],
+        title=f"Perplexity, lower is better, study {study}{protocol}",
+        stub=("Model", "Method", "Allocator", "Calibration"),
+        columns=columns,
         rows=rows,
-        notes=[_counts(mine), *_reasons(wanted, labels or {})],
+        notes=[_counts(mine), *_reasons(wanted, labels)],
     )
 
 
@@ -63,14 +70,14 @@ def _entry(rows: pd.DataFrame) -> str:
 
 def _counts(rows: pd.DataFrame) -> str:
     """How many of the expected cells the table rests on."""
-    cells = rows.groupby([*ROW, "pattern", "sparsity", "calibration", "seed"], sort=False)["status"].agg(set)
+    cells = rows.groupby([*ROW, "pattern", "sparsity", "seed"], sort=False)["status"].agg(set)
     worst = ("missing", "failed", "skipped", "ok")
     counts = pd.Series([next(status for status in worst if status in found) for found in cells]).value_counts()
     parts = [f"{counts[status]} {status}" for status in ("failed", "skipped", "missing") if status in counts]
     return f"{counts.get('ok', 0)} of {len(cells)} cells" + (f" ({', '.join(parts)})" if parts else "") + "."
 
 
-def _reasons(rows: pd.DataFrame, labels: dict[str, str]) -> list[str]:
+def _reasons(rows: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
     notes = []
     for _, row in rows[rows["status"] != "ok"].iterrows():
         cell = f"{labels.get(row['method'], row['method'])}, {row['allocator']}, {_group(row)}, seed {row['seed']}"

@@ -24,35 +24,38 @@ class Table:
     def _flat_columns(self) -> list[str]:
         return [*self.stub, *(f"{group} {name}".strip() for group, name in self.columns)]
 
+    def _shown(self) -> tuple[list[int], list[str]]:
+        """(stub columns worth printing, what the others say once for all rows)."""
+        values = [dict.fromkeys(row[i] for row in self.rows) for i in range(len(self.stub))]
+        shown = [i for i, of in enumerate(values) if len(of) > 1] or [0]
+        constant = [f"{self.stub[i]}: {next(iter(of))}." for i, of in enumerate(values) if i not in shown and any(of)]
+        return shown, constant
+
     def _markdown(self) -> str:
-        shown = [i for i in range(len(self.stub)) if len({row[i] for row in self.rows}) > 1] or [0]
-        constant = [
-            f"{self.stub[i]}: {self.rows[0][i]}." for i in range(len(self.stub)) if i not in shown and self.rows
-        ]
+        shown, constant = self._shown()
         body = [[*(row[i] for i in shown), *row[len(self.stub) :]] for row in self.rows]
         headers = [*(self.stub[i] for i in shown), *self._flat_columns()[len(self.stub) :]]
         align = ["left"] * len(shown) + ["right"] * len(self.columns)
-        text = tabulate(body, headers, tablefmt="github", colalign=align if body else None, disable_numparse=True)
-        return (
-            "\n".join(
-                [f"**{self.title}.** {' '.join([*constant, self.notes[0]])}", "", text, "", *self.notes[1:]]
-            ).rstrip()
-            + "\n"
-        )
+        text = tabulate(body, headers, tablefmt="pipe", colalign=align if body else None, disable_numparse=True)
+        head = f"**{self.title}.** {' '.join([*constant, self.notes[0]])}"
+        return "\n".join([head, "", text, "", *self.notes[1:]]).rstrip() + "\n"
 
     def _csv(self) -> str:
         return pd.DataFrame(self.rows, columns=self._flat_columns()).to_csv(index=False, lineterminator="\n")
 
     def _gt(self) -> GT:
-        keys = [f"c{i}" for i in range(len(self.stub) + len(self.columns))]
-        table = GT(pd.DataFrame(self.rows, columns=keys)).tab_header(title=self.title)
+        shown, constant = self._shown()
+        kept = [*shown, *range(len(self.stub), len(self.stub) + len(self.columns))]
+        keys = [f"c{i}" for i in kept]
+        frame = pd.DataFrame([[row[i] for i in kept] for row in self.rows], columns=keys)
         names = [*self.stub, *(name for _, name in self.columns)]
-        table = table.cols_label(dict(zip(keys, names, strict=True)))
-        table = table.cols_align("right", keys[len(self.stub) :])
+        table = GT(frame).tab_header(title=self.title, subtitle=" ".join(constant) or None)
+        table = table.cols_label({key: names[i] for key, i in zip(keys, kept, strict=True)})
+        numbers = keys[len(shown) :]
         for group in dict.fromkeys(group for group, _ in self.columns if group):
-            inside = [key for key, (of, _) in zip(keys[len(self.stub) :], self.columns, strict=True) if of == group]
+            inside = [key for key, (of, _) in zip(numbers, self.columns, strict=True) if of == group]
             table = table.tab_spanner(group, columns=inside)
-        return table
+        return table.cols_align("right", numbers)
 
     def _html(self) -> str:
         table = self._gt()
