@@ -62,8 +62,8 @@ def test_no_such_config_file(fresh: Tree) -> None:
 
 
 def test_a_value_on_the_command_line_extends_the_default_config(fresh: Tree) -> None:
-    run = fresh.run("snakemake", "--dry-run", "--quiet=host", "--cores", "2", "--config", "compute={batch_size: 3}")
+    run = fresh.run("snakemake", "--dry-run", "--cores", "2", "--config", "compute={batch_size: 3}")
     assert run.returncode == 0, run.stdout
     assert "tables/quickstart" in run.stdout
-    run = fresh.run("snakemake", "--dry-run", "--quiet=host", "--cores", "2", "--config", "batch_size=3")
+    run = fresh.run("snakemake", "--dry-run", "--cores", "2", "--config", "batch_size=3")
     assert "config/config.yaml: unknown key 'batch_size'" in run.stdout

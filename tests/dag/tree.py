@@ -67,8 +67,7 @@ class Tree:
 
     def planned(self, *arguments: str) -> set[str]:
         """The jobs of a dry run: the rule and its wildcards' values, as in 'calibrate tiny text_4x16 0'."""
-        # The default profile hides the jobs, a dry run's included.
-        run = self.snakemake("--dry-run", "--quiet=host", *arguments)
+        run = self.snakemake("--dry-run", *arguments)
         assert run.returncode == 0, run.stdout
         found = [
             " ".join([rule, *re.findall(r"\w+=([^,\n]+)", "".join(re.findall(r"^    wildcards: .*", details, re.M)))])
