@@ -24,7 +24,7 @@ demo: install  ## prune and evaluate the quickstart study, print its table
 	snakemake --cores all
 
 smoke: install  ## every rule once, in under 3 minutes
-	snakemake --cores all --configfile config/studies/smoke.yaml strict
+	snakemake strict --cores all --configfile config/studies/smoke.yaml
 
 test: install  ## all tests
 	pytest
@@ -43,4 +43,4 @@ golden: install  ## record new golden numbers, after an intended change of a met
 	PYTHONPATH=workflow:tests python tests/golden/values.py
 
 clean:  ## remove results and logs, keep downloads
-	rm -rf results/[!R]* results/.scratch logs benchmarks .snakemake
+	rm -rf results/[!R]* logs benchmarks .snakemake

@@ -10,7 +10,6 @@ from typing import Any
 
 import tiny
 from prunebench import paths
-from prunebench.canonical import spec_hash
 from prunebench.cells import Cell, allocation_form
 from prunebench.plan import Plan, load_plan
 from prunebench.stages.allocate import allocate
@@ -31,7 +30,7 @@ class PruneJob:
 
     @property
     def scratch(self) -> Path:
-        return self.root / paths.SCRATCH.format(spec_hash=spec_hash(self.plan.specs.prune(self.cell)))
+        return self.weights.parent / ".blocks"
 
     @property
     def weights(self) -> Path:
@@ -41,8 +40,8 @@ class PruneJob:
     def result(self) -> Any:
         return json.loads((self.root / paths.PRUNED.format(**self.cell.wildcards)).read_text())
 
-    def start(self) -> subprocess.Popen[str]:
-        """Start the job's own script in a process of its own."""
+    def start(self, prelude: str = "") -> subprocess.Popen[str]:
+        """Start the job's own script in a process of its own; `prelude` is Python that runs in it first."""
         where = self.cell.wildcards
         options = {
             "spec": self.plan.specs.prune(self.cell),
@@ -52,7 +51,9 @@ class PruneJob:
             "result": paths.PRUNED.format(**where),
             "measured": paths.PRUNE_MEASURED.format(**where),
         }
-        command = [sys.executable, str(SCRIPTS / "prune.py")]
+        script = str(SCRIPTS / "prune.py")
+        launch = f"import runpy; {prelude}\nrunpy.run_path({script!r}, run_name='__main__')"
+        command = [sys.executable, "-c", launch]
         command += [word for name, value in options.items() for word in (f"--{name}", value)]
         command += [word for tokens in self.plan.tokens(self.cell) for word in ("--tokens", tokens)]
         environment = {**os.environ, "PYTHONPATH": str(SCRIPTS.parent)}

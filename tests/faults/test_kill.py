@@ -1,7 +1,6 @@
 """A prune job that is killed loses nothing and ends with the same bits."""
 
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -13,34 +12,66 @@ BLOCKS = 6
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> PruneJob:
-    job = prune_job(tmp_path_factory.mktemp("undisturbed"), blocks=BLOCKS, calibration="text_64x16")
+    job = prune_job(tmp_path_factory.mktemp("undisturbed"), blocks=BLOCKS)
     job.run()
     return job
 
 
-def kill_inside_block(job: PruneJob, block: int) -> None:
-    """SIGKILL the job as soon as block `block` - 1 is finished."""
-    process = job.start()
-    last = job.scratch / f"block_{block - 1:03d}.safetensors"
-    while process.poll() is None and not last.exists():
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, "the job was over before it could be killed"
+DIE = """
+import os, signal
+from prunebench import checkpoints
+from prunebench.engine import scratch
+save, merge = scratch.Scratch.save, checkpoints.merge
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+IN_BLOCK = "scratch.Scratch.save = lambda self, block, *rest: die() if block == {0} else save(self, block, *rest)"
+IN_MERGE = (
+    "checkpoints.shutil.copyfileobj = lambda source, target, size: (target.write(b'half'), target.flush(), die())"
+)
 
 
-@pytest.mark.parametrize("block", [1, 3, BLOCKS - 1])
-def test_killed_inside_a_block_it_resumes_there(block: int, undisturbed: PruneJob, tmp_path: Path) -> None:
-    job = prune_job(tmp_path, blocks=BLOCKS, calibration="text_64x16")
-    kill_inside_block(job, block)
-    finished = len(list(job.scratch.glob("block_*.safetensors")))
-    assert block <= finished < BLOCKS
-    assert not job.weights.exists()
-    log = job.run()
-    assert f"resuming at block {finished}" in log
+def kill(job: PruneJob, how: str) -> None:
+    process = job.start(DIE + how)
+    log = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, log
+
+
+def assert_as_undisturbed(job: PruneJob, undisturbed: PruneJob) -> None:
     assert job.weights.read_bytes() == undisturbed.weights.read_bytes()
     assert job.result["blocks"] == undisturbed.result["blocks"]
-    assert not job.scratch.exists()
+    assert sorted(path.name for path in job.weights.parent.iterdir()) == [
+        "measured.json", "prune.json", "weights.safetensors",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("block", [0, 1, BLOCKS - 1])
+def test_killed_inside_a_block_it_resumes_there(block: int, undisturbed: PruneJob, tmp_path: Path) -> None:
+    job = prune_job(tmp_path, blocks=BLOCKS)
+    kill(job, IN_BLOCK.format(block))
+    assert len(list(job.scratch.glob("block_*.safetensors"))) == block
+    assert not job.weights.exists()
+    log = job.run()
+    assert (f"resuming at block {block}" in log) == (block > 0)
+    assert_as_undisturbed(job, undisturbed)
+
+
+def test_killed_while_the_weights_are_written(undisturbed: PruneJob, tmp_path: Path) -> None:
+    job = prune_job(tmp_path, blocks=BLOCKS)
+    kill(job, IN_MERGE)
+    assert not job.weights.exists()
+    assert f"resuming at block {BLOCKS}" in job.run()
+    assert_as_undisturbed(job, undisturbed)
+
+
+def test_blocks_of_another_model_are_not_resumed(undisturbed: PruneJob, tmp_path: Path) -> None:
+    """The spec names a local model by its path: other weights there are another job."""
+    job = prune_job(tmp_path, blocks=BLOCKS, seed=1)
+    kill(job, IN_BLOCK.format(2))
+    job = prune_job(tmp_path, blocks=BLOCKS)
+    assert "resuming" not in job.run()
+    assert_as_undisturbed(job, undisturbed)
 
 
 def test_the_same_command_twice_gives_the_same_bits(undisturbed: PruneJob) -> None:

@@ -1,4 +1,5 @@
-"""What values.json holds: for every method and point, the masks (as a digest) and the losses of a tiny model.
+"""What values.json holds: for every method and point the masks (as a digest) and the losses of a tiny model, and
+what the other stages make of a tiny text.
 
 Run by hand after an intended change: PYTHONPATH=workflow:tests python tests/golden/values.py
 """
@@ -12,15 +13,59 @@ from typing import Any
 import torch
 
 import tiny
-from contract.test_methods import METHODS, prune
+from contract.test_methods import METHODS
+from contract.test_methods import prune as prune_tiny
+from jobs import prune_job
+from prunebench import paths
+from prunebench.canonical import canonical, spec_hash
 from prunebench.engine.loss import window_losses
+from prunebench.files import read_json, sha256_file
 from prunebench.registry import load
+from prunebench.stages.evaluate import evaluate
+from prunebench.stages.prune import prune
 
 FILE = Path(__file__).with_name("values.json")
 POINTS = (("unstructured", 0.5), ("unstructured", 0.7), ("2of4", 0.5))
 
 
-def compute() -> dict[str, Any]:
+def pipeline() -> dict[str, Any]:
+    """What each stage makes of a tiny text and model, in bf16: splits, tokens, allocation, pruned weights, perplexity."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        job = prune_job(root, blocks=2)
+        where = job.cell.wildcards
+        result, measured = root / "ppl.json", root / "measured.json"
+        prune(
+            job.plan.specs.prune(job.cell),
+            model=root / paths.MODEL.format(**where),
+            tokens=root / paths.TOKENS.format(**where),
+            allocation=root / job.plan.allocation(job.cell),
+            weights=job.weights,
+            result=root / paths.PRUNED.format(**where),
+            measured=measured,
+        )
+        corpus = root / paths.CORPUS.format(corpus="text")
+        evaluate(
+            job.plan.specs.evaluation(job.cell, "ppl"),
+            model=root / paths.MODEL.format(**where),
+            pruned=root / paths.PRUNED.format(**where),
+            weights=job.weights,
+            corpora={"text": corpus},
+            result=result,
+            measured=measured,
+        )
+        sparsities = read_json(root / job.plan.allocation(job.cell))["sparsities"]
+        (score,) = read_json(result)["scores"]
+        return {
+            "documents": read_json(corpus)["documents"],
+            "tokens": sha256_file(root / paths.TOKENS.format(**where)),
+            "allocation": spec_hash(canonical(sparsities)),
+            "zeros": [sum(linear["zeros"] for linear in block["linears"].values()) for block in job.result["blocks"]],
+            "perplexity": [score["value"], score["stderr"], score["n"]],
+        }
+
+
+def methods() -> dict[str, Any]:
     """{architecture: {method preset point: {"masks": sha256, "losses": [...]}}}, all in float32."""
     values: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -41,7 +86,7 @@ def _values(model: tuple[str, Path], name: str, preset: str, pattern: str, spars
     plugin = load("methods", name)
     with tempfile.TemporaryDirectory() as scratch:
         method = plugin(plugin.configure(preset))
-        weights, _ = prune(model, method, pattern, sparsity, Path(scratch), torch.float32)
+        weights, _ = prune_tiny(model, method, pattern, sparsity, Path(scratch), torch.float32)
         bits = b"".join((weights[key] == 0).numpy().tobytes() for key in sorted(weights))
         streamed = tiny.open_model(model[1], model[0], overrides=weights)
         losses = window_losses(streamed, tiny.tokens(4, 24, seed=5), batch_size=2)
@@ -49,4 +94,4 @@ def _values(model: tuple[str, Path], name: str, preset: str, pattern: str, spars
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(compute(), indent=1, sort_keys=True) + "\n")
+    FILE.write_text(json.dumps({"methods": methods(), "pipeline": pipeline()}, indent=1, sort_keys=True) + "\n")

@@ -26,9 +26,6 @@ CELLS = "results/cells.csv"
 TABLE = "results/tables/{study}/{table}.{format}"
 TABLE_FORMATS = ("md", "csv", "html", "tex")
 
-# Finished blocks of an interrupted prune. Not a declared output: Snakemake deletes those when a job fails.
-SCRATCH = "results/.scratch/{spec_hash}"
-
 
 def log(rule: str, subject: str) -> str:
     """Log file pattern of `rule`, where `subject` names the job by its wildcards."""

@@ -84,6 +84,19 @@ class Plan:
         """CPU threads of an evaluate job."""
         return (self.config.suites[suite].compute or self.config.compute).threads
 
+    @property
+    def tables(self) -> list[tuple[str, str]]:
+        """(study, table) for every table that the studies' suites give rise to."""
+        return [(study, "perplexity") for study in self.studies if self.suites_of(study, "perplexity")]
+
+    def suites_of(self, study: str, plugin: str) -> list[str]:
+        """The suites of a study (catalog names) that the suite plug-in `plugin` runs."""
+        return [suite for suite in self.config.studies[study].suites if self.config.suites[suite].suite == plugin]
+
+    def table_files(self, study: str, table: str) -> list[str]:
+        """A table in all its formats, Markdown first."""
+        return [paths.TABLE.format(study=study, table=table, format=format) for format in paths.TABLE_FORMATS]
+
     def labels(self) -> dict[str, str]:
         """What tables print for a catalog name."""
         labels = {name: model.title for name, model in self.config.models.items()}

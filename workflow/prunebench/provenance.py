@@ -31,9 +31,10 @@ class Measurement:
     def __init__(self) -> None:
         self._start = time.monotonic()
 
-    def write(self, path: Path) -> None:
-        """Write seconds, peak memory (MiB, of host and GPU), device, host and versions to `path` as JSON."""
+    def write(self, path: Path, **more: Any) -> None:
+        """Write seconds, peak memory (MiB, of host and GPU), device, host, versions and `more` to `path` as JSON."""
         record: dict[str, Any] = {
+            **more,
             "seconds": round(time.monotonic() - self._start, 3),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             "host": platform.node(),

@@ -62,6 +62,8 @@ class Specs:
                 "params": allocator.params.model_dump(mode="json"),
                 "pattern": point.pattern,
                 "sparsity": point.sparsity,
+                "seed": point.seed,
+                "tokens": self._tokens_hash(point) if point.calibrated else None,
             }
         )
 
@@ -72,7 +74,7 @@ class Specs:
         family = self.config.models[cell.model].family
         # Without calibration nothing runs forward: neither tokens nor compute settings change the result.
         calibrated = "calibration" in method.uses
-        tokens = spec_hash(self.tokens(cell.model, cell.calibration, cell.seed)) if calibrated else None
+        tokens = self._tokens_hash(cell) if calibrated else None
         compute = (entry.compute or self.config.compute).model_dump(mode="json") if calibrated else None
         return canonical(
             {
@@ -116,6 +118,9 @@ class Specs:
                 "compute": (entry.compute or self.config.compute).model_dump(mode="json"),
             }
         )
+
+    def _tokens_hash(self, cell: Cell) -> str:
+        return spec_hash(self.tokens(cell.model, cell.calibration, cell.seed))
 
 
 def _entry(name: str, entry: ModelEntry | CorpusEntry) -> dict[str, Any]:

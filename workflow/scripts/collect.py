@@ -1,4 +1,4 @@
-"""Gather every result of a config's studies into one tidy CSV."""
+"""Gather every result of a config's studies into one tidy CSV; with --tables, make and print all tables too."""
 
 import json
 from argparse import Namespace
@@ -11,10 +11,17 @@ def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
     from prunebench.plan import load_plan
     from prunebench.stages.collect import collect
+    from prunebench.stages.tables import write_table
 
     spec = json.loads(arguments.spec)
-    collect(load_plan(spec["config"], spec["file"]), arguments.cells)
+    plan = load_plan(spec["config"], spec["file"])
+    collect(plan, arguments.cells)
+    if arguments.tables:
+        for study, table in plan.tables:
+            files = [Path(path) for path in plan.table_files(study, table)]
+            write_table(plan, arguments.cells, study, table, files)
+            print(files[0].read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, cells=Path)
+    job.run(__doc__, main, spec=str, cells=Path, tables=(bool, False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -46,7 +46,13 @@ def embed(model: StreamedModel, tokens: Tensor, batch_size: int) -> Activations:
 
 
 @torch.no_grad()
-def advance(activations: Activations, module: nn.Module, block: int) -> None:
-    """Replace the inputs of `block` by its outputs, batch by batch."""
+def outputs(activations: Activations, module: nn.Module, block: int) -> Iterator[Tensor]:
+    """The outputs of `block` (= `module`), batch by batch, each where its input is kept."""
     for batch, states in enumerate(activations.hidden):
-        activations.hidden[batch] = activations.run(module, block, batch).to(states.device)
+        yield activations.run(module, block, batch).to(states.device)
+
+
+def advance(activations: Activations, module: nn.Module, block: int) -> None:
+    """Replace the inputs of `block` by its outputs, one batch after the other: memory for one stream only."""
+    for batch, states in enumerate(outputs(activations, module, block)):
+        activations.hidden[batch] = states

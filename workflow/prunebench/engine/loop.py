@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunebench.engine.activations import advance, embed
+from prunebench.engine.activations import advance, embed, outputs
 from prunebench.engine.block import BlockView
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.progress import track
@@ -43,7 +43,7 @@ def prune_model(
     for index in track(range(model.blocks), "block"):
         with model.block(index) as module:
             view = BlockView(module, index, model.family, activations, dense, storage=model.storage, seed=seed)
-            dense_outputs = [view.forward(batch, dense=True) for batch in view.batches] if dense else []
+            dense_next = list(outputs(dense, module, index)) if dense else []
             finished = scratch.load(index)
             if finished is None:
                 finished = _prune_block(view, model, method, allocation, pattern)
@@ -54,7 +54,7 @@ def prune_model(
             if activations is not None and index + 1 < model.blocks:
                 advance(activations, module, index)
             if dense is not None:
-                dense.hidden = dense_outputs
+                dense.hidden = dense_next
     return records
 
 

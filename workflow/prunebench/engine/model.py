@@ -121,6 +121,11 @@ class StreamedModel:
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> tuple[Tensor, list[BlockCall]]:
         """Token ids [batch, seqlen] -> (input of block 0 [batch, seqlen, hidden], one BlockCall per block)."""
+        if tokens.shape[1] > self.context:
+            raise PrunebenchError(
+                f"sequences of {tokens.shape[1]} tokens are longer than the model's context of {self.context}: "
+                "lower the length in 'calibration', or 'seqlen' of the suite"
+            )
         for port in self._ports:
             port.record()
         self._model.base_model(input_ids=tokens.to(self.device), use_cache=False)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from prunebench import checkpoints
-from prunebench.files import atomic_path
+from prunebench.files import atomic_path, write_text
 
 log = logging.getLogger("prunebench")
 
@@ -25,12 +25,17 @@ class Scratch:
     a fraction of the time it took to prune them, and needs no gigabytes per block.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, identity: str = "") -> None:
+        """Blocks that were left in `directory` under another `identity` (spec, digests of inputs) are thrown away."""
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
-        if self._path(0).exists():
-            first = next(block for block in itertools.count() if not self._path(block).exists())
-            log.info("resuming at block %d", first)
+        mark = directory / "identity"
+        if directory.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == identity):
+            shutil.rmtree(directory)
+        write_text(mark, identity)
+        self.resumed_at = next(block for block in itertools.count() if not self._path(block).exists())
+        """The first block that is not there yet: 0 for a fresh start."""
+        if self.resumed_at:
+            log.info("resuming at block %d", self.resumed_at)
 
     def load(self, block: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The changed weights (full names, memory-mapped) and the record of a finished block, or None."""

@@ -14,8 +14,8 @@ from prunebench.patterns import Pattern
 
 def pruned_count(total: int, sparsity: float) -> int:
     """How many of `total` weights a sparsity means: the nearest whole number, halves up."""
-    # The small term undoes binary rounding: 100 * 0.29 is 28.999999999999996.
-    return int(total * sparsity + 0.5 + 1e-9)
+    # The small term undoes binary rounding: 50 * 0.29 is 14.499999999999998.
+    return int(total * sparsity + 0.5 + total * 1e-15)
 
 
 def prune_mask(

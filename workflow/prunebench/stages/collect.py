@@ -1,6 +1,6 @@
 """Stage collect: every result of a config's studies as one tidy table, one row per cell x suite x task x metric."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from prunebench import paths
 from prunebench.assets.manifest import load_manifest
 from prunebench.canonical import spec_hash
 from prunebench.cells import Cell
-from prunebench.files import read_json, write_text
+from prunebench.files import read_json, sha256_file, write_text
 from prunebench.plan import Plan
 
 COLUMNS = (
@@ -26,7 +26,7 @@ def collect(plan: Plan, destination: Path) -> pd.DataFrame:
     A result that is missing, or was made from another spec than today's config and code, gets a row that says so
     and no value: an older number never passes for a current one.
     """
-    digests = Digests()
+    digests = Digests(plan)
     rows = [
         {"study": study, **_axes(cell), "suite": suite, **row}
         for study, expansion in plan.studies.items()
@@ -47,7 +47,7 @@ def _axes(cell: Cell) -> dict[str, Any]:
 def _results(plan: Plan, cell: Cell, suite: str, digests: "Digests") -> Iterator[dict[str, Any]]:
     spec = spec_hash(plan.specs.evaluation(cell, suite))
     where = {**cell.wildcards, "suite": suite}
-    inputs = digests.of(cell.model, plan.corpora(suite))
+    inputs = digests.of(cell, suite)
     pruned = _current(paths.PRUNED.format(**where), spec_hash(plan.specs.prune(cell)), inputs)
     evaluated = _current(paths.EVALUATION.format(**where), spec, inputs)
     shared = {"spec_hash": spec, "achieved_sparsity": pruned.get("achieved_sparsity"), **_cost(where)}
@@ -59,15 +59,22 @@ def _results(plan: Plan, cell: Cell, suite: str, digests: "Digests") -> Iterator
 
 
 class Digests:
-    """Digests of the fetched models and corpora as they are on disk now."""
+    """Digests of what a cell was made from, as it is on disk now; under the names that results record."""
 
-    def __init__(self) -> None:
-        self._digest = cache(lambda path: load_manifest(path).digest if path.exists() else None)
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._asset = cache(lambda path: load_manifest(Path(path)).digest if Path(path).exists() else None)
+        self._file = cache(lambda path: sha256_file(Path(path)) if Path(path).exists() else None)
 
-    def of(self, model: str, corpora: Iterable[str]) -> dict[str, str | None]:
-        """Digest by name, as results record their inputs; None for what is not here."""
-        found = {corpus: self._digest(Path(paths.CORPUS.format(corpus=corpus))) for corpus in corpora}
-        return {**found, "model": self._digest(Path(paths.MODEL.format(model=model)))}
+    def of(self, cell: Cell, suite: str) -> dict[str, str | None]:
+        """Digest by name; None for what is not here."""
+        found = {
+            "model": self._asset(paths.MODEL.format(model=cell.model)),
+            "allocation": self._file(self._plan.allocation(cell)),
+            "tokens": next(map(self._file, self._plan.tokens(cell)), None),
+        }
+        corpora = self._plan.corpora(suite)
+        return found | {f"corpus {corpus}": self._asset(paths.CORPUS.format(corpus=corpus)) for corpus in corpora}
 
 
 def _current(path: str, expected: str, inputs: dict[str, str | None]) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def _current(path: str, expected: str, inputs: dict[str, str | None]) -> dict[st
     record: dict[str, Any] = read_json(Path(path))
     if record["spec_hash"] != expected:
         return {"status": "missing", "reason": "on disk from other settings or code: run snakemake again"}
-    if changed := [name for name, digest in record["inputs"].items() if inputs[name] != digest]:
+    if changed := [name for name, digest in record["inputs"].items() if inputs.get(name) != digest]:
         return {"status": "missing", "reason": f"on disk from another {' and '.join(changed)}: run snakemake again"}
     return record
 
@@ -87,4 +94,6 @@ def _cost(where: dict[str, Any]) -> dict[str, Any]:
     if not path.exists():
         return {}
     measured = read_json(path)
-    return {"prune_seconds": measured["seconds"], "peak_memory_mb": measured["peak_memory_mb"]}
+    # A resumed job measured only its last part: no time is better than a wrong one.
+    seconds = None if measured["resumed_at"] else measured["seconds"]
+    return {"prune_seconds": seconds, "peak_memory_mb": measured["peak_memory_mb"]}

@@ -36,12 +36,12 @@ def evaluate(
     wanted = json.loads(spec)
     measurement = Measurement()
     manifest = load_manifest(model)
-    inputs = {"model": manifest.digest, **{name: load_manifest(path).digest for name, path in corpora.items()}}
+    upstream = read_json(pruned)
+    inputs = {**upstream["inputs"], **{f"corpus {name}": load_manifest(path).digest for name, path in corpora.items()}}
     record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec), "inputs": inputs}
     plugin = registry.load("suites", wanted["suite"])
     suite: Suite = plugin(plugin.configure(overrides=wanted["params"]))
     try:
-        upstream = read_json(pruned)
         if upstream["status"] != "ok":
             raise CellFailure(f"prune: {upstream['reason']}")
         streamed = StreamedModel(

@@ -10,13 +10,13 @@ import torch
 
 from prunebench import checkpoints, registry
 from prunebench.assets.manifest import load_manifest
-from prunebench.canonical import spec_hash
+from prunebench.canonical import canonical, spec_hash
 from prunebench.engine.device import best_device
 from prunebench.engine.loop import prune_model
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.scratch import Scratch
 from prunebench.errors import CellFailure
-from prunebench.files import read_json, write_json
+from prunebench.files import read_json, sha256_file, write_json
 from prunebench.patterns import Pattern, parse_pattern
 from prunebench.provenance import Measurement
 
@@ -27,7 +27,6 @@ def prune(
     model: Path,
     tokens: Path | None,
     allocation: Path,
-    scratch: Path,
     weights: Path,
     result: Path,
     measured: Path,
@@ -38,10 +37,14 @@ def prune(
     `measured` (time, memory, host). A CellFailure is recorded in `result`, with empty `weights`.
     """
     wanted = json.loads(spec)
-    work = Scratch(scratch)
     measurement = Measurement()
     manifest = load_manifest(model)
-    record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec), "inputs": {"model": manifest.digest}}
+    inputs = {"model": manifest.digest, "allocation": sha256_file(allocation)}
+    if tokens:
+        inputs["tokens"] = sha256_file(tokens)
+    record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec), "inputs": inputs}
+    # Beside the outputs but not one of them: Snakemake deletes those when a job fails.
+    work = Scratch(result.parent / ".blocks", identity=canonical(record))
     try:
         blocks = _prune_blocks(wanted, manifest.directory, tokens, allocation, work)
         record |= {"status": "ok", **summarise(blocks, _target(wanted)), "blocks": blocks}
@@ -51,7 +54,7 @@ def prune(
         record |= {"status": "failed", "reason": str(failure)}
         checkpoints.merge([], weights)
         outcome = f"failed: {failure}"
-    measurement.write(measured)
+    measurement.write(measured, resumed_at=work.resumed_at)
     write_json(result, record)
     work.remove()
     return outcome
@@ -93,18 +96,18 @@ def _target(wanted: dict[str, Any]) -> Fraction:
 def summarise(blocks: list[dict[str, Any]], target: Fraction) -> dict[str, Any]:
     """Whole-model sparsity from the block records; CellFailure if it misses `target` by more than rounding can.
 
-    Zeros that the model had before pruning count as zeros; how many there were is reported.
+    Zeros that the model had before pruning count as zeros, and excuse a sparsity above the target.
     """
     linears = [linear for block in blocks for linear in block["linears"].values()]
     total = sum(linear["weights"] for linear in linears)
-    zeros = sum(linear["zeros"] for linear in linears)
-    narrowest = min(linear["inputs"] for linear in linears)
-    achieved, tolerance = zeros / total, max(1e-3, 1 / narrowest)
-    if abs(achieved - target) > tolerance:
+    achieved = sum(linear["zeros"] for linear in linears) / total
+    already = sum(linear["already_zero"] for linear in linears)
+    tolerance = max(1e-3, 1 / min(linear["inputs"] for linear in linears))
+    if not target - tolerance <= achieved <= max(target, already / total) + tolerance:
         raise CellFailure(f"sparsity {achieved:.4f} misses the target {float(target):.4f} by more than {tolerance:.4f}")
     return {
         "achieved_sparsity": achieved,
         "target_sparsity": float(target),
-        "already_zero": sum(linear["already_zero"] for linear in linears),
+        "already_zero": already,
         "prunable_weights": total,
     }

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from prunebench.files import write_text
+from prunebench import paths
+from prunebench.files import read_json, write_text
 from prunebench.plan import Plan
 from prunebench.tables.perplexity import perplexity_table
+
+COMPARED = ("torch", "transformers", "numpy")
 
 TABLES = {"perplexity": perplexity_table}
 
@@ -15,6 +18,28 @@ TABLES = {"perplexity": perplexity_table}
 def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
     """Make `table` of `study` from the CSV `cells`, once per output; the format is the output's suffix."""
     frame = pd.read_csv(cells, dtype={"sparsity": str})
+    frame = frame[(frame["study"] == study) & frame["suite"].isin(plan.suites_of(study, table))]
     made = TABLES[table](frame, study, plan.labels())
+    made.notes.extend(mixed_conditions(plan, study))
     for output in outputs:
         write_text(output, made.render(output.suffix.removeprefix(".")))
+
+
+def mixed_conditions(plan: Plan, study: str) -> list[str]:
+    """A note if the rows of a study were not all made on the same kind of device with the same library versions."""
+    conditions: dict[str, int] = {}
+    for cell in plan.studies[study].cells:
+        where = {**cell.wildcards, "suite": ""}
+        files = [Path(paths.PRUNE_MEASURED.format(**where))]
+        files += [
+            Path(paths.EVALUATION_MEASURED.format(**{**where, "suite": s})) for s in plan.config.studies[study].suites
+        ]
+        for file in filter(Path.exists, files):
+            measured = read_json(file)
+            libraries = [f"{name} {measured['versions'].get(name)}" for name in COMPARED]
+            condition = ", ".join([measured["device"], *libraries])
+            conditions[condition] = conditions.get(condition, 0) + 1
+    if len(conditions) < 2:
+        return []
+    listed = "; ".join(f"{condition} ({count} jobs)" for condition, count in conditions.items())
+    return [f"Mixed conditions, small differences may come from them: {listed}."]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, PositiveInt
 
+from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.plugin import Parameters
 from prunebench.suites.base import Score, Suite
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prunebench.engine.model import StreamedModel
+
+
+MEANINGLESS = 300
+"""Mean loss beyond which exp (and its square) no longer fits a float."""
 
 
 class Perplexity(Suite):
@@ -65,7 +70,6 @@ class Perplexity(Suite):
 
         from prunebench.assets.corpora import load_split
         from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
-        from prunebench.errors import PrunebenchError
 
         documents = load_split(asset.parent, "test")
         stream = token_stream(load_tokenizer(directory), documents, bos=self.params.bos)
@@ -81,7 +85,9 @@ class Perplexity(Suite):
 
 def _score(corpus: str, losses: list[float]) -> Score:
     mean = statistics.fmean(losses)
-    value = math.exp(mean) if mean < 700 else math.inf
+    if mean > MEANINGLESS:
+        raise CellFailure(f"the mean loss on {corpus} is {mean:.0f} nats per token: the model is destroyed")
+    value = math.exp(mean)
     # By the delta method: the spread of window losses, carried through exp.
     stderr = value * statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else None
     return Score(corpus, "perplexity", value, stderr, len(losses), {"window_losses": losses})

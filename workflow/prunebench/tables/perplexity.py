@@ -11,28 +11,30 @@ ROW = ["model", "method", "allocator", "calibration"]
 
 
 def perplexity_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None) -> Table:
-    """Lay out the perplexities of `study`; `cells` is results/cells.csv, `labels` maps catalog names to titles.
+    """Lay out the perplexities of `study`; `labels` maps catalog names to titles.
+
+    `cells` holds the rows of results/cells.csv whose suites measure perplexity.
 
     Several seeds become the geometric mean and, after ±, the standard deviation of the log-perplexity times it.
     Cells without a number say why they have none. The dense model, which has no sparsity, stands in every group.
     """
     labels = labels or {}
     mine = cells[cells["study"] == study]
-    wanted = mine[(mine["metric"] == "perplexity") | (mine["status"] != "ok")]
-    suites = list(dict.fromkeys(wanted["suite"]))
-    if len(suites) > 1:  # the same corpus under two protocols: two columns
-        wanted = wanted.assign(task=wanted["suite"] + " " + wanted["task"])
-    tasks = list(dict.fromkeys(wanted["task"].dropna())) or [""]
-    groups = _groups(wanted[wanted["method"] != "dense"]) or [""]
-    columns = [(group, task) for group in groups for task in tasks]
-    calibrations = set(wanted["calibration"]) - {"none"}
+    suites = list(dict.fromkeys(mine["suite"]))
+    tests = [
+        (suite, task) for suite in suites for task in dict.fromkeys(mine.loc[mine["suite"] == suite, "task"].dropna())
+    ]
+    tests = tests or [(suite, "") for suite in suites]
+    groups = _groups(mine[mine["method"] != "dense"]) or [""]
+    columns = [(group, suite, task) for group in groups for suite, task in tests]
+    calibrations = set(mine["calibration"]) - {"none"}
     rows = []
-    for (model, method, allocator, calibration), part in wanted.groupby(ROW, sort=False):
+    for (model, method, allocator, calibration), part in mine.groupby(ROW, sort=False):
         points = part.apply(_group, axis=1)
         entries = []
-        for group, task in columns:
+        for group, suite, task in columns:
             here = part if method == "dense" else part[points == group]
-            entries.append(_entry(here[here["task"].isna() | (here["task"] == task)]))
+            entries.append(_entry(here[(here["suite"] == suite) & (here["task"].isna() | (here["task"] == task))]))
         keys = (str(model), str(method), "" if method == "dense" else str(allocator))
         names = [labels.get(key, key) for key in keys]
         rows.append((*names, str(calibration) if len(calibrations) > 1 and calibration != "none" else "", *entries))
@@ -40,9 +42,9 @@ def perplexity_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] 
     return Table(
         title=f"Perplexity, lower is better, study {study}{protocol}",
         stub=("Model", "Method", "Allocator", "Calibration"),
-        columns=columns,
+        columns=[(group, task if len(suites) == 1 else f"{suite} {task}") for group, suite, task in columns],
         rows=rows,
-        notes=[_counts(mine), *_reasons(wanted, labels)],
+        notes=[_counts(mine), *_reasons(mine, labels)],
     )
 
 

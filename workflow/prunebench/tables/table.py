@@ -49,7 +49,7 @@ class Table:
         keys = [f"c{i}" for i in kept]
         frame = pd.DataFrame([[row[i] for i in kept] for row in self.rows], columns=keys)
         names = [*self.stub, *(name for _, name in self.columns)]
-        table = GT(frame).tab_header(title=self.title, subtitle=" ".join(constant) or None)
+        table = GT(frame, id="table").tab_header(title=self.title, subtitle=" ".join(constant) or None)
         table = table.cols_label({key: names[i] for key, i in zip(keys, kept, strict=True)})
         numbers = keys[len(shown) :]
         for group in dict.fromkeys(group for group, _ in self.columns if group):
@@ -64,5 +64,5 @@ class Table:
         return str(table.as_raw_html())
 
     def _latex(self) -> str:
-        notes = "\n".join(f"% {note}" for note in self.notes)
+        notes = "\n".join(f"% {' '.join(note.split())}" for note in self.notes)
         return f"{notes}\n{self._gt().as_latex()}\n"

@@ -1,0 +1,40 @@
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+import tiny
+from prunebench.engine.loss import window_losses
+from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.stages.prune import summarise
+from prunebench.suites.perplexity import _score
+
+
+def blocks(zeros: int, already: int) -> list[dict[str, object]]:
+    return [{"linears": {"a": {"weights": 10_000, "inputs": 2000, "zeros": zeros, "already_zero": already}}}]
+
+
+@pytest.mark.parametrize(
+    ("zeros", "already", "target"), [(5000, 0, "0.5"), (5010, 0, "0.5"), (1000, 1000, "0"), (3000, 3000, "0.2")]
+)
+def test_zeros_up_to_rounding_or_from_before_pass(zeros: int, already: int, target: str) -> None:
+    assert summarise(blocks(zeros, already), Fraction(target))["achieved_sparsity"] == zeros / 10_000
+
+
+@pytest.mark.parametrize(
+    ("zeros", "already", "target"), [(4980, 0, "0.5"), (5020, 0, "0.5"), (1100, 1000, "0"), (5000, 1000, "0.4")]
+)
+def test_a_missed_sparsity_fails_the_cell(zeros: int, already: int, target: str) -> None:
+    with pytest.raises(CellFailure, match="misses the target"):
+        summarise(blocks(zeros, already), Fraction(target))
+
+
+def test_a_destroyed_model_fails_the_cell() -> None:
+    with pytest.raises(CellFailure, match="1000 nats per token"):
+        _score("web", [1000.0, 1000.0])
+
+
+def test_windows_longer_than_the_context_are_refused(tmp_path: Path) -> None:
+    model = tiny.open_model(tiny.make_model(tmp_path, "opt"), "opt")
+    with pytest.raises(PrunebenchError, match="65 tokens are longer than the model's context of 64"):
+        window_losses(model, tiny.tokens(1, 65), batch_size=1)
