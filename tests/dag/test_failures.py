@@ -35,3 +35,15 @@ def test_strict_passes_without_failed_cells(tree: Tree) -> None:
     tree.edit("tiny.yaml", "      - {model: broken, method: magnitude, sparsity: 0.5}\n", "")
     run = tree.snakemake("strict")
     assert run.returncode == 0, run.stdout
+
+
+def test_after_an_error_the_tables_hold_no_older_number(tree: Tree) -> None:
+    before = (tree.root / "results/tables/tiny/perplexity.md").read_text()
+    # More threads than cores: Snakemake lowers them, and the jobs refuse to compute under another spec.
+    tree.edit("tiny.yaml", "threads: 1", "threads: 3")
+    run = tree.snakemake()
+    assert run.returncode != 0
+    assert "Run snakemake with --cores 3 or more" in run.stdout
+    table = (tree.root / "results/tables/tiny/perplexity.md").read_text()
+    assert "missing" in table and "missing" not in before
+    assert {row["status"] for row in rows(tree)} == {"missing"}

@@ -29,7 +29,7 @@ POINTS = (("unstructured", 0.5), ("unstructured", 0.7), ("2of4", 0.5))
 
 
 def pipeline() -> dict[str, Any]:
-    """What each stage makes of a tiny text and model, in bf16: splits, tokens, allocation, pruned weights, perplexity."""
+    """What each stage makes of a tiny text and model (bf16): splits, tokens, allocation, zeros, perplexity."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         job = prune_job(root, blocks=2)
