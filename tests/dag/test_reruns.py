@@ -118,8 +118,8 @@ def test_change_of_the_study(tree: Tree, old: str, new: str, expected: set[str])
 IN_THE_CODE: dict[str, tuple[str, str, str, set[str]]] = {
     "numerics of wanda": (
         f"{METHODS}/wanda.py",
-        "int(weight.shape[1] * sparsities[linear])",
-        "int(weight.shape[1] * sparsities[linear] + 0.5)",
+        "int(weight.shape[1] * sparsity)",
+        "int(weight.shape[1] * sparsity + 0.5)",
         pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables(),
     ),
     "numerics that methods share": (
@@ -136,14 +136,14 @@ IN_THE_CODE: dict[str, tuple[str, str, str, set[str]]] = {
     ),
     "comment": (
         f"{METHODS}/wanda.py",
-        "        pruned = {}\n",
-        "        # One at a time.\n        pruned = {}\n",
+        "        score = scores",
+        "        # One at a time.\n        score = scores",
         set(),
     ),
     "docstring": (
         f"{METHODS}/wanda.py",
-        "All linears of the site share the norms of their input.",
-        "The norms are shared.",
+        "The lowest scores of each row.",
+        "Row by row.",
         set(),
     ),
     "logging": (
@@ -163,19 +163,19 @@ def test_change_of_the_code(tree: Tree, file: str, old: str, new: str, expected:
 
 def test_accepted_refactoring(tree: Tree) -> None:
     old = "score = scores.wanda(weight, statistic.squared_norm)\n"
-    new = "norm = statistic.squared_norm\n            score = scores.wanda(weight, norm)\n"
+    new = "norm = statistic.squared_norm\n        score = scores.wanda(weight, norm)\n"
     tree.edit(f"{METHODS}/wanda.py", old, new)
     assert tree.planned() == pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables()
     run = tree.python(ACCEPT, "accept", "--base", "HEAD")
     assert run.returncode == 0, run.stdout
     assert tree.planned() == set()
     # Accepting one version says nothing about the next.
-    tree.edit(f"{METHODS}/wanda.py", "squared_norm\n            score", "squared_norm * 2\n            score")
+    tree.edit(f"{METHODS}/wanda.py", "squared_norm\n        score", "squared_norm * 2\n        score")
     assert tree.planned() == pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables()
 
 
 def test_refactoring_that_fails_the_golden_tests_is_not_accepted(tree: Tree) -> None:
-    tree.edit(f"{METHODS}/wanda.py", "weight.masked_fill(mask, 0)", "weight.masked_fill(~mask, 0)")
+    tree.edit(f"{METHODS}/wanda.py", 'scope="row"', 'scope="matrix"')
     (tree.root / "tests/golden/test_more.py").write_text("def test_more():\n    assert False\n")
     assert tree.python(ACCEPT, "accept", "--base", "HEAD").returncode == 1
     assert tree.planned() == pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables()

@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oracles import masks as oracle
+from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import CellFailure
 from prunebench.methods import masks
+from prunebench.methods.magnitude import Magnitude
 from prunebench.patterns import UNSTRUCTURED, Pattern
 
 SPARSITIES = st.integers(0, 99).map(lambda percent: f"{percent / 100:.2f}")
@@ -62,11 +64,9 @@ def test_scores_that_are_not_finite_fail_the_cell(bad: float) -> None:
 
 
 def test_magnitude_as_released_drops_one_too_many_and_all_ties() -> None:
-    from prunebench.methods.magnitude import Magnitude
-
     weight = torch.tensor([[1.0, -2.0, 3.0, 3.0], [4.0, 5.0, -3.0, 6.0]])
-    released = Magnitude(Magnitude.configure("released"))._mask(weight, 0.25, UNSTRUCTURED)
+    released = Magnitude(Magnitude.configure("released")).mask(weight, SiteStatistic(), 0.25, UNSTRUCTURED)
     # int(8 * 0.25) = 2, the value at rank 2 (from 0) is 3: both smaller ones and all three 3s go.
     assert (released.numpy() == (np.abs(weight.numpy()) <= 3)).all()
-    exact = Magnitude()._mask(weight, 0.25, UNSTRUCTURED)
+    exact = Magnitude().mask(weight, SiteStatistic(), 0.25, UNSTRUCTURED)
     assert exact.sum() == 2

@@ -1,7 +1,7 @@
 """The contract of a pruning method.
 
-A method turns the weights of one block into pruned weights. Most look at one site at a time and only write
-`prune_site`; methods that see more than one linear at once (SparseLLM, BESA) write `prune_block`.
+A method turns the weights of one block into pruned weights. It writes `mask` (MaskingMethod) if it only chooses which
+weights go, `prune_site` if it also changes others, and `prune_block` if it sees more than one site at once.
 """
 
 from __future__ import annotations
@@ -92,3 +92,22 @@ class Method(Plugin):
     ) -> dict[str, PrunedLinear]:
         """Prune the linears [out, in] that share one input; whatever depends on the input alone is computed once."""
         raise TypeError(f"method {self.name!r} defines neither prune_site nor prune_block")
+
+
+class MaskingMethod(Method):
+    """Base of methods that only choose which weights go and leave the others as they are."""
+
+    def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
+        """Boolean [out, in], True where the weight [out, in] goes; `statistic` is that of the linear's input."""
+        raise TypeError(f"method {self.name!r} does not define mask")
+
+    def prune_site(
+        self,
+        weights: Mapping[str, torch.Tensor],
+        statistic: SiteStatistic,
+        sparsities: Mapping[str, float],
+        pattern: Pattern,
+    ) -> dict[str, PrunedLinear]:
+        """Each linear by itself."""
+        masks = {name: self.mask(weight, statistic, sparsities[name], pattern) for name, weight in weights.items()}
+        return {name: PrunedLinear(weights[name].masked_fill(mask, 0)) for name, mask in masks.items()}

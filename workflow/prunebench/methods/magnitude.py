@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from prunebench.methods import masks, scores
-from prunebench.methods.base import Method, PrunedLinear
+from prunebench.methods.base import MaskingMethod
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from prunebench.engine.statistics import SiteStatistic
 
 
-class Magnitude(Method):
+class Magnitude(MaskingMethod):
     """Zero the lowest |W| of each matrix; for n:m the lowest of each group. No weight update.
 
     The code published with Wanda and SparseGPT takes the value at rank int(numel * s) as a threshold and zeroes
@@ -33,20 +32,8 @@ class Magnitude(Method):
     reference = "Han et al. 2015; per-matrix threshold as in Sun et al. 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"selection": "threshold"}}
 
-    def prune_site(
-        self,
-        weights: Mapping[str, torch.Tensor],
-        statistic: SiteStatistic,
-        sparsities: Mapping[str, float],
-        pattern: Pattern,
-    ) -> dict[str, PrunedLinear]:
-        """Each linear by itself: the site's activations play no part."""
-        return {
-            linear: PrunedLinear(weight.masked_fill(self._mask(weight, sparsities[linear], pattern), 0))
-            for linear, weight in weights.items()
-        }
-
-    def _mask(self, weight: torch.Tensor, sparsity: float, pattern: Pattern) -> torch.Tensor:
+    def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
+        """The smallest weights; the activations play no part."""
         score = scores.magnitude(weight)
         if self.params.selection == "exact" or pattern.structured:
             return masks.prune_mask(score, sparsity, pattern, scope="matrix")

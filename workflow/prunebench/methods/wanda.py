@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from prunebench.methods import masks, scores
-from prunebench.methods.base import Method, PrunedLinear, Stat
+from prunebench.methods.base import MaskingMethod, Stat
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from prunebench.engine.statistics import SiteStatistic
 
 
-class Wanda(Method):
+class Wanda(MaskingMethod):
     """Zero the lowest S_ij = |W_ij| ||x_j||_2 of each output row i; for n:m the lowest of each group.
 
     The published code cuts the number of zeros per row down to a whole number (preset `released`);
@@ -32,23 +31,12 @@ class Wanda(Method):
     title = "Wanda"
     reference = "Sun et al. 2024, A Simple and Effective Pruning Approach for Large Language Models, eq. 1"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"rounding": "down"}}
-    uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
+    uses: ClassVar[frozenset[str]] = MaskingMethod.uses | {"calibration", "seed"}
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM})
 
-    def prune_site(
-        self,
-        weights: Mapping[str, torch.Tensor],
-        statistic: SiteStatistic,
-        sparsities: Mapping[str, float],
-        pattern: Pattern,
-    ) -> dict[str, PrunedLinear]:
-        """All linears of the site share the norms of their input."""
-        pruned = {}
-        for linear, weight in weights.items():
-            score = scores.wanda(weight, statistic.squared_norm)
-            if self.params.rounding == "down" and not pattern.structured:
-                mask = masks.lowest(score, int(weight.shape[1] * sparsities[linear]))
-            else:
-                mask = masks.prune_mask(score, sparsities[linear], pattern, scope="row")
-            pruned[linear] = PrunedLinear(weight.masked_fill(mask, 0))
-        return pruned
+    def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
+        """The lowest scores of each row."""
+        score = scores.wanda(weight, statistic.squared_norm)
+        if self.params.rounding == "down" and not pattern.structured:
+            return masks.lowest(score, int(weight.shape[1] * sparsity))
+        return masks.prune_mask(score, sparsity, pattern, scope="row")
