@@ -20,6 +20,7 @@ from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.methods import masks, scores
 from prunebench.methods.base import BlockResult, Method, PrunedLinear, Stat
 from prunebench.methods.wanda import Wanda
+from prunebench.models.llama import Llama
 from prunebench.patterns import UNSTRUCTURED, Pattern
 from prunebench.stages.allocate import linear_sizes
 
@@ -82,7 +83,7 @@ def test_a_model_of_another_family_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PrunebenchError, match="'opt' model, which family 'llama' does not read"):
         StreamedModel(
             tiny.make_model(tmp_path, "opt"),
-            __import__("prunebench.models.llama", fromlist=["Llama"]).Llama,
+            Llama,
             dtype=torch.float32,
             storage=torch.bfloat16,
         )
@@ -112,7 +113,7 @@ class ReconstructingClient(Method):
         points = [f"{ffn.up}.in", f"{ffn.up}.out", f"{ffn.down}.in", f"{ffn.down}.out"]
         points += [f"{ffn.gate}.out"] if ffn.gate else []
         width = block.weight(ffn.down).shape[1]
-        gram, cross, tokens = torch.zeros(width, width).double(), torch.zeros(width, 0).double(), 0
+        gram, tokens = torch.zeros(width, width).double(), 0
         cross = torch.zeros(width, block.weight(ffn.down).shape[0]).double()
         for chunk in block.stream(points):
             x, z, p, y = (chunk[point].double() for point in points[:4])

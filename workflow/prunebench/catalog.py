@@ -89,7 +89,7 @@ class CorpusEntry(Entry):
 class Compute(Entry):
     """How a stage computes. All three move numbers (by percents at high sparsity), so all three are in the spec."""
 
-    dtype: DType = Field("bfloat16", description="dtype of the forward passes; statistics accumulate in float64")
+    dtype: DType = Field("bfloat16", description="dtype of the forward passes; statistics are summed in float64")
     batch_size: PositiveInt = Field(8, description="calibration windows per forward pass")
     threads: PositiveInt = Field(1, description="CPU threads per job; Snakemake needs at least as many --cores")
 

@@ -1,4 +1,4 @@
-"""Activation statistics of a site, accumulated in float64 whatever the dtype of the forward pass."""
+"""Activation statistics of a site, summed in float64 whatever the dtype of the forward pass."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ class SiteStatistic:
         if Stat.HESSIAN in needs:
             # Products in float32: a bf16 matmul would round its result to 8 bits.
             x = x.float()
-            gram = (x.T @ x).double()
-            self._hessian = gram if self._hessian is None else self._hessian + gram
+            if self._hessian is None:
+                self._hessian = x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float64)
+            self._hessian += x.T @ x
 
 
 class Statistics:
