@@ -50,7 +50,9 @@ def _results(plan: Plan, cell: Cell, suite: str, digests: "Digests") -> Iterator
     inputs = digests.of(cell, suite)
     pruned = _current(paths.PRUNED.format(**where), spec_hash(plan.specs.prune(cell)), inputs)
     evaluated = _current(paths.EVALUATION.format(**where), spec, inputs)
-    shared = {"spec_hash": spec, "achieved_sparsity": pruned.get("achieved_sparsity"), **_cost(where)}
+    shared = {"spec_hash": spec, "achieved_sparsity": pruned.get("achieved_sparsity")}
+    if pruned["status"] != "missing":
+        shared |= _cost(where)
     if evaluated["status"] != "ok":
         yield {**shared, "status": evaluated["status"], "reason": evaluated["reason"]}
         return
