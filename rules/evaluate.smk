@@ -6,7 +6,7 @@ rule evaluate:
         model=paths.MODEL,
         pruned=paths.PRUNED,
         weights=paths.WEIGHTS,
-        corpora=lambda wildcards: [paths.CORPUS.format(corpus=corpus) for corpus in plan.corpora(wildcards.suite)],
+        assets=lambda wildcards: [paths.ASSET.format(asset=asset) for asset in plan.assets(wildcards.suite)],
     output:
         result=ensure(paths.EVALUATION, non_empty=True),
         measured=paths.EVALUATION_MEASURED,
@@ -24,5 +24,5 @@ rule evaluate:
     shell:
         "python workflow/scripts/evaluate.py --spec {params.spec:q} --threads {threads} --cell '{wildcards.model} "
         "{wildcards.method} {wildcards.allocator} {wildcards.point}' --model {input.model} --pruned {input.pruned} "
-        "--weights {input.weights} --corpora {input.corpora} --result {output.result} --measured {output.measured} "
+        "--weights {input.weights} --assets {input.assets} --result {output.result} --measured {output.measured} "
         "2> {log}"

@@ -50,7 +50,7 @@ def pipeline() -> dict[str, Any]:
             model=root / paths.MODEL.format(**where),
             pruned=root / paths.PRUNED.format(**where),
             weights=job.weights,
-            corpora={"text": corpus},
+            assets=[corpus],
             result=result,
             measured=measured,
         )

@@ -102,6 +102,8 @@ CATALOGS: dict[str, type[Entry]] = {
     "suites": SuiteEntry,
 }
 
+SINGULAR = {kind: "corpus" if kind == "corpora" else kind.removesuffix("s") for kind in CATALOGS}
+
 
 def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Config:
     """Validate `raw` (the parsed config `file`), complete it with the catalogs, check every name and parameter.
@@ -158,17 +160,16 @@ def _unknown_names(config: Config) -> list[str]:
         for where, kind, value in uses:
             known = getattr(config, kind)
             if value not in known:
-                singular = {"corpora": "corpus"}.get(kind, kind.removesuffix("s"))
                 hint = registry.did_you_mean(value, known)
-                mistakes.append(f"studies.{name}.{where}: unknown {singular} {value!r}{hint}")
+                mistakes.append(f"studies.{name}.{where}: unknown {SINGULAR[kind]} {value!r}{hint}")
     return mistakes
 
 
 def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
     """(catalog, name, mistake) for every plug-in, preset, parameter or corpus of an entry that does not exist."""
-    for kind, singular in (("methods", "method"), ("allocators", "allocator"), ("suites", "suite")):
+    for kind in ("methods", "allocators", "suites"):
         for name, entry in getattr(config, kind).items():
-            for mistake in _plugin_mistakes(config, kind, singular, name, entry):
+            for mistake in _plugin_mistakes(config, kind, name, entry):
                 yield kind, name, mistake
     for name, model in config.models.items():
         known = registry.names("models")
@@ -177,8 +178,9 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
             yield "models", name, f"models.{name}.family: unknown family {model.family!r}{hint}"
 
 
-def _plugin_mistakes(config: Config, kind: str, singular: str, name: str, entry: Any) -> list[str]:
-    key, word = f"{kind}.{name}", getattr(entry, singular)
+def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[str]:
+    key, singular = f"{kind}.{name}", SINGULAR[kind]
+    word = getattr(entry, singular)
     try:
         plugin = registry.load(kind, word)
     except PrunebenchError as error:
@@ -187,14 +189,14 @@ def _plugin_mistakes(config: Config, kind: str, singular: str, name: str, entry:
     if preset not in plugin.presets:
         return [f"{key}.preset: unknown preset {preset!r}{registry.did_you_mean(preset, plugin.presets)}"]
     try:
-        corpora = getattr(configured(kind, entry), "corpora", ())
+        assets = [asset.split("/") for asset in getattr(configured(kind, entry), "assets", ())]
     except ValidationError as error:
         given = {**plugin.presets[preset], **entry.params}
         return explain(error, plugin.Params, given, prefix=f"{key}.params")
     return [
-        f"{key}.params.corpora: unknown corpus {corpus!r}{registry.did_you_mean(corpus, config.corpora)}"
-        for corpus in corpora
-        if corpus not in config.corpora
+        f"{key}.params.{of}: unknown {SINGULAR[of]} {asset!r}{registry.did_you_mean(asset, getattr(config, of))}"
+        for of, asset in assets
+        if asset not in getattr(config, of)
     ]
 
 
@@ -205,7 +207,8 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     suites = {suite for study in studies for suite in study.suites}
     used = {("models", model) for row in rows for model in row.model or []}
     used |= {("corpora", calibration_corpus(value)) for row in rows for value in row.calibration or []}
-    used |= {("corpora", corpus) for suite in suites for corpus in configured("suites", config.suites[suite]).corpora}
+    assets = {asset for suite in suites for asset in configured("suites", config.suites[suite]).assets}
+    used |= {(kind, name) for kind, name in (asset.split("/") for asset in assets)}
     for kind, name in sorted(used):
         source = getattr(config, kind)[name].source
         try:

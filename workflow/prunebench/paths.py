@@ -6,6 +6,8 @@ Paths are relative to the working directory and are never parsed to get results:
 
 CELL = "{model}/{method}/{allocator}/{point}/{calibration}-seed{seed}"
 
+ASSET = "resources/{asset}/asset.json"
+"""`asset` is kind and catalog name: corpora/c4_type."""
 MODEL = "resources/models/{model}/asset.json"
 CORPUS = "resources/corpora/{corpus}/asset.json"
 

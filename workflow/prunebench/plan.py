@@ -128,10 +128,9 @@ class Plan:
             {"code": fingerprint(f"prunebench.tables.{table}"), "labels": labels, "config": self.raw, "file": self.file}
         )
 
-    def corpora(self, suite: str) -> tuple[str, ...]:
-        """The corpora that a suite (by catalog name) reads."""
-        corpora: tuple[str, ...] = configured("suites", self.config.suites[suite]).corpora
-        return corpora
+    def assets(self, suite: str) -> tuple[str, ...]:
+        """What a suite (by catalog name) reads besides the model, as corpora/c4_type; in the order of its spec."""
+        return tuple(sorted(configured("suites", self.config.suites[suite]).assets))
 
 
 def load_plan(raw: dict[str, Any], file: str = "config/config.yaml") -> Plan:

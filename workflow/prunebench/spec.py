@@ -31,6 +31,11 @@ class Specs:
         """Spec of fetch_corpus."""
         return canonical({"code": _code("fetch_corpus"), "entry": _entry(corpus, self.config.corpora[corpus])})
 
+    def asset(self, asset: str) -> str:
+        """Spec of what fetches an asset, by its kind and name."""
+        kind, name = asset.split("/")
+        return {"corpora": self.corpus, "models": self.model}[kind](name)
+
     def tokens(self, model: str, calibration: str, seed: int) -> str:
         """Spec of calibrate: the token file that all methods share."""
         corpus, samples, seqlen = calibration_parts(calibration)
@@ -114,7 +119,7 @@ class Specs:
                 "storage": self.config.models[cell.model].dtype,
                 "suite": plugin.name,
                 "params": plugin.params.model_dump(mode="json"),
-                "corpora": {corpus: spec_hash(self.corpus(corpus)) for corpus in plugin.corpora},
+                "assets": {asset: spec_hash(self.asset(asset)) for asset in plugin.assets},
                 "compute": (entry.compute or self.config.compute).model_dump(mode="json"),
             }
         )

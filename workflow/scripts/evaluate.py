@@ -12,7 +12,7 @@ def main(arguments: Namespace) -> str:
 
     headline = evaluate(
         arguments.spec,
-        corpora={asset.parent.name: asset for asset in arguments.corpora},
+        assets=arguments.assets,
         **{key: getattr(arguments, key) for key in ("model", "pruned", "weights", "result", "measured")},
     )
     return f"{arguments.cell}: {headline}"
@@ -20,4 +20,4 @@ def main(arguments: Namespace) -> str:
 
 if __name__ == "__main__":
     files = dict.fromkeys(("model", "pruned", "weights", "result", "measured"), Path)
-    job.run(__doc__, main, spec=str, cell=str, corpora=(Path, ...), **files)
+    job.run(__doc__, main, spec=str, cell=str, assets=(Path, ...), **files)

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from prunebench import checkpoints
-from prunebench.files import atomic_path, write_text
+from prunebench.files import atomic_path
+from prunebench.partial import claim
 
 log = logging.getLogger("prunebench")
 
@@ -28,10 +29,7 @@ class Scratch:
     def __init__(self, directory: Path, identity: str = "") -> None:
         """Blocks that were left in `directory` under another `identity` (spec, digests of inputs) are thrown away."""
         self._directory = directory
-        mark = directory / "identity"
-        if directory.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == identity):
-            shutil.rmtree(directory)
-        write_text(mark, identity)
+        claim(directory, identity)
         self.resumed_at = next(block for block in itertools.count() if not self._path(block).exists())
         """The first block that is not there yet: 0 for a fresh start."""
         if self.resumed_at:

@@ -75,8 +75,7 @@ class Digests:
             "allocation": self._file(self._plan.allocation(cell)),
             "tokens": next(map(self._file, self._plan.tokens(cell)), None),
         }
-        corpora = self._plan.corpora(suite)
-        return found | {f"corpus {corpus}": self._asset(paths.CORPUS.format(corpus=corpus)) for corpus in corpora}
+        return found | {name: self._asset(paths.ASSET.format(asset=name)) for name in self._plan.assets(suite)}
 
 
 def _current(path: str, expected: str, inputs: dict[str, str | None]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Stage evaluate: one suite on one cell."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ import torch
 
 from prunebench import registry
 from prunebench.assets.manifest import load_manifest
-from prunebench.canonical import spec_hash
-from prunebench.engine.device import best_device
-from prunebench.engine.model import StreamedModel, TensorStore
+from prunebench.canonical import canonical, spec_hash
+from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure
 from prunebench.files import read_json, write_json
+from prunebench.partial import Parts
 from prunebench.provenance import Measurement
 from prunebench.suites.base import Suite
 
@@ -24,11 +25,13 @@ def evaluate(
     model: Path,
     pruned: Path,
     weights: Path,
-    corpora: dict[str, Path],
+    assets: Sequence[Path],
     result: Path,
     measured: Path,
 ) -> str:
     """Evaluate the pruned `weights` of the model asset `model`; returns the headline number as one line.
+
+    `assets` are the asset.json paths of what the suite reads, in the order of the spec.
 
     Writes `result` (JSON with scores, the same bits for the same spec) and `measured`. A cell whose pruning failed is
     recorded as failed with that reason.
@@ -37,27 +40,31 @@ def evaluate(
     measurement = Measurement()
     manifest = load_manifest(model)
     upstream = read_json(pruned)
-    inputs = {**upstream["inputs"], **{f"corpus {name}": load_manifest(path).digest for name, path in corpora.items()}}
+    arrived = dict(zip(wanted["assets"], map(load_manifest, assets), strict=True))
+    inputs = {**upstream["inputs"], **{name: asset.digest for name, asset in arrived.items()}}
     record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec), "inputs": inputs}
     plugin = registry.load("suites", wanted["suite"])
     suite: Suite = plugin(plugin.configure(overrides=wanted["params"]))
+    parts = Parts(result.with_name(f".{result.stem}.parts"), identity=canonical(record))
     try:
         if upstream["status"] != "ok":
             raise CellFailure(f"prune: {upstream['reason']}")
-        streamed = StreamedModel(
+        subject = Subject(
             manifest.directory,
             registry.load("models", wanted["family"]),
+            weights,
             dtype=getattr(torch, wanted["compute"]["dtype"]),
             storage=getattr(torch, wanted["storage"]),
-            device=best_device(),
-            overrides=TensorStore(weights),
+            batch_size=wanted["compute"]["batch_size"],
         )
-        scores = suite.run(streamed, manifest.directory, corpora, wanted["compute"]["batch_size"])
+        directories = {name: asset.directory for name, asset in arrived.items()}
+        scores = suite.run(subject, directories, parts)
         record |= {"status": "ok", "scores": [asdict(score) for score in scores]}
         headline = suite.headline(scores)
     except CellFailure as failure:
         record |= {"status": "failed", "reason": str(failure), "scores": []}
         headline = f"failed: {failure}"
-    measurement.write(measured)
+    measurement.write(measured, resumed=parts.resumed)
     write_json(result, record)
+    parts.remove()
     return headline

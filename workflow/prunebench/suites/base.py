@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from prunebench.plugin import Plugin
 
 if TYPE_CHECKING:
-    from prunebench.engine.model import StreamedModel
+    from prunebench.engine.subject import Subject
+    from prunebench.partial import Parts
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,15 @@ class Suite(Plugin):
     """Base of all suites. The whole protocol is in `params`, so that two numbers compare iff their specs do."""
 
     @property
-    def corpora(self) -> tuple[str, ...]:
-        """Catalog names of the corpora it reads; their test splits arrive in `run`."""
+    def assets(self) -> tuple[str, ...]:
+        """What it reads besides the model, as kind and catalog name: corpora/c4_type. It arrives in `run`."""
         return ()
 
-    def run(self, model: StreamedModel, directory: Path, corpora: dict[str, Path], batch_size: int) -> list[Score]:
-        """Evaluate `model`; `directory` holds its tokenizer, `corpora` maps names to asset.json paths."""
+    def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
+        """Evaluate the model `subject`; `assets` maps the names above to directories.
+
+        What takes long is done in pieces that are kept in `parts`: a killed job resumes with the next piece.
+        """
         raise TypeError(f"suite {self.name!r} does not define run")
 
     def headline(self, scores: list[Score]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +18,12 @@ from prunebench.suites.base import Score, Suite
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prunebench.engine.model import StreamedModel
+    from prunebench.engine.subject import Subject
+    from prunebench.partial import Parts
 
 
+PIECE = 1 << 17
+"""Tokens between two points from which a killed evaluation resumes."""
 MEANINGLESS = 300
 """Mean loss beyond which exp (and its square) no longer fits a float."""
 
@@ -43,18 +48,16 @@ class Perplexity(Suite):
     title = "Perplexity"
 
     @property
-    def corpora(self) -> tuple[str, ...]:
-        """As the parameters say."""
-        return tuple(self.params.corpora)
+    def assets(self) -> tuple[str, ...]:
+        """The corpora that the parameters name."""
+        return tuple(f"corpora/{corpus}" for corpus in self.params.corpora)
 
-    def run(self, model: StreamedModel, directory: Path, corpora: dict[str, Path], batch_size: int) -> list[Score]:
+    def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """One perplexity per corpus, all corpora in one pass over the blocks."""
         import torch
 
-        from prunebench.engine.loss import window_losses
-
-        windows = {corpus: self._windows(directory, asset) for corpus, asset in corpora.items()}
-        losses = window_losses(model, torch.cat(list(windows.values())), batch_size)
+        windows = {corpus: self._windows(subject, assets[f"corpora/{corpus}"]) for corpus in self.params.corpora}
+        losses = _losses(subject, torch.cat(list(windows.values())), parts)
         scores = []
         for corpus, part in windows.items():
             mine, losses = losses[: len(part)], losses[len(part) :]
@@ -65,22 +68,37 @@ class Perplexity(Suite):
         """The perplexities."""
         return "perplexity " + ", ".join(f"{score.task} {score.value:.2f}" for score in scores)
 
-    def _windows(self, directory: Path, asset: Path) -> Tensor:
+    def _windows(self, subject: Subject, corpus: Path) -> Tensor:
         import torch
 
         from prunebench.assets.corpora import load_split
         from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
 
-        documents = load_split(asset.parent, "test")
-        stream = token_stream(load_tokenizer(directory), documents, bos=self.params.bos)
+        documents = load_split(corpus, "test")
+        stream = token_stream(load_tokenizer(subject.directory), documents, bos=self.params.bos)
         windows = cut_windows(stream, self.params.seqlen)
         wanted = self.params.windows or 1
         if len(windows) < wanted:
             raise PrunebenchError(
-                f"{asset.parent.name}: the test split has {len(stream)} tokens, "
+                f"{corpus.name}: the test split has {len(stream)} tokens, "
                 f"too few for {wanted} windows of {self.params.seqlen}: lower 'seqlen' or 'windows' of the suite"
             )
         return torch.from_numpy(windows[: self.params.windows])
+
+
+def _losses(subject: Subject, windows: Tensor, parts: Parts) -> list[float]:
+    """The loss of every window, in pieces of whole batches that a killed job need not repeat."""
+    import torch
+
+    from prunebench.engine.loss import window_losses
+
+    # Each piece loads every block once: large enough for that not to matter.
+    size = max(1, PIECE // (windows.shape[1] * subject.batch_size)) * subject.batch_size
+    model = subject.streamed()
+    losses: list[float] = []
+    for piece in torch.split(windows, size):
+        losses += parts.get_or(str(len(losses)), partial(window_losses, model, piece, subject.batch_size))
+    return losses
 
 
 def _score(corpus: str, losses: list[float]) -> Score:

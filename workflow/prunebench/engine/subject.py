@@ -1,0 +1,42 @@
+"""The model that a suite evaluates, in the two forms that suites want."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from prunebench.engine.device import best_device
+from prunebench.engine.model import StreamedModel, TensorStore
+from prunebench.models.base import Family
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The model in `directory` with some of its tensors replaced by the pruned ones in `weights`."""
+
+    directory: Path
+    """Also holds the tokenizer."""
+    family: type[Family]
+    weights: Path
+    dtype: torch.dtype
+    """Of the forward passes."""
+    storage: torch.dtype
+    """To which all weights are rounded first."""
+    batch_size: int
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return best_device()
+
+    def streamed(self) -> StreamedModel:
+        """One block in memory at a time: for passes over much text."""
+        return StreamedModel(
+            self.directory,
+            self.family,
+            dtype=self.dtype,
+            storage=self.storage,
+            device=self.device,
+            overrides=TensorStore(self.weights),
+        )
