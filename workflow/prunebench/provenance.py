@@ -26,16 +26,18 @@ def versions() -> dict[str, str]:
 
 
 class Measurement:
-    """Wall time and peak memory from its creation to `write`."""
+    """Wall time, CPU time and peak memory from its creation to `write`."""
 
     def __init__(self) -> None:
-        self._start = time.monotonic()
+        self._start, self._cpu_start = time.monotonic(), time.process_time()
 
     def write(self, path: Path, **more: Any) -> None:
-        """Write seconds, peak memory (MiB, of host and GPU), device, host, versions and `more` to `path` as JSON."""
+        """Write seconds, CPU seconds (of all threads), peak memory (MiB, of host and GPU), device, host, versions and
+        `more` to `path` as JSON."""
         record: dict[str, Any] = {
             **more,
             "seconds": round(time.monotonic() - self._start, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu_start, 3),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             "host": platform.node(),
             "machine": platform.processor() or platform.machine(),
