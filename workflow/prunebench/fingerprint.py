@@ -35,8 +35,10 @@ NOT_NUMERIC = frozenset(
         "prunebench.config",  # reads config; the values are in the spec
         "prunebench.engine.device",  # where things are computed, which is provenance
         "prunebench.engine.memory",  # how the allocator treats free pages
+        "prunebench.engine.packing",  # stores weights in little space, bit by bit
         "prunebench.engine.progress",  # progress bars and log lines
         "prunebench.engine.scratch",  # keeps finished blocks, bit by bit
+        "prunebench.engine.stores",  # reads stored weights, rounded to a dtype that is in the spec
         "prunebench.errors",  # exceptions
         "prunebench.files",  # atomic writes and file digests
         "prunebench.fingerprint",  # this module; its output is pinned by a test
