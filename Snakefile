@@ -17,6 +17,7 @@ if not workflow.configfiles:
 include: "rules/common.smk"
 include: "rules/assets.smk"
 include: "rules/calibrate.smk"
+include: "rules/profile.smk"
 include: "rules/allocate.smk"
 include: "rules/prune.smk"
 include: "rules/evaluate.smk"

@@ -4,6 +4,7 @@
 rule allocate:
     input:
         model=paths.MODEL,
+        profile=lambda wildcards: plan.profile(plan.cell(wildcards)),
     output:
         allocation=paths.ALLOCATION,
     log:
@@ -15,5 +16,5 @@ rule allocate:
     params:
         spec=lambda wildcards: plan.specs.allocation(plan.cell(wildcards)),
     shell:
-        "python workflow/scripts/allocate.py --spec {params.spec:q} --model {input.model} "
+        "python workflow/scripts/allocate.py --spec {params.spec:q} --model {input.model} --profile {input.profile} "
         "--allocation {output.allocation} 2> {log}"

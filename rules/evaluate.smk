@@ -6,7 +6,7 @@ rule evaluate:
         model=paths.MODEL,
         pruned=paths.PRUNED,
         weights=paths.WEIGHTS,
-        assets=lambda wildcards: [paths.ASSET.format(asset=asset) for asset in plan.assets(wildcards.suite)],
+        assets=lambda wildcards: [paths.ASSET.format(asset=asset) for asset in plan.suite_assets(wildcards.suite)],
     output:
         result=ensure(paths.EVALUATION, non_empty=True),
         measured=paths.EVALUATION_MEASURED,

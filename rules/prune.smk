@@ -6,6 +6,7 @@ rule prune:
         model=paths.MODEL,
         tokens=lambda wildcards: plan.tokens(plan.cell(wildcards)),
         allocation=lambda wildcards: plan.allocation(plan.cell(wildcards)),
+        assets=lambda wildcards: [paths.ASSET.format(asset=asset) for asset in plan.method_assets(wildcards.method)],
     output:
         weights=paths.WEIGHTS,
         result=ensure(paths.PRUNED, non_empty=True),
@@ -23,5 +24,5 @@ rule prune:
         spec=lambda wildcards: plan.specs.prune(plan.cell(wildcards)),
     shell:
         "python workflow/scripts/prune.py --spec {params.spec:q} --threads {threads} --model {input.model} "
-        "--tokens {input.tokens} --allocation {input.allocation} --weights {output.weights} --result {output.result} "
+        "--tokens {input.tokens} --allocation {input.allocation} --assets {input.assets} --weights {output.weights} --result {output.result} "
         "--measured {output.measured} 2> {log}"

@@ -67,18 +67,27 @@ class PruneJob:
         return log
 
 
-def prune_job(root: Path, *, calibration: str = "text_4x16", batch_size: int = 2, **model: Any) -> PruneJob:
-    """A Wanda 50% job on a tiny model made with the options `model`, everything that it reads in place."""
+def prune_job(
+    root: Path,
+    *,
+    method: str = "wanda",
+    sparsity: float = 0.5,
+    calibration: str = "text_4x16",
+    batch_size: int = 2,
+    **model: Any,
+) -> PruneJob:
+    """A prune job on a tiny model made with the options `model`, everything that it reads in place."""
+    family, _ = tiny.ARCHITECTURES[model.get("name", "llama")]
     directory = tiny.make_model(root / "assets/model", **model)
     (root / "assets/text.txt").write_text("\n".join(tiny.make_text(300)))
-    entry = {"title": "Tiny", "family": "llama", "source": {"kind": "path", "path": str(directory)}}
+    entry = {"title": "Tiny", "family": family, "source": {"kind": "path", "path": str(directory)}}
     text = {"title": "Text", "source": {"kind": "path", "path": str(root / "assets/text.txt")}, "documents": "lines"}
     plan = load_plan(
         {
             "studies": {
                 "tiny": {
                     "suites": ["ppl"],
-                    "grid": [{"model": "tiny", "method": "wanda", "sparsity": 0.5, "calibration": calibration}],
+                    "grid": [{"model": "tiny", "method": method, "sparsity": sparsity, "calibration": calibration}],
                 }
             },
             "compute": {"dtype": "bfloat16", "batch_size": batch_size, "threads": 1},
@@ -94,5 +103,5 @@ def prune_job(root: Path, *, calibration: str = "text_4x16", batch_size: int = 2
     fetch_corpus(plan.specs.corpus("text"), corpus_asset.parent)
     tokens, record = (root / pattern.format(**cell.wildcards) for pattern in (paths.TOKENS, paths.TOKENS_RECORD))
     calibrate(plan.specs.tokens("tiny", calibration, 0), model_asset, corpus_asset, tokens, record)
-    allocate(plan.specs.allocation(allocation_form(plan.config, cell)), model_asset, root / plan.allocation(cell))
+    allocate(plan.specs.allocation(allocation_form(plan.config, cell)), model_asset, None, root / plan.allocation(cell))
     return PruneJob(root, plan, cell)

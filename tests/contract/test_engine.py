@@ -10,19 +10,20 @@ from transformers import AutoModelForCausalLM
 
 import tiny
 from prunebench.engine.activations import advance, embed
+from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.block import BlockView
 from prunebench.engine.loop import prune_model
 from prunebench.engine.loss import window_losses
-from prunebench.engine.model import StreamedModel, TensorStore
+from prunebench.engine.model import StreamedModel
 from prunebench.engine.scratch import Scratch
 from prunebench.engine.statistics import Statistics
+from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.methods import masks, scores
 from prunebench.methods.base import BlockResult, Method, PrunedLinear, Stat
 from prunebench.methods.wanda import Wanda
 from prunebench.models.llama import Llama
 from prunebench.patterns import UNSTRUCTURED, Pattern
-from prunebench.stages.allocate import linear_sizes
 
 CALIBRATED = Method.uses | {"calibration", "seed"}
 
@@ -30,12 +31,12 @@ CALIBRATED = Method.uses | {"calibration", "seed"}
 def run(directory: Path, method: Method, scratch: Path, name: str = "llama", **options: Any) -> dict[str, torch.Tensor]:
     """Prune half of everything; the changed weights."""
     model = tiny.open_model(directory, name, **options)
-    work = Scratch(scratch)
+    base = TensorStore(directory, torch.bfloat16)
+    work = Scratch(scratch, base)
     allocation = dict.fromkeys(linear_sizes(directory, model.family), 0.5)
     prune_model(model, method, allocation, UNSTRUCTURED, tiny.tokens(6, 16), work, batch_size=4)
     work.merge(model.blocks, scratch / "all.safetensors")
-    store = TensorStore(scratch / "all.safetensors")
-    return {key: store[key] for key in store}
+    return dict(PackedStore(scratch / "all.safetensors", base))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

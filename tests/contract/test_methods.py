@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import tiny
+from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.loop import prune_model
-from prunebench.engine.model import TensorStore
 from prunebench.engine.scratch import Scratch
+from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.methods.base import Method
 from prunebench.patterns import parse_pattern
-from prunebench.registry import load, names
-from prunebench.stages.allocate import linear_sizes
+from prunebench.registry import load, ready
 
-METHODS = names("methods")
+METHODS = ready("methods")
 PRUNING = [name for name in METHODS if "pattern" in load("methods", name).uses]
 POINTS = [
     ("unstructured", 0.5),
@@ -39,13 +39,13 @@ def prune(
     """(changed weights, block records) of a whole prune."""
     name, directory = model
     streamed = tiny.open_model(directory, name, dtype)
-    work = Scratch(scratch)
+    base = TensorStore(directory, torch.bfloat16)
+    work = Scratch(scratch, base)
     tokens = tiny.tokens(6, 16) if "calibration" in method.uses else None
     allocation = dict.fromkeys(linear_sizes(directory, streamed.family), sparsity)
     records = prune_model(streamed, method, allocation, parse_pattern(pattern), tokens, work, batch_size=4, seed=3)
     work.merge(streamed.blocks, scratch / "all.safetensors")
-    store = TensorStore(scratch / "all.safetensors")
-    return {key: store[key] for key in store}, records
+    return dict(PackedStore(scratch / "all.safetensors", base)), records
 
 
 @pytest.mark.parametrize(("pattern", "sparsity"), POINTS)

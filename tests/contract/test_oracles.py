@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 import tiny
 from contract.test_methods import prune
 from oracles import masks as oracle
-from prunebench.engine.model import TensorStore
 from prunebench.engine.statistics import SiteStatistic
+from prunebench.engine.stores import TensorStore
 from prunebench.methods.base import Stat
 from prunebench.methods.magnitude import Magnitude
 from prunebench.methods.wanda import Wanda

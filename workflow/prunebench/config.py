@@ -119,10 +119,9 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
         merged[kind] = stored | own
         files |= {(kind, name): file if name in own else str(path) for name in merged[kind]}
     # Methods and allocators are usable under their own name without an entry: adding one is adding a file.
-    merged["methods"] = {name: MethodEntry(method=name) for name in registry.names("methods")} | merged["methods"]
-    merged["allocators"] = {name: AllocatorEntry(allocator=name) for name in registry.names("allocators")} | merged[
-        "allocators"
-    ]
+    for kind in ("methods", "allocators"):
+        own = {name: CATALOGS[kind].model_validate({SINGULAR[kind]: name}) for name in registry.ready(kind)}
+        merged[kind] = own | merged[kind]
     config = config.model_copy(update=merged)
     mistakes = [f"{file}: {mistake}" for mistake in _unknown_names(config)]
     mistakes += [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _bad_entries(config)]
@@ -161,6 +160,9 @@ def _unknown_names(config: Config) -> list[str]:
             known = getattr(config, kind)
             if value not in known:
                 hint = registry.did_you_mean(value, known)
+                if kind in ("methods", "allocators") and value in registry.names(kind):
+                    needs = ", ".join(registry.required(kind, value))
+                    hint = f": it needs parameters ({needs}), so give it an entry of its own under {kind!r}"
                 mistakes.append(f"studies.{name}.{where}: unknown {SINGULAR[kind]} {value!r}{hint}")
     return mistakes
 
@@ -189,7 +191,7 @@ def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[s
     if preset not in plugin.presets:
         return [f"{key}.preset: unknown preset {preset!r}{registry.did_you_mean(preset, plugin.presets)}"]
     try:
-        assets = [asset.split("/") for asset in getattr(configured(kind, entry), "assets", ())]
+        assets = [asset.split("/") for asset in configured(kind, entry).assets]
     except ValidationError as error:
         given = {**plugin.presets[preset], **entry.params}
         return explain(error, plugin.Params, given, prefix=f"{key}.params")
@@ -207,7 +209,9 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     suites = {suite for study in studies for suite in study.suites}
     used = {("models", model) for row in rows for model in row.model or []}
     used |= {("corpora", calibration_corpus(value)) for row in rows for value in row.calibration or []}
-    assets = {asset for suite in suites for asset in configured("suites", config.suites[suite]).assets}
+    plugins = [configured("suites", config.suites[suite]) for suite in suites]
+    plugins += [configured("methods", config.methods[method]) for row in rows for method in row.method or []]
+    assets = {asset for plugin in plugins for asset in plugin.assets}
     used |= {(kind, name) for kind, name in (asset.split("/") for asset in assets)}
     for kind, name in sorted(used):
         source = getattr(config, kind)[name].source

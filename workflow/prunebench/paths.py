@@ -15,6 +15,8 @@ _TOKENS = "results/calibration/{model}/{calibration}-seed{seed}"
 TOKENS = f"{_TOKENS}.npy"
 TOKENS_RECORD = f"{_TOKENS}.json"
 
+PROFILE = "results/profiles/{model}/{calibration}-seed{seed}.safetensors"
+
 ALLOCATION = "results/allocations/{model}/{allocator}/{point}/{calibration}-seed{seed}.json"
 
 WEIGHTS = f"results/pruned/{CELL}/weights.safetensors"

@@ -67,6 +67,10 @@ class Plan:
             return [paths.TOKENS.format(**cell.wildcards)]
         return []
 
+    def profile(self, point: Cell) -> list[str]:
+        """The profile that the allocation of `point` (in `allocation_form`) reads, if its allocator looks at data."""
+        return [paths.PROFILE.format(**point.wildcards)] if point.calibrated else []
+
     def calibration_corpus(self, calibration: str) -> str:
         """The corpus that a calibration name draws from."""
         return calibration_corpus(calibration)
@@ -128,9 +132,13 @@ class Plan:
             {"code": fingerprint(f"prunebench.tables.{table}"), "labels": labels, "config": self.raw, "file": self.file}
         )
 
-    def assets(self, suite: str) -> tuple[str, ...]:
+    def suite_assets(self, suite: str) -> tuple[str, ...]:
         """What a suite (by catalog name) reads besides the model, as corpora/c4_type; in the order of its spec."""
         return tuple(sorted(configured("suites", self.config.suites[suite]).assets))
+
+    def method_assets(self, method: str) -> tuple[str, ...]:
+        """The same for a method."""
+        return tuple(sorted(configured("methods", self.config.methods[method]).assets))
 
 
 def load_plan(raw: dict[str, Any], file: str = "config/config.yaml") -> Plan:

@@ -37,6 +37,11 @@ class Plugin:
 
     Params: ClassVar[type[Parameters]] = Parameters
 
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """What it reads besides the cell's model, as kind and catalog name: corpora/c4_type."""
+        return ()
+
     def __init__(self, params: Any = None) -> None:
         self.params: Any = params if params is not None else self.Params()
 

@@ -36,7 +36,20 @@ def load(kind: str, name: str) -> Any:
     if name not in names(kind):
         raise PrunebenchError(f"unknown {kind.removesuffix('s')} {name!r}{did_you_mean(name, names(kind))}")
     module = importlib.import_module(f"prunebench.{kind}.{name}")
-    return next(value for value in vars(module).values() if getattr(value, "name", None) == name)
+    # Not isinstance: it asks a lazily imported module for its class, which imports it.
+    classes = (value for value in vars(module).values() if issubclass(type(value), type))
+    return next(plugin for plugin in classes if getattr(plugin, "name", None) == name)
+
+
+@cache
+def ready(kind: str) -> tuple[str, ...]:
+    """The plug-ins that work without any parameter given."""
+    return tuple(name for name in names(kind) if not required(kind, name))
+
+
+def required(kind: str, name: str) -> list[str]:
+    """The parameters of a plug-in that have no default."""
+    return [key for key, field in load(kind, name).Params.model_fields.items() if field.is_required()]
 
 
 def did_you_mean(word: str, choices: Iterable[str], *, list_all: bool = True) -> str:

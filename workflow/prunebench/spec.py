@@ -20,7 +20,7 @@ class Specs:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        for name in ("model", "corpus", "tokens", "allocation", "prune", "evaluation"):
+        for name in ("model", "corpus", "tokens", "profile", "allocation", "prune", "evaluation"):
             setattr(self, name, cache(getattr(self, name)))
 
     def model(self, model: str) -> str:
@@ -50,6 +50,20 @@ class Specs:
             }
         )
 
+    def profile(self, model: str, calibration: str, seed: int) -> str:
+        """Spec of profile: what all allocators that look at data share."""
+        family = self.config.models[model].family
+        return canonical(
+            {
+                "code": {**_code("profile"), "family": fingerprint(f"prunebench.models.{family}")},
+                "model": spec_hash(self.model(model)),
+                "family": family,
+                "storage": self.config.models[model].dtype,
+                "tokens": spec_hash(self.tokens(model, calibration, seed)),
+                "compute": self.config.compute.model_dump(mode="json"),
+            }
+        )
+
     def allocation(self, point: Cell) -> str:
         """Spec of allocate, for a point in `allocation_form`."""
         allocator = configured("allocators", self.config.allocators[point.allocator])
@@ -68,7 +82,10 @@ class Specs:
                 "pattern": point.pattern,
                 "sparsity": point.sparsity,
                 "seed": point.seed,
-                "tokens": self._tokens_hash(point) if point.calibrated else None,
+                "storage": self.config.models[point.model].dtype,
+                "profile": spec_hash(self.profile(point.model, point.calibration, point.seed))
+                if point.calibrated
+                else None,
             }
         )
 
@@ -93,6 +110,7 @@ class Specs:
                 "storage": self.config.models[cell.model].dtype,
                 "tokens": tokens,
                 "allocation": spec_hash(self.allocation(allocation_form(self.config, cell))),
+                "assets": {asset: spec_hash(self.asset(asset)) for asset in method.assets},
                 "method": method.name,
                 "params": method.params.model_dump(mode="json"),
                 "pattern": cell.pattern,

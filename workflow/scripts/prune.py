@@ -6,14 +6,15 @@ from pathlib import Path
 from prunebench import job
 
 FILES = ("model", "allocation", "weights", "result", "measured")
+OPTIONAL = {"tokens": (Path, None), "assets": (Path, ...)}
 
 
 def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
     from prunebench.stages.prune import prune
 
-    job.log.info(prune(arguments.spec, **{key: getattr(arguments, key) for key in FILES}, tokens=arguments.tokens))
+    job.log.info(prune(arguments.spec, **{key: getattr(arguments, key) for key in (*FILES, *OPTIONAL)}))
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, tokens=(Path, None), **dict.fromkeys(FILES, Path))
+    job.run(__doc__, main, spec=str, **OPTIONAL, **dict.fromkeys(FILES, Path))

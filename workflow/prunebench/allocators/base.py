@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.errors import CellFailure
 from prunebench.plugin import Plugin
+
+if TYPE_CHECKING:
+    from prunebench.engine.anatomy import Anatomy
 
 Allocation = dict[str, float]
 """Full linear name -> fraction of zeros."""
 
 
 class Allocator(Plugin):
-    """Base of all allocators. They know the matrices' sizes, never the method that will prune them."""
+    """Base of all allocators. They know the model, never the method that will prune it."""
 
     structured: ClassVar[bool] = False
     """Whether it can serve an n:m pattern, which fixes the sparsity of every linear."""
 
-    def allocate(self, sizes: Mapping[str, tuple[int, int]], sparsity: float) -> Allocation:
-        """The sparsity of each linear; `sizes` maps full names to (out, in), in the order of the model."""
+    def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
+        """The sparsity of each linear, such that the parameter-weighted mean is `sparsity` (see `budget.fit`).
+
+        `model` gives sizes and weights, and the norms of inputs to allocators that have "calibration" in `uses`.
+        """
         raise TypeError(f"allocator {self.name!r} does not define allocate")
 
 

@@ -1,8 +1,13 @@
 """Uniform: the same sparsity for every matrix."""
 
-from collections.abc import Mapping
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from prunebench.allocators.base import Allocation, Allocator
+
+if TYPE_CHECKING:
+    from prunebench.engine.anatomy import Anatomy
 
 
 class Uniform(Allocator):
@@ -12,6 +17,6 @@ class Uniform(Allocator):
     title = "Uniform"
     structured = True
 
-    def allocate(self, sizes: Mapping[str, tuple[int, int]], sparsity: float) -> Allocation:
+    def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """The target itself, per linear."""
-        return dict.fromkeys(sizes, sparsity)
+        return dict.fromkeys(model.sizes, sparsity)

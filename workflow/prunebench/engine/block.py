@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from prunebench.engine.activations import Activations
+from prunebench.engine.model import StreamedModel
 from prunebench.engine.statistics import Accumulator, SiteStatistic
+from prunebench.engine.stores import TensorStore
 from prunebench.methods.base import Stat
-from prunebench.models.base import Family, FeedForward, Site
+from prunebench.models.base import FeedForward, Site
 
 
 class BlockView:
@@ -20,22 +23,22 @@ class BlockView:
         self,
         module: nn.Module,
         index: int,
-        family: type[Family],
         activations: Activations | None,
         dense: Activations | None = None,
         *,
-        storage: torch.dtype,
+        model: StreamedModel,
+        assets: Mapping[str, Path] | None = None,
         seed: int = 0,
     ) -> None:
         """`activations`: inputs of this block in the pruned model; `dense`: in the dense model, if it is carried.
 
-        `storage` is the dtype in which pruned weights will be stored.
+        `assets`: the directories of what the method declares in `assets`.
         """
         self.index, self.seed = index, seed
         """Position in the model, and the cell's seed, for methods that draw random numbers."""
-        self._module, self._family = module, family
+        self._module, self._model, self._family = module, model, model.family
         self._activations, self._dense = activations, dense
-        self._storage = storage
+        self._assets = assets or {}
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -46,6 +49,25 @@ class BlockView:
     def ffn(self) -> FeedForward:
         """Which linears play which part in the FFN."""
         return self._family.ffn
+
+    @property
+    def full_names(self) -> dict[str, str]:
+        """The name in the whole model of each linear."""
+        return {linear: self._family.full_name(self.index, linear) for linear in self._family.linears()}
+
+    @property
+    def original(self) -> TensorStore:
+        """All tensors of the unpruned model, by full name."""
+        return self._model.tensors
+
+    def owner(self, tensor: str) -> int | None:
+        """Index of the block that a tensor (full name) belongs to; None if it stands outside the blocks."""
+        path = tensor.removeprefix(f"{self._family.blocks}.")
+        return int(path.partition(".")[0]) if path != tensor else None
+
+    def asset(self, name: str) -> TensorStore:
+        """The tensors of a model that the method declares in `assets`."""
+        return TensorStore(self._assets[name])
 
     @property
     def activation(self) -> Callable[[Tensor], Tensor]:
@@ -77,10 +99,17 @@ class BlockView:
     def install(self, weights: Mapping[str, Tensor]) -> None:
         """Make these the current weights of the block, rounded to what will be stored: later sites and blocks must
         see the weights that are evaluated in the end."""
-        for linear, weight in weights.items():
-            now = self.weight(linear)
-            rounded = weight.to(self._storage).to(now.device, now.dtype)
-            self._module.get_submodule(linear).weight = nn.Parameter(rounded, requires_grad=False)
+        self.restore({f"{self._family.full_name(self.index, linear)}.weight": weights[linear] for linear in weights})
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """As `install`, for any tensors by their full names; those outside this block are passed over."""
+        for name, tensor in tensors.items():
+            if self.owner(name) == self.index:
+                path, _, attribute = name.removeprefix(self._family.full_name(self.index, "")).rpartition(".")
+                now = getattr(self._module.get_submodule(path), attribute)
+                rounded = tensor.to(self._model.storage).to(now.device, now.dtype)
+                setattr(self._module.get_submodule(path), attribute, nn.Parameter(rounded, requires_grad=False))
 
     def forward(self, batch: int, weights: Mapping[str, Tensor] | None = None, *, dense: bool = False) -> Tensor:
         """The block's output [batch, seqlen, hidden] on calibration batch `batch`.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +18,6 @@ from prunebench.engine.scratch import Scratch
 from prunebench.engine.statistics import Statistics
 from prunebench.errors import CellFailure
 from prunebench.methods.base import BlockResult, Method
-from prunebench.models.base import Family
 from prunebench.patterns import Pattern
 
 
@@ -30,8 +31,11 @@ def prune_model(
     *,
     batch_size: int,
     seed: int = 0,
+    assets: Mapping[str, Path] | None = None,
 ) -> list[dict[str, Any]]:
     """Prune every block; returns one record per block: {"linears": {full name: {...}}, plus what the method recorded}.
+
+    The record of a linear counts its zeros and, where statistics were collected, says how far its outputs moved.
 
     `tokens` int64 [samples, seqlen], or None for methods that look at no data. Statistics inside a block come from the
     block's unpruned weights, its inputs from the pruned blocks before it (the order of the published codes). Memory is
@@ -42,14 +46,11 @@ def prune_model(
     records = []
     for index in track(range(model.blocks), "block"):
         with model.block(index) as module:
-            view = BlockView(module, index, model.family, activations, dense, storage=model.storage, seed=seed)
+            view = BlockView(module, index, activations, dense, model=model, assets=assets, seed=seed)
             dense_next = list(outputs(dense, module, index)) if dense else []
-            finished = scratch.load(index)
-            if finished is None:
-                finished = _prune_block(view, model, method, allocation, pattern)
-                scratch.save(index, *finished)
-            weights, record = finished
-            view.install({linear_name(model.family, index, key): value for key, value in weights.items()})
+            compute = partial(_prune_block, view, model, method, allocation, pattern)
+            weights, record = scratch.get_or(index, compute)
+            view.restore(weights)
             records.append(record)
             if activations is not None and index + 1 < model.blocks:
                 advance(activations, module, index)
@@ -62,11 +63,17 @@ def _prune_block(
     view: BlockView, model: StreamedModel, method: Method, allocation: Mapping[str, float], pattern: Pattern
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(changed weights as stored, by tensor name; record) of one block."""
-    full = {linear: model.family.full_name(view.index, linear) for linear in model.family.linears()}
+    full = view.full_names
     before = {linear: view.weight(linear) for linear in full}
     at_once = [site.name for site in view.sites] if method.needs and not method.sequential else []
     statistics = Statistics(lambda sites: view.collect(sites, method.needs), at_once)
     result = method.prune_block(view, statistics, {linear: allocation[name] for linear, name in full.items()}, pattern)
+    samples = {
+        linear: sample
+        for site in view.sites
+        if (sample := statistics.sample(site.name)) is not None
+        for linear in site.linears
+    }
     stored, linears = {}, {}
     for linear, name in full.items():
         after = before[linear]
@@ -74,7 +81,21 @@ def _prune_block(
             after = _stored(result.linears[linear].weight, before[linear], model.storage, name)
             stored[f"{name}.weight"] = after
         linears[name] = _count(before[linear], after, result, linear)
+        if linear in samples:
+            linears[name]["reconstruction_error"] = reconstruction_error(samples[linear], before[linear], after)
+    for name, tensor in result.tensors.items():
+        stored[name] = _stored(tensor, model.tensors[name], model.storage, name)
     return stored, {"linears": linears, **result.record}
+
+
+@torch.no_grad()
+def reconstruction_error(inputs: Tensor, before: Tensor, after: Tensor) -> float:
+    """||X (W - W')^T||^2 / ||X W^T||^2 for inputs X [n, in] and weights W, W' [out, in]: 1 if all is gone."""
+    change = before.to(inputs.dtype) - after.to(inputs.device, inputs.dtype)
+    missed, whole = (
+        (inputs @ weight.T).float().square().sum(dtype=torch.float64) for weight in (change, before.to(inputs.dtype))
+    )
+    return float(missed / whole) if whole else 0.0
 
 
 def _stored(weight: Tensor, before: Tensor, storage: torch.dtype, name: str) -> Tensor:
@@ -95,8 +116,3 @@ def _count(before: Tensor, after: Tensor, result: BlockResult, linear: str) -> d
         "already_zero": int((before == 0).sum()),
         **(entry.record if entry else {}),
     }
-
-
-def linear_name(family: type[Family], block: int, tensor: str) -> str:
-    """The name within its block of the linear whose weight is `tensor` in a checkpoint."""
-    return tensor.removeprefix(family.full_name(block, "")).removesuffix(".weight")

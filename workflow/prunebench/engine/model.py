@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from prunebench.engine.memory import give_back_freed_pages, keep_freed_pages
+from prunebench.engine.stores import TensorStore
 from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family
 
@@ -30,29 +30,6 @@ class BlockCall:
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-
-
-class TensorStore:
-    """The tensors of a safetensors file, or of all those in a directory, memory-mapped, by name."""
-
-    def __init__(self, path: Path) -> None:
-        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-        if not files:
-            raise PrunebenchError(f"{path} holds no .safetensors file")
-        self._where: dict[str, Any] = {}
-        for file in files:
-            handle = safe_open(file, framework="pt")
-            self._where |= dict.fromkeys(handle.keys(), handle)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._where)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._where
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensor: Tensor = self._where[name].get_tensor(name)
-        return tensor
 
 
 class StreamedModel:
@@ -66,7 +43,7 @@ class StreamedModel:
         dtype: torch.dtype,
         storage: torch.dtype,
         device: torch.device | str = "cpu",
-        overrides: Mapping[str, Tensor] | TensorStore | None = None,
+        overrides: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Load all but the blocks. PrunebenchError if the directory is not a model of `family`.
 
@@ -81,9 +58,9 @@ class StreamedModel:
             )
         self.family, self.device = family, torch.device(device)
         self.dtype, self.storage = dtype, storage
-        self._tensors = TensorStore(directory)
+        self.tensors = TensorStore(directory)
         self._overrides = overrides if overrides is not None else {}
-        if strangers := [name for name in self._overrides if name not in self._tensors]:
+        if strangers := [name for name in self._overrides if name not in self.tensors]:
             raise PrunebenchError(f"the pruned weights hold {strangers[0]!r}, which {directory} does not have")
         with init_empty_weights(include_buffers=False):
             self._model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
@@ -150,7 +127,7 @@ class StreamedModel:
         }
         state, absent = {}, []
         for name, full in wanted.items():
-            source = self._overrides if full in self._overrides else self._tensors
+            source = self._overrides if full in self._overrides else self.tensors
             if full in source:
                 state[name] = source[full].to(self.storage).to(self.dtype)
             elif full not in self._model.all_tied_weights_keys:

@@ -4,7 +4,7 @@ import itertools
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from prunebench import checkpoints
+from prunebench.engine.packing import pack
+from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.files import atomic_path
 from prunebench.partial import claim
 
 log = logging.getLogger("prunebench")
+
+
+Block = tuple[Mapping[str, Tensor], dict[str, Any]]
+"""What pruning makes of a block: the changed tensors by full name (contiguous, on the CPU), and the record."""
 
 
 class Scratch:
@@ -26,27 +32,35 @@ class Scratch:
     a fraction of the time it took to prune them, and needs no gigabytes per block.
     """
 
-    def __init__(self, directory: Path, identity: str = "") -> None:
-        """Blocks that were left in `directory` under another `identity` (spec, digests of inputs) are thrown away."""
-        self._directory = directory
+    def __init__(self, directory: Path, base: TensorStore, identity: str = "") -> None:
+        """`base` is the unpruned model, rounded to the dtype of the pruned weights.
+
+        Blocks that were left in `directory` under another `identity` (spec, digests of inputs) are thrown away.
+        """
+        self._directory, self._base = directory, base
         claim(directory, identity)
         self.resumed_at = next(block for block in itertools.count() if not self._path(block).exists())
         """The first block that is not there yet: 0 for a fresh start."""
         if self.resumed_at:
             log.info("resuming at block %d", self.resumed_at)
 
-    def load(self, block: int) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The changed weights (full names, memory-mapped) and the record of a finished block, or None."""
+    def get_or(self, block: int, compute: Callable[[], Block]) -> Block:
+        """A block's changed tensors (by full name) and record: from disk, or made by `compute` and kept.
+
+        Tensors are unpacked from disk whenever they are read, the first time too: a resumed run sees no other bits.
+        """
         path = self._path(block)
         if not path.exists():
-            return None
+            self.save(block, *compute())
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(file.metadata()["record"])  # noqa: SIM118
+            record = json.loads(file.metadata()["record"])
+        return PackedStore(path, self._base), record
 
     def save(self, block: int, weights: Mapping[str, Tensor], record: dict[str, Any]) -> None:
-        """Keep a finished block. `weights` are contiguous CPU tensors."""
+        """Keep a finished block, packed."""
+        parts = {part: data for name in weights for part, data in pack(name, weights[name], self._base).items()}
         with atomic_path(self._path(block)) as temporary:
-            save_file(dict(weights), temporary, metadata={"record": json.dumps(record, allow_nan=False)})
+            save_file(parts, temporary, metadata={"record": json.dumps(record, allow_nan=False)})
 
     def merge(self, blocks: int, destination: Path) -> None:
         """All blocks as one checkpoint at `destination`."""

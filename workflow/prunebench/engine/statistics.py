@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +13,17 @@ from torch import Tensor, nn
 from prunebench.methods.base import Stat
 from prunebench.models.base import Site
 
+SAMPLE = 512
+"""Tokens kept of each site, at most: all from the first batch."""
+
 
 @dataclass
 class SiteStatistic:
     """What the calibration tokens looked like at one site. Only the statistics that were asked for are there."""
 
     tokens: int = 0
+    sample: Tensor | None = None
+    """A few of the inputs [n, in], to judge a pruned weight by what it makes of them."""
     _squared_norm: Tensor | None = None
     _hessian: Tensor | None = None
 
@@ -38,17 +45,44 @@ class SiteStatistic:
         """Accumulate a chunk of inputs [..., in]."""
         x = inputs.detach().flatten(0, -2)
         self.tokens += len(x)
+        if self.sample is None:
+            self.sample = x[:: -(-len(x) // SAMPLE)].clone()
         if Stat.SITE_NORM in needs:
             # The square of a 16-bit float is exact in float32, that of a float32 in float64: only the sum rounds.
             exact = x.double() if x.dtype == torch.float32 else x.float()
             total = exact.square().sum(dim=0, dtype=torch.float64)
             self._squared_norm = total if self._squared_norm is None else self._squared_norm + total
         if Stat.HESSIAN in needs:
-            # Products in float32: a bf16 matmul would round its result to 8 bits.
-            x = x.float()
             if self._hessian is None:
                 self._hessian = x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float64)
-            self._hessian += x.T @ x
+            self._hessian += gram(x)
+
+
+def gram(x: Tensor) -> Tensor:
+    """X^T X in float32 for inputs `x` [n, in], each product exact for 16-bit inputs.
+
+    A plain bfloat16 product would round its result to 8 bits; a float32 one takes several times as long.
+    """
+    if x.dtype == torch.float32:
+        return x.T @ x
+    if x.device.type == "cuda":
+        return torch.mm(x.T, x, out_dtype=torch.float32)
+    wide = x.float()
+    with _bfloat16_products(enabled=x.dtype == torch.bfloat16):
+        return wide.T @ wide
+
+
+@contextmanager
+def _bfloat16_products(enabled: bool) -> Iterator[None]:
+    """On CPUs that can, float32 products whose factors are cut to bfloat16, summed in float32."""
+    settings: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = settings.fp32_precision
+    if enabled:
+        settings.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
 
 
 class Statistics:
@@ -68,6 +102,10 @@ class Statistics:
         if site not in self._known:
             self._known |= self._collect([site])
         return self._known[site]
+
+    def sample(self, site: str) -> Tensor | None:
+        """A few inputs [n, in] of a site, if it has been collected."""
+        return self._known[site].sample if site in self._known else None
 
 
 class Accumulator:

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from prunebench.engine.device import best_device
-from prunebench.engine.model import StreamedModel, TensorStore
+from prunebench.engine.model import StreamedModel
+from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.models.base import Family
 
 
@@ -30,6 +31,11 @@ class Subject:
         """Where it runs."""
         return best_device()
 
+    @property
+    def pruned(self) -> PackedStore:
+        """The tensors that pruning changed."""
+        return PackedStore(self.weights, TensorStore(self.directory, self.storage))
+
     def streamed(self) -> StreamedModel:
         """One block in memory at a time: for passes over much text."""
         return StreamedModel(
@@ -38,5 +44,5 @@ class Subject:
             dtype=self.dtype,
             storage=self.storage,
             device=self.device,
-            overrides=TensorStore(self.weights),
+            overrides=self.pruned,
         )

@@ -45,6 +45,8 @@ class BlockResult:
 
     linears: dict[str, PrunedLinear]
     record: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Other tensors that changed (biases, norms), by their full names in the model."""
 
 
 class Method(Plugin):

@@ -37,5 +37,4 @@ class Magnitude(MaskingMethod):
         score = scores.magnitude(weight)
         if self.params.selection == "exact" or pattern.structured:
             return masks.prune_mask(score, sparsity, pattern, scope="matrix")
-        rank = min(int(score.numel() * sparsity), score.numel() - 1)
-        return score <= score.flatten().kthvalue(rank + 1).values
+        return masks.up_to_rank(score, sparsity)

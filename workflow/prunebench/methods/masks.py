@@ -31,7 +31,18 @@ def prune_mask(
         return lowest_of_groups(scores, pattern)
     if scope == "row":
         return lowest(scores, pruned_count(scores.shape[1], sparsity))
+    return lowest_of_matrix(scores, sparsity)
+
+
+def lowest_of_matrix(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
+    """The lowest `sparsity` of all scores together, equal ones by row, then column."""
     return lowest(scores.reshape(1, -1), pruned_count(scores.numel(), sparsity)).reshape(scores.shape)
+
+
+def up_to_rank(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
+    """All scores up to the one of rank int(total * sparsity): one too many plus ties, as in published codes."""
+    rank = min(int(scores.numel() * sparsity), scores.numel() - 1)
+    return scores <= _kth_smallest(scores.reshape(1, -1), rank + 1)
 
 
 def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:

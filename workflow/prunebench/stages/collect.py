@@ -75,7 +75,8 @@ class Digests:
             "allocation": self._file(self._plan.allocation(cell)),
             "tokens": next(map(self._file, self._plan.tokens(cell)), None),
         }
-        return found | {name: self._asset(paths.ASSET.format(asset=name)) for name in self._plan.assets(suite)}
+        assets = self._plan.suite_assets(suite) + self._plan.method_assets(cell.method)
+        return found | {name: self._asset(paths.ASSET.format(asset=name)) for name in assets}
 
 
 def _current(path: str, expected: str, inputs: dict[str, str | None]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Stage prune: one cell's weights."""
 
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from prunebench.engine.device import best_device
 from prunebench.engine.loop import prune_model
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.scratch import Scratch
+from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure
 from prunebench.files import read_json, sha256_file, write_json
 from prunebench.patterns import Pattern, parse_pattern
@@ -27,26 +29,32 @@ def prune(
     model: Path,
     tokens: Path | None,
     allocation: Path,
+    assets: Sequence[Path] = (),
     weights: Path,
     result: Path,
     measured: Path,
 ) -> str:
     """Prune the model asset `model` as `spec` says; returns a one-line summary.
 
+    `assets` are the asset.json paths of what the method reads besides, in the order of the spec.
     Writes `weights` (safetensors, changed linears only), `result` (JSON, the same bits for the same spec) and
     `measured` (time, memory, host). A CellFailure is recorded in `result`, with empty `weights`.
     """
     wanted = json.loads(spec)
     measurement = Measurement()
     manifest = load_manifest(model)
+    arrived = dict(zip(wanted["assets"], map(load_manifest, assets), strict=True))
     inputs = {"model": manifest.digest, "allocation": sha256_file(allocation)}
+    inputs |= {name: asset.digest for name, asset in arrived.items()}
     if tokens:
         inputs["tokens"] = sha256_file(tokens)
     record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec), "inputs": inputs}
     # Beside the outputs but not one of them: Snakemake deletes those when a job fails.
-    work = Scratch(result.parent / ".blocks", identity=canonical(record))
+    base = TensorStore(manifest.directory, getattr(torch, wanted["storage"]))
+    work = Scratch(result.parent / ".blocks", base, identity=canonical(record))
     try:
-        blocks = _prune_blocks(wanted, manifest.directory, tokens, allocation, work)
+        directories = {name: asset.directory for name, asset in arrived.items()}
+        blocks = _prune_blocks(wanted, manifest.directory, tokens, allocation, directories, work)
         record |= {"status": "ok", **summarise(blocks, _target(wanted)), "blocks": blocks}
         work.merge(len(blocks), weights)
         outcome = f"sparsity {record['achieved_sparsity']:.4f}"
@@ -61,7 +69,12 @@ def prune(
 
 
 def _prune_blocks(
-    wanted: dict[str, Any], directory: Path, tokens: Path | None, allocation: Path, scratch: Scratch
+    wanted: dict[str, Any],
+    directory: Path,
+    tokens: Path | None,
+    allocation: Path,
+    assets: dict[str, Path],
+    scratch: Scratch,
 ) -> list[dict[str, Any]]:
     allocated = read_json(allocation)
     if allocated["status"] != "ok":
@@ -85,15 +98,19 @@ def _prune_blocks(
         scratch,
         batch_size=compute["batch_size"],
         seed=wanted["seed"],
+        assets=assets,
     )
 
 
-def _target(wanted: dict[str, Any]) -> Fraction:
+def _target(wanted: dict[str, Any]) -> Fraction | None:
+    """The sparsity that was asked for; None if the method takes no orders."""
+    if "sparsity" not in registry.load("methods", wanted["method"]).uses:
+        return None
     pattern: Pattern = parse_pattern(wanted["pattern"])
     return pattern.sparsity if pattern.structured else Fraction(wanted["sparsity"])
 
 
-def summarise(blocks: list[dict[str, Any]], target: Fraction) -> dict[str, Any]:
+def summarise(blocks: list[dict[str, Any]], target: Fraction | None) -> dict[str, Any]:
     """Whole-model sparsity from the block records; CellFailure if it misses `target` by more than rounding can.
 
     Zeros that the model had before pruning count as zeros, and excuse a sparsity above the target.
@@ -103,11 +120,11 @@ def summarise(blocks: list[dict[str, Any]], target: Fraction) -> dict[str, Any]:
     achieved = sum(linear["zeros"] for linear in linears) / total
     already = sum(linear["already_zero"] for linear in linears)
     tolerance = max(1e-3, 1 / min(linear["inputs"] for linear in linears))
-    if not target - tolerance <= achieved <= max(target, already / total) + tolerance:
+    if target is not None and not target - tolerance <= achieved <= max(target, already / total) + tolerance:
         raise CellFailure(f"sparsity {achieved:.4f} misses the target {float(target):.4f} by more than {tolerance:.4f}")
     return {
         "achieved_sparsity": achieved,
-        "target_sparsity": float(target),
+        "target_sparsity": None if target is None else float(target),
         "already_zero": already,
         "prunable_weights": total,
     }

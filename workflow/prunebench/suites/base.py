@@ -29,13 +29,8 @@ class Score:
 class Suite(Plugin):
     """Base of all suites. The whole protocol is in `params`, so that two numbers compare iff their specs do."""
 
-    @property
-    def assets(self) -> tuple[str, ...]:
-        """What it reads besides the model, as kind and catalog name: corpora/c4_type. It arrives in `run`."""
-        return ()
-
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
-        """Evaluate the model `subject`; `assets` maps the names above to directories.
+        """Evaluate the model `subject`; `assets` maps the names in `self.assets` to directories.
 
         What takes long is done in pieces that are kept in `parts`: a killed job resumes with the next piece.
         """

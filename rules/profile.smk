@@ -1,0 +1,23 @@
+# What allocators that look at data need to know of a model; all of them share it.
+
+
+rule profile:
+    input:
+        model=paths.MODEL,
+        tokens=paths.TOKENS,
+    output:
+        profile=paths.PROFILE,
+    log:
+        paths.log("profile", "{model}/{calibration}-seed{seed}"),
+    benchmark:
+        paths.benchmark("profile", "{model}/{calibration}-seed{seed}")
+    conda:
+        "../environment.yml"
+    threads: plan.config.compute.threads
+    resources:
+        gpu=resources.GPUS_PER_JOB,
+    params:
+        spec=lambda wildcards: plan.specs.profile(wildcards.model, wildcards.calibration, int(wildcards.seed)),
+    shell:
+        "python workflow/scripts/profile.py --spec {params.spec:q} --threads {threads} --model {input.model} "
+        "--tokens {input.tokens} --profile {output.profile} 2> {log}"

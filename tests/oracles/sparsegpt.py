@@ -1,0 +1,54 @@
+"""SparseGPT written from the OBS formulas, one column at a time, with the explicit inverse Hessian, in float64."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunebench.patterns import Pattern
+
+Array = NDArray[np.float64]
+
+
+def prune(
+    W: Array, H: Array, sparsity: float, pattern: Pattern, *, damping: float = 0.01, columns: int = 128
+) -> tuple[Array, NDArray[np.bool_]]:
+    """(pruned W, mask of what went); W [out, in], H = X X^T [in, in].
+
+    Removing weight q of a row changes the columns after it by -w_q / [H^-1]_qq [H^-1]_q, and costs w_q^2 / [H^-1]_qq;
+    then q is taken out of H^-1 by one step of Gaussian elimination, whether it was removed or not.
+    """
+    W = W.copy()
+    inverse = np.linalg.inv(H + damping * np.mean(np.diag(H)) * np.eye(len(H)))
+    gone = np.zeros(W.shape, dtype=bool)
+    block = pattern.group if pattern.structured else columns
+    for start in range(0, W.shape[1], block):
+        strip = slice(start, min(start + block, W.shape[1]))
+        gone[:, strip] = _select(W[:, strip] ** 2 / _diagonal_at_turn(inverse, strip), sparsity, pattern)
+        for q in range(strip.start, strip.stop):
+            removed = np.where(gone[:, q], W[:, q], 0)
+            W -= np.outer(removed / inverse[q, q], inverse[q])
+            W[gone[:, q], q] = 0
+            inverse = inverse - np.outer(inverse[:, q], inverse[q]) / inverse[q, q]
+            inverse[q, :] = inverse[:, q] = 0
+            inverse[q, q] = 1  # out of play: no later step reads it
+    return W, gone
+
+
+def _diagonal_at_turn(inverse: Array, strip: slice) -> Array:
+    """[H^-1]_qq of each column of the strip once the columns before it are taken out."""
+    inverse, found = inverse.copy(), []
+    for q in range(strip.start, strip.stop):
+        found.append(inverse[q, q])
+        inverse -= np.outer(inverse[:, q], inverse[q]) / inverse[q, q]
+    return np.array(found)
+
+
+def _select(cost: Array, sparsity: float, pattern: Pattern) -> NDArray[np.bool_]:
+    """The cheapest of the strip [out, width], or of each row of an n:m group; equal ones by row, then column."""
+    gone = np.zeros(cost.shape, dtype=bool)
+    if pattern.structured:
+        order = np.argsort(cost, axis=1, kind="stable")[:, : pattern.group - pattern.keep]
+        np.put_along_axis(gone, order, True, axis=1)
+    else:
+        order = np.argsort(cost, axis=None, kind="stable")[: int(np.floor(cost.size * sparsity + 0.5))]
+        gone.flat[order] = True
+    return gone

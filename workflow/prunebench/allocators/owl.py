@@ -1,0 +1,60 @@
+"""OWL: blocks with more outliers among their Wanda scores stay denser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, PositiveFloat
+
+from prunebench.allocators.base import Allocation, Allocator
+from prunebench.allocators.budget import fit
+from prunebench.methods import scores
+from prunebench.plugin import Parameters
+
+if TYPE_CHECKING:
+    from prunebench.engine.anatomy import Anatomy
+
+
+class Owl(Allocator):
+    """One sparsity per block, from its share of outliers D_b, in percent: scores above M times the block's mean score.
+
+    With r_b = 2 lambda (D_b - min D) / (max D - min D), block b gets the sparsity s - r_b + mean(r): a spread of
+    2 lambda. Where that leaves [0, 1] it is cut off and the other blocks make up for it, so the budget always holds
+    (the published code breaks it there). The README of that code takes M = 5, its arguments' default is 3 (preset
+    `released`).
+    """
+
+    class Params(Parameters):
+        """Parameters of OWL."""
+
+        M: PositiveFloat = Field(5, description="an outlier is a score above M times the mean")
+        spread: float = Field(0.08, ge=0, description="lambda")
+
+    name = "owl"
+    title = "OWL"
+    reference = "Yin et al. 2024, Outlier Weighed Layerwise Sparsity, eq. 1"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"M": 3}}
+    uses: ClassVar[frozenset[str]] = frozenset({"calibration", "seed"})
+
+    def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
+        """From the dense model's weights and site norms."""
+        outliers = [outlier_share(model, linears, self.params.M) for linears in model.blocks]
+        low, high = min(outliers), max(outliers)
+        ratios = [2 * self.params.spread * (share - low) / (high - low) if high > low else 0.0 for share in outliers]
+        wishes = {
+            linear: sparsity - ratio for ratio, linears in zip(ratios, model.blocks, strict=True) for linear in linears
+        }
+        return fit(wishes, model.sizes, sparsity)
+
+
+def outlier_share(model: Anatomy, linears: tuple[str, ...], M: float) -> float:
+    """Percent of the Wanda scores of `linears`, taken together, that exceed M times their mean."""
+    total = sum(model.sizes[linear][0] * model.sizes[linear][1] for linear in linears)
+    # Two passes, so that only one matrix of scores is in memory.
+    mean = sum(float(_scores(model, linear).sum()) for linear in linears) / total
+    above = sum(int((_scores(model, linear) > M * mean).sum()) for linear in linears)
+    return 100 * above / total
+
+
+def _scores(model: Anatomy, linear: str) -> Any:
+    return scores.wanda(model.weight(linear), model.squared_norm(linear))

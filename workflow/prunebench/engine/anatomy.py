@@ -1,0 +1,74 @@
+"""What allocators see of the unpruned model: its matrices, one at a time, and its profile."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from prunebench import checkpoints
+from prunebench.engine.stores import TensorStore
+from prunebench.errors import PrunebenchError
+from prunebench.models.base import Family
+
+Sizes = dict[str, tuple[int, int]]
+"""(out, in) by full linear name, in the order of the model."""
+
+
+class Anatomy:
+    """Linears go by their full names."""
+
+    def __init__(
+        self, directory: Path, family: type[Family], storage: torch.dtype, profile: Path | None = None
+    ) -> None:
+        """`profile`: the file of rule profile, for allocators that look at data."""
+        self.sizes = linear_sizes(directory, family)
+        self._tensors = TensorStore(directory, storage)
+        self._family = family
+        self._profile = TensorStore(profile) if profile else None
+
+    @property
+    def blocks(self) -> list[tuple[str, ...]]:
+        """The linears of each block."""
+        count = len(self.sizes) // len(self._family.linears())
+        return [
+            tuple(self._family.full_name(block, linear) for linear in self._family.linears()) for block in range(count)
+        ]
+
+    def weight(self, linear: str) -> Tensor:
+        """The unpruned weight [out, in], rounded to the dtype in which cells are stored."""
+        return self._tensors[f"{linear}.weight"]
+
+    def squared_norm(self, linear: str) -> Tensor:
+        """||x_j||^2 of the linear's inputs over all calibration tokens of the dense model, float64 [in]."""
+        if self._profile is None:
+            raise TypeError("the allocator looks at data without declaring the axis 'calibration' in `uses`")
+        return self._profile[self._sites[linear]]
+
+    @cached_property
+    def _sites(self) -> dict[str, str]:
+        """The site, as the profile names it, of every linear."""
+        return {
+            self._family.full_name(block, linear): self._family.full_name(block, site.name)
+            for block in range(len(self.blocks))
+            for site in self._family.sites
+            for linear in site.linears
+        }
+
+
+def linear_sizes(directory: Path, family: type[Family]) -> Sizes:
+    """(out, in) of every prunable linear by full name, in the order of the model; reads file headers only."""
+    shapes = checkpoints.shapes(directory)
+    sizes: Sizes = {}
+    block = 0
+    while (first := f"{family.full_name(block, family.linears()[0])}.weight") in shapes:
+        for linear in family.linears():
+            name = family.full_name(block, linear)
+            out, width = shapes[f"{name}.weight"]
+            sizes[name] = (out, width)
+        block += 1
+    if not sizes:
+        raise PrunebenchError(f"{directory} has no tensor {first!r}: is its 'family' right?")
+    return sizes

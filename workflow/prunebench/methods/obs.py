@@ -1,0 +1,80 @@
+"""Optimal Brain Surgeon for whole layers: remove weights column by column, let later columns make up for it.
+
+The maths of SparseGPT (Frantar & Alistarh 2023), in float64. Weights are held transposed, [in, out], so that a column
+of W is contiguous; `U` is upper triangular with U^T U = (X X^T + lambda I)^-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prunebench.errors import CellFailure
+from prunebench.lazy import torch
+
+LEAF = 16
+"""Columns that are eliminated one by one; everything wider is a matrix product."""
+
+
+def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
+    """U [in, in] of H = `hessian` [in, in] with lambda = `damping` * mean(diag H); all float64.
+
+    Raises CellFailure if the damped H is not positive definite.
+    """
+    damped = hessian.clone()
+    damped.diagonal().add_(damping * hessian.diagonal().mean())
+    # From the last column backwards, H = R R^T with R upper triangular; then U = R^-1, without ever forming H^-1.
+    factor, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
+    if failed or not factor.isfinite().all():
+        raise CellFailure(
+            f"the Hessian of {len(hessian)} inputs is not positive definite with damping {damping}: "
+            "some inputs are dead or depend on each other; raise 'damping' or calibrate on more tokens"
+        )
+    identity = torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
+    U: torch.Tensor = torch.linalg.solve_triangular(factor, identity, upper=False).flip(0, 1)
+    return U
+
+
+def losses(weight: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+    """By how much the squared error grows if a weight goes, given the columns before it: w^2 / U_jj^2.
+
+    `weight` [width, out] are columns of W, U [width, width] the same diagonal block of the factor.
+    """
+    return (weight / U.diagonal()[:, None]).square()
+
+
+def eliminate(
+    weight: torch.Tensor, U: torch.Tensor, block: int, select: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Remove weights from W^T = `weight` [in, out] (overwritten) block by block of `block` columns, left to right.
+
+    `select(weight, loss)`, both [width, out], says which of a block's weights go (boolean, True = goes), once all
+    columns before it have been compensated for. Returns the pruned W^T, and the scaled errors E [in, out] whose squares
+    add up to the growth of the damped error: sum E^2 = tr(D^T (H + lambda I) D) for the change D of W^T.
+    """
+    errors = torch.zeros_like(weight)
+    gone = torch.zeros_like(weight, dtype=torch.bool)
+
+    def halve(low: int, high: int, unit: int, visit: Callable[[int, int], None]) -> None:
+        """Visit [low, high) in units, left to right, each once all columns before it have been applied to it."""
+        if high - low <= unit:
+            return visit(low, high)
+        middle = low + -(-(high - low) // (2 * unit)) * unit
+        halve(low, middle, unit, visit)
+        weight[middle:high].addmm_(U[low:middle, middle:high].T, errors[low:middle], alpha=-1)
+        halve(middle, high, unit, visit)
+
+    def choose(low: int, high: int) -> None:
+        part = U[low:high, low:high]
+        gone[low:high] = select(weight[low:high], losses(weight[low:high], part))
+        # Until a column's turn its errors hold 1 / U_jj where a weight goes, else 0.
+        errors[low:high] = gone[low:high] / part.diagonal()[:, None]
+        halve(low, high, LEAF, one_by_one)
+
+    def one_by_one(low: int, high: int) -> None:
+        for j in range(low, high):
+            if j > low:
+                weight[j].addmv_(errors[low:j].T, U[low:j, j], alpha=-1)
+            errors[j] *= weight[j]
+
+    halve(0, len(weight), block, choose)
+    return weight.masked_fill_(gone, 0), errors

@@ -1,0 +1,81 @@
+"""SparseGPT: prune column by column, the columns still to come make up for the error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from prunebench.lazy import torch
+from prunebench.methods import masks, obs
+from prunebench.methods.base import Method, PrunedLinear, Stat
+from prunebench.patterns import Pattern
+from prunebench.plugin import Parameters
+
+if TYPE_CHECKING:
+    from prunebench.engine.statistics import SiteStatistic
+
+
+class SparseGPT(Method):
+    """Of each strip of 128 columns zero the weights with the least w^2 / [U_jj]^2, and update the columns to the right.
+
+    One sparsity per matrix, met exactly in every strip; for n:m the lowest of each group, chosen when its turn comes.
+    Linears with the same input share the Hessian and its factorisation. The published code (preset `released`) takes a
+    value of the strip as a threshold, so one weight too many plus all ties, and zeroes every weight of an input that
+    was always 0. Here such weights are the first to go, as their loss says, but only as many as the sparsity asks for.
+    """
+
+    class Params(Parameters):
+        """Parameters of SparseGPT."""
+
+        damping: float = Field(0.01, ge=0, description="lambda, as a fraction of the Hessian's mean diagonal")
+        columns: PositiveInt = Field(128, description="width of the strips in which masks are chosen")
+        selection: Literal["exact", "threshold"] = "exact"
+        dead_inputs: Literal["kept", "zeroed"] = "kept"
+
+    name = "sparsegpt"
+    title = "SparseGPT"
+    reference = "Frantar & Alistarh 2023, SparseGPT: Massive Language Models Can Be Accurately Pruned in One-Shot"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+        "released": {"selection": "threshold", "dead_inputs": "zeroed"},
+    }
+    uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
+    needs: ClassVar[frozenset[Stat]] = frozenset({Stat.HESSIAN})
+
+    def prune_site(
+        self,
+        weights: Mapping[str, torch.Tensor],
+        statistic: SiteStatistic,
+        sparsities: Mapping[str, float],
+        pattern: Pattern,
+    ) -> dict[str, PrunedLinear]:
+        """All linears of the site in one sweep, stacked along their outputs; masks are chosen for each alone."""
+        stacked = torch.cat([weight.double() for weight in weights.values()]).T.contiguous()
+        if self.params.dead_inputs == "zeroed":
+            stacked[statistic.hessian.diagonal() == 0] = 0
+        U = obs.inverse_factor(statistic.hessian, self.params.damping)
+        sizes = [len(weight) for weight in weights.values()]
+        select = partial(self._select, sizes=sizes, sparsities=list(sparsities.values()), pattern=pattern)
+        block = pattern.group if pattern.structured else self.params.columns
+        pruned, _ = obs.eliminate(stacked, U, block, select)
+        parts = pruned.T.split(sizes)
+        return {name: PrunedLinear(part) for name, part in zip(weights, parts, strict=True)}
+
+    def _select(
+        self,
+        weight: torch.Tensor,
+        loss: torch.Tensor,
+        *,
+        sizes: list[int],
+        sparsities: list[float],
+        pattern: Pattern,
+    ) -> torch.Tensor:
+        """The least losses of each linear in the strip [columns, out], or of each row's group."""
+        rows = loss.T.contiguous()
+        if pattern.structured:
+            return masks.prune_mask(rows, 0, pattern, scope="row").T
+        choose = masks.up_to_rank if self.params.selection == "threshold" else masks.lowest_of_matrix
+        return torch.cat([choose(part, s) for part, s in zip(rows.split(sizes), sparsities, strict=True)]).T

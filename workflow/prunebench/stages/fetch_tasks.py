@@ -1,0 +1,48 @@
+"""Rule fetch_tasks: a catalog entry -> rows of each task and split as JSON lines, tasks.json, and asset.json."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from prunebench.assets.manifest import Manifest, describe_files, write_manifest
+from prunebench.assets.staging import empty_directory, staging
+from prunebench.assets.tasks import read_rows, row_files, stock_definitions, write_rows
+from prunebench.canonical import spec_hash
+from prunebench.catalog import TasksEntry
+from prunebench.files import write_json
+
+
+class FetchTasksSpec(BaseModel):
+    """The part of the spec that this stage reads."""
+
+    entry: TasksEntry
+
+
+def fetch_tasks(spec: str, dest: Path) -> None:
+    """Fetch the rows that `spec` (canonical JSON) describes as `dest`/NAME.SPLIT.jsonl, write `dest`/asset.json last.
+
+    `dest`/tasks.json says for each task which NAMEs it has (one per subject) and which stock definitions they are for.
+    Raises PrunebenchError if a file cannot be fetched or read.
+    """
+    entry = FetchTasksSpec.model_validate_json(spec).entry
+    empty_directory(dest)
+    rows: dict[str, int] = {}
+    with staging(dest, "rows") as scratch:
+        for name, file in row_files(entry, scratch).items():
+            task, split = name.split(".")[:2]
+            requests = entry.tasks[task].requests if task in entry.tasks else None
+            found = read_rows(file, requests)
+            write_rows(dest / f"{task}.{split}.jsonl", found)
+            rows[f"{task}.{split}"] = len(found)
+    names = {name.split(".")[0] for name in rows}
+    stock = {task: stock_definitions(task, data, names) for task, data in entry.tasks.items()}
+    write_json(dest / "tasks.json", stock)
+    manifest = Manifest(
+        spec_hash=spec_hash(spec),
+        title=entry.title,
+        directory=Path(),
+        files=describe_files(sorted(dest.iterdir())),
+        source=entry.source,
+        rows=rows,
+    )
+    write_manifest(manifest, dest)

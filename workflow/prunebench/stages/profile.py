@@ -1,0 +1,32 @@
+"""Stage profile: what allocators that look at data need to know of a model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from prunebench import registry
+from prunebench.assets.manifest import load_manifest
+from prunebench.canonical import spec_hash
+from prunebench.engine.device import best_device
+from prunebench.engine.model import StreamedModel
+from prunebench.engine.profile import profile_model
+from prunebench.files import atomic_path
+
+
+def profile(spec: str, *, model: Path, tokens: Path, profile: Path) -> None:
+    """Write `profile` (safetensors: squared norms by site) of the model asset `model` on the calibration `tokens`."""
+    wanted = json.loads(spec)
+    compute = wanted["compute"]
+    streamed = StreamedModel(
+        load_manifest(model).directory,
+        registry.load("models", wanted["family"]),
+        dtype=getattr(torch, compute["dtype"]),
+        storage=getattr(torch, wanted["storage"]),
+        device=best_device(),
+    )
+    norms = profile_model(streamed, torch.from_numpy(np.load(tokens, allow_pickle=False)), compute["batch_size"])
+    with atomic_path(profile) as temporary:
+        save_file(norms, temporary, metadata={"spec_hash": spec_hash(spec)})

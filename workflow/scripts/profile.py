@@ -1,0 +1,17 @@
+"""Record the input norms of every site of an unpruned model."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from prunebench import job
+
+
+def main(arguments: Namespace) -> None:
+    """Run the stage; heavy imports happen here, after the thread counts are set."""
+    from prunebench.stages.profile import profile
+
+    profile(arguments.spec, model=arguments.model, tokens=arguments.tokens, profile=arguments.profile)
+
+
+if __name__ == "__main__":
+    job.run(__doc__, main, spec=str, model=Path, tokens=Path, profile=Path)
