@@ -19,5 +19,5 @@ rule profile:
     params:
         spec=lambda wildcards: plan.specs.profile(wildcards.model, wildcards.calibration, int(wildcards.seed)),
     shell:
-        "python workflow/scripts/profile.py --spec {params.spec:q} --threads {threads} --model {input.model} "
+        "python workflow/scripts/profile_model.py --spec {params.spec:q} --threads {threads} --model {input.model} "
         "--tokens {input.tokens} --profile {output.profile} 2> {log}"

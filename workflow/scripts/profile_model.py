@@ -1,4 +1,7 @@
-"""Record the input norms of every site of an unpruned model."""
+"""Record the input norms of every site of an unpruned model.
+
+Not called profile.py: beside the scripts that would hide the standard library's module.
+"""
 
 from argparse import Namespace
 from pathlib import Path
