@@ -41,8 +41,10 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 """name -> (family, config): every architecture that the adapters claim to read."""
 
 
-def make_model(directory: Path, name: str = "llama", *, blocks: int = 2, seed: int = 0, **sizes: Any) -> Path:
-    """Write a random bf16 model of `blocks` blocks with its tokenizer to `directory`."""
+def make_model(
+    directory: Path, name: str = "llama", *, blocks: int = 2, seed: int = 0, shard: str = "1GB", **sizes: Any
+) -> Path:
+    """Write a random bf16 model of `blocks` blocks with its tokenizer to `directory`, in files of at most `shard`."""
     _, config = ARCHITECTURES[name]
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(
@@ -54,7 +56,7 @@ def make_model(directory: Path, name: str = "llama", *, blocks: int = 2, seed: i
     # Wider than the usual initialisation, so that pruning changes the loss; biases and norms not at 0 and 1.
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, mean=1.0 if parameter.dim() == 1 else 0.0, std=0.2)
-    model.to(torch.bfloat16).save_pretrained(directory)
+    model.to(torch.bfloat16).save_pretrained(directory, max_shard_size=shard)
     make_tokenizer().save_pretrained(directory)
     return directory
 

@@ -66,3 +66,20 @@ def accept(
     for entry in recorded:
         table.add_row(*entry)
     console.print(table)
+
+
+@app.command()
+def export(
+    cell: Annotated[str, typer.Argument(help="Directory of a finished cell, with or without results/pruned/.")],
+    directory: Annotated[Path, typer.Argument(help="Where to; it must be empty or not be there.")],
+    force: Annotated[bool, typer.Option(help="Delete what DIRECTORY holds.")] = False,
+) -> None:
+    """Write the pruned model of CELL to DIRECTORY, dense with zeros, for from_pretrained, lm-eval or vLLM.
+
+    Tokenizer and configuration come with it, and prunebench.json says what was done. Run it where snakemake runs.
+    """
+    from prunebench.export import export as write
+
+    record = write(cell, directory, force=force)
+    sparsity, storage = record["prune"]["achieved_sparsity"], record["prune"]["spec"]["storage"]
+    typer.echo(f"{directory}: {record['cell']}, {sparsity:.1%} zeros in its linears, {storage}")

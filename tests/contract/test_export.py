@@ -1,0 +1,209 @@
+"""An exported cell is, for anyone who loads it, the model that the pipeline measured."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
+
+import tiny
+from jobs import PruneJob, prune_job
+from prunebench.cli import app
+from prunebench.engine.loss import window_losses
+from prunebench.engine.subject import Subject
+from prunebench.errors import PrunebenchError
+from prunebench.export import export, with_dtype
+from prunebench.registry import load
+
+CELL = "tiny/wanda/uniform/unstructured-s0.70/text_4x16-seed0"
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0} | {
+    "original_max_position_embeddings": 32,
+    "rope_theta": 500.0,
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> PruneJob:
+    """A pruned cell; not to be changed."""
+    job = prune_job(tmp_path_factory.mktemp("finished"), sparsity=0.7)
+    job.run()
+    return job
+
+
+@pytest.fixture
+def project(finished: PruneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished project, as working directory."""
+    shutil.copytree(finished.root, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def subject(job: PruneJob, dtype: torch.dtype) -> Subject:
+    """The pruned model as suites get it."""
+    family = load("models", job.plan.config.models["tiny"].family)
+    return Subject(job.root / "assets/model", family, job.weights, dtype, torch.bfloat16, batch_size=2)
+
+
+def reference_losses(directory: Path, windows: torch.Tensor, dtype: torch.dtype, batch_size: int) -> list[float]:
+    """What a user of transformers would compute."""
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+    with torch.no_grad():
+        logits = torch.cat([model(batch).logits for batch in windows.split(batch_size)]).float()
+    pairs = zip(logits, windows, strict=True)
+    return [torch.nn.functional.cross_entropy(each[:-1], window[1:]).item() for each, window in pairs]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "llama", "tie_word_embeddings": True},
+        {"name": "llama", "tie_word_embeddings": False, "shard": "20KB"},
+        {"name": "llama", "rope_parameters": LLAMA3},
+        {"name": "opt", "tie_word_embeddings": True},
+        {"name": "opt", "tie_word_embeddings": False},
+    ],
+    ids=["llama", "llama untied, sharded", "llama, scaled rotary embedding", "opt", "opt untied"],
+)
+def test_transformers_loads_what_was_measured(model: dict[str, object], tmp_path: Path) -> None:
+    job = prune_job(tmp_path / "project", **model)
+    job.run()
+    exported = tmp_path / "exported"
+    export(str(job.weights.parent), exported)
+    windows = tiny.tokens(5, 40)
+    for dtype in (torch.float32, torch.bfloat16):
+        measured = window_losses(subject(job, dtype).streamed(), windows, batch_size=2)
+        assert reference_losses(exported, windows, dtype, 2) == pytest.approx(measured, rel=1e-4)
+    dense = reference_losses(tmp_path / "project/assets/model", windows, torch.bfloat16, 2)
+    assert dense != pytest.approx(measured, rel=1e-2)
+    assert AutoModelForCausalLM.from_pretrained(exported).dtype == torch.bfloat16
+    text = tiny.make_text(1)[0]
+    before, after = (AutoTokenizer.from_pretrained(path) for path in (tmp_path / "project/assets/model", exported))
+    assert before(text)["input_ids"] == after(text)["input_ids"]
+    files = {path.name for path in (tmp_path / "project/assets/model").iterdir()}
+    assert {path.name for path in exported.iterdir()} == files | {"prunebench.json"}
+
+
+def test_the_weights_are_the_pipelines_bit_by_bit(finished: PruneJob, tmp_path: Path) -> None:
+    export(str(finished.weights.parent), tmp_path / "exported")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "exported").state_dict()
+    pruned = subject(finished, torch.bfloat16).pruned
+    assert len(pruned) == 2 * 7
+    assert all(torch.equal(loaded[name], pruned[name]) for name in pruned)
+    assert sum((pruned[name] == 0).sum() for name in pruned) / sum(pruned[name].numel() for name in pruned) > 0.69
+
+
+def test_it_says_what_was_done(finished: PruneJob, tmp_path: Path) -> None:
+    returned = export(str(finished.weights.parent), tmp_path / "exported")
+    said = json.loads((tmp_path / "exported/prunebench.json").read_text())
+    assert said == returned
+    assert said["cell"] == CELL
+    assert said["model"] == {"title": "tiny", "source": {"kind": "path", "path": str(finished.root / "assets/model")}}
+    assert said["prune"]["spec"]["method"] == "wanda"
+    assert said["prune"]["achieved_sparsity"] == finished.result["achieved_sparsity"]
+    assert "torch" in said["versions"]
+
+
+@pytest.mark.parametrize("cell", [CELL, f"results/pruned/{CELL}", f"results/pruned/{CELL}/"])
+def test_a_cell_goes_by_its_directory_or_by_its_axes(project: Path, cell: str) -> None:
+    run = CliRunner().invoke(app, ["export", cell, "exported"])
+    assert run.exit_code == 0, run.output
+    assert "69.2% zeros" in run.output  # rows of 32 and 48: whole weights
+    assert (project / "exported/model.safetensors").exists()
+
+
+def test_a_wrong_name_gets_the_nearest_cells(project: Path) -> None:
+    run = CliRunner().invoke(app, ["export", CELL.replace("0.70", "0.60"), "exported"])
+    assert run.exit_code == 1
+    assert CELL in run.output.replace("\n", "")
+    assert not (project / "exported").exists()
+
+
+def test_no_cells_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PrunebenchError, match=r"there is none under .*results/pruned"):
+        export(CELL, tmp_path / "exported")
+
+
+def test_a_failed_cell_says_why(project: Path) -> None:
+    record = project / "results/pruned" / CELL / "prune.json"
+    record.write_text(json.dumps({"status": "failed", "reason": "scores are not finite"}))
+    with pytest.raises(PrunebenchError, match=r"failed: scores are not finite"):
+        export(CELL, project / "exported")
+
+
+def test_weights_that_were_not_kept(project: Path) -> None:
+    (project / "results/pruned" / CELL / "weights.safetensors").unlink()
+    with pytest.raises(PrunebenchError, match=rf"keep_weights: packed .* results/pruned/{CELL}/weights.safetensors$"):
+        export(CELL, project / "exported")
+
+
+def test_a_model_that_is_gone(project: Path) -> None:
+    (project / "resources/models/tiny/asset.json").unlink()
+    with pytest.raises(PrunebenchError, match="the asset is not fetched yet"):
+        export(CELL, project / "exported")
+
+
+def test_a_model_that_changed(tmp_path: Path) -> None:
+    job = prune_job(tmp_path, sparsity=0.7)
+    job.run()
+    file = tmp_path / "assets/model/model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(PrunebenchError, match=r"changed \(model.safetensors\) since the cell was pruned"):
+        export(str(job.weights.parent), tmp_path / "exported")
+
+
+def test_a_model_that_was_fetched_anew(project: Path) -> None:
+    record = project / "results/pruned" / CELL / "prune.json"
+    text = record.read_text()
+    record.write_text(text.replace(json.loads(text)["inputs"]["model"], "0" * 64))
+    with pytest.raises(PrunebenchError, match="has changed since the cell was pruned"):
+        export(CELL, project / "exported")
+
+
+def test_a_directory_with_content_is_left_alone_unless_forced(project: Path) -> None:
+    mine = project / "exported/mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(PrunebenchError, match="is not empty"):
+        export(CELL, mine.parent)
+    assert [path.name for path in mine.parent.iterdir()] == ["mine.txt"]
+    export(CELL, mine.parent, force=True)
+    assert not mine.exists() and (mine.parent / "config.json").exists()
+
+
+@pytest.mark.parametrize("place", [".", "..", "results", "{model}", f"results/pruned/{CELL}"])
+def test_what_is_needed_is_not_deleted_even_when_forced(project: Path, place: str) -> None:
+    place = place.format(model=json.loads((project / "resources/models/tiny/asset.json").read_text())["directory"])
+    before = sorted(project.rglob("*"))
+    with pytest.raises(PrunebenchError, match="choose another directory"):
+        export(CELL, Path(place), force=True)
+    assert sorted(project.rglob("*")) == before
+
+
+def test_interrupted_it_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Damaged in its last byte: found when all other files are written.
+    weights = project / "results/pruned" / CELL / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    before = sorted(project.iterdir())
+    with pytest.raises(Exception, match=r"incomplete|Incomplete"):
+        export(CELL, project / "exported")
+    assert sorted(project.iterdir()) == before
+
+
+def test_both_generations_of_transformers_read_the_config() -> None:
+    modern = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e5}, "dtype": "float32"}
+    assert with_dtype(modern, "bfloat16") == {
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e5},
+        "rope_theta": 1e5,
+        "rope_scaling": None,
+        "dtype": "bfloat16",
+        "torch_dtype": "bfloat16",
+    }
+    assert with_dtype({"rope_theta": 7.0}, "float16") == {
+        "rope_theta": 7.0, "dtype": "float16", "torch_dtype": "float16",
+    }  # fmt: skip

@@ -1,0 +1,147 @@
+"""A finished cell as a directory that `from_pretrained` loads: the whole model, dense, with zeros in place."""
+
+import difflib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from prunebench import paths
+from prunebench.assets.manifest import Manifest, load_manifest
+from prunebench.assets.staging import empty_directory, staging
+from prunebench.engine.stores import PackedStore, TensorStore
+from prunebench.errors import PrunebenchError
+from prunebench.files import read_json, sha256_file, write_json
+from prunebench.provenance import versions
+
+PRUNED = Path(paths.PRUNED.partition("{")[0])
+WEIGHTS = Path(paths.WEIGHTS).name
+RECORD = "prunebench.json"
+CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+"""What transformers calls them: the latter two are one file of weights, and the list of several."""
+DENSE = frozenset((".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf"))
+"""Suffixes of files that hold a model's weights, in one format or another."""
+
+
+def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, Any]:
+    """Write the pruned model of `cell` to the directory `destination`; returns what its prunebench.json says.
+
+    `cell` is the cell's directory, or the part of it after results/pruned/. `destination` appears when it is complete.
+    Raises PrunebenchError if there is no such cell, it failed, its weights were not kept, or its model changed since;
+    and if `destination` has content, unless `force`: then all of that is deleted.
+    """
+    source = _find(cell)
+    root = source.parents[6]
+    pruned = _finished(source, root)
+    manifest = load_manifest(root / paths.MODEL.format(model=source.parents[3].name))
+    destination = destination.resolve()
+    _refuse_to_overwrite(destination, force=force, precious=(source, manifest.directory.resolve(), Path.cwd()))
+    _refuse_changed(manifest, pruned["inputs"]["model"])
+    storage: str = pruned["spec"]["storage"]
+    record = {
+        "cell": source.relative_to(root / PRUNED).as_posix(),
+        "model": manifest.model_dump(mode="json", include={"title", "source"}),
+        "prune": {key: value for key, value in pruned.items() if key != "blocks"},
+        "versions": versions(),
+    }
+    with staging(destination, "export") as scratch:
+        _copy_all_but_weights(manifest, scratch)
+        write_json(scratch / CONFIG, with_dtype(read_json(scratch / CONFIG), storage))
+        _write_weights(manifest, source / WEIGHTS, getattr(torch, storage), scratch)
+        write_json(scratch / RECORD, record)
+        if force:
+            empty_directory(destination)
+        scratch.rename(destination)
+    return record
+
+
+def with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """A model's config.json for weights in `dtype`, in words that transformers 4 understands too.
+
+    It would pass over `rope_parameters`, of which it knows the parts as `rope_theta` and `rope_scaling`: the model
+    would load without a word, and compute something else.
+    """
+    rope = config.get("rope_parameters") or {}
+    older: dict[str, Any] = {}
+    if "rope_theta" in rope:
+        scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
+        older = {"rope_theta": rope["rope_theta"], "rope_scaling": scaling if len(scaling) > 1 else None}
+    return {**older, **config, "dtype": dtype, "torch_dtype": dtype}
+
+
+def _find(cell: str) -> Path:
+    """The directory of a cell that has been pruned."""
+    for directory in (Path(cell), PRUNED / cell):
+        if (directory / "prune.json").is_file():
+            return directory.resolve()
+    known = ["/".join(path.parts[-6:-1]) for path in PRUNED.glob("*/*/*/*/*/prune.json")]
+    near = difflib.get_close_matches(cell.removeprefix(f"{PRUNED}/"), known, n=3, cutoff=0)
+    hint = "the nearest are " + ", ".join(near) if near else f"there is none under {PRUNED.absolute()}"
+    raise PrunebenchError(f"no finished cell {cell!r}: {hint}")
+
+
+def _finished(source: Path, root: Path) -> dict[str, Any]:
+    """What prune.json says of the cell in the directory `source` of the project `root`, if it has weights."""
+    record: dict[str, Any] = read_json(source / "prune.json")
+    if record["status"] != "ok":
+        raise PrunebenchError(f"nothing to export, {source} failed: {record['reason']}")
+    weights = source / WEIGHTS
+    if not weights.exists():
+        raise PrunebenchError(
+            f"the weights of {source} were not kept (keep_weights: none or mask), or deleted. Put keep_weights: packed "
+            f"into the config of its study, and run snakemake --cores all {weights.relative_to(root)}"
+        )
+    return record
+
+
+def _refuse_to_overwrite(destination: Path, *, force: bool, precious: tuple[Path, ...]) -> None:
+    if any(path.is_relative_to(destination) for path in precious):
+        raise PrunebenchError(f"{destination} holds the project, the model or the cell: choose another directory")
+    if destination.exists() and not destination.is_dir():
+        raise PrunebenchError(f"{destination} is a file: choose another directory")
+    if destination.exists() and any(destination.iterdir()) and not force:
+        raise PrunebenchError(
+            f"{destination} is not empty: choose another directory, or delete what it holds with --force"
+        )
+
+
+def _refuse_changed(manifest: Manifest, digest: str) -> None:
+    """PrunebenchError unless the files of the model are those that the cell was made from."""
+    changed = [file for file, entry in manifest.files.items() if sha256_file(manifest.directory / file) != entry.sha256]
+    if changed or manifest.digest != digest:
+        what = f" ({', '.join(changed)})" if changed else ""
+        raise PrunebenchError(
+            f"the model in {manifest.directory} has changed{what} since the cell was pruned: run snakemake again"
+        )
+
+
+def _copy_all_but_weights(manifest: Manifest, destination: Path) -> None:
+    for file in manifest.files:
+        if Path(file).suffix not in DENSE and not file.endswith(".index.json"):
+            shutil.copyfile(manifest.directory / file, destination / file)
+
+
+def _write_weights(manifest: Manifest, weights: Path, storage: torch.dtype, destination: Path) -> None:
+    """All tensors in `storage`, sharded as in the model directory: no more than one shard is in memory."""
+    base = TensorStore(manifest.directory, storage)
+    pruned = PackedStore(weights, base)
+    shards = _shards(manifest)
+    written: dict[str, str] = {}
+    size = 0
+    for shard in shards:
+        tensors = {name: (pruned if name in pruned else base)[name] for name in TensorStore(manifest.directory / shard)}
+        file = shard if len(shards) > 1 else SINGLE
+        save_file(tensors, destination / file, metadata={"format": "pt"})
+        written |= dict.fromkeys(tensors, file)
+        size += sum(tensor.nbytes for tensor in tensors.values())
+    if len(shards) > 1:
+        write_json(destination / INDEX, {"metadata": {"total_size": size}, "weight_map": written})
+
+
+def _shards(manifest: Manifest) -> list[str]:
+    """The files that `from_pretrained` reads weights from: a directory may hold them again in another layout."""
+    if INDEX in manifest.files:
+        return sorted(set(read_json(manifest.directory / INDEX)["weight_map"].values()))
+    return [file for file in manifest.files if file.endswith(".safetensors")]
