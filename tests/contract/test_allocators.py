@@ -1,0 +1,136 @@
+"""What every allocator must do, whatever it is; and OWL against its formula."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+import tiny
+from prunebench.allocators.base import check_budget
+from prunebench.allocators.budget import fit
+from prunebench.allocators.owl import Owl
+from prunebench.engine.anatomy import Anatomy
+from prunebench.engine.profile import profile_model
+from prunebench.engine.statistics import SiteStatistic
+from prunebench.engine.stores import TensorStore
+from prunebench.errors import CellFailure
+from prunebench.methods.base import Stat
+from prunebench.registry import load, ready
+
+ALLOCATORS = ready("allocators")
+
+
+@pytest.fixture(scope="session", params=["llama", "opt"])
+def anatomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Anatomy:
+    """A tiny model of 4 blocks that differ, with its profile."""
+    root = tmp_path_factory.mktemp("anatomy")
+    directory = tiny.make_model(root / "model", request.param, blocks=4)
+    model = tiny.open_model(directory, request.param)
+    save_file(profile_model(model, tiny.tokens(6, 16), batch_size=4), root / "profile.safetensors")
+    return Anatomy(directory, model.family, torch.bfloat16, root / "profile.safetensors")
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.7, 0.95, 0.99])
+@pytest.mark.parametrize("name", ALLOCATORS)
+def test_within_bounds_and_on_budget(anatomy: Anatomy, name: str, sparsity: float) -> None:
+    plugin = load("allocators", name)
+    for preset in plugin.presets:
+        allocation = plugin(plugin.configure(preset)).allocate(anatomy, sparsity)
+        assert list(allocation) == list(anatomy.sizes)
+        check_budget(allocation, anatomy.sizes, sparsity)
+
+
+@pytest.mark.parametrize("name", ALLOCATORS)
+def test_plugin_describes_itself(name: str) -> None:
+    plugin = load("allocators", name)
+    assert plugin.title and plugin.__doc__ and plugin.uses <= {"calibration", "seed"}
+    assert plugin.configure("paper") == plugin.Params()
+
+
+def test_the_profile_holds_the_dense_norms_of_every_site(anatomy: Anatomy) -> None:
+    """A site of the second block, from transformers' own forward pass."""
+    from transformers import AutoModelForCausalLM
+
+    directory, family = anatomy._tensors.path, anatomy._family
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    down = family.full_name(1, family.ffn.down)
+    seen = SiteStatistic()
+    model.get_submodule(down).register_forward_pre_hook(lambda _, args: seen.add(args[0], {Stat.SITE_NORM}))
+    with torch.no_grad():
+        model(tiny.tokens(6, 16))
+    assert torch.allclose(anatomy.squared_norm(down), seen.squared_norm, rtol=1e-5)
+    assert anatomy.squared_norm(down).dtype == torch.float64
+
+
+@pytest.mark.parametrize(("M", "spread", "sparsity"), [(5, 0.08, 0.7), (1.5, 0.2, 0.5), (2, 0.01, 0.3)])
+def test_owl_equals_its_formula(anatomy: Anatomy, M: float, spread: float, sparsity: float) -> None:
+    tensors = TensorStore(anatomy._tensors.path)
+    shares = []
+    for linears in anatomy.blocks:
+        scores = np.concatenate(
+            [
+                (
+                    np.abs(tensors[f"{linear}.weight"].double().numpy()) * np.sqrt(anatomy.squared_norm(linear).numpy())
+                ).ravel()
+                for linear in linears
+            ]
+        )
+        shares.append(100 * np.mean(scores > M * scores.mean()))
+    D = np.array(shares)
+    assert D.max() > D.min()
+    r = 2 * spread * (D - D.min()) / (D.max() - D.min())
+    expected = 1 - (r - r.mean() + (1 - sparsity))
+    allocation = Owl(Owl.Params(M=M, spread=spread)).allocate(anatomy, sparsity)
+    for value, linears in zip(expected, anatomy.blocks, strict=True):
+        assert [allocation[linear] for linear in linears] == pytest.approx([value] * len(linears), abs=1e-9)
+
+
+@pytest.mark.parametrize("spread", [0.5, 3.0, 1000.0])
+@pytest.mark.parametrize("sparsity", [0.05, 0.5, 0.97])
+def test_an_extreme_lambda_neither_leaves_the_bounds_nor_the_budget(
+    anatomy: Anatomy, spread: float, sparsity: float
+) -> None:
+    allocation = Owl(Owl.Params(M=1.5, spread=spread)).allocate(anatomy, sparsity)
+    check_budget(allocation, anatomy.sizes, sparsity)
+    assert len({*allocation.values()}) > 1
+
+
+def test_blocks_without_a_difference_share_one_sparsity(anatomy: Anatomy) -> None:
+    allocation = Owl(Owl.Params(M=1e9)).allocate(anatomy, 0.6)
+    assert list(allocation.values()) == pytest.approx([0.6] * len(allocation))
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(1, 50), st.integers(1, 50)), min_size=1, max_size=12),
+    st.floats(0, 1),
+)
+def test_fitting_meets_any_budget_and_keeps_the_order(rows: list[tuple[float, int, int]], sparsity: float) -> None:
+    wishes = {str(i): wish for i, (wish, _, _) in enumerate(rows)}
+    sizes = {str(i): (out, width) for i, (_, out, width) in enumerate(rows)}
+    shares = fit(wishes, sizes, sparsity)
+    check_budget(shares, sizes, sparsity)
+    ordered = sorted(wishes, key=wishes.__getitem__)
+    assert all(shares[a] <= shares[b] for a, b in itertools.pairwise(ordered))
+
+
+def test_budgets_are_checked() -> None:
+    sizes = {"a": (2, 2), "b": (4, 2)}
+    check_budget({"a": 0.8, "b": 0.35}, sizes, 0.5)
+    for allocation, reason in (
+        ({"a": 0.5, "b": 0.4}, "weighted mean"),
+        ({"a": 1.1, "b": 0.2}, r"outside \[0, 1\]"),
+        ({"a": 0.5}, "disagree"),
+    ):
+        with pytest.raises(CellFailure, match=reason):
+            check_budget(allocation, sizes, 0.5)
+
+
+def test_an_allocator_that_looks_at_data_must_say_so(anatomy: Anatomy) -> None:
+    blind = Anatomy(Path(anatomy._tensors.path), anatomy._family, torch.bfloat16)
+    with pytest.raises(TypeError, match="'calibration' in `uses`"):
+        Owl().allocate(blind, 0.5)

@@ -1,0 +1,211 @@
+"""SparseGPT against the OBS formulas, the brute-force optimum, and what must hold of any run."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from oracles import sparsegpt as oracle
+from prunebench.engine.statistics import SiteStatistic, gram
+from prunebench.errors import CellFailure
+from prunebench.methods import obs
+from prunebench.methods.base import Stat
+from prunebench.methods.magnitude import Magnitude
+from prunebench.methods.sparsegpt import SparseGPT
+from prunebench.patterns import UNSTRUCTURED, Pattern, parse_pattern
+
+POINTS = [("unstructured", 0.5), ("unstructured", 0.7), ("2of4", 0.5), ("1of4", 0.75), ("4of8", 0.5), ("8of16", 0.5)]
+
+
+def inputs(
+    width: int, tokens: int = 300, *, dead: int = 0, condition: float = 1.0, mixing: float = 10.0, seed: int = 0
+) -> torch.Tensor:
+    """Inputs [tokens, width]; `condition` is the ratio of the largest to the smallest scale squared, `mixing` how much
+    each contains of the others."""
+    generator = torch.Generator().manual_seed(seed)
+    others = torch.randn(width, width, generator=generator) * mixing / width**0.5
+    mixed = torch.randn(tokens, width, generator=generator) @ (torch.eye(width) + others)
+    x = mixed * torch.logspace(0, -0.5 * np.log10(condition), width)[torch.randperm(width, generator=generator)]
+    x[:, torch.randperm(width, generator=generator)[:dead]] = 0
+    return x
+
+
+def statistic(x: torch.Tensor) -> SiteStatistic:
+    found = SiteStatistic()
+    found.add(x, {Stat.HESSIAN})
+    return found
+
+
+def weights(*outs: int, width: int, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {f"linear{i}": torch.randn(out, width, generator=generator) for i, out in enumerate(outs)}
+
+
+def prune(linears: dict[str, torch.Tensor], x: torch.Tensor, sparsity: float, pattern: Pattern, **params: Any) -> Any:
+    method = SparseGPT(SparseGPT.Params(**params))
+    result = method.prune_site(linears, statistic(x), dict.fromkeys(linears, sparsity), pattern)
+    return {name: entry.weight for name, entry in result.items()}
+
+
+def output_error(x: torch.Tensor, before: torch.Tensor, after: torch.Tensor) -> float:
+    return float((x.double() @ (before.double() - after.double()).T).square().sum())
+
+
+@pytest.mark.parametrize(("pattern", "sparsity"), POINTS)
+@pytest.mark.parametrize("dead", [0, 7])
+@pytest.mark.parametrize("condition", [1.0, 1e10])
+@pytest.mark.parametrize("width", [32, 160, 272])
+def test_equals_the_column_by_column_oracle(
+    width: int, pattern: str, sparsity: float, dead: int, condition: float
+) -> None:
+    x = inputs(width, dead=dead, condition=condition)
+    shape = parse_pattern(pattern)
+    linears = weights(20, 9, width=width)
+    pruned = prune(linears, x, sparsity, shape)
+    for name, weight in linears.items():
+        expected, gone = oracle.prune(weight.double().numpy(), statistic(x).hessian.numpy(), sparsity, shape)
+        assert np.array_equal(pruned[name].numpy() == 0, gone)
+        assert np.allclose(pruned[name].numpy(), expected, rtol=1e-7, atol=1e-7 * np.abs(expected).max())
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    width=st.integers(1, 70),
+    out=st.integers(1, 8),
+    columns=st.integers(1, 40),
+    sparsity=st.floats(0, 1),
+    dead=st.integers(0, 5),
+    seed=st.integers(0, 1000),
+)
+def test_any_shape_meets_the_oracle_and_the_budget(
+    width: int, out: int, columns: int, sparsity: float, dead: int, seed: int
+) -> None:
+    x = inputs(width, dead=min(dead, width - 1), seed=seed)
+    (weight,) = weights(out, width=width, seed=seed).values()
+    pruned = prune({"w": weight}, x, sparsity, UNSTRUCTURED, columns=columns)["w"]
+    expected, gone = oracle.prune(
+        weight.double().numpy(), statistic(x).hessian.numpy(), sparsity, UNSTRUCTURED, columns=columns
+    )
+    assert np.array_equal(pruned.numpy() == 0, gone)
+    assert np.allclose(pruned.numpy(), expected, rtol=1e-6, atol=1e-7 * max(1, np.abs(expected).max()))
+
+
+def test_linears_of_a_site_do_not_influence_each_other() -> None:
+    x, linears = inputs(48), weights(12, 5, 8, width=48)
+    together = SparseGPT().prune_site(
+        linears, statistic(x), {"linear0": 0.3, "linear1": 0.9, "linear2": 0.5}, UNSTRUCTURED
+    )
+    for name, sparsity in (("linear0", 0.3), ("linear1", 0.9), ("linear2", 0.5)):
+        alone = prune({name: linears[name]}, x, sparsity, UNSTRUCTURED)[name]
+        assert torch.equal(together[name].weight == 0, alone == 0)
+        assert torch.allclose(together[name].weight, alone, rtol=1e-10)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.01, 1.0])
+def test_the_errors_add_up_to_the_loss(damping: float) -> None:
+    x, (weight,) = inputs(40), weights(6, width=40).values()
+    H = statistic(x).hessian
+    pruned, errors = obs.eliminate(
+        weight.double().T.contiguous(), obs.inverse_factor(H, damping), 8, lambda _, loss: loss < loss.median()
+    )
+    change = pruned - weight.double().T
+    damped = H + damping * H.diagonal().mean() * torch.eye(40, dtype=torch.float64)
+    assert float((change * (damped @ change)).sum()) == pytest.approx(float(errors.square().sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize("width", [1, 5, 130])
+def test_the_factor_is_that_of_the_inverse(width: int) -> None:
+    H = statistic(inputs(width)).hessian
+    U = obs.inverse_factor(H, 0.01)
+    damped = H + 0.01 * H.diagonal().mean() * torch.eye(width, dtype=torch.float64)
+    assert torch.equal(U, U.triu())
+    assert torch.allclose(U.T @ U @ damped, torch.eye(width, dtype=torch.float64), atol=1e-8)
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "2of4"])
+def test_tiny_rows_lie_between_the_optimum_and_magnitude(pattern: str) -> None:
+    """Rows of 8 weights, half of them go: against all masks with an exact refit, and against magnitude."""
+    shape = parse_pattern(pattern)
+    groups = [range(8)] if pattern == "unstructured" else [range(4), range(4, 8)]
+    masks = [
+        {j for choice in chosen for j in choice}
+        for chosen in itertools.product(*(itertools.combinations(group, 4 // len(groups)) for group in groups))
+    ]
+    found, optimal, plain = [], [], []
+    for seed in range(30):
+        x, (row,) = inputs(8, tokens=60, mixing=0.5, seed=seed), weights(1, width=8, seed=seed).values()
+        optimal.append(min(_refit_error(x.double(), row.double()[0], mask) for mask in masks))
+        found.append(output_error(x, row, prune({"w": row}, x, 0.5, shape, damping=1e-6)["w"]))
+        plain.append(output_error(x, row, magnitude(row, 0.5, shape)))
+        assert optimal[-1] * (1 - 1e-9) <= found[-1]
+    # Row by row magnitude wins now and then: a greedy choice gives no guarantee for 8 weights.
+    assert sum(optimal) < sum(found) < sum(plain)
+    assert np.median(np.divide(found, optimal)) < 1.5
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("condition", [1.0, 1e10])
+@pytest.mark.parametrize(("pattern", "sparsity"), POINTS)
+def test_never_worse_than_magnitude_with_as_many_zeros(
+    pattern: str, sparsity: float, condition: float, seed: int
+) -> None:
+    """On inputs as mixed as those of real models: nearly collinear ones can mislead the greedy choice."""
+    x, linears = inputs(64, condition=condition, mixing=0.5, seed=seed), weights(30, width=64, seed=seed)
+    shape, weight = parse_pattern(pattern), linears["linear0"]
+    pruned = prune(linears, x, sparsity, shape)["linear0"]
+    other = magnitude(weight, sparsity, shape)
+    assert int((pruned == 0).sum()) == int((other == 0).sum())
+    assert output_error(x, weight, pruned) < output_error(x, weight, other)
+
+
+def magnitude(weight: torch.Tensor, sparsity: float, pattern: Pattern) -> torch.Tensor:
+    return Magnitude().prune_site({"w": weight}, SiteStatistic(), {"w": sparsity}, pattern)["w"].weight
+
+
+def _refit_error(x: torch.Tensor, row: torch.Tensor, mask: set[int]) -> float:
+    kept = [j for j in range(len(row)) if j not in mask]
+    target = x @ row
+    solution = torch.linalg.lstsq(x[:, kept], target[:, None]).solution
+    return float((x[:, kept] @ solution - target[:, None]).square().sum())
+
+
+@pytest.mark.parametrize("dead", ["kept", "zeroed"])
+def test_weights_of_dead_inputs_go_first(dead: str) -> None:
+    x, linears = inputs(32, dead=3), weights(10, width=32)
+    pruned = prune(linears, x, 0.5, UNSTRUCTURED, dead_inputs=dead)["linear0"]
+    assert (pruned[:, (x == 0).all(dim=0)] == 0).all()
+    assert int((pruned == 0).sum()) == 160
+
+
+def test_more_dead_inputs_than_the_sparsity_asks_for() -> None:
+    x, linears = inputs(32, dead=8), weights(10, width=32)
+    kept = prune(linears, x, 0.1, UNSTRUCTURED)["linear0"]
+    zeroed = prune(linears, x, 0.1, UNSTRUCTURED, dead_inputs="zeroed")["linear0"]
+    assert int((kept == 0).sum()) == 32 and int((zeroed == 0).sum()) == 80
+
+
+def test_the_published_threshold_takes_one_more_a_strip() -> None:
+    x, linears = inputs(64), weights(10, width=64)
+    pruned = prune(linears, x, 0.5, UNSTRUCTURED, selection="threshold", columns=16)["linear0"]
+    assert int((pruned == 0).sum()) == 320 + 4
+
+
+def test_a_singular_hessian_is_a_failure_with_advice() -> None:
+    with pytest.raises(CellFailure, match="raise 'damping'"):
+        prune(weights(4, width=16), inputs(16, dead=2), 0.5, UNSTRUCTURED, damping=0)
+    broken = inputs(16)
+    broken[0, 0] = torch.nan
+    with pytest.raises(CellFailure, match="Hessian of 16 inputs"):
+        prune(weights(4, width=16), broken, 0.5, UNSTRUCTURED)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_gram_products_are_as_exact_as_float32(dtype: torch.dtype) -> None:
+    x = inputs(48, tokens=500).to(dtype)
+    exact = x.double().T @ x.double()
+    scale = x.double().norm(dim=0)
+    assert ((gram(x).double() - exact).abs() <= 2e-6 * scale[:, None] * scale).all()
