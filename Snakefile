@@ -31,6 +31,7 @@ rule all:
         rules.collect.input,
         rules.collect.output,
         [path for study, table in plan.tables for path in plan.table_files(study, table)],
+        plan.masks,
 
 
 rule strict:

@@ -1,4 +1,4 @@
-# One cell's weights.
+# One cell's weights, and what stays of them.
 
 
 rule prune:
@@ -8,7 +8,8 @@ rule prune:
         allocation=lambda wildcards: plan.allocation(plan.cell(wildcards)),
         assets=lambda wildcards: [paths.ASSET.format(asset=asset) for asset in plan.method_assets(wildcards.method)],
     output:
-        weights=paths.WEIGHTS,
+        # A temp file is deleted when the last job of the run that reads it is done.
+        weights=paths.WEIGHTS if plan.config.keep_weights == "packed" else temp(paths.WEIGHTS),
         result=ensure(paths.PRUNED, non_empty=True),
         measured=paths.PRUNE_MEASURED,
     log:
@@ -24,5 +25,19 @@ rule prune:
         spec=lambda wildcards: plan.specs.prune(plan.cell(wildcards)),
     shell:
         "python workflow/scripts/prune.py --spec {params.spec:q} --threads {threads} --model {input.model} "
-        "--tokens {input.tokens} --allocation {input.allocation} --assets {input.assets} --weights {output.weights} --result {output.result} "
-        "--measured {output.measured} 2> {log}"
+        "--tokens {input.tokens} --allocation {input.allocation} --assets {input.assets} "
+        "--weights {output.weights} --result {output.result} --measured {output.measured} 2> {log}"
+
+
+rule keep_masks:
+    # Only with keep_weights: mask. A job of its own, so that changing the setting prunes nothing again.
+    input:
+        weights=paths.WEIGHTS,
+    output:
+        masks=paths.MASKS,
+    log:
+        paths.log("keep_masks", paths.CELL),
+    conda:
+        "../environment.yml"
+    shell:
+        "python workflow/scripts/keep_masks.py --weights {input.weights} --masks {output.masks} 2> {log}"

@@ -62,10 +62,18 @@ def reference_losses(directory: Path, windows: torch.Tensor, dtype: torch.dtype,
         {"name": "llama", "tie_word_embeddings": True},
         {"name": "llama", "tie_word_embeddings": False, "shard": "20KB"},
         {"name": "llama", "rope_parameters": LLAMA3},
+        {"name": "llama", "method": "sparsegpt"},
         {"name": "opt", "tie_word_embeddings": True},
         {"name": "opt", "tie_word_embeddings": False},
     ],
-    ids=["llama", "llama untied, sharded", "llama, scaled rotary embedding", "opt", "opt untied"],
+    ids=[
+        "llama",
+        "llama untied, sharded",
+        "llama, scaled rotary embedding",
+        "llama, changed values",
+        "opt",
+        "opt untied",
+    ],
 )
 def test_transformers_loads_what_was_measured(model: dict[str, object], tmp_path: Path) -> None:
     job = prune_job(tmp_path / "project", **model)

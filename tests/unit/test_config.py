@@ -60,6 +60,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("studis", {}, "unknown key 'studis': did you mean 'studies'?"),
     ("studies.tiny.suite", [], "unknown key 'studies.tiny.suite': did you mean 'suites'?"),
     (f"{ROW}.sparsitty", 0.5, "unknown key 'studies.tiny.grid[1].sparsitty': did you mean 'sparsity'?"),
+    ("keep_weights", "masks", "keep_weights: must be 'packed', 'mask' or 'none' (got 'masks'): did you mean 'mask'?"),
     ("compute.thread", 2, "unknown key 'compute.thread': did you mean 'threads'?"),
     ("models.tiny.famly", "x", "unknown key 'models.tiny.famly': did you mean 'family'?"),
     ("models.tiny.source.verion", "x", "unknown key 'models.tiny.source.verion': did you mean 'version'?"),

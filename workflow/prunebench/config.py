@@ -6,7 +6,7 @@ Imports no torch: every cluster job parses the Snakefile, and with it this modul
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BeforeValidator, Field, RootModel, ValidationError
@@ -87,6 +87,9 @@ class Config(Entry):
 
     studies: dict[Slug, Study] = Field(min_length=1)
     compute: Compute = Field(default_factory=Compute)
+    keep_weights: Literal["packed", "mask", "none"] = Field(
+        "packed", description="what stays of a cell's weights after its evaluations: all, which are zero, or nothing"
+    )
     models: dict[Slug, ModelEntry] = Field(default_factory=dict)
     corpora: dict[Slug, CorpusEntry] = Field(default_factory=dict)
     methods: dict[Slug, MethodEntry] = Field(default_factory=dict)

@@ -134,6 +134,7 @@ def _write_weights(manifest: Manifest, weights: Path, storage: torch.dtype, dest
         tensors = {name: (pruned if name in pruned else base)[name] for name in TensorStore(manifest.directory / shard)}
         file = shard if len(shards) > 1 else SINGLE
         save_file(tensors, destination / file, metadata={"format": "pt"})
+        shutil.copymode(destination / CONFIG, destination / file)  # safetensors makes its files private
         written |= dict.fromkeys(tensors, file)
         size += sum(tensor.nbytes for tensor in tensors.values())
     if len(shards) > 1:

@@ -20,6 +20,7 @@ PROFILE = "results/profiles/{model}/{calibration}-seed{seed}.safetensors"
 ALLOCATION = "results/allocations/{model}/{allocator}/{point}/{calibration}-seed{seed}.json"
 
 WEIGHTS = f"results/pruned/{CELL}/weights.safetensors"
+MASKS = f"results/pruned/{CELL}/masks.safetensors"
 PRUNED = f"results/pruned/{CELL}/prune.json"
 PRUNE_MEASURED = f"results/pruned/{CELL}/measured.json"
 

@@ -53,6 +53,12 @@ class Plan:
         }
         return list(wanted.values())
 
+    @property
+    def masks(self) -> list[str]:
+        """The mask files that are to stay: those of all cells, or none."""
+        wanted = self.config.keep_weights == "mask"
+        return [paths.MASKS.format(**cell.wildcards) for cell in self.cells if wanted]
+
     def model_files(self, model: str) -> list[str]:
         """The files of a local model: when one of them changes, so does all that is made from it."""
         return [str(file) for file in local_files(self.config.models[model].source)]
@@ -144,6 +150,8 @@ class Plan:
 def load_plan(raw: dict[str, Any], file: str = "config/config.yaml") -> Plan:
     """Validate a parsed config and expand its studies. Raises PrunebenchError with every mistake found."""
     config = load_config(raw, file)
+    # What is kept changes no number, so it is in no spec: nothing runs again for it.
+    raw = {key: value for key, value in raw.items() if key != "keep_weights"}
     return Plan(raw, file, config, {name: expand(config, name, file) for name in config.studies})
 
 

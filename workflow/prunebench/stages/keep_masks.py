@@ -1,0 +1,22 @@
+"""Stage keep_masks: which weights of a cell are zero, for when the weights themselves are not kept."""
+
+import shutil
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from prunebench.engine.packing import MASK, bitmask
+from prunebench.engine.stores import TensorStore
+from prunebench.files import atomic_path
+
+
+def keep_masks(weights: Path, masks: Path) -> None:
+    """Write the bitmask of every matrix in the packed file `weights` to `masks`, under the same name as there."""
+    parts = TensorStore(weights)
+    found = {name: part for name, part in parts.items() if name.endswith(MASK)}
+    # The others are vectors, values beside a mask, and matrices that have too few zeros to be packed.
+    whole = {name: part for name, part in parts.items() if part.dim() > 1 and name not in found}
+    found |= {name + MASK: bitmask(part) for name, part in whole.items()}
+    with atomic_path(masks) as temporary:
+        save_file(found, temporary)
+        shutil.copymode(weights, temporary)  # safetensors makes its files private
