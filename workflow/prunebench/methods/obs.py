@@ -11,6 +11,8 @@ from collections.abc import Callable
 from prunebench.errors import CellFailure
 from prunebench.lazy import torch
 
+SMALL = 256
+"""Width up to which LAPACK factorises at once."""
 LEAF = 16
 """Columns that are eliminated one by one; everything wider is a matrix product."""
 
@@ -20,18 +22,36 @@ def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
 
     Raises CellFailure if the damped H is not positive definite.
     """
-    damped = hessian.clone()
-    damped.diagonal().add_(damping * hessian.diagonal().mean())
     # From the last column backwards, H = R R^T with R upper triangular; then U = R^-1, without ever forming H^-1.
-    factor, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
-    if failed or not factor.isfinite().all():
+    damped = hessian.flip(0, 1)
+    damped.diagonal().add_(damping * hessian.diagonal().mean())
+    inverse = torch.zeros_like(damped)
+    _invert_factor(damped, inverse)
+    if not inverse.diagonal().isfinite().all():
         raise CellFailure(
             f"the Hessian of {len(hessian)} inputs is not positive definite with damping {damping}: "
             "some inputs are dead or depend on each other; raise 'damping' or calibrate on more tokens"
         )
-    identity = torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
-    U: torch.Tensor = torch.linalg.solve_triangular(factor, identity, upper=False).flip(0, 1)
-    return U
+    return inverse.flip(0, 1)
+
+
+def _invert_factor(A: torch.Tensor, inverse: torch.Tensor) -> None:
+    """Write L^-1 of A = L L^T into the lower triangle of `inverse`; overwrites A. NaN if A is not positive definite.
+
+    By halves, so that most of it is matrix products: LAPACK's triangular routines take about twice as long.
+    """
+    if len(A) <= SMALL:
+        factor, failed = torch.linalg.cholesky_ex(A)
+        identity = torch.eye(len(A), dtype=A.dtype, device=A.device)
+        inverse.copy_(torch.linalg.solve_triangular(factor, identity, upper=False) if not failed else torch.nan)
+        return
+    half = len(A) // 2
+    upper, lower = inverse[:half, :half], inverse[half:, half:]
+    _invert_factor(A[:half, :half], upper)
+    below = A[half:, :half] @ upper.T
+    A[half:, half:].addmm_(below, below.T, alpha=-1)
+    _invert_factor(A[half:, half:], lower)
+    torch.matmul(lower @ -below, upper, out=inverse[half:, :half])
 
 
 def losses(weight: torch.Tensor, U: torch.Tensor) -> torch.Tensor:

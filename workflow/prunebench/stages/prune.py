@@ -48,7 +48,12 @@ def prune(
     inputs |= {name: asset.digest for name, asset in arrived.items()}
     if tokens:
         inputs["tokens"] = sha256_file(tokens)
-    record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec), "inputs": inputs}
+    record: dict[str, Any] = {
+        "spec": wanted,
+        "spec_hash": spec_hash(spec),
+        "model": {"title": manifest.title, "source": manifest.source.model_dump(mode="json")},
+        "inputs": inputs,
+    }
     # Beside the outputs but not one of them: Snakemake deletes those when a job fails.
     base = TensorStore(manifest.directory, getattr(torch, wanted["storage"]))
     work = Scratch(result.parent / ".blocks", base, identity=canonical(record))
