@@ -43,7 +43,8 @@ def _invert_factor(A: torch.Tensor, inverse: torch.Tensor) -> None:
     if len(A) <= SMALL:
         factor, failed = torch.linalg.cholesky_ex(A)
         identity = torch.eye(len(A), dtype=A.dtype, device=A.device)
-        inverse.copy_(torch.linalg.solve_triangular(factor, identity, upper=False) if not failed else torch.nan)
+        solved = torch.linalg.solve_triangular(factor, identity, upper=False)
+        inverse.copy_(solved.fill_(torch.nan) if failed else solved)
         return
     half = len(A) // 2
     upper, lower = inverse[:half, :half], inverse[half:, half:]
