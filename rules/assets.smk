@@ -1,4 +1,4 @@
-# Models and corpora: the only rules that use the network.
+# Models, corpora and task data: the only rules that use the network.
 
 
 rule fetch_model:
@@ -33,3 +33,20 @@ rule fetch_corpus:
         spec=lambda wildcards: plan.specs.corpus(wildcards.corpus),
     shell:
         "python workflow/scripts/fetch_corpus.py --spec {params.spec:q} --asset {output.asset} 2> {log}"
+
+
+rule fetch_tasks:
+    input:
+        lambda wildcards: plan.task_files(wildcards.tasks),
+    output:
+        asset=paths.TASKS,
+    log:
+        paths.log("fetch_tasks", "{tasks}"),
+    benchmark:
+        paths.benchmark("fetch_tasks", "{tasks}")
+    conda:
+        "../environment.yml"
+    params:
+        spec=lambda wildcards: plan.specs.tasks(wildcards.tasks),
+    shell:
+        "python workflow/scripts/fetch_tasks.py --spec {params.spec:q} --asset {output.asset} 2> {log}"

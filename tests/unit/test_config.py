@@ -43,7 +43,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
         ["texty"],
         "suites.ppl_tiny.params.corpora: unknown corpus 'texty': did you mean 'text'?",
     ),
-    ("suites.ppl_tiny.suite", "zzz", "suites.ppl_tiny.suite: unknown suite 'zzz' (known: perplexity)"),
+    ("suites.ppl_tiny.suite", "zzz", "suites.ppl_tiny.suite: unknown suite 'zzz' (known: lm_eval, perplexity)"),
     ("methods.mine.method", "wnda", "methods.mine.method: unknown method 'wnda': did you mean 'wanda'?"),
     (
         "allocators.mine.allocator",

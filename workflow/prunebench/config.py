@@ -25,9 +25,11 @@ from prunebench.catalog import (
     PluginEntry,
     Slug,
     SuiteEntry,
+    TasksEntry,
 )
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import parse_pattern, sparsity_text
+from prunebench.plugin import Parameters
 from prunebench.validation import explain, validate
 
 CATALOG = Path("config/catalog")
@@ -72,13 +74,19 @@ class Axes(Entry):
     seed: OneOrMore[Seed] | None = Field(None, description="default: 0")
 
 
+class Row(Axes):
+    """One row of a grid."""
+
+    suites: OneOrMore[Slug] | None = Field(None, description="for the cells of this row, instead of the study's")
+
+
 class Study(Entry):
     """A named grid of cells, and the suites that evaluate them."""
 
     title: str = ""
     suites: OneOrMore[Slug]
     defaults: Axes = Field(default_factory=Axes, description="axes that every row shares unless it says otherwise")
-    grid: list[Axes] = Field(min_length=1)
+    grid: list[Row] = Field(min_length=1)
     exclude: list[Axes] = Field(default_factory=list, description="cells that match all axes of a row are left out")
 
 
@@ -92,6 +100,7 @@ class Config(Entry):
     )
     models: dict[Slug, ModelEntry] = Field(default_factory=dict)
     corpora: dict[Slug, CorpusEntry] = Field(default_factory=dict)
+    tasks: dict[Slug, TasksEntry] = Field(default_factory=dict)
     methods: dict[Slug, MethodEntry] = Field(default_factory=dict)
     allocators: dict[Slug, AllocatorEntry] = Field(default_factory=dict)
     suites: dict[Slug, SuiteEntry] = Field(default_factory=dict)
@@ -100,12 +109,13 @@ class Config(Entry):
 CATALOGS: dict[str, type[Entry]] = {
     "models": ModelEntry,
     "corpora": CorpusEntry,
+    "tasks": TasksEntry,
     "methods": MethodEntry,
     "allocators": AllocatorEntry,
     "suites": SuiteEntry,
 }
 
-SINGULAR = {kind: "corpus" if kind == "corpora" else kind.removesuffix("s") for kind in CATALOGS}
+SINGULAR = {kind: kind.removesuffix("s") for kind in CATALOGS} | {"corpora": "corpus", "tasks": "bundle of tasks"}
 
 
 def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Config:
@@ -153,7 +163,8 @@ def _unknown_names(config: Config) -> list[str]:
         rows = {"defaults": study.defaults}
         rows |= {f"grid[{i}]": row for i, row in enumerate(study.grid)}
         rows |= {f"exclude[{i}]": row for i, row in enumerate(study.exclude)}
-        uses = [(f"suites[{i}]", "suites", suite) for i, suite in enumerate(study.suites)]
+        listed = {"suites": study.suites} | {f"grid[{i}].suites": row.suites or [] for i, row in enumerate(study.grid)}
+        uses = [(f"{key}[{i}]", "suites", suite) for key, suites in listed.items() for i, suite in enumerate(suites)]
         for where, row in rows.items():
             for axis, kind in (("model", "models"), ("method", "methods"), ("allocator", "allocators")):
                 uses += [(f"{where}.{axis}", kind, value) for value in getattr(row, axis) or []]
@@ -194,22 +205,31 @@ def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[s
     if preset not in plugin.presets:
         return [f"{key}.preset: unknown preset {preset!r}{registry.did_you_mean(preset, plugin.presets)}"]
     try:
-        assets = [asset.split("/") for asset in configured(kind, entry).assets]
+        instance = configured(kind, entry)
     except ValidationError as error:
         given = {**plugin.presets[preset], **entry.params}
         return explain(error, plugin.Params, given, prefix=f"{key}.params")
-    return [
-        f"{key}.params.{of}: unknown {SINGULAR[of]} {asset!r}{registry.did_you_mean(asset, getattr(config, of))}"
-        for of, asset in assets
+    mistakes = [
+        f"{_holder(instance.params, asset)}: unknown {SINGULAR[of]} {asset!r}"
+        f"{registry.did_you_mean(asset, getattr(config, of))}"
+        for of, asset in (asset.split("/") for asset in instance.assets)
         if asset not in getattr(config, of)
     ]
+    if kind == "suites" and not mistakes:
+        mistakes = list(instance.mistakes(config))
+    return [f"{key}.params.{mistake}" for mistake in mistakes]
+
+
+def _holder(params: Parameters, name: str) -> str:
+    """The parameter that is, or lists, `name`."""
+    return next(key for key, value in params if name == value or (isinstance(value, list) and name in value))
 
 
 def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     """(catalog, name, mistake) for every local model or corpus that a study uses and that is not there."""
     studies = config.studies.values()
     rows = [row for study in studies for row in (study.defaults, *study.grid)]
-    suites = {suite for study in studies for suite in study.suites}
+    suites = {suite for study in studies for row in study.grid for suite in row.suites or study.suites}
     used = {("models", model) for row in rows for model in row.model or []}
     used |= {("corpora", calibration_corpus(value)) for row in rows for value in row.calibration or []}
     plugins = [configured("suites", config.suites[suite]) for suite in suites]

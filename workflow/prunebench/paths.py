@@ -10,6 +10,7 @@ ASSET = "resources/{asset}/asset.json"
 """`asset` is kind and catalog name: corpora/c4_type."""
 MODEL = "resources/models/{model}/asset.json"
 CORPUS = "resources/corpora/{corpus}/asset.json"
+TASKS = "resources/tasks/{tasks}/asset.json"
 
 _TOKENS = "results/calibration/{model}/{calibration}-seed{seed}"
 TOKENS = f"{_TOKENS}.npy"

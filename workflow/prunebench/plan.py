@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from prunebench import paths
+from prunebench import paths, registry
 from prunebench.assets.sources import local_files
+from prunebench.assets.tasks import local_row_files
 from prunebench.canonical import canonical, spec_hash
 from prunebench.cells import Cell, Expansion, allocation_form, expand
 from prunebench.config import Config, calibration_corpus, configured, load_config
@@ -47,9 +48,9 @@ class Plan:
         """The wildcards of every evaluation that the studies want."""
         wanted = {
             (cell, suite): {**cell.wildcards, "suite": suite}
-            for name, study in self.studies.items()
-            for suite in self.config.studies[name].suites
+            for study in self.studies.values()
             for cell in study.cells
+            for suite in study.suites[cell]
         }
         return list(wanted.values())
 
@@ -66,6 +67,10 @@ class Plan:
     def corpus_files(self, corpus: str) -> list[str]:
         """The files of a local corpus."""
         return [str(file) for file in local_files(self.config.corpora[corpus].source)]
+
+    def task_files(self, tasks: str) -> list[str]:
+        """The files of a local bundle of tasks."""
+        return [str(file) for file in local_row_files(self.config.tasks[tasks]).values()]
 
     def tokens(self, cell: Cell) -> list[str]:
         """The token file that pruning `cell` reads, if its method looks at data."""
@@ -97,11 +102,16 @@ class Plan:
     @property
     def tables(self) -> list[tuple[str, str]]:
         """(study, table) for every table that the studies' suites give rise to."""
-        return [(study, "perplexity") for study in self.studies if self.suites_of(study, "perplexity")]
+        made = [(study, self._table(suite)) for study, of in self.studies.items() for suite in of.all_suites]
+        return list(dict.fromkeys(made))
 
-    def suites_of(self, study: str, plugin: str) -> list[str]:
-        """The suites of a study (catalog names) that the suite plug-in `plugin` runs."""
-        return [suite for suite in self.config.studies[study].suites if self.config.suites[suite].suite == plugin]
+    def suites_of(self, study: str, table: str) -> list[str]:
+        """The suites of a study (catalog names) that `table` shows."""
+        return [suite for suite in self.studies[study].all_suites if self._table(suite) == table]
+
+    def _table(self, suite: str) -> str:
+        table: str = registry.load("suites", self.config.suites[suite].suite).table
+        return table
 
     def table_files(self, study: str, table: str) -> list[str]:
         """A table in all its formats, Markdown first."""
@@ -111,6 +121,8 @@ class Plan:
         """What tables print for a catalog name."""
         labels = {name: model.title for name, model in self.config.models.items()}
         labels |= {name: suite.title for name, suite in self.config.suites.items() if suite.title}
+        bundles = self.config.tasks.values()
+        labels |= {f"tasks/{task}": data.title for of in bundles for task, data in of.tasks.items() if data.title}
         for kind in ("methods", "allocators"):
             for name, entry in getattr(self.config, kind).items():
                 plugin = configured(kind, entry)

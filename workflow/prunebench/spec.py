@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any
 
 from prunebench.canonical import canonical, spec_hash
-from prunebench.catalog import CorpusEntry, ModelEntry
+from prunebench.catalog import CorpusEntry, ModelEntry, TasksEntry
 from prunebench.cells import Cell, allocation_form
 from prunebench.config import Config, calibration_parts, configured
 from prunebench.fingerprint import fingerprint
+from prunebench.provenance import version
 
 
 class Specs:
@@ -20,7 +21,7 @@ class Specs:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        for name in ("model", "corpus", "tokens", "profile", "allocation", "prune", "evaluation"):
+        for name in ("model", "corpus", "tasks", "tokens", "profile", "allocation", "prune", "evaluation"):
             setattr(self, name, cache(getattr(self, name)))
 
     def model(self, model: str) -> str:
@@ -31,10 +32,14 @@ class Specs:
         """Spec of fetch_corpus."""
         return canonical({"code": _code("fetch_corpus"), "entry": _entry(corpus, self.config.corpora[corpus])})
 
+    def tasks(self, tasks: str) -> str:
+        """Spec of fetch_tasks."""
+        return canonical({"code": _code("fetch_tasks"), "entry": _entry(tasks, self.config.tasks[tasks])})
+
     def asset(self, asset: str) -> str:
         """Spec of what fetches an asset, by its kind and name."""
         kind, name = asset.split("/")
-        return {"corpora": self.corpus, "models": self.model}[kind](name)
+        return {"corpora": self.corpus, "models": self.model, "tasks": self.tasks}[kind](name)
 
     def tokens(self, model: str, calibration: str, seed: int) -> str:
         """Spec of calibrate: the token file that all methods share."""
@@ -138,6 +143,7 @@ class Specs:
                 "suite": plugin.name,
                 "params": plugin.params.model_dump(mode="json"),
                 "assets": {asset: spec_hash(self.asset(asset)) for asset in plugin.assets},
+                "versions": {library: version(library) for library in plugin.libraries},
                 "compute": (entry.compute or self.config.compute).model_dump(mode="json"),
             }
         )
@@ -146,9 +152,9 @@ class Specs:
         return spec_hash(self.tokens(cell.model, cell.calibration, cell.seed))
 
 
-def _entry(name: str, entry: ModelEntry | CorpusEntry) -> dict[str, Any]:
+def _entry(name: str, entry: ModelEntry | CorpusEntry | TasksEntry) -> dict[str, Any]:
     """A catalog entry under its name: what tables print for it must not fetch it again."""
-    return {**entry.model_dump(mode="json"), "title": name}
+    return {**entry.model_dump(mode="json", exclude={"tasks": {"__all__": {"title"}}}), "title": name}
 
 
 def _code(stage: str) -> dict[str, str]:

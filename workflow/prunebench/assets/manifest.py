@@ -1,4 +1,4 @@
-"""asset.json: what a fetched model or corpus consists of. Light: also used while the Snakefile parses."""
+"""asset.json: what a fetched model, corpus or bundle of tasks consists of. Light: the Snakefile reads it too."""
 
 import json
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prunebench.canonical import canonical, spec_hash
-from prunebench.catalog import Sha256, Shape, Source
+from prunebench.catalog import Sha256, Shape, Source, TasksSource
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file, write_json
 
@@ -33,9 +33,10 @@ class Manifest(BaseModel):
     title: str
     directory: Path  # in the file: relative to the file; as returned by load_manifest: usable as it is
     files: dict[str, FileRecord]
-    source: Source
+    source: Source | TasksSource
     shape: Shape | None = None  # models only
     documents: dict[str, int] | None = None  # corpora only: documents per split
+    rows: dict[str, int] | None = None  # tasks only: rows per file
 
     @property
     def digest(self) -> str:
@@ -105,7 +106,7 @@ def _size(sizes: dict[str, Any], config_json: Path, *keys: str) -> int:
 def _check_size(manifest: Manifest, file: Path, expected: int) -> None:
     actual = f"{file.stat().st_size} bytes" if file.is_file() else "missing"
     if actual != f"{expected} bytes":
-        rule = "fetch_model" if manifest.documents is None else "fetch_corpus"
+        rule = "fetch_corpus" if manifest.documents else "fetch_tasks" if manifest.rows else "fetch_model"
         raise PrunebenchError(
             f"{file} of '{manifest.title}' has changed: expected {expected} bytes, found {actual}. "
             f"Run snakemake --forcerun {rule}"

@@ -1,11 +1,13 @@
 """Getting the files of a catalog source onto this disk: out of a registry package, or from a local path."""
 
 import difflib
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 import zlib
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from prunebench.assets.staging import staging
@@ -19,7 +21,8 @@ PIP_LINES_SHOWN = 6
 def materialise(source: PackageSource | PathSource, dest: Path) -> list[Path]:
     """Put the files of `source` on this disk and return their paths.
 
-    A package's members go into the directory `dest` under their base names, in the order of `source.members`.
+    A package's members go into the directory `dest`, in the order of `source.members`: under their base names, or
+    under the names that a mapping gives them (see `expand`).
     A local path is not copied: the file itself, or the sorted visible files of the directory, are returned.
 
     Only wheels are accepted: even `pip download --no-deps` runs the build script of a source archive.
@@ -29,10 +32,10 @@ def materialise(source: PackageSource | PathSource, dest: Path) -> list[Path]:
     """
     if isinstance(source, PathSource):
         return local_files(source)
-    _check_is_extractable(source)
+    names = _names(source)
     with staging(dest, "download") as scratch:
         wheel = download_wheel(source, scratch / "wheel")
-        members = extract_members(wheel, source.members, scratch / "members")
+        members = extract_members(wheel, names, scratch / "members")
         dest.mkdir(parents=True, exist_ok=True)
         return [member.replace(dest / member.name) for member in members]
 
@@ -45,6 +48,13 @@ def local_files(source: PackageSource | PathSource) -> list[Path]:
     if path.is_file():
         return [path]
     return sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+
+
+def local_members(source: PathSource, members: Mapping[str, str]) -> dict[str, Path]:
+    """Files below the directory `source`, by the names that `members` gives them (see `expand`)."""
+    directory = local_path(source)
+    available = [file.relative_to(directory).as_posix() for file in directory.rglob("*") if file.is_file()]
+    return {name: directory / member for name, member in expand(members, available, source.path).items()}
 
 
 def local_path(source: PackageSource | PathSource) -> Path:
@@ -93,38 +103,53 @@ def run_pip_download(requirement: str, directory: Path) -> subprocess.CompletedP
     return subprocess.run([*command, "--dest", str(directory), requirement], capture_output=True, text=True)
 
 
-def extract_members(wheel: Path, members: list[str], directory: Path) -> list[Path]:
-    """Extract only `members` of the zip archive `wheel` into `directory`, flat; return the files in that order."""
+def extract_members(wheel: Path, members: Mapping[str, str], directory: Path) -> list[Path]:
+    """Extract only `members` (file name -> path inside) of the zip archive `wheel` into the new `directory`, flat."""
     directory.mkdir(parents=True)
-    files = [directory / PurePosixPath(member).name for member in members]
+    files = []
     try:
         with zipfile.ZipFile(wheel) as archive:
-            for member, file in zip(members, files, strict=True):
-                _check_has_member(archive, member, wheel.name)
-                with archive.open(member) as packed, file.open("wb") as unpacked:
+            for name, member in expand(members, archive.namelist(), wheel.name).items():
+                files.append(directory / name)
+                with archive.open(member) as packed, files[-1].open("wb") as unpacked:
                     shutil.copyfileobj(packed, unpacked)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise PrunebenchError(f"{wheel.name} is damaged or cut short ({error}): download it again") from error
     return files
 
 
-def _check_is_extractable(source: PackageSource) -> None:
+def expand(members: Mapping[str, str], available: Collection[str], where: str) -> dict[str, str]:
+    """`members` (new name -> path), where a path with a `*` becomes all `available` paths that it stands for.
+
+    A `*` stands for letters, digits, `_` and `-`, which replace the `*` in the new name.
+    Raises PrunebenchError for a member that `where` does not have.
+    """
+    expanded: dict[str, str] = {}
+    for name, member in members.items():
+        pattern = re.compile("([A-Za-z0-9_-]+)".join(map(re.escape, member.split("*"))))
+        matches = filter(None, map(pattern.fullmatch, sorted(available)))
+        found = {name.replace("*", "".join(match.groups())): match.string for match in matches}
+        if not found:
+            close = difflib.get_close_matches(member, available, n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"it has {len(available)} other files"
+            raise PrunebenchError(f"{where} has no member {member}: {hint} Correct the path in the catalog")
+        expanded |= found
+    return expanded
+
+
+def _names(source: PackageSource) -> dict[str, str]:
+    """The members of a package that may be extracted, by the names that they get."""
     if not source.file.endswith(".whl"):
         raise PrunebenchError(
             f"{source.file} is not a wheel: pip would run the build script of a source archive to download it. "
             "Name a wheel of the package, or download the file yourself and use a source of kind 'path'"
         )
-    names = [PurePosixPath(member).name for member in source.members]
-    if len(set(names)) < len(names):
+    if isinstance(source.members, dict):
+        return source.members
+    names = {PurePosixPath(member).name: member for member in source.members}
+    if len(names) < len(source.members):
         raise PrunebenchError(f"two members of {source.file} have the same base name: {', '.join(source.members)}")
-
-
-def _check_has_member(archive: zipfile.ZipFile, member: str, wheel_name: str) -> None:
-    names = archive.namelist()
-    if member not in names:
-        close = difflib.get_close_matches(member, names, n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"it has {len(names)} other files"
-        raise PrunebenchError(f"{wheel_name} has no member {member}: {hint} Correct 'members' in the catalog")
+    return names
 
 
 def _last_lines(text: str) -> str:

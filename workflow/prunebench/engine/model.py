@@ -7,7 +7,7 @@ hidden state back to the model. Nothing of an architecture is written again here
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from prunebench.engine.memory import give_back_freed_pages, keep_freed_pages
 from prunebench.engine.stores import TensorStore
@@ -67,8 +67,7 @@ class StreamedModel:
         self._model.eval().requires_grad_(False)
         self._blocks: list[nn.Module] = list(self._model.get_submodule(family.blocks))
         self._ports = [_Port(block) for block in self._blocks]
-        parent, _, child = family.blocks.rpartition(".")
-        setattr(self._model.get_submodule(parent), child, nn.ModuleList(self._ports))
+        self._put_in_place(self._ports)
         self._load(self._model, prefix="", skip=f"{family.blocks}.")
         self._model.tie_weights()
         self._model.to(self.device)
@@ -82,6 +81,15 @@ class StreamedModel:
     def context(self) -> int:
         """The longest sequence that the model was made for."""
         return int(self._model.config.max_position_embeddings)
+
+    def whole(self) -> PreTrainedModel:
+        """The transformers model itself with all blocks in memory. From then on this object is of no use."""
+        for index, block in enumerate(self._blocks):
+            self._load(block, prefix=f"{self.family.blocks}.{index}.")
+        self._put_in_place(self._blocks)
+        self._model.to(self.device)
+        model: PreTrainedModel = self._model
+        return model
 
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
@@ -117,6 +125,10 @@ class StreamedModel:
             port.replay(hidden.to(self.device))
         result: Tensor = self._model(input_ids=tokens.to(self.device), use_cache=False).logits
         return result
+
+    def _put_in_place(self, blocks: Sequence[nn.Module]) -> None:
+        parent, _, child = self.family.blocks.rpartition(".")
+        setattr(self._model.get_submodule(parent), child, nn.ModuleList(blocks))
 
     def _load(self, module: nn.Module, *, prefix: str, skip: str | None = None) -> None:
         """Fill `module`'s parameters from the files, except those whose full name starts with `skip`."""

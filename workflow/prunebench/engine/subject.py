@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from prunebench.engine.device import best_device
 from prunebench.engine.model import StreamedModel
@@ -35,6 +36,10 @@ class Subject:
     def pruned(self) -> PackedStore:
         """The tensors that pruning changed."""
         return PackedStore(self.weights, TensorStore(self.directory, self.storage))
+
+    def whole(self) -> PreTrainedModel:
+        """All of it in memory, as transformers has it."""
+        return self.streamed().whole()
 
     def streamed(self) -> StreamedModel:
         """One block in memory at a time: for passes over much text."""

@@ -30,8 +30,9 @@ def collect(plan: Plan, destination: Path) -> pd.DataFrame:
     rows = [
         {"study": study, **_axes(cell), "suite": suite, **row}
         for study, expansion in plan.studies.items()
-        for suite in plan.config.studies[study].suites
+        for suite in expansion.all_suites
         for cell, reason in [*((cell, None) for cell in expansion.cells), *expansion.skipped]
+        if suite in expansion.suites[cell]
         for row in ([{"status": "skipped", "reason": reason}] if reason else _results(plan, cell, suite, digests))
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))

@@ -9,10 +9,11 @@ from prunebench import paths
 from prunebench.files import read_json, write_text
 from prunebench.plan import Plan
 from prunebench.tables.perplexity import perplexity_table
+from prunebench.tables.zeroshot import zeroshot_table
 
 COMPARED = ("torch", "transformers", "numpy")
 
-TABLES = {"perplexity": perplexity_table}
+TABLES = {"perplexity": perplexity_table, "zeroshot": zeroshot_table}
 
 
 def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
@@ -28,12 +29,11 @@ def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequen
 def mixed_conditions(plan: Plan, study: str) -> list[str]:
     """A note if the rows of a study were not all made on the same kind of device with the same library versions."""
     conditions: dict[str, int] = {}
-    for cell in plan.studies[study].cells:
+    expansion = plan.studies[study]
+    for cell in expansion.cells:
         where = {**cell.wildcards, "suite": ""}
         files = [Path(paths.PRUNE_MEASURED.format(**where))]
-        files += [
-            Path(paths.EVALUATION_MEASURED.format(**{**where, "suite": s})) for s in plan.config.studies[study].suites
-        ]
+        files += [Path(paths.EVALUATION_MEASURED.format(**where | {"suite": s})) for s in expansion.suites[cell]]
         for file in filter(Path.exists, files):
             measured = read_json(file)
             libraries = [f"{name} {measured['versions'].get(name)}" for name in COMPARED]

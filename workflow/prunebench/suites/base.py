@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.plugin import Plugin
 
 if TYPE_CHECKING:
+    from prunebench.config import Config
     from prunebench.engine.subject import Subject
     from prunebench.partial import Parts
 
@@ -28,6 +29,15 @@ class Score:
 
 class Suite(Plugin):
     """Base of all suites. The whole protocol is in `params`, so that two numbers compare iff their specs do."""
+
+    table: ClassVar[str]
+    """The module in tables/ that lays out its scores."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Packages whose release decides its numbers, beside those that compute the model: their versions are in specs."""
+
+    def mistakes(self, config: Config) -> Iterator[str]:
+        """What is wrong with the parameters in view of the catalogs, as 'PARAMETER: ...'; the assets are there."""
+        yield from ()
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """Evaluate the model `subject`; `assets` maps the names in `self.assets` to directories.

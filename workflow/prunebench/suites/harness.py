@@ -1,0 +1,114 @@
+"""lm-eval's side of a zero-shot suite: its stock tasks on rows of ours, its model class on a model of ours.
+
+lm-eval stays what it is: prompts, choices, targets, metrics and batching are its own, so that numbers equal those of
+calling it on the exported model.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import datasets
+import lm_eval.tasks
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks._yaml_loader import load_yaml
+
+from prunebench.assets.tasks import Row
+from prunebench.assets.tokens import load_tokenizer
+from prunebench.engine.subject import Subject
+from prunebench.errors import CellFailure, PrunebenchError
+
+# Its warnings are about options of its own command line; what matters is checked here.
+logging.getLogger("lm_eval").setLevel(logging.ERROR)
+datasets.disable_progress_bars()
+
+DEFINITIONS = Path(lm_eval.tasks.__file__).parent
+METRICS = ("acc", "acc_norm")
+SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
+FEWSHOT_SEED = 1234
+"""lm-eval's own default."""
+
+
+class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
+    """lm-eval's model class, which would take a NaN for the best answer, and draw progress bars into log files."""
+
+    def __init__(self, subject: Subject) -> None:
+        tokenizer = load_tokenizer(subject.directory)
+        super().__init__(subject.whole(), tokenizer=tokenizer, batch_size=subject.batch_size)
+
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-likelihood of each continuation, and whether greedy decoding gives it; CellFailure if not finite."""
+        answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm or not sys.stderr.isatty())
+        if not all(math.isfinite(likelihood) for likelihood, _ in answers):
+            raise CellFailure("a log-likelihood is NaN or infinite")
+        return answers
+
+
+def stock_task(
+    name: str,
+    definition: str,
+    rows: Mapping[str, list[Row]],
+    *,
+    num_fewshot: int = 0,
+    limit: int | None = None,
+    seed: int = 0,
+) -> ConfigurableTask:
+    """lm-eval's task in the YAML file `definition` (below lm_eval/tasks), on `rows` by split instead of its own data.
+
+    It is evaluated on `limit` rows drawn by `seed`; None, or more than there are, means all. Examples are not limited.
+    Raises PrunebenchError if lm-eval has no such file, its task no accuracy, or `rows` not the split that it needs.
+    """
+    try:
+        stock = load_yaml(DEFINITIONS / definition)
+    except FileNotFoundError as error:
+        raise PrunebenchError(f"lm-eval has no task file {definition}: correct 'stock' of {name!r}") from error
+    evaluated = stock.get("test_split") if stock.get("test_split") in rows else stock.get("validation_split")
+    _check_has(name, evaluated, rows, "evaluates on")
+    if num_fewshot:
+        _check_has(name, stock.get("fewshot_split") or stock.get("training_split"), rows, "takes examples from")
+    drawn = {split: _draw(of, limit, seed) if split == evaluated else of for split, of in rows.items()}
+    data = {split: datasets.Dataset.from_list(of) for split, of in drawn.items()}
+    config = {key: value for key, value in stock.items() if key not in ("tag", "group", "task_list")}
+    config |= {key: None for key in SPLITS if stock.get(key) not in rows}
+    config |= {"num_fewshot": num_fewshot, "custom_dataset": lambda **_: data}
+    config["metric_list"] = [metric for metric in stock.get("metric_list", []) if metric["metric"] in METRICS]
+    if not config["metric_list"]:
+        raise PrunebenchError(f"lm-eval's task {name} does not measure {' or '.join(METRICS)}: leave it out")
+    task = ConfigurableTask(config=config)
+    task.set_fewshot_seed(FEWSHOT_SEED)
+    return task
+
+
+def results(model: Harness, task: ConfigurableTask) -> list[dict[str, Any]]:
+    """`metric`, `value`, `stderr` and `n` (rows) for each accuracy of `task`."""
+    name = task.config.task
+    found = evaluate(model, {"tasks": {name: task}}, log_samples=False)
+    assert found is not None  # it is None on all but the first of several processes
+    scores, n = found["results"][name], found["n-samples"][name]["effective"]
+    return [
+        {"metric": metric, "value": scores[f"{metric},none"], "stderr": scores[f"{metric}_stderr,none"], "n": n}
+        for metric in task.aggregation()
+    ]
+
+
+def _draw(rows: list[Row], limit: int | None, seed: int) -> list[Row]:
+    if limit is None or limit >= len(rows):
+        return rows
+    return [rows[index] for index in sorted(random.Random(seed).sample(range(len(rows)), limit))]
+
+
+def _check_has(name: str, split: str | None, rows: Mapping[str, list[Row]], what: str) -> None:
+    if split not in rows:
+        raise PrunebenchError(
+            f"lm-eval's task {name} {what} split {split!r}, but there are rows of {', '.join(rows)} only: "
+            f"add them under 'rows' in the catalog"
+        )

@@ -1,0 +1,111 @@
+"""Zero-shot accuracy on tasks of lm-eval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, NonNegativeInt
+
+from prunebench.plugin import Parameters
+from prunebench.registry import did_you_mean
+from prunebench.suites.base import Score, Suite
+
+if TYPE_CHECKING:
+    from prunebench.config import Config
+    from prunebench.engine.subject import Subject
+    from prunebench.partial import Parts
+
+MEAN = "mean"
+
+
+class LmEval(Suite):
+    """`acc`, and `acc_norm` where the task has it, of lm-eval's own tasks on rows from the catalog.
+
+    Prompts, choices and metrics are those of the installed lm-eval, whose version is in the spec. With several tasks
+    the plain mean of their `acc` follows, as the papers take it, with its standard error.
+    """
+
+    class Params(Parameters):
+        """The protocol."""
+
+        data: str = Field(description="catalog name of a bundle of tasks")
+        tasks: list[str] = Field(min_length=1, description="tasks of that bundle")
+        limit: int | None = Field(
+            None, ge=2, description="evaluate on so many rows of a task (of each subject), drawn by `seed`; default all"
+        )
+        seed: NonNegativeInt = 0
+        num_fewshot: NonNegativeInt = Field(0, description="examples in the prompt, chosen by lm-eval")
+
+    name = "lm_eval"
+    title = "Zero-shot tasks"
+    table = "zeroshot"
+    libraries = ("lm_eval",)
+
+    @property
+    def assets(self) -> tuple[str, ...]:
+        """The bundle of tasks."""
+        return (f"tasks/{self.params.data}",)
+
+    def mistakes(self, config: Config) -> Iterator[str]:
+        """Tasks that the bundle does not have."""
+        known = config.tasks[self.params.data].tasks
+        for task in self.params.tasks:
+            if task not in known:
+                yield f"tasks: {self.params.data} has no task {task!r}{did_you_mean(task, known)}"
+
+    def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
+        """Task by task on one model; a killed job resumes with the next task."""
+        from prunebench.assets.tasks import load_rows
+        from prunebench.engine.progress import track
+        from prunebench.files import read_json
+        from prunebench.suites.harness import Harness, results, stock_task
+
+        directory = assets[f"tasks/{self.params.data}"]
+        stock = read_json(directory / "tasks.json")
+        model = cache(partial(Harness, subject))
+        options = self.params.model_dump(include={"limit", "seed", "num_fewshot"})
+
+        def evaluate(name: str, definition: str) -> list[dict[str, Any]]:
+            return results(model(), stock_task(name, definition, load_rows(directory, name), **options))
+
+        scores: list[Score] = []
+        for task in track(self.params.tasks, "task"):
+            found = {name: parts.get_or(name, partial(evaluate, name, of)) for name, of in stock[task].items()}
+            scores += _scores(task, found)
+        return [*scores, *_mean(scores)]
+
+    def headline(self, scores: list[Score]) -> str:
+        """The mean accuracy, or that of the only task."""
+        last = [score for score in scores if score.metric == "acc"][-1]
+        return f"accuracy {last.task} {last.value:.1%}"
+
+
+def _scores(task: str, found: Mapping[str, list[dict[str, Any]]]) -> list[Score]:
+    """One score per metric; the subjects of a task are pooled by lm-eval's formulas, weighted by their rows."""
+    if len(found) == 1:
+        (results,) = found.values()
+        return [Score(task, **result) for result in results]
+    from lm_eval.api.metrics import aggregate_subtask_metrics, pooled_sample_stderr
+
+    scores = []
+    for subjects in zip(*found.values(), strict=True):
+        values, errors, sizes = ([subject[key] for subject in subjects] for key in ("value", "stderr", "n"))
+        mean, stderr = aggregate_subtask_metrics(values, sizes), float(pooled_sample_stderr(errors, sizes))
+        details = dict(zip(found, values, strict=True))
+        scores.append(Score(task, subjects[0]["metric"], mean, stderr, sum(sizes), details))
+    return scores
+
+
+def _mean(scores: list[Score]) -> list[Score]:
+    """The plain mean of `acc` over the tasks, if there are several."""
+    accuracies = [score for score in scores if score.metric == "acc"]
+    if len(accuracies) < 2:
+        return []
+    mean = math.fsum(score.value for score in accuracies) / len(accuracies)
+    # The samples are independent.
+    stderr = math.hypot(*(score.stderr or 0.0 for score in accuracies)) / len(accuracies)
+    return [Score(MEAN, "acc", mean, stderr, sum(score.n for score in accuracies))]

@@ -1,0 +1,75 @@
+"""What the tables of all suites share: how rows of results/cells.csv become labels, entries and notes."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import pandas as pd
+
+ROW = ["model", "method", "allocator", "calibration"]
+POINT = ["pattern", "sparsity"]
+STUB = ("Model", "Method", "Allocator", "Calibration")
+
+Test = tuple[str, str]
+"""Suite and task."""
+
+
+def tests(rows: pd.DataFrame) -> list[Test]:
+    """Every suite and task of `rows`, in their order; a suite without any number has one task without a name."""
+    found = []
+    for suite, part in rows.groupby("suite", sort=False):
+        found += [(str(suite), str(task)) for task in part["task"].dropna().unique()] or [(str(suite), "")]
+    return found
+
+
+def entry(rows: pd.DataFrame, test: Test, show: Callable[[pd.DataFrame], str]) -> str:
+    """What stands for `test` in a table: empty, why there is no number, or what `show` makes of the rows (seeds)."""
+    here = rows[(rows["suite"] == test[0]) & (rows["task"].isna() | (rows["task"] == test[1]))]
+    if here.empty:
+        return ""
+    bad = here.loc[here["status"] != "ok", "status"]
+    return show(here) if bad.empty else str(bad.iloc[0])
+
+
+def point(row: "pd.Series[str]") -> str:
+    """Sparsity as tables print it: 50%, or 2of4 (50%)."""
+    percent = f"{float(row['sparsity']) * 100:.0f}%"
+    return percent if row["pattern"] == "unstructured" else f"{row['pattern']} ({percent})"
+
+
+def points(rows: pd.DataFrame) -> pd.DataFrame:
+    """The distinct patterns and sparsities of `rows`: unstructured by sparsity, then n:m."""
+    found = rows[POINT].drop_duplicates()
+    found = found.assign(structured=found["pattern"] != "unstructured")
+    return found.sort_values(["structured", "sparsity", "pattern"])[POINT]
+
+
+def stub(key: Iterable[object], rows: pd.DataFrame, labels: Mapping[str, str]) -> tuple[str, ...]:
+    """What stands in the columns STUB for `key` (values of ROW), where `rows` are all rows of the table."""
+    model, method, allocator, calibration = map(str, key)
+    names = (model, method, "" if method == "dense" else allocator)
+    several = len(set(rows["calibration"]) - {"none"}) > 1
+    shown = calibration if several and calibration != "none" else ""
+    return (*(labels.get(name, name) for name in names), shown)
+
+
+def protocol(rows: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    """The title of the suite, if all rows are of one and it has a title."""
+    suites = rows["suite"].unique()
+    return f" ({labels[suites[0]]})" if len(suites) == 1 and suites[0] in labels else ""
+
+
+def counts(rows: pd.DataFrame) -> str:
+    """How many of the expected cells the table rests on."""
+    cells = rows.groupby([*ROW, *POINT, "seed"], sort=False)["status"].agg(set)
+    worst = ("missing", "failed", "skipped", "ok")
+    found = pd.Series([next(status for status in worst if status in of) for of in cells]).value_counts()
+    parts = [f"{found[status]} {status}" for status in ("failed", "skipped", "missing") if status in found]
+    return f"{found.get('ok', 0)} of {len(cells)} cells" + (f" ({', '.join(parts)})" if parts else "") + "."
+
+
+def reasons(rows: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
+    """One note for each cell without a number."""
+    notes = []
+    for _, row in rows[rows["status"] != "ok"].iterrows():
+        cell = f"{labels.get(row['method'], row['method'])}, {row['allocator']}, {point(row)}, seed {row['seed']}"
+        notes.append(f"{row['status']}: {cell}: {row['reason']}")
+    return list(dict.fromkeys(notes))

@@ -1,0 +1,65 @@
+"""The zero-shot table: a row per model, sparsity, method and allocator; a column per task, and their mean."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from prunebench.suites.lm_eval import MEAN
+from prunebench.tables import layout
+from prunebench.tables.table import Table
+
+
+def zeroshot_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None) -> Table:
+    """Lay out the accuracies (`acc`, in percent) of `study`; `labels` maps catalog names to titles.
+
+    `cells` holds the rows of results/cells.csv whose suites measure accuracy.
+
+    Several seeds are averaged. The mean over tasks has its standard error after ±, or with several seeds their
+    standard deviation. Cells without a number say why they have none. The dense model comes first.
+    """
+    labels = labels or {}
+    mine = cells[(cells["study"] == study) & (cells["metric"].isna() | (cells["metric"] == "acc"))]
+    tests = layout.tests(mine)
+    several = mine["suite"].nunique() > 1
+    rows = []
+    for _, of_model in mine.groupby("model", sort=False):
+        for _, point in layout.points(of_model).iterrows():
+            here = of_model[(of_model[layout.POINT] == point).all(axis=1)]
+            for key, part in here.groupby(layout.ROW, sort=False):
+                entries = [layout.entry(part, test, _show_mean if test[1] == MEAN else _show) for test in tests]
+                rows.append((*layout.stub(key, mine, labels), layout.point(point), *entries))
+    return Table(
+        title=f"Accuracy in percent, higher is better, study {study}{layout.protocol(mine, labels)}",
+        stub=(*layout.STUB, "Sparsity"),
+        columns=[(labels.get(suite, suite) if several else "", _head(task, labels)) for suite, task in tests],
+        rows=rows,
+        notes=[layout.counts(mine), *_explain(mine, tests, labels), *layout.reasons(mine, labels)],
+    )
+
+
+def _head(task: str, labels: Mapping[str, str]) -> str:
+    return "Mean" if task == MEAN else labels.get(f"tasks/{task}", task)
+
+
+def _show(rows: pd.DataFrame) -> str:
+    return f"{rows['value'].astype(float).mean():.2%}".removesuffix("%")
+
+
+def _show_mean(rows: pd.DataFrame) -> str:
+    spread = rows["stderr"].astype(float).item() if len(rows) == 1 else rows["value"].astype(float).std()
+    return f"{_show(rows)} ± {100 * spread:.2f}"
+
+
+def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, str]) -> list[str]:
+    """What ± means, and on how many rows each accuracy rests."""
+    notes = []
+    if any(task == MEAN for _, task in tests):
+        seeds = rows["seed"].nunique()
+        spread = "standard deviation over seeds" if seeds > 1 else "standard error of the sample of rows"
+        notes.append(f"Mean: plain mean over the tasks ± {spread}.")
+    sizes = [
+        f"{_head(task, labels)} {rows.loc[(rows['suite'] == suite) & (rows['task'] == task), 'n'].max():.0f}"
+        for suite, task in tests
+        if task not in (MEAN, "")
+    ]
+    return [*notes, f"Rows: {', '.join(sizes)}."] if sizes else notes
