@@ -1,0 +1,61 @@
+"""Whether two versions computed the same: a comparison of speed means nothing otherwise."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from benches.commands import Job
+from prunebench import paths
+from prunebench.engine.stores import PackedStore, TensorStore
+from prunebench.files import read_json
+
+Agreement = dict[str, float]
+
+
+def pruning(model: Path, judge: Callable[[Path], Job], plain: Job, ours: Job) -> Agreement:
+    """Fraction of weights that are zero in both or in neither, in the first block and in all; change of perplexity.
+
+    The first block sees the same inputs in both; after it the roundings of one block are the inputs of the next.
+    `judge` makes the plain perplexity job for a checkpoint of dense tensors.
+    """
+    packed = ours.result.with_name(Path(paths.WEIGHTS).name)
+    theirs, mine = TensorStore(plain.result), PackedStore(packed, TensorStore(model, torch.bfloat16))
+    equal = {name: (theirs[name] == 0) == (mine[name] == 0) for name in theirs}
+    unpacked = plain.result.with_suffix(".ours.safetensors")
+    save_file({name: mine[name] for name in mine}, unpacked)
+    return {
+        "first_block": _mean(mask for name, mask in equal.items() if ".0." in name),
+        "masks": _mean(equal.values()),
+        "perplexity": _change(_judged(judge(plain.result)), _judged(judge(unpacked))),
+    }
+
+
+def perplexity(plain: Job, ours: Job) -> Agreement:
+    """Change of perplexity, over all corpora."""
+    theirs = read_json(plain.result)
+    mine = {score["task"]: score["details"]["window_losses"] for score in read_json(ours.result)["scores"]}
+    return {"perplexity": _change(theirs, mine)}
+
+
+def _mean(masks: Iterable[Tensor]) -> float:
+    return torch.cat([mask.flatten() for mask in masks]).float().mean(dtype=torch.float64).item()
+
+
+def _judged(job: Job) -> dict[str, list[float]]:
+    job.run()
+    losses: dict[str, list[float]] = read_json(job.result)
+    return losses
+
+
+def _change(before: Mapping[str, list[float]], after: Mapping[str, list[float]]) -> float:
+    """By how much the perplexity over all windows of all corpora grew: 0.01 for one per cent."""
+    losses = (fmean(itertools.chain.from_iterable(of.values())) for of in (after, before))
+    return math.expm1(next(losses) - next(losses))

@@ -1,0 +1,69 @@
+"""The commands that are timed. Ours are the DAG's own, started by Snakemake; the plain ones are those of plain.py.
+
+All paths are relative to the repository, which must be the working directory.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunebench.files import read_json
+from prunebench.job import THREAD_VARIABLES
+
+STUDIES = "benches/study.yaml"
+THREADS = 1
+"""As `compute.threads` in study.yaml."""
+SNAKEMAKE = ("-m", "snakemake", "--cores", str(THREADS), "--configfile", STUDIES)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command, the file in which it leaves its result, and the one in which it says what it cost."""
+
+    command: tuple[str, ...]
+    result: Path
+    measured: Path
+
+    def run(self) -> dict[str, Any]:
+        """Run it; what `Measurement` wrote, of which the start of Python and Snakemake is no part.
+
+        RuntimeError with the output if it fails, or says that its cell failed.
+        """
+        python(*self.command)
+        result = read_json(self.result) if self.result.suffix == ".json" else {}
+        if result.get("status", "ok") != "ok":
+            raise RuntimeError(f"{self.result}: {result['reason']}")
+        record: dict[str, Any] = read_json(self.measured)
+        return record
+
+
+def ours(result: str, measured: str) -> Job:
+    """The job of the DAG that makes `result`, run whether or not it is there."""
+    return Job((*SNAKEMAKE, "--force", "--", result), Path(result), Path(measured))
+
+
+def plain(job: str, result: Path, **options: object) -> Job:
+    """A job of plain.py; an option's value may be a list."""
+    measured = result.with_suffix(".measured.json")
+    words = [job]
+    for name, value in {**options, "result": result, "measured": measured}.items():
+        words += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return Job(("-m", "benches.plain", *words), result, measured)
+
+
+def prepare(targets: list[str]) -> None:
+    """Have the DAG make what the timed jobs read."""
+    python(*SNAKEMAKE, "--", *targets)
+
+
+def python(*command: str) -> None:
+    """Run Python with `command`. RuntimeError with the output if it fails."""
+    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(THREADS)), "PYTHONPATH": "workflow"}
+    done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stdout}\n{done.stderr}")

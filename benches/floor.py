@@ -1,0 +1,145 @@
+"""The counted floor: floating-point operations of matrix products, over the rate at which this machine does them.
+
+Only what the formulas cannot do without is counted. Norms, softmax, activation functions, sorting, reading and writing
+are not: the time that they take is what separates a good implementation from its floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from prunebench import registry
+from prunebench.engine.anatomy import linear_sizes
+from prunebench.files import read_json, write_json
+from prunebench.models.base import Family
+
+DTYPES = ("bfloat16", "float32", "float64")
+Flops = dict[str, float]
+"""Operations by the dtype in which they are done."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the operations of a decoder follow from."""
+
+    blocks: int
+    linears: dict[str, tuple[int, int]]
+    """(out, in) by the linear's name within a block."""
+    sites: tuple[int, ...]
+    """Widths of a block's sites."""
+    attention: int
+    """Heads times head size."""
+    hidden: int
+    vocabulary: int
+
+    @property
+    def last(self) -> int:
+        """Weights of the block's last linear, whose output no statistic looks at."""
+        out, width = list(self.linears.values())[-1]
+        return out * width
+
+    @property
+    def weights(self) -> int:
+        """Of all linears of a block."""
+        return sum(out * width for out, width in self.linears.values())
+
+
+def read_sizes(directory: Path, family: type[Family]) -> Sizes:
+    """The sizes of the model in `directory`."""
+    shapes = linear_sizes(directory, family)
+    linears = {linear: shapes[family.full_name(0, linear)] for linear in family.linears()}
+    config = read_json(directory / "config.json")
+    return Sizes(
+        blocks=len(shapes) // len(linears),
+        linears=linears,
+        sites=tuple(linears[site.linears[0]][1] for site in family.sites),
+        attention=linears[family.sites[1].linears[0]][1],
+        hidden=config["hidden_size"],
+        vocabulary=config["vocab_size"],
+    )
+
+
+def block_forward(sizes: Sizes, tokens: int, seqlen: int) -> float:
+    """One block on `tokens` tokens: each attends to (seqlen + 1) / 2 on average, once for scores, once for values."""
+    return 2 * tokens * (sizes.weights + 2 * sizes.attention * (seqlen + 1) / 2)
+
+
+def statistics_forward(sizes: Sizes, tokens: int, seqlen: int) -> float:
+    """The same as far as the input of the last linear."""
+    return block_forward(sizes, tokens, seqlen) - 2 * tokens * sizes.last
+
+
+def wanda(sizes: Sizes, tokens: int, seqlen: int, dtype: str) -> Flops:
+    """Every block once for its statistics, and once more, but the last, for the inputs of the next."""
+    passes = sizes.blocks * statistics_forward(sizes, tokens, seqlen)
+    passes += (sizes.blocks - 1) * block_forward(sizes, tokens, seqlen)
+    return {dtype: passes}
+
+
+def sparsegpt(sizes: Sizes, tokens: int, seqlen: int, dtype: str) -> Flops:
+    """As Wanda, and: one Gram matrix and one factor U per site, every column's errors times what is right of it."""
+    gram = sum(2 * tokens * width**2 for width in sizes.sites)
+    factor = sum(2 / 3 * width**3 for width in sizes.sites)
+    updates = sum(out * width**2 for out, width in sizes.linears.values())
+    flops = wanda(sizes, tokens, seqlen, dtype)
+    flops["float32"] = flops.get("float32", 0) + sizes.blocks * gram
+    flops["float64"] = sizes.blocks * (factor + updates)
+    return flops
+
+
+def perplexity(sizes: Sizes, tokens: int, seqlen: int, dtype: str) -> Flops:
+    """Every block once, and the logits of every token."""
+    head = 2 * tokens * sizes.hidden * sizes.vocabulary
+    return {dtype: sizes.blocks * block_forward(sizes, tokens, seqlen) + head}
+
+
+COUNTED: dict[str, Callable[[Sizes, int, int, str], Flops]] = {
+    "wanda": wanda,
+    "sparsegpt": sparsegpt,
+    "perplexity": perplexity,
+}
+"""By the name of the method or suite."""
+
+
+def seconds(flops: Flops, rates: dict[str, float]) -> float:
+    """The least time for `flops` at `rates` (operations per second, by dtype)."""
+    return sum(count / rates[dtype] for dtype, count in flops.items())
+
+
+def matmul_rate(sizes: Sizes, tokens: int, dtype: str, repeats: int = 5) -> float:
+    """Operations per second over the products of one block's linears with `tokens` rows, each at its fastest."""
+    total, spent = 0.0, 0.0
+    for out, width in sizes.linears.values():
+        x = torch.randn(tokens, width).to(getattr(torch, dtype))
+        weight = torch.randn(out, width).to(x.dtype)
+        total += 2 * tokens * out * width
+        spent += min(_time(x, weight) for _ in range(repeats))
+    return total / spent
+
+
+def _time(x: torch.Tensor, weight: torch.Tensor) -> float:
+    start = time.perf_counter()
+    torch.nn.functional.linear(x, weight)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure the rates."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="a from_pretrained directory")
+    parser.add_argument("--family", default="llama")
+    parser.add_argument("--tokens", type=int, default=4096, help="rows of the products: tokens of a batch")
+    parser.add_argument("--result", type=Path, required=True, help="JSON: operations per second by dtype")
+    arguments = parser.parse_args()
+    sizes = read_sizes(arguments.model, registry.load("models", arguments.family))
+    write_json(arguments.result, {dtype: matmul_rate(sizes, arguments.tokens, dtype) for dtype in DTYPES})
+
+
+if __name__ == "__main__":
+    main()

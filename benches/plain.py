@@ -1,0 +1,213 @@
+"""The plain version: pruning and evaluation written straight from the formulas, which ours is compared with.
+
+What a careful researcher's script does first: transformers' model wholly in memory, float32, one sample per forward
+pass, every linear with statistics of its own, a Python loop over columns in SparseGPT. It takes its tokens from the
+package, and its cost is measured as ours is; nothing is computed by the package.
+
+It is fixed. Do not tune it: numbers in docs/performance.md are ratios to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from prunebench.assets.corpora import load_split
+from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
+from prunebench.files import write_json
+from prunebench.provenance import Measurement
+
+COLUMNS = 128
+"""SparseGPT's column block."""
+DAMPING = 0.01
+
+
+class Pruner(Protocol):
+    """What the loop below needs of a method."""
+
+    def __init__(self, linear: nn.Linear) -> None: ...
+
+    def add(self, x: Tensor) -> None:
+        """Take in the inputs [tokens, in] of one sample."""
+
+    def prune(self, sparsity: float) -> None:
+        """Change the linear's weight in place."""
+
+
+class Wanda:
+    """S_ij = |W_ij| ||x_j||_2; the lowest of each row go."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        self.weight = linear.weight.data
+        self.squared_norm = torch.zeros(linear.in_features)
+
+    def add(self, x: Tensor) -> None:
+        """Sum the squared norms of the input channels."""
+        self.squared_norm += x.square().sum(dim=0)
+
+    def prune(self, sparsity: float) -> None:
+        """Sort every row's scores and zero the first of them."""
+        score = self.weight.abs() * self.squared_norm.sqrt()
+        order = torch.sort(score, dim=1, stable=True).indices
+        self.weight.scatter_(1, order[:, : int(score.shape[1] * sparsity)], 0)
+
+
+class SparseGpt:
+    """Column by column: drop weights by w^2 / U_jj^2 within strips, repair the columns to the right."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        self.weight = linear.weight.data
+        self.hessian = torch.zeros(linear.in_features, linear.in_features)
+        self.samples = 0
+
+    def add(self, x: Tensor) -> None:
+        """Sum X X^T."""
+        self.hessian += x.T @ x
+        self.samples += 1
+
+    def prune(self, sparsity: float) -> None:
+        """Factorise the inverse of the damped Hessian; prune strip by strip."""
+        H, W = self.hessian * (2 / self.samples), self.weight
+        dead = H.diag() == 0
+        H[dead, dead] = 1
+        W[:, dead] = 0
+        H += DAMPING * H.diag().mean() * torch.eye(len(H))
+        U = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(H)), upper=True)
+        for start in range(0, W.shape[1], COLUMNS):
+            stop = min(start + COLUMNS, W.shape[1])
+            pruned, errors = self._strip(W[:, start:stop].clone(), U[start:stop, start:stop], sparsity)
+            W[:, start:stop] = pruned
+            W[:, stop:] -= errors @ U[start:stop, stop:]
+
+    @staticmethod
+    def _strip(W: Tensor, U: Tensor, sparsity: float) -> tuple[Tensor, Tensor]:
+        """The strip W [out, columns] pruned, and the errors [out, columns] for the columns to its right."""
+        score = W**2 / U.diag() ** 2
+        mask = torch.zeros_like(W, dtype=torch.bool)
+        mask.view(-1)[score.flatten().sort(stable=True).indices[: int(W.numel() * sparsity)]] = True
+        errors = torch.empty_like(W)
+        for i in range(W.shape[1]):
+            w = W[:, i].clone()
+            kept = w.masked_fill(mask[:, i], 0)
+            errors[:, i] = (w - kept) / U[i, i]
+            W[:, i:] -= errors[:, i, None] * U[i, i:]
+            W[:, i] = kept
+        return W, errors
+
+
+METHODS: dict[str, type[Pruner]] = {"wanda": Wanda, "sparsegpt": SparseGpt}
+
+
+def load(model: Path) -> Any:
+    """The whole model in float32."""
+    return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+
+
+class Caught(Exception):
+    """Ends a forward pass whose rest is of no interest."""
+
+
+def first_inputs(model: Any, samples: Tensor) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    """(hidden state [1, seqlen, hidden], keyword arguments) that block 0 gets, per sample."""
+    caught: list[tuple[Tensor, dict[str, Any]]] = []
+
+    def catch(_: nn.Module, args: tuple[Tensor], kwargs: dict[str, Any]) -> None:
+        caught.append((args[0], kwargs))
+        raise Caught
+
+    handle = model.model.layers[0].register_forward_pre_hook(catch, with_kwargs=True)
+    for sample in samples:
+        try:
+            model(sample[None], use_cache=False)
+        except Caught:
+            yield caught.pop()
+    handle.remove()
+
+
+def _feed(pruner: Pruner) -> Callable[[nn.Module, tuple[Tensor]], None]:
+    return lambda _, inputs: pruner.add(inputs[0].flatten(0, -2))
+
+
+@torch.no_grad()
+def prune(model: Any, samples: Tensor, method: type[Pruner], sparsity: float) -> dict[str, Tensor]:
+    """Prune every linear of every block of `model`; their weights in bfloat16, by name."""
+    hidden = list(first_inputs(model, samples))
+    weights = {}
+    for index, block in enumerate(model.model.layers):
+        linears = {name: module for name, module in block.named_modules() if isinstance(module, nn.Linear)}
+        pruners = {name: method(linear) for name, linear in linears.items()}
+        hooks = [linear.register_forward_pre_hook(_feed(pruners[name])) for name, linear in linears.items()]
+        for states, kwargs in hidden:
+            block(states, **kwargs)
+        for hook in hooks:
+            hook.remove()
+        for name, linear in linears.items():
+            pruners[name].prune(sparsity)
+            weights[f"model.layers.{index}.{name}.weight"] = linear.weight.to(torch.bfloat16)
+        hidden = [(block(states, **kwargs), kwargs) for states, kwargs in hidden]
+    return weights
+
+
+@torch.no_grad()
+def window_losses(model: Any, windows: Tensor) -> list[float]:
+    """Mean negative log-likelihood per predicted token of each window [n, seqlen]."""
+    losses = []
+    for window in windows:
+        logits = model(window[None], use_cache=False).logits[0, :-1]
+        losses.append(nn.functional.cross_entropy(logits, window[1:]).item())
+    return losses
+
+
+def test_windows(model: Path, corpus: Path, count: int, seqlen: int) -> Tensor:
+    """The first `count` windows of a corpus' test split, as the perplexity suite cuts them."""
+    stream = token_stream(load_tokenizer(model), load_split(corpus, "test"), bos=False)
+    return torch.from_numpy(cut_windows(stream, seqlen)[:count])
+
+
+def prune_job(options: argparse.Namespace) -> None:
+    """Prune and save."""
+    samples = torch.from_numpy(np.load(options.tokens))
+    save_file(prune(load(options.model), samples, METHODS[options.method], options.sparsity), options.result)
+
+
+def perplexity_job(options: argparse.Namespace) -> None:
+    """Window losses of the model, with the weights of a checkpoint if one is given; JSON by corpus."""
+    model = load(options.model)
+    if options.weights:
+        model.load_state_dict(load_file(options.weights), strict=False)
+    windows = {
+        corpus.name: test_windows(options.model, corpus, options.windows, options.seqlen) for corpus in options.corpora
+    }
+    write_json(options.result, {corpus: window_losses(model, part) for corpus, part in windows.items()})
+
+
+JOBS = {"prune": prune_job, "perplexity": perplexity_job}
+
+
+def main() -> None:
+    """Run one job and write what it cost."""
+    parser = argparse.ArgumentParser(description="A job of the plain version.")
+    parser.add_argument("job", choices=JOBS)
+    for name in ("model", "tokens", "weights", "result", "measured"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--method", choices=METHODS)
+    parser.add_argument("--sparsity", type=float)
+    parser.add_argument("--corpora", type=Path, nargs="+", help="corpus directories")
+    parser.add_argument("--windows", type=int, help="of each corpus")
+    parser.add_argument("--seqlen", type=int)
+    options = parser.parse_args()
+    measurement = Measurement()
+    JOBS[options.job](options)
+    measurement.write(options.measured)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What the bench found, as JSON and as a table."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from benches import floor
+from benches.cases import PLAIN, Case
+from benches.commands import THREADS
+
+Record = dict[str, Any]
+BEGIN, END = "<!-- table: written by make bench -->", "<!-- end of table -->"
+
+
+def machine(rates: dict[str, float]) -> Record:
+    """What the numbers hold for."""
+    facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.partition(":")[2].strip() for line in facts.splitlines() if line.startswith("model name")]
+    flags = facts.partition("flags")[2].partition("\n")[0].split()
+    return {
+        "cpu": names[0] if names else platform.processor(),
+        "cpus": os.cpu_count(),
+        "threads": THREADS,
+        "matrix_units": sorted({"amx_bf16", "avx512_bf16", "avx512f", "avx2"}.intersection(flags)),
+        "gflops": {dtype: round(rate / 1e9, 1) for dtype, rate in rates.items()},
+    }
+
+
+def version(runs: list[Record]) -> Record:
+    """One version of a case: the fastest of its runs, since noise only adds, and the highest peak."""
+    return {
+        "seconds": min(run["seconds"] for run in runs),
+        "cpu_seconds": min(run["cpu_seconds"] for run in runs),
+        "peak_memory_mb": max(run["peak_memory_mb"] for run in runs),
+        "all_seconds": [run["seconds"] for run in runs],
+    }
+
+
+def summary(case: Case, runs: dict[str, list[Record]], sizes: floor.Sizes, rates: dict[str, float]) -> Record:
+    """One case, with ratios to the plain version and to the floor, and the agreement of the results."""
+    versions = {name: version(of) for name, of in runs.items()}
+    plain = versions[PLAIN]
+    for name, ours in versions.items():
+        ours["tokens_per_second"] = round(case.tokens / ours["seconds"], 1)
+        if name != PLAIN:
+            least = floor.seconds(floor.COUNTED[case.counted](sizes, case.tokens, case.seqlen, name), rates)
+            ours |= {
+                "speedup": round(plain["seconds"] / ours["seconds"], 3),
+                "cpu_speedup": round(plain["cpu_seconds"] / ours["cpu_seconds"], 3),
+                "floor_seconds": round(least, 3),
+                "over_floor": round(ours["seconds"] / least, 3),
+                "agreement": case.agree(case.jobs[PLAIN], case.jobs[name]),
+            }
+    return {"case": case.title, "tokens": case.tokens, "versions": versions}
+
+
+def table(summaries: list[Record]) -> str:
+    """All cases as Markdown."""
+    rows = [
+        {
+            "case": found["case"] if name == PLAIN else "",
+            "version": name,
+            "seconds": f"{version['seconds']:.1f}",
+            "CPU seconds": f"{version['cpu_seconds']:.1f}",
+            "tokens/s": f"{version['tokens_per_second']:.0f}",
+            "peak MB": f"{version['peak_memory_mb']:.0f}",
+            "plain/ours": f"{version['speedup']:.2f}" if "speedup" in version else "",
+            "by CPU time": f"{version['cpu_speedup']:.2f}" if "speedup" in version else "",
+            "ours/floor": f"{version['over_floor']:.2f}" if "over_floor" in version else "",
+            "same masks in block 0": _percent(version, "first_block"),
+            "in all": _percent(version, "masks"),
+            "perplexity": _percent(version, "perplexity", "+"),
+        }
+        for found in summaries
+        for name, version in found["versions"].items()
+    ]
+    return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
+
+
+def insert(document: str, text: str) -> str:
+    """`document` with `text` between its markers."""
+    before, _, rest = document.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+
+
+def _percent(version: Record, key: str, sign: str = "") -> str:
+    value = version.get("agreement", {}).get(key)
+    return "" if value is None else f"{value:{sign}.2%}"

@@ -1,0 +1,73 @@
+"""`make bench`: ours against the plain version and against the counted floor, all in one run."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+
+from benches import commands, floor, report
+from benches.cases import Bench, Case
+from prunebench import registry
+from prunebench.files import read_json, write_json, write_text
+from prunebench.plan import load_plan
+
+ENOUGH = 180
+"""Seconds after which a case is not repeated."""
+
+
+def main(
+    quick: Annotated[bool, typer.Option(help="few tokens, no repeats, docs/ untouched: about five minutes")] = False,
+    repeats: Annotated[int, typer.Option(help="of each case, unless it takes minutes")] = 3,
+    only: Annotated[str, typer.Option(help="cases whose title starts so")] = "",
+) -> None:
+    """Time every case, print the table, and keep it in docs/performance.{json,md} (of a quick run in results/bench)."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as work:
+        plan = load_plan(yaml.safe_load(Path(commands.STUDIES).read_text(encoding="utf-8")), commands.STUDIES)
+        bench = Bench(plan, "quick" if quick else "full", Path(work))
+        commands.prepare(bench.inputs)
+        rates = measure_rates(bench)
+        sizes = floor.read_sizes(bench.model, registry.load("models", plan.config.models[bench.dense.model].family))
+        cases = [case for case in bench.cases() if case.title.startswith(only)]
+        runs = [time_case(case, 1 if quick else repeats) for case in cases]
+        # Not before all is timed: a process' peak memory counts from that of the one which started it.
+        found = [report.summary(case, of, sizes, rates) for case, of in zip(cases, runs, strict=True)]
+    keep({"machine": report.machine(rates), "cases": found}, Path("results/bench" if quick or only else "docs"))
+    print(report.table(found))
+
+
+def measure_rates(bench: Bench) -> dict[str, float]:
+    """Operations per second of matrix products, by dtype, in a process like those of the jobs."""
+    result = bench.work / "rates.json"
+    commands.python("-m", "benches.floor", "--model", str(bench.model), "--result", str(result))
+    rates: dict[str, float] = read_json(result)
+    return rates
+
+
+def time_case(case: Case, repeats: int) -> dict[str, list[report.Record]]:
+    """What every run of every version cost; the versions take turns."""
+    runs: dict[str, list[report.Record]] = {name: [] for name in case.jobs}
+    spent = 0.0
+    for _ in range(repeats):
+        for name, job in case.jobs.items():
+            runs[name].append(job.run())
+            spent += runs[name][-1]["seconds"]
+            print(f"{case.title}, {name}: {runs[name][-1]['seconds']:.1f} s", flush=True)
+        if spent > ENOUGH:
+            break
+    return runs
+
+
+def keep(found: report.Record, directory: Path) -> None:
+    """Write the JSON, and the table into the document beside it."""
+    write_json(directory / "performance.json", found)
+    document = directory / "performance.md"
+    old = document.read_text(encoding="utf-8") if document.exists() else ""
+    write_text(document, report.insert(old, report.table(found["cases"])))
+
+
+if __name__ == "__main__":
+    typer.run(main)
