@@ -150,6 +150,17 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "studies.tiny.defaults.calibration: must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512 "
         "(got 'text_4')",
     ),
+    (
+        f"{ROW}.method",
+        "external",
+        "studies.tiny.grid[1].method: unknown method 'external': it needs parameters (model), so give it an entry of "
+        "its own under 'methods'",
+    ),
+    (
+        "methods.mine",
+        {"method": "external", "params": {"model": "tini"}},
+        "methods.mine.params.model: unknown model 'tini': did you mean 'tiny'?",
+    ),
     (f"{ROW}.seed", -1, "studies.tiny.grid[1].seed: must be greater than or equal to 0 (got -1)"),
     (f"{ROW}.method", 7, "studies.tiny.grid[1].method: must be text (got 7)"),
     (GRID, [], "studies.tiny.grid: must not be empty (got [])"),

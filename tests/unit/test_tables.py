@@ -5,6 +5,7 @@ import pytest
 
 from prunebench.stages.collect import COLUMNS
 from prunebench.tables.perplexity import perplexity_table
+from prunebench.tables.rounding import rounding_notes
 
 CELL = {
     "study": "s",
@@ -91,3 +92,32 @@ def test_every_format_holds_the_numbers() -> None:
         assert "1234.57" in text and "Wanda" in text, format
     assert r"\toprule" in made.render("tex") and r"50\%" in made.render("tex")
     assert made.render("md").count("|--") >= 1
+
+
+def test_an_external_checkpoint_stands_at_the_sparsity_it_has() -> None:
+    made = perplexity_table(
+        table(
+            row("wanda", "0.50", 20.0),
+            row("theirs", "0.00", 30.0, achieved_sparsity=0.4987, calibration="none"),
+            row("fewer", "0.00", 15.0, achieved_sparsity=0.3111, calibration="none"),
+        ),
+        "s",
+    )
+    assert [group for group, _ in made.columns] == ["31%", "50%"]
+    assert [entries[-2:] for entries in made.rows] == [("", "20.00"), ("", "30.00"), ("15.00", "")]
+
+
+def test_rounding_spread_compares_only_what_differs_in_nothing_else() -> None:
+    cells = table(
+        row("wanda", "0.50", 20.0),
+        row("wanda_fp32", "0.50", 22.0),
+        row("wanda", "0.70", 100.0),
+        row("wanda_fp32", "0.70", 100.0),
+        row("wanda_fp32", "0.80", 300.0),
+        row("magnitude", "0.50", 90.0),
+    )
+    twins = {"wanda": "wanda", "wanda_fp32": "wanda", "magnitude": "magnitude"}
+    spread = math.log(22 / 20) / math.sqrt(2)
+    assert rounding_notes(cells, twins, LABELS) == [
+        f"Rounding spread of Wanda (2 settings of dtype, batch size and threads): 50% {spread:.2%}, 70% 0.00%."
+    ]

@@ -129,6 +129,14 @@ class Plan:
                 labels[name] = entry.title or (plugin.title if name == plugin.name else f"{plugin.title} ({name})")
         return labels
 
+    def twins(self) -> dict[str, str]:
+        """For each method the first catalog name of the same plug-in with the same parameters; computed otherwise."""
+        first: dict[str, str] = {}
+        work = {
+            name: f"{entry.method} {configured('methods', entry).params}" for name, entry in self.config.methods.items()
+        }
+        return {name: first.setdefault(what, name) for name, what in work.items()}
+
     def collect_spec(self) -> str:
         """Spec of collect: the config, and a digest of every cell that it expects or skips."""
         expected = canonical(

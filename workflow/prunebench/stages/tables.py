@@ -9,6 +9,7 @@ from prunebench import paths
 from prunebench.files import read_json, write_text
 from prunebench.plan import Plan
 from prunebench.tables.perplexity import perplexity_table
+from prunebench.tables.rounding import rounding_notes
 from prunebench.tables.zeroshot import zeroshot_table
 
 COMPARED = ("torch", "transformers", "numpy")
@@ -21,6 +22,8 @@ def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequen
     frame = pd.read_csv(cells, dtype={"sparsity": str})
     frame = frame[(frame["study"] == study) & frame["suite"].isin(plan.suites_of(study, table))]
     made = TABLES[table](frame, study, plan.labels())
+    if table == "perplexity":
+        made.notes.extend(rounding_notes(frame, plan.twins(), plan.labels()))
     made.notes.extend(mixed_conditions(plan, study))
     for output in outputs:
         write_text(output, made.render(output.suffix.removeprefix(".")))

@@ -12,6 +12,13 @@ Test = tuple[str, str]
 """Suite and task."""
 
 
+def of_study(cells: pd.DataFrame, study: str) -> pd.DataFrame:
+    """The rows of `study`; methods that take no orders (an external checkpoint) stand at the sparsity they have."""
+    mine = cells[cells["study"] == study]
+    free = (mine["sparsity"] == "0.00") & (mine["method"] != "dense") & mine["achieved_sparsity"].notna()
+    return mine.assign(sparsity=mine["sparsity"].mask(free, mine["achieved_sparsity"].map("{:.2f}".format)))
+
+
 def tests(rows: pd.DataFrame) -> list[Test]:
     """Every suite and task of `rows`, in their order; a suite without any number has one task without a name."""
     found = []

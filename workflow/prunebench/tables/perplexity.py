@@ -18,7 +18,7 @@ def perplexity_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] 
     Cells without a number say why they have none. The dense model, which has no sparsity, stands in every group.
     """
     labels = labels or {}
-    mine = cells[cells["study"] == study]
+    mine = layout.of_study(cells, study)
     tests = layout.tests(mine)
     groups = [layout.point(row) for _, row in layout.points(mine[mine["method"] != "dense"]).iterrows()] or [""]
     columns = [(group, test) for group in groups for test in tests]

@@ -18,7 +18,7 @@ def zeroshot_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | 
     standard deviation. Cells without a number say why they have none. The dense model comes first.
     """
     labels = labels or {}
-    mine = cells[(cells["study"] == study) & (cells["metric"].isna() | (cells["metric"] == "acc"))]
+    mine = layout.of_study(cells[cells["metric"].isna() | (cells["metric"] == "acc")], study)
     tests = layout.tests(mine)
     several = mine["suite"].nunique() > 1
     rows = []
