@@ -38,19 +38,26 @@ def test_the_smoke_study_from_nothing(workdir: Path) -> None:
     run = snakemake(workdir)
     printed = run.stdout
     assert run.returncode == 0, printed
-    # Each evaluation prints its headline as it finishes, the table comes last.
-    assert printed.count(": perplexity c4_type") == 4
-    assert "4 of 4 cells." in printed[printed.rindex("100%") :], "the table is the last thing printed"
+    # Each evaluation prints its headline as it finishes, the tables come last.
+    assert printed.count(": perplexity c4_type") == 7 and printed.count(": accuracy mean") == 1
+    last = printed[printed.rindex("100%") :]
+    assert "7 of 7 cells." in last and "1 of 1 cells." in last, "the tables are the last thing printed"
     with (workdir / "results/cells.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["status"] for row in rows} == {"ok"} and len(rows) == 8
-    value = {(row["method"], row["pattern"], row["task"]): float(row["value"]) for row in rows}
+    assert {row["status"] for row in rows} == {"ok"}
+    tasks = {row["task"] for row in rows if row["metric"] == "acc"}
+    assert tasks == {"boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa", "mean"}
+    perplexities = [row for row in rows if row["metric"] == "perplexity"]
+    value = {(row["method"], row["pattern"], row["task"]): float(row["value"]) for row in perplexities}
+    assert len(value) == len(perplexities) == 14
     for task in ("c4_type", "wikipedia"):
         dense, wanda = value["dense", "unstructured", task], value["wanda", "unstructured", task]
         assert dense < wanda < value["magnitude", "unstructured", task]
         assert wanda < value["wanda", "2of4", task]
+        assert value["sparsegpt", "2of4", task] < value["wanda", "2of4", task]
+        assert value["random", "unstructured", task] > wanda
     tables = workdir / "results/tables/smoke"
-    assert sorted(path.suffix for path in tables.iterdir()) == [".csv", ".html", ".md", ".tex"]
+    assert sorted(path.suffix for path in tables.iterdir()) == sorted(2 * [".csv", ".html", ".md", ".tex"])
     first = next(workdir.glob("logs/prune/smollm2_135m/wanda/**/*.log")).read_text().splitlines()[0]
     assert "workflow/scripts/prune.py --spec" in first
     record = json.loads(next(workdir.glob("results/pruned/smollm2_135m/dense/**/prune.json")).read_text())
