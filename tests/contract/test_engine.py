@@ -102,6 +102,20 @@ def test_only_one_block_is_in_memory(tmp_path: Path) -> None:
     assert not any(map(real, range(3)))
 
 
+def test_statistics_need_nothing_after_the_last_site(tmp_path: Path) -> None:
+    model = tiny.open_model(tiny.make_model(tmp_path))
+    ran = []
+    with model.block(0) as module:
+        for linear in (model.family.ffn.up, model.family.ffn.down):
+            module.get_submodule(linear).register_forward_hook(lambda *_, linear=linear: ran.append(linear))
+        view = BlockView(module, 0, embed(model, tiny.tokens(4, 16), 2), model=model)
+        statistics = view.collect([site.name for site in view.sites], {Stat.SITE_NORM})
+        assert ran == [model.family.ffn.up] * 2
+        assert statistics["ffn_mid"].tokens == 4 * 16
+        view.forward(0)
+        assert ran[2:] == [model.family.ffn.up, model.family.ffn.down]
+
+
 class ReconstructingClient(Method):
     """Uses the API as SparseLLM will: streams FFN values, keeps Gram matrices only, refits, prunes by chunk."""
 

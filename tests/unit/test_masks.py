@@ -70,3 +70,13 @@ def test_magnitude_as_released_drops_one_too_many_and_all_ties() -> None:
     assert (released.numpy() == (np.abs(weight.numpy()) <= 3)).all()
     exact = Magnitude().mask(weight, SiteStatistic(), 0.25, UNSTRUCTURED)
     assert exact.sum() == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_zeroed_is_zero_where_masked_and_nothing_else_changes(dtype: torch.dtype) -> None:
+    weight = torch.tensor([[-1.5, 2.0, float("nan"), -0.0], [float("inf"), -3.0, 4.0, 5.0]], dtype=dtype)
+    mask = torch.tensor([[True, False, True, True], [True, False, True, False]])
+    expected = torch.tensor([[0.0, 2.0, 0.0, 0.0], [0.0, -3.0, 0.0, 5.0]], dtype=dtype)
+    pruned = masks.zeroed(weight, mask)
+    assert pruned.dtype == dtype and torch.equal(pruned, expected)
+    assert not pruned[mask].signbit().any()

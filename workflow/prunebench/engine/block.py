@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -148,9 +149,11 @@ class BlockView:
         chosen = [site for site in self.sites if site.name in sites]
         if not needs:
             return {site.name: SiteStatistic() for site in chosen}
-        with Accumulator(self._module, chosen, needs) as accumulator:
+        last = self._module.get_submodule(chosen[-1].linears[0])
+        with Accumulator(self._module, chosen, needs) as accumulator, _ending_at(last):
             for batch in self.batches:
-                self.forward(batch)
+                with suppress(_End):
+                    self.forward(batch)
         return accumulator.statistics
 
     def _stream(self, dense: bool) -> Activations:
@@ -168,3 +171,21 @@ class BlockView:
         if side == "out":
             return module.register_forward_hook(lambda _, __, output: seen.__setitem__(point, output.flatten(0, -2)))
         raise ValueError(f"point {point!r} must end in '.in' or '.out'")
+
+
+class _End(Exception):
+    """The rest of a forward pass is of no use."""
+
+
+@contextmanager
+def _ending_at(linear: nn.Module) -> Iterator[None]:
+    """Forward passes raise _End at the input of `linear`: what statistics do not see need not be computed."""
+
+    def end(*_: object) -> None:
+        raise _End
+
+    handle = linear.register_forward_pre_hook(end)
+    try:
+        yield
+    finally:
+        handle.remove()

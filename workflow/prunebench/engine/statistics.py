@@ -16,6 +16,8 @@ from prunebench.models.base import Site
 
 STRIP = 512
 """Width of the strips of a symmetric product: narrower ones save little more and are slower each."""
+ROWS = 128
+"""Tokens whose squares are summed at a time."""
 SAMPLE = 512
 """Tokens kept of each site, at most: all from the first batch."""
 
@@ -51,10 +53,11 @@ class SiteStatistic:
         if self.sample is None:
             self.sample = x[:: -(-len(x) // SAMPLE)].clone()
         if Stat.SITE_NORM in needs:
-            # The square of a 16-bit float is exact in float32, that of a float32 in float64: only the sum rounds.
-            exact = x.double() if x.dtype == torch.float32 else x.float()
-            total = exact.square().sum(dim=0, dtype=torch.float64)
-            self._squared_norm = total if self._squared_norm is None else self._squared_norm + total
+            if self._squared_norm is None:
+                self._squared_norm = x.new_zeros(x.shape[1], dtype=torch.float64)
+            # Squares are exact in float64: only the sum rounds. A few rows at a time, which stay in the cache.
+            for rows in x.split(ROWS):
+                self._squared_norm += rows.double().square_().sum(dim=0)
         if Stat.HESSIAN in needs:
             if self._hessian is None:
                 self._hessian = x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float64)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from prunebench.methods import masks
 from prunebench.patterns import Pattern
 from prunebench.plugin import Plugin, Support
 
@@ -111,5 +112,5 @@ class MaskingMethod(Method):
         pattern: Pattern,
     ) -> dict[str, PrunedLinear]:
         """Each linear by itself."""
-        masks = {name: self.mask(weight, statistic, sparsities[name], pattern) for name, weight in weights.items()}
-        return {name: PrunedLinear(weights[name].masked_fill(mask, 0)) for name, mask in masks.items()}
+        gone = {name: self.mask(weight, statistic, sparsities[name], pattern) for name, weight in weights.items()}
+        return {name: PrunedLinear(masks.zeroed(weights[name], mask)) for name, mask in gone.items()}

@@ -25,13 +25,21 @@ def prune_mask(
 
     Raises CellFailure if a score is not finite.
     """
-    if not scores.isfinite().all():
+    # One NaN or infinity spoils the sum, which takes a tenth of the time of looking at every score.
+    if not scores.sum(dtype=torch.float64).isfinite():
         raise CellFailure("scores are not finite (NaN or infinity in weights or activations)")
     if pattern.structured:
         return lowest_of_groups(scores, pattern)
     if scope == "row":
         return lowest(scores, pruned_count(scores.shape[1], sparsity))
     return lowest_of_matrix(scores, sparsity)
+
+
+def zeroed(weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """`weight`, a float tensor, with +0 where `mask` is True."""
+    # A product of integers: masked_fill takes ten times as long, and a product of floats leaves -0 and NaN.
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
+    return (weight.view(integers) * ~mask).view(weight.dtype)
 
 
 def lowest_of_matrix(scores: torch.Tensor, sparsity: float) -> torch.Tensor:

@@ -35,5 +35,5 @@ class Random(Method):
             # Drawn on the CPU: GPUs have other generators.
             scores = torch.rand(weight.shape, generator=generator, dtype=torch.float64)
             mask = masks.prune_mask(scores, sparsity, pattern, scope="matrix")
-            pruned[linear] = PrunedLinear(weight.masked_fill(mask.to(weight.device), 0))
+            pruned[linear] = PrunedLinear(masks.zeroed(weight, mask.to(weight.device)))
         return BlockResult(pruned)
