@@ -45,6 +45,13 @@ def perplexity(plain: Job, ours: Job) -> Agreement:
     return {"perplexity": _change(theirs, mine)}
 
 
+def zeroshot(plain: Job, ours: Job) -> Agreement:
+    """Change of the mean accuracy over the tasks."""
+    theirs = read_json(plain.result)["acc"]
+    mine = {score["task"]: score["value"] for score in read_json(ours.result)["scores"] if score["metric"] == "acc"}
+    return {"accuracy": fmean(mine[task] - theirs[task] for task in theirs)}
+
+
 def _mean(masks: Iterable[Tensor]) -> float:
     return torch.cat([mask.flatten() for mask in masks]).float().mean(dtype=torch.float64).item()
 

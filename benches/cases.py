@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benches import agreement, commands
 from benches.agreement import Agreement
 from benches.commands import Job
 from prunebench import paths
-from prunebench.catalog import Compute
 from prunebench.cells import Cell
 from prunebench.config import calibration_parts, configured
+from prunebench.files import read_json
 from prunebench.plan import Plan
 
 PLAIN = "plain"
@@ -23,16 +24,22 @@ JUDGED = 4
 
 @dataclass
 class Case:
-    """One piece of work, and the jobs that do it: the plain one first, then ours by dtype."""
+    """One piece of work, and the jobs that do it: the plain one, and ours by dtype."""
 
     title: str
     counted: str
     """What it is to floor.py."""
-    tokens: int
-    seqlen: int
+    size: Callable[[], tuple[int, float]]
+    """(tokens, tokens a sequence), known when the plain job is done."""
     agree: Callable[[Job, Job], Agreement]
     """(plain job, our job), when both are done."""
-    jobs: dict[str, Job] = field(default_factory=dict)
+    plain: Job
+    ours: dict[str, Job]
+
+    @property
+    def jobs(self) -> dict[str, Job]:
+        """All versions."""
+        return {PLAIN: self.plain, **self.ours}
 
 
 @dataclass(frozen=True)
@@ -54,71 +61,92 @@ class Bench:
         return Path(paths.MODEL.format(model=self.dense.model)).parent
 
     @property
-    def suites(self) -> list[str]:
-        """The study's perplexity suites: one protocol, several dtypes."""
-        return self.plan.suites_of(self.study, "perplexity")
-
-    @property
     def inputs(self) -> list[str]:
         """What the DAG must make before anything is timed."""
-        tokens = [file for cell in self.plan.studies[self.study].cells for file in self.plan.tokens(cell)]
-        assets = [paths.ASSET.format(asset=asset) for suite in self.suites for asset in self.plan.suite_assets(suite)]
-        return sorted({*tokens, *assets, paths.PRUNED.format(**self.dense.wildcards)})
+        tokens = {file for cell in self.plan.studies[self.study].cells for file in self.plan.tokens(cell)}
+        suites = self.plan.studies[self.study].all_suites
+        assets = {paths.ASSET.format(asset=asset) for suite in suites for asset in self.plan.suite_assets(suite)}
+        return sorted(tokens | assets | {paths.PRUNED.format(**self.dense.wildcards)})
 
     def cases(self) -> Iterator[Case]:
         """All of them."""
-        yield from self._prune_cases()
-        yield self._perplexity_case()
-
-    def _prune_cases(self) -> Iterator[Case]:
-        """One per method and calibration set."""
-        cases: dict[tuple[str, str], Case] = {}
+        pruned: dict[tuple[str, str], list[Cell]] = {}
         for cell in self.plan.studies[self.study].cells:
             if cell != self.dense:
-                entry = self.plan.config.methods[cell.method]
-                key = entry.method, cell.calibration
-                case = cases.setdefault(key, self._prune_case(entry.method, cell))
-                _add(case, entry.compute, paths.PRUNED, paths.PRUNE_MEASURED, cell.wildcards)
-        yield from cases.values()
+                pruned.setdefault((self.plan.config.methods[cell.method].method, cell.calibration), []).append(cell)
+        for (method, calibration), cells in pruned.items():
+            yield self._prune_case(method, calibration, cells)
+        yield self._perplexity_case()
+        yield self._zeroshot_case()
 
-    def _prune_case(self, method: str, cell: Cell) -> Case:
-        _, samples, seqlen = calibration_parts(cell.calibration)
+    def _prune_case(self, method: str, calibration: str, cells: list[Cell]) -> Case:
+        """The cells differ in their dtype only."""
+        _, samples, seqlen = calibration_parts(calibration)
         plain = commands.plain(
             "prune",
-            self.work / f"{method}_{cell.calibration}.safetensors",
+            self.work / f"{method}_{calibration}.safetensors",
             model=self.model,
             method=method,
-            sparsity=cell.sparsity,
-            tokens=self.plan.tokens(cell)[0],
+            sparsity=cells[0].sparsity,
+            tokens=self.plan.tokens(cells[0])[0],
         )
-        agree = partial(agreement.pruning, self.model, partial(self._plain_perplexity, windows=JUDGED))
-        return Case(f"{method}, {samples} x {seqlen}", method, samples * seqlen, seqlen, agree, {PLAIN: plain})
+        ours = {
+            self._dtype(self.plan.config.methods[cell.method]): commands.ours(
+                paths.PRUNED.format(**cell.wildcards), paths.PRUNE_MEASURED.format(**cell.wildcards)
+            )
+            for cell in cells
+        }
+        agree = partial(agreement.pruning, self.model, self._judge)
+        return Case(f"{method}, {samples} x {seqlen}", method, lambda: (samples * seqlen, seqlen), agree, plain, ours)
 
     def _perplexity_case(self) -> Case:
-        params = configured("suites", self.plan.config.suites[self.suites[0]]).params
+        params, ours = self._suites("perplexity")
         title = f"perplexity, {len(params.corpora)} x {params.windows} x {params.seqlen}"
         tokens = len(params.corpora) * params.windows * params.seqlen
-        case = Case(title, "perplexity", tokens, params.seqlen, agreement.perplexity, {PLAIN: self._plain_perplexity()})
-        for suite in self.suites:
-            where = {**self.dense.wildcards, "suite": suite}
-            _add(case, self.plan.config.suites[suite].compute, paths.EVALUATION, paths.EVALUATION_MEASURED, where)
-        return case
+        plain = self._plain_perplexity(self.work / "perplexity.json", windows=params.windows)
+        return Case(title, "perplexity", lambda: (tokens, params.seqlen), agreement.perplexity, plain, ours)
 
-    def _plain_perplexity(self, weights: Path | None = None, windows: int | None = None) -> Job:
-        """Of the model with `weights` in place of its own, on all of the suite's windows or the first few."""
-        suite = self.suites[0]
-        params = configured("suites", self.plan.config.suites[suite]).params
-        return commands.plain(
-            "perplexity",
-            (weights or self.work / "dense").with_suffix(".json"),
+    def _zeroshot_case(self) -> Case:
+        params, ours = self._suites("zeroshot")
+        plain = commands.plain(
+            "zeroshot",
+            self.work / "zeroshot.json",
             model=self.model,
-            corpora=[Path(paths.ASSET.format(asset=asset)).parent for asset in self.plan.suite_assets(suite)],
-            windows=windows or params.windows,
-            seqlen=params.seqlen,
-            **({"weights": weights} if weights else {}),
+            data=Path(paths.TASKS.format(tasks=params.data)).parent,
+            tasks=params.tasks,
+            limit=params.limit,
         )
 
+        def size() -> tuple[int, float]:
+            found = read_json(plain.result)
+            return found["tokens"], found["tokens"] / found["sequences"]
 
-def _add(case: Case, compute: Compute | None, result: str, measured: str, wildcards: dict[str, object]) -> None:
-    assert compute is not None, "study.yaml gives each method and suite its own dtype"
-    case.jobs[compute.dtype] = commands.ours(result.format(**wildcards), measured.format(**wildcards))
+        title = f"zero-shot, {len(params.tasks)} tasks x {params.limit} rows"
+        return Case(title, "zeroshot", size, agreement.zeroshot, plain, ours)
+
+    def _suites(self, table: str) -> tuple[Any, dict[str, Job]]:
+        """The protocol of the suites of one kind, and their jobs on the dense model by dtype."""
+        suites = {suite: self.plan.config.suites[suite] for suite in self.plan.suites_of(self.study, table)}
+        where = {suite: {**self.dense.wildcards, "suite": suite} for suite in suites}
+        ours = {
+            self._dtype(entry): commands.ours(
+                paths.EVALUATION.format(**where[suite]), paths.EVALUATION_MEASURED.format(**where[suite])
+            )
+            for suite, entry in suites.items()
+        }
+        return configured("suites", next(iter(suites.values()))).params, ours
+
+    def _judge(self, weights: Path) -> Job:
+        """The plain perplexity of the model with `weights`, on a few windows."""
+        return self._plain_perplexity(weights.with_suffix(".json"), windows=JUDGED, weights=weights)
+
+    def _plain_perplexity(self, result: Path, **options: object) -> Job:
+        params, _ = self._suites("perplexity")
+        corpora = [Path(paths.CORPUS.format(corpus=corpus)).parent for corpus in params.corpora]
+        return commands.plain("perplexity", result, model=self.model, corpora=corpora, seqlen=params.seqlen, **options)
+
+    @staticmethod
+    def _dtype(entry: Any) -> str:
+        """Of a method or suite, each of which has compute settings of its own."""
+        dtype: str = entry.compute.dtype
+        return dtype

@@ -65,24 +65,24 @@ def read_sizes(directory: Path, family: type[Family]) -> Sizes:
     )
 
 
-def block_forward(sizes: Sizes, tokens: int, seqlen: int) -> float:
+def block_forward(sizes: Sizes, tokens: int, seqlen: float) -> float:
     """One block on `tokens` tokens: each attends to (seqlen + 1) / 2 on average, once for scores, once for values."""
     return 2 * tokens * (sizes.weights + 2 * sizes.attention * (seqlen + 1) / 2)
 
 
-def statistics_forward(sizes: Sizes, tokens: int, seqlen: int) -> float:
+def statistics_forward(sizes: Sizes, tokens: int, seqlen: float) -> float:
     """The same as far as the input of the last linear."""
     return block_forward(sizes, tokens, seqlen) - 2 * tokens * sizes.last
 
 
-def wanda(sizes: Sizes, tokens: int, seqlen: int, dtype: str) -> Flops:
+def wanda(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
     """Every block once for its statistics, and once more, but the last, for the inputs of the next."""
     passes = sizes.blocks * statistics_forward(sizes, tokens, seqlen)
     passes += (sizes.blocks - 1) * block_forward(sizes, tokens, seqlen)
     return {dtype: passes}
 
 
-def sparsegpt(sizes: Sizes, tokens: int, seqlen: int, dtype: str) -> Flops:
+def sparsegpt(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
     """As Wanda, and: one Gram matrix and one factor U per site, every column's errors times what is right of it."""
     gram = sum(2 * tokens * width**2 for width in sizes.sites)
     factor = sum(2 / 3 * width**3 for width in sizes.sites)
@@ -93,16 +93,22 @@ def sparsegpt(sizes: Sizes, tokens: int, seqlen: int, dtype: str) -> Flops:
     return flops
 
 
-def perplexity(sizes: Sizes, tokens: int, seqlen: int, dtype: str) -> Flops:
+def perplexity(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
     """Every block once, and the logits of every token."""
     head = 2 * tokens * sizes.hidden * sizes.vocabulary
     return {dtype: sizes.blocks * block_forward(sizes, tokens, seqlen) + head}
 
 
-COUNTED: dict[str, Callable[[Sizes, int, int, str], Flops]] = {
+def zeroshot(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
+    """Every block once; logits are needed of few tokens."""
+    return {dtype: sizes.blocks * block_forward(sizes, tokens, seqlen)}
+
+
+COUNTED: dict[str, Callable[[Sizes, int, float, str], Flops]] = {
     "wanda": wanda,
     "sparsegpt": sparsegpt,
     "perplexity": perplexity,
+    "zeroshot": zeroshot,
 }
 """By the name of the method or suite."""
 

@@ -1,8 +1,8 @@
 """The plain version: pruning and evaluation written straight from the formulas, which ours is compared with.
 
 What a careful researcher's script does first: transformers' model wholly in memory, float32, one sample per forward
-pass, every linear with statistics of its own, a Python loop over columns in SparseGPT. It takes its tokens from the
-package, and its cost is measured as ours is; nothing is computed by the package.
+pass, every linear with statistics of its own, a Python loop over columns in SparseGPT. It takes its tokens and rows
+from the package, and its cost is measured as ours is; nothing is computed by the package.
 
 It is fixed. Do not tune it: numbers in docs/performance.md are ratios to it.
 """
@@ -16,14 +16,18 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
 
 from prunebench.assets.corpora import load_split
+from prunebench.assets.tasks import load_rows
 from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
-from prunebench.files import write_json
+from prunebench.files import read_json, write_json
 from prunebench.provenance import Measurement
+from prunebench.suites.harness import stock_task
 
 COLUMNS = 128
 """SparseGPT's column block."""
@@ -189,20 +193,37 @@ def perplexity_job(options: argparse.Namespace) -> None:
     write_json(options.result, {corpus: window_losses(model, part) for corpus, part in windows.items()})
 
 
-JOBS = {"prune": prune_job, "perplexity": perplexity_job}
+def zeroshot_job(options: argparse.Namespace) -> None:
+    """lm-eval's own model class, one request at a time; accuracies by task, and how many tokens went in."""
+    model = load(options.model)
+    lengths: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].numel()))
+    harness = HFLM(model, tokenizer=load_tokenizer(options.model), batch_size=1)
+    stock = read_json(options.data / "tasks.json")
+    accuracies = {}
+    for task in options.tasks:
+        definition = stock_task(task, stock[task][task], load_rows(options.data, task), limit=options.limit)
+        found = evaluate(harness, {"tasks": {task: definition}}, bootstrap_iters=0, log_samples=False)
+        accuracies[task] = found["results"][task]["acc,none"]
+    write_json(options.result, {"acc": accuracies, "tokens": sum(lengths), "sequences": len(lengths)})
+
+
+JOBS = {"prune": prune_job, "perplexity": perplexity_job, "zeroshot": zeroshot_job}
 
 
 def main() -> None:
     """Run one job and write what it cost."""
     parser = argparse.ArgumentParser(description="A job of the plain version.")
     parser.add_argument("job", choices=JOBS)
-    for name in ("model", "tokens", "weights", "result", "measured"):
+    for name in ("model", "tokens", "weights", "data", "result", "measured"):
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--method", choices=METHODS)
     parser.add_argument("--sparsity", type=float)
     parser.add_argument("--corpora", type=Path, nargs="+", help="corpus directories")
     parser.add_argument("--windows", type=int, help="of each corpus")
     parser.add_argument("--seqlen", type=int)
+    parser.add_argument("--tasks", nargs="+")
+    parser.add_argument("--limit", type=int, help="rows of each task")
     options = parser.parse_args()
     measurement = Measurement()
     JOBS[options.job](options)

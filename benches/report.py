@@ -45,18 +45,19 @@ def summary(case: Case, runs: dict[str, list[Record]], sizes: floor.Sizes, rates
     """One case, with ratios to the plain version and to the floor, and the agreement of the results."""
     versions = {name: version(of) for name, of in runs.items()}
     plain = versions[PLAIN]
+    tokens, seqlen = case.size()
     for name, ours in versions.items():
-        ours["tokens_per_second"] = round(case.tokens / ours["seconds"], 1)
+        ours["tokens_per_second"] = round(tokens / ours["seconds"], 1)
         if name != PLAIN:
-            least = floor.seconds(floor.COUNTED[case.counted](sizes, case.tokens, case.seqlen, name), rates)
+            least = floor.seconds(floor.COUNTED[case.counted](sizes, tokens, seqlen, name), rates)
             ours |= {
                 "speedup": round(plain["seconds"] / ours["seconds"], 3),
                 "cpu_speedup": round(plain["cpu_seconds"] / ours["cpu_seconds"], 3),
                 "floor_seconds": round(least, 3),
                 "over_floor": round(ours["seconds"] / least, 3),
-                "agreement": case.agree(case.jobs[PLAIN], case.jobs[name]),
+                "agreement": case.agree(case.plain, case.ours[name]),
             }
-    return {"case": case.title, "tokens": case.tokens, "versions": versions}
+    return {"case": case.title, "tokens": tokens, "versions": versions}
 
 
 def table(summaries: list[Record]) -> str:
@@ -75,6 +76,7 @@ def table(summaries: list[Record]) -> str:
             "same masks in block 0": _percent(version, "first_block"),
             "in all": _percent(version, "masks"),
             "perplexity": _percent(version, "perplexity", "+"),
+            "accuracy": _percent(version, "accuracy", "+"),
         }
         for found in summaries
         for name, version in found["versions"].items()
