@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,27 @@ class PruneJob:
             "weights": paths.WEIGHTS.format(**where),
             "result": paths.PRUNED.format(**where),
             "measured": paths.PRUNE_MEASURED.format(**where),
+            "tokens": self.plan.tokens(self.cell),
         }
-        script = str(SCRIPTS / "prune.py")
-        launch = f"import runpy; {prelude}\nrunpy.run_path({script!r}, run_name='__main__')"
-        command = [sys.executable, "-c", launch]
-        command += [word for name, value in options.items() for word in (f"--{name}", value)]
-        command += [word for tokens in self.plan.tokens(self.cell) for word in ("--tokens", tokens)]
-        environment = {**os.environ, "PYTHONPATH": str(SCRIPTS.parent)}
-        return subprocess.Popen(command, cwd=self.root, env=environment, stderr=subprocess.PIPE, text=True)
+        return start(self.root, "prune.py", options, prelude)
+
+    def start_evaluation(self, suite: str, prelude: str = "") -> subprocess.Popen[str]:
+        """The same for the evaluation of `suite` on the finished cell; its result is `evaluation`."""
+        where = {**self.cell.wildcards, "suite": suite}
+        options = {
+            "spec": self.plan.specs.evaluation(self.cell, suite),
+            "cell": str(self.cell),
+            "model": paths.MODEL.format(**where),
+            "pruned": paths.PRUNED.format(**where),
+            "weights": paths.WEIGHTS.format(**where),
+            "assets": [paths.ASSET.format(asset=asset) for asset in self.plan.suite_assets(suite)],
+            "result": paths.EVALUATION.format(**where),
+            "measured": paths.EVALUATION_MEASURED.format(**where),
+        }
+        return start(self.root, "evaluate.py", options, prelude)
+
+    def evaluation(self, suite: str) -> Path:
+        return self.root / paths.EVALUATION.format(**self.cell.wildcards, suite=suite)
 
     def run(self) -> str:
         """Run the job to its end; its log."""
@@ -74,28 +88,28 @@ def prune_job(
     sparsity: float = 0.5,
     calibration: str = "text_4x16",
     batch_size: int = 2,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
     **model: Any,
 ) -> PruneJob:
-    """A prune job on a tiny model made with the options `model`, everything that it reads in place."""
+    """A prune job on a tiny model made with the options `model`, everything that it reads in place.
+
+    `more` adds entries to sections of the config, such as suites.
+    """
     family, _ = tiny.ARCHITECTURES[model.get("name", "llama")]
     directory = tiny.make_model(root / "assets/model", **model)
     (root / "assets/text.txt").write_text("\n".join(tiny.make_text(300)))
     entry = {"title": "Tiny", "family": family, "source": {"kind": "path", "path": str(directory)}}
     text = {"title": "Text", "source": {"kind": "path", "path": str(root / "assets/text.txt")}, "documents": "lines"}
-    plan = load_plan(
-        {
-            "studies": {
-                "tiny": {
-                    "suites": ["ppl"],
-                    "grid": [{"model": "tiny", "method": method, "sparsity": sparsity, "calibration": calibration}],
-                }
-            },
-            "compute": {"dtype": "bfloat16", "batch_size": batch_size, "threads": 1},
-            "models": {"tiny": entry},
-            "corpora": {"text": text},
-            "suites": {"ppl": {"suite": "perplexity", "params": {"corpora": ["text"], "seqlen": 16}}},
-        }
-    )
+    config: dict[str, Any] = {
+        "compute": {"dtype": "bfloat16", "batch_size": batch_size, "threads": 1},
+        "models": {"tiny": entry},
+        "corpora": {"text": text},
+        "suites": {"ppl": {"suite": "perplexity", "params": {"corpora": ["text"], "seqlen": 16}}},
+    }
+    for section, entries in (more or {}).items():
+        config[section] = {**config.get(section, {}), **entries}
+    row = {"model": "tiny", "method": method, "sparsity": sparsity, "calibration": calibration}
+    plan = load_plan({**config, "studies": {"tiny": {"suites": list(config["suites"]), "grid": [row]}}})
     (cell,) = plan.cells
     model_asset = root / paths.MODEL.format(model="tiny")
     corpus_asset = root / paths.CORPUS.format(corpus="text")
@@ -105,3 +119,14 @@ def prune_job(
     calibrate(plan.specs.tokens("tiny", calibration, 0), model_asset, corpus_asset, tokens, record)
     allocate(plan.specs.allocation(allocation_form(plan.config, cell)), model_asset, None, root / plan.allocation(cell))
     return PruneJob(root, plan, cell)
+
+
+def start(root: Path, script: str, options: Mapping[str, str | list[str]], prelude: str = "") -> subprocess.Popen[str]:
+    """Start a script of the workflow in a process of its own, in `root`; `prelude` is Python that runs in it first."""
+    launch = f"import runpy; {prelude}\nrunpy.run_path({str(SCRIPTS / script)!r}, run_name='__main__')"
+    words = []
+    for name, value in options.items():
+        words += [f"--{name}", *([value] if isinstance(value, str) else value)]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS.parent)}
+    command = [sys.executable, "-c", launch, *words]
+    return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)

@@ -26,7 +26,17 @@ STUDY: dict[str, Any] = {
     "models": {"tiny": {"title": "Tiny", "family": "llama", "source": PACKAGE, "shape": SHAPE}},
     "corpora": {"text": {"title": "Text", "source": dict(PACKAGE), "documents": "lines"}},
     "methods": {"wanda_down": {"method": "wanda", "params": {"rounding": "down"}}},
-    "suites": {"ppl_tiny": {"suite": "perplexity", "params": {"corpora": ["text"], "seqlen": 16, "windows": 4}}},
+    "tasks": {
+        "few": {
+            "title": "Few",
+            "source": {key: value for key, value in PACKAGE.items() if key != "members"},
+            "tasks": {"rte": {"stock": "glue/rte/default.yaml", "rows": {"validation": "rte.jsonl"}}},
+        }
+    },
+    "suites": {
+        "ppl_tiny": {"suite": "perplexity", "params": {"corpora": ["text"], "seqlen": 16, "windows": 4}},
+        "few_tiny": {"suite": "lm_eval", "params": {"data": "few", "tasks": ["rte"]}},
+    },
 }
 """The config; tests change copies of it."""
 

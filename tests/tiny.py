@@ -42,7 +42,14 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def make_model(
-    directory: Path, name: str = "llama", *, blocks: int = 2, seed: int = 0, shard: str = "1GB", **sizes: Any
+    directory: Path,
+    name: str = "llama",
+    *,
+    blocks: int = 2,
+    seed: int = 0,
+    shard: str = "1GB",
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    **sizes: Any,
 ) -> Path:
     """Write a random bf16 model of `blocks` blocks with its tokenizer to `directory`, in files of at most `shard`."""
     _, config = ARCHITECTURES[name]
@@ -57,7 +64,7 @@ def make_model(
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, mean=1.0 if parameter.dim() == 1 else 0.0, std=0.2)
     model.to(torch.bfloat16).save_pretrained(directory, max_shard_size=shard)
-    make_tokenizer().save_pretrained(directory)
+    (tokenizer or make_tokenizer()).save_pretrained(directory)
     return directory
 
 

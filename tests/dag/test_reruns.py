@@ -96,6 +96,11 @@ IN_THE_STUDY: dict[str, tuple[str, str, set[str]]] = {
         "suites: [ppl_tiny, ppl_tiny_long]",
         evaluated(*CELLS, suite="ppl_tiny_long") | tables(),
     ),
+    "add a suite to one row": (
+        "{model: tiny, method: wanda, pattern: 2of4}",
+        "{model: tiny, method: wanda, pattern: 2of4, suites: [ppl_tiny, ppl_tiny_long]}",
+        evaluated(WANDA_2OF4, suite="ppl_tiny_long") | tables(),
+    ),
     "rename the study": (
         "\n  tiny:\n    suites",
         "\n  small:\n    suites",

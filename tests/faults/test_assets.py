@@ -28,6 +28,7 @@ from prunebench.files import sha256_file
 from prunebench.stages.calibrate import calibrate
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
+from prunebench.stages.fetch_tasks import fetch_tasks
 
 WHEEL = "tinyasset-1.0-py3-none-any.whl"
 CONFIG = {
@@ -173,6 +174,41 @@ def test_build_script_of_a_source_archive_never_runs(tmp_path: Path, index: Path
 def test_members_of_one_name_are_refused(tmp_path: Path, index: Path) -> None:
     with pytest.raises(PrunebenchError, match="same base name"):
         materialise(package(index, "tinyasset/data/lines.txt", "tinyasset/other/lines.txt"), tmp_path / "dest")
+
+
+def test_a_mapping_gives_members_new_names(tmp_path: Path, index: Path) -> None:
+    members = {"one.txt": "tinyasset/data/lines.txt", "other.txt": "tinyasset/other/lines.txt"}
+    files = materialise(package(index, members=members), tmp_path / "dest")
+    assert files == [tmp_path / "dest/one.txt", tmp_path / "dest/other.txt"]
+    assert [file.read_text() for file in files] == [LINES, "another file of that name"]
+
+
+def tasks_spec(index: Path, rows: str) -> str:
+    source = package(index, "unused").model_dump(exclude={"members"})
+    task = {"stock": "glue/rte/default.yaml", "rows": {"validation": rows}}
+    return json.dumps({"entry": {"title": "Tiny tasks", "source": source, "tasks": {"rte": task}}})
+
+
+def test_task_rows_of_a_package(tmp_path: Path, index: Path) -> None:
+    fetch_tasks(tasks_spec(index, "tinyasset/model/config.json"), tmp_path / "tasks")
+    manifest = load_manifest(tmp_path / "tasks/asset.json")
+    assert manifest.rows == {"rte.validation": 1}
+    assert json.loads((manifest.directory / "rte.validation.jsonl").read_text()) == CONFIG
+    assert entries(tmp_path) == {"index", "tasks"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("tinyasset/model/weight.bin", r"weight\.bin: did you mean .*tinyasset/model/weights\.bin"),
+        ("tinyasset/data/lines.txt", r"rte\.validation\.txt does not hold rows"),
+    ],
+)
+def test_task_rows_that_are_not_there(tmp_path: Path, index: Path, rows: str, message: str) -> None:
+    with pytest.raises(PrunebenchError, match=message):
+        fetch_tasks(tasks_spec(index, rows), tmp_path / "tasks")
+    assert not (tmp_path / "tasks/asset.json").exists()
+    assert entries(tmp_path) == {"index", "tasks"}
 
 
 def test_missing_path_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

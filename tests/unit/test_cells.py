@@ -173,6 +173,36 @@ def test_wildcards_lead_back_to_the_cell(wide: Plan) -> None:
         assert wide.cell(without_method) == point
 
 
+WANDA = {"method": "wanda", "sparsity": [0.5, 0.7]}
+
+
+def evaluated(*rows: dict[str, Any], **study: Any) -> list[tuple[str, str, str]]:
+    return [(job["method"], job["point"], job["suite"]) for job in plan(*rows, **study).evaluations]
+
+
+def test_a_row_may_have_suites_of_its_own() -> None:
+    made = evaluated({"method": "dense"}, {**WANDA, "suites": ["few_tiny"]})
+    wanda = [("wanda", f"unstructured-s{sparsity}", "few_tiny") for sparsity in ("0.50", "0.70")]
+    assert made == [("dense", "unstructured-s0.00", "ppl_tiny"), *wanda]
+
+
+def test_a_cell_of_several_rows_has_the_suites_of_all() -> None:
+    rows = ({**WANDA, "suites": "few_tiny"}, {"method": "wanda", "sparsity": 0.7}, {**WANDA, "suites": "few_tiny"})
+    assert evaluated(*rows) == [
+        ("wanda", "unstructured-s0.50", "few_tiny"),
+        ("wanda", "unstructured-s0.70", "few_tiny"),
+        ("wanda", "unstructured-s0.70", "ppl_tiny"),
+    ]
+    made = plan(*rows)
+    assert made.tables == [("tiny", "zeroshot"), ("tiny", "perplexity")]
+    assert made.suites_of("tiny", "zeroshot") == ["few_tiny"]
+
+
+def test_suites_that_no_row_uses_make_no_table() -> None:
+    made = plan({**WANDA, "suites": "few_tiny"})
+    assert made.tables == [("tiny", "zeroshot")] and made.suites_of("tiny", "perplexity") == []
+
+
 @pytest.mark.parametrize("pattern", CELL_PATHS)
 def test_snakemake_reads_the_cell_from_its_path(wide: Plan, pattern: str) -> None:
     constraints = dict(re.findall(r'^    (\w+)=r?"(.*)",$', RULES.read_text(encoding="utf-8"), re.MULTILINE))

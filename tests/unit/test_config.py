@@ -44,6 +44,37 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "suites.ppl_tiny.params.corpora: unknown corpus 'texty': did you mean 'text'?",
     ),
     ("suites.ppl_tiny.suite", "zzz", "suites.ppl_tiny.suite: unknown suite 'zzz' (known: lm_eval, perplexity)"),
+    (
+        f"{ROW}.suites",
+        ["ppl_tiny", "ppl_tin"],
+        "studies.tiny.grid[1].suites[1]: unknown suite 'ppl_tin': did you mean 'ppl_tiny'?",
+    ),
+    (
+        "suites.few_tiny.params.data",
+        "fw",
+        "suites.few_tiny.params.data: unknown bundle of tasks 'fw': did you mean 'few'?",
+    ),
+    (
+        "suites.few_tiny.params.tasks",
+        ["rte", "rta"],
+        "suites.few_tiny.params.tasks: few has no task 'rta': did you mean 'rte'?",
+    ),
+    ("suites.few_tiny.params.tasks", [], "suites.few_tiny.params.tasks: must not be empty (got [])"),
+    ("suites.few_tiny.params.limit", 1, "suites.few_tiny.params.limit: must be greater than or equal to 2 (got 1)"),
+    ("suites.few_tiny.params.seed", -1, "suites.few_tiny.params.seed: must be greater than or equal to 0 (got -1)"),
+    ("tasks.few.tasks.rte.rows", {}, "tasks.few.tasks.rte.rows: must not be empty (got {})"),
+    ("tasks.few.tasks.rte.stok", "x", "unknown key 'tasks.few.tasks.rte.stok': did you mean 'stock'?"),
+    (
+        "tasks.few.tasks.rte.requests",
+        "arcs",
+        "tasks.few.tasks.rte.requests: must be 'arc', 'boolq', 'lambada' or 'openbookqa' (got 'arcs'): did you mean "
+        "'arc'?",
+    ),
+    (
+        "tasks.few.tasks",
+        {"a b": STUDY["tasks"]["few"]["tasks"]["rte"]},
+        "tasks.few.tasks.a b: must be letters, digits, '_' and '-' (got 'a b')",
+    ),
     ("methods.mine.method", "wnda", "methods.mine.method: unknown method 'wnda': did you mean 'wanda'?"),
     (
         "allocators.mine.allocator",

@@ -121,3 +121,9 @@ def test_rounding_spread_compares_only_what_differs_in_nothing_else() -> None:
     assert rounding_notes(cells, twins, LABELS) == [
         f"Rounding spread of Wanda (2 settings of dtype, batch size and threads): 50% {spread:.2%}, 70% 0.00%."
     ]
+
+
+def test_a_suite_without_any_number_keeps_its_column() -> None:
+    bad = row("wanda", "0.50", None, suite="long", task=None, metric=None, status="missing", reason="not run")
+    made = perplexity_table(table(row("wanda", "0.50", 20.0), bad), "s", LABELS)
+    assert made.columns == [("50%", "ppl web"), ("50%", "long")] and made.rows[0][-2:] == ("20.00", "missing")

@@ -32,7 +32,7 @@ def perplexity_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] 
     return Table(
         title=f"Perplexity, lower is better, study {study}{layout.protocol(mine, labels)}",
         stub=layout.STUB,
-        columns=[(group, task if single else f"{suite} {task}") for group, (suite, task) in columns],
+        columns=[(group, task if single else f"{suite} {task}".strip()) for group, (suite, task) in columns],
         rows=rows,
         notes=[layout.counts(mine), *layout.reasons(mine, labels)],
     )

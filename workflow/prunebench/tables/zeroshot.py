@@ -54,9 +54,10 @@ def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, 
     """What ± means, and on how many rows each accuracy rests."""
     notes = []
     if any(task == MEAN for _, task in tests):
-        seeds = rows["seed"].nunique()
-        spread = "standard deviation over seeds" if seeds > 1 else "standard error of the sample of rows"
-        notes.append(f"Mean: plain mean over the tasks ± {spread}.")
+        several = rows.groupby([*layout.ROW, *layout.POINT])["seed"].nunique() > 1
+        spread = "standard deviation over seeds" if several.all() else "standard error of the sample of rows"
+        also = ", or with several seeds their standard deviation" if several.any() and not several.all() else ""
+        notes.append(f"Mean: plain mean over the tasks ± {spread}{also}.")
     sizes = [
         f"{_head(task, labels)} {rows.loc[(rows['suite'] == suite) & (rows['task'] == task), 'n'].max():.0f}"
         for suite, task in tests

@@ -1,0 +1,272 @@
+"""Zero-shot tasks: what the model is asked, and what comes of it, is what lm-eval itself would ask and say."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import lm_eval
+import pytest
+import torch
+import yaml
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.tasks import TaskManager
+from safetensors.torch import load_file, save_file
+
+import tiny
+from jobs import PruneJob, prune_job
+from prunebench import paths
+from prunebench.config import configured
+from prunebench.engine.subject import Subject
+from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.export import export
+from prunebench.partial import Parts
+from prunebench.registry import load
+from prunebench.stages.fetch_tasks import fetch_tasks
+from prunebench.suites.base import Score
+from prunebench.suites.harness import DEFINITIONS, stock_task
+from zeroshot import READER, ROWS, TASKS, asks_the_same, bundle, mmlu, reading_tokenizer, requests, stock, write_jsonl
+
+SEVEN = ["boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa"]
+LIMIT, SEED = 5, 3
+
+
+def wired(task: str, **options: Any) -> ConfigurableTask:
+    """The task as the suite makes it."""
+    return stock_task(task, TASKS[task]["stock"], {TASKS[task]["split"]: ROWS[task]}, **options)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_prompts_choices_and_targets_are_those_of_the_stock_task(task: str) -> None:
+    assert asks_the_same(wired(task), stock(TASKS[task]["stock"], ROWS[task])) == len(ROWS[task])
+
+
+MMLU = "The following are multiple choice questions (with answers) about anatomy.\n\n"
+PROMPTS = {
+    "boolq": ("Ben -- Ben has the old stove.\nQuestion: does Ben have the old stove?\nAnswer:", [" no", " yes"], 1),
+    "rte": (
+        "Ben sold the old stove.\nQuestion: Ben has the old stove. True or False?\nAnswer:",
+        [" True", " False"],
+        1,
+    ),
+    "hellaswag": (
+        "Making tea: Ben takes the old stove. She",
+        [" drops the old stove. Then she rests", " sings.", " goes home.", " paints the old stove."],
+        1,
+    ),
+    "arc_easy": (
+        "Question: What does Ben do to the old stove?\nAnswer:",
+        [" it moves the old stove", " it stays", " it is under the old stove", " nobody knows"],
+        2,
+    ),
+    "openbookqa": (
+        "Ben heats the old stove, so",
+        [" it moves the old stove", " it stays", " it is under the old stove", " nobody knows"],
+        3,
+    ),
+    "piqa": ("Question: How does Ben lift the old stove?\nAnswer:", [" Ben pulls the old stove.", " By a rope."], 1),
+    "mmlu_anatomy": (
+        f"{MMLU}What did Ben find?\nA. the old stove\nB. rain\nC. anatomy\nD. none\nAnswer:",
+        [" A", " B", " C", " D"],
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("task", PROMPTS)
+def test_prompts_are_as_published(task: str) -> None:
+    """Written out, so that a release of lm-eval that words a prompt in another way does not pass unnoticed."""
+    made = wired(task)
+    prompt, continuations, target = PROMPTS[task]
+    asked = [args for document, _, args in requests(made) if document == 1]
+    assert asked == [(prompt, continuation) for continuation in continuations]
+    assert int(made.doc_to_target(made.eval_docs[1])) == target
+
+
+def test_winogrande_puts_each_option_into_the_prompt() -> None:
+    asked = [args for document, _, args in requests(wired("winogrande")) if document == 1]
+    assert asked == [("Ben met Zoe and Ben", " had the old stove."), ("Ben met Zoe and Zoe", " had the old stove.")]
+
+
+def test_lambada_asks_for_the_last_word() -> None:
+    asked = [args for document, _, args in requests(wired("lambada_openai")) if document == 1]
+    assert asked == [("Ben had the old stove, and gave the old stove to", " Ben")]
+
+
+def test_a_limit_draws_rows_by_seed() -> None:
+    def drawn(**options: Any) -> list[str]:
+        return [row["id"] for row in wired("arc_easy", **options).eval_docs]
+
+    everything = [row["id"] for row in ROWS["arc_easy"]]
+    assert drawn() == drawn(limit=8) == drawn(limit=100) == everything
+    assert len(set(drawn(limit=5))) == 5 and set(drawn(limit=5)) < set(everything)
+    assert drawn(limit=5, seed=1) == drawn(limit=5, seed=1) != drawn(limit=5, seed=2)
+
+
+def test_examples_come_from_the_split_that_the_stock_task_takes_them_from() -> None:
+    rows = {"test": ROWS["mmlu_anatomy"], "dev": ROWS["mmlu_virology"]}
+    task = stock_task("mmlu_anatomy", TASKS["mmlu_anatomy"]["stock"], rows, num_fewshot=2)
+    task.build_all_requests(rank=0, world_size=1)
+    examples = [
+        f"What did {name} find?\nA. {thing}\nB. rain\nC. virology\nD. none\nAnswer: {answer}\n\n"
+        for name, thing, answer in (("Ann", "a river", "A"), ("Ben", "the old stove", "B"))
+    ]
+    assert task.instances[0].args[0].startswith(MMLU + "".join(examples) + "What did Ann find?")
+
+
+@pytest.mark.parametrize(
+    ("task", "definition", "split", "options", "message"),
+    [
+        ("rte", "glue/rte/defaults.yaml", "validation", {}, "no task file glue/rte/defaults.yaml"),
+        ("rte", "glue/rte/default.yaml", "test", {}, "rte evaluates on split 'validation', but there are rows of test"),
+        (
+            "rte",
+            "glue/rte/default.yaml",
+            "validation",
+            {"num_fewshot": 2},
+            "rte takes examples from split 'train', but there are rows of validation",
+        ),
+        ("gsm8k", "gsm8k/gsm8k.yaml", "test", {}, "gsm8k does not measure acc or acc_norm"),
+    ],
+)
+def test_a_task_that_cannot_be_run_as_asked(
+    task: str, definition: str, split: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PrunebenchError, match=message):
+        stock_task(task, definition, {split: ROWS.get(task, [])}, **options)
+
+
+def suites(limit: int | None = None) -> dict[str, Any]:
+    return {
+        "zeroshot": {"suite": "lm_eval", "params": {"data": "tiny", "tasks": SEVEN, "limit": limit, "seed": SEED}},
+        "mmlu": {"suite": "lm_eval", "params": {"data": "tiny", "tasks": ["mmlu"], "num_fewshot": 3}},
+    }
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> PruneJob:
+    """A pruned cell of a tiny model that can read, and the tasks."""
+    root = tmp_path_factory.mktemp("job")
+    tasks = {"tiny": bundle(root / "assets/tasks", *SEVEN, "mmlu")}
+    made = prune_job(root, tokenizer=reading_tokenizer(), more={"suites": suites(), "tasks": tasks}, **READER)
+    fetch_tasks(made.plan.specs.tasks("tiny"), (root / paths.TASKS.format(tasks="tiny")).parent)
+    made.run()
+    return made
+
+
+def subject(job: PruneJob, dtype: torch.dtype = torch.bfloat16) -> Subject:
+    return Subject(job.root / "assets/model", load("models", "llama"), job.weights, dtype, torch.bfloat16, batch_size=4)
+
+
+def run(job: PruneJob, parts: Path, suite: str = "zeroshot", **params: Any) -> list[Score]:
+    entry = job.plan.config.suites[suite]
+    plugin = configured("suites", entry.model_copy(update={"params": entry.params | params}))
+    directory = (job.root / paths.TASKS.format(tasks="tiny")).parent
+    scores: list[Score] = plugin.run(subject(job), {"tasks/tiny": directory}, Parts(parts))
+    return scores
+
+
+@pytest.fixture(scope="module")
+def exported(job: PruneJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("exported") / "model"
+    export(str(job.weights.parent), directory)
+    return directory
+
+
+def direct(model: Path, definitions: dict[str, dict[str, Any]], folder: Path, **options: Any) -> dict[str, Any]:
+    """lm-eval called as a user would, on a model directory and on tasks in YAML files that include the stock ones."""
+    for task, config in definitions.items():
+        rows = config.pop("rows")
+        files = {split: str(write_jsonl(folder / f"{task}.{split}.jsonl", of)) for split, of in rows.items()}
+        local: dict[str, Any] = {"dataset_path": "json", "dataset_name": None, "training_split": None}
+        local |= {f"{split}_split": split if split in rows else None for split in ("validation", "test")}
+        local["dataset_kwargs"] = {"data_files": files, "cache_dir": str(folder / "cache")}
+        included = {"include": str(DEFINITIONS / config.pop("stock")), "task": f"direct_{task}", **local, **config}
+        (folder / f"{task}.yaml").write_text(yaml.safe_dump(included))
+    results: dict[str, Any] = lm_eval.simple_evaluate(
+        "hf",
+        {"pretrained": str(model), "dtype": "bfloat16"},
+        [f"direct_{task}" for task in definitions],
+        batch_size=4,
+        device="cpu",
+        task_manager=TaskManager(include_path=folder, include_defaults=False),
+        **options,
+    )
+    return results
+
+
+@pytest.mark.parametrize("limit", [None, LIMIT])
+def test_numbers_are_those_of_lm_eval_on_the_exported_model(
+    limit: int | None, job: PruneJob, exported: Path, tmp_path: Path
+) -> None:
+    scores = {(score.task, score.metric): score for score in run(job, tmp_path / "parts", limit=limit)}
+    definitions = {task: {"stock": TASKS[task]["stock"], "rows": {TASKS[task]["split"]: ROWS[task]}} for task in SEVEN}
+    drawn = sorted(random.Random(SEED).sample(range(8), LIMIT))
+    samples = None if limit is None else {f"direct_{task}": drawn for task in SEVEN}
+    results = direct(exported, definitions, tmp_path, samples=samples)["results"]
+    compared = 0
+    for task in SEVEN:
+        for metric in ("acc", "acc_norm"):
+            if f"{metric},none" in (theirs := results[f"direct_{task}"]):
+                ours = scores.pop((task, metric))
+                assert (ours.value, ours.stderr) == (theirs[f"{metric},none"], theirs[f"{metric}_stderr,none"])
+                assert ours.n == (limit or 8)
+                compared += 1
+    assert compared == 7 + 4
+    (mean,) = scores.values()
+    values = [results[f"direct_{task}"]["acc,none"] for task in SEVEN]
+    assert 0 < mean.value < 1 and len(set(values)) > 2, "else equal numbers would say little"
+    assert (mean.task, mean.metric, mean.n) == ("mean", "acc", 7 * (limit or 8))
+    assert mean.value == pytest.approx(sum(values) / 7, abs=1e-15)
+    variance = sum(results[f"direct_{task}"]["acc_stderr,none"] ** 2 for task in SEVEN)
+    assert mean.stderr == pytest.approx(variance**0.5 / 7, abs=1e-15)
+
+
+def test_the_subjects_of_mmlu_are_pooled_as_lm_eval_pools_its_group(
+    job: PruneJob, exported: Path, tmp_path: Path
+) -> None:
+    (score,) = run(job, tmp_path / "parts", "mmlu")
+    definitions = {
+        f"mmlu_{subject}": {
+            "stock": f"mmlu/default/mmlu_{subject}.yaml",
+            "rows": {"test": ROWS[f"mmlu_{subject}"], "dev": mmlu("examples")[:5]},
+        }
+        for subject in ("anatomy", "virology")
+    }
+    results = direct(exported, definitions, tmp_path, num_fewshot=3)["results"]
+    assert score.value == pytest.approx(
+        (results["direct_mmlu_anatomy"]["acc,none"] * 8 + results["direct_mmlu_virology"]["acc,none"] * 3) / 11
+    )
+    assert score.n == 11
+    assert score.details == {name: results[f"direct_{name}"]["acc,none"] for name in ("mmlu_anatomy", "mmlu_virology")}
+
+
+def test_the_same_twice_gives_the_same_bits(job: PruneJob, tmp_path: Path) -> None:
+    assert run(job, tmp_path / "one", limit=LIMIT) == run(job, tmp_path / "two", limit=LIMIT)
+
+
+@pytest.mark.parametrize("name", tiny.ARCHITECTURES)
+def test_the_whole_model_is_the_streamed_one(name: str, tmp_path: Path) -> None:
+    directory = tiny.make_model(tmp_path, name)
+    streamed = tiny.open_model(directory, name, torch.bfloat16)
+    tokens = tiny.tokens(2, 24)
+    with torch.no_grad():
+        hidden, calls = streamed.embed(tokens)
+        for index, call in enumerate(calls):
+            with streamed.block(index) as block:
+                output = block(hidden, *call.args, **call.kwargs)
+                hidden = output[0] if isinstance(output, tuple) else output
+        expected = streamed.logits(tokens, hidden)
+        assert torch.equal(tiny.open_model(directory, name, torch.bfloat16).whole()(tokens).logits, expected)
+
+
+def test_a_model_that_answers_nan_fails(job: PruneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm-eval itself would score it: the index of the largest of several NaN is 0."""
+    broken = tmp_path / "model"
+    export(str(job.weights.parent), broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][0] = torch.nan
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    whole = tiny.open_model(broken, dtype=torch.bfloat16).whole()
+    monkeypatch.setattr(Subject, "whole", lambda _: whole)
+    with pytest.raises(CellFailure, match="NaN"):
+        run(job, tmp_path / "parts", limit=LIMIT)

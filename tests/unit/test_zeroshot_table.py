@@ -1,0 +1,88 @@
+import pandas as pd
+import pytest
+
+from prunebench.stages.collect import COLUMNS
+from prunebench.tables.zeroshot import zeroshot_table
+
+CELL = {"study": "s", "model": "m", "allocator": "uniform", "pattern": "unstructured", "calibration": "c"}
+SCORE = {"suite": "seven", "metric": "acc", "stderr": 0.02, "n": 50, "status": "ok"}
+TITLES = {"m": "Model M", "wanda": "Wanda", "dense": "Dense", "tasks/boolq": "BoolQ", "seven": "50 rows"}
+
+
+def row(method: str, sparsity: str, value: float | None, seed: int = 0, **more: object) -> dict[str, object]:
+    return {**CELL, **SCORE, "method": method, "sparsity": sparsity, "value": value, "seed": seed, **more}
+
+
+def table(*rows: dict[str, object]) -> "pd.DataFrame":
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def scores(method: str, sparsity: str, mean: float = 0.5, seed: int = 0, **more: object) -> list[dict[str, object]]:
+    """The rows of two tasks and their mean, as the suite gives them."""
+    values = {"boolq": mean + 0.1, "rte": mean - 0.1, "mean": mean}
+    shown = [row(method, sparsity, value, seed, task=task, **more) for task, value in values.items()]
+    normalised = row(method, sparsity, 0.9, seed, task="boolq", **{**more, "metric": "acc_norm"})
+    return [shown[0], normalised, *shown[1:]]
+
+
+def test_layout_has_a_row_per_sparsity_and_a_column_per_task() -> None:
+    made = zeroshot_table(
+        table(
+            *scores("wanda", "0.70", 0.3),
+            *scores("wanda", "0.50", 0.35, pattern="2of4"),
+            *scores("wanda", "0.50", 0.4),
+            *scores("dense", "0.00", 0.5),
+            *scores("wanda", "0.50", 0.9, study="another"),
+        ),
+        "s",
+        TITLES,
+    )
+    assert made.stub == ("Model", "Method", "Allocator", "Calibration", "Sparsity")
+    assert made.columns == [("", "BoolQ"), ("", "rte"), ("", "Mean")]
+    assert [line[4:] for line in made.rows] == [
+        ("0%", "60.00", "40.00", "50.00 ± 2.00"),
+        ("50%", "50.00", "30.00", "40.00 ± 2.00"),
+        ("70%", "40.00", "20.00", "30.00 ± 2.00"),
+        ("2of4 (50%)", "45.00", "25.00", "35.00 ± 2.00"),
+    ]
+    assert made.rows[0][:4] == ("Model M", "Dense", "", "")
+    assert "(50 rows)" in made.title
+    assert made.notes == [
+        "4 of 4 cells.",
+        "Mean: plain mean over the tasks ± standard error of the sample of rows.",
+        "Rows: BoolQ 50, rte 50.",
+    ]
+
+
+def test_seeds_are_averaged_with_their_spread() -> None:
+    runs = [line for seed, mean in enumerate([0.3, 0.4, 0.5]) for line in scores("wanda", "0.50", mean, seed)]
+    made = zeroshot_table(table(*runs), "s")
+    assert made.rows[0][5:] == ("50.00", "30.00", "40.00 ± 10.00")
+    assert made.notes[1] == "Mean: plain mean over the tasks ± standard deviation over seeds."
+    # The dense model has one seed only, so what its ± means is another thing.
+    made = zeroshot_table(table(*scores("dense", "0.00"), *runs), "s")
+    assert [line[-1] for line in made.rows] == ["50.00 ± 2.00", "40.00 ± 10.00"]
+    assert made.notes[1].endswith(
+        "standard error of the sample of rows, or with several seeds their standard deviation."
+    )
+
+
+@pytest.mark.parametrize("status", ["failed", "skipped", "missing"])
+def test_cells_without_a_number_say_why(status: str) -> None:
+    none = {"task": None, "metric": None, "stderr": None, "n": None, "status": status, "reason": "it broke"}
+    bad = row("wanda", "0.70", None, **none)
+    made = zeroshot_table(table(*scores("wanda", "0.50"), bad), "s", TITLES)
+    assert made.rows[1][4:] == ("70%", status, status, status)
+    assert made.notes[0] == f"1 of 2 cells (1 {status})."
+    assert made.notes[-1] == f"{status}: Wanda, uniform, 70%, seed 0: it broke"
+    alone = zeroshot_table(table(bad), "s", TITLES)
+    assert alone.rows[0][4:] == ("70%", status)
+    for format in ("md", "html", "tex", "csv"):
+        assert status in alone.render(format)
+
+
+def test_suites_stand_side_by_side() -> None:
+    piqa = row("wanda", "0.50", 0.6, suite="piqa", task="piqa")
+    made = zeroshot_table(table(*scores("wanda", "0.50"), piqa), "s", TITLES)
+    assert made.columns == [("50 rows", "BoolQ"), ("50 rows", "rte"), ("50 rows", "Mean"), ("piqa", "piqa")]
+    assert made.rows[0][5:] == ("60.00", "40.00", "50.00 ± 2.00", "60.00")
