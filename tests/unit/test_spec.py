@@ -201,3 +201,46 @@ def test_compute_settings_do_not_touch_what_runs_nothing_forward() -> None:
     assert one.specs.evaluation(cell, "ppl_tiny") != other.specs.evaluation(cell, "ppl_tiny")
     assert (one.prune_threads(cell), other.prune_threads(cell)) == (1, 1)
     assert (one.evaluate_threads("ppl_tiny"), other.evaluate_threads("ppl_tiny")) == (1, 2)
+
+
+OWL = changed("studies.tiny.grid", [{"method": "magnitude", "allocator": "owl", "sparsity": 0.5, "seed": 0}], CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("allocators.owl", {"allocator": "owl", "preset": "paper"}, set()),
+        ("allocators.owl", {"allocator": "owl", "preset": "released"}, {"allocation", "prune"}),
+        ("allocators.owl", {"allocator": "owl", "params": {"spread": 0.1}}, {"allocation", "prune"}),
+        ("studies.tiny.grid.0.seed", 1, {"profile", "allocation", "prune"}),
+        ("studies.tiny.defaults.calibration", "text_4x17", {"profile", "allocation", "prune"}),
+        ("compute.batch_size", 3, {"profile", "allocation", "prune"}),
+        ("methods.magnitude", {"method": "magnitude", "params": {"selection": "threshold"}}, {"prune"}),
+    ],
+)
+def test_a_calibrated_allocator_brings_its_data_to_a_method_without(path: str, value: Any, expected: set[str]) -> None:
+    def made(config: dict[str, Any]) -> dict[str, str]:
+        plan = load_plan(config)
+        (cell,) = plan.cells
+        assert plan.profile(allocation_form(plan.config, cell)) and not plan.tokens(cell)
+        return {
+            "profile": plan.specs.profile(cell.model, cell.calibration, cell.seed),
+            "allocation": plan.specs.allocation(allocation_form(plan.config, cell)),
+            "prune": plan.specs.prune(cell),
+        }
+
+    before, after = made(OWL), made(changed(path, value, OWL))
+    assert {kind for kind in before if after[kind] != before[kind]} == expected
+
+
+def test_an_external_checkpoint_is_part_of_what_is_made_from_it() -> None:
+    theirs = {"title": "Theirs", "family": "llama", "source": OTHER_SOURCE, "shape": SHAPE}
+    config = changed(
+        "methods.theirs", {"method": "external", "params": {"model": "theirs"}}, grid({"method": "theirs"})
+    )
+    plan = load_plan(changed("models.theirs", theirs, config))
+    other = load_plan(changed("models.theirs", {**theirs, "source": PACKAGE}, config))
+    (cell,) = plan.cells
+    assert plan.method_assets("theirs") == ("models/theirs",)
+    assert (cell.sparsity, cell.calibration) == ("0.00", "none")
+    assert plan.specs.prune(cell) != other.specs.prune(cell)
