@@ -118,21 +118,28 @@ def seconds(flops: Flops, rates: dict[str, float]) -> float:
     return sum(count / rates[dtype] for dtype, count in flops.items())
 
 
-def matmul_rate(sizes: Sizes, tokens: int, dtype: str, repeats: int = 5) -> float:
+def matmul_rate(sizes: Sizes, tokens: int, dtype: str, *, device: str = "cpu", repeats: int = 5) -> float:
     """Operations per second over the products of one block's linears with `tokens` rows, each at its fastest."""
     total, spent = 0.0, 0.0
     for out, width in sizes.linears.values():
-        x = torch.randn(tokens, width).to(getattr(torch, dtype))
-        weight = torch.randn(out, width).to(x.dtype)
+        x = torch.randn(tokens, width, device=device).to(getattr(torch, dtype))
+        weight = torch.randn(out, width, device=device).to(x.dtype)
         total += 2 * tokens * out * width
         spent += min(_time(x, weight) for _ in range(repeats))
     return total / spent
 
 
 def _time(x: torch.Tensor, weight: torch.Tensor) -> float:
+    _finish(x.device)
     start = time.perf_counter()
     torch.nn.functional.linear(x, weight)
+    _finish(x.device)
     return time.perf_counter() - start
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from prunebench.engine.model import StreamedModel
 from prunebench.registry import load
 
 VOCABULARY = 160
+DEVICE = "cpu"
+"""Where models run; tests/gpu changes it."""
 
 # Sizes are coprime enough to tell the axes apart, and divide by 4 and 8 for n:m patterns.
 _LLAMA: dict[str, Any] = {
@@ -91,7 +93,12 @@ def open_model(
 ) -> StreamedModel:
     """The model as the engine sees it."""
     family = load("models", ARCHITECTURES[name][0])
-    return StreamedModel(directory, family, **{"dtype": dtype, "storage": torch.bfloat16, **options})
+    return StreamedModel(directory, family, **{"dtype": dtype, "storage": torch.bfloat16, "device": DEVICE, **options})
+
+
+def reference(directory: Path, dtype: torch.dtype = torch.float32) -> Any:
+    """The model as transformers sees it."""
+    return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).to(DEVICE)
 
 
 def tokens(samples: int, seqlen: int, seed: int = 0) -> torch.Tensor:

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 import tiny
 from prunebench.engine.activations import advance, embed
@@ -49,9 +48,9 @@ def test_streaming_is_bit_identical_to_transformers(name: str, dtype: torch.dtyp
     for index in range(model.blocks):
         with model.block(index) as block:
             advance(activations, block, index)
-    reference = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+    reference = tiny.reference(directory, dtype)
     with torch.no_grad():
-        expected = reference(tokens, use_cache=False).logits
+        expected = reference(tokens.to(tiny.DEVICE), use_cache=False).logits
     assert torch.equal(model.logits(tokens, activations.hidden[0]), expected)
 
 
@@ -59,9 +58,9 @@ def test_losses_are_those_of_transformers(tmp_path: Path) -> None:
     directory = tiny.make_model(tmp_path)
     windows = tiny.tokens(5, 20)
     losses = window_losses(tiny.open_model(directory), windows, batch_size=2)
-    reference = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    reference = tiny.reference(directory)
     with torch.no_grad():
-        expected = [reference(window[None], labels=window[None]).loss.item() for window in windows]
+        expected = [reference(window, labels=window).loss.item() for window in windows.to(tiny.DEVICE).split(1)]
     assert losses == pytest.approx(expected, rel=1e-6)
 
 
@@ -70,10 +69,10 @@ def test_overrides_replace_weights_and_strangers_are_refused(tmp_path: Path) -> 
     key = "model.layers.1.mlp.down_proj.weight"
     override = {key: torch.zeros_like(TensorStore(directory)[key])}
     windows = tiny.tokens(2, 20)
-    reference = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    reference = tiny.reference(directory)
     reference.model.layers[1].mlp.down_proj.weight.data.zero_()
     with torch.no_grad():
-        expected = [reference(window[None], labels=window[None]).loss.item() for window in windows]
+        expected = [reference(window, labels=window).loss.item() for window in windows.to(tiny.DEVICE).split(1)]
     losses = window_losses(tiny.open_model(directory, overrides=override), windows, batch_size=2)
     assert losses == pytest.approx(expected, rel=1e-6)
     with pytest.raises(PrunebenchError, match=r"model\.layers\.1\.mlp\.down_proj"):
@@ -128,8 +127,8 @@ class ReconstructingClient(Method):
         points = [f"{ffn.up}.in", f"{ffn.up}.out", f"{ffn.down}.in", f"{ffn.down}.out"]
         points += [f"{ffn.gate}.out"] if ffn.gate else []
         width = block.weight(ffn.down).shape[1]
-        gram, tokens = torch.zeros(width, width).double(), 0
-        cross = torch.zeros(width, block.weight(ffn.down).shape[0]).double()
+        gram, tokens = block.weight(ffn.down).new_zeros(width, width, dtype=torch.float64), 0
+        cross = gram.new_zeros(width, block.weight(ffn.down).shape[0])
         for chunk in block.stream(points):
             x, z, p, y = (chunk[point].double() for point in points[:4])
             assert len(x) == len(z) == len(p) == len(y)
@@ -146,7 +145,7 @@ class ReconstructingClient(Method):
             tokens += len(p)
         assert tokens == statistics["ffn_mid"].tokens == 6 * 16
         torch.testing.assert_close(statistics["ffn_mid"].hessian, gram, rtol=1e-4, atol=1e-3)
-        refit = torch.linalg.solve(gram + 1e-6 * gram.diag().mean() * torch.eye(width), cross).T
+        refit = torch.linalg.solve(gram + 1e-6 * gram.diag().mean() * torch.eye(width, device=gram.device), cross).T
         torch.testing.assert_close(gram @ refit.T, cross, rtol=1e-3, atol=1e-3 * cross.abs().max().item())
         mask = masks.prune_mask(scores.magnitude(refit), allocation[ffn.down], pattern, scope="row")
         return BlockResult({ffn.down: PrunedLinear(refit.masked_fill(mask, 0))}, {"refit_tokens": tokens})
@@ -169,7 +168,7 @@ class LearningClient(Method):
     ) -> BlockResult:
         linear = block.ffn.down
         weight = block.weight(linear)
-        gate = torch.full((len(weight), 1), 0.5, requires_grad=True)
+        gate = weight.new_full((len(weight), 1), 0.5).requires_grad_()
         optimiser = torch.optim.SGD([gate], lr=0.5)
         losses = []
         for _ in range(3):
@@ -209,12 +208,12 @@ def test_the_dense_stream_is_the_dense_model(tmp_path: Path) -> None:
     directory = tiny.make_model(tmp_path / "model", blocks=3)
     method = StreamRecorder()
     run(directory, method, tmp_path / "scratch")
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    model = tiny.reference(directory)
     expected: list[torch.Tensor] = []
     for layer in model.model.layers:
         layer.self_attn.q_proj.register_forward_pre_hook(lambda _, args: expected.append(args[0].flatten(0, -2)))
     with torch.no_grad():
-        model(tiny.tokens(6, 16)[:4])
+        model(tiny.tokens(6, 16)[:4].to(tiny.DEVICE))
     for index, (pruned, dense) in enumerate(method.seen):
         assert torch.equal(dense, expected[index])
         assert torch.equal(pruned, dense) == (index == 0)
