@@ -7,7 +7,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 # torch._C and not torch: the lazy stand-in of torch has its name.
-HEAVY = {"torch._C", "transformers", "tokenizers", "safetensors", "pandas", "numpy", "lm_eval", "snakemake"}
+HEAVY = {"torch._C", "transformers", "tokenizers", "safetensors", "pandas", "numpy", "lm_eval", "datasets", "pyarrow"}
+HEAVY |= {"snakemake"}
 PLAN_EVERYTHING = """
 import json, sys
 import yaml
