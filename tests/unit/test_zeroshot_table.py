@@ -84,5 +84,12 @@ def test_cells_without_a_number_say_why(status: str) -> None:
 def test_suites_stand_side_by_side() -> None:
     piqa = row("wanda", "0.50", 0.6, suite="piqa", task="piqa")
     made = zeroshot_table(table(*scores("wanda", "0.50"), piqa), "s", TITLES)
-    assert made.columns == [("50 rows", "BoolQ"), ("50 rows", "rte"), ("50 rows", "Mean"), ("piqa", "piqa")]
+    assert made.columns == [("", "BoolQ"), ("", "rte"), ("", "Mean"), ("", "piqa")]
     assert made.rows[0][5:] == ("60.00", "40.00", "50.00 ± 2.00", "60.00")
+    assert made.notes[1] == "seven: 50 rows." and "50 rows" not in made.title
+
+
+def test_the_same_task_in_two_suites_stands_under_their_names() -> None:
+    made = zeroshot_table(table(*scores("wanda", "0.50"), *scores("wanda", "0.50", 0.3, suite="more")), "s")
+    assert made.columns == [(suite, task) for suite in ("seven", "more") for task in ("boolq", "rte", "Mean")]
+    assert made.rows[0][5:] == ("60.00", "40.00", "50.00 ± 2.00", "40.00", "20.00", "30.00 ± 2.00")

@@ -20,7 +20,7 @@ def zeroshot_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | 
     labels = labels or {}
     mine = layout.of_study(cells[cells["metric"].isna() | (cells["metric"] == "acc")], study)
     tests = layout.tests(mine)
-    several = mine["suite"].nunique() > 1
+    ambiguous = len({task for _, task in tests}) < len(tests)
     rows = []
     for _, of_model in mine.groupby("model", sort=False):
         for _, point in layout.points(of_model).iterrows():
@@ -31,7 +31,7 @@ def zeroshot_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | 
     return Table(
         title=f"Accuracy in percent, higher is better, study {study}{layout.protocol(mine, labels)}",
         stub=(*layout.STUB, "Sparsity"),
-        columns=[(labels.get(suite, suite) if several else "", _head(task, labels)) for suite, task in tests],
+        columns=[(suite if ambiguous else "", _head(task, labels)) for suite, task in tests],
         rows=rows,
         notes=[layout.counts(mine), *_explain(mine, tests, labels), *layout.reasons(mine, labels)],
     )
@@ -51,8 +51,9 @@ def _show_mean(rows: pd.DataFrame) -> str:
 
 
 def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, str]) -> list[str]:
-    """What ± means, and on how many rows each accuracy rests."""
-    notes = []
+    """What the suites are if there are several, what ± means, and on how many rows each accuracy rests."""
+    suites = list(dict.fromkeys(suite for suite, _ in tests))
+    notes = [f"{suite}: {labels[suite]}." for suite in suites if len(suites) > 1 and suite in labels]
     if any(task == MEAN for _, task in tests):
         several = rows.groupby([*layout.ROW, *layout.POINT])["seed"].nunique() > 1
         spread = "standard deviation over seeds" if several.all() else "standard error of the sample of rows"
