@@ -172,8 +172,17 @@ def exported(job: PruneJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def direct(model: Path, definitions: dict[str, dict[str, Any]], folder: Path, **options: Any) -> dict[str, Any]:
-    """lm-eval called as a user would, on a model directory and on tasks in YAML files that include the stock ones."""
+def direct(
+    model: Path,
+    definitions: dict[str, dict[str, Any]],
+    folder: Path,
+    samples: list[int] | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """lm-eval called as a user would, on a model directory and on tasks in YAML files that include the stock ones.
+
+    Task by task: several in one call share batches, and in bf16 other batches may turn an answer.
+    """
     for task, config in definitions.items():
         rows = config.pop("rows")
         files = {split: str(write_jsonl(folder / f"{task}.{split}.jsonl", of)) for split, of in rows.items()}
@@ -182,15 +191,18 @@ def direct(model: Path, definitions: dict[str, dict[str, Any]], folder: Path, **
         local["dataset_kwargs"] = {"data_files": files, "cache_dir": str(folder / "cache")}
         included = {"include": str(DEFINITIONS / config.pop("stock")), "task": f"direct_{task}", **local, **config}
         (folder / f"{task}.yaml").write_text(yaml.safe_dump(included))
-    results: dict[str, Any] = lm_eval.simple_evaluate(
-        "hf",
-        {"pretrained": str(model), "dtype": "bfloat16"},
-        [f"direct_{task}" for task in definitions],
-        batch_size=4,
-        device="cpu",
-        task_manager=TaskManager(include_path=folder, include_defaults=False),
-        **options,
-    )
+    results: dict[str, Any] = {}
+    for task in (f"direct_{task}" for task in definitions):
+        results |= lm_eval.simple_evaluate(
+            "hf",
+            {"pretrained": str(model), "dtype": "bfloat16"},
+            [task],
+            batch_size=4,
+            device="cpu",
+            samples={task: samples} if samples else None,
+            task_manager=TaskManager(include_path=folder, include_defaults=False),
+            **options,
+        )["results"]
     return results
 
 
@@ -201,8 +213,7 @@ def test_numbers_are_those_of_lm_eval_on_the_exported_model(
     scores = {(score.task, score.metric): score for score in run(job, tmp_path / "parts", limit=limit)}
     definitions = {task: {"stock": TASKS[task]["stock"], "rows": {TASKS[task]["split"]: ROWS[task]}} for task in SEVEN}
     drawn = sorted(random.Random(SEED).sample(range(8), LIMIT))
-    samples = None if limit is None else {f"direct_{task}": drawn for task in SEVEN}
-    results = direct(exported, definitions, tmp_path, samples=samples)["results"]
+    results = direct(exported, definitions, tmp_path, drawn if limit else None)
     compared = 0
     for task in SEVEN:
         for metric in ("acc", "acc_norm"):
@@ -232,7 +243,7 @@ def test_the_subjects_of_mmlu_are_pooled_as_lm_eval_pools_its_group(
         }
         for subject in ("anatomy", "virology")
     }
-    results = direct(exported, definitions, tmp_path, num_fewshot=3)["results"]
+    results = direct(exported, definitions, tmp_path, num_fewshot=3)
     assert score.value == pytest.approx(
         (results["direct_mmlu_anatomy"]["acc,none"] * 8 + results["direct_mmlu_virology"]["acc,none"] * 3) / 11
     )
