@@ -1,6 +1,8 @@
 """SparseGPT against the OBS formulas, the brute-force optimum, and what must hold of any run."""
 
+import gc
 import itertools
+import weakref
 from typing import Any
 
 import numpy as np
@@ -192,6 +194,19 @@ def test_the_published_threshold_takes_one_more_a_strip() -> None:
     x, linears = inputs(64), weights(10, width=64)
     pruned = prune(linears, x, 0.5, UNSTRUCTURED, selection="threshold", columns=16)["linear0"]
     assert int((pruned == 0).sum()) == 320 + 4
+
+
+def test_nothing_of_a_site_stays_in_memory() -> None:
+    """Not even until the garbage collector runs, which counts objects and not their bytes."""
+    U = obs.inverse_factor(statistic(inputs(300)).hessian, 0.01)
+    held = weakref.ref(U)
+    gc.disable()
+    try:
+        obs.eliminate(torch.randn(300, 8).double(), U, 128, lambda weight, loss: loss < loss.median())
+        del U
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_a_singular_hessian_is_a_failure_with_advice() -> None:

@@ -75,21 +75,15 @@ def eliminate(
     errors = torch.zeros_like(weight)
     gone = torch.zeros_like(weight, dtype=torch.bool)
 
-    def halve(low: int, high: int, unit: int, visit: Callable[[int, int], None]) -> None:
-        """Visit [low, high) in units, left to right, each once all columns before it have been applied to it."""
-        if high - low <= unit:
-            return visit(low, high)
-        middle = low + -(-(high - low) // (2 * unit)) * unit
-        halve(low, middle, unit, visit)
+    def apply(low: int, middle: int, high: int) -> None:
         weight[middle:high].addmm_(U[low:middle, middle:high].T, errors[low:middle], alpha=-1)
-        halve(middle, high, unit, visit)
 
     def choose(low: int, high: int) -> None:
         part = U[low:high, low:high]
         gone[low:high] = select(weight[low:high], losses(weight[low:high], part))
         # Until a column's turn its errors hold 1 / U_jj where a weight goes, else 0.
         errors[low:high] = gone[low:high] / part.diagonal()[:, None]
-        halve(low, high, LEAF, one_by_one)
+        _in_halves(low, high, LEAF, one_by_one, apply)
 
     def one_by_one(low: int, high: int) -> None:
         for j in range(low, high):
@@ -97,5 +91,20 @@ def eliminate(
                 weight[j].addmv_(errors[low:j].T, U[low:j, j], alpha=-1)
             errors[j] *= weight[j]
 
-    halve(0, len(weight), block, choose)
+    _in_halves(0, len(weight), block, choose, apply)
     return weight.masked_fill_(gone, 0), errors
+
+
+def _in_halves(
+    low: int, high: int, unit: int, visit: Callable[[int, int], None], apply: Callable[[int, int, int], None]
+) -> None:
+    """Visit [low, high) in units, left to right; `apply(low, middle, high)` applies a done half to the other.
+
+    Not inside `eliminate`: a nested function that calls itself holds all that it sees until the garbage collector runs.
+    """
+    if high - low <= unit:
+        return visit(low, high)
+    middle = low + -(-(high - low) // (2 * unit)) * unit
+    _in_halves(low, middle, unit, visit, apply)
+    apply(low, middle, high)
+    _in_halves(middle, high, unit, visit, apply)
