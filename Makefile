@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install demo smoke test lint schema golden clean
+.PHONY: help install demo smoke test lint bench schema golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
@@ -35,6 +35,9 @@ lint: install  ## formatting, style, types, workflow
 	snakefmt --check Snakefile rules
 	mypy
 	snakemake --lint
+
+bench: install  ## speed, beside a plain version and a counted floor, in about half an hour
+	PYTHONPATH=workflow python -m benches.run
 
 schema: install  ## regenerate config/schema.json from the pydantic models
 	PYTHONPATH=workflow python -c "from prunebench.config import json_schema; print(json_schema(), end='')" > config/schema.json
