@@ -7,6 +7,7 @@ rule profile:
         tokens=paths.TOKENS,
     output:
         profile=paths.PROFILE,
+        measured=paths.PROFILE_MEASURED,
     log:
         paths.log("profile", "{model}/{calibration}-seed{seed}"),
     benchmark:
@@ -20,4 +21,4 @@ rule profile:
         spec=lambda wildcards: plan.specs.profile(wildcards.model, wildcards.calibration, int(wildcards.seed)),
     shell:
         "python workflow/scripts/profile_model.py --spec {params.spec:q} --threads {threads} --model {input.model} "
-        "--tokens {input.tokens} --profile {output.profile} 2> {log}"
+        "--tokens {input.tokens} --profile {output.profile} --measured {output.measured} 2> {log}"

@@ -66,5 +66,5 @@ def test_another_model_is_refused(pair: tuple[str, Path, Path], tmp_path: Path) 
     with pytest.raises(PrunebenchError, match=r"theirs is no pruned version of this model: .*\[200, 32\] there"):
         take_over(name, directory, other, tmp_path / "scratch")
     deeper = tiny.make_model(tmp_path / "deeper", name, blocks=3)
-    with pytest.raises(PrunebenchError, match="nothing here"):
+    with pytest.raises(PrunebenchError, match="num_hidden_layers: 3, this model's 2"):
         take_over(name, directory, deeper, tmp_path / "scratch")

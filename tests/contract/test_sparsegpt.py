@@ -214,7 +214,7 @@ def test_a_singular_hessian_is_a_failure_with_advice() -> None:
         prune(weights(4, width=16), inputs(16, dead=2), 0.5, UNSTRUCTURED, damping=0)
     broken = inputs(16)
     broken[0, 0] = torch.nan
-    with pytest.raises(CellFailure, match="Hessian of 16 inputs"):
+    with pytest.raises(CellFailure, match="NaN or infinite"):
         prune(weights(4, width=16), broken, 0.5, UNSTRUCTURED)
 
 

@@ -54,7 +54,6 @@ def test_the_smoke_study_from_nothing(workdir: Path) -> None:
         dense, wanda = value["dense", "unstructured", task], value["wanda", "unstructured", task]
         assert dense < wanda < value["magnitude", "unstructured", task]
         assert wanda < value["wanda", "2of4", task]
-        assert value["sparsegpt", "2of4", task] < value["wanda", "2of4", task]
         assert value["random", "unstructured", task] > wanda
     tables = workdir / "results/tables/smoke"
     assert sorted(path.suffix for path in tables.iterdir()) == sorted(2 * [".csv", ".html", ".md", ".tex"])

@@ -77,7 +77,7 @@ def test_canonical_refuses_what_json_does_not_have(value: float) -> None:
 def test_specs_of_the_quickstart_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     plan = load_plan(yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8")))
-    made = [plan.collect_spec(), plan.table_spec("perplexity")]
+    made = [plan.collect_spec(), plan.table_spec()]
     for cell in plan.cells:
         made += [plan.specs.prune(cell), plan.specs.allocation(allocation_form(plan.config, cell))]
         made += [plan.specs.tokens(cell.model, cell.calibration, cell.seed)] if cell.calibrated else []

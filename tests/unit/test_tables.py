@@ -110,16 +110,25 @@ def test_an_external_checkpoint_stands_at_the_sparsity_it_has() -> None:
 def test_rounding_spread_compares_only_what_differs_in_nothing_else() -> None:
     cells = table(
         row("wanda", "0.50", 20.0),
-        row("wanda_fp32", "0.50", 22.0),
+        row("wanda_batch4", "0.50", 22.0),
+        row("wanda_fp32", "0.50", 23.0),
         row("wanda", "0.70", 100.0),
-        row("wanda_fp32", "0.70", 100.0),
+        row("wanda_batch4", "0.70", 100.0),
+        row("wanda_again", "0.70", 100.0),
         row("wanda_fp32", "0.80", 300.0),
         row("magnitude", "0.50", 90.0),
     )
-    twins = {"wanda": "wanda", "wanda_fp32": "wanda", "magnitude": "magnitude"}
+    computations = {
+        "wanda": ("wanda", "bfloat16", "batch 8"),
+        "wanda_again": ("wanda", "bfloat16", "batch 8"),
+        "wanda_batch4": ("wanda", "bfloat16", "batch 4"),
+        "wanda_fp32": ("wanda", "float32", "float32 batch 8"),
+    }
     spread = math.log(22 / 20) / math.sqrt(2)
-    assert rounding_notes(cells, twins, LABELS) == [
-        f"Rounding spread of Wanda (2 settings of dtype, batch size and threads): 50% {spread:.2%}, 70% 0.00%."
+    between = math.log(23 / math.sqrt(20 * 22))
+    assert rounding_notes(cells, computations, LABELS) == [
+        f"Rounding spread of Wanda in bfloat16 (2 settings of batch size and threads): 50% {spread:.2%}, 70% 0.00%.",
+        f"Wanda in float32 instead of bfloat16: 50% {between:.2%}.",
     ]
 
 

@@ -16,7 +16,9 @@ _TOKENS = "results/calibration/{model}/{calibration}-seed{seed}"
 TOKENS = f"{_TOKENS}.npy"
 TOKENS_RECORD = f"{_TOKENS}.json"
 
-PROFILE = "results/profiles/{model}/{calibration}-seed{seed}.safetensors"
+_PROFILE = "results/profiles/{model}/{calibration}-seed{seed}"
+PROFILE = f"{_PROFILE}.safetensors"
+PROFILE_MEASURED = f"{_PROFILE}.measured.json"
 
 ALLOCATION = "results/allocations/{model}/{allocator}/{point}/{calibration}-seed{seed}.json"
 

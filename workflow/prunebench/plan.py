@@ -129,13 +129,17 @@ class Plan:
                 labels[name] = entry.title or (plugin.title if name == plugin.name else f"{plugin.title} ({name})")
         return labels
 
-    def twins(self) -> dict[str, str]:
-        """For each method the first catalog name of the same plug-in with the same parameters; computed otherwise."""
+    def computations(self) -> dict[str, tuple[str, str, str]]:
+        """For each calibrated method: the first catalog name of the same work, its dtype, and how it computes."""
         first: dict[str, str] = {}
-        work = {
-            name: f"{entry.method} {configured('methods', entry).params}" for name, entry in self.config.methods.items()
-        }
-        return {name: first.setdefault(what, name) for name, what in work.items()}
+        found: dict[str, tuple[str, str, str]] = {}
+        for name, entry in self.config.methods.items():
+            method = configured("methods", entry)
+            if "calibration" in method.uses:
+                compute = entry.compute or self.config.compute
+                same = first.setdefault(f"{entry.method} {method.params}", name)
+                found[name] = (same, compute.dtype, str(compute))
+        return found
 
     def collect_spec(self) -> str:
         """Spec of collect: the config, and a digest of every cell that it expects or skips."""
@@ -151,11 +155,11 @@ class Plan:
             }
         )
 
-    def table_spec(self, table: str) -> str:
-        """Spec of one kind of table."""
+    def table_spec(self) -> str:
+        """Spec of the tables."""
         labels = spec_hash(canonical(self.labels()))
         return canonical(
-            {"code": fingerprint(f"prunebench.tables.{table}"), "labels": labels, "config": self.raw, "file": self.file}
+            {"code": fingerprint("prunebench.stages.tables"), "labels": labels, "config": self.raw, "file": self.file}
         )
 
     def suite_assets(self, suite: str) -> tuple[str, ...]:

@@ -32,6 +32,11 @@ def version(library: str) -> str | None:
         return None
 
 
+def conditions() -> dict[str, Any]:
+    """What may move the last bits of a number without being in its spec: a resumed job must not mix two of them."""
+    return {"versions": versions(), "device": _gpu()["device"]}
+
+
 class Measurement:
     """Wall time, CPU time and peak memory from its creation to `write`."""
 

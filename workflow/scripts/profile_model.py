@@ -8,13 +8,15 @@ from pathlib import Path
 
 from prunebench import job
 
+FILES = ("model", "tokens", "profile", "measured")
+
 
 def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
     from prunebench.stages.profile import profile
 
-    profile(arguments.spec, model=arguments.model, tokens=arguments.tokens, profile=arguments.profile)
+    profile(arguments.spec, **{name: getattr(arguments, name) for name in FILES})
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, model=Path, tokens=Path, profile=Path)
+    job.run(__doc__, main, spec=str, **dict.fromkeys(FILES, Path))

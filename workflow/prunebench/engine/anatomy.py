@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prunebench import checkpoints
 from prunebench.engine.stores import TensorStore
-from prunebench.errors import PrunebenchError
+from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.models.base import Family
 
 Sizes = dict[str, tuple[int, int]]
@@ -42,10 +42,18 @@ class Anatomy:
         return self._tensors[f"{linear}.weight"]
 
     def squared_norm(self, linear: str) -> Tensor:
-        """||x_j||^2 of the linear's inputs over all calibration tokens of the dense model, float64 [in]."""
+        """||x_j||^2 of the linear's inputs over all calibration tokens of the dense model, float64 [in].
+
+        Raises CellFailure if one is not finite.
+        """
         if self._profile is None:
             raise TypeError("the allocator looks at data without declaring the axis 'calibration' in `uses`")
-        return self._profile[self._sites[linear]]
+        norms = self._profile[self._sites[linear]]
+        if not norms.isfinite().all():
+            raise CellFailure(
+                f"the inputs of {linear} are NaN or infinite on the calibration tokens: use bfloat16 or float32"
+            )
+        return norms
 
     @cached_property
     def _sites(self) -> dict[str, str]:

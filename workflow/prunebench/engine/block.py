@@ -61,6 +61,11 @@ class BlockView:
         """All tensors of the unpruned model, by full name."""
         return self._model.tensors
 
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The full names of all parameters of the model, each with the one that it is tied to (itself, mostly)."""
+        return self._model.parameters
+
     def owner(self, tensor: str) -> int | None:
         """Index of the block that a tensor (full name) belongs to; None if it stands outside the blocks."""
         path = tensor.removeprefix(f"{self._family.blocks}.")

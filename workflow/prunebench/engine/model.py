@@ -78,6 +78,17 @@ class StreamedModel:
         return len(self._blocks)
 
     @property
+    def parameters(self) -> dict[str, str]:
+        """The full names of all parameters, each with the one that it is tied to, or itself."""
+        outside = [name for name, _ in self._model.named_parameters(remove_duplicate=False)]
+        inside = [
+            f"{self.family.blocks}.{index}.{name}"
+            for index, block in enumerate(self._blocks)
+            for name, _ in block.named_parameters()
+        ]
+        return {name: self._model.all_tied_weights_keys.get(name, name) for name in outside + inside}
+
+    @property
     def context(self) -> int:
         """The longest sequence that the model was made for."""
         return int(self._model.config.max_position_embeddings)

@@ -61,6 +61,11 @@ class Method(Plugin):
     dense_stream: ClassVar[bool] = False
     """Whether the dense model's hidden states are carried along beside the pruned model's."""
 
+    @property
+    def exact(self) -> bool:
+        """Whether it meets the sparsity to a weight; if not, it may prune more."""
+        return True
+
     def supports(self, cell: Cell) -> Support:
         """Whether this method can do `cell`; the reason is printed in tables and reports."""
         return Support(True)

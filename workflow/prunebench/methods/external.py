@@ -8,12 +8,16 @@ from pydantic import Field
 
 from prunebench.catalog import Slug
 from prunebench.errors import PrunebenchError
+from prunebench.lazy import torch
 from prunebench.methods.base import BlockResult, Method, PrunedLinear
 from prunebench.plugin import Parameters
 
 if TYPE_CHECKING:
     from prunebench.engine.block import BlockView
     from prunebench.engine.stores import TensorStore
+
+NO_MATTER = {"_name_or_path", "architectures", "dtype", "tie_word_embeddings", "transformers_version", "use_cache"}
+"""Keys of config.json that change no number; that heads are tied alike shows in the tensors."""
 
 
 class External(Method):
@@ -40,22 +44,35 @@ class External(Method):
         """The checkpoint's tensors of this block; with block 0 also those outside all blocks."""
         theirs = block.asset(*self.assets)
         if block.index == 0:
-            self._check(theirs, block.original)
+            self._check(block, theirs)
         linears = {linear: PrunedLinear(theirs[f"{name}.weight"]) for linear, name in block.full_names.items()}
         replaced = {f"{name}.weight" for name in block.full_names.values()}
-        others = [name for name in block.original if name not in replaced and self._belongs(name, block)]
-        return BlockResult(linears, tensors={name: theirs[name] for name in others if name in theirs})
+        others = [name for name in block.parameters if name not in replaced and self._belongs(name, block)]
+        return BlockResult(linears, tensors={name: theirs[name] for name in others if name in block.original})
 
     def _belongs(self, name: str, block: BlockView) -> bool:
         owner = block.owner(name)
         return owner == block.index or (owner is None and block.index == 0)
 
-    def _check(self, theirs: TensorStore, ours: TensorStore) -> None:
-        """PrunebenchError unless both have the same tensors in the same shapes, but for copies of tied ones."""
-        for name in {**dict.fromkeys(ours), **dict.fromkeys(theirs)}:
+    def _check(self, block: BlockView, theirs: TensorStore) -> None:
+        """PrunebenchError unless both compute in the same way and have the same parameters in the same shapes."""
+        from transformers import AutoConfig
+
+        ours = block.original
+        for name in block.parameters:
             here, there = ([*store[name].shape] if name in store else "nothing" for store in (ours, theirs))
-            if here != there and name != "lm_head.weight":
-                raise PrunebenchError(
-                    f"{self.params.model} is no pruned version of this model: {name} is {there} there and {here} here. "
-                    "Correct 'model' of the method's entry, or the grid"
-                )
+            # A checkpoint may hold a copy of a tied tensor.
+            copy = name in theirs and name not in ours and torch.equal(theirs[name], theirs[block.parameters[name]])
+            if here != there and not copy:
+                self._refuse(f"{name} is {there} there and {here} here")
+        configs = [AutoConfig.from_pretrained(store.path, local_files_only=True).to_dict() for store in (theirs, ours)]
+        for key in {**configs[0], **configs[1]}.keys() - NO_MATTER:
+            there, here = (config.get(key) for config in configs)
+            if here != there:
+                self._refuse(f"its config.json says {key}: {there}, this model's {here}")
+
+    def _refuse(self, reason: str) -> None:
+        raise PrunebenchError(
+            f"{self.params.model} is no pruned version of this model: {reason}. "
+            "Correct 'model' of the method's entry, or the grid"
+        )

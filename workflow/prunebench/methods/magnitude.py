@@ -32,6 +32,11 @@ class Magnitude(MaskingMethod):
     reference = "Han et al. 2015; per-matrix threshold as in Sun et al. 2024"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"selection": "threshold"}}
 
+    @property
+    def exact(self) -> bool:
+        """A threshold takes ties along."""
+        return bool(self.params.selection == "exact")
+
     def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
         """The smallest weights; the activations play no part."""
         score = scores.magnitude(weight)

@@ -20,8 +20,10 @@ LEAF = 16
 def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
     """U [in, in] of H = `hessian` [in, in] with lambda = `damping` * mean(diag H); all float64.
 
-    Raises CellFailure if the damped H is not positive definite.
+    Raises CellFailure if H is not finite, or not positive definite when damped.
     """
+    if not hessian.diagonal().isfinite().all():
+        raise CellFailure("activations on the calibration tokens are NaN or infinite: use bfloat16 or float32")
     # From the last column backwards, H = R R^T with R upper triangular; then U = R^-1, without ever forming H^-1.
     damped = hessian.flip(0, 1)
     damped.diagonal().add_(damping * hessian.diagonal().mean())

@@ -24,7 +24,8 @@ class SparseGPT(Method):
     One sparsity per matrix, met exactly in every strip; for n:m the lowest of each group, chosen when its turn comes.
     Linears with the same input share the Hessian and its factorisation. The published code (preset `released`) takes a
     value of the strip as a threshold, so one weight too many plus all ties, and zeroes every weight of an input that
-    was always 0. Here such weights are the first to go, as their loss says, but only as many as the sparsity asks for.
+    was always 0 (which also counts as 1 in its damping; that is not repeated). Here such weights are the first to go,
+    as their loss says, but only as many as the sparsity asks for.
     """
 
     class Params(Parameters):
@@ -44,6 +45,11 @@ class SparseGPT(Method):
     }
     uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.HESSIAN})
+
+    @property
+    def exact(self) -> bool:
+        """A threshold takes ties along, and dead inputs may be many."""
+        return bool(self.params.selection == "exact" and self.params.dead_inputs == "kept")
 
     def prune_site(
         self,
@@ -76,6 +82,6 @@ class SparseGPT(Method):
         """The least losses of each linear in the strip [columns, out], or of each row's group."""
         rows = loss.T.contiguous()
         if pattern.structured:
-            return masks.prune_mask(rows, 0, pattern, scope="row").T
+            return masks.lowest_of_groups(rows, pattern).T
         choose = masks.up_to_rank if self.params.selection == "threshold" else masks.lowest_of_matrix
         return torch.cat([choose(part, s) for part, s in zip(rows.split(sizes), sparsities, strict=True)]).T

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import safe_open
 
 from prunebench import registry
 from prunebench.allocators.base import check_budget
@@ -16,7 +18,7 @@ from prunebench.patterns import parse_pattern
 
 
 def allocate(spec: str, model: Path, profile: Path | None, allocation: Path) -> None:
-    """Write `allocation` (JSON: status, spec_hash, sparsities by full linear name) for the model asset `model`.
+    """Write `allocation` (JSON: status, inputs, sparsities by full linear name) for the model asset `model`.
 
     `profile` is the file of rule profile, for allocators that look at data.
     """
@@ -30,7 +32,10 @@ def allocate(spec: str, model: Path, profile: Path | None, allocation: Path) -> 
     plugin = registry.load("allocators", wanted["allocator"])
     pattern = parse_pattern(wanted["pattern"])
     sparsity = float(pattern.sparsity) if pattern.structured else float(wanted["sparsity"])
-    record = {"spec_hash": spec_hash(spec), "spec": wanted}
+    record: dict[str, Any] = {"spec_hash": spec_hash(spec), "spec": wanted, "inputs": {}}
+    if profile:
+        with safe_open(profile, framework="pt") as file:
+            record["inputs"]["tokens"] = file.metadata()["tokens"]
     try:
         shares = plugin(plugin.configure(overrides=wanted["params"])).allocate(anatomy, sparsity)
         check_budget(shares, anatomy.sizes, sparsity)

@@ -74,7 +74,7 @@ class Digests:
         found = {
             "model": self._asset(paths.MODEL.format(model=cell.model)),
             "allocation": self._file(self._plan.allocation(cell)),
-            "tokens": next(map(self._file, self._plan.tokens(cell)), None),
+            "tokens": self._file(paths.TOKENS.format(**cell.wildcards)) if cell.calibrated else None,
         }
         assets = self._plan.suite_assets(suite) + self._plan.method_assets(cell.method)
         return found | {name: self._asset(paths.ASSET.format(asset=name)) for name in assets}

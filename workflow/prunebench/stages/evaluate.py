@@ -12,10 +12,10 @@ from prunebench import registry
 from prunebench.assets.manifest import load_manifest
 from prunebench.canonical import canonical, spec_hash
 from prunebench.engine.subject import Subject
-from prunebench.errors import CellFailure
+from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.files import read_json, write_json
 from prunebench.partial import Parts
-from prunebench.provenance import Measurement
+from prunebench.provenance import Measurement, conditions, version
 from prunebench.suites.base import Suite
 
 
@@ -37,6 +37,7 @@ def evaluate(
     recorded as failed with that reason.
     """
     wanted = json.loads(spec)
+    _check_versions(wanted["versions"])
     measurement = Measurement()
     manifest = load_manifest(model)
     upstream = read_json(pruned)
@@ -45,7 +46,7 @@ def evaluate(
     record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec), "inputs": inputs}
     plugin = registry.load("suites", wanted["suite"])
     suite: Suite = plugin(plugin.configure(overrides=wanted["params"]))
-    parts = Parts(result.with_name(f".{result.stem}.parts"), identity=canonical(record))
+    parts = Parts(result.with_name(f".{result.stem}.parts"), identity=canonical(record | conditions()))
     try:
         if upstream["status"] != "ok":
             raise CellFailure(f"prune: {upstream['reason']}")
@@ -68,3 +69,13 @@ def evaluate(
     write_json(result, record)
     parts.remove()
     return headline
+
+
+def _check_versions(expected: dict[str, str | None]) -> None:
+    """Snakemake may have been started from another environment than the one that jobs run in."""
+    for library, planned in expected.items():
+        if version(library) != planned:
+            raise PrunebenchError(
+                f"this job runs with {library} {version(library) or 'not installed'}, but was planned with "
+                f"{planned or 'none'}: install the same version where snakemake is started and where its jobs run"
+            )

@@ -1,6 +1,5 @@
 """Stage keep_masks: which weights of a cell are zero, for when the weights themselves are not kept."""
 
-import shutil
 from pathlib import Path
 
 from safetensors.torch import save_file
@@ -19,4 +18,3 @@ def keep_masks(weights: Path, masks: Path) -> None:
     found |= {name + MASK: bitmask(part) for name, part in whole.items()}
     with atomic_path(masks) as temporary:
         save_file(found, temporary)
-        shutil.copymode(weights, temporary)  # safetensors makes its files private

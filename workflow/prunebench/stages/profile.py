@@ -13,11 +13,16 @@ from prunebench.canonical import spec_hash
 from prunebench.engine.device import best_device
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.profile import profile_model
-from prunebench.files import atomic_path
+from prunebench.files import atomic_path, sha256_file
+from prunebench.provenance import Measurement
 
 
-def profile(spec: str, *, model: Path, tokens: Path, profile: Path) -> None:
-    """Write `profile` (safetensors: squared norms by site) of the model asset `model` on the calibration `tokens`."""
+def profile(spec: str, *, model: Path, tokens: Path, profile: Path, measured: Path) -> None:
+    """Write `profile` (safetensors: squared norms by site) of the model asset `model` on the calibration `tokens`.
+
+    Also writes `measured` (time, memory, host).
+    """
+    measurement = Measurement()
     wanted = json.loads(spec)
     compute = wanted["compute"]
     streamed = StreamedModel(
@@ -29,4 +34,5 @@ def profile(spec: str, *, model: Path, tokens: Path, profile: Path) -> None:
     )
     norms = profile_model(streamed, torch.from_numpy(np.load(tokens, allow_pickle=False)), compute["batch_size"])
     with atomic_path(profile) as temporary:
-        save_file(norms, temporary, metadata={"spec_hash": spec_hash(spec)})
+        save_file(norms, temporary, metadata={"spec_hash": spec_hash(spec), "tokens": sha256_file(tokens)})
+    measurement.write(measured)

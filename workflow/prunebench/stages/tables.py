@@ -23,7 +23,7 @@ def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequen
     frame = frame[(frame["study"] == study) & frame["suite"].isin(plan.suites_of(study, table))]
     made = TABLES[table](frame, study, plan.labels())
     if table == "perplexity":
-        made.notes.extend(rounding_notes(frame, plan.twins(), plan.labels()))
+        made.notes.extend(rounding_notes(frame, plan.computations(), plan.labels()))
     made.notes.extend(mixed_conditions(plan, study))
     for output in outputs:
         write_text(output, made.render(output.suffix.removeprefix(".")))

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from prunebench.partial import Parts
 
 
+MEAN = "mean"
+"""The task name of a mean over tasks."""
+
+
 @dataclass(frozen=True)
 class Score:
     """One number of one task. `details` go to the suite's JSON only (per-window losses, say)."""

@@ -12,14 +12,12 @@ from pydantic import Field, NonNegativeInt
 
 from prunebench.plugin import Parameters
 from prunebench.registry import did_you_mean
-from prunebench.suites.base import Score, Suite
+from prunebench.suites.base import MEAN, Score, Suite
 
 if TYPE_CHECKING:
     from prunebench.config import Config
     from prunebench.engine.subject import Subject
     from prunebench.partial import Parts
-
-MEAN = "mean"
 
 
 class LmEval(Suite):

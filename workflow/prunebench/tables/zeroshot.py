@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from prunebench.suites.lm_eval import MEAN
+from prunebench.suites.base import MEAN
 from prunebench.tables import layout
 from prunebench.tables.table import Table
 
