@@ -20,10 +20,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: install  ## prune and evaluate the quickstart study, print its table
+demo: install  ## prune and evaluate the quickstart study, print its tables
 	snakemake --cores all
 
-smoke: install  ## every rule once, in under 3 minutes
+smoke: install  ## every rule once, in under 4 minutes
 	snakemake strict --cores all --configfile config/studies/smoke.yaml
 
 test: install  ## all tests
