@@ -36,7 +36,7 @@ lint: install  ## formatting, style, types, workflow
 	mypy
 	snakemake --lint
 
-bench: install  ## speed, beside a plain version and a counted floor, in about half an hour
+bench: install  ## speed, beside a plain version and a counted floor, in about forty minutes
 	PYTHONPATH=workflow python -m benches.run
 
 schema: install  ## regenerate config/schema.json from the pydantic models

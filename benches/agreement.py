@@ -57,7 +57,8 @@ def _mean(masks: Iterable[Tensor]) -> float:
 
 
 def _judged(job: Job) -> dict[str, list[float]]:
-    job.run()
+    if not job.result.exists():  # plain weights are judged once, whatever they are compared with
+        job.run()
     losses: dict[str, list[float]] = read_json(job.result)
     return losses
 
