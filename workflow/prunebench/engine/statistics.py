@@ -51,7 +51,8 @@ class SiteStatistic:
         x = inputs.detach().flatten(0, -2)
         self.tokens += len(x)
         if self.sample is None:
-            self.sample = x[:: -(-len(x) // SAMPLE)].clone()
+            # An odd step, so that the first tokens of windows, which are extreme, come up no more often than others.
+            self.sample = x[:: -(-len(x) // SAMPLE) | 1].clone()
         if Stat.SITE_NORM in needs:
             if self._squared_norm is None:
                 self._squared_norm = x.new_zeros(x.shape[1], dtype=torch.float64)
