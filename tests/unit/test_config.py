@@ -18,6 +18,7 @@ CONFIGS = [REPOSITORY / "config/config.yaml", *sorted((REPOSITORY / "config/stud
 GRID = "studies.tiny.grid"
 ROW = f"{GRID}.1"
 
+BUNDLE = {"title": "Mine", "source": {"kind": "path", "path": "rows"}}
 MISTAKES: list[tuple[str, Any, str]] = [
     # names that nobody defines
     (f"{ROW}.method", "wandaa", "studies.tiny.grid[1].method: unknown method 'wandaa': did you mean 'wanda'?"),
@@ -198,6 +199,12 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (GRID, {"method": "dense"}, "studies.tiny.grid: must be a list (got {'method': 'dense'})"),
     (f"{GRID}.0", "dense", "studies.tiny.grid[0]: must be a mapping of keys to values (got 'dense')"),
     ("studies.tiny.exclude", [{}], "studies.tiny: no cells are left: 'exclude' matches all of them"),
+    (
+        "tasks.mine",
+        {**BUNDLE, "tasks": {"mmlu": {"stock": "mmlu/mmlu_*.yaml", "rows": {"test": "rows.jsonl"}}}},
+        "tasks.mine.tasks.mmlu: '*' stands for a subject, so 'stock' and all of 'rows' have one or none has "
+        "(got {'stock': 'mmlu/mmlu_*.yaml', 'rows': {'test': 'rows.jsonl'}})",
+    ),
     # the rest
     ("studies", REMOVED, "'studies' is missing"),
     ("studies", {}, "studies: must not be empty (got {})"),

@@ -109,6 +109,15 @@ class TaskData(Entry):
         None, description="the files hold requests of OLMo's evaluation of this task, to be turned back into rows"
     )
 
+    @model_validator(mode="after")
+    def _subjects_everywhere(self) -> "TaskData":
+        stars = {"*" in file for file in (self.stock, *self.rows.values())}
+        if len(stars) > 1:
+            raise ValueError("'*' stands for a subject, so 'stock' and all of 'rows' have one or none has")
+        if self.requests and True in stars:
+            raise ValueError("'requests' are of one task: they cannot be of many subjects ('*')")
+        return self
+
 
 class TasksEntry(Entry):
     """Rows for tasks of lm-eval, from one source."""
