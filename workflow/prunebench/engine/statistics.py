@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from prunebench.methods.base import Stat
 from prunebench.models.base import Site
 
-STRIP = 512
-"""Width of the strips of a symmetric product: narrower ones save little more and are slower each."""
+STRIPS, STRIP = 8, 192
+"""Into how many strips a symmetric product is cut, and their least width: more or narrower ones save little."""
 ROWS = 128
 """Tokens whose squares are summed at a time."""
-SAMPLE = 512
+SAMPLE = 256
 """Tokens kept of each site, at most: all from the first batch."""
 
 
@@ -31,6 +31,7 @@ class SiteStatistic:
     """A few of the inputs [n, in], to judge a pruned weight by what it makes of them."""
     _squared_norm: Tensor | None = None
     _hessian: Tensor | None = None
+    """Its lower triangle; what stands above means nothing."""
 
     @property
     def squared_norm(self) -> Tensor:
@@ -41,10 +42,10 @@ class SiteStatistic:
 
     @property
     def hessian(self) -> Tensor:
-        """X^T X over all tokens, float64 [in, in]."""
+        """X^T X over all tokens, float64 [in, in]; built anew on every reading."""
         if self._hessian is None:
             raise KeyError("this method reads hessian without declaring Stat.HESSIAN in `needs`")
-        return self._hessian
+        return self._hessian.tril() + self._hessian.tril(-1).T
 
     def add(self, inputs: Tensor, needs: Collection[Stat]) -> None:
         """Accumulate a chunk of inputs [..., in]."""
@@ -62,25 +63,23 @@ class SiteStatistic:
         if Stat.HESSIAN in needs:
             if self._hessian is None:
                 self._hessian = x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float64)
-            self._hessian += gram(x)
+            add_gram(self._hessian, x)
 
 
-def gram(x: Tensor) -> Tensor:
-    """X^T X in float32 for inputs `x` [n, in], each product exact for 16-bit inputs.
+def add_gram(total: Tensor, x: Tensor) -> None:
+    """Add the lower triangle of X^T X, in float32, to `total` [in, in] for inputs `x` [n, in].
 
-    A plain bfloat16 product would round its result to 8 bits; a float32 one takes several times as long.
+    Products of 16-bit inputs are exact, only their sum rounds: a plain bfloat16 product would round its result to
+    8 bits, a float32 one takes several times as long. Some of what stands above the diagonal is added too.
     """
     native = x.device.type == "cuda" and x.dtype != torch.float32
     multiply = partial(torch.mm, out_dtype=torch.float32) if native else torch.mm
     factor = x if native else x.float()
     width = x.shape[1]
-    strip = -(-width // max(1, width // STRIP))
-    result = torch.zeros(width, width, device=x.device)
+    strip = max(STRIP, -(-width // STRIPS))
     with _bfloat16_products(enabled=x.dtype == torch.bfloat16):
-        # The lower triangle only, strip by strip: the result is symmetric.
         for low in range(0, width, strip):
-            result[low:, low : low + strip] = multiply(factor[:, low:].T, factor[:, low : low + strip])
-    return result.tril() + result.tril(-1).T
+            total[low:, low : low + strip] += multiply(factor[:, low:].T, factor[:, low : low + strip])
 
 
 @contextmanager

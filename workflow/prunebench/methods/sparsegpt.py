@@ -60,9 +60,10 @@ class SparseGPT(Method):
     ) -> dict[str, PrunedLinear]:
         """All linears of the site in one sweep, stacked along their outputs; masks are chosen for each alone."""
         stacked = torch.cat([weight.double() for weight in weights.values()]).T.contiguous()
+        hessian = statistic.hessian
         if self.params.dead_inputs == "zeroed":
-            stacked[statistic.hessian.diagonal() == 0] = 0
-        U = obs.inverse_factor(statistic.hessian, self.params.damping)
+            stacked[hessian.diagonal() == 0] = 0
+        U = obs.inverse_factor(hessian, self.params.damping)
         sizes = [len(weight) for weight in weights.values()]
         select = partial(self._select, sizes=sizes, sparsities=list(sparsities.values()), pattern=pattern)
         block = pattern.group if pattern.structured else self.params.columns
