@@ -1,0 +1,43 @@
+"""The `prunebench` command: what a user does beside running the DAG. One module per group of commands."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from prunebench import __version__
+from prunebench.cli import upkeep
+from prunebench.errors import PrunebenchError
+
+
+class _Commands(TyperGroup):
+    """Prints a PrunebenchError as one red block instead of a traceback, whichever command raised it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PrunebenchError as error:
+            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"prunebench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def prunebench(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """A benchmark of LLM pruning. The benchmark itself runs with snakemake; these commands help beside it."""
+
+
+for module in (upkeep,):
+    app.add_typer(module.app)
