@@ -1,3 +1,19 @@
 """prunebench: a benchmark of LLM pruning. Importing this package is cheap; torch is imported only where it is used."""
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prunebench.api import Pruned as Pruned
+    from prunebench.api import perplexity as perplexity
+    from prunebench.api import prune as prune
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`prunebench.prune` and the others of `prunebench.api`, imported when they are asked for."""
+    if name in ("prune", "perplexity", "Pruned"):
+        from prunebench import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,12 +13,13 @@ from prunebench.assets.manifest import Manifest, load_manifest
 from prunebench.assets.staging import empty_directory, staging
 from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.errors import PrunebenchError
-from prunebench.files import read_json, sha256_file, write_json
+from prunebench.files import read_json, sha256_file, write_json, write_text
 from prunebench.provenance import versions
 
 PRUNED = Path(paths.PRUNED.partition("{")[0])
 WEIGHTS = Path(paths.WEIGHTS).name
-RECORD = "prunebench.json"
+MEASURED = Path(paths.PRUNE_MEASURED).name
+RECORD, CARD = "prunebench.json", "README.md"
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 """What transformers calls them: the latter two are one file of weights, and the list of several."""
 DENSE = frozenset((".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf"))
@@ -37,13 +38,14 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
     pruned = _finished(source, root)
     manifest = load_manifest(root / paths.MODEL.format(model=source.parents[3].name))
     destination = destination.resolve()
-    _refuse_to_overwrite(destination, force=force, precious=(source, manifest.directory.resolve(), Path.cwd()))
+    refuse_to_overwrite(destination, force=force, precious=(source, manifest.directory.resolve()))
     _refuse_changed(manifest, pruned["inputs"]["model"])
     storage: str = pruned["spec"]["storage"]
     record = {
         "cell": source.relative_to(root / PRUNED).as_posix(),
         "model": manifest.model_dump(mode="json", include={"title", "source"}),
         "prune": {key: value for key, value in pruned.items() if key != "blocks"},
+        "measured": read_json(source / MEASURED),
         "versions": versions(),
     }
     with staging(destination, "export") as scratch:
@@ -51,10 +53,40 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
         write_json(scratch / CONFIG, with_dtype(read_json(scratch / CONFIG), storage))
         _write_weights(manifest, source / WEIGHTS, getattr(torch, storage), scratch)
         write_json(scratch / RECORD, record)
+        write_text(scratch / CARD, model_card(record))
         if force:
             empty_directory(destination)
         scratch.rename(destination)
     return record
+
+
+def model_card(record: dict[str, Any]) -> str:
+    """What a reader of the exported directory should know, in Markdown; `record` is its prunebench.json."""
+    prune, spec = record["prune"], record["prune"]["spec"]
+    _, _, allocator, point, calibration = record["cell"].split("/")
+    title = prune["model"]["title"]
+    origin = ", ".join(f"{key} {value}" for key, value in prune["model"]["source"].items() if isinstance(value, str))
+    settings = ", ".join(f"{key} {value}" for key, value in spec["params"].items()) or "none"
+    compute = spec["compute"] and ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in spec["compute"].items()
+    )
+    rows = {
+        "Made from": f"{title} ({origin})",
+        "Method": f"{spec['method']} (parameters: {settings})",
+        "Sparsity": f"{prune['achieved_sparsity']:.2%} of {prune['prunable_weights']:,} weights in the blocks' linears",
+        "Pattern": spec["pattern"],
+        "Allocator": allocator,
+        "Calibration": f"{calibration} (sha256 {prune['inputs']['tokens']})" if "tokens" in prune["inputs"] else "none",
+        "Computed with": compute or "weights alone, nothing runs forward",
+        "Stored as": f"{spec['storage']}, dense, with zeros in place",
+    }
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    return (
+        f"# {title}, pruned to {prune['achieved_sparsity']:.0%} ({point})\n\n| | |\n|:--|:--|\n{table}\n\n"
+        "Embeddings, norms and head are as they were. Zeros save time and memory only in a runtime that knows of them."
+        f"\n\nMade by prunebench {record['versions'].get('prunebench', '')}; everything that decides its weights is in "
+        f"`{RECORD}`. Licence and intended use are those of the model that it was made from.\n"
+    )
 
 
 def with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
@@ -96,8 +128,12 @@ def _finished(source: Path, root: Path) -> dict[str, Any]:
     return record
 
 
-def _refuse_to_overwrite(destination: Path, *, force: bool, precious: tuple[Path, ...]) -> None:
-    if any(path.is_relative_to(destination) for path in precious):
+def refuse_to_overwrite(destination: Path, *, force: bool, precious: tuple[Path, ...] = ()) -> None:
+    """PrunebenchError unless a model may be written to the directory `destination` (absolute).
+
+    With `force` it may have content, but not the working directory or one of `precious`.
+    """
+    if any(path.is_relative_to(destination) for path in (Path.cwd(), *precious)):
         raise PrunebenchError(f"{destination} holds the project, the model or the cell: choose another directory")
     if destination.exists() and not destination.is_dir():
         raise PrunebenchError(f"{destination} is a file: choose another directory")

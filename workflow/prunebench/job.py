@@ -28,7 +28,7 @@ def run(description: str | None, body: Callable[[argparse.Namespace], str | None
     PrunebenchError ends the process with exit code 1 and its message alone; anything else with its traceback.
     """
     arguments = _parse(description, options)
-    _set_environment(arguments.threads)
+    set_environment(arguments.threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     command = shlex.join([sys.executable, *sys.argv])
     print(f"PYTHONPATH={shlex.quote(str(Path(__file__).parents[1]))} {command}", file=sys.stderr, flush=True)
@@ -66,7 +66,7 @@ def _check_threads(arguments: argparse.Namespace) -> None:
         )
 
 
-def _set_environment(threads: int) -> None:
+def set_environment(threads: int) -> None:
     """What libraries read when they are imported: thread counts, and whether they may draw progress bars.
 
     Two jobs with default threads on two cores collapse, so every library gets what the rule was given.

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from prunebench import paths, registry
@@ -10,7 +11,7 @@ from prunebench.assets.sources import local_files
 from prunebench.assets.tasks import local_row_files
 from prunebench.canonical import canonical, spec_hash
 from prunebench.cells import Cell, Expansion, allocation_form, expand
-from prunebench.config import Config, calibration_corpus, configured, load_config
+from prunebench.config import CATALOG, Config, calibration_corpus, configured, load_config
 from prunebench.fingerprint import fingerprint
 from prunebench.spec import Specs
 
@@ -171,9 +172,9 @@ class Plan:
         return tuple(sorted(configured("methods", self.config.methods[method]).assets))
 
 
-def load_plan(raw: dict[str, Any], file: str = "config/config.yaml") -> Plan:
+def load_plan(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Plan:
     """Validate a parsed config and expand its studies. Raises PrunebenchError with every mistake found."""
-    config = load_config(raw, file)
+    config = load_config(raw, file, catalog)
     # What is kept changes no number, so it is in no spec: nothing runs again for it.
     raw = {key: value for key, value in raw.items() if key != "keep_weights"}
     return Plan(raw, file, config, {name: expand(config, name, file) for name in config.studies})

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from prunebench import __version__
-from prunebench.cli import upkeep
+from prunebench.cli import single, upkeep
 from prunebench.errors import PrunebenchError
 
 
@@ -39,5 +39,5 @@ def prunebench(
     """A benchmark of LLM pruning. The benchmark itself runs with snakemake; these commands help beside it."""
 
 
-for module in (upkeep,):
+for module in (single, upkeep):
     app.add_typer(module.app)

@@ -1,10 +1,12 @@
 """The model that a suite evaluates, in the two forms that suites want."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from prunebench.engine.device import best_device
@@ -15,12 +17,12 @@ from prunebench.models.base import Family
 
 @dataclass(frozen=True)
 class Subject:
-    """The model in `directory` with some of its tensors replaced by the pruned ones in `weights`."""
+    """The model in `directory`, with some of its tensors replaced by the pruned ones in `weights` if there are any."""
 
     directory: Path
     """Also holds the tokenizer."""
     family: type[Family]
-    weights: Path
+    weights: Path | None
     dtype: torch.dtype
     """Of the forward passes."""
     storage: torch.dtype
@@ -33,8 +35,10 @@ class Subject:
         return best_device()
 
     @property
-    def pruned(self) -> PackedStore:
+    def pruned(self) -> Mapping[str, Tensor]:
         """The tensors that pruning changed."""
+        if self.weights is None:
+            return {}
         return PackedStore(self.weights, TensorStore(self.directory, self.storage))
 
     def whole(self) -> PreTrainedModel:

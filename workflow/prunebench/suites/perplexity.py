@@ -58,11 +58,11 @@ class Perplexity(Suite):
         import torch
 
         windows = {corpus: self._windows(subject, assets[f"corpora/{corpus}"]) for corpus in self.params.corpora}
-        losses = _losses(subject, torch.cat(list(windows.values())), parts)
+        losses = window_losses(subject, torch.cat(list(windows.values())), parts)
         scores = []
         for corpus, part in windows.items():
             mine, losses = losses[: len(part)], losses[len(part) :]
-            scores.append(_score(corpus, mine))
+            scores.append(score(corpus, mine))
         return scores
 
     def headline(self, scores: list[Score]) -> str:
@@ -87,22 +87,26 @@ class Perplexity(Suite):
         return torch.from_numpy(windows[: self.params.windows])
 
 
-def _losses(subject: Subject, windows: Tensor, parts: Parts) -> list[float]:
-    """The loss of every window, in pieces of whole batches that a killed job need not repeat."""
+def window_losses(subject: Subject, windows: Tensor, parts: Parts) -> list[float]:
+    """Mean negative log-likelihood (nats per predicted token) of each of `windows` (int64 [n, seqlen]).
+
+    In pieces of whole batches that a killed job need not repeat. Raises CellFailure if one is not finite.
+    """
     import torch
 
-    from prunebench.engine.loss import window_losses
+    from prunebench.engine import loss
 
     # Each piece loads every block once: large enough for that not to matter.
     size = max(1, PIECE // (windows.shape[1] * subject.batch_size)) * subject.batch_size
     model = subject.streamed()
     losses: list[float] = []
     for piece in torch.split(windows, size):
-        losses += parts.get_or(str(len(losses)), partial(window_losses, model, piece, subject.batch_size))
+        losses += parts.get_or(str(len(losses)), partial(loss.window_losses, model, piece, subject.batch_size))
     return losses
 
 
-def _score(corpus: str, losses: list[float]) -> Score:
+def score(corpus: str, losses: list[float]) -> Score:
+    """The perplexity of windows with these losses; CellFailure if it would not fit a float."""
     mean = statistics.fmean(losses)
     if mean > MEANINGLESS:
         raise CellFailure(f"the mean loss on {corpus} is {mean:.0f} nats per token: the model is destroyed")

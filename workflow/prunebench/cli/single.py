@@ -1,0 +1,313 @@
+"""Commands for one model: prune, ppl, eval, compare."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from prunebench.errors import PrunebenchError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from prunebench.single.request import Compute
+    from prunebench.suites.base import Score
+
+app = typer.Typer()
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A from_pretrained directory, or a name from `models`.")]
+DType = Annotated[
+    Literal["float32", "bfloat16", "float16"], typer.Option(help="Of the forward passes; weights keep their own.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Windows per forward pass.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default all. They move numbers slightly.")]
+Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, or cuda:N.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+Tokens = Annotated[Path | None, typer.Option(help="Token ids, .npy, int64 [samples, seqlen].")]
+
+
+@app.command()
+def prune(
+    model: Model,
+    out: Annotated[Path, typer.Option(help="Directory for the pruned model; it must be empty or not be there.")],
+    sparsity: Annotated[float | None, typer.Option(min=0, max=0.99, help="Fraction of zeros, as in 0.6.")] = None,
+    pattern: Annotated[str, typer.Option(help="Or an n:m pattern: 2of4 keeps 2 of every 4.")] = "unstructured",
+    method: Annotated[str | None, typer.Option(help="A name from `methods`; default: the best in our table.")] = None,
+    allocator: Annotated[str | None, typer.Option(help="A name from `allocators`; goes with the method.")] = None,
+    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the method, repeatable.")] = None,
+    calibration: Tokens = None,
+    corpus: Annotated[str | None, typer.Option(help="Calibration text from the catalog. [default: c4_type]")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Windows of it. [default: 128]")] = None,
+    seqlen: Annotated[int | None, typer.Option(min=1, help="Their tokens. [default: 512]")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which windows, and whatever the method draws.")] = 0,
+    dtype: DType = "bfloat16",
+    batch_size: BatchSize = 8,
+    threads: Threads = None,
+    device: Device = "auto",
+    force: Annotated[bool, typer.Option(help="Delete what OUT holds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prune MODEL and write a directory for from_pretrained, with a model card and a record of what was done.
+
+    Example: prunebench prune path/to/model --sparsity 0.6 --out path/to/pruned
+
+    It does what a cell of the benchmark does, by the same code: the same settings give the same weights. Ctrl-C loses
+    at most one block: the same command goes on from there.
+    """
+    _check_calibration(calibration, corpus, samples, seqlen)
+    _check_sparsity(pattern, sparsity)
+    compute = _prepare(dtype, batch_size, threads, device)
+    from prunebench.single.recommend import recommend
+    from prunebench.single.request import Request, parse_params
+    from prunebench.single.run import prune_to
+
+    if method is None:
+        if param:
+            raise PrunebenchError("--param belongs to a method: name it with --method")
+        best = recommend(pattern, sparsity)
+        method, allocator = best.method, allocator or best.allocator
+        typer.echo(f"{method} with {allocator}: {best.why}", err=True)
+    drawn = {"corpus": corpus, "samples": samples, "seqlen": seqlen}
+    request = Request(
+        model=model,
+        method=method,
+        sparsity=sparsity,
+        pattern=pattern,
+        allocator=allocator or "uniform",
+        params=parse_params(param or []),
+        tokens=calibration,
+        seed=seed,
+        compute=compute,
+        **{key: value for key, value in drawn.items() if value is not None},  # type: ignore[arg-type]
+    )
+    with _resumable():
+        record = prune_to(request, out, force=force)
+    if as_json:
+        typer.echo(json.dumps(record, indent=1))
+    else:
+        seconds, pruned = record["measured"]["seconds"], record["prune"]
+        typer.echo(f"{out}: {pruned['achieved_sparsity']:.2%} zeros in its linears, pruned in {seconds:.0f} s")
+
+
+@app.command()
+def ppl(
+    model: Model,
+    tokens: Tokens = None,
+    corpus: Annotated[str | None, typer.Option(help="The test split of a corpus of the catalog.")] = None,
+    text: Annotated[Path | None, typer.Option(help="A UTF-8 text file.")] = None,
+    seqlen: Annotated[int | None, typer.Option(min=2, help="Tokens per window. [default: 512]")] = None,
+    windows: Annotated[int | None, typer.Option(min=1, help="The first so many windows; default all.")] = None,
+    dtype: DType = "bfloat16",
+    batch_size: BatchSize = 8,
+    threads: Threads = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure the perplexity of MODEL on tokens, a corpus or a text, in windows without overlap.
+
+    Example: prunebench ppl path/to/model --corpus wikipedia --seqlen 512
+    """
+    source = _Text(tokens, corpus, text, seqlen, windows)
+    compute = _prepare(dtype, batch_size, threads, device)
+    from prunebench.single.measure import load, perplexity_of
+
+    with _resumable():
+        loaded = load(model, compute)
+        score = perplexity_of(loaded, source.windows(loaded), source.name)
+    if as_json:
+        typer.echo(json.dumps({**_as_dict(score), "windows": score.n}))
+    else:
+        spread = "" if score.stderr is None else f" ± {score.stderr:.2f}"
+        typer.echo(f"perplexity {score.value:.2f}{spread} on {score.n} windows of {source.name}")
+
+
+@app.command("eval")
+def evaluate(
+    model: Model,
+    suite: Annotated[str, typer.Option(help="A name from `suites`.")] = "zeroshot7",
+    limit: Annotated[int | None, typer.Option(min=2, help="Rows per task, drawn by a fixed seed; default all.")] = None,
+    dtype: DType = "bfloat16",
+    batch_size: BatchSize = 8,
+    threads: Threads = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate MODEL on a suite of the catalog: zero-shot tasks, or perplexity.
+
+    Example: prunebench eval path/to/model --suite zeroshot7 --limit 100
+    """
+    compute = _prepare(dtype, batch_size, threads, device)
+    from prunebench.single.measure import evaluate_suite, load
+
+    with _resumable():
+        scores = evaluate_suite(load(model, compute), suite, limit)
+    if as_json:
+        typer.echo(json.dumps([_as_dict(score) for score in scores]))
+    else:
+        _print(_score_table(f"{model}, {suite}", scores))
+
+
+@app.command()
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL MODEL...", help="Directories or names; the first is compared with.")
+    ],
+    tokens: Tokens = None,
+    corpus: Annotated[str | None, typer.Option(help="The test split of a corpus. [default: wikipedia]")] = None,
+    text: Annotated[Path | None, typer.Option(help="A UTF-8 text file.")] = None,
+    seqlen: Annotated[int | None, typer.Option(min=2, help="Tokens per window. [default: 512]")] = None,
+    windows: Annotated[int | None, typer.Option(min=2, help="The first so many windows; default all.")] = None,
+    dtype: DType = "bfloat16",
+    batch_size: BatchSize = 8,
+    threads: Threads = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Compare models: sparsity, perplexity on the same windows, and its ratio to the first model's.
+
+    Example: prunebench compare path/to/model path/to/pruned --corpus wikipedia
+
+    The interval of the ratio is a paired bootstrap over windows (95%): if it holds 1, the text cannot tell them apart.
+    """
+    if len(models) < 2:
+        raise typer.BadParameter("name two or more models")
+    given = corpus if any((tokens, corpus, text)) else "wikipedia"
+    source = _Text(tokens, given, text, seqlen, windows)
+    compute = _prepare(dtype, batch_size, threads, device)
+    from prunebench.single.compare import compare_models
+
+    with _resumable():
+        rows = compare_models(models, source.windows, source.name, compute)
+    if as_json:
+        typer.echo(json.dumps([row.as_dict() for row in rows]))
+        return
+    from rich.table import Table
+
+    table = Table("model", "sparsity", "perplexity", "ratio to the first", "95% interval", title=f"on {source.name}")
+    for row in rows:
+        ratio = ("", "") if row.ratio is None else (f"{row.ratio:.4f}", "{:.4f} to {:.4f}".format(*row.interval or ()))
+        table.add_row(row.model, f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
+    _print(table)
+
+
+class _Text:
+    """What a perplexity is measured on: tokens, a corpus or a text, one of them."""
+
+    def __init__(
+        self, tokens: Path | None, corpus: str | None, text: Path | None, seqlen: int | None, windows: int | None
+    ) -> None:
+        given = [option for option, value in (("--tokens", tokens), ("--corpus", corpus), ("--text", text)) if value]
+        if len(given) != 1:
+            also = f", not {' and '.join(given)}" if given else ""
+            raise PrunebenchError(f"name one of --tokens, --corpus and --text{also}")
+        if tokens and seqlen:
+            raise PrunebenchError("--seqlen: the windows of --tokens have their length already")
+        for path in filter(None, (tokens, text)):
+            if not path.is_file():
+                raise PrunebenchError(f"no such file: {path}")
+        self._tokens, self._corpus, self._text = tokens, corpus, text
+        self._seqlen, self._windows = seqlen or 512, windows
+        self.name = str(tokens or corpus or text)
+
+    def windows(self, loaded: Any) -> Any:
+        """The windows as the model's tokens, int64 [n, seqlen]."""
+        import numpy as np
+
+        from prunebench.single.measure import corpus_documents, text_windows
+        from prunebench.single.request import token_shape
+
+        if self._tokens:
+            token_shape(self._tokens)
+            return np.load(self._tokens, allow_pickle=False)[: self._windows]
+        documents = corpus_documents(self._corpus) if self._corpus else [self._read()]
+        return text_windows(loaded, documents, self._seqlen, self._windows)
+
+    def _read(self) -> str:
+        assert self._text is not None
+        try:
+            return self._text.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise PrunebenchError(f"{self._text} is not UTF-8 text: {error}") from None
+
+
+def _prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Compute:
+    """Settle threads and device before torch is imported, and let progress be seen."""
+    from prunebench.job import set_environment
+    from prunebench.single.request import Compute, cores
+
+    if device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif device.startswith("cuda:"):
+        os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
+    elif device not in ("auto", "cuda"):
+        raise PrunebenchError(f"--device: {device!r} is not auto, cpu, cuda or cuda:N")
+    compute = Compute(dtype, batch_size, threads or cores())
+    set_environment(compute.threads)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    if device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            raise PrunebenchError(
+                f"--device: PyTorch {torch.__version__} sees no GPU here (prunebench doctor says more)"
+            )
+    return compute
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on from here", err=True)
+        raise
+
+
+def _check_calibration(calibration: Path | None, corpus: str | None, samples: int | None, seqlen: int | None) -> None:
+    if not calibration:
+        return
+    for option, value in (("--corpus", corpus), ("--samples", samples), ("--seqlen", seqlen)):
+        if value is not None:
+            raise PrunebenchError(f"{option}: the tokens of --calibration are taken as they are; leave one of them out")
+    if not calibration.is_file():
+        raise PrunebenchError(f"--calibration: no such file: {calibration}")
+
+
+def _check_sparsity(pattern: str, sparsity: float | None) -> None:
+    if pattern == "unstructured" and sparsity is None:
+        raise PrunebenchError("say how sparse: --sparsity 0.6, or --pattern 2of4")
+    from prunebench.patterns import parse_pattern, sparsity_text
+
+    try:
+        parse_pattern(pattern)
+        if sparsity is not None:
+            sparsity_text(sparsity)
+    except ValueError as error:
+        raise PrunebenchError(str(error)) from None
+
+
+def _as_dict(score: Score) -> dict[str, Any]:
+    return {"task": score.task, "metric": score.metric, "value": score.value, "stderr": score.stderr, "n": score.n}
+
+
+def _score_table(title: str, scores: list[Score]) -> Table:
+    from rich.table import Table
+
+    table = Table("task", "metric", "value", "stderr", "rows", title=title)
+    for score in scores:
+        shown = (f"{score.value:.4g}", "" if score.stderr is None else f"{score.stderr:.2g}", str(score.n))
+        table.add_row(score.task, score.metric, *shown)
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    Console().print(table)

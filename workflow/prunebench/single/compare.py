@@ -1,0 +1,76 @@
+"""Models side by side on the same windows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.stats import bootstrap
+
+from prunebench.errors import PrunebenchError
+from prunebench.single.measure import Loaded, load, perplexity_of
+from prunebench.single.request import Compute, model_entry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RESAMPLES = 9999
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One model; `ratio` and its 95% interval are those of its perplexity to the first model's (of which: None)."""
+
+    model: str
+    sparsity: float
+    perplexity: float
+    ratio: float | None = None
+    interval: tuple[float, float] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def compare_models(
+    models: Sequence[str], windows: Callable[[Loaded], NDArray[np.int64]], name: str, compute: Compute
+) -> list[Compared]:
+    """Sparsity and perplexity of each of `models`, where `windows` gives a model its text as tokens.
+
+    Raises PrunebenchError if a model is not known, or cuts the text into other windows than the first: pairs would
+    have no meaning.
+    """
+    for model in models:
+        model_entry(model)
+    rows: list[Compared] = []
+    first: tuple[NDArray[np.int64], list[float]] | None = None
+    for model in models:
+        loaded = load(model, compute)
+        tokens = windows(loaded)
+        if first and not np.array_equal(tokens, first[0]):
+            raise PrunebenchError(f"{model} has another tokenizer than {models[0]}: their perplexities do not compare")
+        score = perplexity_of(loaded, tokens, name)
+        losses = score.details["window_losses"]
+        row = Compared(model, loaded.sparsity, score.value)
+        if first:
+            row = Compared(model, row.sparsity, row.perplexity, *ratio(losses, first[1]))
+        else:
+            first = tokens, losses
+        rows.append(row)
+    return rows
+
+
+def ratio(losses: Sequence[float], to: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """The ratio of two perplexities, from the losses of the same windows, and its 95% interval.
+
+    The interval is a percentile bootstrap over windows, paired: a window that is hard for one model is for the other.
+    """
+    differences = np.subtract(losses, to)
+    value = math.exp(differences.mean())
+    if np.ptp(differences) == 0:
+        return value, (value, value)
+    found = bootstrap((differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0)
+    return value, (math.exp(found.confidence_interval.low), math.exp(found.confidence_interval.high))

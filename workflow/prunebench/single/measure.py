@@ -1,0 +1,157 @@
+"""Evaluating a model directory, by the suites of the DAG."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from prunebench import registry
+from prunebench.assets.corpora import load_split
+from prunebench.assets.manifest import Manifest, load_manifest
+from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
+from prunebench.canonical import canonical, spec_hash
+from prunebench.config import Config, configured, load_config
+from prunebench.engine.anatomy import linear_sizes
+from prunebench.engine.stores import TensorStore
+from prunebench.engine.subject import Subject
+from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.partial import Parts
+from prunebench.provenance import conditions
+from prunebench.single.assets import arrive, cache
+from prunebench.single.request import CATALOG, Compute, catalog, model_entry
+from prunebench.single.run import threads
+from prunebench.spec import Specs
+from prunebench.suites.base import Score
+from prunebench.suites.perplexity import score, window_losses
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is here."""
+
+    manifest: Manifest
+    subject: Subject
+    compute: Compute
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of zeros among the weights of the blocks' linears."""
+        tensors = TensorStore(self.manifest.directory)
+        linears = [tensors[f"{name}.weight"] for name in linear_sizes(self.manifest.directory, self.subject.family)]
+        return 1 - sum(int(weight.count_nonzero()) for weight in linears) / sum(weight.numel() for weight in linears)
+
+
+def load(model: str, compute: Compute) -> Loaded:
+    """A model by directory or catalog name, downloaded if need be; PrunebenchError if it is not known."""
+    name, entries = model_entry(model)
+    config = _config(entries, compute)
+    entry = config.models[name]
+    manifest = load_manifest(arrive(config, Specs(config), f"models/{name}", cache() / "local"))
+    family = registry.load("models", entry.family)
+    subject = Subject(
+        manifest.directory,
+        family,
+        None,
+        dtype=getattr(torch, compute.dtype),
+        storage=getattr(torch, entry.dtype),
+        batch_size=compute.batch_size,
+    )
+    return Loaded(manifest, subject, compute)
+
+
+def perplexity_of(loaded: Loaded, windows: NDArray[np.int64], name: str) -> Score:
+    """The perplexity on `windows` [n, seqlen], which the score calls `name`.
+
+    Raises PrunebenchError if a loss is not finite.
+    """
+    tokens = torch.from_numpy(windows)
+    parts = _parts(loaded, {"windows": hashlib.sha256(windows.tobytes()).hexdigest(), "shape": list(windows.shape)})
+    with _computing(loaded):
+        found = score(name, window_losses(loaded.subject, tokens, parts))
+    parts.remove()
+    return found
+
+
+def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]:
+    """All scores of a suite of the catalog, of lm-eval on `limit` rows per task if that is given.
+
+    Raises PrunebenchError for an unknown suite, or one that has no rows to limit.
+    """
+    if suite not in catalog("suites"):
+        raise PrunebenchError(f"--suite: unknown suite {suite!r}{registry.did_you_mean(suite, catalog('suites'))}")
+    config = _config({}, loaded.compute)
+    entry = config.suites[suite]
+    if limit is not None:
+        if "limit" not in registry.load("suites", entry.suite).Params.model_fields:
+            raise PrunebenchError(f"--limit: suite {suite!r} has no rows to limit")
+        entry = entry.model_copy(update={"params": {**entry.params, "limit": limit}})
+    plugin = configured("suites", entry)
+    specs = Specs(config)
+    here = {asset: load_manifest(arrive(config, specs, asset, cache() / "local")) for asset in plugin.assets}
+    directories = {asset: manifest.directory for asset, manifest in here.items()}
+    identity = {"suite": entry.model_dump(mode="json"), "assets": {name: of.digest for name, of in here.items()}}
+    parts = _parts(loaded, identity)
+    with _computing(loaded):
+        scores: list[Score] = plugin.run(loaded.subject, directories, parts)
+    parts.remove()
+    return scores
+
+
+def corpus_documents(corpus: str) -> list[str]:
+    """The test split of a corpus of the catalog."""
+    if corpus not in catalog("corpora"):
+        raise PrunebenchError(f"--corpus: unknown corpus {corpus!r}{registry.did_you_mean(corpus, catalog('corpora'))}")
+    config = _config({}, Compute())
+    manifest = load_manifest(arrive(config, Specs(config), f"corpora/{corpus}", cache() / "local"))
+    return load_split(manifest.directory, "test")
+
+
+def text_windows(loaded: Loaded, documents: list[str], seqlen: int, count: int | None) -> NDArray[np.int64]:
+    """`count` windows of `seqlen` tokens (default all), cut as the benchmark cuts them.
+
+    Raises PrunebenchError if the text is too short for that.
+    """
+    stream = token_stream(load_tokenizer(loaded.manifest.directory), documents, bos=False)
+    windows = cut_windows(stream, seqlen)
+    if len(windows) < (count or 1):
+        raise PrunebenchError(
+            f"the text has {len(stream)} tokens, too few for {count or 1} windows of {seqlen}: lower --seqlen"
+            + (" or --windows" if count else "")
+        )
+    return windows[:count]
+
+
+def _config(models: dict[str, Any], compute: Compute) -> Config:
+    """The catalogs, and `models` besides."""
+    # A config has a study.
+    study = {"suites": "ppl", "grid": [{"model": "smollm2_135m", "method": "dense"}]}
+    return load_config(
+        {"studies": {"none": study}, "compute": compute.entry, "models": models}, "command line", CATALOG
+    )
+
+
+def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:
+    """Where finished pieces of an evaluation are kept until it is complete."""
+    whole = canonical(
+        {**identity, "model": loaded.manifest.digest, "compute": loaded.compute.entry, **conditions()},
+    )
+    return Parts(cache() / "evaluations" / spec_hash(whole), identity=whole)
+
+
+@contextmanager
+def _computing(loaded: Loaded) -> Iterator[None]:
+    """Threads as asked for; what would be a failed cell of a study is an error here."""
+    try:
+        with threads(loaded.compute.threads):
+            yield
+    except CellFailure as failure:
+        raise PrunebenchError(f"{loaded.manifest.title}: {failure}") from None

@@ -1,0 +1,230 @@
+"""What a user asks for one model, as a plan of one cell: so that the DAG's own checks and specs apply."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prunebench import registry
+from prunebench.canonical import canonical
+from prunebench.cells import Cell
+from prunebench.config import Config
+from prunebench.errors import PrunebenchError
+from prunebench.files import read_json, sha256_file
+from prunebench.plan import load_plan
+from prunebench.spec import Specs
+
+PROJECT = Path(__file__).resolve().parents[3]
+"""The project that this package belongs to: its catalogs are known by name, its downloads are used."""
+CATALOG = PROJECT / "config/catalog"
+HERE = "given"
+"""What a model directory, a token file or a text of the user's is called among catalog names."""
+DTYPES = ("float32", "bfloat16", "float16")
+
+_STUDY = "one"
+_FILE = "command line"
+
+
+def cores() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How forward passes run. All of it moves numbers."""
+
+    dtype: str = "bfloat16"
+    batch_size: int = 8
+    threads: int = field(default_factory=cores)
+
+    @property
+    def entry(self) -> dict[str, Any]:
+        """As a config says it."""
+        return {"dtype": self.dtype, "batch_size": self.batch_size, "threads": self.threads}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One model to be pruned. `model` is a directory or a name of catalog/models.yaml."""
+
+    model: str
+    method: str
+    sparsity: float | str | None = None
+    pattern: str = "unstructured"
+    allocator: str = "uniform"
+    params: Mapping[str, Any] = field(default_factory=dict)
+    tokens: Path | None = None
+    """int64 [samples, seqlen] (.npy); otherwise windows drawn from `corpus` with `seed`."""
+    corpus: str = "c4_type"
+    samples: int = 128
+    seqlen: int = 512
+    seed: int = 0
+    compute: Compute = field(default_factory=Compute)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A request made concrete."""
+
+    config: Config
+    cell: Cell
+    specs: Specs
+    tokens: Path | None
+
+
+def work(request: Request) -> Work:
+    """The cell of `request`. Raises PrunebenchError naming the option that is wrong, before anything is computed."""
+    name, entries = model_entry(request.model)
+    samples, seqlen = token_shape(request.tokens) if request.tokens else (request.samples, request.seqlen)
+    row: dict[str, Any] = {
+        "model": name,
+        "method": _STUDY,
+        "allocator": request.allocator,
+        "pattern": request.pattern,
+        "calibration": f"{HERE if request.tokens else request.corpus}_{samples}x{seqlen}",
+        "seed": request.seed,
+    }
+    if request.sparsity is not None:
+        row["sparsity"] = request.sparsity
+    _check_names(request)
+    raw: dict[str, Any] = {
+        "studies": {_STUDY: {"suites": "ppl", "grid": [row]}},
+        "compute": request.compute.entry,
+        "models": entries,
+        "methods": {_STUDY: {"method": request.method, "params": dict(request.params)}},
+    }
+    if request.tokens:
+        # Never read as text: it makes the size of the calibration part of the cell's name.
+        source = {"kind": "path", "path": str(request.tokens)}
+        raw["corpora"] = {HERE: {"title": request.tokens.name, "source": source, "documents": "lines"}}
+    try:
+        plan = load_plan(raw, _FILE, CATALOG)
+    except PrunebenchError as error:
+        raise PrunebenchError(_as_options(str(error))) from None
+    expansion = plan.studies[_STUDY]
+    if expansion.skipped:
+        raise PrunebenchError(expansion.skipped[0][1])
+    (cell,) = expansion.cells
+    specs = _GivenTokens(plan.config, sha256_file(request.tokens)) if request.tokens else plan.specs
+    return Work(plan.config, cell, specs, request.tokens)
+
+
+def model_entry(model: str) -> tuple[str, dict[str, Any]]:
+    """(catalog name, entries to add to the catalog) of a model directory or a catalog name."""
+    directory = Path(model)
+    if directory.is_dir():
+        return HERE, {HERE: directory_entry(directory)}
+    if model in catalog("models"):
+        return model, {}
+    hint = registry.did_you_mean(model, catalog("models"))
+    raise PrunebenchError(f"{model!r} is neither a directory nor a model of the catalog{hint}")
+
+
+def directory_entry(directory: Path) -> dict[str, Any]:
+    """A catalog entry for a `from_pretrained` directory, kept in the dtype that it has."""
+    return {
+        "title": directory.resolve().name,
+        "family": family_of(directory),
+        "source": {"kind": "path", "path": str(directory.resolve())},
+        "dtype": stored_dtype(directory),
+    }
+
+
+def family_of(directory: Path) -> str:
+    """The architecture family of a `from_pretrained` directory; PrunebenchError if none reads it."""
+    model_type = _config(directory).get("model_type")
+    families = {name: registry.load("models", name) for name in registry.names("models")}
+    for name, family in families.items():
+        if model_type in family.model_types:
+            return name
+    known = ", ".join(sorted(kind for family in families.values() for kind in family.model_types))
+    raise PrunebenchError(f"{directory} is a model of type {model_type!r}, which is not known (known: {known})")
+
+
+def stored_dtype(directory: Path) -> str:
+    """The dtype in which a model directory says that it is stored; bfloat16 if it says none that is known."""
+    config = _config(directory)
+    stated = str(config.get("dtype") or config.get("torch_dtype"))
+    return stated if stated in DTYPES else "bfloat16"
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    path = directory / "config.json"
+    if not path.is_file():
+        raise PrunebenchError(f"{directory} has no config.json: name a directory that from_pretrained can load")
+    config: dict[str, Any] = read_json(path)
+    return config
+
+
+def token_shape(path: Path) -> tuple[int, int]:
+    """(samples, sequence length) of a token file; PrunebenchError unless it is an int64 array of two axes."""
+    import numpy as np
+
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise PrunebenchError(f"{path} is not a token file (.npy): {error}") from None
+    if array.dtype != np.int64 or array.ndim != 2 or not array.size:
+        raise PrunebenchError(f"{path} holds {array.dtype} {list(array.shape)}, not int64 [samples, seqlen]")
+    return int(array.shape[0]), int(array.shape[1])
+
+
+def catalog(kind: str) -> list[str]:
+    """The names in a catalog of the project."""
+    import yaml
+
+    return sorted(yaml.safe_load((CATALOG / f"{kind}.yaml").read_text(encoding="utf-8")) or {})
+
+
+def parse_params(texts: list[str]) -> dict[str, Any]:
+    """{"damping": 0.1} for ["damping=0.1"]; values are read as JSON, or as text if they are not JSON."""
+    params: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise PrunebenchError(f"--param {text}: write it as NAME=VALUE")
+        try:
+            params[key] = json.loads(value)
+        except ValueError:
+            params[key] = value
+    return params
+
+
+class _GivenTokens(Specs):
+    """Specs of a cell whose calibration tokens are a file: its content stands for what would have drawn it."""
+
+    def __init__(self, config: Config, digest: str) -> None:
+        self._digest = digest
+        super().__init__(config)
+
+    def tokens(self, model: str, calibration: str, seed: int) -> str:
+        """The digest of the file."""
+        return canonical({"sha256": self._digest})
+
+
+def _check_names(request: Request) -> None:
+    for option, kind, name in (("method", "methods", request.method), ("allocator", "allocators", request.allocator)):
+        if name not in registry.names(kind):
+            raise PrunebenchError(
+                f"--{option}: unknown {option} {name!r}{registry.did_you_mean(name, registry.ready(kind))}"
+            )
+    if not request.tokens and request.corpus not in catalog("corpora"):
+        hint = registry.did_you_mean(request.corpus, catalog("corpora"))
+        raise PrunebenchError(f"--corpus: unknown corpus {request.corpus!r}{hint}")
+    if request.sparsity is None and request.pattern == "unstructured":
+        raise PrunebenchError("say how sparse: --sparsity 0.6, or --pattern 2of4")
+
+
+def _as_options(text: str) -> str:
+    """Mistakes in the config that a request becomes, in terms of the options that it came from."""
+    text = re.sub(rf"^{_FILE}: ", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"\bmethods\.{_STUDY}\.params\.", "--param ", text)
+    text = re.sub(rf"\bmethods\.{_STUDY}\b", "--method", text)
+    text = re.sub(r"\bcompute\.(\w+)", lambda match: f"--{match[1].replace('_', '-')}", text)
+    return re.sub(rf"\bstudies\.{_STUDY}\.grid\[0\]\.(\w+)(\[0\])?", r"--\1", text)
