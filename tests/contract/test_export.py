@@ -91,7 +91,7 @@ def test_transformers_loads_what_was_measured(model: dict[str, object], tmp_path
     before, after = (AutoTokenizer.from_pretrained(path) for path in (tmp_path / "project/assets/model", exported))
     assert before(text)["input_ids"] == after(text)["input_ids"]
     files = {path.name for path in (tmp_path / "project/assets/model").iterdir()}
-    assert {path.name for path in exported.iterdir()} == files | {"prunebench.json"}
+    assert {path.name for path in exported.iterdir()} == files | {"prunebench.json", "README.md"}
 
 
 def test_the_weights_are_the_pipelines_bit_by_bit(finished: PruneJob, tmp_path: Path) -> None:

@@ -130,9 +130,10 @@ def _on_disk(model: Model) -> Iterator[str]:
     if isinstance(model, str | Path):
         yield str(model)
         return
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch) / Path(model.config.name_or_path or "model").name
         model.save_pretrained(directory)
-        yield directory
+        yield str(directory)
 
 
 @contextmanager

@@ -65,13 +65,14 @@ def model_card(record: dict[str, Any]) -> str:
     prune, spec = record["prune"], record["prune"]["spec"]
     _, _, allocator, point, calibration = record["cell"].split("/")
     title = prune["model"]["title"]
-    origin = ", ".join(f"{key} {value}" for key, value in prune["model"]["source"].items() if isinstance(value, str))
+    source = prune["model"]["source"]
+    origin = f"{title} ({source['package']} {source['version']})" if source["kind"] == "package" else title
     settings = ", ".join(f"{key} {value}" for key, value in spec["params"].items()) or "none"
     compute = spec["compute"] and ", ".join(
         f"{key.replace('_', ' ')} {value}" for key, value in spec["compute"].items()
     )
     rows = {
-        "Made from": f"{title} ({origin})",
+        "Made from": origin,
         "Method": f"{spec['method']} (parameters: {settings})",
         "Sparsity": f"{prune['achieved_sparsity']:.2%} of {prune['prunable_weights']:,} weights in the blocks' linears",
         "Pattern": spec["pattern"],

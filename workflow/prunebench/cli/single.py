@@ -65,8 +65,7 @@ def prune(
     _check_sparsity(pattern, sparsity)
     compute = _prepare(dtype, batch_size, threads, device)
     from prunebench.single.recommend import recommend
-    from prunebench.single.request import Request, parse_params
-    from prunebench.single.run import prune_to
+    from prunebench.single.request import Request, parse_params, work
 
     if method is None:
         if param:
@@ -87,6 +86,9 @@ def prune(
         compute=compute,
         **{key: value for key, value in drawn.items() if value is not None},  # type: ignore[arg-type]
     )
+    work(request)  # Mistakes are told before torch is imported, which takes seconds.
+    from prunebench.single.run import prune_to
+
     with _resumable():
         record = prune_to(request, out, force=force)
     if as_json:
@@ -239,6 +241,9 @@ class _Text:
 
 def _prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Compute:
     """Settle threads and device before torch is imported, and let progress be seen."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+
     from prunebench.job import set_environment
     from prunebench.single.request import Compute, cores
 
@@ -250,7 +255,9 @@ def _prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> C
         raise PrunebenchError(f"--device: {device!r} is not auto, cpu, cuda or cuda:N")
     compute = Compute(dtype, batch_size, threads or cores())
     set_environment(compute.threads)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
+    console = Console(stderr=True, highlight=False)
+    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
     if device.startswith("cuda"):
         import torch
 

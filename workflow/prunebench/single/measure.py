@@ -55,7 +55,9 @@ def load(model: str, compute: Compute) -> Loaded:
     name, entries = model_entry(model)
     config = _config(entries, compute)
     entry = config.models[name]
-    manifest = load_manifest(arrive(config, Specs(config), f"models/{name}", cache() / "local"))
+    specs = Specs(config)
+    # A place for each directory: two of the same name may be in use at once.
+    manifest = load_manifest(arrive(config, specs, f"models/{name}", cache() / spec_hash(specs.model(name))))
     family = registry.load("models", entry.family)
     subject = Subject(
         manifest.directory,
@@ -96,7 +98,7 @@ def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]
         entry = entry.model_copy(update={"params": {**entry.params, "limit": limit}})
     plugin = configured("suites", entry)
     specs = Specs(config)
-    here = {asset: load_manifest(arrive(config, specs, asset, cache() / "local")) for asset in plugin.assets}
+    here = {asset: load_manifest(arrive(config, specs, asset, cache())) for asset in plugin.assets}
     directories = {asset: manifest.directory for asset, manifest in here.items()}
     identity = {"suite": entry.model_dump(mode="json"), "assets": {name: of.digest for name, of in here.items()}}
     parts = _parts(loaded, identity)
@@ -111,7 +113,7 @@ def corpus_documents(corpus: str) -> list[str]:
     if corpus not in catalog("corpora"):
         raise PrunebenchError(f"--corpus: unknown corpus {corpus!r}{registry.did_you_mean(corpus, catalog('corpora'))}")
     config = _config({}, Compute())
-    manifest = load_manifest(arrive(config, Specs(config), f"corpora/{corpus}", cache() / "local"))
+    manifest = load_manifest(arrive(config, Specs(config), f"corpora/{corpus}", cache()))
     return load_split(manifest.directory, "test")
 
 

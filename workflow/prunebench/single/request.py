@@ -22,8 +22,8 @@ from prunebench.spec import Specs
 PROJECT = Path(__file__).resolve().parents[3]
 """The project that this package belongs to: its catalogs are known by name, its downloads are used."""
 CATALOG = PROJECT / "config/catalog"
-HERE = "given"
-"""What a model directory, a token file or a text of the user's is called among catalog names."""
+GIVEN = "given"
+"""What a token file of the user's is called among corpora."""
 DTYPES = ("float32", "bfloat16", "float16")
 
 _STUDY = "one"
@@ -87,7 +87,7 @@ def work(request: Request) -> Work:
         "method": _STUDY,
         "allocator": request.allocator,
         "pattern": request.pattern,
-        "calibration": f"{HERE if request.tokens else request.corpus}_{samples}x{seqlen}",
+        "calibration": f"{GIVEN if request.tokens else request.corpus}_{samples}x{seqlen}",
         "seed": request.seed,
     }
     if request.sparsity is not None:
@@ -102,7 +102,7 @@ def work(request: Request) -> Work:
     if request.tokens:
         # Never read as text: it makes the size of the calibration part of the cell's name.
         source = {"kind": "path", "path": str(request.tokens)}
-        raw["corpora"] = {HERE: {"title": request.tokens.name, "source": source, "documents": "lines"}}
+        raw["corpora"] = {GIVEN: {"title": request.tokens.name, "source": source, "documents": "lines"}}
     try:
         plan = load_plan(raw, _FILE, CATALOG)
     except PrunebenchError as error:
@@ -119,11 +119,17 @@ def model_entry(model: str) -> tuple[str, dict[str, Any]]:
     """(catalog name, entries to add to the catalog) of a model directory or a catalog name."""
     directory = Path(model)
     if directory.is_dir():
-        return HERE, {HERE: directory_entry(directory)}
+        name = slug(directory.resolve().name)
+        return name, {name: directory_entry(directory)}
     if model in catalog("models"):
         return model, {}
     hint = registry.did_you_mean(model, catalog("models"))
     raise PrunebenchError(f"{model!r} is neither a directory nor a model of the catalog{hint}")
+
+
+def slug(text: str) -> str:
+    """`text` in the letters that catalog names may have."""
+    return re.sub(r"[^a-z0-9_.]", "_", text.lower()).lstrip("_.") or "model"
 
 
 def directory_entry(directory: Path) -> dict[str, Any]:

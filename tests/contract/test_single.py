@@ -1,0 +1,338 @@
+"""One model without a workflow: the command line and Python do what a cell of a study does."""
+
+import json
+import math
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+import prunebench
+import tiny
+from jobs import prune_job
+from prunebench import paths
+from prunebench.cli import app
+from prunebench.errors import PrunebenchError
+from prunebench.export import export
+from prunebench.single import measure, request
+from prunebench.single.compare import ratio
+from prunebench.single.recommend import TABLE, recommend
+
+COMPUTE = ["--batch-size", "2", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the models `llama` and `opt`, and the files tokens.npy and text.txt; not to be changed."""
+    root = tmp_path_factory.mktemp("models")
+    for name in ("llama", "opt"):
+        tiny.make_model(root / name, name)
+    np.save(root / "tokens.npy", tiny.tokens(6, 16).numpy())
+    (root / "text.txt").write_text("\n\n".join(tiny.make_text(40)))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def catalogs(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's cache of its own, and catalogs whose entries are local."""
+    monkeypatch.setenv("PRUNEBENCH_CACHE", str(tmp_path / "cache"))
+    text = {"title": "Text", "source": {"kind": "path", "path": str(models / "text.txt")}, "documents": "blank_lines"}
+    entry = {"title": "Small", "family": "llama", "source": {"kind": "path", "path": str(models / "llama")}}
+    for kind, entries in {
+        "models": {"smollm2_135m": entry},
+        "corpora": {"c4_type": text, "wikipedia": text},
+        "suites": {"ppl": {"suite": "perplexity", "params": {"corpora": ["c4_type"], "seqlen": 16}}},
+    }.items():
+        (tmp_path / "catalog").mkdir(exist_ok=True)
+        (tmp_path / f"catalog/{kind}.yaml").write_text(yaml.safe_dump(entries))
+    for module in (request, measure):
+        monkeypatch.setattr(module, "CATALOG", tmp_path / "catalog")
+
+
+def run(*words: Any) -> Any:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def same_tensors(one: Path, other: Path) -> bool:
+    first, second = (load_file(directory / "model.safetensors") for directory in (one, other))
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("method", "what"),
+    [("magnitude", ["--sparsity", "0.6"]), ("wanda", ["--sparsity", ".6"]), ("sparsegpt", ["--sparsity", "0.60"])],
+)
+def test_the_weights_are_those_of_the_study_bit_by_bit(method: str, what: list[str], tmp_path: Path) -> None:
+    job = prune_job(tmp_path / "project", method=method, sparsity=0.6)
+    job.run()
+    export(str(job.weights.parent), tmp_path / "study")
+    tokens = job.root / paths.TOKENS.format(**job.cell.wildcards)
+    drawn = ["--calibration", tokens] if tokens.exists() else []
+    command = ["prune", job.root / "assets/model", "--out", tmp_path / "out", "--method", method]
+    result = run(*command, *what, *drawn, *COMPUTE, "--json")
+    assert result.exit_code == 0, result.output
+    assert same_tensors(tmp_path / "out", tmp_path / "study")
+    dense = load_file(job.root / "assets/model/model.safetensors")
+    assert any(
+        not torch.equal(weight, dense[name]) for name, weight in load_file(tmp_path / "out/model.safetensors").items()
+    )
+    said = json.loads((tmp_path / "out/prunebench.json").read_text())
+    assert json.loads(result.stdout) == said
+    spec, theirs = said["prune"]["spec"], job.result["spec"]
+    same = theirs.keys() - {"model", "tokens", "allocation"}  # which carry the catalog's names for things
+    assert {key: spec[key] for key in same} == {key: theirs[key] for key in same}
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_a_catalog_name_gives_the_very_spec_of_the_study(models: Path, tmp_path: Path) -> None:
+    asked = request.Request(
+        "smollm2_135m", "wanda", 0.5, samples=4, seqlen=16, compute=request.Compute("bfloat16", 2, 1)
+    )
+    study = {"suites": "ppl", "grid": [{"model": "smollm2_135m", "method": "wanda", "sparsity": 0.5}]}
+    study["defaults"] = {"calibration": "c4_type_4x16"}
+    compute = {"dtype": "bfloat16", "batch_size": 2, "threads": 1}
+    plan = prunebench.plan.load_plan({"studies": {"s": study}, "compute": compute}, catalog=request.CATALOG)
+    (cell,) = plan.cells
+    found = request.work(asked)
+    assert found.cell.point == cell.point
+    assert json.loads(found.specs.prune(found.cell)) == json.loads(plan.specs.prune(cell))
+
+
+@pytest.mark.parametrize("allocator", ["uniform", "owl"])
+def test_a_corpus_an_allocator_and_transformers(allocator: str, models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    drawn = ["--corpus", "c4_type", "--samples", 4, "--seqlen", 16]
+    command = ["prune", models / "opt", "--out", out, "--method", "wanda", "--allocator", allocator]
+    result = run(*command, "--sparsity", 0.7, *drawn, *COMPUTE)
+    assert result.exit_code == 0, result.output
+    assert re.search(r": (69|70)\.\d\d% zeros", result.stdout), "rows of 32 inputs have 22 zeros"
+    model = AutoModelForCausalLM.from_pretrained(out)
+    zeros = [float((p == 0).float().mean()) for n, p in model.named_parameters() if "fc1.weight" in n]
+    assert all(share == pytest.approx(0.7, abs=0.03) for share in zeros) == (allocator == "uniform")
+    card = (out / "README.md").read_text()
+    assert "wanda" in card and allocator in card and "c4_type_4x16" in card and "# opt, pruned to" in card
+
+
+def test_with_no_method_it_takes_the_recommended_one_and_says_why(models: Path, tmp_path: Path) -> None:
+    command = ["prune", models / "llama", "--out", tmp_path / "out", "--pattern", "2of4"]
+    result = run(*command, "--calibration", models / "tokens.npy", *COMPUTE)
+    assert result.exit_code == 0, result.output
+    assert "sparsegpt with uniform: lowest perplexity at 2of4" in result.stderr
+    assert json.loads((tmp_path / "out/prunebench.json").read_text())["prune"]["spec"]["method"] == "sparsegpt"
+
+
+def test_the_recommendation_is_the_best_row_of_the_readme() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = [[entry.strip() for entry in line.split("|")[1:-1]] for line in readme.splitlines() if line[:2] == "| "]
+    shown = {(row[0].lower(), row[1].lower()): row[2:] for row in rows if len(row) == 8 and row[0] != "Method"}
+    for column, (pattern, sparsity) in {0: ("unstructured", 0.5), 2: ("unstructured", 0.7), 4: ("2of4", None)}.items():
+        means = {
+            key: math.sqrt(float(row[column]) * float(row[column + 1]))
+            for key, row in shown.items()
+            if row[column] and key[0] != "dense"
+        }
+        best = recommend(pattern, sparsity)
+        assert (best.method, best.allocator) == min(means, key=means.__getitem__)
+        assert f"{min(means.values()):.1f}" in best.why
+    assert TABLE.is_file()
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "nearest"), [(0.1, "50%"), (0.5, "50%"), (0.59, "50%"), (0.6, "70%"), (0.99, "70%")]
+)
+def test_the_nearest_measured_sparsity_decides(sparsity: float, nearest: str) -> None:
+    assert f"lowest perplexity at {nearest} " in recommend("unstructured", sparsity).why
+
+
+PRUNE = ["prune", "{models}/llama", "--out", "{out}"]
+TOKENS = ["--calibration", "{models}/tokens.npy"]
+MISTAKES: list[tuple[list[Any], str]] = [
+    (PRUNE, "say how sparse: --sparsity 0.6, or --pattern 2of4"),
+    ([*PRUNE, "--sparsity", "0.605"], "0.605 has more than two decimals"),
+    ([*PRUNE, "--sparsity", "0.6", "--pattern", "2of4"], "--sparsity: 2of4 fixes the sparsity at 0.50, not 0.60"),
+    ([*PRUNE, "--pattern", "2to4"], "'2to4' is neither 'unstructured' nor of the form '2of4'"),
+    ([*PRUNE, "--pattern", "2of5"], "--pattern: 2of5 does not fit llama"),
+    ([*PRUNE, "--pattern", "2of4", "--method", "wanda", "--allocator", "owl"], "owl has nothing to decide"),
+    ([*PRUNE, "--sparsity", "0.6", "--method", "wandaa"], "--method: unknown method 'wandaa': did you mean 'wanda'?"),
+    ([*PRUNE, "--sparsity", "0.6", "--method", "wanda", "--allocator", "owll"], "did you mean 'owl'?"),
+    ([*PRUNE, "--sparsity", "0.6", "--param", "damping=1"], "--param belongs to a method: name it with --method"),
+    (
+        [*PRUNE, "--sparsity", "0.6", "--method", "sparsegpt", "--param", "dampin=1"],
+        "unknown key '--param dampin': did you mean 'damping'?",
+    ),
+    (
+        [*PRUNE, "--sparsity", "0.6", "--method", "sparsegpt", "--param", "damping=-1"],
+        "--param damping: must be greater than or equal to 0 (got -1)",
+    ),
+    ([*PRUNE, "--sparsity", "0.6", "--method", "wanda", "--param", "rounding"], "write it as NAME=VALUE"),
+    ([*PRUNE, "--sparsity", "0.6", "--corpus", "c4"], "--corpus: unknown corpus 'c4'"),
+    ([*PRUNE, "--sparsity", "0.6", *TOKENS, "--corpus", "c4_type"], "leave one of them out"),
+    ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "text.txt is not a token file (.npy)"),
+    ([*PRUNE, "--sparsity", "0.6", "--calibration", "nowhere.npy"], "--calibration: no such file: nowhere.npy"),
+    ([*PRUNE, "--sparsity", "0.6", "--device", "tpu"], "--device: 'tpu' is not auto, cpu, cuda or cuda:N"),
+    (["prune", "smollm2", "--out", "{out}", "--sparsity", "0.6"], "did you mean 'smollm2_135m'?"),
+    (["prune", "{models}", "--out", "{out}", "--sparsity", "0.6"], "has no config.json"),
+    (["prune", "{models}/llama", "--out", "{models}", "--sparsity", "0.6", *TOKENS], "is not empty"),
+    (["ppl", "{models}/llama"], "name one of --tokens, --corpus and --text"),
+    (["ppl", "{models}/llama", "--corpus", "c4_type", "--text", "x"], "not --corpus and --text"),
+    (["ppl", "{models}/llama", "--text", "nowhere"], "no such file: nowhere"),
+    (["ppl", "{models}/llama", "--tokens", "{models}/tokens.npy", "--seqlen", "8"], "have their length already"),
+    (["ppl", "{models}/llama", "--text", "{models}/text.txt", "--seqlen", "60", "--windows", "10000"], "too few for"),
+    (["eval", "{models}/llama", "--suite", "pppl"], "--suite: unknown suite 'pppl': did you mean 'ppl'?"),
+    (["eval", "{models}/llama", "--suite", "ppl", "--limit", "5"], "suite 'ppl' has no rows to limit"),
+    (["compare", "{models}/llama"], "name two or more models"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[f"{w[0]}: {m}" for w, m in MISTAKES])
+def test_mistakes_are_explained_before_any_work(words: list[str], message: str, models: Path, tmp_path: Path) -> None:
+    filled = [word.format(models=models, out=tmp_path / "out") for word in words]
+    result = run(*filled)
+    assert result.exit_code in (1, 2)
+    assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_that_breaks_is_an_error_that_leaves_nothing(models: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    model = AutoModelForCausalLM.from_pretrained(models / "llama")
+    model.model.layers[0].mlp.down_proj.weight.data[0, 0] = torch.nan
+    model.save_pretrained(broken)
+    command = ["prune", broken, "--out", tmp_path / "out", "--sparsity", "0.5", "--method", "wanda"]
+    result = run(*command, "--calibration", models / "tokens.npy", *COMPUTE)
+    assert result.exit_code == 1
+    assert "could not be pruned" in result.stderr
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
+
+
+STOP = """
+import os, signal, sys
+from prunebench.engine import scratch
+save = scratch.Scratch.save
+
+def interrupted(self, block, *rest):
+    if block == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    save(self, block, *rest)
+
+scratch.Scratch.save = interrupted
+from prunebench.cli import app
+app(sys.argv[1:])
+"""
+
+
+def test_ctrl_c_loses_one_block_at_most_and_the_same_command_goes_on(models: Path, tmp_path: Path) -> None:
+    words = ["prune", models / "llama", "--out", tmp_path / "out", "--sparsity", "0.5", "--method", "wanda"]
+    words += ["--calibration", models / "tokens.npy", *COMPUTE]
+    command = [sys.executable, "-c", STOP, *map(str, words)]
+    # A process group of its own inherits the default handler: Ctrl-C as a terminal sends it.
+    stopped = subprocess.run(command, capture_output=True, text=True, start_new_session=True)
+    assert stopped.returncode not in (0, -signal.SIGKILL)
+    assert "the same command goes on from here" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert not (tmp_path / "out").exists()
+    result = run(*words, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["measured"]["resumed_at"] == 1
+    words[3] = tmp_path / "undisturbed"
+    assert run(*words).exit_code == 0
+    assert same_tensors(tmp_path / "out", tmp_path / "undisturbed")
+
+
+def reference(directory: Path, windows: torch.Tensor) -> list[float]:
+    """What a user of transformers would compute, in float32."""
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
+    with torch.no_grad():
+        logits = model(windows).logits
+    pairs = zip(logits, windows, strict=True)
+    return [torch.nn.functional.cross_entropy(each[:-1], window[1:]).item() for each, window in pairs]
+
+
+def test_perplexity_on_tokens_and_on_text(models: Path) -> None:
+    windows = torch.from_numpy(np.load(models / "tokens.npy"))
+    expected = math.exp(np.mean(reference(models / "llama", windows)))
+    result = run("ppl", models / "llama", "--tokens", models / "tokens.npy", "--dtype", "float32", "--json")
+    assert json.loads(result.stdout)["value"] == pytest.approx(expected, rel=1e-5)
+    shown = run("ppl", models / "llama", "--tokens", models / "tokens.npy", "--dtype", "float32")
+    assert f"perplexity {expected:.2f}" in shown.stdout
+    text = run("ppl", models / "llama", "--text", models / "text.txt", "--seqlen", 16, "--windows", 5, "--json")
+    stream = tiny.make_tokenizer()((models / "text.txt").read_text())["input_ids"]
+    cut = torch.tensor(stream[:80]).reshape(5, 16)
+    found = json.loads(text.stdout)
+    assert found["n"] == 5
+    assert found["value"] == pytest.approx(math.exp(np.mean(reference(models / "llama", cut))), rel=2e-2)
+
+
+def test_a_suite_gives_what_ppl_gives(models: Path) -> None:
+    suite = json.loads(run("eval", models / "llama", "--suite", "ppl", "--json").stdout)
+    by_hand = json.loads(run("ppl", models / "llama", "--corpus", "c4_type", "--seqlen", 16, "--json").stdout)
+    assert [score["value"] for score in suite] == [by_hand["value"]]
+    assert "c4_type" in run("eval", models / "llama", "--suite", "ppl").stdout
+
+
+def test_models_are_compared_on_the_same_windows(models: Path, tmp_path: Path) -> None:
+    pruned = prunebench.prune(models / "llama", out=tmp_path / "pruned", method="magnitude", sparsity=0.5)
+    words = ["compare", models / "llama", pruned.directory, "--text", models / "text.txt", "--seqlen", 16]
+    dense, other = json.loads(run(*words, "--json").stdout)
+    assert dense["sparsity"] < 0.01 and other["sparsity"] == pytest.approx(0.5, abs=0.01)
+    assert (dense["ratio"], dense["interval"]) == (None, None)
+    assert other["ratio"] == pytest.approx(other["perplexity"] / dense["perplexity"])
+    assert other["interval"][0] < other["ratio"] < other["interval"][1]
+    assert "95% interval" in run(*words).stdout
+    retokenised = tiny.make_model(tmp_path / "retokenised")
+    vocabulary = json.loads((retokenised / "tokenizer.json").read_text())
+    vocabulary["pre_tokenizer"]["add_prefix_space"] = True
+    (retokenised / "tokenizer.json").write_text(json.dumps(vocabulary))
+    words[2] = retokenised
+    assert "has another tokenizer" in run(*words).stderr
+
+
+def test_pairing_takes_out_what_the_windows_share() -> None:
+    generator = np.random.default_rng(0)
+    hard = generator.normal(3, 1, 200)
+    losses, to = hard + 0.1 + generator.normal(0, 0.05, 200), hard + generator.normal(0, 0.05, 200)
+    value, (low, high) = ratio(losses.tolist(), to.tolist())
+    assert value == pytest.approx(math.exp(losses.mean() - to.mean()))
+    assert 1 < low < value < high
+    # Unpaired, the standard error would be that of `hard`: twenty times as wide.
+    assert math.log(high / low) == pytest.approx(2 * 1.96 * np.std(losses - to) / math.sqrt(200), rel=0.1)
+    assert ratio([1.0, 2.0], [1.0, 2.0]) == (1.0, (1.0, 1.0))
+
+
+def test_python_does_what_the_command_line_does(models: Path, tmp_path: Path) -> None:
+    tokens = np.load(models / "tokens.npy")
+    words = ["prune", models / "llama", "--out", tmp_path / "cli", "--sparsity", "0.5", "--method", "sparsegpt"]
+    run(*words, "--param", "damping=0.1", "--calibration", models / "tokens.npy", *COMPUTE)
+    options: dict[str, Any] = {"sparsity": 0.5, "method": "sparsegpt", "params": {"damping": 0.1}, "batch_size": 2}
+    in_memory = AutoModelForCausalLM.from_pretrained(models / "llama")
+    for index, (model, text) in enumerate([(models / "llama", tokens), (in_memory, torch.from_numpy(tokens).int())]):
+        pruned = prunebench.prune(model, text, out=tmp_path / str(index), threads=1, **options)
+        assert pruned.sparsity == pytest.approx(0.5, abs=0.01)
+        assert same_tensors(pruned.directory, tmp_path / "cli")
+        assert pruned.load().dtype == torch.bfloat16
+    score = prunebench.perplexity(pruned.directory, tokens, dtype="float32")
+    assert score.value == pytest.approx(
+        math.exp(np.mean(reference(pruned.directory, torch.from_numpy(tokens)))), rel=1e-5
+    )
+    assert (score.n, len(score.details["window_losses"])) == (6, 6)
+    with pytest.raises(PrunebenchError, match="unknown method"):
+        prunebench.prune(models / "llama", tokens, out=tmp_path / "x", method="nope", sparsity=0.5)
+    with pytest.raises(PrunebenchError, match="not int64"):
+        prunebench.prune(models / "llama", tokens[0], out=tmp_path / "x", method="wanda", sparsity=0.5)
+
+
+@pytest.mark.parametrize("command", ["prune", "ppl", "eval", "compare"])
+def test_help_has_an_example(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: prunebench {command}" in " ".join(result.stdout.replace("│", " ").split())
