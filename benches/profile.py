@@ -1,0 +1,97 @@
+"""`python -m benches.profile`: where the CPU time of prune jobs goes, by what is done; a table of docs/performance.md.
+
+By cProfile with the clock of the process: calls of the functions in PARTS are counted with all that they call.
+"""
+
+from __future__ import annotations
+
+import cProfile
+import pstats
+import tempfile
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+import yaml
+from tabulate import tabulate
+
+from benches import commands
+from prunebench import paths
+from prunebench.cells import Cell
+from prunebench.plan import Plan, load_plan
+from prunebench.stages.prune import prune
+
+STUDY = "quick"
+FORWARD = (("activations.py", "run"),)
+SELECTION = (("sparsegpt.py", "_select"), ("wanda.py", "mask"))
+PARTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "linears of the forward passes": (("~", "<built-in method torch._C._nn.linear>"),),
+    "attention": (("~", "<built-in method torch._C._nn.scaled_dot_product_attention>"),),
+    "statistics": (("statistics.py", "add"),),
+    "factorisation": (("obs.py", "inverse_factor"),),
+    "elimination": (("obs.py", "eliminate"),),
+    "scores, masks": SELECTION,
+    "rounding, counting, packing, writing": (("loop.py", "_stored"), ("loop.py", "_count"), ("scratch.py", "save")),
+    "reconstruction errors": (("loop.py", "reconstruction_error"),),
+}
+"""(file, function) by part; of a function that calls itself the outermost call counts."""
+NESTED = {"elimination": SELECTION}
+"""Parts inside parts, which are taken out of the outer one."""
+REST_OF_FORWARD = "norms, rotary embedding, activation, residuals"
+
+
+def main() -> None:
+    """Profile every prune job of the quick study, and print a column for each."""
+    torch.set_num_threads(commands.THREADS)
+    plan = load_plan(yaml.safe_load(Path(commands.STUDIES).read_text(encoding="utf-8")), commands.STUDIES)
+    cells = [cell for cell in plan.studies[STUDY].cells if cell.method != "dense"]
+    commands.prepare([file for cell in cells for file in (*plan.tokens(cell), plan.allocation(cell))])
+    columns = {cell.method: shares(profile(plan, cell)) for cell in cells}
+    names = list(dict.fromkeys(name for column in columns.values() for name in column))
+    rows = [[name, *(column.get(name, "") for column in columns.values())] for name in names]
+    print(tabulate(rows, ["", *columns], tablefmt="pipe", floatfmt=".0f"))
+
+
+def profile(plan: Plan, cell: Cell) -> pstats.Stats:
+    """The profile of one prune job, run in this process; its results are thrown away."""
+    profiler = cProfile.Profile(time.process_time)
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch)
+        profiler.runcall(
+            prune,
+            plan.specs.prune(cell),
+            model=Path(paths.MODEL.format(model=cell.model)),
+            tokens=Path(plan.tokens(cell)[0]),
+            allocation=Path(plan.allocation(cell)),
+            weights=directory / "weights.safetensors",
+            result=directory / "result.json",
+            measured=directory / "measured.json",
+        )
+    return pstats.Stats(profiler)
+
+
+def shares(stats: pstats.Stats) -> dict[str, float]:
+    """CPU seconds, and what part of them each part takes, in per cent; parts that are not there are left out."""
+    total: float = stats.total_tt  # type: ignore[attr-defined]
+    found = {part: spent(stats, functions) for part, functions in PARTS.items()}
+    for part, inner in NESTED.items():
+        found[part] -= min(found[part], spent(stats, inner))
+    # Statistics are taken by hooks, inside the forward pass.
+    around = sum(found[part] for part in ("linears of the forward passes", "attention", "statistics"))
+    found[REST_OF_FORWARD] = spent(stats, FORWARD) - around
+    found["the rest: loading, returning memory, Python"] = total - sum(found.values())
+    return {"CPU seconds": total} | {part: 100 * seconds / total for part, seconds in found.items() if seconds}
+
+
+def spent(stats: pstats.Stats, functions: Iterable[tuple[str, str]]) -> float:
+    """Seconds in `functions` and all that they call."""
+    return sum(
+        cumulative
+        for (file, _, function), (_, _, _, cumulative, _) in stats.stats.items()  # type: ignore[attr-defined]
+        if (Path(file).name, function) in functions
+    )
+
+
+if __name__ == "__main__":
+    main()
