@@ -64,7 +64,8 @@ def stock_task(
 ) -> ConfigurableTask:
     """lm-eval's task in the YAML file `definition` (below lm_eval/tasks), on `rows` by split instead of its own data.
 
-    It is evaluated on `limit` rows drawn by `seed`; None, or more than there are, means all. Examples are not limited.
+    It is evaluated on its test split, or without rows of that on its validation split: on `limit` rows drawn by `seed`;
+    None, or more than there are, means all. Examples are drawn from all rows of another split, if they come from one.
     Raises PrunebenchError if lm-eval has no such file, its task no accuracy, or `rows` not the split that it needs.
     """
     try:
