@@ -40,7 +40,7 @@ rule strict:
         rules.all.input,
         cells=rules.collect.output.cells,
     log:
-        paths.log("strict", "all"),
+        paths.log("strict"),
     conda:
         "environment.yml"
     shell:

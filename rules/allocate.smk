@@ -8,9 +8,9 @@ rule allocate:
     output:
         allocation=paths.ALLOCATION,
     log:
-        paths.log("allocate", "{model}/{allocator}/{point}/{calibration}-seed{seed}"),
+        paths.log("allocate"),
     benchmark:
-        paths.benchmark("allocate", "{model}/{allocator}/{point}/{calibration}-seed{seed}")
+        paths.benchmark("allocate")
     conda:
         "../environment.yml"
     params:

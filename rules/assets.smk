@@ -7,9 +7,9 @@ rule fetch_model:
     output:
         asset=paths.MODEL,
     log:
-        paths.log("fetch_model", "{model}"),
+        paths.log("fetch_model"),
     benchmark:
-        paths.benchmark("fetch_model", "{model}")
+        paths.benchmark("fetch_model")
     conda:
         "../environment.yml"
     params:
@@ -24,9 +24,9 @@ rule fetch_corpus:
     output:
         asset=paths.CORPUS,
     log:
-        paths.log("fetch_corpus", "{corpus}"),
+        paths.log("fetch_corpus"),
     benchmark:
-        paths.benchmark("fetch_corpus", "{corpus}")
+        paths.benchmark("fetch_corpus")
     conda:
         "../environment.yml"
     params:
@@ -41,9 +41,9 @@ rule fetch_tasks:
     output:
         asset=paths.TASKS,
     log:
-        paths.log("fetch_tasks", "{tasks}"),
+        paths.log("fetch_tasks"),
     benchmark:
-        paths.benchmark("fetch_tasks", "{tasks}")
+        paths.benchmark("fetch_tasks")
     conda:
         "../environment.yml"
     params:

@@ -9,9 +9,9 @@ rule calibrate:
         tokens=paths.TOKENS,
         record=paths.TOKENS_RECORD,
     log:
-        paths.log("calibrate", "{model}/{calibration}-seed{seed}"),
+        paths.log("calibrate"),
     benchmark:
-        paths.benchmark("calibrate", "{model}/{calibration}-seed{seed}")
+        paths.benchmark("calibrate")
     conda:
         "../environment.yml"
     params:

@@ -7,7 +7,7 @@ rule collect:
     output:
         cells=paths.CELLS,
     log:
-        paths.log("collect", "cells"),
+        paths.log("collect"),
     conda:
         "../environment.yml"
     params:
@@ -22,7 +22,7 @@ rule tables:
     output:
         expand(paths.TABLE, format=paths.TABLE_FORMATS, allow_missing=True),
     log:
-        paths.log("tables", "{study}-{table}"),
+        paths.log("tables"),
     conda:
         "../environment.yml"
     params:

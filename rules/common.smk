@@ -20,13 +20,4 @@ except PrunebenchError as error:
 
 
 wildcard_constraints:
-    model="[a-z0-9][a-z0-9_.]*",
-    corpus="[a-z0-9][a-z0-9_.]*",
-    tasks="[a-z0-9][a-z0-9_.]*",
-    method="[a-z0-9][a-z0-9_.]*",
-    allocator="[a-z0-9][a-z0-9_.]*",
-    point=r"unstructured-s0\.\d\d|\d+of\d+",
-    calibration="[a-z0-9][a-z0-9_.]*",
-    seed=r"\d+",
-    suite="[a-z0-9][a-z0-9_.]*",
-    study="[a-z0-9][a-z0-9_.]*",
+    **paths.WILDCARDS,

@@ -11,9 +11,9 @@ rule evaluate:
         result=ensure(paths.EVALUATION, non_empty=True),
         measured=paths.EVALUATION_MEASURED,
     log:
-        paths.log("evaluate", f"{paths.CELL}/{{suite}}"),
+        paths.log("evaluate"),
     benchmark:
-        paths.benchmark("evaluate", f"{paths.CELL}/{{suite}}")
+        paths.benchmark("evaluate")
     conda:
         "../environment.yml"
     threads: lambda wildcards: plan.evaluate_threads(wildcards.suite)

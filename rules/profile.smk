@@ -9,9 +9,9 @@ rule profile:
         profile=paths.PROFILE,
         measured=paths.PROFILE_MEASURED,
     log:
-        paths.log("profile", "{model}/{calibration}-seed{seed}"),
+        paths.log("profile"),
     benchmark:
-        paths.benchmark("profile", "{model}/{calibration}-seed{seed}")
+        paths.benchmark("profile")
     conda:
         "../environment.yml"
     threads: plan.config.compute.threads

@@ -13,9 +13,9 @@ rule prune:
         result=ensure(paths.PRUNED, non_empty=True),
         measured=paths.PRUNE_MEASURED,
     log:
-        paths.log("prune", paths.CELL),
+        paths.log("prune"),
     benchmark:
-        paths.benchmark("prune", paths.CELL)
+        paths.benchmark("prune")
     conda:
         "../environment.yml"
     threads: lambda wildcards: plan.prune_threads(plan.cell(wildcards))
@@ -36,7 +36,7 @@ rule keep_masks:
     output:
         masks=paths.MASKS,
     log:
-        paths.log("keep_masks", paths.CELL),
+        paths.log("keep_masks"),
     conda:
         "../environment.yml"
     shell:

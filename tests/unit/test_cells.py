@@ -1,8 +1,6 @@
 """From a grid to cells: one name for equal work, in the order that the user wrote."""
 
-import itertools
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,6 @@ from prunebench.cells import Cell, allocation_form
 from prunebench.plan import Plan, load_plan
 from studies import changed, grid
 
-RULES = Path(__file__).parents[2] / "rules/common.smk"
 CELL_PATHS = (paths.WEIGHTS, paths.PRUNED, paths.PRUNE_MEASURED, paths.EVALUATION, paths.EVALUATION_MEASURED)
 
 
@@ -205,16 +202,9 @@ def test_suites_that_no_row_uses_make_no_table() -> None:
 
 @pytest.mark.parametrize("pattern", CELL_PATHS)
 def test_snakemake_reads_the_cell_from_its_path(wide: Plan, pattern: str) -> None:
-    constraints = dict(re.findall(r'^    (\w+)=r?"(.*)",$', RULES.read_text(encoding="utf-8"), re.MULTILINE))
-    seen: set[str] = set()
-    expression = ""
-    for text, name in itertools.zip_longest(*[iter([*re.split(r"\{(\w+)\}", pattern), None])] * 2):
-        expression += re.escape(text)
-        if name:
-            expression += f"(?P={name})" if name in seen else f"(?P<{name}>{constraints[name]})"
-            seen.add(name)
+    seen = set(re.findall(r"\{(\w+)\}", pattern))
     for cell in wide.cells:
         expected = {key: str(value) for key, value in {**cell.wildcards, "suite": "ppl_tiny"}.items() if key in seen}
-        match = re.fullmatch(expression, pattern.format(**cell.wildcards, suite="ppl_tiny"))
+        match = paths.expression(pattern).fullmatch(pattern.format(**cell.wildcards, suite="ppl_tiny"))
         assert match is not None
         assert match.groupdict() == expected

@@ -4,6 +4,10 @@ Each constant is a pattern that Snakemake uses as it stands; `PATTERN.format(**c
 Paths are relative to the working directory and are never parsed to get results: result files describe themselves.
 """
 
+import re
+from functools import cache
+from typing import NamedTuple
+
 CELL = "{model}/{method}/{allocator}/{point}/{calibration}-seed{seed}"
 
 ASSET = "resources/{asset}/asset.json"
@@ -35,11 +39,54 @@ TABLE = "results/tables/{study}/{table}.{format}"
 TABLE_FORMATS = ("md", "csv", "html", "tex")
 
 
-def log(rule: str, subject: str) -> str:
-    """Log file pattern of `rule`, where `subject` names the job by its wildcards."""
-    return f"logs/{rule}/{subject}.log"
+class Rule(NamedTuple):
+    """What the jobs of a rule write."""
+
+    subject: str
+    """Names a job of the rule by its wildcards, in its log and its benchmark."""
+    outputs: tuple[str, ...]
+    """Patterns; when a job is done, the first is there."""
 
 
-def benchmark(rule: str, subject: str) -> str:
+_DRAW = "{model}/{calibration}-seed{seed}"
+RULES = {
+    "fetch_model": Rule("{model}", (MODEL,)),
+    "fetch_corpus": Rule("{corpus}", (CORPUS,)),
+    "fetch_tasks": Rule("{tasks}", (TASKS,)),
+    "calibrate": Rule(_DRAW, (TOKENS, TOKENS_RECORD)),
+    "profile": Rule(_DRAW, (PROFILE, PROFILE_MEASURED)),
+    "allocate": Rule("{model}/{allocator}/{point}/{calibration}-seed{seed}", (ALLOCATION,)),
+    "prune": Rule(CELL, (PRUNED, PRUNE_MEASURED, WEIGHTS)),
+    "keep_masks": Rule(CELL, (MASKS,)),
+    "evaluate": Rule(f"{CELL}/{{suite}}", (EVALUATION, EVALUATION_MEASURED)),
+    "collect": Rule("cells", (CELLS,)),
+    "tables": Rule("{study}-{table}", tuple(TABLE.replace("{format}", format) for format in TABLE_FORMATS)),
+    "strict": Rule("all", ()),
+}
+
+_SLUG = "[a-z0-9][a-z0-9_.]*"
+WILDCARDS = {
+    **dict.fromkeys(("model", "corpus", "tasks", "method", "allocator", "calibration", "suite", "study"), _SLUG),
+    "point": r"unstructured-s0\.\d\d|\d+of\d+",
+    "seed": r"\d+",
+}
+"""What the wildcards of patterns stand for, as regular expressions; any other is one part of a path."""
+
+
+def log(rule: str) -> str:
+    """Log file pattern of `rule`."""
+    return f"logs/{rule}/{RULES[rule].subject}.log"
+
+
+def benchmark(rule: str) -> str:
     """Benchmark file pattern of `rule` (whole-process seconds and memory, taken by Snakemake)."""
-    return f"benchmarks/{rule}/{subject}.tsv"
+    return f"benchmarks/{rule}/{RULES[rule].subject}.tsv"
+
+
+@cache
+def expression(pattern: str) -> re.Pattern[str]:
+    """The regular expression of the paths that `pattern` stands for, a group for each wildcard."""
+    text, *rest = re.split(r"\{(\w+)\}", pattern)
+    parts = zip(rest[::2], rest[1::2], strict=True)
+    groups = (f"(?P<{name}>{WILDCARDS.get(name, '[^/]+')}){re.escape(text)}" for name, text in parts)
+    return re.compile(re.escape(text) + "".join(groups))

@@ -1,0 +1,71 @@
+"""Which jobs a plan has, and which job a file belongs to."""
+
+from pathlib import Path
+
+import pytest
+
+from prunebench import dag, paths
+from prunebench.dag import Job
+from prunebench.plan import Plan, load_plan
+from studies import changed, grid
+
+
+@pytest.fixture
+def plan() -> Plan:
+    rows = [
+        {"method": "dense"},
+        {"method": "magnitude", "sparsity": 0.5, "suites": ["ppl_tiny", "few_tiny"]},
+        {"method": ["random", "wanda"], "allocator": "owl", "sparsity": 0.7, "seed": 1},
+        {"method": "wanda", "pattern": "2of4"},
+    ]
+    return load_plan({**grid(*rows), "keep_weights": "mask"})
+
+
+def test_every_file_of_every_job_is_known_by_its_name(plan: Plan) -> None:
+    jobs = dag.jobs(plan)
+    assert {job.rule for job in jobs} == set(paths.RULES)
+    for job in jobs:
+        assert [dag.maker(file) for file in job.files] == [job] * len(job.files)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "results/README.md",
+        "results/pruned/tiny/wanda/uniform/unstructured-s0.5/none-seed0/prune.json",
+        "results/pruned/tiny/wanda/uniform/2of4/none-seed0/notes.json",
+        "results/figures/mine.svg",
+        "logs/prune/mine.log",
+        "elsewhere/results/cells.csv",
+    ],
+)
+def test_other_files_belong_to_no_job(name: str) -> None:
+    assert dag.maker(Path(name)) is None
+
+
+def test_a_chain_holds_what_the_cell_rests_on_in_order(plan: Plan) -> None:
+    cells = {cell.method: cell for cell in plan.cells if cell.allocator == "owl"}
+    shared = ["fetch_model", "fetch_corpus", "calibrate", "profile", "allocate", "prune"]
+    assert [job.rule for job in dag.chain(plan, cells["wanda"], ["ppl_tiny"])] == [*shared, "evaluate"]
+    # The corpus of the suite is that of the calibration: fetched once.
+    assert [job.rule for job in dag.chain(plan, cells["random"], ["few_tiny"])] == [*shared, "fetch_tasks", "evaluate"]
+
+
+def test_an_allocator_that_looks_at_data_needs_tokens_although_the_method_does_not(plan: Plan) -> None:
+    (cell,) = (cell for cell in plan.cells if cell.method == "random")
+    calibrations = [job.subject for job in dag.chain(plan, cell, []) if job.rule == "calibrate"]
+    assert calibrations == ["tiny/text_4x16-seed1"]
+
+
+def test_a_method_without_data_needs_no_tokens(plan: Plan) -> None:
+    (cell,) = (cell for cell in plan.cells if cell.method == "magnitude")
+    assert [job.rule for job in dag.chain(plan, cell, [])] == ["fetch_model", "allocate", "prune"]
+
+
+def test_a_plan_that_keeps_all_weights_makes_no_masks() -> None:
+    plan = load_plan(changed("keep_weights", "packed"))
+    assert "keep_masks" not in {job.rule for job in dag.jobs(plan)}
+
+
+def test_wildcards_that_a_rule_does_not_have_are_ignored() -> None:
+    assert Job.of("fetch_model", model="tiny", seed=3) == Job.of("fetch_model", model="tiny")
