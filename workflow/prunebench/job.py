@@ -4,11 +4,15 @@ Imports nothing heavy: thread counts must be in the environment before numpy and
 """
 
 import argparse
+import contextlib
+import fcntl
 import json
 import logging
 import os
 import shlex
+import stat
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +32,7 @@ def run(description: str | None, body: Callable[[argparse.Namespace], str | None
     PrunebenchError ends the process with exit code 1 and its message alone; anything else with its traceback.
     """
     arguments = _parse(description, options)
+    _show_life()
     set_environment(arguments.threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     command = shlex.join([sys.executable, *sys.argv])
@@ -54,6 +59,16 @@ def _parse(description: str | None, options: dict[str, Any]) -> argparse.Namespa
         else:
             parser.add_argument(flag, type=kind, required=True)
     return parser.parse_args()
+
+
+def _show_life() -> None:
+    """Lock the log file (where stderr is one) for as long as this process lives: `prunebench status` sees by it."""
+    with contextlib.suppress(OSError):  # not every file system has locks
+        if stat.S_ISREG(os.fstat(2).st_mode):
+            for _ in range(10):  # whoever looks whether the lock is free holds it for an instant
+                with contextlib.suppress(BlockingIOError):
+                    return fcntl.flock(2, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                time.sleep(0.001)
 
 
 def _check_threads(arguments: argparse.Namespace) -> None:

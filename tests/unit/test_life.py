@@ -1,0 +1,84 @@
+"""Whether a job runs is seen by the lock on its log, which dies with it however it ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prunebench.view import logs
+
+WORKFLOW = Path(__file__).parents[2] / "workflow"
+JOB = """
+import sys
+from prunebench import job
+
+def body(arguments):
+    print("started", flush=True)
+    sys.stdin.readline()
+
+job.run(None, body)
+"""
+
+
+def start(log: Path) -> "subprocess.Popen[str]":
+    """A job that waits for a line, its log as Snakemake's shell makes it."""
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", JOB],
+            env={"PYTHONPATH": str(WORKFLOW)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+    assert process.stdout and process.stdout.readline() == "started\n"
+    return process
+
+
+@pytest.mark.parametrize("end", ["finish", "kill"])
+def test_a_job_runs_until_it_ends_in_whatever_way(end: str, tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    with start(log) as process:
+        assert logs.running(log)
+        assert logs.running(log), "looking took the lock away"
+        if end == "kill":
+            process.kill()
+        process.communicate("go on\n")
+    assert not logs.running(log)
+
+
+def test_no_log_is_no_job(tmp_path: Path) -> None:
+    assert not logs.running(tmp_path / "none.log")
+
+
+def test_a_terminal_or_pipe_instead_of_a_log_is_no_obstacle() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", JOB], env={"PYTHONPATH": str(WORKFLOW)}, input="\n", capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_what_a_log_says(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    command = "PYTHONPATH=/a python prune.py --spec '{\"a\": 1}' --result results/x.json"
+    lines = [command, "10:00:00 block 1 of 30, 1.6 s, 46 s left", "10:00:02 block 2 of 30, 3.2 s, 44 s left", "", "oops"]
+    log.write_text("\n".join(lines) + "\n")
+    assert logs.command(log) == command
+    assert Path("results/x.json") in map(Path, logs.words(log))
+    assert logs.progress(log) == "block 2 of 30, 3.2 s, 44 s left"
+    assert logs.tail(log, 2) == [lines[2], "oops"]
+    assert logs.last_words(log) == "oops"
+
+
+def test_a_log_without_a_word(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    log.touch()
+    assert (logs.command(log), logs.progress(log), logs.tail(log, 3)) == ("", "", [])
+    assert logs.last_words(log) == "killed before it said anything"
+
+
+def test_the_end_of_a_long_log_is_enough(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    log.write_text("line\n" * logs.TAIL + "the end\n")
+    assert logs.tail(log, 1) == ["the end"]

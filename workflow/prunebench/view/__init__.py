@@ -1,0 +1,1 @@
+"""Looking at a run: how its cells stand, and one cell in detail."""
