@@ -62,7 +62,13 @@ def test_a_terminal_or_pipe_instead_of_a_log_is_no_obstacle() -> None:
 def test_what_a_log_says(tmp_path: Path) -> None:
     log = tmp_path / "job.log"
     command = "PYTHONPATH=/a python prune.py --spec '{\"a\": 1}' --result results/x.json"
-    lines = [command, "10:00:00 block 1 of 30, 1.6 s, 46 s left", "10:00:02 block 2 of 30, 3.2 s, 44 s left", "", "oops"]
+    lines = [
+        command,
+        "10:00:00 block 1 of 30, 1.6 s, 46 s left",
+        "10:00:02 block 2 of 30, 3.2 s, 44 s left",
+        "",
+        "oops",
+    ]
     log.write_text("\n".join(lines) + "\n")
     assert logs.command(log) == command
     assert Path("results/x.json") in map(Path, logs.words(log))

@@ -32,6 +32,8 @@ from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plugin import Parameters
 from prunebench.validation import explain, validate
 
+CONFIG = Path("config/config.yaml")
+"""What snakemake reads without --configfile."""
 CATALOG = Path("config/catalog")
 
 
@@ -123,19 +125,7 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
 
     Raises PrunebenchError listing all mistakes found.
     """
-    config = validate(Config, raw, file)
-    merged: dict[str, dict[str, Any]] = {}
-    files: dict[tuple[str, str], str] = {}
-    for kind, entry in CATALOGS.items():
-        path = catalog / f"{kind}.yaml"
-        stored, own = _catalog_entries(path, entry), getattr(config, kind)
-        merged[kind] = stored | own
-        files |= {(kind, name): file if name in own else str(path) for name in merged[kind]}
-    # Methods and allocators are usable under their own name without an entry: adding one is adding a file.
-    for kind in ("methods", "allocators"):
-        own = {name: CATALOGS[kind].model_validate({SINGULAR[kind]: name}) for name in registry.ready(kind)}
-        merged[kind] = own | merged[kind]
-    config = config.model_copy(update=merged)
+    config, files = with_catalogs(raw, file, catalog)
     mistakes = [f"{file}: {mistake}" for mistake in _unknown_names(config)]
     mistakes += [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _bad_entries(config)]
     # Only of what is used: a catalog may name local models that another machine has.
@@ -145,15 +135,44 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
     return config
 
 
-def _catalog_entries(path: Path, entry: type[Entry]) -> dict[str, Any]:
-    if not path.exists():
-        return {}
+def with_catalogs(
+    raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG
+) -> tuple[Config, dict[tuple[str, str], str]]:
+    """`raw` with the entries of the catalogs beside its own, names unchecked; and by (catalog, name) the file of each.
+
+    Methods and allocators are usable under their own name without an entry: adding one is adding a file.
+    """
+    config = validate(Config, raw, file)
+    merged: dict[str, dict[str, Any]] = {}
+    files: dict[tuple[str, str], str] = {}
+    for kind, entry in CATALOGS.items():
+        path = catalog / f"{kind}.yaml"
+        stored = validate(RootModel[dict[Slug, entry]], read_yaml(path), path).root if path.exists() else {}  # type: ignore[valid-type]
+        own = getattr(config, kind)
+        merged[kind] = stored | own
+        files |= {(kind, name): file if name in own else str(path) for name in merged[kind]}
+    for kind in ("methods", "allocators"):
+        bare = {name: CATALOGS[kind].model_validate({SINGULAR[kind]: name}) for name in registry.ready(kind)}
+        merged[kind] = bare | merged[kind]
+    return config.model_copy(update=merged), files
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The parsed config `file`, unchecked; PrunebenchError if it is not there or not YAML."""
+    if not file.is_file():
+        raise PrunebenchError(
+            f"there is no {file.absolute()}: run this where you run snakemake, or name a config with --configfile"
+        )
+    raw: dict[str, Any] = read_yaml(file)
+    return raw
+
+
+def read_yaml(path: Path) -> Any:
+    """Parse the YAML file at `path`, an empty one as an empty mapping; PrunebenchError says where it is not YAML."""
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise PrunebenchError(f"{path} is not valid YAML: {error}") from None
-    entries: dict[str, Any] = validate(RootModel[dict[Slug, entry]], raw, path).root  # type: ignore[valid-type]
-    return entries
 
 
 def _unknown_names(config: Config) -> list[str]:

@@ -1,6 +1,7 @@
 """A config made concrete: its studies' cells, and the spec of every job. What the Snakefile and `collect` work from."""
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,15 @@ from prunebench.assets.sources import local_files
 from prunebench.assets.tasks import local_row_files
 from prunebench.canonical import canonical, spec_hash
 from prunebench.cells import Cell, Expansion, allocation_form, expand
-from prunebench.config import CATALOG, Config, calibration_corpus, configured, load_config
+from prunebench.config import (
+    CATALOG,
+    CONFIG,
+    Config,
+    calibration_corpus,
+    configured,
+    load_config,
+    read_config,
+)
 from prunebench.fingerprint import fingerprint
 from prunebench.spec import Specs
 
@@ -178,6 +187,12 @@ def load_plan(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Pa
     # What is kept changes no number, so it is in no spec: nothing runs again for it.
     raw = {key: value for key, value in raw.items() if key != "keep_weights"}
     return Plan(raw, file, config, {name: expand(config, name, file) for name in config.studies})
+
+
+def read_plan(file: Path = CONFIG) -> Plan:
+    """The plan of a config file, as snakemake --configfile makes it. Raises PrunebenchError."""
+    # Relative, as in the Snakefile: the name is part of specs.
+    return load_plan(read_config(file), os.path.relpath(file))
 
 
 def _key(wildcards: dict[str, Any]) -> tuple[str, ...]:

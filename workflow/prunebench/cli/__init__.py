@@ -6,12 +6,12 @@ import typer
 from typer.core import TyperGroup
 
 from prunebench import __version__
-from prunebench.cli import single, upkeep
+from prunebench.cli import catalog, single, study, upkeep
 from prunebench.errors import PrunebenchError
 
 
 class _Commands(TyperGroup):
-    """Prints a PrunebenchError as one red block instead of a traceback, whichever command raised it."""
+    """Ends every command alike: a PrunebenchError is one red block and not a traceback, Ctrl-C one line."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -19,6 +19,9 @@ class _Commands(TyperGroup):
         except PrunebenchError as error:
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from None
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
@@ -39,5 +42,5 @@ def prunebench(
     """A benchmark of LLM pruning. The benchmark itself runs with snakemake; these commands help beside it."""
 
 
-for module in (single, upkeep):
+for module in (single, study, upkeep, catalog):
     app.add_typer(module.app)

@@ -1,4 +1,4 @@
-"""Commands that keep results and take them away: accept, export."""
+"""Commands that keep results and the place in order, or take them elsewhere: accept, export, gc, doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -51,3 +51,58 @@ def export(
     record = write(cell, directory, force=force)
     sparsity, storage = record["prune"]["achieved_sparsity"], record["prune"]["spec"]["storage"]
     typer.echo(f"{directory}: {record['cell']}, {sparsity:.1%} zeros in its linears, {storage}")
+
+
+@app.command()
+def gc(
+    configfile: Annotated[
+        list[Path] | None, typer.Option(help="A config whose results are wanted too; repeatable.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete them.")] = False,
+    downloads: Annotated[bool, typer.Option("--downloads", help="Also models, texts and tasks in resources/.")] = False,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Also what killed jobs would resume from.")] = False,
+) -> None:
+    """List results, logs and scratch that no study wants, with their sizes; delete them with --yes.
+
+    Wanted is what config/config.yaml, config/studies/*.yaml and each --configfile give. A file that the pipeline does
+    not make under that name is never touched, nor one that a running job or snakemake has in hand.
+
+    Example: prunebench gc --configfile my_study.yaml --yes
+    """
+    from rich.filesize import decimal
+
+    from prunebench.config import CONFIG
+    from prunebench.plan import read_plan
+    from prunebench.upkeep.garbage import delete, orphans
+
+    files = [CONFIG, *sorted(CONFIG.parent.glob("studies/*.yaml")), *(configfile or [])]
+    found = orphans(map(read_plan, files), downloads=downloads, unfinished=unfinished)
+    total = f"{len(found)} orphans, {decimal(sum(orphan.bytes for orphan in found))}"
+    if yes:
+        delete(found)
+        typer.echo(f"deleted {total}")
+        return
+    for orphan in found:
+        typer.echo(f"{decimal(orphan.bytes):>9}  {orphan.what:<10}  {orphan.path}")
+    typer.echo(f"{total}{'; --yes deletes them' if found else ''}")
+
+
+@app.command()
+def doctor() -> None:
+    """Look for what will make trouble here: versions, GPU, processors, memory, disk, locks. Says what to do about it.
+
+    The exit code is 1 if there is a problem; a warning is something that works, but not as it should.
+
+    Example: prunebench doctor
+    """
+    from prunebench.upkeep.doctor import examine
+
+    colours = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
+    worst = 0
+    for finding in examine(ROOT):
+        level = typer.style(f"{finding.level:<8}", fg=colours[finding.level])
+        typer.echo(f"{level} {finding.subject:<10} {finding.text}")
+        if finding.advice:
+            typer.echo(f"{'':>20}-> {finding.advice}")
+        worst = max(worst, finding.level == "problem")
+    raise typer.Exit(worst)

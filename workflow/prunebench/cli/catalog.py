@@ -1,0 +1,71 @@
+"""Commands about what there is to choose from, and for adding to it: methods, allocators, suites, models, new."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from prunebench.cli.options import Configfile
+from prunebench.config import CONFIG, SINGULAR
+
+app = typer.Typer()
+new = typer.Typer(no_args_is_help=True, help="Add a method or an allocator of your own, from a template that works.")
+app.add_typer(new, name="new")
+
+
+def _lister(kind: str, example: str) -> Callable[..., None]:
+    def command(
+        name: Annotated[str | None, typer.Argument(help="One of them, in detail.", show_default="list all")] = None,
+        configfile: Configfile = CONFIG,
+    ) -> None:
+        from rich.console import Console
+
+        from prunebench.view.entries import Shelf
+
+        shelf = Shelf(kind, configfile)
+        Console().print(shelf.detail(name) if name else shelf.listing())
+
+    command.__doc__ = f"""List the {kind} that a config can name, or show NAME in detail.
+
+    They come from the files of plug-ins, config/catalog/{kind}.yaml and the config itself.
+
+    Example: prunebench {kind} {example}
+    """
+    return command
+
+
+for _kind, _example in {"methods": "wanda", "allocators": "owl", "suites": "ppl", "models": "smollm2_135m"}.items():
+    app.command(_kind)(_lister(_kind, _example))
+
+
+def _creator(kind: str) -> Callable[..., None]:
+    singular = SINGULAR[kind]
+
+    def command(
+        name: Annotated[str, typer.Argument(help="Its name in configs, and the name of its file.")],
+        configfile: Configfile = CONFIG,
+    ) -> None:
+        from prunebench.upkeep.new import create
+
+        path = create(kind, name, configfile)
+        row = (
+            f"{{method: {name}, sparsity: 0.5}}"
+            if kind == "methods"
+            else f"{{method: wanda, allocator: {name}, sparsity: 0.5}}"
+        )
+        typer.echo(f"{path}: works as it is, edit it")
+        typer.echo(f"use it     - {row}    as a row under 'grid' in config/config.yaml")
+        typer.echo(f"test it    pytest tests/contract/test_{kind}.py -k {name}")
+        typer.echo(f"look at it prunebench {kind} {name}")
+
+    command.__doc__ = f"""Write workflow/prunebench/{kind}/NAME.py, a documented {singular} with one parameter.
+
+    It can be used in a grid at once, and the contract tests find it by themselves.
+
+    Example: prunebench new {singular} mine
+    """
+    return command
+
+
+for _kind in ("methods", "allocators"):
+    new.command(SINGULAR[_kind])(_creator(_kind))

@@ -1,0 +1,1 @@
+"""What `prunebench new` copies: working plug-ins, to be changed."""

@@ -1,0 +1,34 @@
+"""Snakemake's locks on the working directory, and whether the snakemake that took them still lives."""
+
+from pathlib import Path
+
+import psutil
+
+LOCKS = Path(".snakemake/locks")
+
+
+def locked_files() -> frozenset[Path]:
+    """All files that a run of snakemake has locked: what it reads and what it makes."""
+    return frozenset(Path(line) for lock in _locks() for line in lock.read_text(encoding="utf-8").splitlines())
+
+
+def snakemakes() -> list[int]:
+    """The processes of this machine that run snakemake here, if the directory is locked."""
+    return [process.pid for process in psutil.process_iter() if _is_snakemake(process)] if _locks() else []
+
+
+def stale() -> bool:
+    """Whether the directory is locked although nothing on this machine runs snakemake here."""
+    return bool(_locks()) and not snakemakes()
+
+
+def _locks() -> list[Path]:
+    return sorted(LOCKS.glob("*.lock"))
+
+
+def _is_snakemake(process: psutil.Process) -> bool:
+    try:
+        called = {Path(word).name for word in process.cmdline()[:3]}  # snakemake, or python -m snakemake
+        return "snakemake" in called and Path(process.cwd()) == Path.cwd()
+    except psutil.Error:
+        return False  # gone, or of another user

@@ -1,0 +1,51 @@
+"""Running again what failed or was stopped."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prunebench import dag
+from prunebench.dag import Job
+from prunebench.errors import PrunebenchError
+from prunebench.plan import Plan
+from prunebench.results import Results
+from prunebench.upkeep import locks
+from prunebench.view.states import State, running_jobs, states
+
+
+def retryable(plan: Plan, studies: Sequence[str]) -> list[State]:
+    """The failed and the stopped evaluations of `studies`."""
+    return [state for state in states(plan, Results(plan), studies) if state.status in ("failed", "stopped")]
+
+
+def leftovers(plan: Plan, chosen: Sequence[State]) -> list[Path]:
+    """What failures have left in place of results: the files of the job that failed, and of those after it."""
+    found = [
+        path
+        for state in chosen
+        if state.status == "failed"
+        for job in _from_culprit(state, dag.chain(plan, state.cell, [state.suite]))
+        for path in job.outputs
+        if path.exists()
+    ]
+    return list(dict.fromkeys(found))
+
+
+def targets(chosen: Sequence[State]) -> list[Path]:
+    """The results that snakemake is to make."""
+    evaluations = (dag.Job.of("evaluate", **state.cell.wildcards, suite=state.suite) for state in chosen)
+    return list(dict.fromkeys(evaluation.outputs[0] for evaluation in evaluations))
+
+
+def refuse_while_running() -> None:
+    """PrunebenchError if snakemake runs here, or could not: nothing may be deleted then."""
+    if busy := [*map(str, running_jobs()), *(f"snakemake, process {pid}" for pid in locks.snakemakes())]:
+        raise PrunebenchError(f"still running: {', '.join(busy)}. Wait for them, or stop them")
+    if locks.stale():
+        raise PrunebenchError(
+            f"{locks.LOCKS} is locked, but no snakemake runs here: it was killed, or runs on another machine. "
+            "If it was killed, run snakemake --unlock first"
+        )
+
+
+def _from_culprit(state: State, jobs: list[Job]) -> list[Job]:
+    return [job for job in jobs[jobs.index(state.job) :] if not job.rule.startswith("fetch")] if state.job else []

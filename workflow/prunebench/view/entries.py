@@ -1,0 +1,128 @@
+"""What there is to put into a config: plug-ins from their files, named instances from the catalogs."""
+
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from prunebench import registry
+from prunebench.catalog import ModelEntry, PathSource
+from prunebench.config import CONFIG, SINGULAR, configured, read_config, with_catalogs
+from prunebench.errors import PrunebenchError
+
+_LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+
+
+class Shelf:
+    """All methods, allocators, suites or models (`kind`) that a config file can name."""
+
+    def __init__(self, kind: str, configfile: Path = CONFIG) -> None:
+        config, files = with_catalogs(read_config(configfile), os.path.relpath(configfile))
+        self._kind = kind
+        self._entries: dict[str, Any] = getattr(config, kind)
+        self._files = {name: file for (of, name), file in files.items() if of == kind}
+        """Where entries stand. A plug-in that works without parameters has an entry that stands nowhere."""
+
+    def listing(self) -> Table:
+        """One line for each."""
+        table = Table("name", "title", "what it is", "from", box=None)
+        for name in self._names:
+            table.add_row(name, *map(Text, self._line(name)), Path(self._file(name)).name)
+        return table
+
+    def detail(self, name: str) -> Group:
+        """Everything about one. Raises PrunebenchError with the nearest name if there is none."""
+        if name not in self._names:
+            hint = registry.did_you_mean(name, self._names)
+            raise PrunebenchError(f"unknown {SINGULAR[self._kind]} {name!r}{hint}")
+        head = Text.assemble((name, "bold"), f"\nfrom {self._file(name)}\n")
+        entry = self._entries.get(name)
+        if isinstance(entry, ModelEntry):
+            return Group(head, Text(yaml.safe_dump(entry.model_dump(mode="json"), sort_keys=False)))
+        return Group(head, *self._plugin(name), *self._parameters(name))
+
+    @property
+    def _names(self) -> list[str]:
+        return sorted({*self._entries, *(registry.names(self._kind) if self._kind != "models" else ())})
+
+    def _line(self, name: str) -> tuple[str, str]:
+        """Title, and what it is in a line."""
+        entry = self._entries.get(name)
+        if isinstance(entry, ModelEntry):
+            source = entry.source
+            place = source.path if isinstance(source, PathSource) else f"{source.package} {source.version}"
+            return entry.title, f"{entry.family}, from {place}"
+        plugin = self._class(name)
+        if name in self._files:
+            preset = f" {entry.preset}" if getattr(entry, "preset", "paper") != "paper" else ""
+            compute = getattr(entry, "compute", None)
+            what = f"{plugin.name}{preset} {_words({**entry.params, **(compute.model_dump() if compute else {})})}"
+        else:
+            what = (inspect.getdoc(plugin) or "").partition("\n")[0]
+        if entry is None:
+            what = f"{what} Needs an entry of its own, with {', '.join(registry.required(self._kind, name))}."
+        return getattr(entry, "title", None) or plugin.title, what
+
+    def _plugin(self, name: str) -> Iterator[RenderableType]:
+        """What the plug-in says of itself, and its named instances."""
+        plugin = self._class(name)
+        for paragraph in (inspect.getdoc(plugin) or "").split("\n\n"):
+            yield Text(f"{' '.join(paragraph.split())}\n")
+        instances = [other for other in self._files if self._class(other) is plugin]
+        facts = {
+            "title": plugin.title,
+            "paper": plugin.reference,
+            "looks at": ", ".join(sorted(plugin.uses)),
+            "collects": ", ".join(sorted(getattr(plugin, "needs", ()))),
+            "plug-in": f"workflow/prunebench/{self._kind}/{plugin.name}.py",
+            "entries": ", ".join(instances),
+            **{f"preset {preset}": _words(of) or "the defaults" for preset, of in plugin.presets.items()},
+        }
+        table = Table(show_header=False, box=None)
+        for label, text in facts.items():
+            if text:
+                table.add_row(label, Text(text))
+        yield table
+
+    def _parameters(self, name: str) -> Iterator[Table]:
+        schema = self._class(name).Params.model_json_schema()
+        if not schema.get("properties"):
+            return
+        entry = self._entries.get(name)
+        values = configured(self._kind, entry).params.model_dump() if entry else {}
+        table = Table("parameter", "type", "default", "here", "meaning")
+        for key, of in schema["properties"].items():
+            default = "required" if key in schema.get("required", ()) else str(of.get("default"))
+            here = str(values.get(key, ""))
+            shown = (key, _type(of), default, "" if here == default else here, of.get("description", ""))
+            table.add_row(*map(Text, shown))
+        yield table
+
+    def _class(self, name: str) -> Any:
+        entry = self._entries.get(name)
+        return registry.load(self._kind, getattr(entry, SINGULAR[self._kind]) if entry else name)
+
+    def _file(self, name: str) -> str:
+        return self._files.get(name, f"workflow/prunebench/{self._kind}/{name}.py")
+
+
+def _words(params: dict[str, Any]) -> str:
+    return ", ".join(f"{key}: {' '.join(value) if isinstance(value, list) else value}" for key, value in params.items())
+
+
+def _type(schema: dict[str, Any]) -> str:
+    """A JSON schema in a few words: integer > 0, or null."""
+    if "anyOf" in schema:
+        return ", or ".join(map(_type, schema["anyOf"]))
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "items" in schema:
+        return f"list of {_type(schema['items'])}"
+    limits = (f"{sign} {schema[key]}" for key, sign in _LIMITS.items() if key in schema)
+    return " ".join([str(schema.get("type", "any")), *limits])

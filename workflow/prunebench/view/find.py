@@ -1,0 +1,51 @@
+"""From what a user types to a study or a cell of the plan."""
+
+import difflib
+import re
+from pathlib import Path
+
+from prunebench import paths
+from prunebench.cells import Cell
+from prunebench.errors import PrunebenchError
+from prunebench.plan import Plan
+from prunebench.registry import did_you_mean
+
+_AROUND = re.compile(r"^(results/(pruned|evaluations)|logs/(prune|evaluate))/|\.log$")
+SHOWN = 10
+"""Cells that are listed when a name fits several."""
+
+
+def studies(plan: Plan, name: str | None) -> list[str]:
+    """The study called `name`, or all if it is None; PrunebenchError with the nearest name if there is none."""
+    if name is None or name in plan.studies:
+        return [name] if name else list(plan.studies)
+    raise PrunebenchError(
+        f"no study {name!r} in {plan.file}{did_you_mean(name, plan.studies)}\n"
+        "A study of another file is reached with --configfile, as in --configfile config/studies/smoke.yaml"
+    )
+
+
+def cell(plan: Plan, name: str) -> Cell:
+    """The cell that `name` means: its path, with or without what stands around it in results/ and logs/, or so much
+    of it that no other fits, as in wanda/owl/0.70.
+
+    Raises PrunebenchError with the nearest names if there is none, or several.
+    """
+    here = Path.cwd()
+    place = Path(name).relative_to(here) if Path(name).is_relative_to(here) else Path(name)
+    wanted = "/".join(_AROUND.sub("", place.as_posix()).split("/")[:5])
+    cells = {path_of(cell): cell for study in plan.studies.values() for cell in study.suites}
+    if wanted in cells:
+        return cells[wanted]
+    fitting = [path for path in cells if all(part in path for part in wanted.split("/"))]
+    if len(fitting) == 1:
+        return cells[fitting[0]]
+    if fitting:
+        raise PrunebenchError("\n  ".join([f"{name!r} fits several cells, give more of one:", *fitting[:SHOWN]]))
+    near = difflib.get_close_matches(wanted, cells, n=3, cutoff=0)
+    raise PrunebenchError("\n  ".join([f"no cell {wanted!r} in the studies of {plan.file}, the nearest are:", *near]))
+
+
+def path_of(cell: Cell) -> str:
+    """The cell as paths write it, and as commands take it."""
+    return paths.CELL.format(**cell.wildcards)

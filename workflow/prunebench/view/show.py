@@ -1,0 +1,166 @@
+"""One cell in detail: what was asked for, what came out, what it cost, and how to run it again."""
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from rich.bar import Bar
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from prunebench import dag, paths
+from prunebench.canonical import spec_hash
+from prunebench.cells import Cell, allocation_form
+from prunebench.dag import Job
+from prunebench.files import read_json
+from prunebench.plan import Plan
+from prunebench.results import Results
+from prunebench.view import logs
+from prunebench.view.commands import snakemake
+from prunebench.view.find import path_of
+from prunebench.view.states import State, states
+from prunebench.view.status import STYLES, number
+
+BAR = 40
+LOG_LINES = 12
+MACHINE = ("device", "host", "machine", "threads", "code")
+COST = ("seconds", "cpu_seconds", "peak_memory_mb", "peak_gpu_memory_mb", *MACHINE)
+
+
+def show(plan: Plan, cell: Cell, console: Console) -> None:
+    """Print everything about `cell` that is on disk and valid, and why the rest is not there."""
+    results = Results(plan)
+    everything = states(plan, results, plan.studies)
+    mine = list({state.suite: state for state in everything if state.cell == cell}.values())
+    console.print(_heading(plan, cell), _outcomes(results, mine))
+    if all(state.status == "skipped" for state in mine):
+        return
+    jobs = dag.chain(plan, cell, [state.suite for state in mine])
+    console.print(_spec(plan, cell), *_allocation(plan, cell))
+    pruned = results.pruned(cell)["status"]
+    if pruned == "ok":
+        console.print(*_weights(read_json(Path(paths.PRUNED.format(**cell.wildcards)))))
+    if pruned != "missing":
+        older = {job for job in jobs for state in mine if state.status == "missing" and job == _evaluation(state)}
+        console.print(*_cost([job for job in jobs if job not in older]))
+    # Not wrapped: commands are there to be copied.
+    console.print(*_again(plan, jobs, mine), sep="\n", soft_wrap=True)
+
+
+def _heading(plan: Plan, cell: Cell) -> Text:
+    labels = plan.labels()
+    titles = (labels[name] for name in (cell.model, cell.method, cell.allocator))
+    return Text.assemble((path_of(cell), "bold"), "\n", ", ".join(titles))
+
+
+def _outcomes(results: Results, mine: list[State]) -> Table:
+    """One line per score, or per evaluation without any."""
+    table = Table("suite", "status", "result", title="evaluations", title_justify="left")
+    for state in mine:
+        status = Text(state.status, STYLES[state.status])
+        scores = results.evaluated(state.cell, state.suite)["scores"] if state.score else []
+        for score in scores:
+            spread = f" ± {score['stderr']:.3g}" if score["stderr"] is not None else ""
+            table.add_row(state.suite, status, f"{score['task']} {score['metric']} {number(score)}{spread}")
+        if not scores:
+            table.add_row(state.suite, status, Text(state.reason))
+    return table
+
+
+def _spec(plan: Plan, cell: Cell) -> Table:
+    """Everything that can change the weights, one line each."""
+    text = plan.specs.prune(cell)
+    table = _pairs(f"spec of prune ({spec_hash(text)})")
+    for key, value in json.loads(text).items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name}: {of}" for name, of in value.items()) or None
+        table.add_row(key, Text("-" if value is None else str(value)))
+    return table
+
+
+def _allocation(plan: Plan, cell: Cell) -> Iterator[Table]:
+    """The allocation that the cell shares, if it is on disk as the plan wants it."""
+    path = Path(plan.allocation(cell))
+    record = read_json(path) if path.exists() else {}
+    wanted = spec_hash(plan.specs.allocation(allocation_form(plan.config, cell)))
+    if record.get("spec_hash") == wanted and record["status"] == "ok":
+        yield _bars("allocation: sparsity asked of a block's linears, mean", record["sparsities"])
+
+
+def _weights(pruned: dict[str, Any]) -> Iterator[RenderableType]:
+    """Achieved sparsity, and the reconstruction error where the method looked at data."""
+    table = _pairs("weights")
+    target = "" if pruned["target_sparsity"] is None else f" (target {pruned['target_sparsity']:.4f})"
+    table.add_row("zeros", f"{pruned['achieved_sparsity']:.4f}{target}")
+    table.add_row("prunable", f"{pruned['prunable_weights']:,} weights, {pruned['already_zero']:,} zero before")
+    yield table
+    linears = {name: linear for block in pruned["blocks"] for name, linear in block["linears"].items()}
+    errors = {name: of["reconstruction_error"] for name, of in linears.items() if "reconstruction_error" in of}
+    if errors:
+        yield _bars("reconstruction error of a block's linears, mean", errors)
+        worst = sorted(errors, key=lambda name: -errors[name])[:3]
+        yield Text("largest: " + ", ".join(f"{name} {errors[name]:.3f}" for name in worst))
+
+
+def _bars(title: str, values: Mapping[str, float]) -> Table:
+    """A bar per block for the mean of its linears, whose full names hold its number; one bar if all are the same."""
+    blocks: dict[int, list[float]] = {}
+    for name, value in values.items():
+        blocks.setdefault(next(int(part) for part in name.split(".") if part.isdigit()), []).append(value)
+    means = {f"block {block}": fmean(blocks[block]) for block in sorted(blocks)}
+    if len(set(values.values())) == 1:
+        means = {f"all {len(blocks)} blocks": next(iter(values.values()))}
+    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    for label, mean in means.items():
+        table.add_row(label, Bar(max(1.0, *means.values()), 0, mean, width=BAR), f"{mean:.3f}")
+    return table
+
+
+def _cost(jobs: list[Job]) -> Iterator[Table]:
+    """What the jobs of the cell measured, and on what they ran."""
+    files = {job: path for job in jobs for path in job.outputs if path.name.endswith("measured.json") and path.exists()}
+    if not files:
+        return
+    measured = {job: read_json(path) for job, path in files.items()}
+    suffix = {job: " ".join(job.subject.split("/")[5:]) for job in measured}
+    heads = (f"{job.rule} {suffix[job]}".strip() for job in measured)
+    table = Table("", *heads, title="cost and provenance", title_justify="left")
+    libraries = dict.fromkeys(library for of in measured.values() for library in of["versions"])
+    for key in (*COST, *libraries):
+        row = [of["versions"].get(key, of.get(key)) for of in measured.values()]
+        if any(value is not None for value in row):
+            table.add_row(key, *("" if value is None else str(value) for value in row))
+    if any(of.get("resumed") or of.get("resumed_at") for of in measured.values()):
+        table.caption = "of a resumed job: its last part only"
+    yield table
+
+
+def _again(plan: Plan, jobs: list[Job], mine: list[State]) -> Iterator[Text]:
+    """The end of the log that matters, and the commands that repeat its job."""
+    culprit = next((state.job for state in mine if state.job), None)
+    missing = [_evaluation(state).outputs[0] for state in mine if state.status == "missing"]
+    if missing and culprit is None:
+        yield Text.assemble(("to make it: ", "bold"), shlex.join(snakemake(plan, missing)))
+        return
+    # Without a culprit all is well: then the job that ran last.
+    job = culprit or max(jobs, key=lambda job: job.log.stat().st_mtime if job.log.exists() else 0)
+    if job.log.exists():
+        yield Text.assemble((f"end of {job.log}:", "bold"), *(f"\n  {line}" for line in logs.tail(job.log, LOG_LINES)))
+        yield Text.assemble(("that job alone, again: ", "bold"), logs.command(job.log))
+    command = snakemake(plan, [job.outputs[0]], more=["--force"] if job.done else [])
+    yield Text.assemble(("the same by snakemake: ", "bold"), shlex.join(command))
+
+
+def _evaluation(state: State) -> Job:
+    return Job.of("evaluate", **state.cell.wildcards, suite=state.suite)
+
+
+def _pairs(title: str) -> Table:
+    table = Table(title=title, title_justify="left", show_header=False, box=None)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    return table

@@ -1,0 +1,91 @@
+"""How it stands with each evaluation of each cell, from what is on disk and which logs are being written."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prunebench import dag
+from prunebench.cells import Cell
+from prunebench.dag import Job
+from prunebench.files import read_json
+from prunebench.plan import Plan
+from prunebench.results import Results
+from prunebench.suites.base import MEAN
+from prunebench.view import logs
+
+STATUSES = ("ok", "running", "failed", "stopped", "skipped", "missing")
+"""ok: there is a number. failed: it cannot be computed, for the reason given. stopped: a job crashed or was killed.
+skipped: a plug-in does not do this. missing: nobody has asked for it yet, or not under today's settings."""
+
+
+@dataclass(frozen=True)
+class State:
+    """How it stands with `suite` on `cell`."""
+
+    study: str
+    cell: Cell
+    suite: str
+    status: str
+    reason: str = ""
+    score: dict[str, Any] | None = None
+    """The number that stands for the evaluation, if it is ok."""
+    job: Job | None = None
+    """The job that runs, failed or stopped."""
+
+
+def states(plan: Plan, results: Results, studies: Iterable[str]) -> list[State]:
+    """One state for each cell and suite of `studies`, in the order of their grids."""
+    found = []
+    for name in studies:
+        study = plan.studies[name]
+        skipped = dict(study.skipped)
+        for cell, suites in study.suites.items():
+            for suite in suites:
+                if cell in skipped:
+                    found.append(State(name, cell, suite, "skipped", skipped[cell]))
+                else:
+                    found.append(_state(plan, results, name, cell, suite))
+    return found
+
+
+def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> State:
+    evaluated = results.evaluated(cell, suite)
+    if evaluated["status"] == "ok":
+        return State(study, cell, suite, "ok", score=headline(evaluated["scores"]))
+    jobs = dag.chain(plan, cell, [suite])
+    pruning, evaluation = next(job for job in jobs if job.rule == "prune"), jobs[-1]
+    for job in (pruning, evaluation):
+        if logs.running(job.log):
+            return State(study, cell, suite, "running", logs.progress(job.log), job=job)
+    pruned = results.pruned(cell)
+    if pruned["status"] == "failed":
+        allocated = read_json(Path(plan.allocation(cell)))["status"] == "ok"
+        culprit = pruning if allocated else next(job for job in jobs if job.rule == "allocate")
+        return State(study, cell, suite, "failed", f"prune: {pruned['reason']}", job=culprit)
+    if evaluated["status"] == "failed":
+        return State(study, cell, suite, "failed", evaluated["reason"], job=evaluation)
+    for job in jobs:
+        if stopped(job):
+            return State(study, cell, suite, "stopped", f"{job}: {logs.last_words(job.log)}", job=job)
+    older = [of["reason"] for of, job in ((pruned, pruning), (evaluated, evaluation)) if job.done and "reason" in of]
+    return State(study, cell, suite, "missing", *older[:1])
+
+
+def stopped(job: Job) -> bool:
+    """Whether `job` was started and has neither finished nor is running: it crashed, or was killed."""
+    if job.done or not job.log.exists() or logs.running(job.log):
+        return False
+    # Snakemake writes the benchmark after the job: then the result was made, and deleted later.
+    return not (job.benchmark.exists() and job.benchmark.stat().st_mtime >= job.log.stat().st_mtime)
+
+
+def headline(scores: list[dict[str, Any]]) -> dict[str, Any]:
+    """The score that stands for an evaluation: the mean over tasks, or the first."""
+    return next((score for score in scores if score["task"] == MEAN), scores[0])
+
+
+def running_jobs(root: Path = Path("logs")) -> list[Job]:
+    """All jobs that run now, of whatever config."""
+    alive = (dag.maker(log) for log in sorted(root.rglob("*.log")) if logs.running(log))
+    return [job for job in alive if job]

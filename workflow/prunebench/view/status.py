@@ -1,0 +1,125 @@
+"""A study at a glance: a grid of numbers and states per suite, how many there are of each, and why some are not."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from prunebench.cells import NO_CALIBRATION, Cell
+from prunebench.plan import Plan
+from prunebench.view.find import path_of
+from prunebench.view.states import STATUSES, State, running_jobs
+
+STYLES = {"ok": "green", "running": "cyan", "failed": "red", "stopped": "bold red", "skipped": "dim", "missing": "dim"}
+SHOWN = 5
+"""Cells that are named beside one reason."""
+AXES = ("model", "method", "allocator", "calibration", "seed")
+
+
+def overview(plan: Plan, states: Sequence[State]) -> Group:
+    """Everything about `states`, the studies one after the other."""
+    parts: list[RenderableType] = []
+    for study in dict.fromkeys(state.study for state in states):
+        mine = [state for state in states if state.study == study]
+        parts.append(counts(study, mine))
+        for suite in plan.studies[study].all_suites:
+            of_suite = [state for state in mine if state.suite == suite]
+            parts += [_head(plan, suite, of_suite), grid(of_suite)]
+        parts += reasons(mine)
+    if alive := running_jobs():
+        parts.append(Text(f"running: {', '.join(map(str, alive))}", STYLES["running"]))
+    return Group(*parts)
+
+
+def plain(state: State) -> dict[str, Any]:
+    """A state for other programs."""
+    score = {key: state.score[key] for key in ("task", "metric", "value")} if state.score else {}
+    log = {"log": str(state.job.log)} if state.job else {}
+    where = {"study": state.study, "cell": path_of(state.cell), "suite": state.suite}
+    return {**where, "status": state.status, "reason": state.reason, **score, **log}
+
+
+def counts(study: str, states: Sequence[State]) -> Text:
+    """One line: how many evaluations there are of each status."""
+    found = Counter(state.status for state in states)
+    line = Text.assemble((study, "bold"), f": {found['ok']} of {found.total()} done")
+    for status in STATUSES[1:]:
+        if found[status]:
+            line.append(", ").append(f"{found[status]} {status}", STYLES[status])
+    return line
+
+
+def grid(states: Sequence[State]) -> Table:
+    """A row for each model, method, allocator (calibration, seed where there are several), a column for each point."""
+    values = {axis: {getattr(state.cell, axis) for state in states} for axis in AXES}
+    shown = [axis for axis in AXES if axis == "method" or len(values[axis] - {NO_CALIBRATION}) > 1]
+    points = sorted({_point(state.cell) for state in states})
+    rows: dict[tuple[Any, ...], dict[tuple[Any, ...], State]] = {}
+    for state in states:
+        rows.setdefault(tuple(getattr(state.cell, axis) for axis in AXES), {})[_point(state.cell)] = state
+    table = Table()
+    for axis in shown:
+        table.add_column(axis)
+    for *_, label in points:
+        table.add_column(str(label), justify="right")
+    for key, row in rows.items():
+        stub = (str(value) for axis, value in zip(AXES, key, strict=True) if axis in shown)
+        table.add_row(*stub, *(_entry(row[point]) if point in row else "" for point in points))
+    return table
+
+
+def number(score: dict[str, Any]) -> str:
+    """A score as it is shown: an accuracy in percent, a perplexity with two digits unless it is huge."""
+    value = score["value"]
+    if score["metric"].startswith("acc"):
+        return f"{value:.1%}"
+    return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.2e}"
+
+
+def reasons(states: Sequence[State]) -> list[Text]:
+    """Why there is no number, each reason once with the cells that it holds for."""
+    cells: dict[tuple[str, str], list[State]] = {}
+    for status in STATUSES[1:]:
+        for state in states:
+            if state.status == status and state.reason:
+                cells.setdefault((status, state.reason), []).append(state)
+    lines = []
+    for (status, reason), concerned in cells.items():
+        line = Text.assemble((status, STYLES[status]), " ", reason)
+        for state in concerned[:SHOWN]:
+            line.append(f"\n  {path_of(state.cell)} {state.suite}")
+        if len(concerned) > SHOWN:
+            line.append(f"\n  and {len(concerned) - SHOWN} more")
+        if status in ("failed", "stopped"):
+            line.append(
+                "\n  logs: " + ", ".join(sorted({str(state.job.log) for state in concerned if state.job})[:SHOWN])
+            )
+        lines.append(line)
+    return lines
+
+
+def _head(plan: Plan, suite: str, states: Sequence[State]) -> Text:
+    """The suite, its protocol, and what its numbers are."""
+    scores = [f"{state.score['task']} {state.score['metric']}" for state in states if state.score]
+    protocol = plan.config.suites[suite].title
+    return Text.assemble((suite, "bold"), *(f", {text}" for text in (*scores[:1], protocol) if text))
+
+
+def _point(cell: Cell) -> tuple[bool, str, str]:
+    """The column of a cell, in the order of columns: unstructured by sparsity, then n:m."""
+    if cell.shape.structured:
+        return True, cell.pattern, cell.pattern
+    return False, cell.sparsity, "as is" if cell.sparsity == "0.00" else f"{float(cell.sparsity):.0%}"
+
+
+def _entry(state: State) -> Text:
+    text = state.status
+    if state.score:
+        text = number(state.score)
+    elif state.status == "running" and state.reason:
+        _, done, _, total = state.reason.split(",")[0].split()
+        text = f"{done}/{total}"
+    return Text(text, STYLES[state.status])
