@@ -25,7 +25,7 @@ def names(kind: str) -> tuple[str, ...]:
         sorted(
             path.stem
             for path in folder.glob("*.py")
-            if re.search(rf'^    name = "{path.stem}"$', path.read_text(encoding="utf-8"), re.MULTILINE)
+            if re.search(rf'^    name = "{path.stem}"( *#.*)?$', path.read_text(encoding="utf-8"), re.MULTILINE)
         )
     )
 
