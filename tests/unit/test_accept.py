@@ -193,7 +193,7 @@ def test_a_machine_without_git_is_an_error(root: Path, monkeypatch: pytest.Monke
 
 def run_cli(monkeypatch: pytest.MonkeyPatch, root: Path, *arguments: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of `prunebench ARGUMENTS` in `root`, with golden tests that pass."""
-    monkeypatch.setattr(cli, "ROOT", root)
+    monkeypatch.setattr(cli.upkeep, "ROOT", root)
     monkeypatch.setattr(acceptance, "_run_golden_tests", lambda root: None)
     result = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})
     return result.exit_code, result.stdout, result.stderr
