@@ -9,6 +9,7 @@ from prunebench import paths
 from prunebench.assets.manifest import load_manifest
 from prunebench.canonical import spec_hash
 from prunebench.cells import Cell
+from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file
 from prunebench.plan import Plan
 
@@ -16,21 +17,22 @@ Content = TypeVar("Content")
 
 
 class Results:
-    """Results of the cells of a plan. A file is read again only when it changed, so asking often is cheap."""
+    """Results of the cells of a plan. What they were made from is digested again only where a file changed."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, read: Callable[[Path], dict[str, Any]] = read_json) -> None:
+        """`read` gets a result from its file; `remembered(headlines)` makes it cheap to ask often."""
         self._plan = plan
-        self._asset = _remembered(lambda path: load_manifest(path).digest)
-        self._file = _remembered(sha256_file)
-        self._record = _remembered(_headlines)
+        self._read = read
+        self._asset = _or_none(remembered(_digest))
+        self._file = _or_none(remembered(sha256_file))
 
-    def pruned(self, cell: Cell) -> dict[str, Any]:
-        """What prune.json says, without its blocks; with status "missing" and a reason if there is none for today."""
+    def prune(self, cell: Cell) -> dict[str, Any]:
+        """The prune.json of `cell`; if there is none of today's, {"status": "missing", "reason": ...}."""
         spec = spec_hash(self._plan.specs.prune(cell))
         return self._current(paths.PRUNED.format(**cell.wildcards), spec, self._inputs(cell, ()))
 
-    def evaluated(self, cell: Cell, suite: str) -> dict[str, Any]:
-        """What the JSON of an evaluation says, without details of scores; "missing" as for `pruned`."""
+    def evaluation(self, cell: Cell, suite: str) -> dict[str, Any]:
+        """The result of `suite` on `cell`, or "missing" in the same way."""
         spec = spec_hash(self._plan.specs.evaluation(cell, suite))
         inputs = self._inputs(cell, self._plan.suite_assets(suite))
         return self._current(paths.EVALUATION.format(**cell.wildcards, suite=suite), spec, inputs)
@@ -47,7 +49,7 @@ class Results:
 
     def _current(self, path: str, expected: str, inputs: dict[str, str | None]) -> dict[str, Any]:
         """The result file at `path` if it was made from the expected spec and inputs, else why there is none."""
-        record = self._record(path)
+        record = _or_none(self._read)(path)
         if record is None:
             return {"status": "missing", "reason": "not run, or stopped by an error: see its log"}
         if record["spec_hash"] != expected:
@@ -57,25 +59,42 @@ class Results:
         return record
 
 
-def _remembered(read: Callable[[Path], Content]) -> Callable[[str], Content | None]:
-    """`read` of a path, None where there is no file; done again only if the file has changed."""
+def remembered(read: Callable[[Path], Content]) -> Callable[[Path], Content]:
+    """`read`, done again only of a file that has changed."""
 
     @cache
     def known(path: Path, modified: int, size: int) -> Content:
         return read(path)
 
+    def content(path: Path) -> Content:
+        found = path.stat()
+        return known(path, found.st_mtime_ns, found.st_size)
+
+    return content
+
+
+def headlines(path: Path) -> dict[str, Any]:
+    """A result without its long parts: thousands of them fit into memory."""
+    record = {key: value for key, value in read_json(path).items() if key not in ("spec", "blocks")}
+    scores = [{key: value for key, value in score.items() if key != "details"} for score in record.get("scores", ())]
+    return {**record, "scores": scores}
+
+
+def _or_none(read: Callable[[Path], Content]) -> Callable[[str], Content | None]:
+    """`read` of a path, None where there is no file (any more: a run may delete it between two looks)."""
+
     def content(path: str) -> Content | None:
         try:
-            found = Path(path).stat()
-            return known(Path(path), found.st_mtime_ns, found.st_size)
+            return read(Path(path))
         except FileNotFoundError:
             return None
 
     return content
 
 
-def _headlines(path: Path) -> dict[str, Any]:
-    """A result without its long parts: thousands of them are kept in memory."""
-    record = {key: value for key, value in read_json(path).items() if key not in ("spec", "blocks")}
-    scores = [{key: value for key, value in score.items() if key != "details"} for score in record.get("scores", ())]
-    return {**record, "scores": scores}
+def _digest(asset: Path) -> str | None:
+    """The digest of an asset; None if its files are not those that arrived: then no result is from them."""
+    try:
+        return load_manifest(asset).digest
+    except PrunebenchError:
+        return None

@@ -11,14 +11,14 @@ def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
     from prunebench.plan import load_plan
     from prunebench.stages.collect import collect
-    from prunebench.stages.tables import write_tables
+    from prunebench.stages.outputs import write_outputs
 
     spec = json.loads(arguments.spec)
     plan = load_plan(spec["config"], spec["file"])
     collect(plan, arguments.cells)
     if arguments.tables:
-        for _, markdown in write_tables(plan, arguments.cells):
-            print(markdown.read_text(encoding="utf-8"))
+        for table in write_outputs(plan, arguments.cells):
+            print(table.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -38,20 +38,21 @@ def status(
     from rich.live import Live
 
     from prunebench.plan import read_plan
-    from prunebench.results import Results
+    from prunebench.results import Results, headlines, remembered
     from prunebench.view import find
     from prunebench.view.states import states
     from prunebench.view.status import overview, plain
 
     plan = read_plan(configfile)
-    studies, results = find.studies(plan, study), Results(plan)
+    studies, results = find.studies(plan, study), Results(plan, remembered(headlines))
     if as_json:
         for state in states(plan, results, studies):
             typer.echo(json.dumps(plain(state)))
         return
     console = Console()
     if not watch:
-        console.print(overview(plan, states(plan, results, studies)))
+        # Not wrapped: paths are there to be copied.
+        console.print(overview(plan, states(plan, results, studies)), soft_wrap=True)
         return
     with Live(console=console, auto_refresh=False) as live:
         while True:
@@ -142,13 +143,13 @@ def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
     from prunebench import paths
     from prunebench.plan import read_plan
     from prunebench.stages.collect import collect as write_cells
-    from prunebench.stages.tables import write_tables
+    from prunebench.stages.outputs import write_outputs
     from prunebench.view import find
 
     plan = read_plan(configfile)
     studies = find.studies(plan, study)
     cells = Path(paths.CELLS)
     write_cells(plan, cells)
-    for of, markdown in write_tables(plan, cells):
-        if of in studies:
-            typer.echo(markdown.read_text(encoding="utf-8"))
+    for table in write_outputs(plan, cells):
+        if table.parent.name in studies:
+            typer.echo(table.read_text(encoding="utf-8"))

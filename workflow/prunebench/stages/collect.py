@@ -46,7 +46,7 @@ def _axes(cell: Cell) -> dict[str, Any]:
 
 def _rows(plan: Plan, cell: Cell, suite: str, results: Results) -> Iterator[dict[str, Any]]:
     spec = spec_hash(plan.specs.evaluation(cell, suite))
-    pruned, evaluated = results.pruned(cell), results.evaluated(cell, suite)
+    pruned, evaluated = results.prune(cell), results.evaluation(cell, suite)
     shared = {"spec_hash": spec, "achieved_sparsity": pruned.get("achieved_sparsity")}
     if pruned["status"] != "missing":
         shared |= _cost(cell)

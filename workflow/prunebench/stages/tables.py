@@ -29,16 +29,6 @@ def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequen
         write_text(output, made.render(output.suffix.removeprefix(".")))
 
 
-def write_tables(plan: Plan, cells: Path) -> list[tuple[str, Path]]:
-    """Make all tables of all studies from the CSV `cells`, in every format; the study and the Markdown of each."""
-    written = []
-    for study, table in plan.tables:
-        files = [Path(path) for path in plan.table_files(study, table)]
-        write_table(plan, cells, study, table, files)
-        written.append((study, files[0]))
-    return written
-
-
 def mixed_conditions(plan: Plan, study: str) -> list[str]:
     """A note if the rows of a study were not all made on the same kind of device with the same library versions."""
     conditions: dict[str, int] = {}

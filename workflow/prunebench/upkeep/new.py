@@ -28,11 +28,11 @@ def _refuse_bad_name(kind: str, name: str, path: Path, configfile: Path) -> None
     singular = SINGULAR[kind]
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise PrunebenchError(
-            f"{name!r} cannot be the name of a {singular}: lower-case letters, digits and '_', a letter first, and no "
+            f"{name!r} cannot be a file of {kind}: lower-case letters, digits and '_', a letter first, and no "
             "word of Python's own, as in 'my_method'"
         )
     if path.exists():
         raise PrunebenchError(f"{path} is there already: choose another name, or edit that file")
     config, files = with_catalogs(read_config(configfile), str(configfile))
     if name in getattr(config, kind):
-        raise PrunebenchError(f"{name!r} is a {singular} of {files[kind, name]} already: choose another name")
+        raise PrunebenchError(f"{name!r} is a known {singular}, from {files[kind, name]}: choose another name")

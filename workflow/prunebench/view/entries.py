@@ -59,14 +59,13 @@ class Shelf:
             place = source.path if isinstance(source, PathSource) else f"{source.package} {source.version}"
             return entry.title, f"{entry.family}, from {place}"
         plugin = self._class(name)
-        if name in self._files:
-            preset = f" {entry.preset}" if getattr(entry, "preset", "paper") != "paper" else ""
-            compute = getattr(entry, "compute", None)
-            what = f"{plugin.name}{preset} {_words({**entry.params, **(compute.model_dump() if compute else {})})}"
-        else:
-            what = (inspect.getdoc(plugin) or "").partition("\n")[0]
+        what = (inspect.getdoc(plugin) or "").partition("\n")[0]
         if entry is None:
             what = f"{what} Needs an entry of its own, with {', '.join(registry.required(self._kind, name))}."
+        elif name in self._files:
+            preset = f" {entry.preset}" if getattr(entry, "preset", "paper") != "paper" else ""
+            compute = entry.compute.model_dump() if getattr(entry, "compute", None) else {}
+            what = f"{plugin.name}{preset} {_words({**entry.params, **compute})}"
         return getattr(entry, "title", None) or plugin.title, what
 
     def _plugin(self, name: str) -> Iterator[RenderableType]:

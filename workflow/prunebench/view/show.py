@@ -41,7 +41,7 @@ def show(plan: Plan, cell: Cell, console: Console) -> None:
         return
     jobs = dag.chain(plan, cell, [state.suite for state in mine])
     console.print(_spec(plan, cell), *_allocation(plan, cell))
-    pruned = results.pruned(cell)["status"]
+    pruned = results.prune(cell)["status"]
     if pruned == "ok":
         console.print(*_weights(read_json(Path(paths.PRUNED.format(**cell.wildcards)))))
     if pruned != "missing":
@@ -62,7 +62,7 @@ def _outcomes(results: Results, mine: list[State]) -> Table:
     table = Table("suite", "status", "result", title="evaluations", title_justify="left")
     for state in mine:
         status = Text(state.status, STYLES[state.status])
-        scores = results.evaluated(state.cell, state.suite)["scores"] if state.score else []
+        scores = results.evaluation(state.cell, state.suite)["scores"] if state.score else []
         for score in scores:
             spread = f" ± {score['stderr']:.3g}" if score["stderr"] is not None else ""
             table.add_row(state.suite, status, f"{score['task']} {score['metric']} {number(score)}{spread}")

@@ -50,7 +50,7 @@ def states(plan: Plan, results: Results, studies: Iterable[str]) -> list[State]:
 
 
 def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> State:
-    evaluated = results.evaluated(cell, suite)
+    evaluated = results.evaluation(cell, suite)
     if evaluated["status"] == "ok":
         return State(study, cell, suite, "ok", score=headline(evaluated["scores"]))
     jobs = dag.chain(plan, cell, [suite])
@@ -58,7 +58,7 @@ def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> 
     for job in (pruning, evaluation):
         if logs.running(job.log):
             return State(study, cell, suite, "running", logs.progress(job.log), job=job)
-    pruned = results.pruned(cell)
+    pruned = results.prune(cell)
     if pruned["status"] == "failed":
         allocated = read_json(Path(plan.allocation(cell)))["status"] == "ok"
         culprit = pruning if allocated else next(job for job in jobs if job.rule == "allocate")

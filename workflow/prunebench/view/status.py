@@ -94,9 +94,8 @@ def reasons(states: Sequence[State]) -> list[Text]:
         if len(concerned) > SHOWN:
             line.append(f"\n  and {len(concerned) - SHOWN} more")
         if status in ("failed", "stopped"):
-            line.append(
-                "\n  logs: " + ", ".join(sorted({str(state.job.log) for state in concerned if state.job})[:SHOWN])
-            )
+            logs = dict.fromkeys(str(state.job.log) for state in concerned[:SHOWN] if state.job)
+            line.append(f"\n  log: {', '.join(logs)}")
         lines.append(line)
     return lines
 

@@ -1,0 +1,14 @@
+"""All tables at once, from a results/cells.csv."""
+
+from pathlib import Path
+
+from prunebench.plan import Plan
+from prunebench.stages.tables import write_table
+
+
+def write_outputs(plan: Plan, cells: Path) -> list[Path]:
+    """Make everything that people read from the CSV `cells`; returns the tables in Markdown."""
+    tables = {(study, table): [Path(path) for path in plan.table_files(study, table)] for study, table in plan.tables}
+    for (study, table), files in tables.items():
+        write_table(plan, cells, study, table, files)
+    return [files[0] for files in tables.values()]
