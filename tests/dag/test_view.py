@@ -1,0 +1,181 @@
+"""What `prunebench` shows of a real run, and what it does about failures: causes are real, nothing is stood in for."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from test_failures import REASON, rows
+from tree import STUDY, Tree
+
+from prunebench.view import logs
+
+WANDA = "tiny/wanda/uniform/unstructured-s0.50/text_4x16-seed0"
+BROKEN = "broken/magnitude/uniform/unstructured-s0.50/none-seed0"
+PRUNEBENCH = "from prunebench.cli import app; app()"
+FREEZE = """
+import os, signal
+from prunebench.engine import scratch
+save = scratch.Scratch.save
+
+def freezing(self, block, *rest):
+    return os.kill(os.getpid(), signal.SIGSTOP) if block else save(self, block, *rest)
+
+scratch.Scratch.save = freezing
+"""
+
+
+def prunebench(tree: Tree, *words: str) -> str:
+    run = tree.python(PRUNEBENCH, *words, "--configfile", STUDY)
+    assert run.returncode == 0, run.stdout
+    return run.stdout
+
+
+def statuses(tree: Tree) -> dict[str, str]:
+    """The status of each cell."""
+    found = map(json.loads, prunebench(tree, "status", "--json").splitlines())
+    return {state["cell"]: state["status"] for state in found}
+
+
+@contextmanager
+def frozen(tree: Tree) -> Iterator["subprocess.Popen[bytes]"]:
+    """The prune job of WANDA, stopped by a signal after its first block; then killed."""
+    log = tree.root / f"logs/prune/{WANDA}.log"
+    _, python, *words = shlex.split(log.read_text().splitlines()[0])
+    (tree.root / f"results/pruned/{WANDA}/prune.json").unlink()
+    code = f"{FREEZE}\nimport runpy, sys\nsys.argv = {words!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    environment = {**os.environ, "PYTHONPATH": str(tree.root / "workflow")}
+    with log.open("w") as stderr:
+        process = subprocess.Popen([python, "-c", code], cwd=tree.root, env=environment, stderr=stderr)
+    try:
+        while "block 1 of 2" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_status_of_a_finished_study(finished: Tree) -> None:
+    text = prunebench(finished, "status")
+    assert "tiny: 4 of 5 done, 1 failed" in text
+    values = {row["method"] + row["pattern"]: float(row["value"]) for row in rows(finished) if row["value"]}
+    assert len(values) == 4
+    assert all(f"{value:.2f}" in text for value in values.values())
+    assert f"failed {REASON}\n  {BROKEN} ppl_tiny\n  log: logs/prune/{BROKEN}.log\n" in text
+
+
+def test_show_of_a_finished_cell(finished: Tree) -> None:
+    text = prunebench(finished, "show", WANDA)
+    record = json.loads((finished.root / f"results/pruned/{WANDA}/prune.json").read_text())
+    measured = json.loads((finished.root / f"results/pruned/{WANDA}/measured.json").read_text())
+    value = next(float(row["value"]) for row in rows(finished) if row["method"] == "wanda")
+    assert f"text perplexity {value:.2f}" in text
+    assert f"{record['achieved_sparsity']:.4f} (target 0.5000)" in text
+    assert "reconstruction error" in text and "block 1" in text
+    assert measured["host"] in text and measured["versions"]["torch"] in text
+    assert "all 2 blocks" in text and "0.500" in text
+    assert (finished.root / f"logs/evaluate/{WANDA}/ppl_tiny.log").read_text().splitlines()[0] in text
+
+
+def test_show_answers_why_a_cell_failed(finished: Tree) -> None:
+    text = prunebench(finished, "show", BROKEN)
+    assert " ".join(REASON.split()[:6]) in text
+    log = f"logs/prune/{BROKEN}.log"
+    assert f"end of {log}:" in text
+    assert (finished.root / log).read_text().splitlines()[0] in text
+    assert f"snakemake results/pruned/{BROKEN}/prune.json --cores all --force --configfile {STUDY}" in text
+
+
+def test_a_skipped_cell_has_its_reason(tree: Tree) -> None:
+    tree.edit(STUDY, "pattern: 2of4}", "pattern: 2of4, allocator: owl}")
+    assert statuses(tree)["tiny/wanda/owl/2of4/text_4x16-seed0"] == "skipped"
+    reason = "2of4 fixes the sparsity of every linear, owl has nothing to decide"
+    assert f"skipped {reason}" in prunebench(tree, "status")
+    assert "nothing to decide" in prunebench(tree, "show", "wanda/owl")
+
+
+def test_what_was_made_under_other_settings_is_missing(tree: Tree) -> None:
+    tree.edit(STUDY, "rounding: nearest", "rounding: down")
+    found = statuses(tree)
+    assert [found[cell] for cell in (WANDA, BROKEN)] == ["missing", "failed"]
+    assert "missing on disk from other settings or code" in prunebench(tree, "status")
+    # Numbers of the older result are not shown.
+    assert "target 0.5000" not in prunebench(tree, "show", WANDA)
+
+
+def test_a_model_that_changed_after_it_was_fetched_leaves_no_result_valid(tree: Tree) -> None:
+    asset = tree.root / "resources/models/tiny/asset.json"
+    asset.write_text(asset.read_text().replace('"bytes": ', '"bytes": 1'))
+    assert statuses(tree) == {cell: "failed" if cell == BROKEN else "missing" for cell in statuses(tree)}
+    assert "missing on disk from another model" in prunebench(tree, "status")
+
+
+def test_a_running_job_is_seen_with_its_progress_and_a_killed_one_has_stopped(tree: Tree) -> None:
+    (tree.root / f"results/evaluations/{WANDA}/ppl_tiny.json").unlink()
+    with frozen(tree):
+        assert statuses(tree)[WANDA] == "running"
+        text = prunebench(tree, "status")
+        assert "1/2" in text
+        assert "running block 1 of 2, " in text
+        assert f"running: prune {WANDA}" in text
+        refused = tree.python(PRUNEBENCH, "retry", "--failed", "--configfile", STUDY)
+        assert refused.returncode == 1 and f"still running: prune {WANDA}" in refused.stdout
+    assert statuses(tree)[WANDA] == "stopped"
+    assert "stopped" in prunebench(tree, "show", WANDA)
+
+
+def test_watch_looks_until_it_is_interrupted(finished: Tree) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(finished.root / "workflow"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", PRUNEBENCH, "status", "--watch", "--configfile", STUDY]
+    process = subprocess.Popen(
+        command, cwd=finished.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    # Interrupted at once or in a later look: the same end.
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1].strip() == "interrupted"
+    assert process.returncode == 130
+
+
+def test_retry_runs_stopped_jobs_again_and_makes_the_tables(tree: Tree) -> None:
+    # More threads than cores: Snakemake lowers them, and the jobs refuse to compute under another spec.
+    tree.edit(STUDY, "threads: 1", "threads: 3")
+    assert tree.snakemake().returncode != 0
+    found = statuses(tree)
+    assert found[WANDA] == "stopped"
+    text = prunebench(tree, "retry", "--failed", "--cores", "3")
+    assert statuses(tree)[WANDA] == "ok"
+    assert "4 of 5 cells (1 failed)." in text
+
+
+def test_retry_prunes_failed_cells_again(tree: Tree) -> None:
+    names = (f"pruned/{BROKEN}/prune.json", f"evaluations/{BROKEN}/ppl_tiny.json")
+    files = [tree.root / "results" / name for name in names]
+    other = tree.root / f"results/pruned/{WANDA}/prune.json"
+    before = [file.stat().st_mtime_ns for file in (*files, other)]
+    dry = prunebench(tree, "retry", "--failed", "--dry-run")
+    assert all(f"would delete {file.relative_to(tree.root)}" in dry for file in files)
+    assert [file.stat().st_mtime_ns for file in (*files, other)] == before
+    prunebench(tree, "retry", "--failed")
+    after = [file.stat().st_mtime_ns for file in (*files, other)]
+    assert after[0] > before[0] and after[1] > before[1] and after[2] == before[2]
+    assert statuses(tree)[BROKEN] == "failed"
+    assert tree.planned() == set()
+
+
+def test_collect_makes_tables_of_what_is_there_without_running_anything(tree: Tree) -> None:
+    table = tree.root / "results/tables/tiny/perplexity.md"
+    (tree.root / f"results/evaluations/{WANDA}/ppl_tiny.json").unlink()
+    text = prunebench(tree, "collect", "tiny")
+    assert "3 of 5 cells (1 failed, 1 missing)." in text
+    assert table.read_text() in text
+    assert {row["status"] for row in rows(tree)} == {"ok", "failed", "missing"}
+    assert not (tree.root / f"results/evaluations/{WANDA}/ppl_tiny.json").exists()
+    assert logs.command(tree.root / f"logs/prune/{WANDA}.log")

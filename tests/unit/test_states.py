@@ -1,0 +1,199 @@
+"""How cells stand before anything has run, and what their logs say then."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from prunebench import dag
+from prunebench.cli import app
+from prunebench.dag import Job
+from prunebench.errors import PrunebenchError
+from prunebench.plan import Plan, read_plan
+from prunebench.results import Results
+from prunebench.view import find
+from prunebench.view.states import State, states, stopped
+from prunebench.view.status import number
+from studies import grid
+
+WANDA = "tiny/wanda/uniform/unstructured-s0.50/text_4x16-seed0"
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A study of which nothing has run, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"method": "dense"},
+        {"method": ["magnitude", "wanda"], "sparsity": [0.5, 0.7]},
+        {"method": "wanda", "allocator": "owl", "pattern": "2of4"},
+    ]
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(grid(*rows)))
+    return read_plan()
+
+
+def look(plan: Plan) -> dict[str, State]:
+    found = states(plan, Results(plan), ["tiny"])
+    return {find.path_of(state.cell): state for state in found}
+
+
+def job(plan: Plan, name: str, rule: str) -> Job:
+    return next(job for job in dag.chain(plan, find.cell(plan, name), ["ppl_tiny"]) if job.rule == rule)
+
+
+def write(path: Path, text: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def run(*words: str) -> str:
+    run = CliRunner().invoke(app, list(words))
+    assert run.exit_code == 0, run.output
+    return run.stdout
+
+
+def test_what_nobody_ran_is_missing_and_what_cannot_be_is_skipped(plan: Plan) -> None:
+    found = look(plan)
+    skipped = found.pop("tiny/wanda/owl/2of4/text_4x16-seed0")
+    assert skipped.status == "skipped"
+    assert skipped.reason == "2of4 fixes the sparsity of every linear, owl has nothing to decide"
+    assert {(state.status, state.reason) for state in found.values()} == {("missing", "")}
+    assert len(found) == 5
+
+
+def test_a_log_without_a_result_is_a_stopped_job_with_its_last_words(plan: Plan) -> None:
+    write(job(plan, WANDA, "prune").log, "PYTHONPATH=/w python prune.py\nMemoryError: no more\n")
+    state = look(plan).pop(WANDA)
+    assert (state.status, state.job) == ("stopped", job(plan, WANDA, "prune"))
+    assert state.reason == f"prune {WANDA}: MemoryError: no more"
+
+
+def test_a_job_that_many_cells_wait_for_stops_them_all(plan: Plan) -> None:
+    write(job(plan, WANDA, "calibrate").log, "error: the text is too short\n")
+    stopped = {name for name, state in look(plan).items() if state.status == "stopped"}
+    assert stopped == {WANDA, WANDA.replace("0.50", "0.70")}
+
+
+def test_a_result_that_was_deleted_is_missing_and_not_stopped(plan: Plan) -> None:
+    done = job(plan, WANDA, "prune")
+    write(done.log, "sparsity 0.5000\n")
+    write(done.benchmark)
+    os.utime(done.log, (1, 1))
+    assert not stopped(done)
+    assert look(plan)[WANDA].status == "missing"
+    # Started again since.
+    os.utime(done.benchmark, (0, 0))
+    assert stopped(done)
+
+
+def test_status_counts_and_explains(plan: Plan) -> None:
+    write(job(plan, WANDA, "prune").log, "MemoryError: no more\n")
+    text = run("status")
+    assert "tiny: 0 of 6 done, 1 stopped, 1 skipped, 4 missing" in text
+    assert "skipped 2of4 fixes the sparsity of every linear, owl has nothing to decide" in text
+    assert "MemoryError: no more" in text
+    assert f"log: logs/prune/{WANDA}.log" in text
+
+
+def test_status_for_programs(plan: Plan) -> None:
+    write(job(plan, WANDA, "prune").log, "MemoryError: no more\n")
+    found = {state["cell"]: state for state in map(json.loads, run("status", "--json").splitlines())}
+    assert len(found) == 6
+    assert found[WANDA] == {
+        "study": "tiny",
+        "cell": WANDA,
+        "suite": "ppl_tiny",
+        "status": "stopped",
+        "reason": f"prune {WANDA}: MemoryError: no more",
+        "log": f"logs/prune/{WANDA}.log",
+    }
+
+
+def test_show_of_a_stopped_cell_has_log_and_commands(plan: Plan) -> None:
+    write(job(plan, WANDA, "prune").log, "PYTHONPATH=/w python prune.py --spec '{}'\nMemoryError: no more\n")
+    text = run("show", WANDA)
+    assert "stopped" in text
+    assert f"end of logs/prune/{WANDA}.log:\n  MemoryError: no more\n" in text
+    assert "that job alone, again: PYTHONPATH=/w python prune.py --spec '{}'\n" in text
+    assert f"snakemake results/pruned/{WANDA}/prune.json --cores all\n" in text
+
+
+def test_show_of_a_missing_cell_says_how_to_make_it(plan: Plan) -> None:
+    text = run("show", WANDA)
+    assert f"to make it: snakemake results/evaluations/{WANDA}/ppl_tiny.json --cores all\n" in text
+    assert "rounding: nearest" in text
+
+
+def test_show_of_a_skipped_cell_says_why(plan: Plan) -> None:
+    assert "nothing to decide" in " ".join(run("show", "wanda/owl").replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        WANDA,
+        f"results/pruned/{WANDA}",
+        f"results/pruned/{WANDA}/prune.json",
+        f"results/evaluations/{WANDA}/ppl_tiny.json",
+        f"logs/prune/{WANDA}.log",
+        f"logs/evaluate/{WANDA}/ppl_tiny.log",
+        "{here}/results/pruned/" + WANDA + "/",
+        "wanda/0.50",
+    ],
+)
+def test_a_cell_goes_by_its_path_or_enough_of_it(plan: Plan, name: str) -> None:
+    assert find.path_of(find.cell(plan, name.format(here=Path.cwd()))) == WANDA
+
+
+def test_a_name_for_several_cells_lists_them(plan: Plan) -> None:
+    with pytest.raises(PrunebenchError, match=rf"'magnitude' fits several cells[^$]*{WANDA[:5]}magnitude/uniform"):
+        find.cell(plan, "magnitude")
+
+
+def test_a_wrong_cell_gets_the_nearest(plan: Plan) -> None:
+    with pytest.raises(PrunebenchError, match=rf"no cell .* in the studies of config/config.yaml[^$]*{WANDA}"):
+        find.cell(plan, WANDA.replace("wanda", "wandda"))
+
+
+def test_a_wrong_study_gets_the_nearest(plan: Plan) -> None:
+    run = CliRunner().invoke(app, ["status", "tinny"])
+    assert run.exit_code == 1
+    assert "no study 'tinny' in config/config.yaml: did you mean 'tiny'?" in run.output
+
+
+@pytest.mark.parametrize("command", ["status", "show x", "retry --failed", "collect", "gc", "methods"])
+def test_without_a_config_it_says_where_to_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke(app, command.split())
+    assert run.exit_code == 1
+    assert "run this where you run snakemake" in run.output
+
+
+def test_retry_has_nothing_to_do_where_nothing_failed(plan: Plan) -> None:
+    assert run("retry", "--failed") == "nothing has failed or was stopped\n"
+
+
+def test_retry_wants_to_know_what(plan: Plan) -> None:
+    run = CliRunner().invoke(app, ["retry"])
+    assert run.exit_code == 2
+    assert "--failed" in run.output
+
+
+def test_retry_shows_what_it_would_do(plan: Plan) -> None:
+    write(job(plan, WANDA, "prune").log, "MemoryError: no more\n")
+    text = run("retry", "--failed", "--dry-run", "--cores", "3", "--", "--quiet")
+    assert f"stopped: {WANDA} ppl_tiny: prune {WANDA}: MemoryError: no more" in text
+    assert f"would run snakemake results/evaluations/{WANDA}/ppl_tiny.json --cores 3 --quiet\n" in text
+    assert "would delete" not in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "shown"),
+    [("acc", 0.3512, "35.1%"), ("perplexity", 32.314, "32.31"), ("perplexity", 161793779.6, "1.62e+08")],
+)
+def test_numbers(metric: str, value: float, shown: str) -> None:
+    assert number({"metric": metric, "value": value}) == shown
