@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,6 +62,31 @@ def frozen(tree: Tree) -> Iterator["subprocess.Popen[bytes]"]:
     finally:
         process.kill()
         process.wait()
+
+
+JOBS = """
+import json
+from prunebench import dag
+from prunebench.plan import read_plan
+from pathlib import Path
+jobs = dag.jobs(read_plan(Path(sys.argv[1])))
+print(json.dumps([[str(file) for file in (*job.outputs, job.log)] for job in jobs]))
+print(json.dumps([str(job.benchmark) for job in jobs]))
+"""
+
+
+def test_the_jobs_of_a_plan_are_those_of_snakemake(tree: Tree) -> None:
+    for made in ("results", "resources", "logs", "benchmarks"):
+        shutil.rmtree(tree.root / made)
+    run = tree.snakemake("strict", "--dry-run")
+    assert run.returncode == 0, run.stdout
+
+    def printed(what: str) -> set[str]:
+        return {file for files in re.findall(rf"^    {what}: (.*)$", run.stdout, re.M) for file in files.split(", ")}
+
+    files, benchmarks = map(json.loads, tree.python(JOBS, STUDY).stdout.splitlines())
+    assert {file for of in files for file in of} == printed("output") | printed("log")
+    assert printed("benchmark") and printed("benchmark") <= set(benchmarks)
 
 
 def test_status_of_a_finished_study(finished: Tree) -> None:
