@@ -33,6 +33,9 @@ EVALUATION_MEASURED = f"results/evaluations/{CELL}/{{suite}}.measured.json"
 CELLS = "results/cells.csv"
 TABLE = "results/tables/{study}/{table}.{format}"
 TABLE_FORMATS = ("md", "csv", "html", "tex")
+FIGURE = "results/figures/{study}/{figure}.{format}"
+FIGURE_FORMATS = ("svg", "png")
+REPORT = "results/report/index.html"
 
 
 def log(rule: str, subject: str) -> str:

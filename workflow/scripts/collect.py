@@ -1,4 +1,4 @@
-"""Gather every result of a config's studies into one tidy CSV; with --tables, make and print all tables too."""
+"""Gather every result of a config's studies into one tidy CSV; with --tables, make all that rests on it, and print the tables."""
 
 import json
 from argparse import Namespace
@@ -11,16 +11,14 @@ def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
     from prunebench.plan import load_plan
     from prunebench.stages.collect import collect
-    from prunebench.stages.tables import write_table
+    from prunebench.stages.outputs import write_outputs
 
     spec = json.loads(arguments.spec)
     plan = load_plan(spec["config"], spec["file"])
     collect(plan, arguments.cells)
     if arguments.tables:
-        for study, table in plan.tables:
-            files = [Path(path) for path in plan.table_files(study, table)]
-            write_table(plan, arguments.cells, study, table, files)
-            print(files[0].read_text(encoding="utf-8"))
+        for table in write_outputs(plan, arguments.cells):
+            print(table.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ def _results(plan: Plan, cell: Cell, suite: str, digests: "Digests") -> Iterator
     spec = spec_hash(plan.specs.evaluation(cell, suite))
     where = {**cell.wildcards, "suite": suite}
     inputs = digests.of(cell, suite)
-    pruned = _current(paths.PRUNED.format(**where), spec_hash(plan.specs.prune(cell)), inputs)
-    evaluated = _current(paths.EVALUATION.format(**where), spec, inputs)
+    pruned = current(paths.PRUNED.format(**where), spec_hash(plan.specs.prune(cell)), inputs)
+    evaluated = current(paths.EVALUATION.format(**where), spec, inputs)
     shared = {"spec_hash": spec, "achieved_sparsity": pruned.get("achieved_sparsity")}
     if pruned["status"] != "missing":
         shared |= _cost(where)
@@ -69,18 +69,18 @@ class Digests:
         self._asset = cache(lambda path: load_manifest(Path(path)).digest if Path(path).exists() else None)
         self._file = cache(lambda path: sha256_file(Path(path)) if Path(path).exists() else None)
 
-    def of(self, cell: Cell, suite: str) -> dict[str, str | None]:
-        """Digest by name; None for what is not here."""
+    def of(self, cell: Cell, suite: str | None = None) -> dict[str, str | None]:
+        """Digest by name, of what `suite` reads too if one is given; None for what is not here."""
         found = {
             "model": self._asset(paths.MODEL.format(model=cell.model)),
             "allocation": self._file(self._plan.allocation(cell)),
             "tokens": self._file(paths.TOKENS.format(**cell.wildcards)) if cell.calibrated else None,
         }
-        assets = self._plan.suite_assets(suite) + self._plan.method_assets(cell.method)
+        assets = self._plan.method_assets(cell.method) + (self._plan.suite_assets(suite) if suite else ())
         return found | {name: self._asset(paths.ASSET.format(asset=name)) for name in assets}
 
 
-def _current(path: str, expected: str, inputs: dict[str, str | None]) -> dict[str, Any]:
+def current(path: str, expected: str, inputs: dict[str, str | None]) -> dict[str, Any]:
     """The result file at `path` if it was made from the expected spec and inputs, else why there is none."""
     if not Path(path).exists():
         return {"status": "missing", "reason": "not run, or stopped by an error: see its log"}

@@ -1,0 +1,115 @@
+"""Charts for the screen: what plotly.js draws, one plot per panel, so that panels can wrap on a narrow page."""
+
+from math import log10
+from typing import Any
+
+from prunebench.figures.chart import Axis, Chart, Panel, Series
+from prunebench.figures.palette import GREY, colour, dash, marker
+
+
+def plots(chart: Chart) -> list[dict[str, Any]]:
+    """A plotly figure (data and layout, without colours of the page) for each panel."""
+    return [
+        {
+            "data": [trace for series in panel.series for trace in _traces(chart, panel, series)],
+            "layout": {
+                "xaxis": _axis(chart.x),
+                "yaxis": _axis(chart.y) | {"automargin": True},
+                "shapes": [_level(value) for value in panel.levels.values()],
+                "annotations": [_level_name(chart, label, value) for label, value in panel.levels.items()],
+            },
+        }
+        for panel in chart.panels
+    ]
+
+
+def swatches(chart: Chart) -> list[dict[str, str]]:
+    """What the legend shows for each series: its label, colour, glyph and dashes."""
+    joined = {series.label: series.form != "points" for panel in chart.panels for series in panel.series}
+    found = []
+    for label, style in chart.legend.items():
+        shape = marker(style)
+        glyph = (shape.hollow if style.hollow else shape.filled) if shape else ""
+        line = {"dashes": dash(style).svg} if joined[label] else {}
+        found.append({"label": label, "colour": colour(style), "glyph": glyph, **line})
+    return found
+
+
+def _traces(chart: Chart, panel: Panel, series: Series) -> list[dict[str, Any]]:
+    shape = marker(series.style)
+    above = set(chart.above(panel, series))
+    size = len(series.x)
+    suffix = "-open" if series.style.hollow else ""
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "name": series.label,
+        "x": list(series.x),
+        "y": [min(y, chart.ceiling(panel)) for y in series.y],
+        "text": [f"{name}: {chart.y.show(y)}" for name, y in zip(series.names, series.y, strict=True)],
+        "hovertemplate": "%{text}<extra></extra>",
+        "mode": "+".join((["lines"] if series.form != "points" else []) + (["markers"] if shape else [])),
+        "line": {"color": colour(series.style), "dash": dash(series.style).screen, "width": 2},
+        "cliponaxis": False,
+    }
+    if shape:
+        symbols = ["arrow-up" if i in above else f"{shape.screen}{suffix}" for i in range(size)]
+        trace["marker"] = {"symbol": symbols, "color": colour(series.style), "size": 9 if size < 10 else 6}
+    if series.form == "steps":
+        trace["line"] |= {"shape": "hv", "width": 1}
+    if series.low and series.form == "points":
+        bars = {"array": _up(series), "arrayminus": _down(series), "symmetric": False, "thickness": 1}
+        trace["error_y"] = bars | {"color": colour(series.style)}
+    return [*(_band(series) if series.low and series.form != "points" else []), trace]
+
+
+def _up(series: Series) -> list[float]:
+    return [high - y for y, high in zip(series.y, series.high, strict=True)]
+
+
+def _down(series: Series) -> list[float]:
+    return [y - low for y, low in zip(series.y, series.low, strict=True)]
+
+
+def _band(series: Series) -> list[dict[str, Any]]:
+    shared = {
+        "type": "scatter",
+        "name": series.label,
+        "x": list(series.x),
+        "mode": "lines",
+        "line": {"width": 0, "color": colour(series.style)},
+        "hoverinfo": "skip",
+    }
+    fill = {"fill": "tonexty", "fillcolor": f"{colour(series.style)}22"}
+    return [{**shared, "y": list(series.low)}, {**shared, "y": list(series.high), **fill}]
+
+
+def _axis(axis: Axis) -> dict[str, Any]:
+    found: dict[str, Any] = {"title": {"text": axis.title}, "zeroline": False}
+    if axis.log:
+        found |= {"type": "log", "dtick": "D2", "exponentformat": "power"}
+    return found | ({"tickformat": ".0%"} if axis.percent else {})
+
+
+def _level(value: float) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": value,
+        "y1": value,
+        "line": {"color": GREY, "dash": "longdash", "width": 1},
+    }
+
+
+def _level_name(chart: Chart, label: str, value: float) -> dict[str, Any]:
+    return {
+        "xref": "paper",
+        "x": 1,
+        "xanchor": "right",
+        "y": log10(value) if chart.y.log else value,
+        "yanchor": "bottom",
+        "text": f"{label} {chart.y.show(value)}",
+        "showarrow": False,
+        "font": {"size": 11},
+    }
