@@ -41,8 +41,10 @@ class Records:
         return read_json(path) if result["status"] != "missing" and path.exists() else None
 
     def _blocks(self, cell: Cell) -> list[dict[str, float]]:
-        """Of each block of `cell`: the `share` of zeros it was given and the fraction of `zeros` it has; and, where text
-        was looked at, the reconstruction error of its linears: median (`error`), least (`low`) and largest (`high`)."""
+        """Of each block of `cell`: the `share` of zeros it was given and the fraction of `zeros` that it has.
+
+        Where text was looked at, also the reconstruction error of its linears: median (`error`), `low` and `high`.
+        """
         record = self.prune(cell)
         if record["status"] != "ok":
             return []

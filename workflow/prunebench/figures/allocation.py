@@ -23,7 +23,7 @@ def allocation_chart(allocations: pd.DataFrame, expected: int, look: Look) -> Ch
         y=Axis("Sparsity of the block", percent=True),
         panels=panels,
         notes=[blocks.rests_on(allocations, expected, "allocations")],
-        columns=2,
+        columns=3,
     )
 
 

@@ -14,11 +14,8 @@ def panels(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, "pd.Series[str
     for model, of_model in rows.groupby("model", sort=False):
         for _, point in layout.points(of_model).iterrows():
             name = [look.title(str(model))] if rows["model"].nunique() > 1 else []
-            yield (
-                ", ".join([*name, layout.point(point)]),
-                point,
-                of_model[(of_model[layout.POINT] == point).all(axis=1)],
-            )
+            here = of_model[(of_model[layout.POINT] == point).all(axis=1)]
+            yield ", ".join([*name, f"Sparsity {layout.point(point)}"]), point, here
 
 
 def line(rows: pd.DataFrame, label: str, style: Style, *, value: str, low: str, high: str) -> Series:

@@ -6,6 +6,8 @@ from typing import Literal
 
 DECADES = 3
 """A logarithmic axis goes so far above its lowest value: a collapsed cell (1e8) must not squash the others."""
+SAID = 4
+"""How many points beyond the axis the note names."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Style:
     colour: int = 0
     marker: int | None = 0
     dash: int = 0
-    hollow: bool = False
+    fill: Literal["full", "half", "hollow"] = "full"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,14 @@ class Series:
     names: Sequence[str] = ()
     """What each point is, for who points at it."""
     form: Literal["line", "steps", "points"] = "line"
+
+    @property
+    def bars(self) -> tuple[list[float], list[float]] | None:
+        """How far the bounds are below and above the points."""
+        if not self.low:
+            return None
+        below = [y - low for y, low in zip(self.y, self.low, strict=True)]
+        return below, [high - y for y, high in zip(self.y, self.high, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -67,27 +77,34 @@ class Chart:
     columns: int = 1
 
     @property
-    def legend(self) -> dict[str, Style]:
-        """The style of every series, by label."""
-        return {series.label: series.style for panel in self.panels for series in panel.series}
+    def series(self) -> list[Series]:
+        """Those of all panels."""
+        return [series for panel in self.panels for series in panel.series]
 
-    def ceiling(self, panel: Panel) -> float:
-        """The largest y that `panel` has room for; what is above is shown at this edge as an arrow."""
-        values = [value for series in panel.series for value in series.y] + [*panel.levels.values()]
+    @property
+    def legend(self) -> list[Series]:
+        """One series for each label, in their order."""
+        return list({series.label: series for series in self.series}.values())
+
+    @property
+    def ceiling(self) -> float:
+        """The largest y that the figure has room for; what is above is shown at this edge as an arrow."""
+        values = [value for series in self.series for value in series.y]
+        values += [value for panel in self.panels for value in panel.levels.values()]
         return min(values, default=1) * 10**DECADES if self.y.log else float("inf")
 
-    def above(self, panel: Panel, series: Series) -> list[int]:
-        """The points of `series` that are beyond the ceiling of `panel`."""
-        ceiling = self.ceiling(panel)
-        return [i for i, value in enumerate(series.y) if value > ceiling]
+    def above(self, series: Series) -> list[int]:
+        """The points of `series` that are beyond the ceiling."""
+        ceiling = self.ceiling
+        return [i for i, value in enumerate(series.y) if value > ceiling and series.style.marker is not None]
 
     def clipped(self) -> list[str]:
         """A note that names what the arrows stand for, if there are any."""
         found = [
-            f"{panel.title + ' ' if len(self.panels) > 1 else ''}{series.names[i] or series.label} {series.y[i]:.2g}"
+            f"{series.names[i]}: {series.y[i]:.1e}" + (f" ({panel.title})" if len(self.panels) > 1 else "")
             for panel in self.panels
             for series in panel.series
-            for i in self.above(panel, series)
+            for i in self.above(series)
         ]
-        more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-        return [f"Arrows at the upper edge are beyond the axis: {'; '.join(found[:4])}{more}."] if found else []
+        more = f"; and {len(found) - SAID} more" if len(found) > SAID else ""
+        return [f"↑ beyond the axis: {'; '.join(found[:SAID])}{more}."] if found else []

@@ -2,7 +2,10 @@
 
 import math
 import textwrap
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -12,15 +15,18 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
+from prunebench.figures.chart import Axis, Chart, Panel, Series
 from prunebench.figures.palette import GREY, colour, dash, marker
 from prunebench.files import atomic_path
 
 PAGE = 7.0
 """Inches: the text width of a page with two columns."""
-PANEL_HEIGHT, LEGEND_LINE, NOTE_LINE = 2.3, 0.17, 0.14
-NOTE_WIDTH = 125
-LEVEL = {"color": GREY, "linestyle": (0, (6, 2)), "linewidth": 1.0}
+PANEL_HEIGHT, LEGEND_LINE, NOTE_LINE = 2.3, 0.165, 0.115
+NOTE_WIDTH = 138
+"""Characters of a note that fit on a line of a whole page."""
+ROOM = 4
+"""A band may stretch a logarithmic axis by so much below the lowest point: one outlier must not squash the rest."""
+LEVEL: dict[str, Any] = {"color": GREY, "linestyle": (0, (6, 2)), "linewidth": 1.0}
 STYLE = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -58,16 +64,25 @@ def draw(chart: Chart) -> Figure:
         longest = max((len(str(handle.get_label())) for handle in handles), default=1)
         across = max(1, int(width * 14 / (longest + 8)))
         notes = [line for note in [*chart.notes, *chart.clipped()] for line in _wrapped(note, width)]
-        below = math.ceil(len(handles) / across) * LEGEND_LINE + len(notes) * NOTE_LINE + 0.15
+        below = math.ceil(len(handles) / across) * LEGEND_LINE + len(notes) * NOTE_LINE + 0.1
         height = rows * PANEL_HEIGHT + below
         figure = Figure(figsize=(width, height))
         figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, below / height, 1, 1 - below / height)))
-        for index, panel in enumerate(panels):
-            _draw_panel(figure.add_subplot(rows, columns, index + 1), chart, panel)
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(panels) :]:
+            axes.remove()
+        for panel, axes in zip(panels, grid.flat, strict=False):
+            _draw_panel(axes, chart, panel)
+        for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
+            axes.set_xlabel(chart.x.title)
+            axes.tick_params(labelbottom=True)  # the row below may end before this column
+        for axes in grid[:, 0]:
+            axes.set_ylabel(chart.y.title)
+        _draw_rulers(grid[0, 0], chart)
         figure.legend(
             handles=handles, loc="upper center", bbox_to_anchor=(0.5, below / height), ncols=across, borderaxespad=0
         )
-        figure.text(0.01, 0.05 / height, "\n".join(notes), fontsize=6.5, color="#555555", va="bottom")
+        figure.text(0.01, 0.04 / height, "\n".join(notes), fontsize=6.5, color="#555555", va="bottom")
         return figure
 
 
@@ -77,33 +92,24 @@ def _wrapped(note: str, width: float) -> list[str]:
 
 def _draw_panel(axes: Axes, chart: Chart, panel: Panel) -> None:
     axes.set_title(panel.title, loc="left")
-    axes.set_xscale("log" if chart.x.log else "linear")
-    axes.set_yscale("log" if chart.y.log else "linear")
     for label, value in panel.levels.items():
-        axes.axhline(value, label=label, **LEVEL)  # type: ignore[arg-type]
+        axes.axhline(value, label=label, **LEVEL)
+    arrows: Counter[float] = Counter()
     for series in panel.series:
         _draw_series(axes, series)
-        for i in chart.above(panel, series):
-            axes.plot(
-                series.x[i], chart.ceiling(panel), marker=r"$\uparrow$", color=colour(series.style), clip_on=False
-            )
+        for x in (series.x[i] for i in chart.above(series)):
+            place = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+            look = {"color": colour(series.style), "size": 11, "ha": "center", "va": "top"}
+            axes.annotate("↑", (x, 1), (-6 * arrows[x], 0), **place, **look)
+            arrows[x] += 1
     if not panel.series:
         axes.text(0.5, 0.5, "no cell to show", transform=axes.transAxes, ha="center", color=GREY)
-    if any(chart.above(panel, series) for series in panel.series):
-        axes.set_ylim(top=chart.ceiling(panel))
-    _draw_ruler(axes.xaxis, chart.x, sorted({x for series in panel.series for x in series.x}))
-    _draw_ruler(axes.yaxis, chart.y, [])
-    axes.label_outer()
 
 
 def _draw_series(axes: Axes, series: Series) -> None:
-    look = _look(series.style)
+    look = _look(series)
     if series.form == "points":
-        bars = [
-            [y - low for y, low in zip(series.y, series.low, strict=True)],
-            [high - y for y, high in zip(series.y, series.high, strict=True)],
-        ]
-        axes.errorbar(series.x, series.y, bars if series.low else None, label=series.label, **look | {"linestyle": ""})
+        axes.errorbar(series.x, series.y, series.bars, label=series.label, **look)
         return
     axes.plot(
         series.x,
@@ -114,40 +120,50 @@ def _draw_series(axes: Axes, series: Series) -> None:
         **look,
     )
     if series.low:
-        axes.fill_between(series.x, series.low, series.high, color=colour(series.style), alpha=0.12, linewidth=0)
+        axes.fill_between(series.x, series.low, series.high, color=colour(series.style), alpha=0.09, linewidth=0)
 
 
-def _look(style: Style) -> dict[str, str]:
-    shape = marker(style)
+def _look(series: Series) -> dict[str, Any]:
+    style, shape = series.style, marker(series.style)
     return {
         "color": colour(style),
-        "linestyle": dash(style).print,
+        "linestyle": "" if series.form == "points" else dash(style).print,
         "marker": shape.print if shape else "",
-        "markerfacecolor": "white" if style.hollow else colour(style),
+        "markerfacecolor": "white" if style.fill == "hollow" else colour(style),
+        "markerfacecoloralt": "white",
+        "fillstyle": "left" if style.fill == "half" else "full",
     }
 
 
 def _handles(chart: Chart) -> list[Line2D]:
     """What stands in the legend: the series of all panels once each, then the levels."""
-    joined = {series.label: series.form != "points" for panel in chart.panels for series in panel.series}
-    handles = [
-        Line2D([], [], label=label, **_look(style) | ({} if joined[label] else {"linestyle": ""}))  # type: ignore[arg-type]
-        for label, style in chart.legend.items()
-    ]
+    handles = [Line2D([], [], label=series.label, **_look(series)) for series in chart.legend]
     levels = dict.fromkeys(label for panel in chart.panels for label in panel.levels)
-    return handles + [Line2D([], [], label=label, **LEVEL) for label in levels]  # type: ignore[arg-type]
+    return handles + [Line2D([], [], label=label, **LEVEL) for label in levels]
 
 
-def _draw_ruler(ruler: Ruler, axis: Axis, values: list[float]) -> None:
-    """Title and ticks of one axis; a percent axis has its ticks at the `values`, if they are few."""
-    ruler.set_label_text(axis.title)
+def _draw_rulers(axes: Axes, chart: Chart) -> None:
+    """Scales, limits and ticks, which all panels share."""
+    axes.set_xscale("log" if chart.x.log else "linear")
+    axes.set_yscale("log" if chart.y.log else "linear")
+    _draw_ticks(axes.xaxis, chart.x, sorted({x for series in chart.series for x in series.x}))
+    _draw_ticks(axes.yaxis, chart.y, [])
+    if chart.series and chart.y.log:
+        lowest = min(y for series in chart.series for y in series.y)
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], lowest / ROOM))
+    if any(map(chart.above, chart.series)):
+        axes.set_ylim(top=chart.ceiling)
+
+
+def _draw_ticks(ruler: Ruler, axis: Axis, values: list[float]) -> None:
+    """The ticks of one axis; a percent axis has them at the `values`, if they are few."""
     if axis.log:
         ruler.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
         ruler.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1e5 else f"{value:.0e}"))
         ruler.set_minor_formatter(NullFormatter())
     elif axis.percent:
         ruler.set_major_formatter(PercentFormatter(1, decimals=0))
-        if 0 < len(values) <= 8 and all(b - a >= 0.04 for a, b in zip(values, values[1:], strict=False)):
+        if 0 < len(values) <= 8 and all(b - a >= 0.04 for a, b in pairwise(values)):
             ruler.set_ticks(values)
     else:
         ruler.set_major_locator(MaxNLocator(integer=True))

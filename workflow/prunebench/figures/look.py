@@ -33,9 +33,10 @@ class Look:
         return ", ".join(parts)
 
     def style(self, row: Mapping[str, Any]) -> Style:
-        """Colour and marker say the method, the dash its allocator (and calibration); n:m points are hollow."""
+        """Colour and marker say the method, dash and filling the allocator (and calibration); n:m points are hollow."""
         method = self.methods.index(row["method"])
         if row["pattern"] in self.patterns:
-            return Style(method, method + self.patterns.index(row["pattern"]), hollow=True)
+            return Style(method, method + self.patterns.index(row["pattern"]), fill="hollow")
         calibration = self.calibrations.index(row["calibration"]) if row["calibration"] in self.calibrations else 0
-        return Style(method, method, self.allocators.index(row["allocator"]) + calibration * len(self.allocators))
+        variant = self.allocators.index(row["allocator"]) + calibration * len(self.allocators)
+        return Style(method, method, variant, "half" if variant else "full")

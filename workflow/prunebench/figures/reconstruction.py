@@ -32,8 +32,8 @@ def reconstruction_chart(errors: pd.DataFrame, expected: int, look: Look) -> Cha
         y=Axis("Reconstruction error", log=True),
         panels=panels,
         notes=[
-            f"{blocks.rests_on(errors, expected, 'cells')} Lines: median over the linears of a block; bands: from the "
-            "least to the largest. 1 means that the outputs are gone."
+            f"{blocks.rests_on(errors, expected, 'cells')} Lines: median over the linears of a block. "
+            "Bands: from the least to the largest. 1: all is gone."
         ],
-        columns=2,
+        columns=3,
     )

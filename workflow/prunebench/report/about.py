@@ -39,7 +39,7 @@ def _cautions(plan: Plan, study: str) -> Iterator[str]:
     seeds = {cell.seed for cell in expansion.cells}
     if len(seeds) < 3:
         count = "One seed" if len(seeds) == 1 else "Two seeds"
-        yield f"{count}: a difference between two methods may be one of calibration windows. Rank methods on three or more."
+        yield f"{count}: a difference between methods may be one of calibration windows. Rank them on three or more."
     yield (
         "At high sparsity rounding alone (another batch size, thread count or dtype) moves perplexities of small "
         "models by percents; config/studies/rounding.yaml measures how far."
@@ -49,6 +49,6 @@ def _cautions(plan: Plan, study: str) -> Iterator[str]:
         "texts are named for what they are, not for what they resemble."
     )
     yield (
-        "Zeros save neither memory nor time by themselves: the benchmark says what pruning costs in quality, not what a "
+        "Zeros save neither memory nor time by themselves: this says what pruning costs in quality, not what a "
         "runtime gains from it."
     )

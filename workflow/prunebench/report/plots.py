@@ -3,7 +3,7 @@
 from math import log10
 from typing import Any
 
-from prunebench.figures.chart import Axis, Chart, Panel, Series
+from prunebench.figures.chart import Axis, Chart, Series
 from prunebench.figures.palette import GREY, colour, dash, marker
 
 
@@ -11,7 +11,7 @@ def plots(chart: Chart) -> list[dict[str, Any]]:
     """A plotly figure (data and layout, without colours of the page) for each panel."""
     return [
         {
-            "data": [trace for series in panel.series for trace in _traces(chart, panel, series)],
+            "data": [trace for series in panel.series for trace in _traces(chart, series)],
             "layout": {
                 "xaxis": _axis(chart.x),
                 "yaxis": _axis(chart.y) | {"automargin": True},
@@ -23,28 +23,28 @@ def plots(chart: Chart) -> list[dict[str, Any]]:
     ]
 
 
-def swatches(chart: Chart) -> list[dict[str, str]]:
+def swatches(chart: Chart) -> list[dict[str, Any]]:
     """What the legend shows for each series: its label, colour, glyph and dashes."""
-    joined = {series.label: series.form != "points" for panel in chart.panels for series in panel.series}
     found = []
-    for label, style in chart.legend.items():
-        shape = marker(style)
-        glyph = (shape.hollow if style.hollow else shape.filled) if shape else ""
-        line = {"dashes": dash(style).svg} if joined[label] else {}
-        found.append({"label": label, "colour": colour(style), "glyph": glyph, **line})
+    for series in chart.legend:
+        style, shape = series.style, marker(series.style)
+        glyph = (shape.hollow if style.fill == "hollow" else shape.filled) if shape else ""
+        dashes = None if series.form == "points" else dash(style).svg
+        swatch = {"label": series.label, "colour": colour(style), "glyph": glyph, "dashes": dashes}
+        found.append(swatch | {"dot": style.fill == "half" and bool(shape)})
     return found
 
 
-def _traces(chart: Chart, panel: Panel, series: Series) -> list[dict[str, Any]]:
+def _traces(chart: Chart, series: Series) -> list[dict[str, Any]]:
     shape = marker(series.style)
-    above = set(chart.above(panel, series))
+    above = set(chart.above(series))
     size = len(series.x)
-    suffix = "-open" if series.style.hollow else ""
+    suffix = {"full": "", "half": "-dot", "hollow": "-open"}[series.style.fill]
     trace: dict[str, Any] = {
         "type": "scatter",
         "name": series.label,
         "x": list(series.x),
-        "y": [min(y, chart.ceiling(panel)) for y in series.y],
+        "y": [min(y, chart.ceiling) for y in series.y],
         "text": [f"{name}: {chart.y.show(y)}" for name, y in zip(series.names, series.y, strict=True)],
         "hovertemplate": "%{text}<extra></extra>",
         "mode": "+".join((["lines"] if series.form != "points" else []) + (["markers"] if shape else [])),
@@ -56,18 +56,10 @@ def _traces(chart: Chart, panel: Panel, series: Series) -> list[dict[str, Any]]:
         trace["marker"] = {"symbol": symbols, "color": colour(series.style), "size": 9 if size < 10 else 6}
     if series.form == "steps":
         trace["line"] |= {"shape": "hv", "width": 1}
-    if series.low and series.form == "points":
-        bars = {"array": _up(series), "arrayminus": _down(series), "symmetric": False, "thickness": 1}
-        trace["error_y"] = bars | {"color": colour(series.style)}
+    if series.bars and series.form == "points":
+        below, up = series.bars
+        trace["error_y"] = {"array": up, "arrayminus": below, "symmetric": False, "thickness": 1}
     return [*(_band(series) if series.low and series.form != "points" else []), trace]
-
-
-def _up(series: Series) -> list[float]:
-    return [high - y for y, high in zip(series.y, series.high, strict=True)]
-
-
-def _down(series: Series) -> list[float]:
-    return [y - low for y, low in zip(series.y, series.low, strict=True)]
 
 
 def _band(series: Series) -> list[dict[str, Any]]:
