@@ -49,10 +49,11 @@ class Records:
         if record["status"] != "ok":
             return []
         shares = self._read(self._plan.allocation(cell))["sparsities"]
-        return [{"block": index, **_summary(block["linears"], shares)} for index, block in enumerate(record["blocks"])]
+        return [{"block": index, **summary(block["linears"], shares)} for index, block in enumerate(record["blocks"])]
 
 
-def _summary(linears: dict[str, dict[str, Any]], shares: dict[str, float]) -> dict[str, float]:
+def summary(linears: dict[str, dict[str, Any]], shares: dict[str, float]) -> dict[str, float]:
+    """One block in a few numbers, from the record of its linears and the `shares` of zeros they were given."""
     total = sum(linear["weights"] for linear in linears.values())
     found = {
         "share": sum(shares[name] * linear["weights"] for name, linear in linears.items()) / total,

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 DECADES = 3
 """A logarithmic axis goes so far above its lowest value: a collapsed cell (1e8) must not squash the others."""
+ROOM = 4
+"""A band may stretch a logarithmic axis by so much below the lowest point: one outlier must not squash the rest."""
+MARGIN = 1.25
 SAID = 4
 """How many points beyond the axis the note names."""
 
@@ -65,6 +69,11 @@ class Axis:
         return f"{value:.1%}" if self.percent else f"{value:.4g}"
 
 
+def decimal(value: float) -> str:
+    """The text of a tick on a logarithmic axis."""
+    return f"{value:g}" if value < 1e5 else f"{value:.0e}"
+
+
 @dataclass(frozen=True)
 class Chart:
     """A whole figure; `columns` panels stand side by side, `notes` below."""
@@ -89,9 +98,31 @@ class Chart:
     @property
     def ceiling(self) -> float:
         """The largest y that the figure has room for; what is above is shown at this edge as an arrow."""
+        return min(self._values, default=1) * 10**DECADES if self.y.log else float("inf")
+
+    @property
+    def _values(self) -> list[float]:
         values = [value for series in self.series for value in series.y]
-        values += [value for panel in self.panels for value in panel.levels.values()]
-        return min(values, default=1) * 10**DECADES if self.y.log else float("inf")
+        return values + [value for panel in self.panels for value in panel.levels.values()]
+
+    @property
+    def span(self) -> tuple[float, float] | None:
+        """Where the logarithmic y axis of all panels begins and ends; None if it is linear, or there is nothing."""
+        values = self._values
+        if not (self.y.log and values):
+            return None
+        lows = [value for series in self.series for value in series.low]
+        highs = [value for series in self.series for value in series.high]
+        bottom = max(min([*values, *lows]), min(values) / ROOM) / MARGIN
+        clipped = any(map(self.above, self.series))
+        return bottom, self.ceiling if clipped else min(max([*values, *highs]), self.ceiling) * MARGIN
+
+    @property
+    def ticks(self) -> list[float]:
+        """The x that are worth a tick each: all, if x is a percentage and takes few values; else none."""
+        values = sorted({x for series in self.series for x in series.x})
+        apart = all(right - left >= 0.04 for left, right in pairwise(values))
+        return values if self.x.percent and len(values) <= 8 and apart else []
 
     def above(self, series: Series) -> list[int]:
         """The points of `series` that are beyond the ceiling."""

@@ -3,7 +3,6 @@
 import math
 import textwrap
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from prunebench.figures.chart import Axis, Chart, Panel, Series
+from prunebench.figures.chart import Axis, Chart, Panel, Series, decimal
 from prunebench.figures.palette import GREY, colour, dash, marker
 from prunebench.files import atomic_path
 
@@ -24,8 +23,6 @@ PAGE = 7.0
 PANEL_HEIGHT, LEGEND_LINE, NOTE_LINE = 2.3, 0.165, 0.115
 NOTE_WIDTH = 138
 """Characters of a note that fit on a line of a whole page."""
-ROOM = 4
-"""A band may stretch a logarithmic axis by so much below the lowest point: one outlier must not squash the rest."""
 LEVEL: dict[str, Any] = {"color": GREY, "linestyle": (0, (6, 2)), "linewidth": 1.0}
 STYLE = {
     "font.size": 8,
@@ -146,24 +143,19 @@ def _draw_rulers(axes: Axes, chart: Chart) -> None:
     """Scales, limits and ticks, which all panels share."""
     axes.set_xscale("log" if chart.x.log else "linear")
     axes.set_yscale("log" if chart.y.log else "linear")
-    _draw_ticks(axes.xaxis, chart.x, sorted({x for series in chart.series for x in series.x}))
-    _draw_ticks(axes.yaxis, chart.y, [])
-    if chart.series and chart.y.log:
-        lowest = min(y for series in chart.series for y in series.y)
-        axes.set_ylim(bottom=max(axes.get_ylim()[0], lowest / ROOM))
-    if any(map(chart.above, chart.series)):
-        axes.set_ylim(top=chart.ceiling)
+    axes.set_ylim(chart.span)
+    _draw_ticks(axes.xaxis, chart.x)
+    _draw_ticks(axes.yaxis, chart.y)
+    if chart.ticks:
+        axes.xaxis.set_ticks(chart.ticks)
 
 
-def _draw_ticks(ruler: Ruler, axis: Axis, values: list[float]) -> None:
-    """The ticks of one axis; a percent axis has them at the `values`, if they are few."""
+def _draw_ticks(ruler: Ruler, axis: Axis) -> None:
     if axis.log:
         ruler.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
-        ruler.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1e5 else f"{value:.0e}"))
+        ruler.set_major_formatter(FuncFormatter(lambda value, _: decimal(value)))
         ruler.set_minor_formatter(NullFormatter())
     elif axis.percent:
         ruler.set_major_formatter(PercentFormatter(1, decimals=0))
-        if 0 < len(values) <= 8 and all(b - a >= 0.04 for a, b in pairwise(values)):
-            ruler.set_ticks(values)
     else:
         ruler.set_major_locator(MaxNLocator(integer=True))

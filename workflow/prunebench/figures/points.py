@@ -22,8 +22,10 @@ class Mean(NamedTuple):
 
 def geometric_mean(values: "pd.Series[float]") -> Mean:
     """The mean of several seeds; one alone has no spread."""
+    if len(values) == 1:
+        return Mean(*[float(values.iloc[0])] * 3)
     logs = values.astype(float).map(math.log)
-    mean, spread = logs.mean(), logs.std() if len(logs) > 1 else 0.0
+    mean, spread = logs.mean(), logs.std()
     return Mean(*map(math.exp, (mean, mean - spread, mean + spread)))
 
 

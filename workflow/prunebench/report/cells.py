@@ -16,6 +16,8 @@ from prunebench.tables import layout
 AXES = ("study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed")
 LAST = 1e300
 """Where a row without a number is sorted: after all that have one."""
+COLLAPSED = 1e5
+"""Perplexities from here on are shown by their order of magnitude."""
 Entry = dict[str, Any]
 """What a table shows, and by what it sorts: {"display": ..., "sort": ...}."""
 
@@ -59,7 +61,7 @@ def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
         {"key": key, "title": title, "kind": "text", "shown": _varies(rows, key)} for key, title in titles.items()
     ]
     heads = {key: _head(plan, cells, *test) for key, test in scores.items()}
-    heads |= {"achieved": "Zeros", "seconds": "Pruning s", "memory": "Peak MB"}
+    heads |= {"achieved": "Zeros", "seconds": "Prune s", "memory": "Peak MB"}
     columns += [{"key": key, "title": title, "kind": "number", "shown": True} for key, title in heads.items()]
     return {"columns": columns, "rows": rows}
 
@@ -95,7 +97,9 @@ def _text(value: object, labels: dict[str, str] | None = None) -> Entry:
 def _number(rows: pd.DataFrame, suite: str, task: str, metric: str) -> Entry:
     """A score of one cell; empty if the cell has none."""
     found = rows[(rows["suite"] == suite) & (rows["task"] == task) & (rows["metric"] == metric)]
-    return _measure(found["value"], "{:.1%}" if metric == "acc" else "{:.2f}")
+    if metric == "acc":
+        return _measure(found["value"], "{:.1%}")
+    return _measure(found["value"], "{:.2f}" if (found["value"] < COLLAPSED).all() else "{:.2e}")
 
 
 def _measure(values: "pd.Series[float]", form: str) -> Entry:

@@ -3,8 +3,10 @@
 from math import log10
 from typing import Any
 
-from prunebench.figures.chart import Axis, Chart, Series
+from prunebench.figures.chart import Axis, Chart, Series, decimal
 from prunebench.figures.palette import GREY, colour, dash, marker
+
+TICKS = [float(f"{digit}e{power}") for power in range(-8, 13) for digit in (1, 2, 5)]
 
 
 def plots(chart: Chart) -> list[dict[str, Any]]:
@@ -13,8 +15,8 @@ def plots(chart: Chart) -> list[dict[str, Any]]:
         {
             "data": [trace for series in panel.series for trace in _traces(chart, series)],
             "layout": {
-                "xaxis": _axis(chart.x),
-                "yaxis": _axis(chart.y) | {"automargin": True},
+                "xaxis": _axis(chart.x) | ({"tickvals": chart.ticks} if chart.ticks else {}),
+                "yaxis": _axis(chart.y) | {"automargin": True, **_range(chart)},
                 "shapes": [_level(value) for value in panel.levels.values()],
                 "annotations": [_level_name(chart, label, value) for label, value in panel.levels.items()],
             },
@@ -37,29 +39,46 @@ def swatches(chart: Chart) -> list[dict[str, Any]]:
 
 def _traces(chart: Chart, series: Series) -> list[dict[str, Any]]:
     shape = marker(series.style)
-    above = set(chart.above(series))
-    size = len(series.x)
     suffix = {"full": "", "half": "-dot", "hollow": "-open"}[series.style.fill]
     trace: dict[str, Any] = {
         "type": "scatter",
         "name": series.label,
         "x": list(series.x),
-        "y": [min(y, chart.ceiling) for y in series.y],
+        "y": list(series.y),
         "text": [f"{name}: {chart.y.show(y)}" for name, y in zip(series.names, series.y, strict=True)],
         "hovertemplate": "%{text}<extra></extra>",
         "mode": "+".join((["lines"] if series.form != "points" else []) + (["markers"] if shape else [])),
         "line": {"color": colour(series.style), "dash": dash(series.style).screen, "width": 2},
-        "cliponaxis": False,
     }
     if shape:
-        symbols = ["arrow-up" if i in above else f"{shape.screen}{suffix}" for i in range(size)]
-        trace["marker"] = {"symbol": symbols, "color": colour(series.style), "size": 9 if size < 10 else 6}
+        edge = {"line": {"color": "#ffffff", "width": 1}} if series.style.fill == "half" else {}
+        size = 9 if len(series.x) < 10 else 6
+        trace["marker"] = {"symbol": f"{shape.screen}{suffix}", "color": colour(series.style), "size": size, **edge}
     if series.form == "steps":
         trace["line"] |= {"shape": "hv", "width": 1}
     if series.bars and series.form == "points":
         below, up = series.bars
         trace["error_y"] = {"array": up, "arrayminus": below, "symmetric": False, "thickness": 1}
-    return [*(_band(series) if series.low and series.form != "points" else []), trace]
+    band = _band(series) if series.low and series.form != "points" else []
+    return [*band, trace, *_arrows(chart, series, trace["text"])]
+
+
+def _arrows(chart: Chart, series: Series, names: list[str]) -> list[dict[str, Any]]:
+    """What stands at the upper edge for points beyond it."""
+    above = chart.above(series)
+    arrows = {
+        "type": "scatter",
+        "mode": "text",
+        "name": series.label,
+        "x": [series.x[i] for i in above],
+        "y": [chart.ceiling] * len(above),
+        "text": ["↑"] * len(above),
+        "textposition": "bottom center",
+        "textfont": {"color": colour(series.style), "size": 18},
+        "hovertext": [names[i] for i in above],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+    }
+    return [arrows] if above else []
 
 
 def _band(series: Series) -> list[dict[str, Any]]:
@@ -78,8 +97,12 @@ def _band(series: Series) -> list[dict[str, Any]]:
 def _axis(axis: Axis) -> dict[str, Any]:
     found: dict[str, Any] = {"title": {"text": axis.title}, "zeroline": False}
     if axis.log:
-        found |= {"type": "log", "dtick": "D2", "exponentformat": "power"}
+        found |= {"type": "log", "tickvals": TICKS, "ticktext": [decimal(value) for value in TICKS]}
     return found | ({"tickformat": ".0%"} if axis.percent else {})
+
+
+def _range(chart: Chart) -> dict[str, Any]:
+    return {"range": [log10(end) for end in chart.span]} if chart.span else {}
 
 
 def _level(value: float) -> dict[str, Any]:

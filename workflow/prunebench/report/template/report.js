@@ -107,6 +107,7 @@ const table = new DataTable("#cells", {
   order: [],
   pageLength: 50,
   autoWidth: false,
+  language: { entries: { _: "cells", 1: "cell" } },
   layout: {
     topStart: { buttons: [{ extend: "csvHtml5", text: "Save as CSV", exportOptions: { orthogonal: "filter" } }] },
     topEnd: "search",
@@ -135,15 +136,15 @@ const dialog = document.getElementById("cell");
 const percent = (value) => `${(100 * value).toFixed(2)}%`;
 
 function measurement(measured) {
-  if (!measured) return null;
+  if (!measured) return {};
   const versions = Object.entries(measured.versions).map(([name, version]) => `${name} ${version}`).join(", ");
-  return facts({
+  return {
     Seconds: measured.resumed_at || measured.resumed ? `${measured.seconds} (resumed: the last part only)` : String(measured.seconds),
     "Peak memory": `${measured.peak_memory_mb} MiB`,
     Device: `${measured.device}; ${measured.machine}, ${measured.threads} of ${measured.cpus} CPUs`,
     Versions: versions,
     Code: measured.code,
-  });
+  };
 }
 
 function command(measured) {
@@ -169,8 +170,7 @@ function evaluationPart(evaluation) {
     element("h3", {}, `Evaluation ${evaluation.suite}`, evaluation.title ? ` (${evaluation.title}) ` : " ", badge(evaluation.status)),
     evaluation.reason ? element("p", {}, evaluation.reason) : null,
     evaluation.scores.length ? scores(evaluation) : null,
-    measurement(evaluation.measured),
-    facts({ Log: evaluation.log }),
+    facts({ ...measurement(evaluation.measured), Log: evaluation.log }),
     command(evaluation.measured),
   ];
 }
@@ -180,16 +180,16 @@ function prunePart({ prune, blocks }) {
     element("h3", {}, "Pruning ", badge(prune.status)),
     prune.reason ? element("p", {}, prune.reason) : null,
     facts({
-      "Zeros": prune.achieved_sparsity === undefined ? null : `${percent(prune.achieved_sparsity)} of ${prune.prunable_weights.toLocaleString("en")} weights`,
+      Zeros: prune.achieved_sparsity === undefined ? null : `${percent(prune.achieved_sparsity)} of ${prune.prunable_weights.toLocaleString("en")} weights`,
       "Zero before": prune.already_zero === undefined ? null : prune.already_zero.toLocaleString("en"),
-      "Log": prune.log,
+      ...measurement(prune.measured),
+      Log: prune.log,
       "Made again by": `snakemake --cores all ${prune.target}`,
     }),
     blocks.length ? element("h3", {}, "Zeros of each block") : null,
     blocks.length ? element("div", { class: "plot", id: "plot-share", role: "img", "aria-label": "Zeros of each block" }) : null,
     blocks.some((block) => "error" in block) ? element("h3", {}, "Reconstruction error of each block: median and range of its linears") : null,
     blocks.some((block) => "error" in block) ? element("div", { class: "plot", id: "plot-error", role: "img", "aria-label": "Reconstruction error of each block" }) : null,
-    measurement(prune.measured),
     command(prune.measured),
     prune.spec ? element("details", {}, element("summary", {}, "Spec: all that can change its numbers"), element("pre", { tabindex: 0 }, JSON.stringify(prune.spec, null, 1))) : null,
     prune.inputs ? element("details", {}, element("summary", {}, "Digests of what it was made from"), element("pre", { tabindex: 0 }, JSON.stringify(prune.inputs, null, 1))) : null,
