@@ -9,7 +9,7 @@ DECADES = 3
 """A logarithmic axis goes so far above its lowest value: a collapsed cell (1e8) must not squash the others."""
 ROOM = 4
 """A band may stretch a logarithmic axis by so much below the lowest point: one outlier must not squash the rest."""
-MARGIN = 1.25
+MARGIN = 1.4
 SAID = 4
 """How many points beyond the axis the note names."""
 

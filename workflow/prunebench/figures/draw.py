@@ -24,7 +24,7 @@ PANEL_HEIGHT, LEGEND_LINE, NOTE_LINE = 2.3, 0.165, 0.115
 NOTE_WIDTH = 138
 """Characters of a note that fit on a line of a whole page."""
 LEVEL: dict[str, Any] = {"color": GREY, "linestyle": (0, (6, 2)), "linewidth": 1.0}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "axes.labelsize": 8,
@@ -95,9 +95,17 @@ def _draw_panel(axes: Axes, chart: Chart, panel: Panel) -> None:
     for series in panel.series:
         _draw_series(axes, series)
         for x in (series.x[i] for i in chart.above(series)):
-            place = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
-            look = {"color": colour(series.style), "size": 11, "ha": "center", "va": "top"}
-            axes.annotate("↑", (x, 1), (-6 * arrows[x], 0), **place, **look)
+            axes.annotate(
+                "↑",
+                (x, 1),
+                (-6 * arrows[x], 0),
+                xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points",
+                color=colour(series.style),
+                size=11,
+                ha="center",
+                va="top",
+            )
             arrows[x] += 1
     if not panel.series:
         axes.text(0.5, 0.5, "no cell to show", transform=axes.transAxes, ha="center", color=GREY)

@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prunebench.figures.chart import Style
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Look:
         """What is printed for a catalog name; that of a corpus is its kind and name, since kinds share no names."""
         return self.labels.get(name, name.rpartition("/")[2])
 
-    def label(self, row: Mapping[str, Any]) -> str:
+    def label(self, row: "Mapping[str, Any] | pd.Series[Any]") -> str:
         """The legend entry of `row`: its method, and what else tells the study's rows apart."""
         parts = [self.title(row["method"])]
         if len(self.allocators) > 1 and row["pattern"] not in self.patterns:
@@ -32,7 +35,7 @@ class Look:
             parts.append(row["calibration"])
         return ", ".join(parts)
 
-    def style(self, row: Mapping[str, Any]) -> Style:
+    def style(self, row: "Mapping[str, Any] | pd.Series[Any]") -> Style:
         """Colour and marker say the method, dash and filling the allocator (and calibration); n:m points are hollow."""
         method = self.methods.index(row["method"])
         if row["pattern"] in self.patterns:

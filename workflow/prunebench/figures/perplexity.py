@@ -32,7 +32,9 @@ def _series(rows: pd.DataFrame, look: Look) -> list[Series]:
     found = []
     for _, part in rows[rows["method"] != "dense"].groupby(SERIES, sort=False):
         first = part.iloc[0]
-        points = sorted((float(sparsity), geometric_mean(of["value"])) for sparsity, of in part.groupby("sparsity"))
+        points = sorted(
+            (float(str(sparsity)), geometric_mean(of["value"])) for sparsity, of in part.groupby("sparsity")
+        )
         several = part["seed"].nunique() > 1
         found.append(
             Series(

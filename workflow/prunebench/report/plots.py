@@ -95,7 +95,7 @@ def _band(series: Series) -> list[dict[str, Any]]:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    found: dict[str, Any] = {"title": {"text": axis.title}, "zeroline": False}
+    found: dict[str, Any] = {"title": {"text": axis.title, "standoff": 12}, "zeroline": False}
     if axis.log:
         found |= {"type": "log", "tickvals": TICKS, "ticktext": [decimal(value) for value in TICKS]}
     return found | ({"tickformat": ".0%"} if axis.percent else {})
