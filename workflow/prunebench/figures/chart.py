@@ -118,6 +118,12 @@ class Chart:
         return bottom, self.ceiling if clipped else min(max([*values, *highs]), self.ceiling) * MARGIN
 
     @property
+    def digits(self) -> tuple[float, ...]:
+        """The digits that have ticks on a logarithmic axis: more of them where it is less than a decade."""
+        bottom, top = self.span or (1, 10)
+        return (1, 2, 5) if top / bottom >= 10 else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+
+    @property
     def ticks(self) -> list[float]:
         """The x that are worth a tick each: all, if x is a percentage and takes few values; else none."""
         values = sorted({x for series in self.series for x in series.x})

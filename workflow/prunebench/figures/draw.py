@@ -152,15 +152,15 @@ def _draw_rulers(axes: Axes, chart: Chart) -> None:
     axes.set_xscale("log" if chart.x.log else "linear")
     axes.set_yscale("log" if chart.y.log else "linear")
     axes.set_ylim(chart.span)
-    _draw_ticks(axes.xaxis, chart.x)
-    _draw_ticks(axes.yaxis, chart.y)
+    _draw_ticks(axes.xaxis, chart.x, (1, 2, 5))
+    _draw_ticks(axes.yaxis, chart.y, chart.digits)
     if chart.ticks:
         axes.xaxis.set_ticks(chart.ticks)
 
 
-def _draw_ticks(ruler: Ruler, axis: Axis) -> None:
+def _draw_ticks(ruler: Ruler, axis: Axis, digits: tuple[float, ...]) -> None:
     if axis.log:
-        ruler.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+        ruler.set_major_locator(LogLocator(subs=digits, numticks=12))
         ruler.set_major_formatter(FuncFormatter(lambda value, _: decimal(value)))
         ruler.set_minor_formatter(NullFormatter())
     elif axis.percent:

@@ -43,7 +43,7 @@ def _study(plan: Plan, cells: pd.DataFrame, records: Records, name: str) -> dict
             "id": f"{study}-{figure}",
             "title": chart.title,
             "notes": [*chart.notes, *chart.clipped()],
-            "panels": [panel.title for panel in chart.panels],
+            "panels": [panel.title + ("" if panel.series else " (no cell to show)") for panel in chart.panels],
             "legend": swatches(chart),
             "plots": plots(chart),
             "files": plan.figure_files(study, figure),

@@ -6,7 +6,8 @@ from typing import Any
 from prunebench.figures.chart import Axis, Chart, Series, decimal
 from prunebench.figures.palette import GREY, colour, dash, marker
 
-TICKS = [float(f"{digit}e{power}") for power in range(-8, 13) for digit in (1, 2, 5)]
+POWERS = range(-8, 13)
+"""Of ten: where logarithmic axes have ticks, also when somebody zooms out."""
 
 
 def plots(chart: Chart) -> list[dict[str, Any]]:
@@ -15,8 +16,8 @@ def plots(chart: Chart) -> list[dict[str, Any]]:
         {
             "data": [trace for series in panel.series for trace in _traces(chart, series)],
             "layout": {
-                "xaxis": _axis(chart.x) | ({"tickvals": chart.ticks} if chart.ticks else {}),
-                "yaxis": _axis(chart.y) | {"automargin": True, **_range(chart)},
+                "xaxis": _axis(chart.x, (1, 2, 5)) | ({"tickvals": chart.ticks} if chart.ticks else {}),
+                "yaxis": _axis(chart.y, chart.digits) | {"automargin": True, **_range(chart)},
                 "shapes": [_level(value) for value in panel.levels.values()],
                 "annotations": [_level_name(chart, label, value) for label, value in panel.levels.items()],
             },
@@ -94,10 +95,11 @@ def _band(series: Series) -> list[dict[str, Any]]:
     return [{**shared, "y": list(series.low)}, {**shared, "y": list(series.high), **fill}]
 
 
-def _axis(axis: Axis) -> dict[str, Any]:
+def _axis(axis: Axis, digits: tuple[float, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {"title": {"text": axis.title, "standoff": 12}, "zeroline": False}
     if axis.log:
-        found |= {"type": "log", "tickvals": TICKS, "ticktext": [decimal(value) for value in TICKS]}
+        values = [float(f"{digit}e{power}") for power in POWERS for digit in digits]
+        found |= {"type": "log", "tickvals": values, "ticktext": [decimal(value) for value in values]}
     return found | ({"tickformat": ".0%"} if axis.percent else {})
 
 

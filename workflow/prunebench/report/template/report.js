@@ -211,7 +211,7 @@ function drawBlocks(blocks) {
     const style = { mode: "lines", line: { width: 0, color: "#d55e00" }, hoverinfo: "skip", hovertemplate: null };
     const band = [line("low", "least", style), line("high", "largest", { ...style, fill: "tonexty", fillcolor: "#d55e0033" })];
     const median = line("error", "median", { line: { color: "#d55e00" }, marker: { size: 5 } });
-    draw(error, { data: [...band, median], layout: { xaxis: axis, yaxis: { type: "log", dtick: 1, automargin: true } } });
+    draw(error, { data: [...band, median], layout: { xaxis: axis, yaxis: { type: "log", dtick: 1, exponentformat: "none", automargin: true } } });
   }
 }
 
