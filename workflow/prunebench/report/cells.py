@@ -14,6 +14,8 @@ from prunebench.suites.base import MEAN
 from prunebench.tables import layout
 
 AXES = ("study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed")
+NAMED = ("model", "method", "allocator")
+"""The axes whose values have titles."""
 LAST = 1e300
 """Where a row without a number is sorted: after all that have one."""
 COLLAPSED = 1e5
@@ -49,7 +51,11 @@ def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
             {
                 "id": cell_id(cell),
                 "status": _text(layout.statuses(mine).iloc[0]),
-                **{axis: _text(value, labels) for axis, value in {"study": study, **asdict(cell)}.items()},
+                "study": _text(study),
+                **{
+                    axis: _text(labels.get(value, value) if axis in NAMED else value)
+                    for axis, value in asdict(cell).items()
+                },
                 **{key: _number(mine, *test) for key, test in scores.items()},
                 "achieved": _measure(mine["achieved_sparsity"], "{:.1%}"),
                 "seconds": _measure(mine["prune_seconds"], "{:.1f}"),
@@ -89,9 +95,8 @@ def _head(plan: Plan, cells: pd.DataFrame, suite: str, task: str, metric: str) -
     return f"{word}, {name}" + (f" ({suite})" if several else "")
 
 
-def _text(value: object, labels: dict[str, str] | None = None) -> Entry:
-    shown = (labels or {}).get(str(value), str(value))
-    return {"display": shown, "sort": shown}
+def _text(value: object) -> Entry:
+    return {"display": str(value), "sort": str(value)}
 
 
 def _number(rows: pd.DataFrame, suite: str, task: str, metric: str) -> Entry:
@@ -116,19 +121,19 @@ def cell_details(plan: Plan, records: Records) -> dict[str, Any]:
     for study, cell, reason in expected(plan):
         suites.setdefault(cell, {}).update(dict.fromkeys(plan.studies[study].suites[cell]))
         reasons[cell] = reason
+    labels = plan.labels()
     return {
         cell_id(cell): {
             "title": str(cell),
-            **({"skipped": reasons[cell]} if reasons[cell] else _results(plan, records, cell, list(suites[cell]))),
+            **({"skipped": reasons[cell]} if reasons[cell] else _results(records, cell, list(suites[cell]), labels)),
         }
         for cell in suites
     }
 
 
-def _results(plan: Plan, records: Records, cell: Cell, suites: list[str]) -> dict[str, Any]:
+def _results(records: Records, cell: Cell, suites: list[str], labels: dict[str, str]) -> dict[str, Any]:
     pruned = records.prune(cell)
     kept = ("status", "reason", "achieved_sparsity", "already_zero", "prunable_weights", "inputs", "spec")
-    labels = plan.labels()
     return {
         "prune": {
             **{key: pruned[key] for key in kept if key in pruned},

@@ -81,7 +81,7 @@ def _problems(plan: Plan, cells: pd.DataFrame) -> list[dict[str, str]]:
         {
             "id": cell_id(names[key]),
             "title": str(names[key]),
-            "status": ", ".join(rows["status"].unique()),
+            "status": str(layout.statuses(rows).iloc[0]),
             "reason": "; ".join(
                 f"{', '.join(of['suite'].unique())}: {reason}" for reason, of in rows.groupby("reason")
             ),
