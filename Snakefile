@@ -22,6 +22,7 @@ include: "rules/allocate.smk"
 include: "rules/prune.smk"
 include: "rules/evaluate.smk"
 include: "rules/collect.smk"
+include: "rules/report.smk"
 
 
 rule all:
@@ -30,7 +31,7 @@ rule all:
         # Already inputs of collect; here so that a deleted one is made again although cells.csv is there.
         rules.collect.input,
         rules.collect.output,
-        [path for study, table in plan.tables for path in plan.table_files(study, table)],
+        plan.outputs,
         plan.masks,
 
 
@@ -49,11 +50,11 @@ rule strict:
 
 onsuccess:
     if not workflow.dag_settings.targets:
-        for study, table in plan.tables:
-            print("", Path(paths.TABLE.format(study=study, table=table, format="md")).read_text(), sep="\n")
+        tables = [Path(plan.table_files(study, table)[0]).read_text() for study, table in plan.tables]
+        print("", *tables, f"Figures, and all there is to know of each cell: {paths.REPORT}", sep="\n")
 
 
 onerror:
-    # What could be computed was (keep-going): make the tables of that, so that no older number stays in them.
+    # What could be computed was (keep-going): show that, so that no older number stays in tables, figures and report.
     spec = plan.collect_spec()
     shell("python workflow/scripts/collect.py --spec {spec:q} --cells {paths.CELLS} --tables yes")

@@ -20,7 +20,14 @@ rule tables:
     input:
         cells=rules.collect.output.cells,
     output:
-        expand(paths.TABLE, format=paths.TABLE_FORMATS, allow_missing=True),
+        expand(paths.TABLE, format=[of for of in paths.TABLE_FORMATS if of != "html"], allow_missing=True),
+        report(
+            expand(paths.TABLE, format="html", allow_missing=True)[0],
+            caption="../workflow/captions/table.rst",
+            category="Tables",
+            subcategory="{study}",
+            labels={"study": "{study}", "table": "{table}"},
+        ),
     log:
         paths.log("tables"),
     conda:

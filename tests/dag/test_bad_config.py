@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from tree import STUDY, Tree
+
+from dag.tree import STUDY, Tree
 
 
 @pytest.fixture

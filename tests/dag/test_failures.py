@@ -2,7 +2,7 @@
 
 import csv
 
-from tree import Tree
+from dag.tree import Tree
 
 REASON = "prune: scores are not finite (NaN or infinity in weights or activations)"
 

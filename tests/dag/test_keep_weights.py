@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 from test_failures import rows
 from test_reruns import CALIBRATED, CELLS, evaluated, pruned, tables
-from tree import STUDY, Tree
 
+from dag.tree import STUDY, Tree
 from prunebench.engine.packing import bitmask
 from prunebench.engine.stores import PackedStore, TensorStore
 

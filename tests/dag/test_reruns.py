@@ -3,7 +3,8 @@
 import os
 
 import pytest
-from tree import STUDY, Tree
+
+from dag.tree import STUDY, Tree
 
 DENSE = "tiny dense uniform unstructured-s0.00 none 0"
 MAGNITUDE = "tiny magnitude uniform unstructured-s0.50 none 0"
@@ -16,6 +17,8 @@ CELLS = (*TINY, BROKEN)
 POINTS = {"unstructured-s0.00", "unstructured-s0.50", "2of4"}
 
 METHODS = "workflow/prunebench/methods"
+FIGURES = ("perplexity", "reconstruction", "cost")
+"""Those that have something to show for the tiny study."""
 ACCEPT = "from prunebench.cli import app; app()"
 
 
@@ -27,8 +30,10 @@ def evaluated(*cells: str, suite: str = "ppl_tiny") -> set[str]:
     return {f"evaluate {cell} {suite}" for cell in cells}
 
 
-def tables(study: str = "tiny") -> set[str]:
-    return {"collect", f"tables {study} perplexity", "all"}
+def tables(study: str = "tiny", figures: tuple[str, ...] = FIGURES) -> set[str]:
+    """Everything that is made from cells.csv."""
+    drawn = {f"figures {study} {figure}" for figure in figures}
+    return {"collect", f"tables {study} perplexity", "report", "all"} | drawn
 
 
 def made_from_model(model: str, *cells: str, points: set[str]) -> set[str]:
@@ -139,6 +144,18 @@ IN_THE_CODE: dict[str, tuple[str, str, str, set[str]]] = {
         "sum(losses) / len(losses)",
         evaluated(*CELLS) | tables(),
     ),
+    "colours of figures": (
+        "workflow/prunebench/figures/palette.py",
+        '"#0072b2", ',
+        '"#0072b3", ',
+        tables() - {"collect", "tables tiny perplexity"},
+    ),
+    "look of the report": (
+        "workflow/prunebench/report/template/report.css",
+        "max-width: 1240px",
+        "max-width: 1280px",
+        {"report", "all"},
+    ),
     "comment": (
         f"{METHODS}/wanda.py",
         "        score = scores",
@@ -219,6 +236,8 @@ DELETED = {
     "results/pruned/{cell}/weights.safetensors": set(),
     "results/cells.csv": tables(),
     "results/tables/tiny/perplexity.tex": {"tables tiny perplexity", "all"},
+    "results/figures/tiny/cost.png": {"figures tiny cost", "all"},
+    "results/report/index.html": {"report", "all"},
 }
 
 
@@ -238,4 +257,4 @@ def test_deleted_weights_are_made_again_when_something_needs_them(tree: Tree) ->
 def test_shared_cells_are_computed_once(tree: Tree) -> None:
     more = "  more:\n    suites: [ppl_tiny]\n    grid: [{model: tiny, method: [dense, magnitude], sparsity: 0.5}]\n"
     tree.edit(STUDY, "compute:", f"{more}compute:")
-    assert tree.planned() == tables() | tables("more")
+    assert tree.planned() == tables() | tables("more", ("perplexity", "cost"))

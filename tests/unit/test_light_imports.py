@@ -8,14 +8,14 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 # torch._C and not torch: the lazy stand-in of torch has its name.
 HEAVY = {"torch._C", "transformers", "tokenizers", "safetensors", "pandas", "numpy", "lm_eval", "datasets", "pyarrow"}
-HEAVY |= {"snakemake"}
+HEAVY |= {"snakemake", "matplotlib", "plotly", "itables", "jinja2"}
 PLAN_EVERYTHING = """
 import json, sys
 import yaml
 from prunebench.plan import load_plan
 
 plan = load_plan(yaml.safe_load(open("config/config.yaml")))
-plan.collect_spec()
+plan.collect_spec(), plan.table_spec(), plan.figure_spec(), plan.report_spec(), plan.outputs
 for job in plan.evaluations:
     cell = plan.cell(job)
     plan.specs.evaluation(cell, job["suite"])

@@ -64,7 +64,8 @@ def jobs(plan: Plan) -> list[Job]:
     if plan.masks:
         found += [Job.of("keep_masks", **cell.wildcards) for cell in plan.cells]
     found += [Job.of("tables", study=study, table=table) for study, table in plan.tables]
-    return list(dict.fromkeys([*found, Job.of("collect"), Job.of("strict")]))
+    found += [Job.of("figures", study=study, figure=figure) for study, figure in plan.figures]
+    return list(dict.fromkeys([*found, Job.of("collect"), Job.of("report"), Job.of("strict")]))
 
 
 def maker(path: Path) -> Job | None:

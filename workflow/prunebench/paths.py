@@ -37,6 +37,9 @@ EVALUATION_MEASURED = f"results/evaluations/{CELL}/{{suite}}.measured.json"
 CELLS = "results/cells.csv"
 TABLE = "results/tables/{study}/{table}.{format}"
 TABLE_FORMATS = ("md", "csv", "html", "tex")
+FIGURE = "results/figures/{study}/{figure}.{format}"
+FIGURE_FORMATS = ("svg", "png")
+REPORT = "results/report/index.html"
 
 
 class Rule(NamedTuple):
@@ -61,6 +64,8 @@ RULES = {
     "evaluate": Rule(f"{CELL}/{{suite}}", (EVALUATION, EVALUATION_MEASURED)),
     "collect": Rule("cells", (CELLS,)),
     "tables": Rule("{study}-{table}", tuple(TABLE.replace("{format}", format) for format in TABLE_FORMATS)),
+    "figures": Rule("{study}-{figure}", tuple(FIGURE.replace("{format}", format) for format in FIGURE_FORMATS)),
+    "report": Rule("index", (REPORT,)),
     "strict": Rule("all", ()),
 }
 

@@ -21,8 +21,12 @@ from prunebench.config import (
     load_config,
     read_config,
 )
+from prunebench.files import sha256_file
 from prunebench.fingerprint import fingerprint
 from prunebench.spec import Specs
+
+FIGURES = ("perplexity", "allocation", "reconstruction", "cost")
+TEMPLATES = Path(__file__).parent / "report/template"
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ class Plan:
 
     def tokens(self, cell: Cell) -> list[str]:
         """The token file that pruning `cell` reads, if its method looks at data."""
-        if "calibration" in configured("methods", self.config.methods[cell.method]).uses:
+        if "calibration" in self._method(cell).uses:
             return [paths.TOKENS.format(**cell.wildcards)]
         return []
 
@@ -127,9 +131,45 @@ class Plan:
         """A table in all its formats, Markdown first."""
         return [paths.TABLE.format(study=study, table=table, format=format) for format in paths.TABLE_FORMATS]
 
+    @property
+    def figures(self) -> list[tuple[str, str]]:
+        """(study, figure) for every figure that has something to show."""
+        return [(study, figure) for study in self.studies for figure in FIGURES if self.figure_cells(study, figure)]
+
+    def figure_cells(self, study: str, figure: str) -> list[Cell]:
+        """The cells of a study that `figure` draws."""
+        expansion = self.studies[study]
+        if figure in ("perplexity", "cost"):
+            suites = set(self.suites_of(study, "perplexity"))
+            return [cell for cell in expansion.cells if cell.method != "dense" and suites & {*expansion.suites[cell]}]
+        if figure == "reconstruction":
+            return [cell for cell in expansion.cells if "calibration" in self._method(cell).uses]
+        cells = [cell for cell in expansion.cells if "allocator" in self._method(cell).uses]
+        cells = [cell for cell in cells if not cell.shape.structured]
+        # What serves n:m patterns too decides nothing: alone it would be a flat line.
+        deciding = any(
+            not configured("allocators", self.config.allocators[cell.allocator]).structured for cell in cells
+        )
+        return cells if deciding else []
+
+    def _method(self, cell: Cell) -> Any:
+        return configured("methods", self.config.methods[cell.method])
+
+    def figure_files(self, study: str, figure: str) -> list[str]:
+        """A figure in all its formats, svg first."""
+        return [paths.FIGURE.format(study=study, figure=figure, format=format) for format in paths.FIGURE_FORMATS]
+
+    @property
+    def outputs(self) -> list[str]:
+        """All that is made from results/cells.csv for people to read."""
+        tables = [path for study, table in self.tables for path in self.table_files(study, table)]
+        figures = [path for study, figure in self.figures for path in self.figure_files(study, figure)]
+        return [*tables, *figures, paths.REPORT]
+
     def labels(self) -> dict[str, str]:
-        """What tables print for a catalog name."""
+        """What tables and figures print for a catalog name; kinds that share names with others stand in front."""
         labels = {name: model.title for name, model in self.config.models.items()}
+        labels |= {f"corpora/{name}": corpus.title for name, corpus in self.config.corpora.items()}
         labels |= {name: suite.title for name, suite in self.config.suites.items() if suite.title}
         bundles = self.config.tasks.values()
         labels |= {f"tasks/{task}": data.title for of in bundles for task, data in of.tasks.items() if data.title}
@@ -167,10 +207,20 @@ class Plan:
 
     def table_spec(self) -> str:
         """Spec of the tables."""
+        return self._output_spec("tables")
+
+    def figure_spec(self) -> str:
+        """Spec of the figures."""
+        return self._output_spec("figures")
+
+    def report_spec(self) -> str:
+        """Spec of the report; its templates count as code."""
+        return self._output_spec("report", templates=[sha256_file(file) for file in sorted(TEMPLATES.iterdir())])
+
+    def _output_spec(self, stage: str, **more: Any) -> str:
         labels = spec_hash(canonical(self.labels()))
-        return canonical(
-            {"code": fingerprint("prunebench.stages.tables"), "labels": labels, "config": self.raw, "file": self.file}
-        )
+        code = fingerprint(f"prunebench.stages.{stage}")
+        return canonical({"code": code, "labels": labels, "config": self.raw, "file": self.file, **more})
 
     def suite_assets(self, suite: str) -> tuple[str, ...]:
         """What a suite (by catalog name) reads besides the model, as corpora/c4_type; in the order of its spec."""

@@ -1,4 +1,4 @@
-"""Gather every result of a config's studies into one tidy CSV; with --tables, make and print all tables too."""
+"""Gather every result of a config's studies into one tidy CSV; with --tables, make and print what rests on it."""
 
 import json
 from argparse import Namespace

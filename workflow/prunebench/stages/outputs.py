@@ -1,8 +1,11 @@
-"""All tables at once, from a results/cells.csv."""
+"""All tables, figures and the report at once, from a results/cells.csv."""
 
 from pathlib import Path
 
+from prunebench import paths
 from prunebench.plan import Plan
+from prunebench.stages.figures import write_figure
+from prunebench.stages.report import write_report
 from prunebench.stages.tables import write_table
 
 
@@ -11,4 +14,7 @@ def write_outputs(plan: Plan, cells: Path) -> list[Path]:
     tables = {(study, table): [Path(path) for path in plan.table_files(study, table)] for study, table in plan.tables}
     for (study, table), files in tables.items():
         write_table(plan, cells, study, table, files)
+    for study, figure in plan.figures:
+        write_figure(plan, cells, study, figure, [Path(path) for path in plan.figure_files(study, figure)])
+    write_report(plan, cells, Path(paths.REPORT))
     return [files[0] for files in tables.values()]

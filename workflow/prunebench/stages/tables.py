@@ -10,6 +10,7 @@ from prunebench.files import read_json, write_text
 from prunebench.plan import Plan
 from prunebench.tables.perplexity import perplexity_table
 from prunebench.tables.rounding import rounding_notes
+from prunebench.tables.table import Table
 from prunebench.tables.zeroshot import zeroshot_table
 
 COMPARED = ("torch", "transformers", "numpy")
@@ -19,14 +20,24 @@ TABLES = {"perplexity": perplexity_table, "zeroshot": zeroshot_table}
 
 def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
     """Make `table` of `study` from the CSV `cells`, once per output; the format is the output's suffix."""
-    frame = pd.read_csv(cells, dtype={"sparsity": str})
-    frame = frame[(frame["study"] == study) & frame["suite"].isin(plan.suites_of(study, table))]
-    made = TABLES[table](frame, study, plan.labels())
-    if table == "perplexity":
-        made.notes.extend(rounding_notes(frame, plan.computations(), plan.labels()))
-    made.notes.extend(mixed_conditions(plan, study))
+    made = make_table(plan, read_cells(cells), study, table)
     for output in outputs:
         write_text(output, made.render(output.suffix.removeprefix(".")))
+
+
+def read_cells(path: Path) -> pd.DataFrame:
+    """The rows of a results/cells.csv."""
+    return pd.read_csv(path, dtype={"sparsity": str})
+
+
+def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str) -> Table:
+    """`table` of `study`, of the rows that `read_cells` gives."""
+    mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, table))]
+    made = TABLES[table](mine, study, plan.labels())
+    if table == "perplexity":
+        made.notes.extend(rounding_notes(mine, plan.computations(), plan.labels()))
+    made.notes.extend(mixed_conditions(plan, study))
+    return made
 
 
 def mixed_conditions(plan: Plan, study: str) -> list[str]:

@@ -27,9 +27,14 @@ def tests(rows: pd.DataFrame) -> list[Test]:
     return found
 
 
+def of_test(rows: pd.DataFrame, test: Test) -> pd.DataFrame:
+    """The rows of `test`, and those of its suite that have no number for any task."""
+    return rows[(rows["suite"] == test[0]) & (rows["task"].isna() | (rows["task"] == test[1]))]
+
+
 def entry(rows: pd.DataFrame, test: Test, show: Callable[[pd.DataFrame], str]) -> str:
     """What stands for `test` in a table: empty, why there is no number, or what `show` makes of the rows (seeds)."""
-    here = rows[(rows["suite"] == test[0]) & (rows["task"].isna() | (rows["task"] == test[1]))]
+    here = of_test(rows, test)
     if here.empty:
         return ""
     bad = here.loc[here["status"] != "ok", "status"]
@@ -64,11 +69,17 @@ def protocol(rows: pd.DataFrame, labels: Mapping[str, str]) -> str:
     return f" ({labels[suites[0]]})" if len(suites) == 1 and suites[0] in labels else ""
 
 
+def statuses(rows: pd.DataFrame) -> "pd.Series[str]":
+    """The status of each cell of `rows`: the worst that it has on any of its suites."""
+    worst = ("missing", "failed", "skipped", "ok")
+    cells = rows.groupby([*ROW, *POINT, "seed"], sort=False)["status"].agg(set)
+    return cells.map(lambda found: next(status for status in worst if status in found))
+
+
 def counts(rows: pd.DataFrame) -> str:
     """How many of the expected cells the table rests on."""
-    cells = rows.groupby([*ROW, *POINT, "seed"], sort=False)["status"].agg(set)
-    worst = ("missing", "failed", "skipped", "ok")
-    found = pd.Series([next(status for status in worst if status in of) for of in cells]).value_counts()
+    cells = statuses(rows)
+    found = cells.value_counts()
     parts = [f"{found[status]} {status}" for status in ("failed", "skipped", "missing") if status in found]
     return f"{found.get('ok', 0)} of {len(cells)} cells" + (f" ({', '.join(parts)})" if parts else "") + "."
 

@@ -24,7 +24,12 @@ class Table:
     def _flat_columns(self) -> list[str]:
         return [*self.stub, *(f"{group} {name}".strip() for group, name in self.columns)]
 
-    def _shown(self) -> tuple[list[int], list[str]]:
+    def spans(self) -> list[tuple[str, int]]:
+        """Each group of columns and how many there are of it."""
+        groups = [group for group, _ in self.columns]
+        return [(group, groups.count(group)) for group in dict.fromkeys(groups)]
+
+    def shown(self) -> tuple[list[int], list[str]]:
         """(stub columns worth printing, what the others say once for all rows)."""
         values = [dict.fromkeys(row[i] for row in self.rows) for i in range(len(self.stub))]
         shown = [i for i, of in enumerate(values) if len(of) > 1] or [0]
@@ -32,7 +37,7 @@ class Table:
         return shown, constant
 
     def _markdown(self) -> str:
-        shown, constant = self._shown()
+        shown, constant = self.shown()
         body = [[*(row[i] for i in shown), *row[len(self.stub) :]] for row in self.rows]
         headers = [*(self.stub[i] for i in shown), *self._flat_columns()[len(self.stub) :]]
         align = ["left"] * len(shown) + ["right"] * len(self.columns)
@@ -44,7 +49,7 @@ class Table:
         return pd.DataFrame(self.rows, columns=self._flat_columns()).to_csv(index=False, lineterminator="\n")
 
     def _gt(self) -> GT:
-        shown, constant = self._shown()
+        shown, constant = self.shown()
         kept = [*shown, *range(len(self.stub), len(self.stub) + len(self.columns))]
         keys = [f"c{i}" for i in kept]
         frame = pd.DataFrame([[row[i] for i in kept] for row in self.rows], columns=keys)

@@ -3,16 +3,18 @@
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
-from tree import Tree
 
-import tiny
+from dag.tree import Tree
 
 GOLDEN = "tests/golden/test_nothing.py"
 
 
 def _make_models(directory: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    import tiny
+
     tiny.make_model(directory / "tiny")
     broken = tiny.make_model(directory / "broken", blocks=1) / "model.safetensors"
     weights = load_file(broken)
@@ -23,6 +25,8 @@ def _make_models(directory: Path) -> None:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """Everything that the tiny study wants, made by snakemake."""
+    import tiny
+
     tree = Tree.create(tmp_path_factory.mktemp("finished"))
     _make_models(tree.root / "assets")
     (tree.root / "assets/text.txt").write_text("\n".join(tiny.make_text(60)))

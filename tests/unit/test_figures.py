@@ -1,0 +1,299 @@
+"""What the figures draw, read from their artists."""
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import same_color
+from matplotlib.figure import Figure
+
+from prunebench.figures import palette
+from prunebench.figures.allocation import allocation_chart
+from prunebench.figures.chart import DECADES, Axis, Chart, Panel, Series, Style
+from prunebench.figures.cost import FRONT, cost_chart, pareto_front
+from prunebench.figures.draw import draw, save
+from prunebench.figures.look import Look
+from prunebench.figures.perplexity import perplexity_chart
+from prunebench.figures.reconstruction import reconstruction_chart
+from prunebench.plan import load_plan
+from prunebench.records import summary
+from prunebench.report.plots import plots, swatches
+from prunebench.stages.collect import COLUMNS
+from studies import grid
+
+LABELS = {"m": "Model M", "wanda": "Wanda", "magnitude": "Magnitude", "dense": "Dense", "corpora/web": "Web text"}
+LOOK = Look(LABELS, ["magnitude", "wanda"], ["uniform", "owl"], ["c"], ["2of4"])
+BAD = {"task": None, "metric": None, "reason": "it broke"}
+
+
+def row(method: str, sparsity: str, value: float | None = None, seed: int = 0, **more: object) -> dict[str, object]:
+    cell = {"study": "s", "model": "m", "allocator": "uniform", "pattern": "unstructured", "calibration": "c"}
+    score = {"suite": "ppl", "task": "web", "metric": "perplexity", "status": "ok", "prune_seconds": 10.0}
+    return {**cell, **score, "method": method, "sparsity": sparsity, "seed": seed, "value": value, **more}
+
+
+def table(*rows: dict[str, object]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
+    """x and y of everything with a label."""
+    drawn = {str(line.get_label()): line for line in axes.get_lines()}
+    drawn |= {str(bars.get_label()): bars.lines[0] for bars in axes.containers}
+    return {label: (list(line.get_xdata()), list(line.get_ydata())) for label, line in drawn.items() if label[0] != "_"}
+
+
+def notes(figure: Figure) -> str:
+    return " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
+def test_perplexity_joins_sparsities_and_leaves_patterns_apart() -> None:
+    chart = perplexity_chart(
+        table(
+            row("dense", "0.00", 10.0),
+            row("wanda", "0.70", 40.0),
+            row("wanda", "0.50", 20.0),
+            row("wanda", "0.50", 25.0, allocator="owl"),
+            row("wanda", "0.50", 30.0, pattern="2of4"),
+            row("wanda", "0.50", 99.0, study="another"),
+        ),
+        "s",
+        LOOK,
+    )
+    (axes,) = draw(chart).axes
+    assert axes.get_title(loc="left") == "Web text" and axes.get_yscale() == "log"
+    drawn = lines(axes)
+    assert drawn.pop("Dense")[1] == [10.0, 10.0]
+    assert drawn == {
+        "Wanda, uniform": ([0.5, 0.7], [20.0, 40.0]),
+        "Wanda, owl": ([0.5], [25.0]),
+        "Wanda, 2of4": ([0.5], [30.0]),
+    }
+    (pattern,) = axes.containers
+    assert pattern.lines[0].get_linestyle() == "None" and same_color(pattern.lines[0].get_markerfacecolor(), "white")
+    assert "Rests on 5 of 5 cells." in notes(draw(chart))
+
+
+def test_seeds_become_their_geometric_mean_and_a_band() -> None:
+    chart = perplexity_chart(table(*(row("wanda", "0.50", 20 * 2.0**seed, seed) for seed in range(3))), "s", LOOK)
+    (axes,) = draw(chart).axes
+    assert lines(axes)["Wanda, uniform"][1] == pytest.approx([40])
+    (band,) = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]  # type: ignore[index]
+    assert (heights.min(), heights.max()) == pytest.approx((20, 80))
+    assert "3 seeds" in notes(draw(chart))
+
+
+@pytest.mark.parametrize("status", ["failed", "missing", "skipped"])
+def test_what_has_no_number_is_not_drawn_but_counted(status: str) -> None:
+    cells = table(row("wanda", "0.50", 20.0), row("wanda", "0.70", status=status, **BAD))
+    for make in (perplexity_chart, cost_chart):
+        figure = draw(make(cells, "s", LOOK))
+        assert not any(0.7 in x or 0.0 in y for axes in figure.axes for x, y in lines(axes).values())
+        assert f"1 of 2 cells (1 {status})" in notes(figure)
+
+
+def test_a_point_of_which_a_seed_failed_is_not_that_of_the_others() -> None:
+    chart = perplexity_chart(
+        table(row("wanda", "0.50", 20.0), row("wanda", "0.50", seed=1, status="failed", **BAD)), "s", LOOK
+    )
+    assert chart.panels[0].series == []
+
+
+def test_a_study_without_any_number_makes_figures_that_say_so() -> None:
+    cells = table(row("wanda", "0.50", status="missing", **BAD))
+    for make in (perplexity_chart, cost_chart):
+        figure = draw(make(cells, "s", LOOK))
+        assert all("no cell to show" in [text.get_text() for text in axes.texts] for axes in figure.axes)
+        assert "0 of 1 cells (1 missing)" in notes(figure)
+
+
+def test_a_collapsed_cell_is_an_arrow_at_the_edge_and_squashes_nothing() -> None:
+    chart = perplexity_chart(
+        table(row("dense", "0.00", 10.0), row("magnitude", "0.50", 1.6e8), row("wanda", "0.50", 20.0)), "s", LOOK
+    )
+    figure = draw(chart)
+    (axes,) = figure.axes
+    assert axes.get_ylim()[1] == 10.0 * 10**DECADES
+    (arrow,) = axes.texts
+    assert (arrow.get_text(), arrow.xy) == ("↑", (0.5, 1))  # type: ignore[attr-defined]
+    assert "Magnitude, uniform, 50%: 1.6e+08" in notes(figure)
+    (trace,) = [trace for trace in plots(chart)[0]["data"] if trace["text"] == ["↑"]]
+    assert trace["y"] == [10.0 * 10**DECADES] and trace["hovertext"] == ["Magnitude, uniform, 50%: 1.6e+08"]
+    assert plots(chart)[0]["layout"]["yaxis"]["range"][1] == pytest.approx(1 + DECADES)
+
+
+def test_every_series_reads_without_colour() -> None:
+    keys = [("magnitude", "uniform"), ("magnitude", "owl"), ("wanda", "uniform"), ("wanda", "owl")]
+    rows = [row(method, s, 20.0, allocator=allocator) for method, allocator in keys for s in ("0.50", "0.70")]
+    rows += [row(method, "0.50", 30.0, pattern="2of4") for method in ("magnitude", "wanda")]
+    (axes,) = draw(perplexity_chart(table(*rows), "s", LOOK)).axes
+    drawn = [line for line in axes.get_lines() if str(line.get_label())[0] != "_"]
+    drawn += [bars.lines[0] for bars in axes.containers]
+    shapes = {
+        (line.get_marker(), line.get_linestyle(), line.get_fillstyle(), str(line.get_markerfacecolor()) == "white")
+        for line in drawn
+    }
+    assert len(shapes) == len(keys) + 2
+
+
+def test_cost_marks_what_nothing_beats_in_both() -> None:
+    chart = cost_chart(
+        table(
+            row("dense", "0.00", 10.0),
+            row("magnitude", "0.50", 90.0, prune_seconds=5.0),
+            row("wanda", "0.50", 20.0, prune_seconds=30.0),
+            row("wanda", "0.50", 25.0, prune_seconds=40.0, allocator="owl"),
+            row("magnitude", "0.50", 50.0, prune_seconds=None, allocator="owl"),
+        ),
+        "s",
+        LOOK,
+    )
+    drawn = lines(draw(chart).axes[0])
+    assert drawn[FRONT] == ([5.0, 30.0], [90.0, 20.0])
+    assert drawn["Wanda, owl"] == ([40.0], [25.0])
+    assert "Magnitude, owl" not in drawn and "1 without a time" in chart.notes[0]
+
+
+def test_cost_compares_only_the_same_sparsity_of_the_same_text() -> None:
+    rows = [row("wanda", s, 20.0, task=task) for s in ("0.50", "0.70") for task in ("web", "wiki")]
+    chart = cost_chart(table(*rows, row("wanda", "0.50", 30.0, pattern="2of4")), "s", LOOK)
+    titles = [f"{text}, {point}" for text in ("Web text", "wiki") for point in ("50%", "70%", "2of4 (50%)")]
+    assert [panel.title for panel in chart.panels] == titles and chart.columns == 3
+
+
+def test_pareto_front_drops_ties() -> None:
+    front = pareto_front([(3.0, 5.0), (1.0, 9.0), (2.0, 9.0), (4.0, 5.0), (5.0, 1.0)])
+    assert (front.x, front.y) == ([1.0, 3.0, 5.0], [9.0, 5.0, 1.0])
+
+
+def blocks(**more: object) -> pd.DataFrame:
+    cell = {"model": "m", "method": "wanda", "allocator": "owl", "pattern": "unstructured", "sparsity": "0.50"}
+    columns = {"id": "a", "calibration": "c", "seed": 0, "block": [0, 1], "share": [0.4, 0.6], "zeros": [0.4, 0.6]}
+    errors = {"low": [0.01, 0.02], "error": [0.1, 0.2], "high": [0.3, 0.4]}
+    return pd.DataFrame({**cell, **columns, **errors, **more})
+
+
+def test_allocation_shows_the_sparsity_of_each_block() -> None:
+    chart = allocation_chart(pd.concat([blocks(), blocks(sparsity="0.70", share=0.7, id="b")]), 3, LOOK)
+    figure = draw(chart)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Sparsity 50%", "Sparsity 70%"]
+    drawn = lines(figure.axes[0])
+    assert drawn["owl"] == ([0, 1], [0.4, 0.6]) and drawn["Target"][1] == [0.5, 0.5]
+    assert "Rests on 2 of 3 allocations." in notes(figure)
+
+
+def test_reconstruction_shows_median_and_range_over_linears() -> None:
+    figure = draw(reconstruction_chart(blocks(), 2, LOOK))
+    (axes,) = figure.axes
+    assert lines(axes)["Wanda, owl"] == ([0, 1], [0.1, 0.2])
+    (band,) = axes.collections
+    heights = band.get_paths()[0].vertices[:, 1]  # type: ignore[index]
+    assert (heights.min(), heights.max()) == (0.01, 0.4)
+    assert "Rests on 1 of 2 cells." in notes(figure)
+
+
+def test_seeds_of_blocks_are_averaged_within_their_range() -> None:
+    both = pd.concat([blocks(), blocks(seed=1, share=[0.5, 0.5], id="b")])
+    (series,) = allocation_chart(both, 2, LOOK).panels[0].series
+    assert list(series.y) == pytest.approx([0.45, 0.55]) and list(series.low) == [0.4, 0.5]
+
+
+def test_a_block_is_the_mean_of_its_linears_by_size() -> None:
+    linears = {
+        "a": {"weights": 300, "zeros": 30, "reconstruction_error": 0.5},
+        "b": {"weights": 100, "zeros": 90, "reconstruction_error": 0.1},
+        "c": {"weights": 100, "zeros": 30, "reconstruction_error": 0.2},
+    }
+    assert summary(linears, {"a": 0.1, "b": 0.9, "c": 0.3}) == {
+        "share": pytest.approx(0.3),
+        "zeros": 0.3,
+        "low": 0.1,
+        "error": 0.2,
+        "high": 0.5,
+    }
+    assert summary({"a": {"weights": 4, "zeros": 2}}, {"a": 0.5}) == {"share": 0.5, "zeros": 0.5}
+
+
+def test_without_any_pruned_cell_there_is_a_figure_that_says_so() -> None:
+    figure = draw(reconstruction_chart(blocks().iloc[:0], 2, LOOK))
+    assert "Rests on 0 of 2 cells." in notes(figure)
+
+
+def test_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
+    chart = perplexity_chart(table(row("dense", "0.00", 10.0), row("wanda", "0.50", 20.0)), "s", LOOK)
+    for format in ("svg", "png"):
+        files = [tmp_path / f"{name}.{format}" for name in "ab"]
+        for file in files:
+            save(chart, file)
+        first, second = (file.read_bytes() for file in files)
+        assert first == second and len(first) > 1000
+    assert b"<dc:date>" not in (tmp_path / "a.svg").read_bytes()
+
+
+def charts() -> list[Chart]:
+    many = [row(m, s, 20.0 + seed, seed, allocator=a) for m in ("magnitude", "wanda") for s in ("0.50", "0.70")
+            for a in ("uniform", "owl") for seed in range(2)]  # fmt: skip
+    cells = table(row("dense", "0.00", 10.0), *many, row("wanda", "0.50", 1e9, pattern="2of4"))
+    both = pd.concat([blocks(), blocks(seed=1, id="b")])
+    made = [perplexity_chart(cells, "s", LOOK), cost_chart(cells, "s", LOOK)]
+    return [*made, allocation_chart(both, 2, LOOK), reconstruction_chart(both, 2, LOOK)]
+
+
+@pytest.mark.parametrize("chart", charts(), ids=lambda chart: chart.title)
+def test_screen_and_print_show_the_same_points(chart: Chart) -> None:
+    import plotly.graph_objects as go
+
+    figure = draw(chart)
+    for axes, plot, panel in zip(figure.axes, plots(chart), chart.panels, strict=True):
+        json.dumps(plot, allow_nan=False)
+        checked = go.Figure(plot)  # raises where plotly knows no such property or value
+        assert len(checked.layout.shapes) == len(panel.levels)
+        drawn = lines(axes)
+        for series in panel.series:
+            trace = next(trace for trace in plot["data"] if trace["name"] == series.label and "text" in trace)
+            assert trace["x"] == drawn[series.label][0]
+            assert trace["y"] == drawn[series.label][1]
+        if chart.span:
+            assert [10**end for end in plot["layout"]["yaxis"]["range"]] == pytest.approx(axes.get_ylim())
+    assert {swatch["label"] for swatch in swatches(chart)} == {series.label for series in chart.series}
+
+
+def test_more_styles_than_colours_are_still_told_apart() -> None:
+    shown = {(palette.colour(style), palette.marker(style)) for style in (Style(i, i) for i in range(30))}
+    assert len(shown) == 30
+
+
+def test_bars_are_distances_from_the_point() -> None:
+    series = Series("a", Style(), [1.0], [10.0], low=[8.0], high=[15.0], names=["a"], form="points")
+    assert series.bars == ([2.0], [5.0])
+    (axes,) = draw(Chart("", Axis("x"), Axis("y", log=True), [Panel("", [series])], [])).axes
+    ((segment,),) = (axes.containers[0].lines[2][0].get_segments(),)
+    assert [y for _, y in segment] == [8.0, 15.0]
+
+
+def shows(config: dict[str, object]) -> list[str]:
+    return [figure for _, figure in load_plan(config).figures]
+
+
+def test_a_study_has_the_figures_that_have_something_to_show() -> None:
+    assert shows(grid({"method": "dense"})) == []
+    assert shows(grid({"method": "magnitude", "sparsity": 0.5})) == ["perplexity", "cost"]
+    assert shows(grid({"method": "wanda", "pattern": "2of4"})) == ["perplexity", "reconstruction", "cost"]
+    assert shows(grid({"method": "magnitude", "allocator": "owl", "sparsity": 0.5})) == [
+        "perplexity",
+        "allocation",
+        "cost",
+    ]
+    skipped = {"method": "magnitude", "allocator": "owl", "pattern": "2of4"}
+    assert shows(grid({"method": "dense"}, skipped)) == []
+    assert shows(grid({"method": "wanda", "sparsity": 0.5}, suites=["few_tiny"])) == ["reconstruction"]
+
+
+def test_levels_are_named_on_screen() -> None:
+    plot = plots(Chart("", Axis("x"), Axis("y", log=True), [Panel("", [], {"Dense": 100.0})], []))[0]
+    assert plot["layout"]["annotations"][0]["text"] == "Dense 100"
+    assert plot["layout"]["annotations"][0]["y"] == math.log10(100)

@@ -1,0 +1,90 @@
+"""What the report is made of, for a study of which nothing has run; tests/dag has one that has."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from prunebench.plan import Plan, load_plan
+from prunebench.report.about import about
+from prunebench.report.cells import LAST, cell_table
+from prunebench.report.data import gather
+from prunebench.stages.collect import collect
+from prunebench.stages.report import render
+from prunebench.stages.tables import read_cells
+from studies import changed, grid
+
+HOSTILE = "</script><script>alert(1)</script>"
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def collected(plan: Plan, directory: Path) -> pd.DataFrame:
+    collect(plan, directory / "cells.csv")
+    return read_cells(directory / "cells.csv")
+
+
+def page(config: dict[str, Any], directory: Path) -> str:
+    plan = load_plan(config)
+    return render(gather(plan, collected(plan, directory)))
+
+
+def test_a_study_of_which_nothing_has_run_has_a_report(nowhere: Path) -> None:
+    text = page(grid({"method": ["dense", "wanda"], "sparsity": 0.5}), nowhere)
+    data = json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[0])
+    assert {row["status"]["display"] for row in data["table"]["rows"]} == {"missing"}
+    assert len(data["cells"]) == 2 and text.count("not run, or stopped by an error") >= 2
+    assert "http" not in re.sub(r"<script.*?</script>|<style.*?</style>", "", text, flags=re.DOTALL)
+
+
+def test_nothing_in_a_config_becomes_markup(nowhere: Path) -> None:
+    config = changed("models.tiny.title", HOSTILE, changed("studies.tiny.title", HOSTILE))
+    assert HOSTILE not in page(config, nowhere)
+
+
+def test_data_that_is_not_json_is_refused(nowhere: Path) -> None:
+    plan = load_plan(grid({"method": "dense"}))
+    gathered = gather(plan, collected(plan, nowhere))
+    gathered["data"]["table"]["rows"][0]["seconds"]["sort"] = float("nan")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        render(gathered)
+
+
+def test_columns_that_vary_are_shown_and_empty_numbers_come_last(nowhere: Path) -> None:
+    plan = load_plan(grid({"method": ["dense", "magnitude", "wanda"], "sparsity": 0.5}))
+    cells = collected(plan, nowhere)
+    score = {"status": "ok", "task": "text", "metric": "perplexity"}
+    cells = cells.astype({"task": object, "metric": object})
+    cells.loc[cells["method"] == "dense", [*score, "value"]] = [*score.values(), 12.345]
+    cells.loc[cells["method"] == "wanda", [*score, "value"]] = [*score.values(), 1.6e8]
+    made = cell_table(plan, cells)
+    shown = [column["title"] for column in made["columns"] if column["shown"] and column["kind"] == "text"]
+    assert shown == ["Status", "Method", "Sparsity", "Calibration"]
+    (key,) = [column["key"] for column in made["columns"] if column["title"] == "Perplexity, Text"]
+    assert [row[key]["display"] for row in made["rows"]] == ["12.35", "", "1.60e+08"]
+    assert [row[key]["sort"] for row in made["rows"]] == [12.345, LAST, 1.6e8]
+
+
+def test_two_studies_that_share_a_cell_have_a_row_each_and_one_panel(nowhere: Path) -> None:
+    config = grid({"method": "dense"})
+    config["studies"]["again"] = config["studies"]["tiny"]
+    plan = load_plan(config)
+    gathered = gather(plan, collected(plan, nowhere))
+    assert [row["study"]["display"] for row in gathered["data"]["table"]["rows"]] == ["tiny", "again"]
+    assert len(gathered["data"]["cells"]) == 1 and gathered["counts"]["missing"] == 1
+
+
+def test_it_says_how_far_the_numbers_carry() -> None:
+    def said(**row: object) -> str:
+        return " ".join(about(load_plan(grid({"method": "wanda", "sparsity": 0.5, **row})), "tiny"))
+
+    assert "4 windows of 16 tokens of Text" in said() and "Perplexity (ppl_tiny)" in said()
+    assert "One seed:" in said() and "Two seeds:" in said(seed=[0, 1]) and "seeds:" not in said(seed=[0, 1, 2])

@@ -1,0 +1,41 @@
+"""What the figures over blocks share: a panel per model and sparsity, a line per label."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from prunebench.figures.chart import Series, Style
+from prunebench.figures.look import Look
+from prunebench.tables import layout
+
+
+def panels(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, "pd.Series[str]", pd.DataFrame]]:
+    """(title, model and point, rows) of each panel's worth of `rows`."""
+    for model, of_model in rows.groupby("model", sort=False):
+        for _, point in layout.points(of_model).iterrows():
+            name = [look.title(str(model))] if rows["model"].nunique() > 1 else []
+            here = of_model[(of_model[layout.POINT] == point).all(axis=1)]
+            yield ", ".join([*name, f"Sparsity {layout.point(point)}"]), point, here
+
+
+def line(rows: pd.DataFrame, label: str, style: Style, *, value: str, low: str, high: str) -> Series:
+    """Column `value` of each block (the mean, where there are several seeds), from the least `low` to the most `high`.
+
+    There is no band where these are the same.
+    """
+    blocks = rows.groupby("block").agg(value=(value, "mean"), low=(low, "min"), high=(high, "max"))
+    band = blocks["low"].lt(blocks["high"]).any() and (low != value or rows["seed"].nunique() > 1)
+    return Series(
+        label=label,
+        style=style,
+        x=[float(block) for block in blocks.index],
+        y=blocks["value"].tolist(),
+        low=blocks["low"].tolist() if band else (),
+        high=blocks["high"].tolist() if band else (),
+        names=[f"{label}, block {block}" for block in blocks.index],
+    )
+
+
+def rests_on(rows: pd.DataFrame, expected: int, what: str) -> str:
+    """How many of the expected cells (or allocations) are in `rows`."""
+    return f"Rests on {rows['id'].nunique()} of {expected} {what}."

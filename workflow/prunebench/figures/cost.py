@@ -1,0 +1,73 @@
+"""Time against perplexity: which method is worth its time."""
+
+import pandas as pd
+
+from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
+from prunebench.figures.look import Look
+from prunebench.figures.points import SERIES, dense_level, geometric_mean, tests
+from prunebench.tables import layout
+
+FRONT = "Pareto front"
+
+
+def cost_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
+    """Seconds of pruning and perplexity of each method: a panel per corpus and sparsity, of which only equals compare.
+
+    Cells without a time (a resumed job measures only its last part) are left out and counted. Seeds are averaged.
+    """
+    mine = layout.of_study(cells, study)
+    points = layout.points(mine[mine["method"] != "dense"])
+    panels = [_panel(title, rows, point, look) for title, rows in tests(mine, look) for _, point in points.iterrows()]
+    pruned = mine[(mine["status"] == "ok") & (mine["method"] != "dense")]
+    timeless = len(layout.statuses(pruned[pruned["prune_seconds"].isna()]))
+    notes = [f"Rests on {layout.counts(mine)}"] + ([f"{timeless} without a time, not drawn."] if timeless else [])
+    notes.append("Seconds of the prune job alone. On the front nothing is both faster and better.")
+    return Chart(
+        title="Seconds of pruning against perplexity",
+        x=Axis("Seconds of pruning", log=True),
+        y=Axis("Perplexity", log=True),
+        panels=panels,
+        notes=[" ".join(notes)],
+        columns=min(len(points), 3),
+    )
+
+
+def _panel(title: str, rows: pd.DataFrame, point: "pd.Series[str]", look: Look) -> Panel:
+    here = rows[(rows[layout.POINT] == point).all(axis=1) & (rows["method"] != "dense") & rows["prune_seconds"].notna()]
+    series = []
+    for _, part in here.groupby(SERIES, sort=False):
+        first = part.iloc[0]
+        mean = geometric_mean(part["value"])
+        several = len(part) > 1
+        series.append(
+            Series(
+                label=look.label(first),
+                style=look.style(first),
+                x=[float(part["prune_seconds"].mean())],
+                y=[mean.value],
+                low=[mean.low] if several else (),
+                high=[mean.high] if several else (),
+                names=[f"{look.label(first)}, {part['prune_seconds'].mean():.3g} s"],
+                form="points",
+            )
+        )
+    if len(series) > 1:
+        series.append(pareto_front([(one.x[0], one.y[0]) for one in series]))
+    heading = f"{title}, {layout.point(point)}" if title else layout.point(point)
+    return Panel(heading, series, dense_level(rows, look))
+
+
+def pareto_front(points: list[tuple[float, float]]) -> Series:
+    """The points that no other beats in both coordinates, as steps."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(points):
+        if not front or y < front[-1][1]:
+            front.append((x, y))
+    return Series(
+        label=FRONT,
+        style=Style(marker=None, dash=2),
+        x=[x for x, _ in front],
+        y=[y for _, y in front],
+        names=[FRONT] * len(front),
+        form="steps",
+    )

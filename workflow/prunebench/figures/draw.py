@@ -1,0 +1,169 @@
+"""Charts for print: matplotlib figures, and the files made of them, the same bytes for the same chart."""
+
+import math
+import textwrap
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis as Ruler
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+
+from prunebench.figures.chart import Axis, Chart, Panel, Series, decimal
+from prunebench.figures.palette import GREY, colour, dash, marker
+from prunebench.files import atomic_path
+
+PAGE = 7.0
+"""Inches: the text width of a page with two columns."""
+PANEL_HEIGHT, LEGEND_LINE, NOTE_LINE = 2.3, 0.165, 0.115
+NOTE_WIDTH = 138
+"""Characters of a note that fit on a line of a whole page."""
+LEVEL: dict[str, Any] = {"color": GREY, "linestyle": (0, (6, 2)), "linewidth": 1.0}
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "svg.hashsalt": "prunebench",
+    "figure.dpi": 200,
+}
+
+
+def save(chart: Chart, path: Path) -> None:
+    """Draw `chart` and write it to `path`; the suffix is the format."""
+    with atomic_path(path) as temporary, mpl.rc_context(STYLE):
+        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        draw(chart).savefig(temporary, format=path.suffix.removeprefix("."), metadata=metadata)
+
+
+def draw(chart: Chart) -> Figure:
+    """`chart` as a figure of the width of a page, or less if it has one panel."""
+    with mpl.rc_context(STYLE):
+        panels = chart.panels or [Panel("", [])]
+        columns = min(chart.columns, len(panels))
+        width = PAGE if columns > 1 else PAGE * 0.65
+        rows = math.ceil(len(panels) / columns)
+        handles = _handles(chart)
+        longest = max((len(str(handle.get_label())) for handle in handles), default=1)
+        across = max(1, int(width * 14 / (longest + 8)))
+        notes = [line for note in [*chart.notes, *chart.clipped()] for line in _wrapped(note, width)]
+        below = math.ceil(len(handles) / across) * LEGEND_LINE + len(notes) * NOTE_LINE + 0.1
+        height = rows * PANEL_HEIGHT + below
+        figure = Figure(figsize=(width, height))
+        figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, below / height, 1, 1 - below / height)))
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes in grid.flat[len(panels) :]:
+            axes.remove()
+        for panel, axes in zip(panels, grid.flat, strict=False):
+            _draw_panel(axes, chart, panel)
+        for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
+            axes.set_xlabel(chart.x.title)
+            axes.tick_params(labelbottom=True)  # the row below may end before this column
+        for axes in grid[:, 0]:
+            axes.set_ylabel(chart.y.title)
+        _draw_rulers(grid[0, 0], chart)
+        figure.legend(
+            handles=handles, loc="upper center", bbox_to_anchor=(0.5, below / height), ncols=across, borderaxespad=0
+        )
+        figure.text(0.01, 0.04 / height, "\n".join(notes), fontsize=6.5, color="#555555", va="bottom")
+        return figure
+
+
+def _wrapped(note: str, width: float) -> list[str]:
+    return textwrap.wrap(note, int(NOTE_WIDTH * width / PAGE))
+
+
+def _draw_panel(axes: Axes, chart: Chart, panel: Panel) -> None:
+    axes.set_title(panel.title, loc="left")
+    for label, value in panel.levels.items():
+        axes.axhline(value, label=label, **LEVEL)
+    arrows: Counter[float] = Counter()
+    for series in panel.series:
+        _draw_series(axes, series)
+        for x in (series.x[i] for i in chart.above(series)):
+            axes.annotate(
+                "↑",
+                (x, 1),
+                (-6 * arrows[x], 0),
+                xycoords=axes.get_xaxis_transform(),
+                textcoords="offset points",
+                color=colour(series.style),
+                size=11,
+                ha="center",
+                va="top",
+            )
+            arrows[x] += 1
+    if not panel.series:
+        axes.text(0.5, 0.5, "no cell to show", transform=axes.transAxes, ha="center", color=GREY)
+
+
+def _draw_series(axes: Axes, series: Series) -> None:
+    look = _look(series)
+    if series.form == "points":
+        axes.errorbar(series.x, series.y, series.bars, label=series.label, **look)
+        return
+    axes.plot(
+        series.x,
+        series.y,
+        label=series.label,
+        drawstyle="steps-post" if series.form == "steps" else "default",
+        markevery=max(1, len(series.x) // 10),
+        **look,
+    )
+    if series.low:
+        axes.fill_between(series.x, series.low, series.high, color=colour(series.style), alpha=0.09, linewidth=0)
+
+
+def _look(series: Series) -> dict[str, Any]:
+    style, shape = series.style, marker(series.style)
+    return {
+        "color": colour(style),
+        "linestyle": "" if series.form == "points" else dash(style).print,
+        "marker": shape.print if shape else "",
+        "markerfacecolor": "white" if style.fill == "hollow" else colour(style),
+        "markerfacecoloralt": "white",
+        "fillstyle": "left" if style.fill == "half" else "full",
+    }
+
+
+def _handles(chart: Chart) -> list[Line2D]:
+    """What stands in the legend: the series of all panels once each, then the levels."""
+    handles = [Line2D([], [], label=series.label, **_look(series)) for series in chart.legend]
+    levels = dict.fromkeys(label for panel in chart.panels for label in panel.levels)
+    return handles + [Line2D([], [], label=label, **LEVEL) for label in levels]
+
+
+def _draw_rulers(axes: Axes, chart: Chart) -> None:
+    """Scales, limits and ticks, which all panels share."""
+    axes.set_xscale("log" if chart.x.log else "linear")
+    axes.set_yscale("log" if chart.y.log else "linear")
+    axes.set_ylim(chart.span)
+    _draw_ticks(axes.xaxis, chart.x, (1, 2, 5))
+    _draw_ticks(axes.yaxis, chart.y, chart.digits)
+    if chart.ticks:
+        axes.xaxis.set_ticks(chart.ticks)
+
+
+def _draw_ticks(ruler: Ruler, axis: Axis, digits: tuple[float, ...]) -> None:
+    if axis.log:
+        ruler.set_major_locator(LogLocator(subs=digits, numticks=12))
+        ruler.set_major_formatter(FuncFormatter(lambda value, _: decimal(value)))
+        ruler.set_minor_formatter(NullFormatter())
+    elif axis.percent:
+        ruler.set_major_formatter(PercentFormatter(1, decimals=0))
+    else:
+        ruler.set_major_locator(MaxNLocator(integer=True))

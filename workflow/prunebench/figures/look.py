@@ -1,0 +1,45 @@
+"""Which label and style a row of results has: the same in all figures of a study."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prunebench.figures.chart import Style
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Look:
+    """`methods`, `allocators`, `calibrations` and n:m `patterns` are those of the study, in its order."""
+
+    labels: Mapping[str, str]
+    methods: Sequence[str]
+    allocators: Sequence[str]
+    calibrations: Sequence[str] = ()
+    patterns: Sequence[str] = ()
+
+    def title(self, name: str) -> str:
+        """What is printed for a catalog name; that of a corpus is its kind and name, since kinds share no names."""
+        return self.labels.get(name, name.rpartition("/")[2])
+
+    def label(self, row: "Mapping[str, Any] | pd.Series[Any]") -> str:
+        """The legend entry of `row`: its method, and what else tells the study's rows apart."""
+        parts = [self.title(row["method"])]
+        if len(self.allocators) > 1 and row["pattern"] not in self.patterns:
+            parts.append(self.title(row["allocator"]))
+        if row["pattern"] in self.patterns:
+            parts.append(row["pattern"])
+        if len(self.calibrations) > 1 and row["calibration"] in self.calibrations:
+            parts.append(row["calibration"])
+        return ", ".join(parts)
+
+    def style(self, row: "Mapping[str, Any] | pd.Series[Any]") -> Style:
+        """Colour and marker say the method, dash and filling the allocator (and calibration); n:m points are hollow."""
+        method = self.methods.index(row["method"])
+        if row["pattern"] in self.patterns:
+            return Style(method, method + self.patterns.index(row["pattern"]), fill="hollow")
+        calibration = self.calibrations.index(row["calibration"]) if row["calibration"] in self.calibrations else 0
+        variant = self.allocators.index(row["allocator"]) + calibration * len(self.allocators)
+        return Style(method, method, variant, "half" if variant else "full")

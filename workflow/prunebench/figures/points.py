@@ -1,0 +1,51 @@
+"""What the figures of perplexities share: which rows make one point, and the mean and spread of its seeds."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from prunebench.figures.look import Look
+from prunebench.tables import layout
+
+SERIES = ["method", "allocator", "pattern", "calibration"]
+
+
+class Mean(NamedTuple):
+    """A geometric mean, and one standard deviation of the logarithm below and above it."""
+
+    value: float
+    low: float
+    high: float
+
+
+def geometric_mean(values: "pd.Series[float]") -> Mean:
+    """The mean of several seeds; one alone has no spread."""
+    if len(values) == 1:
+        return Mean(*[float(values.iloc[0])] * 3)
+    logs = values.astype(float).map(math.log)
+    mean, spread = logs.mean(), logs.std()
+    return Mean(*map(math.exp, (mean, mean - spread, mean + spread)))
+
+
+def finished(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` without the points of which any seed has no number: those that are left would be a choice of the lucky."""
+    bad = rows["status"].ne("ok").groupby([rows[key] for key in (*SERIES, "sparsity")]).transform("any")
+    return rows[~bad]
+
+
+def tests(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(title, finished rows) of every model and task of `rows`; the title says what is not the same for all."""
+    for model, of_model in rows.groupby("model", sort=False):
+        for suite, task in layout.tests(of_model):
+            parts = [look.title(str(model))] if rows["model"].nunique() > 1 else []
+            parts += [look.title(suite)] if rows["suite"].nunique() > 1 else []
+            parts += [look.title(f"corpora/{task}")] if task else []
+            yield ", ".join(parts), finished(layout.of_test(of_model, (suite, task)))
+
+
+def dense_level(rows: pd.DataFrame, look: Look) -> dict[str, float]:
+    """The dense model of finished `rows` as the level of a panel, if it is there."""
+    dense = rows[rows["method"] == "dense"]
+    return {} if dense.empty else {look.title("dense"): geometric_mean(dense["value"]).value}

@@ -1,0 +1,51 @@
+"""What is on disk of a plan's cells, as far as it is current: the only way from results to figures and report."""
+
+import statistics
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prunebench import paths
+from prunebench.cells import Cell
+from prunebench.files import read_json
+from prunebench.plan import Plan
+from prunebench.results import Results, remembered
+
+
+class Records(Results):
+    """Reads each result of `plan` once. A result from other settings, code or inputs than today's counts as missing."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, remembered(read_json))
+        self.blocks = cache(self._blocks)
+
+    def measured(self, cell: Cell, suite: str | None = None) -> dict[str, Any] | None:
+        """What pruning `cell`, or evaluating `suite` on it, cost and ran on; None if there is no current result."""
+        result = self.evaluation(cell, suite) if suite else self.prune(cell)
+        pattern = paths.EVALUATION_MEASURED if suite else paths.PRUNE_MEASURED
+        path = Path(pattern.format(**cell.wildcards, suite=suite))
+        return read_json(path) if result["status"] != "missing" and path.exists() else None
+
+    def _blocks(self, cell: Cell) -> list[dict[str, float]]:
+        """Of each block of `cell`: the `share` of zeros it was given and the fraction of `zeros` that it has.
+
+        Where text was looked at, also the reconstruction error of its linears: median (`error`), `low` and `high`.
+        """
+        record = self.prune(cell)
+        if record["status"] != "ok":
+            return []
+        shares = self._read(Path(self._plan.allocation(cell)))["sparsities"]
+        return [{"block": index, **summary(block["linears"], shares)} for index, block in enumerate(record["blocks"])]
+
+
+def summary(linears: dict[str, dict[str, Any]], shares: dict[str, float]) -> dict[str, float]:
+    """One block in a few numbers, from the record of its linears and the `shares` of zeros they were given."""
+    total = sum(linear["weights"] for linear in linears.values())
+    found = {
+        "share": sum(shares[name] * linear["weights"] for name, linear in linears.items()) / total,
+        "zeros": sum(linear["zeros"] for linear in linears.values()) / total,
+    }
+    errors = [linear["reconstruction_error"] for linear in linears.values() if "reconstruction_error" in linear]
+    if errors:
+        found |= {"low": min(errors), "error": statistics.median(errors), "high": max(errors)}
+    return found

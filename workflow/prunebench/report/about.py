@@ -1,0 +1,54 @@
+"""What the numbers of a study are and are not, in sentences that follow from its config."""
+
+from collections.abc import Iterator
+
+from prunebench import registry
+from prunebench.cells import NO_CALIBRATION
+from prunebench.config import calibration_parts
+from prunebench.plan import Plan
+
+
+def about(plan: Plan, study: str) -> list[str]:
+    """The protocol of `study`, and how far its numbers carry."""
+    return [*_protocol(plan, study), *_cautions(plan, study)]
+
+
+def _protocol(plan: Plan, study: str) -> Iterator[str]:
+    expansion, config, compute = plan.studies[study], plan.config, plan.config.compute
+    models = dict.fromkeys(config.models[cell.model].title for cell in expansion.cells)
+    yield f"Models: {', '.join(models)}. Every cell is rounded to the model's stored dtype, the dense row included."
+    for name in dict.fromkeys(cell.calibration for cell in expansion.cells):
+        if name != NO_CALIBRATION:
+            corpus, samples, seqlen = calibration_parts(name)
+            title = config.corpora[corpus].title
+            yield f"Calibration {name}: {samples} windows of {seqlen} tokens of {title}, the same for all methods."
+    for suite in expansion.all_suites:
+        entry = config.suites[suite]
+        plugin = registry.load("suites", entry.suite)
+        titles = [getattr(config, kind)[name].title for kind, name in (a.split("/") for a in plan.suite_assets(suite))]
+        protocol = f" {entry.title}," if entry.title else ""
+        yield f"{plugin.title} ({suite}):{protocol} on {', '.join(titles)}."
+    yield (
+        f"Computed in {compute.dtype}, {compute.batch_size} windows per forward pass, {compute.threads} "
+        f"thread{'s' if compute.threads > 1 else ''} per job, unless an entry of the catalogs says otherwise."
+    )
+
+
+def _cautions(plan: Plan, study: str) -> Iterator[str]:
+    expansion = plan.studies[study]
+    seeds = {cell.seed for cell in expansion.cells}
+    if len(seeds) < 3:
+        count = "One seed" if len(seeds) == 1 else "Two seeds"
+        yield f"{count}: a difference between methods may be one of calibration windows. Rank them on three or more."
+    yield (
+        "At high sparsity rounding alone (another batch size, thread count or dtype) moves perplexities of small "
+        "models by percents; config/studies/rounding.yaml measures how far."
+    )
+    yield (
+        "Compare with published numbers only where model, test text, window length and calibration are the same: "
+        "texts are named for what they are, not for what they resemble."
+    )
+    yield (
+        "Zeros save neither memory nor time by themselves: this says what pruning costs in quality, not what a "
+        "runtime gains from it."
+    )

@@ -1,0 +1,166 @@
+"""The cells of all studies: the columns and rows of the full table, and all that there is to say of each cell."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+
+from prunebench import paths
+from prunebench.cells import Cell
+from prunebench.plan import Plan
+from prunebench.records import Records
+from prunebench.suites.base import MEAN
+from prunebench.tables import layout
+
+AXES = ("study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed")
+NAMED = ("model", "method", "allocator")
+"""The axes whose values have titles."""
+LAST = 1e300
+"""Where a row without a number is sorted: after all that have one."""
+COLLAPSED = 1e5
+"""Perplexities from here on are shown by their order of magnitude."""
+Entry = dict[str, Any]
+"""What a table shows, and by what it sorts: {"display": ..., "sort": ...}."""
+
+
+def cell_id(cell: Cell) -> str:
+    """The name of a cell in paths and links."""
+    return paths.CELL.format(**cell.wildcards)
+
+
+def expected(plan: Plan) -> Iterator[tuple[str, Cell, str | None]]:
+    """(study, cell, reason if it is skipped) of everything that the config asks for."""
+    for study, expansion in plan.studies.items():
+        yield from ((study, cell, None) for cell in expansion.cells)
+        yield from ((study, cell, reason) for cell, reason in expansion.skipped)
+
+
+def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
+    """Columns and rows of the full table: a row per study and cell, a column per axis and headline number.
+
+    `cells` are the rows of results/cells.csv. A column with one value for all is not shown.
+    """
+    labels = plan.labels()
+    scores = _headlines(cells)
+    by_cell = {key: rows for key, rows in cells.groupby([*AXES], sort=False)}
+    rows = []
+    for study, cell, _ in expected(plan):
+        mine = by_cell[(study, *asdict(cell).values())]
+        rows.append(
+            {
+                "id": cell_id(cell),
+                "status": _text(layout.statuses(mine).iloc[0]),
+                "study": _text(study),
+                **{
+                    axis: _text(labels.get(value, value) if axis in NAMED else value)
+                    for axis, value in asdict(cell).items()
+                },
+                **{key: _number(mine, *test) for key, test in scores.items()},
+                "achieved": _measure(mine["achieved_sparsity"], "{:.1%}"),
+                "seconds": _measure(mine["prune_seconds"], "{:.1f}"),
+                "memory": _measure(mine["peak_memory_mb"], "{:.0f}"),
+            }
+        )
+    titles = {"status": "Status", **{axis: axis.capitalize() for axis in AXES}}
+    columns = [
+        {"key": key, "title": title, "kind": "text", "shown": _varies(rows, key)} for key, title in titles.items()
+    ]
+    heads = {key: _head(plan, cells, *test) for key, test in scores.items()}
+    heads |= {"achieved": "Zeros", "seconds": "Prune s", "memory": "Peak MB"}
+    columns += [{"key": key, "title": title, "kind": "number", "shown": True} for key, title in heads.items()]
+    return {"columns": columns, "rows": rows}
+
+
+def _varies(rows: list[dict[str, Any]], key: str) -> bool:
+    return key in ("status", "method", "sparsity") or len({row[key]["display"] for row in rows}) > 1
+
+
+def _headlines(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
+    """By column key, the suite, task and metric of the numbers that stand for a suite: its mean, or all its tasks."""
+    found = {}
+    for (suite, metric), part in cells[cells["task"].notna()].groupby(["suite", "metric"], sort=False):
+        tasks = list(part["task"].unique())
+        for task in [MEAN] if MEAN in tasks else tasks:
+            if metric in ("perplexity", "acc"):
+                found[f"{suite}/{task}/{metric}"] = (str(suite), str(task), str(metric))
+    return found
+
+
+def _head(plan: Plan, cells: pd.DataFrame, suite: str, task: str, metric: str) -> str:
+    labels = plan.labels()
+    name = labels.get(f"corpora/{task}", labels.get(f"tasks/{task}", task))
+    several = cells.loc[cells["metric"] == metric, "suite"].nunique() > 1
+    word = "Perplexity" if metric == "perplexity" else "Accuracy"
+    return f"{word}, {name}" + (f" ({suite})" if several else "")
+
+
+def _text(value: object) -> Entry:
+    return {"display": str(value), "sort": str(value)}
+
+
+def _number(rows: pd.DataFrame, suite: str, task: str, metric: str) -> Entry:
+    """A score of one cell; empty if the cell has none."""
+    found = rows[(rows["suite"] == suite) & (rows["task"] == task) & (rows["metric"] == metric)]
+    if metric == "acc":
+        return _measure(found["value"], "{:.1%}")
+    return _measure(found["value"], "{:.2f}" if (found["value"] < COLLAPSED).all() else "{:.2e}")
+
+
+def _measure(values: "pd.Series[float]", form: str) -> Entry:
+    values = values.dropna()
+    if values.empty:
+        return {"display": "", "sort": LAST}
+    return {"display": form.format(values.iloc[0]), "sort": float(values.iloc[0])}
+
+
+def cell_details(plan: Plan, records: Records) -> dict[str, Any]:
+    """By id, what the panel of each cell shows."""
+    suites: dict[Cell, dict[str, None]] = {}
+    reasons: dict[Cell, str | None] = {}
+    for study, cell, reason in expected(plan):
+        suites.setdefault(cell, {}).update(dict.fromkeys(plan.studies[study].suites[cell]))
+        reasons[cell] = reason
+    labels = plan.labels()
+    return {
+        cell_id(cell): {
+            "title": str(cell),
+            **({"skipped": reasons[cell]} if reasons[cell] else _results(records, cell, list(suites[cell]), labels)),
+        }
+        for cell in suites
+    }
+
+
+def _results(records: Records, cell: Cell, suites: list[str], labels: dict[str, str]) -> dict[str, Any]:
+    pruned = records.prune(cell)
+    kept = ("status", "reason", "achieved_sparsity", "already_zero", "prunable_weights", "inputs", "spec")
+    return {
+        "prune": {
+            **{key: pruned[key] for key in kept if key in pruned},
+            "log": paths.log("prune", paths.CELL).format(**cell.wildcards),
+            "target": paths.PRUNED.format(**cell.wildcards),
+            "measured": records.measured(cell),
+        },
+        "blocks": [{key: float(f"{value:.4g}") for key, value in block.items()} for block in records.blocks(cell)],
+        "evaluations": [
+            {
+                "suite": suite,
+                "title": labels.get(suite, ""),
+                **_evaluation(records.evaluation(cell, suite), labels),
+                "log": paths.log("evaluate", f"{paths.CELL}/{suite}").format(**cell.wildcards),
+                "measured": records.measured(cell, suite),
+            }
+            for suite in suites
+        ],
+    }
+
+
+def _evaluation(record: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
+    scores = [
+        {
+            "task": labels.get(f"corpora/{score['task']}", labels.get(f"tasks/{score['task']}", score["task"])),
+            **{key: score[key] for key in ("metric", "value", "stderr", "n")},
+        }
+        for score in record.get("scores", [])
+    ]
+    return {"status": record["status"], "reason": record.get("reason"), "scores": scores}

@@ -1,0 +1,90 @@
+"""Gathers all that the report shows. Results come from `Records` and results/cells.csv only: never an older number."""
+
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from prunebench.plan import Plan
+from prunebench.records import Records
+from prunebench.report.about import about
+from prunebench.report.cells import cell_details, cell_id, cell_table, expected
+from prunebench.report.plots import plots, swatches
+from prunebench.report.provenance import assets, conditions
+from prunebench.stages.figures import make_chart
+from prunebench.stages.tables import make_table
+from prunebench.tables import layout
+
+STATUSES = {"ok": "done", "failed": "failed", "skipped": "skipped", "missing": "missing"}
+"""What cells.csv says, and what people read."""
+
+
+def gather(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
+    """What the template wants: texts, tables and counts; and `data`, which the page embeds once for its script."""
+    records = Records(plan)
+    studies = [_study(plan, cells, records, name) for name in plan.studies]
+    plotted = {figure["id"]: figure.pop("plots") for study in studies for figure in study["figures"]}
+    return {
+        "title": ", ".join(study["title"] for study in studies),
+        "config_file": plan.file,
+        "config": yaml.safe_dump(plan.raw, sort_keys=False, allow_unicode=True, width=100),
+        "studies": studies,
+        "counts": _counts(cells),
+        "problems": _problems(plan, cells),
+        "conditions": conditions(plan, records),
+        "assets": assets(plan),
+        "data": {"table": cell_table(plan, cells), "cells": cell_details(plan, records), "plots": plotted},
+    }
+
+
+def _study(plan: Plan, cells: pd.DataFrame, records: Records, name: str) -> dict[str, Any]:
+    figures = [
+        {
+            "id": f"{study}-{figure}",
+            "title": chart.title,
+            "notes": [*chart.notes, *chart.clipped()],
+            "panels": [panel.title + ("" if panel.series else " (no cell to show)") for panel in chart.panels],
+            "legend": swatches(chart),
+            "plots": plots(chart),
+            "files": plan.figure_files(study, figure),
+        }
+        for study, figure in plan.figures
+        if study == name
+        for chart in [make_chart(plan, cells, records, study, figure)]
+    ]
+    return {
+        "name": name,
+        "title": plan.config.studies[name].title or name,
+        "counts": _counts(cells[cells["study"] == name]),
+        "tables": [
+            {"table": make_table(plan, cells, study, table), "files": plan.table_files(study, table)}
+            for study, table in plan.tables
+            if study == name
+        ],
+        "figures": figures,
+        "about": about(plan, name),
+    }
+
+
+def _counts(cells: pd.DataFrame) -> dict[str, int]:
+    """How many distinct cells are done, failed, skipped and missing."""
+    found = layout.statuses(cells).value_counts()
+    return {word: int(found.get(status, 0)) for status, word in STATUSES.items()}
+
+
+def _problems(plan: Plan, cells: pd.DataFrame) -> list[dict[str, str]]:
+    """Every cell without all its numbers, once, with its reasons."""
+    keys = ["model", "method", "allocator", "pattern", "sparsity", "calibration", "seed"]
+    bad = cells[cells["status"] != "ok"].groupby(keys, sort=False)
+    names = {tuple(getattr(cell, key) for key in keys): cell for _, cell, _ in expected(plan)}
+    return [
+        {
+            "id": cell_id(names[key]),
+            "title": str(names[key]),
+            "status": str(layout.statuses(rows).iloc[0]),
+            "reason": "; ".join(
+                f"{', '.join(of['suite'].unique())}: {reason}" for reason, of in rows.groupby("reason")
+            ),
+        }
+        for key, rows in bad
+    ]

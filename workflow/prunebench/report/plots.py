@@ -1,0 +1,132 @@
+"""Charts for the screen: what plotly.js draws, one plot per panel, so that panels can wrap on a narrow page."""
+
+from math import log10
+from typing import Any
+
+from prunebench.figures.chart import Axis, Chart, Series, decimal
+from prunebench.figures.palette import GREY, colour, dash, marker
+
+POWERS = range(-8, 13)
+"""Of ten: where logarithmic axes have ticks, also when somebody zooms out."""
+
+
+def plots(chart: Chart) -> list[dict[str, Any]]:
+    """A plotly figure (data and layout, without colours of the page) for each panel."""
+    return [
+        {
+            "data": [trace for series in panel.series for trace in _traces(chart, series)],
+            "layout": {
+                "xaxis": _axis(chart.x, (1, 2, 5)) | ({"tickvals": chart.ticks} if chart.ticks else {}),
+                "yaxis": _axis(chart.y, chart.digits) | {"automargin": True, **_range(chart)},
+                "shapes": [_level(value) for value in panel.levels.values()],
+                "annotations": [_level_name(chart, label, value) for label, value in panel.levels.items()],
+            },
+        }
+        for panel in chart.panels
+    ]
+
+
+def swatches(chart: Chart) -> list[dict[str, Any]]:
+    """What the legend shows for each series: its label, colour, glyph and dashes."""
+    found = []
+    for series in chart.legend:
+        style, shape = series.style, marker(series.style)
+        glyph = (shape.hollow if style.fill == "hollow" else shape.filled) if shape else ""
+        dashes = None if series.form == "points" else dash(style).svg
+        swatch = {"label": series.label, "colour": colour(style), "glyph": glyph, "dashes": dashes}
+        found.append(swatch | {"dot": style.fill == "half" and bool(shape)})
+    return found
+
+
+def _traces(chart: Chart, series: Series) -> list[dict[str, Any]]:
+    shape = marker(series.style)
+    suffix = {"full": "", "half": "-dot", "hollow": "-open"}[series.style.fill]
+    trace: dict[str, Any] = {
+        "type": "scatter",
+        "name": series.label,
+        "x": list(series.x),
+        "y": list(series.y),
+        "text": [f"{name}: {chart.y.show(y)}" for name, y in zip(series.names, series.y, strict=True)],
+        "hovertemplate": "%{text}<extra></extra>",
+        "mode": "+".join((["lines"] if series.form != "points" else []) + (["markers"] if shape else [])),
+        "line": {"color": colour(series.style), "dash": dash(series.style).screen, "width": 2},
+    }
+    if shape:
+        edge = {"line": {"color": "#ffffff", "width": 1}} if series.style.fill == "half" else {}
+        size = 9 if len(series.x) < 10 else 6
+        trace["marker"] = {"symbol": f"{shape.screen}{suffix}", "color": colour(series.style), "size": size, **edge}
+    if series.form == "steps":
+        trace["line"] |= {"shape": "hv", "width": 1}
+    if series.bars and series.form == "points":
+        below, up = series.bars
+        trace["error_y"] = {"array": up, "arrayminus": below, "symmetric": False, "thickness": 1}
+    band = _band(series) if series.low and series.form != "points" else []
+    return [*band, trace, *_arrows(chart, series, trace["text"])]
+
+
+def _arrows(chart: Chart, series: Series, names: list[str]) -> list[dict[str, Any]]:
+    """What stands at the upper edge for points beyond it."""
+    above = chart.above(series)
+    arrows = {
+        "type": "scatter",
+        "mode": "text",
+        "name": series.label,
+        "x": [series.x[i] for i in above],
+        "y": [chart.ceiling] * len(above),
+        "text": ["↑"] * len(above),
+        "textposition": "bottom center",
+        "textfont": {"color": colour(series.style), "size": 18},
+        "hovertext": [names[i] for i in above],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+    }
+    return [arrows] if above else []
+
+
+def _band(series: Series) -> list[dict[str, Any]]:
+    shared = {
+        "type": "scatter",
+        "name": series.label,
+        "x": list(series.x),
+        "mode": "lines",
+        "line": {"width": 0, "color": colour(series.style)},
+        "hoverinfo": "skip",
+    }
+    fill = {"fill": "tonexty", "fillcolor": f"{colour(series.style)}22"}
+    return [{**shared, "y": list(series.low)}, {**shared, "y": list(series.high), **fill}]
+
+
+def _axis(axis: Axis, digits: tuple[float, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {"title": {"text": axis.title, "standoff": 12}, "zeroline": False}
+    if axis.log:
+        values = [float(f"{digit}e{power}") for power in POWERS for digit in digits]
+        found |= {"type": "log", "tickvals": values, "ticktext": [decimal(value) for value in values]}
+    return found | ({"tickformat": ".0%"} if axis.percent else {})
+
+
+def _range(chart: Chart) -> dict[str, Any]:
+    return {"range": [log10(end) for end in chart.span]} if chart.span else {}
+
+
+def _level(value: float) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "xref": "paper",
+        "x0": 0,
+        "x1": 1,
+        "y0": value,
+        "y1": value,
+        "line": {"color": GREY, "dash": "longdash", "width": 1},
+    }
+
+
+def _level_name(chart: Chart, label: str, value: float) -> dict[str, Any]:
+    return {
+        "xref": "paper",
+        "x": 1,
+        "xanchor": "right",
+        "y": log10(value) if chart.y.log else value,
+        "yanchor": "bottom",
+        "text": f"{label} {chart.y.show(value)}",
+        "showarrow": False,
+        "font": {"size": 11},
+    }

@@ -1,0 +1,65 @@
+"""Stage figures: one figure of one study, in every format."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from prunebench.cells import NO_CALIBRATION, allocation_form
+from prunebench.figures.allocation import allocation_chart
+from prunebench.figures.chart import Chart
+from prunebench.figures.cost import cost_chart
+from prunebench.figures.draw import save
+from prunebench.figures.look import Look
+from prunebench.figures.perplexity import perplexity_chart
+from prunebench.figures.reconstruction import reconstruction_chart
+from prunebench.plan import Plan
+from prunebench.records import Records
+from prunebench.stages.tables import read_cells
+
+OF_CELLS = {"perplexity": perplexity_chart, "cost": cost_chart}
+OF_BLOCKS = {"allocation": allocation_chart, "reconstruction": reconstruction_chart}
+
+
+def write_figure(plan: Plan, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:
+    """Make `figure` of `study` from the CSV `cells` and the current results of its cells, once per output."""
+    chart = make_chart(plan, read_cells(cells), Records(plan), study, figure)
+    for output in outputs:
+        save(chart, output)
+
+
+def make_chart(plan: Plan, cells: pd.DataFrame, records: Records, study: str, figure: str) -> Chart:
+    """`figure` of `study` as data."""
+    look = make_look(plan, study)
+    if figure in OF_CELLS:
+        mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, "perplexity"))]
+        return OF_CELLS[figure](mine, study, look)
+    rows = block_rows(plan, records, study, figure)
+    drawn = plan.figure_cells(study, figure)
+    expected = len({allocation_form(plan.config, cell) for cell in drawn} if figure == "allocation" else drawn)
+    return OF_BLOCKS[figure](rows, expected, look)
+
+
+def make_look(plan: Plan, study: str) -> Look:
+    """Labels and styles of a study's rows."""
+    cells = plan.studies[study].cells
+    return Look(
+        labels=plan.labels(),
+        methods=list(dict.fromkeys(cell.method for cell in cells if cell.method != "dense")),
+        allocators=list(dict.fromkeys(cell.allocator for cell in cells)),
+        calibrations=list(dict.fromkeys(cell.calibration for cell in cells if cell.calibration != NO_CALIBRATION)),
+        patterns=list(dict.fromkeys(cell.pattern for cell in cells if cell.shape.structured)),
+    )
+
+
+def block_rows(plan: Plan, records: Records, study: str, figure: str) -> pd.DataFrame:
+    """A row per block of every cell (for `allocation`: of every allocation) that `figure` draws and that is pruned."""
+    rows: dict[str, list[dict[str, object]]] = {}
+    for cell in plan.figure_cells(study, figure):
+        shown = allocation_form(plan.config, cell) if figure == "allocation" else cell
+        if str(shown) not in rows and (blocks := records.blocks(cell)):
+            rows[str(shown)] = [{**asdict(shown), "id": str(shown), **block} for block in blocks]
+    axes = ("model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "id", "block")
+    columns = [*axes, "share", "zeros", "low", "error", "high"]
+    return pd.DataFrame([row for of in rows.values() for row in of], columns=columns)

@@ -1,0 +1,43 @@
+"""Stage report: all studies of a config as one HTML file that needs nothing else."""
+
+import base64
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from prunebench.files import write_text
+from prunebench.plan import TEMPLATES, Plan
+from prunebench.report.data import gather
+from prunebench.stages.tables import read_cells
+
+
+def write_report(plan: Plan, cells: Path, output: Path) -> None:
+    """Write the report of all studies of `plan` to `output`, of the CSV `cells` and the current results."""
+    write_text(output, render(gather(plan, read_cells(cells))))
+
+
+def render(page: dict[str, Any]) -> str:
+    """The page: text and tables as HTML, data as JSON, and the libraries and the script that show them."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # NaN and infinity are not JSON: a browser would refuse the whole page.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False, "separators": (",", ":")}
+    datatables = files("itables") / "html"
+    module = base64.b64encode((datatables / "dt_bundle.js").read_bytes()).decode()
+    return environment.get_template("report.html.jinja").render(
+        page,
+        css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
+        script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
+        plotly=get_plotlyjs(),
+        # Modules are imported by address; a data: address makes one of text that is already here.
+        imports={"imports": {"datatables": f"data:text/javascript;base64,{module}"}},
+        datatables_css=(datatables / "dt_bundle.css").read_text(encoding="utf-8"),
+    )
