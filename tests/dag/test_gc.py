@@ -4,6 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from test_reruns import tables
 from test_view import PRUNEBENCH, WANDA, frozen
 from tree import STUDY, Tree
 
@@ -57,7 +58,7 @@ def test_of_a_cell_that_left_the_study_all_goes_and_nothing_else(tree: Tree) -> 
     assert before - files(tree) == OF_THE_CELL
     assert mine.exists()
     assert not (tree.root / f"results/evaluations/{DROPPED}").exists()
-    assert tree.planned() == {"collect", "tables tiny perplexity", "all"}
+    assert tree.planned() == tables()
 
 
 def test_what_another_study_wants_stays(tree: Tree) -> None:
