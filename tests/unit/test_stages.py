@@ -7,7 +7,7 @@ import tiny
 from prunebench.engine.loss import window_losses
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.stages.prune import summarise
-from prunebench.suites.perplexity import _score
+from prunebench.suites.perplexity import score
 
 
 def blocks(zeros: int, already: int) -> list[dict[str, object]]:
@@ -31,7 +31,7 @@ def test_a_missed_sparsity_fails_the_cell(zeros: int, already: int, target: str)
 
 def test_a_destroyed_model_fails_the_cell() -> None:
     with pytest.raises(CellFailure, match="1000 nats per token"):
-        _score("web", [1000.0, 1000.0])
+        score("web", [1000.0, 1000.0])
 
 
 def test_windows_longer_than_the_context_are_refused(tmp_path: Path) -> None:

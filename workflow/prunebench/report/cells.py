@@ -137,7 +137,7 @@ def _results(records: Records, cell: Cell, suites: list[str], labels: dict[str, 
     return {
         "prune": {
             **{key: pruned[key] for key in kept if key in pruned},
-            "log": paths.log("prune", paths.CELL).format(**cell.wildcards),
+            "log": paths.log("prune").format(**cell.wildcards),
             "target": paths.PRUNED.format(**cell.wildcards),
             "measured": records.measured(cell),
         },
@@ -147,7 +147,7 @@ def _results(records: Records, cell: Cell, suites: list[str], labels: dict[str, 
                 "suite": suite,
                 "title": labels.get(suite, ""),
                 **_evaluation(records.evaluation(cell, suite), labels),
-                "log": paths.log("evaluate", f"{paths.CELL}/{suite}").format(**cell.wildcards),
+                "log": paths.log("evaluate").format(**cell.wildcards, suite=suite),
                 "measured": records.measured(cell, suite),
             }
             for suite in suites
