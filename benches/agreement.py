@@ -34,7 +34,7 @@ def pruning(model: Path, judge: Callable[[Path], Job], plain: Job, ours: Job) ->
     return {
         "first_block": _mean(mask for name, mask in equal.items() if ".0." in name),
         "masks": _mean(equal.values()),
-        "perplexity": _change(_judged(judge(plain.result)), _judged(judge(unpacked))),
+        "perplexity": _change(_judged(judge(plain.result)), _judged(judge(unpacked), again=True)),
     }
 
 
@@ -56,8 +56,9 @@ def _mean(masks: Iterable[Tensor]) -> float:
     return torch.cat([mask.flatten() for mask in masks]).float().mean(dtype=torch.float64).item()
 
 
-def _judged(job: Job) -> dict[str, list[float]]:
-    if not job.result.exists():  # plain weights are judged once, whatever they are compared with
+def _judged(job: Job, *, again: bool = False) -> dict[str, list[float]]:
+    """Its losses; unless `again`, those of an earlier run if there was one: plain weights are compared with several."""
+    if again or not job.result.exists():
         job.run()
     losses: dict[str, list[float]] = read_json(job.result)
     return losses

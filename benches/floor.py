@@ -16,6 +16,7 @@ import torch
 
 from prunebench import registry
 from prunebench.engine.anatomy import linear_sizes
+from prunebench.engine.memory import keep_freed_pages
 from prunebench.files import read_json, write_json
 from prunebench.models.base import Family
 
@@ -83,12 +84,15 @@ def wanda(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
 
 
 def sparsegpt(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
-    """As Wanda, and: one Gram matrix and one factor U per site, every column's errors times what is right of it."""
-    gram = sum(2 * tokens * width**2 for width in sizes.sites)
+    """As Wanda, and: one Gram matrix and one factor U per site, every column's errors times what is right of it.
+
+    A Gram matrix is symmetric, so half of it, in the dtype of its inputs.
+    """
+    gram = sum(tokens * width**2 for width in sizes.sites)
     factor = sum(2 / 3 * width**3 for width in sizes.sites)
     updates = sum(out * width**2 for out, width in sizes.linears.values())
     flops = wanda(sizes, tokens, seqlen, dtype)
-    flops["float32"] = flops.get("float32", 0) + sizes.blocks * gram
+    flops[dtype] += sizes.blocks * gram
     flops["float64"] = sizes.blocks * (factor + updates)
     return flops
 
@@ -151,6 +155,7 @@ def main() -> None:
     parser.add_argument("--result", type=Path, required=True, help="JSON: operations per second by dtype")
     arguments = parser.parse_args()
     sizes = read_sizes(arguments.model, registry.load("models", arguments.family))
+    keep_freed_pages()  # as the engine does: otherwise new pages are timed too
     write_json(arguments.result, {dtype: matmul_rate(sizes, arguments.tokens, dtype) for dtype in DTYPES})
 
 
