@@ -27,7 +27,7 @@ smoke: install  ## every rule once, in under 4 minutes
 	snakemake strict --cores all --configfile config/studies/smoke.yaml
 
 test: install  ## all tests
-	pytest
+	pytest -n logical --dist loadfile
 
 lint: install  ## formatting, style, types, workflow
 	ruff check .

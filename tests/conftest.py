@@ -1,10 +1,14 @@
 """The finished tree: the whole pipeline run once, for real, on tiny models; tests work on copies of it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from dag.tree import Tree
+
+# Read when torch is loaded: the workers of pytest-xdist share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 GOLDEN = "tests/golden/test_nothing.py"
 
