@@ -6,9 +6,12 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Parameters(BaseModel):
-    """Base of every plug-in's parameters: unknown keys are refused. Defaults are the preset `paper`."""
+    """Base of every plug-in's parameters: unknown keys are refused. Defaults are the preset `paper`.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    What a parameter means is said by its `Field`, or by a string under it, which like a docstring re-runs nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Support(NamedTuple):
