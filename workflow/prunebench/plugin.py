@@ -11,7 +11,7 @@ class Parameters(BaseModel):
     What a parameter means is said by its `Field`, or by a string under it, which like a docstring re-runs nothing.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Support(NamedTuple):

@@ -3,7 +3,10 @@
 `make docs` writes both.
 """
 
+import ast
 import inspect
+import itertools
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,11 +89,14 @@ class Parameter(NamedTuple):
 
 def parameters(plugin: type[Plugin]) -> list[Parameter]:
     """What a config may set under `params`; a parameter without default is "required"."""
-    schema = plugin.Params.model_json_schema()
+    schema, strings = plugin.Params.model_json_schema(), _strings(plugin.Params)
     required = schema.get("required", ())
     return [
         Parameter(
-            name, _type(of), "required" if name in required else _text(of.get("default")), of.get("description", "")
+            name,
+            _type(of),
+            "required" if name in required else _text(of.get("default")),
+            of.get("description") or strings.get(name, ""),
         )
         for name, of in schema.get("properties", {}).items()
     ]
@@ -166,6 +172,21 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _described(parameter: Parameter) -> list[str]:
     name, kind, default, meaning = parameter
     return [f"`{name}`", kind, default if default == "required" else f"`{default}`", meaning]
+
+
+def _strings(model: type) -> dict[str, str]:
+    """The strings under the fields of `model`, by field.
+
+    From its file: `use_attribute_docstrings` of pydantic looks through all modules, and so imports torch.
+    """
+    body = ast.parse(Path(str(sys.modules[model.__module__].__file__)).read_text(encoding="utf-8")).body
+    for name in model.__qualname__.split("."):
+        body = next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == name)
+    return {
+        ast.unparse(field.target): " ".join(str(text.value.value).split())
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
 
 
 _LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
