@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install demo smoke test lint bench schema golden clean
+.PHONY: help install demo smoke test lint bench schema docs golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
@@ -41,6 +41,9 @@ bench: install  ## speed, beside a plain version and a counted floor, in about f
 
 schema: install  ## regenerate config/schema.json from the pydantic models
 	PYTHONPATH=workflow python -c "from prunebench.config import json_schema; print(json_schema(), end='')" > config/schema.json
+
+docs: install  ## regenerate docs/methods.md and docs/suites.md from plug-ins and catalogs
+	PYTHONPATH=workflow python -m prunebench.reference
 
 golden: install  ## record new golden numbers, after an intended change of a method
 	PYTHONPATH=workflow:tests python tests/golden/values.py

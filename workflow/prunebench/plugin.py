@@ -6,7 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Parameters(BaseModel):
-    """Base of every plug-in's parameters: unknown keys are refused. Defaults are the preset `paper`."""
+    """Base of every plug-in's parameters: unknown keys are refused. Defaults are the preset `paper`.
+
+    What a parameter means is said by its `Field`, or by a string under it, which like a docstring re-runs nothing.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -18,10 +18,19 @@ if TYPE_CHECKING:
 class Owl(Allocator):
     """One sparsity per block, from its share of outliers D_b, in percent: scores above M times the block's mean score.
 
-    With r_b = 2 lambda (D_b - min D) / (max D - min D), block b gets the sparsity s - r_b + mean(r): a spread of
-    2 lambda. Where that leaves [0, 1] it is cut off and the other blocks make up for it, so the budget always holds
-    (the published code breaks it there). The README of that code takes M = 5, its arguments' default is 3 (preset
-    `released`).
+    Scores are Wanda's, `|W_ij| ||x_j||_2`, of all linears of the block in the dense model. With
+    `r_b = 2 lambda (D_b - min D) / (max D - min D)`, all linears of block b get the sparsity `s - r_b + mean(r)`: a
+    block with more outliers stays denser, and the sparsest and the densest block are 2 lambda apart. The mean of r is
+    weighted by parameters. Where a sparsity leaves [0, 1] it is cut off and the other blocks make up for it, so the
+    budget always holds.
+
+    The cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that look at
+    data, and two passes over the scores.
+
+    The published code takes the plain mean over blocks, the same where blocks are of one size, and raises a sparsity
+    below 0 to 1% without taking it from elsewhere, which breaks the budget; neither is repeated. Its README takes
+    M = 5, its arguments' default is 3 (preset `released`). Its n:m form, which gives blocks different n, is not
+    implemented.
     """
 
     class Params(Parameters):

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 
 class Uniform(Allocator):
-    """s for every linear: the baseline, and the only allocation that an n:m pattern allows."""
+    """The target s for every linear: the baseline, and the only allocation that an n:m pattern allows.
+
+    Needs neither data nor the weights.
+    """
 
     name = "uniform"
     title = "Uniform"

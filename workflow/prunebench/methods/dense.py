@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
 
 class Dense(Method):
-    """Changes nothing. A method like any other, so that the dense row takes the same path as every other row."""
+    """Changes nothing. A method like any other, so that the dense row takes the same path as every other row.
+
+    In particular its weights are rounded to the `dtype` of the model's entry before they are evaluated, as all are. It
+    has no sparsity, calibration or seed: however many a grid lists, it is computed once.
+    """
 
     name = "dense"
     title = "Dense"

@@ -23,7 +23,10 @@ NO_MATTER = {"_name_or_path", "architectures", "dtype", "tie_word_embeddings", "
 class External(Method):
     """All tensors of another model of the catalog, made from the cell's model by other means. Its sparsity is measured.
 
-    Tensors that are not pruned linears (norms, biases, embeddings) may differ too, as after fine-tuning.
+    Tensors that are not pruned linears (norms, biases, embeddings) may differ too, as after fine-tuning. Both models
+    must have the same parameters in the same shapes, and config.json files that agree on all that changes a number;
+    otherwise the job stops and says what differs. Tables show the checkpoint in the column of the sparsity that it has.
+    It has no name of its own in grids: give it an entry under `methods`.
     """
 
     class Params(Parameters):

@@ -16,16 +16,21 @@ if TYPE_CHECKING:
 
 
 class Magnitude(MaskingMethod):
-    """Zero the lowest |W| of each matrix; for n:m the lowest of each group. No weight update.
+    """Zero the lowest `|W_ij|` of each matrix; for n:m the lowest of each group. No weight update.
+
+    Needs no data, and nothing runs forward: the cost is reading the weights and selecting among them, O(n) for n
+    weights. All rows of a matrix are ranked together, so rows of small weights lose more. Equal magnitudes go by row,
+    then column.
 
     The code published with Wanda and SparseGPT takes the value at rank int(numel * s) as a threshold and zeroes
-    everything up to and including it, so one weight too many plus all ties: preset `released`.
+    everything up to and including it, so one weight too many plus all ties: preset `released`. For n:m the two agree.
     """
 
     class Params(Parameters):
         """Parameters of magnitude pruning."""
 
         selection: Literal["exact", "threshold"] = "exact"
+        """as many weights as asked for, or all up to the one of that rank"""
 
     name = "magnitude"
     title = "Magnitude"

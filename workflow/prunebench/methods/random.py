@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 class Random(Method):
-    """Zero weights drawn at random, exactly as many as the sparsity asks of each matrix. No weight update."""
+    """Zero weights drawn at random, exactly as many as the sparsity asks of each matrix. No weight update.
+
+    Needs no data. Every weight gets a random number, and the lowest go: of the whole matrix, or for n:m of each group.
+    Each matrix has its own generator, started from the cell's seed, the number of its block and its name, and numbers
+    are drawn on the CPU: the same seed gives the same mask on every device, and after a resume.
+    """
 
     name = "random"
     title = "Random"

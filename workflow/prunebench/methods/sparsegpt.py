@@ -19,13 +19,24 @@ if TYPE_CHECKING:
 
 
 class SparseGPT(Method):
-    """Of each strip of 128 columns zero the weights with the least w^2 / [U_jj]^2, and update the columns to the right.
+    """Of each strip of 128 columns zero the weights of least `w_ij^2 / U_jj^2`, and update the columns to the right.
 
-    One sparsity per matrix, met exactly in every strip; for n:m the lowest of each group, chosen when its turn comes.
-    Linears with the same input share the Hessian and its factorisation. The published code (preset `released`) takes a
-    value of the strip as a threshold, so one weight too many plus all ties, and zeroes every weight of an input that
-    was always 0 (which also counts as 1 in its damping; that is not repeated). Here such weights are the first to go,
-    as their loss says, but only as many as the sparsity asks for.
+    `U` is upper triangular with `U^T U = (X X^T + lambda I)^-1`, where X holds the inputs of the linear on all
+    calibration tokens and `lambda = damping * mean(diag(X X^T))`. When `w_ij` goes, every later weight of the row
+    changes by `-(w_ij / U_jj) U_jk`. Scores see the updates of earlier strips. One sparsity per matrix, met exactly in
+    every strip; rows may differ. For n:m the lowest of each group of a row go, chosen when the group's turn comes.
+
+    The cost is two forward passes over the calibration tokens; per input one Gram matrix and one factorisation, cubic
+    in its width; per linear one sweep, out x in^2. Linears that share an input share its Gram matrix and its
+    factorisation. All in float64, but for products of inputs, which are summed in float32 within a batch. Memory: one
+    float64 matrix in x in for each input of the block.
+
+    The published code computes in float32 and scales the Gram matrix by 2 / samples, which cancels. Instead of an exact
+    number it takes a value of the strip as a threshold, so one weight too many plus all ties, and it zeroes every
+    weight of an input that was always 0: preset `released` does both. (Such an input also counts as 1 in its damping;
+    that is not repeated.) Here such weights are the first to go, as their loss says, but only as many as the sparsity
+    asks for. Its option of true sequential order, in which o_proj and down_proj see the pruned weights before them, is
+    off there by default, and not offered here.
     """
 
     class Params(Parameters):
@@ -34,7 +45,9 @@ class SparseGPT(Method):
         damping: float = Field(0.01, ge=0, description="lambda, as a fraction of the Hessian's mean diagonal")
         columns: PositiveInt = Field(128, description="width of the strips in which masks are chosen")
         selection: Literal["exact", "threshold"] = "exact"
+        """as many weights of a strip as asked for, or all up to the one of that rank"""
         dead_inputs: Literal["kept", "zeroed"] = "kept"
+        """what becomes of the weights of an input that was 0 on all calibration tokens, beyond those asked for"""
 
     name = "sparsegpt"
     title = "SparseGPT"

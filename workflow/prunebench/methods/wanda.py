@@ -16,16 +16,24 @@ if TYPE_CHECKING:
 
 
 class Wanda(MaskingMethod):
-    """Zero the lowest S_ij = |W_ij| ||x_j||_2 of each output row i; for n:m the lowest of each group.
+    """Zero the lowest `S_ij = |W_ij| ||x_j||_2` of each output row i; for n:m the lowest of each group.
 
-    The published code cuts the number of zeros per row down to a whole number (preset `released`);
-    here it is rounded to the nearest, which matters when an allocator gives every matrix its own sparsity.
+    `x_j` is the j-th input of the linear over all calibration tokens, whose norm is summed in float64. Each row has the
+    same sparsity; weights that stay are not changed. The cost is two forward passes over the calibration tokens, one
+    for the norms and one to go on with the pruned weights, and a selection in each row. Memory beside the block and its
+    activations: one number per input.
+
+    The published code averages `||x_j||^2` over samples instead of summing, which changes no ranking. It cuts the
+    number of zeros per row down to a whole number (preset `released`); here it is rounded to the nearest, which matters
+    when an allocator gives every matrix its own sparsity. The paper's variant with a threshold on accumulated scores is
+    not implemented.
     """
 
     class Params(Parameters):
         """Parameters of Wanda."""
 
         rounding: Literal["nearest", "down"] = "nearest"
+        """of the number of zeros in a row"""
 
     name = "wanda"
     title = "Wanda"

@@ -25,6 +25,11 @@ class LmEval(Suite):
 
     Prompts, choices and metrics are those of the installed lm-eval, whose version is in the spec. With several tasks
     the plain mean of their `acc` follows, as the papers take it, with its standard error.
+
+    Rows come from a bundle of tasks in `config/catalog/tasks.yaml`, so nothing is asked of a hub. `limit` draws rows
+    at random, the same for every cell: the first rows of a data set need not resemble the others. Tasks are evaluated
+    one by one on a model that is loaded once, and a killed job resumes with the next task. The whole model must fit
+    into memory, unlike for perplexity. A log-likelihood that is not finite fails the evaluation.
     """
 
     class Params(Parameters):
@@ -36,6 +41,7 @@ class LmEval(Suite):
             None, ge=2, description="evaluate on so many rows of a task (of each subject), drawn by `seed`; default all"
         )
         seed: NonNegativeInt = 0
+        """which rows `limit` draws"""
         num_fewshot: NonNegativeInt = Field(0, description="examples in the prompt, chosen by lm-eval")
 
     name = "lm_eval"

@@ -33,7 +33,12 @@ class Perplexity(Suite):
 
     Protocol: the corpus' test split, documents joined by blank lines and tokenised into one stream, cut into
     windows of `seqlen` without overlap, the incomplete tail dropped; inside a window every token but the first is
-    predicted from those before it. With equal windows this equals the published codes' exp(sum(nll * seqlen) / tokens).
+    predicted from those before it. With equal windows this equals `exp(sum(nll * seqlen) / tokens)` of published codes.
+
+    Each document is tokenised by itself, with the tokens of a blank line between two of them. Losses are computed from
+    logits in float32. The standard error is that of the mean loss over windows, carried through exp. A loss that is
+    not finite fails the evaluation, and so does a mean above 300 nats per token. The JSON of the result keeps the loss
+    of every window, so that two models can be compared window by window.
     """
 
     class Params(Parameters):
@@ -41,6 +46,7 @@ class Perplexity(Suite):
 
         corpora: list[str] = Field(min_length=1, description="catalog names")
         seqlen: PositiveInt = 2048
+        """tokens per window"""
         windows: PositiveInt | None = Field(None, description="the first so many windows of each corpus; default all")
         bos: bool = Field(False, description="put the tokenizer's BOS in front of the stream (once, not per window)")
 
