@@ -71,11 +71,11 @@ def in_place(text: str, project: Path) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    """The tiny project, before anything ran. It has the tests too: documents say how to run them."""
+    """The tiny project, before anything ran. It has the tests and all files beside them too: commands read some."""
     tree = Tree.create(tmp_path_factory.mktemp("project"))
-    for name in ("tests", "pyproject.toml"):
-        copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy2
-        copy(REPOSITORY / name, tree.root / name)
+    shutil.copytree(REPOSITORY / "tests", tree.root / "tests")
+    for file in filter(Path.is_file, REPOSITORY.iterdir()):
+        shutil.copy2(file, tree.root)
     assets = tree.root / "assets"
     for name in ("llama", "opt"):
         sizes = {**zeroshot.READER, "max_position_embeddings": 2048}

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from prunebench import registry
-from prunebench.reference import DOCS, pages, parameters
+from prunebench.parameters import parameters
+from prunebench.reference import DOCS, pages
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -35,6 +36,6 @@ def test_a_parameter_in_words() -> None:
     assert limit[:3] == ("limit", "integer >= 2, or null", "null")
     assert limit.meaning.startswith("evaluate on so many rows of a task")
     assert parameters(registry.load("methods", "wanda")) == [
-        ("rounding", "nearest or down", "nearest", "of the number of zeros in a row")
+        ("rounding", "nearest | down", "nearest", "of the number of zeros in a row")
     ]
     assert [found.default for found in parameters(registry.load("methods", "external"))] == ["required"]

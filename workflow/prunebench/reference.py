@@ -3,13 +3,10 @@
 `make docs` writes both.
 """
 
-import ast
 import inspect
-import itertools
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -17,7 +14,7 @@ from prunebench import registry
 from prunebench.catalog import Entry, Package, TasksEntry
 from prunebench.config import CATALOG, CATALOGS, SINGULAR
 from prunebench.files import write_text
-from prunebench.plugin import Plugin
+from prunebench.parameters import Parameter, parameters, spelled
 
 DOCS = Path("docs")
 WRITTEN_BY = "<!-- Written by `make docs` from the plug-ins and config/catalog/: edit those. -->"
@@ -76,30 +73,6 @@ TASKS = """\
 What the parameter `data` of `lm_eval` names: rows for tasks of lm-eval, from one source (`config/catalog/tasks.yaml`).
 Prompts, choices and metrics are those of the task file, below `lm_eval/tasks` of the installed lm-eval.
 """
-
-
-class Parameter(NamedTuple):
-    """One parameter of a plug-in, in words."""
-
-    name: str
-    type: str
-    default: str
-    meaning: str
-
-
-def parameters(plugin: type[Plugin]) -> list[Parameter]:
-    """What a config may set under `params`; a parameter without default is "required"."""
-    schema, strings = plugin.Params.model_json_schema(), _strings(plugin.Params)
-    required = schema.get("required", ())
-    return [
-        Parameter(
-            name,
-            _type(of),
-            "required" if name in required else _text(of.get("default")),
-            of.get("description") or strings.get(name, ""),
-        )
-        for name, of in schema.get("properties", {}).items()
-    ]
 
 
 def pages(catalog: Path = CATALOG) -> dict[str, str]:
@@ -174,43 +147,8 @@ def _described(parameter: Parameter) -> list[str]:
     return [f"`{name}`", kind, default if default == "required" else f"`{default}`", meaning]
 
 
-def _strings(model: type) -> dict[str, str]:
-    """The strings under the fields of `model`, by field.
-
-    From its file: `use_attribute_docstrings` of pydantic looks through all modules, and so imports torch.
-    """
-    body = ast.parse(Path(str(sys.modules[model.__module__].__file__)).read_text(encoding="utf-8")).body
-    for name in model.__qualname__.split("."):
-        body = next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == name)
-    return {
-        ast.unparse(field.target): " ".join(str(text.value.value).split())
-        for field, text in itertools.pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
-    }
-
-
-_LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
-
-
-def _type(schema: Mapping[str, Any]) -> str:
-    """A JSON schema in a few words: integer > 0, or null."""
-    if "anyOf" in schema:
-        return ", or ".join(map(_type, schema["anyOf"]))
-    if "enum" in schema:
-        return " or ".join(map(str, schema["enum"]))
-    if "items" in schema:
-        return f"list of {_type(schema['items'])}"
-    limits = (f"{sign} {schema[key]}" for key, sign in _LIMITS.items() if key in schema)
-    return " ".join([str(schema.get("type", "any")), *limits])
-
-
-def _text(value: Any) -> str:
-    """A value as YAML spells it."""
-    return str(yaml.safe_dump(value, default_flow_style=True, width=1000)).removesuffix("...\n").strip()
-
-
 def _flow(value: Mapping[str, Any]) -> str:
-    return f"`{_text(dict(value))}`"
+    return f"`{spelled(dict(value))}`"
 
 
 if __name__ == "__main__":

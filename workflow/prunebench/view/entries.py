@@ -15,8 +15,7 @@ from prunebench import registry
 from prunebench.catalog import ModelEntry, PathSource
 from prunebench.config import CONFIG, SINGULAR, configured, read_config, with_catalogs
 from prunebench.errors import PrunebenchError
-
-_LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+from prunebench.parameters import parameters, spelled
 
 
 class Shelf:
@@ -90,17 +89,15 @@ class Shelf:
         yield table
 
     def _parameters(self, name: str) -> Iterator[Table]:
-        schema = self._class(name).Params.model_json_schema()
-        if not schema.get("properties"):
+        found = parameters(self._class(name))
+        if not found:
             return
         entry = self._entries.get(name)
         values = configured(self._kind, entry).params.model_dump() if entry else {}
         table = Table("parameter", "type", "default", "here", "meaning")
-        for key, of in schema["properties"].items():
-            default = "required" if key in schema.get("required", ()) else str(of.get("default"))
-            here = str(values.get(key, ""))
-            shown = (key, _type(of), default, "" if here == default else here, of.get("description", ""))
-            table.add_row(*map(Text, shown))
+        for key, kind, default, meaning in found:
+            here = spelled(values[key]) if key in values else ""
+            table.add_row(*map(Text, (key, kind, default, "" if here == default else here, meaning)))
         yield table
 
     def _class(self, name: str) -> Any:
@@ -113,15 +110,3 @@ class Shelf:
 
 def _words(params: dict[str, Any]) -> str:
     return ", ".join(f"{key}: {' '.join(value) if isinstance(value, list) else value}" for key, value in params.items())
-
-
-def _type(schema: dict[str, Any]) -> str:
-    """A JSON schema in a few words: integer > 0, or null."""
-    if "anyOf" in schema:
-        return ", or ".join(map(_type, schema["anyOf"]))
-    if "enum" in schema:
-        return " | ".join(map(str, schema["enum"]))
-    if "items" in schema:
-        return f"list of {_type(schema['items'])}"
-    limits = (f"{sign} {schema[key]}" for key, sign in _LIMITS.items() if key in schema)
-    return " ".join([str(schema.get("type", "any")), *limits])

@@ -1,0 +1,70 @@
+"""The parameters of a plug-in in words: what `prunebench methods NAME` and docs/methods.md say of them."""
+
+import ast
+import itertools
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from prunebench.plugin import Plugin
+
+_LIMITS = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+
+
+class Parameter(NamedTuple):
+    """One parameter of a plug-in, in words."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+def parameters(plugin: type[Plugin]) -> list[Parameter]:
+    """What a config may set under `params`; a parameter without default is "required"."""
+    schema, strings = plugin.Params.model_json_schema(), _strings(plugin.Params)
+    required = schema.get("required", ())
+    return [
+        Parameter(
+            name,
+            _type(of),
+            "required" if name in required else spelled(of.get("default")),
+            of.get("description") or strings.get(name, ""),
+        )
+        for name, of in schema.get("properties", {}).items()
+    ]
+
+
+def spelled(value: Any) -> str:
+    """`value` as YAML spells it."""
+    return str(yaml.safe_dump(value, default_flow_style=True, width=1000)).removesuffix("...\n").strip()
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in a few words: integer > 0, or null."""
+    if "anyOf" in schema:
+        return ", or ".join(map(_type, schema["anyOf"]))
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "items" in schema:
+        return f"list of {_type(schema['items'])}"
+    limits = (f"{sign} {schema[key]}" for key, sign in _LIMITS.items() if key in schema)
+    return " ".join([str(schema.get("type", "any")), *limits])
+
+
+def _strings(model: type) -> dict[str, str]:
+    """The strings under the fields of `model`, by field.
+
+    From its file: `use_attribute_docstrings` of pydantic looks through all modules, and so imports torch.
+    """
+    body = ast.parse(Path(str(sys.modules[model.__module__].__file__)).read_text(encoding="utf-8")).body
+    for name in model.__qualname__.split("."):
+        body = next(node.body for node in body if isinstance(node, ast.ClassDef) and node.name == name)
+    return {
+        ast.unparse(field.target): " ".join(str(text.value.value).split())
+        for field, text in itertools.pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant)
+    }
