@@ -49,6 +49,7 @@ ACTING = [
     document for document in DOCUMENTS if any(block.language in ("sh", "python") for block in blocks(read(document)))
 ]
 BIN = Path(sys.executable).parent
+PYTHON = ("prunebench", "pytest")
 NEEDS_A_SHELL = re.compile(r"[|&;<>$*?~`]")
 LOOK = "10"
 """Seconds after which an endless command is stopped."""
@@ -169,7 +170,7 @@ class Reader:
         if command.endless:
             said = self._runs({0, 130}, "timeout", "--preserve-status", "--signal=INT", LOOK, "bash", "-c", text)
             assert said, f"{command.text} said nothing"
-        elif words[0] == "prunebench" and not NEEDS_A_SHELL.search(" ".join(words)):
+        elif words[0] in PYTHON and not NEEDS_A_SHELL.search(" ".join(words)):
             self._runs_warm({command.exit_code}, BIN / words[0], *words[1:])
         else:
             self._runs({command.exit_code}, "bash", "-c", text)
