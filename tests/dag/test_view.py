@@ -160,7 +160,9 @@ def test_a_running_job_is_seen_with_its_progress_and_a_killed_one_has_stopped(tr
 
 def test_watch_looks_until_it_is_interrupted(finished: Tree) -> None:
     environment = {**os.environ, "PYTHONPATH": str(finished.root / "workflow"), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-c", PRUNEBENCH, "status", "--watch", "--configfile", STUDY]
+    # As in a terminal, also where the tests run in the background, to which shells deny Ctrl-C.
+    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {PRUNEBENCH}"
+    command = [sys.executable, "-c", code, "status", "--watch", "--configfile", STUDY]
     process = subprocess.Popen(
         command, cwd=finished.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
