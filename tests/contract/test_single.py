@@ -1,5 +1,6 @@
 """One model without a workflow: the command line and Python do what a cell of a study does."""
 
+import dataclasses
 import json
 import math
 import re
@@ -21,7 +22,7 @@ import prunebench
 import tiny
 from jobs import prune_job
 from prunebench import paths
-from prunebench.cli import app
+from prunebench.cli import app, single
 from prunebench.errors import PrunebenchError
 from prunebench.export import export
 from prunebench.single import measure, request
@@ -77,7 +78,7 @@ def test_the_weights_are_those_of_the_study_bit_by_bit(method: str, what: list[s
     job.run()
     export(str(job.weights.parent), tmp_path / "study")
     tokens = job.root / paths.TOKENS.format(**job.cell.wildcards)
-    drawn = ["--calibration", tokens] if tokens.exists() else []
+    drawn = [] if method == "magnitude" else ["--calibration", tokens]
     command = ["prune", job.root / "assets/model", "--out", tmp_path / "out", "--method", method]
     result = run(*command, *what, *drawn, *COMPUTE, "--json")
     assert result.exit_code == 0, result.output
@@ -182,7 +183,11 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ([*PRUNE, "--sparsity", "0.6", "--device", "tpu"], "--device: 'tpu' is not auto, cpu, cuda or cuda:N"),
     (["prune", "smollm2", "--out", "{out}", "--sparsity", "0.6"], "did you mean 'smollm2_135m'?"),
     (["prune", "{models}", "--out", "{out}", "--sparsity", "0.6"], "has no config.json"),
-    (["prune", "{models}/llama", "--out", "{models}", "--sparsity", "0.6", *TOKENS], "is not empty"),
+    (["prune", "{models}/llama", "--out", "{models}", "--sparsity", "0.6", *TOKENS], "choose another directory"),
+    ([*PRUNE, "--sparsity", "0.6", "--method", "dense"], "--sparsity: method 'dense' takes no sparsity"),
+    ([*PRUNE, "--sparsity", "0.6", "--method", "magnitude", *TOKENS], "magnitude with uniform looks at no text"),
+    (["prune", "{models}/llama", "--out", "{models}", "--force", "--sparsity", "0.6", *TOKENS], "choose another dir"),
+    (["ppl", "{models}/llama", "--tokens", "{models}/tokens.npy", "--windows", "9"], "has 6 windows, not 9"),
     (["ppl", "{models}/llama"], "name one of --tokens, --corpus and --text"),
     (["ppl", "{models}/llama", "--corpus", "c4_type", "--text", "x"], "not --corpus and --text"),
     (["ppl", "{models}/llama", "--text", "nowhere"], "no such file: nowhere"),
@@ -215,6 +220,25 @@ def test_a_model_that_breaks_is_an_error_that_leaves_nothing(models: Path, tmp_p
     assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
 
 
+def test_a_variant_of_the_catalog_goes_by_its_name(models: Path, tmp_path: Path) -> None:
+    variant = {"wanda_released": {"method": "wanda", "preset": "released"}}
+    (request.CATALOG / "methods.yaml").write_text(yaml.safe_dump(variant))
+    asked = request.Request(str(models / "llama"), "wanda_released", 0.5, tokens=models / "tokens.npy")
+    found = request.work(asked)
+    assert json.loads(found.specs.prune(found.cell))["params"] == {"rounding": "down"}
+    other = request.work(dataclasses.replace(asked, params={"rounding": "nearest"}))
+    assert json.loads(other.specs.prune(other.cell))["params"] == {"rounding": "nearest"}
+
+
+def test_gpus_are_counted_among_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert single._nth_gpu("1") == "1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert single._nth_gpu("1") == "5"
+    with pytest.raises(PrunebenchError, match="allows 2 GPUs"):
+        single._nth_gpu("2")
+
+
 STOP = """
 import os, signal, sys
 from prunebench.engine import scratch
@@ -229,7 +253,7 @@ def interrupted(self, block, *rest):
     save(self, block, *rest)
 
 scratch.Scratch.save = interrupted
-from prunebench.cli import app
+from prunebench.cli import app, single
 app(sys.argv[1:])
 """
 
@@ -309,6 +333,8 @@ def test_pairing_takes_out_what_the_windows_share() -> None:
     # Unpaired, the standard error would be that of `hard`: twenty times as wide.
     assert math.log(high / low) == pytest.approx(2 * 1.96 * np.std(losses - to) / math.sqrt(200), rel=0.1)
     assert ratio([1.0, 2.0], [1.0, 2.0]) == (1.0, (1.0, 1.0))
+    with pytest.raises(PrunebenchError, match="one window"):
+        ratio([1.0], [2.0])
 
 
 def test_python_does_what_the_command_line_does(models: Path, tmp_path: Path) -> None:

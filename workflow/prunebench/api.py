@@ -23,9 +23,10 @@ import torch
 from numpy.typing import ArrayLike
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from prunebench.errors import PrunebenchError
 from prunebench.single.measure import load, perplexity_of
 from prunebench.single.recommend import recommend
-from prunebench.single.request import Compute, Request
+from prunebench.single.request import Compute, Request, cores, slug
 from prunebench.single.run import prune_to
 from prunebench.stages.calibrate import write_array
 from prunebench.suites.base import Score
@@ -78,12 +79,15 @@ def prune(
     `tokens` are the calibration text: int64 [samples, seqlen], an array or the name of an .npy file. Without them
     `samples` windows of `seqlen` tokens are drawn from `corpus` with `seed`. An n:m `pattern` (2of4: 2 kept of 4) takes
     the place of `sparsity`. Without a `method` the best of our own table is taken. `dtype`, `batch_size` and `threads`
-    (default: PyTorch's) are those of the forward passes and move numbers slightly.
+    (default: all cores) are those of the forward passes and move numbers slightly.
 
     Raises PrunebenchError for a request that cannot be met, before work starts, and if the model breaks (NaN).
-    A call that was interrupted goes on where it was when it is repeated.
+    A call that was interrupted goes on where it was when it is repeated, if the model is on disk. A model in memory has
+    no tokenizer: it needs `tokens` wherever text is looked at.
     """
     if method is None:
+        if params:
+            raise PrunebenchError("'params' belong to a method: name it")
         best = recommend(pattern, sparsity)
         method, allocator = best.method, allocator or best.allocator
     with _on_disk(model) as source, _token_file(tokens) as file:
@@ -99,7 +103,7 @@ def prune(
             samples=samples,
             seqlen=seqlen,
             seed=seed,
-            compute=Compute(dtype, batch_size, threads or torch.get_num_threads()),
+            compute=Compute(dtype, batch_size, threads or cores()),
         )
         record = prune_to(request, Path(out), force=force)
     return Pruned(Path(out), record)
@@ -120,7 +124,7 @@ def perplexity(
     """
     array = np.load(tokens, allow_pickle=False) if isinstance(tokens, str | Path) else _array(tokens)
     with _on_disk(model) as source:
-        loaded = load(source, Compute(dtype, batch_size, threads or torch.get_num_threads()))
+        loaded = load(source, Compute(dtype, batch_size, threads or cores()))
         return perplexity_of(loaded, array, "tokens")
 
 
@@ -131,7 +135,7 @@ def _on_disk(model: Model) -> Iterator[str]:
         yield str(model)
         return
     with tempfile.TemporaryDirectory() as scratch:
-        directory = Path(scratch) / Path(model.config.name_or_path or "model").name
+        directory = Path(scratch) / slug(Path(model.config.name_or_path or "").name)
         model.save_pretrained(directory)
         yield str(directory)
 

@@ -38,7 +38,7 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
     pruned = _finished(source, root)
     manifest = load_manifest(root / paths.MODEL.format(model=source.parents[3].name))
     destination = destination.resolve()
-    refuse_to_overwrite(destination, force=force, precious=(source, manifest.directory.resolve()))
+    refuse_to_overwrite(destination, force=force, precious=(source.resolve(), manifest.directory.resolve()))
     _refuse_changed(manifest, pruned["inputs"]["model"])
     storage: str = pruned["spec"]["storage"]
     record = {
@@ -108,7 +108,7 @@ def _find(cell: str) -> Path:
     """The directory of a cell that has been pruned."""
     for directory in (Path(cell), PRUNED / cell):
         if (directory / "prune.json").is_file():
-            return directory.resolve()
+            return directory.absolute()  # not resolved: results/ may be a link to another disk
     known = ["/".join(path.parts[-6:-1]) for path in PRUNED.glob("*/*/*/*/*/prune.json")]
     near = difflib.get_close_matches(cell.removeprefix(f"{PRUNED}/"), known, n=3, cutoff=0)
     hint = "the nearest are " + ", ".join(near) if near else f"there is none under {PRUNED.absolute()}"
@@ -135,7 +135,9 @@ def refuse_to_overwrite(destination: Path, *, force: bool, precious: tuple[Path,
     With `force` it may have content, but not the working directory or one of `precious`.
     """
     if any(path.is_relative_to(destination) for path in (Path.cwd(), *precious)):
-        raise PrunebenchError(f"{destination} holds the project, the model or the cell: choose another directory")
+        raise PrunebenchError(
+            f"{destination} holds the project, or what the model is made from: choose another directory"
+        )
     if destination.exists() and not destination.is_dir():
         raise PrunebenchError(f"{destination} is a file: choose another directory")
     if destination.exists() and any(destination.iterdir()) and not force:

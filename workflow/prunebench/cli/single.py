@@ -62,7 +62,6 @@ def prune(
     at most one block: the same command goes on from there.
     """
     _check_calibration(calibration, corpus, samples, seqlen)
-    _check_sparsity(pattern, sparsity)
     compute = _prepare(dtype, batch_size, threads, device)
     from prunebench.single.recommend import recommend
     from prunebench.single.request import Request, parse_params, work
@@ -86,7 +85,9 @@ def prune(
         compute=compute,
         **{key: value for key, value in drawn.items() if value is not None},  # type: ignore[arg-type]
     )
-    work(request)  # Mistakes are told before torch is imported, which takes seconds.
+    found = work(request)  # Mistakes are told before torch is imported, which takes seconds.
+    if not found.cell.calibrated and (calibration or any(value is not None for value in drawn.values())):
+        raise PrunebenchError(f"{method} with {found.cell.allocator} looks at no text: leave out its calibration")
     from prunebench.single.run import prune_to
 
     with _resumable():
@@ -226,7 +227,9 @@ class _Text:
         from prunebench.single.request import token_shape
 
         if self._tokens:
-            token_shape(self._tokens)
+            rows, _ = token_shape(self._tokens)
+            if rows < (self._windows or 1):
+                raise PrunebenchError(f"--windows: {self._tokens} has {rows} windows, not {self._windows}")
             return np.load(self._tokens, allow_pickle=False)[: self._windows]
         documents = corpus_documents(self._corpus) if self._corpus else [self._read()]
         return text_windows(loaded, documents, self._seqlen, self._windows)
@@ -250,7 +253,7 @@ def _prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> C
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     elif device.startswith("cuda:"):
-        os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda:")
+        os.environ["CUDA_VISIBLE_DEVICES"] = _nth_gpu(device.removeprefix("cuda:"))
     elif device not in ("auto", "cuda"):
         raise PrunebenchError(f"--device: {device!r} is not auto, cpu, cuda or cuda:N")
     compute = Compute(dtype, batch_size, threads or cores())
@@ -266,6 +269,17 @@ def _prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> C
                 f"--device: PyTorch {torch.__version__} sees no GPU here (prunebench doctor says more)"
             )
     return compute
+
+
+def _nth_gpu(number: str) -> str:
+    """GPU `number` of those that this process may use: a batch system has set which."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None or not number.isdecimal():
+        return number
+    gpus = [gpu for gpu in allowed.split(",") if gpu]
+    if int(number) >= len(gpus):
+        raise PrunebenchError(f"--device cuda:{number}: CUDA_VISIBLE_DEVICES allows {len(gpus)} GPUs ({allowed})")
+    return gpus[int(number)]
 
 
 @contextmanager
@@ -285,19 +299,6 @@ def _check_calibration(calibration: Path | None, corpus: str | None, samples: in
             raise PrunebenchError(f"{option}: the tokens of --calibration are taken as they are; leave one of them out")
     if not calibration.is_file():
         raise PrunebenchError(f"--calibration: no such file: {calibration}")
-
-
-def _check_sparsity(pattern: str, sparsity: float | None) -> None:
-    if pattern == "unstructured" and sparsity is None:
-        raise PrunebenchError("say how sparse: --sparsity 0.6, or --pattern 2of4")
-    from prunebench.patterns import parse_pattern, sparsity_text
-
-    try:
-        parse_pattern(pattern)
-        if sparsity is not None:
-            sparsity_text(sparsity)
-    except ValueError as error:
-        raise PrunebenchError(str(error)) from None
 
 
 def _as_dict(score: Score) -> dict[str, Any]:

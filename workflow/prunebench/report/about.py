@@ -36,8 +36,8 @@ def _protocol(plan: Plan, study: str) -> Iterator[str]:
 
 def _cautions(plan: Plan, study: str) -> Iterator[str]:
     expansion = plan.studies[study]
-    seeds = {cell.seed for cell in expansion.cells}
-    if len(seeds) < 3:
+    seeds = {cell.seed for cell in expansion.cells if cell.calibrated}
+    if 0 < len(seeds) < 3:
         count = "One seed" if len(seeds) == 1 else "Two seeds"
         yield f"{count}: a difference between methods may be one of calibration windows. Rank them on three or more."
     yield (

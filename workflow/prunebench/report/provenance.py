@@ -6,6 +6,7 @@ from typing import Any
 
 from prunebench import paths
 from prunebench.assets.manifest import load_manifest
+from prunebench.errors import PrunebenchError
 from prunebench.plan import Plan
 from prunebench.records import Records
 
@@ -48,6 +49,15 @@ def assets(plan: Plan) -> list[dict[str, str]]:
         path = Path(paths.ASSET.format(asset=name))
         source = entry.source
         where = source.path if source.kind == "path" else f"{source.package} {source.version} ({source.file})"
-        digest = load_manifest(path).digest if path.exists() else "not fetched yet"
-        found.append({"name": name, "title": entry.title, "source": where, "digest": digest})
+        found.append({"name": name, "title": entry.title, "source": where, "digest": _digest(path)})
     return found
+
+
+def _digest(asset: Path) -> str:
+    """The digest of an asset, or why there is none."""
+    if not asset.exists():
+        return "not fetched yet"
+    try:
+        return load_manifest(asset).digest
+    except PrunebenchError:
+        return "its files have changed"

@@ -12,6 +12,7 @@ from prunebench.assets.manifest import Manifest, load_manifest
 from prunebench.canonical import spec_hash
 from prunebench.catalog import PathSource
 from prunebench.config import Config
+from prunebench.errors import PrunebenchError
 from prunebench.single.request import PROJECT
 from prunebench.spec import Specs
 from prunebench.stages.fetch_corpus import fetch_corpus
@@ -40,10 +41,18 @@ def arrive(config: Config, specs: Specs, asset: str, root: Path) -> Path:
         return path
     for home in (PROJECT, cache()):
         path = home / paths.ASSET.format(asset=asset)
-        if path.exists() and load_manifest(path).spec_hash == spec_hash(spec):
+        if path.exists() and _complete(path, spec):
             return path
     _FETCH[kind](spec, path.parent)
     return path
+
+
+def _complete(path: Path, spec: str) -> bool:
+    """Whether the asset at `path` was fetched as `spec` says, and all of it is still there."""
+    try:
+        return load_manifest(path).spec_hash == spec_hash(spec)
+    except PrunebenchError:
+        return False
 
 
 def resolved(path: Path) -> Manifest:

@@ -67,7 +67,10 @@ def ratio(losses: Sequence[float], to: Sequence[float]) -> tuple[float, tuple[fl
     """The ratio of two perplexities, from the losses of the same windows, and its 95% interval.
 
     The interval is a percentile bootstrap over windows, paired: a window that is hard for one model is for the other.
+    Raises PrunebenchError for a single window.
     """
+    if len(losses) < 2:
+        raise PrunebenchError("one window says nothing about the spread: give more text, or lower --seqlen")
     differences = np.subtract(losses, to)
     value = math.exp(differences.mean())
     if np.ptp(differences) == 0:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from prunebench.patterns import parse_pattern, sparsity_text
-from prunebench.single.request import PROJECT
+from prunebench.single.request import PROJECT, check_amount
 
 TABLE = PROJECT / "config/recommended.csv"
 """Perplexities of the quickstart study: rows of its results/cells.csv, as published in the README."""
@@ -25,6 +25,7 @@ class Recommendation:
 
 def recommend(pattern: str, sparsity: float | str | None) -> Recommendation:
     """The lowest perplexity of our table (geometric mean over texts) at the nearest measured sparsity."""
+    check_amount(pattern, sparsity)
     structured = parse_pattern(pattern).structured
     with TABLE.open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if (row["pattern"] != "unstructured") == structured]

@@ -16,8 +16,10 @@ from prunebench.cells import Cell
 from prunebench.config import Config
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file
+from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan import load_plan
 from prunebench.spec import Specs
+from prunebench.upkeep.limits import cpu_limit
 
 PROJECT = Path(__file__).resolve().parents[3]
 """The project that this package belongs to: its catalogs are known by name, its downloads are used."""
@@ -32,7 +34,8 @@ _FILE = "command line"
 
 def cores() -> int:
     """The CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(seen, int(cpu_limit() or seen)))
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def work(request: Request) -> Work:
         "studies": {_STUDY: {"suites": "ppl", "grid": [row]}},
         "compute": request.compute.entry,
         "models": entries,
-        "methods": {_STUDY: {"method": request.method, "params": dict(request.params)}},
+        "methods": {_STUDY: _method(request)},
     }
     if request.tokens:
         # Never read as text: it makes the size of the calibration part of the cell's name.
@@ -181,11 +184,12 @@ def token_shape(path: Path) -> tuple[int, int]:
     return int(array.shape[0]), int(array.shape[1])
 
 
-def catalog(kind: str) -> list[str]:
-    """The names in a catalog of the project."""
+def catalog(kind: str) -> dict[str, Any]:
+    """A catalog of the project as it is written; empty if there is none."""
     import yaml
 
-    return sorted(yaml.safe_load((CATALOG / f"{kind}.yaml").read_text(encoding="utf-8")) or {})
+    path = CATALOG / f"{kind}.yaml"
+    return (path.exists() and yaml.safe_load(path.read_text(encoding="utf-8"))) or {}
 
 
 def parse_params(texts: list[str]) -> dict[str, Any]:
@@ -214,17 +218,38 @@ class _GivenTokens(Specs):
         return canonical({"sha256": self._digest})
 
 
+def check_amount(pattern: str, sparsity: float | str | None) -> None:
+    """PrunebenchError unless pattern and sparsity say how many weights go."""
+    try:
+        structured = parse_pattern(pattern).structured
+        if sparsity is not None:
+            sparsity_text(sparsity)
+    except ValueError as error:
+        raise PrunebenchError(str(error)) from None
+    if sparsity is None and not structured:
+        raise PrunebenchError("say how sparse: --sparsity 0.6, or --pattern 2of4")
+
+
+def _method(request: Request) -> dict[str, Any]:
+    """The catalog entry of the method, or of a method without one, with the parameters of the request."""
+    # How it computes is said by the request.
+    entry = {key: value for key, value in catalog("methods").get(request.method, {}).items() if key != "compute"}
+    return {"method": request.method, **entry, "params": {**entry.get("params", {}), **request.params}}
+
+
 def _check_names(request: Request) -> None:
     for option, kind, name in (("method", "methods", request.method), ("allocator", "allocators", request.allocator)):
-        if name not in registry.names(kind):
-            raise PrunebenchError(
-                f"--{option}: unknown {option} {name!r}{registry.did_you_mean(name, registry.ready(kind))}"
-            )
+        if name not in registry.names(kind) and name not in catalog(kind):
+            known = (*registry.ready(kind), *catalog(kind))
+            raise PrunebenchError(f"--{option}: unknown {option} {name!r}{registry.did_you_mean(name, known)}")
     if not request.tokens and request.corpus not in catalog("corpora"):
         hint = registry.did_you_mean(request.corpus, catalog("corpora"))
         raise PrunebenchError(f"--corpus: unknown corpus {request.corpus!r}{hint}")
-    if request.sparsity is None and request.pattern == "unstructured":
-        raise PrunebenchError("say how sparse: --sparsity 0.6, or --pattern 2of4")
+    uses = registry.load("methods", _method(request)["method"]).uses
+    if "sparsity" in uses:
+        check_amount(request.pattern, request.sparsity)
+    elif request.sparsity is not None:
+        raise PrunebenchError(f"--sparsity: method {request.method!r} takes no sparsity, leave it out")
 
 
 def _as_options(text: str) -> str:

@@ -21,8 +21,8 @@ from prunebench.export import export, refuse_to_overwrite
 from prunebench.files import read_json, sha256_file
 from prunebench.partial import claim
 from prunebench.provenance import conditions
-from prunebench.single.assets import arrive, resolved
-from prunebench.single.request import Request, Work, work
+from prunebench.single.assets import arrive, cache, resolved
+from prunebench.single.request import PROJECT, Request, Work, work
 from prunebench.stages.allocate import allocate
 from prunebench.stages.calibrate import calibrate
 from prunebench.stages.profile import profile
@@ -39,7 +39,9 @@ def prune_to(request: Request, destination: Path, *, force: bool = False) -> dic
     """
     wanted = work(request)
     destination = destination.resolve()
-    refuse_to_overwrite(destination, force=force)
+    given = [Path(request.model), *([request.tokens] if request.tokens else [])]
+    precious = [path.resolve() for path in (*given, PROJECT, cache()) if path.exists()]
+    refuse_to_overwrite(destination, force=force, precious=tuple(precious))
     root = destination.with_name(f".{destination.name}.prune.part")
     with threads(request.compute.threads):
         cell = _prune(wanted, root)
@@ -72,7 +74,7 @@ def _prune(wanted: Work, root: Path) -> Path:
     others = configured("methods", config.methods[cell.method]).assets
     assets = [arrive(config, specs, asset, root) for asset in sorted(others)]
     tokens = _tokens(wanted, root, model)
-    digests = [load_manifest(model).digest, sha256_file(tokens) if tokens else None]
+    digests = [load_manifest(path).digest for path in (model, *assets)] + [sha256_file(tokens) if tokens else None]
     claim(root / "results", canonical([specs.prune(cell), *digests, conditions()]))
     point = allocation_form(config, cell)
     measured = place(paths.PROFILE, point) if point.calibrated else None
