@@ -39,6 +39,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("llama", "opt"):
         tiny.make_model(root / name, name)
     np.save(root / "tokens.npy", tiny.tokens(6, 16).numpy())
+    np.save(root / "foreign.npy", np.array([[-1, 160]]))
     (root / "text.txt").write_text("\n\n".join(tiny.make_text(40)))
     return root
 
@@ -188,6 +189,8 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ([*PRUNE, "--sparsity", "0.6", "--method", "magnitude", *TOKENS], "magnitude with uniform looks at no text"),
     (["prune", "{models}/llama", "--out", "{models}", "--force", "--sparsity", "0.6", *TOKENS], "choose another dir"),
     (["ppl", "{models}/llama", "--tokens", "{models}/tokens.npy", "--windows", "9"], "has 6 windows, not 9"),
+    ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/foreign.npy"], "holds token ids from -1 to 160, but"),
+    (["ppl", "{models}/llama", "--tokens", "{models}/foreign.npy"], "but the model knows 0 to 159"),
     (["ppl", "{models}/llama"], "name one of --tokens, --corpus and --text"),
     (["ppl", "{models}/llama", "--corpus", "c4_type", "--text", "x"], "not --corpus and --text"),
     (["ppl", "{models}/llama", "--text", "nowhere"], "no such file: nowhere"),

@@ -24,7 +24,7 @@ from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.partial import Parts
 from prunebench.provenance import conditions
 from prunebench.single.assets import arrive, cache
-from prunebench.single.request import CATALOG, Compute, catalog, model_entry
+from prunebench.single.request import CATALOG, Compute, catalog, check_ids, model_entry
 from prunebench.single.run import threads
 from prunebench.spec import Specs
 from prunebench.suites.base import Score
@@ -75,6 +75,8 @@ def perplexity_of(loaded: Loaded, windows: NDArray[np.int64], name: str) -> Scor
 
     Raises PrunebenchError if a loss is not finite.
     """
+    assert loaded.manifest.shape is not None  # which models have
+    check_ids(windows, loaded.manifest.shape.vocabulary, name)
     tokens = torch.from_numpy(windows)
     parts = _parts(loaded, {"windows": hashlib.sha256(windows.tobytes()).hexdigest(), "shape": list(windows.shape)})
     with _computing(loaded):

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from prunebench import registry
 from prunebench.canonical import canonical
-from prunebench.cells import Cell
+from prunebench.cells import Cell, model_shape
 from prunebench.config import Config
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file
@@ -110,6 +113,10 @@ def work(request: Request) -> Work:
         plan = load_plan(raw, _FILE, CATALOG)
     except PrunebenchError as error:
         raise PrunebenchError(_as_options(str(error))) from None
+    if request.tokens:
+        check_ids(
+            np.load(request.tokens, mmap_mode="r"), model_shape(plan.config.models[name]).vocabulary, request.tokens
+        )
     expansion = plan.studies[_STUDY]
     if expansion.skipped:
         raise PrunebenchError(expansion.skipped[0][1])
@@ -173,8 +180,6 @@ def _config(directory: Path) -> dict[str, Any]:
 
 def token_shape(path: Path) -> tuple[int, int]:
     """(samples, sequence length) of a token file; PrunebenchError unless it is an int64 array of two axes."""
-    import numpy as np
-
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -182,6 +187,16 @@ def token_shape(path: Path) -> tuple[int, int]:
     if array.dtype != np.int64 or array.ndim != 2 or not array.size:
         raise PrunebenchError(f"{path} holds {array.dtype} {list(array.shape)}, not int64 [samples, seqlen]")
     return int(array.shape[0]), int(array.shape[1])
+
+
+def check_ids(tokens: NDArray[np.int64], vocabulary: int, name: object) -> None:
+    """PrunebenchError unless all `tokens` are among the ids of a model with that many."""
+    low, high = int(tokens.min()), int(tokens.max())
+    if low < 0 or high >= vocabulary:
+        raise PrunebenchError(
+            f"{name} holds token ids from {low} to {high}, but the model knows 0 to {vocabulary - 1}: "
+            "was it made with another tokenizer?"
+        )
 
 
 def catalog(kind: str) -> dict[str, Any]:
