@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from typing import Any
 
 from dag.test_failures import REASON
 from dag.tree import Tree
@@ -10,12 +11,12 @@ from dag.tree import Tree
 REPORT = "results/report/index.html"
 
 
-def embedded(tree: Tree) -> dict[str, dict[str, dict[str, object]]]:
+def embedded(tree: Tree) -> dict[str, dict[str, dict[str, Any]]]:
     """The data that the report shows."""
     text = (tree.root / REPORT).read_text()
     found = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert len(found) == 1, "the data is embedded once"
-    data: dict[str, dict[str, dict[str, object]]] = json.loads(found[0])
+    data: dict[str, dict[str, dict[str, Any]]] = json.loads(found[0])
     return data
 
 
@@ -27,12 +28,12 @@ def test_a_run_makes_the_planned_figures(finished: Tree) -> None:
 def test_the_report_knows_every_cell_and_why_one_failed(finished: Tree) -> None:
     cells = embedded(finished)["cells"]
     failed = cells["broken/magnitude/uniform/unstructured-s0.50/none-seed0"]
-    assert f"prune: {failed['prune']['reason']}" == REASON and failed["blocks"] == []  # type: ignore[index]
+    assert f"prune: {failed['prune']['reason']}" == REASON and failed["blocks"] == []
     done = cells["tiny/wanda/uniform/unstructured-s0.50/text_4x16-seed0"]
-    (evaluation,) = done["evaluations"]  # type: ignore[misc]
-    assert evaluation["scores"][0]["task"] == "Text" and evaluation["measured"]["device"]  # type: ignore[index]
-    assert [set(block) for block in done["blocks"]] == 2 * [{"block", "share", "zeros", "low", "error", "high"}]  # type: ignore[attr-defined]
-    assert (finished.root / str(evaluation["log"])).exists()  # type: ignore[index]
+    (evaluation,) = done["evaluations"]
+    assert evaluation["scores"][0]["task"] == "Text" and evaluation["measured"]["device"]
+    assert [set(block) for block in done["blocks"]] == 2 * [{"block", "share", "zeros", "low", "error", "high"}]
+    assert (finished.root / str(evaluation["log"])).exists()
     assert len(cells) == 5
 
 
@@ -41,13 +42,9 @@ def test_figures_and_report_hold_no_older_number(tree: Tree) -> None:
     tree.edit("tiny.yaml", "threads: 1", "threads: 3")
     assert tree.snakemake().returncode != 0
     after = embedded(tree)
-    assert {row["status"]["display"] for row in before["table"]["rows"]} == {"ok", "failed"}  # type: ignore[index]
-    assert {row["status"]["display"] for row in after["table"]["rows"]} == {"missing"}  # type: ignore[index]
-    assert all(
-        evaluation["scores"] == []
-        for cell in after["cells"].values()
-        for evaluation in cell["evaluations"]  # type: ignore[attr-defined]
-    )
+    assert {row["status"]["display"] for row in before["table"]["rows"]} == {"ok", "failed"}
+    assert {row["status"]["display"] for row in after["table"]["rows"]} == {"missing"}
+    assert all(evaluation["scores"] == [] for cell in after["cells"].values() for evaluation in cell["evaluations"])
     assert "no cell to show" in (tree.root / REPORT).read_text()
     traces = [panel["data"] for panels in after["plots"].values() for panel in panels]
     assert traces and not any(traces)
