@@ -38,6 +38,7 @@ NOT_NUMERIC = frozenset(
         "prunebench.engine.packing",  # stores weights in little space, bit by bit
         "prunebench.engine.progress",  # progress bars and log lines
         "prunebench.engine.scratch",  # keeps finished blocks, bit by bit
+        "prunebench.engine.spill",  # where large tensors lie
         "prunebench.engine.stores",  # reads stored weights, rounded to a dtype that is in the spec
         "prunebench.errors",  # exceptions
         "prunebench.files",  # atomic writes and file digests

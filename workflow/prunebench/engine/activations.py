@@ -22,6 +22,11 @@ class Activations:
     def __len__(self) -> int:
         return len(self.hidden)
 
+    @property
+    def tokens(self) -> int:
+        """Of all samples."""
+        return sum(states.shape[:-1].numel() for states in self.hidden)
+
     def run(self, module: nn.Module, block: int, batch: int, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Block `block` (= `module`) on batch `batch`, with `weights` (full parameter names) in place of its own."""
         call = self._calls[batch][block]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from prunebench.engine.activations import Activations
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.statistics import Accumulator, SiteStatistic
+from prunebench.engine.spill import Spill
+from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
 from prunebench.engine.stores import TensorStore
 from prunebench.methods.base import Stat
 from prunebench.models.base import FeedForward, Site
@@ -30,16 +32,18 @@ class BlockView:
         model: StreamedModel,
         assets: Mapping[str, Path] | None = None,
         seed: int = 0,
+        scratch: Path | None = None,
     ) -> None:
         """`activations`: inputs of this block in the pruned model; `dense`: in the dense model, if it is carried.
 
-        `assets`: the directories of what the method declares in `assets`.
+        `assets`: the directories of what the method declares in `assets`. `scratch`: where large tensors may go.
         """
         self.index, self.seed = index, seed
         """Position in the model, and the cell's seed, for methods that draw random numbers."""
         self._module, self._model, self._family = module, model, model.family
         self._activations, self._dense = activations, dense
         self._assets = assets or {}
+        self._scratch = scratch
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -89,6 +93,15 @@ class BlockView:
     def batches(self) -> range:
         """Indices of the calibration batches."""
         return range(len(self._stream(dense=False)))
+
+    @property
+    def tokens(self) -> int:
+        """How many calibration tokens there are."""
+        return self._stream(dense=False).tokens
+
+    def spill(self, resident: float) -> Spill:
+        """Room for tensors with a row per calibration token, of which `resident` GiB in memory."""
+        return Spill(self._scratch or Path(tempfile.gettempdir()), self._model.device, resident)
 
     def weight(self, linear: str) -> Tensor:
         """The current weight [out, in] of a linear."""
@@ -160,6 +173,10 @@ class BlockView:
                 with suppress(_End):
                     self.forward(batch)
         return accumulator.statistics
+
+    def statistics(self, needs: Collection[Stat], sites: Collection[str] = ()) -> Statistics:
+        """Statistics with the weights that the block has when they are first asked for; those of `sites` at once."""
+        return Statistics(lambda wanted: self.collect(wanted, needs), sites)
 
     def _stream(self, dense: bool) -> Activations:
         stream = self._dense if dense else self._activations

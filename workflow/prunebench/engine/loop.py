@@ -15,7 +15,6 @@ from prunebench.engine.block import BlockView
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.progress import track
 from prunebench.engine.scratch import Scratch
-from prunebench.engine.statistics import Statistics
 from prunebench.errors import CellFailure
 from prunebench.methods.base import BlockResult, Method
 from prunebench.patterns import Pattern
@@ -46,7 +45,9 @@ def prune_model(
     records = []
     for index in track(range(model.blocks), "block"):
         with model.block(index) as module:
-            view = BlockView(module, index, activations, dense, model=model, assets=assets, seed=seed)
+            view = BlockView(
+                module, index, activations, dense, model=model, assets=assets, seed=seed, scratch=scratch.directory
+            )
             dense_next = list(outputs(dense, module, index)) if dense else []
             compute = partial(_prune_block, view, model, method, allocation, pattern)
             weights, record = scratch.get_or(index, compute)
@@ -66,7 +67,7 @@ def _prune_block(
     full = view.full_names
     before = {linear: view.weight(linear) for linear in full}
     at_once = [site.name for site in view.sites] if method.needs and not method.sequential else []
-    statistics = Statistics(lambda sites: view.collect(sites, method.needs), at_once)
+    statistics = view.statistics(method.needs, at_once)
     result = method.prune_block(view, statistics, {linear: allocation[name] for linear, name in full.items()}, pattern)
     samples = {
         linear: sample

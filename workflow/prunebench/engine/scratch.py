@@ -37,7 +37,7 @@ class Scratch:
 
         Blocks that were left in `directory` under another `identity` (spec, digests of inputs) are thrown away.
         """
-        self._directory, self._base = directory, base
+        self.directory, self._base = directory, base
         claim(directory, identity)
         self.resumed_at = next(block for block in itertools.count() if not self._path(block).exists())
         """The first block that is not there yet: 0 for a fresh start."""
@@ -68,7 +68,7 @@ class Scratch:
 
     def remove(self) -> None:
         """Forget everything: the result has been written."""
-        shutil.rmtree(self._directory)
+        shutil.rmtree(self.directory)
 
     def _path(self, block: int) -> Path:
-        return self._directory / f"block_{block:03d}.safetensors"
+        return self.directory / f"block_{block:03d}.safetensors"

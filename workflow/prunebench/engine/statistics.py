@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from prunebench.engine.products import product
 from prunebench.methods.base import Stat
 from prunebench.models.base import Site
 
@@ -33,9 +31,16 @@ class SiteStatistic:
     _hessian: Tensor | None = None
     """Its lower triangle; what stands above means nothing."""
 
+    @classmethod
+    def of_gram(cls, gram: Tensor, tokens: int) -> SiteStatistic:
+        """The statistics of inputs that went through no forward pass, from the lower triangle of their Gram matrix."""
+        return cls(tokens, _hessian=gram)
+
     @property
     def squared_norm(self) -> Tensor:
         """||x_j||_2^2 over all tokens, float64 [in]."""
+        if self._squared_norm is None and self._hessian is not None:
+            return self._hessian.diagonal()
         if self._squared_norm is None:
             raise KeyError("this method reads squared_norm without declaring Stat.SITE_NORM in `needs`")
         return self._squared_norm
@@ -67,32 +72,16 @@ class SiteStatistic:
 
 
 def add_gram(total: Tensor, x: Tensor) -> None:
-    """Add the lower triangle of X^T X, in float32, to `total` [in, in] for inputs `x` [n, in].
+    """Add the lower triangle of X^T X, summed in float32, to `total` [in, in] for inputs `x` [n, in].
 
-    Products of 16-bit inputs are exact, only their sum rounds: a plain bfloat16 product would round its result to
-    8 bits, a float32 one takes several times as long. Some of what stands above the diagonal is added too.
+    Some of what stands above the diagonal is added too.
     """
-    native = x.device.type == "cuda" and x.dtype != torch.float32
-    multiply = partial(torch.mm, out_dtype=torch.float32) if native else torch.mm
-    factor = x if native else x.float()
+    # Once for all strips: on the CPU products are of float32 copies.
+    factor = x if x.device.type == "cuda" else x.float()
     width = x.shape[1]
     strip = max(STRIP, -(-width // STRIPS))
-    with _bfloat16_products(enabled=x.dtype == torch.bfloat16):
-        for low in range(0, width, strip):
-            total[low:, low : low + strip] += multiply(factor[:, low:].T, factor[:, low : low + strip])
-
-
-@contextmanager
-def _bfloat16_products(enabled: bool) -> Iterator[None]:
-    """On CPUs that can, float32 products whose factors are cut to bfloat16, summed in float32."""
-    settings: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before = settings.fp32_precision
-    if enabled:
-        settings.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        settings.fp32_precision = before
+    for low in range(0, width, strip):
+        total[low:, low : low + strip] += product(factor[:, low:].T, factor[:, low : low + strip], x.dtype)
 
 
 class Statistics:

@@ -6,7 +6,7 @@ weights go, `prune_site` if it also changes others, and `prune_block` if it sees
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prunebench.cells import Cell
     from prunebench.engine.block import BlockView
     from prunebench.engine.statistics import SiteStatistic, Statistics
+    from prunebench.models.base import Site
 
 
 class Stat(StrEnum):
@@ -82,14 +83,25 @@ class Method(Plugin):
         The default prunes site by site, in the order of the forward pass, and installs each site's weights at once,
         so that with `sequential` the next site's statistics see them.
         """
+        return BlockResult(self.prune_sites(block.sites, block, statistics, allocation, pattern))
+
+    def prune_sites(
+        self,
+        sites: Iterable[Site],
+        block: BlockView,
+        statistics: Statistics,
+        allocation: Mapping[str, float],
+        pattern: Pattern,
+    ) -> dict[str, PrunedLinear]:
+        """Prune some of the block's sites, one after the other, and install their weights."""
         pruned: dict[str, PrunedLinear] = {}
-        for site in block.sites:
+        for site in sites:
             weights = {linear: block.weight(linear) for linear in site.linears}
             sparsities = {linear: allocation[linear] for linear in site.linears}
             result = self.prune_site(weights, statistics[site.name], sparsities, pattern)
             block.install({linear: entry.weight for linear, entry in result.items()})
             pruned |= result
-        return BlockResult(pruned)
+        return pruned
 
     def prune_site(
         self,

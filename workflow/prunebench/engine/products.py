@@ -1,0 +1,35 @@
+"""Matrix products whose factors have few bits and whose sums have many."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def product(a: Tensor, b: Tensor, bits: torch.dtype) -> Tensor:
+    """a @ b for factors whose values are cut to `bits`; products of 16-bit values are exact and summed in float32.
+
+    A plain bfloat16 product would round its result to 8 bits, one in float32 takes several times as long. On the CPU
+    factors that are float32 already need no copy.
+    """
+    if bits in (torch.float32, torch.float64):
+        return a.to(bits) @ b.to(bits)
+    if a.device.type == "cuda":
+        return torch.mm(a.to(bits), b.to(bits), out_dtype=torch.float32)
+    with _bfloat16_products(enabled=bits == torch.bfloat16):
+        return a.float() @ b.float()
+
+
+@contextmanager
+def _bfloat16_products(enabled: bool) -> Iterator[None]:
+    """On CPUs that can, float32 products whose factors are cut to bfloat16, summed in float32."""
+    settings: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    before = settings.fp32_precision
+    if enabled:
+        settings.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before

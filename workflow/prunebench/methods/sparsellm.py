@@ -1,0 +1,229 @@
+"""SparseLLM: prune a block's FFN as a whole, through auxiliary variables for what passes between its linears."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from math import isfinite
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from prunebench.errors import CellFailure
+from prunebench.lazy import torch
+from prunebench.methods import sparsellm_updates as updates
+from prunebench.methods.base import BlockResult, Method, PrunedLinear, Stat
+from prunebench.methods.sparsegpt import SparseGPT
+from prunebench.methods.wanda import Wanda
+from prunebench.patterns import Pattern
+from prunebench.plugin import Parameters
+
+if TYPE_CHECKING:
+    from prunebench.engine.block import BlockView
+    from prunebench.engine.statistics import SiteStatistic, Statistics
+    from prunebench.methods.sparsellm_sweep import Auxiliaries, Penalties, Products
+    from prunebench.models.base import Site
+
+NEWTON_STEPS = 2
+S_STEPS, S_RATE = 2, 0.01
+DOWN_STEPS, DOWN_RATE = 10, 0.01
+
+
+class SparseLLM(Method):
+    """TODO"""
+
+    class Params(Parameters):
+        """Parameters of SparseLLM."""
+
+        alpha: PositiveFloat = Field(5.0, description="weight of ||z - W_up X||^2 and of ||s - W_gate X||^2")
+        beta: PositiveFloat = Field(5.0, description="weight of ||Y - W_down p||^2")
+        gamma: PositiveFloat = Field(5.0, description="weight of ||p - act(s) z||^2, without gate ||p - act(z)||^2")
+        epochs: PositiveInt = Field(4, description="how often the FFN is pruned; 1 is the inner solver alone")
+        plain_blocks: tuple[NonNegativeInt, ...] = Field((), description="blocks that get one epoch")
+        solver: Literal["sparsegpt", "wanda"] = Field("sparsegpt", description="prunes each linear in each epoch")
+        solver_preset: Literal["paper", "released"] = "paper"
+        """of the inner solver"""
+        damping: float = Field(0.01, ge=0, description="SparseGPT's lambda, as a fraction of the mean diagonal")
+        damping_mode: Literal["fixed", "accumulating"] = "fixed"
+        """accumulating: the Gram matrix of the FFN's inputs is damped once more in every epoch"""
+        refit_down: Literal["least_squares", "gradient"] = "least_squares"
+        """how W_down is refitted; gradient: ten steps of length 0.01 on the mean squared error, from pruned weights"""
+        ridge: float | None = Field(
+            0.01,
+            ge=0,
+            description="penalty of least squares, as a fraction of the Gram matrix's mean diagonal, or null",
+        )
+        anchor: Literal["zero", "dense"] = "zero"
+        """what the penalty pulls weights to; without a penalty, directions too weak for float32 are left out"""
+        s_step: Literal["newton", "gradient"] = "newton"
+        """gradient: two steps of length 0.01, which diverge where the loss is steep"""
+        targets: Literal["before", "after"] = "before"
+        """whether the FFN's inputs and outputs are taken before or after the block's attention is pruned"""
+        keep_best: bool = True
+        """take the epoch with the least reconstruction loss, not the last one"""
+        memory: float = Field(4.0, ge=0, description="GiB of a block's variables in memory; the rest goes to files")
+
+    name = "sparsellm"
+    title = "SparseLLM"
+    reference = "Bai et al. 2024, SparseLLM: Towards Global Pruning of Pre-trained Language Models"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "paper": {},
+    }
+    uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
+    needs: ClassVar[frozenset[Stat]] = frozenset({Stat.HESSIAN})
+
+    NEWTON_STEPS = 2
+    S_STEPS, S_RATE = 2, 0.01
+    DOWN_STEPS, DOWN_RATE = 10, 0.01
+
+    @property
+    def exact(self) -> bool:
+        """As the inner solver."""
+        return self._solver().exact
+
+    def prune_block(
+        self,
+        block: BlockView,
+        statistics: Statistics,
+        allocation: Mapping[str, float],
+        pattern: Pattern,
+    ) -> BlockResult:
+        """Attention by the inner solver, then the FFN in epochs."""
+        from prunebench.methods.sparsellm_sweep import Auxiliaries
+
+        solver = self._solver()
+        if self.params.epochs == 1 or block.index in self.params.plain_blocks:
+            return solver.prune_block(block, statistics, allocation, pattern)
+        ffn = [site for site in block.sites if {block.ffn.up, block.ffn.down} & {*site.linears}]
+        attention = [site for site in block.sites if site not in ffn]
+        spill = block.spill(self.params.memory)
+        if self.params.targets == "before":
+            auxiliaries = Auxiliaries(block, spill)
+            pruned = solver.prune_sites(attention, block, statistics, allocation, pattern)
+        else:
+            pruned = solver.prune_sites(attention, block, statistics, allocation, pattern)
+            auxiliaries = Auxiliaries(block, spill)
+            statistics = block.statistics(self.needs, [site.name for site in ffn])
+        problem = _Problem(self, block, ffn, {site.name: statistics[site.name] for site in ffn}, auxiliaries)
+        solved, record = problem.solve(allocation, pattern)
+        return BlockResult(pruned | solved, record)
+
+    def _solver(self, repeats: int = 1) -> Method:
+        """The inner solver, for a Gram matrix to which its damping is added `repeats` times over."""
+        if self.params.solver == "wanda":
+            return Wanda(Wanda.configure(self.params.solver_preset))
+        # As a sum of powers: for the first time that is the damping itself, to the last bit.
+        damping = self.params.damping * sum((1 + self.params.damping) ** power for power in range(repeats))
+        return SparseGPT(SparseGPT.configure(self.params.solver_preset, {"damping": damping}))
+
+    def solver(self, epoch: int, inputs: bool) -> Method:
+        """The inner solver of an epoch, for the linears that read the FFN's `inputs`, or for the down projection."""
+        accumulates = inputs and self.params.damping_mode == "accumulating"
+        return self._solver(epoch + 1 if accumulates else 1)
+
+    def penalties(self, activation: updates.Activation) -> Penalties:
+        """The objective."""
+        from prunebench.methods.sparsellm_sweep import Penalties
+
+        alpha, gamma = self.params.alpha, self.params.gamma
+        step = (
+            partial(updates.update_s, steps=NEWTON_STEPS)
+            if self.params.s_step == "newton"
+            else partial(updates.update_s_by_gradient, steps=S_STEPS, rate=S_RATE)
+        )
+        s_step = partial(step, activation=updates.smooth(activation), alpha=alpha, gamma=gamma)
+        return Penalties(alpha, self.params.beta, gamma, s_step)
+
+    def least_squares(self, cross: torch.Tensor, gram: torch.Tensor, dense: torch.Tensor, tokens: int) -> torch.Tensor:
+        """W [out, in] that is nearest to what the auxiliary variables want of it; `dense` is the unpruned weight."""
+        if self.params.ridge is None:
+            # The tolerance of torch.linalg.pinv for a float32 matrix of that many columns.
+            return updates.refit_by_rank(cross, gram, tokens * torch.finfo(torch.float32).eps)
+        if self.params.anchor == "zero":
+            return updates.refit(cross, gram, self.params.ridge)
+        return dense + updates.refit(cross - dense @ gram, gram, self.params.ridge)
+
+
+@dataclass
+class _Problem:
+    """The FFN of one block."""
+
+    method: SparseLLM
+    block: BlockView
+    sites: list[Site]
+    """That of its inputs, and that of the down projection."""
+    statistics: dict[str, SiteStatistic]
+    auxiliaries: Auxiliaries
+
+    def solve(
+        self, allocation: Mapping[str, float], pattern: Pattern
+    ) -> tuple[dict[str, PrunedLinear], dict[str, Any]]:
+        """The pruned linears of the best or last epoch; losses by epoch, as the record of the block."""
+        from prunebench.methods.sparsellm_sweep import FeedForward, Products
+
+        params = self.method.params
+        dense = {linear: self.block.weight(linear).double() for site in self.sites for linear in site.linears}
+        wanted, statistics, sums = dense, self.statistics, None
+        kept, stopped = 0, None
+        epochs: list[dict[str, Any]] = []
+        for epoch in range(params.epochs):
+            try:
+                if sums is not None:
+                    wanted, statistics = self._refit(dense, sums)
+                pruned = self._prune(epoch, wanted, statistics, allocation, pattern)
+                self.block.install({linear: entry.weight for linear, entry in pruned.items()})
+                ffn = FeedForward.of(self.block)
+                sums = Products.zeros(ffn) if epoch + 1 < params.epochs else None
+                losses = self.auxiliaries.sweep(ffn, self.method.penalties(ffn.activation), sums)
+                if not all(map(isfinite, [losses.reconstruction, *losses.terms.values()])):
+                    raise CellFailure(f"SparseLLM diverged in epoch {epoch + 1} of block {self.block.index}")
+            except CellFailure as failure:
+                if not (epoch and params.keep_best):
+                    raise
+                stopped = str(failure)
+                break
+            if not epochs or not params.keep_best or losses.reconstruction < epochs[kept]["reconstruction"]:
+                kept, best = epoch, pruned
+            epochs.append(asdict(losses))
+        return best, {"epochs": epochs, "kept": kept, **({"stopped": stopped} if stopped else {})}
+
+    def _prune(
+        self,
+        epoch: int,
+        weights: Mapping[str, torch.Tensor],
+        statistics: Mapping[str, SiteStatistic],
+        allocation: Mapping[str, float],
+        pattern: Pattern,
+    ) -> dict[str, PrunedLinear]:
+        pruned: dict[str, PrunedLinear] = {}
+        for site in self.sites:
+            solver = self.method.solver(epoch, inputs=self.block.ffn.down not in site.linears)
+            mine = {linear: weights[linear] for linear in site.linears}
+            shares = {linear: allocation[linear] for linear in site.linears}
+            pruned |= solver.prune_site(mine, statistics[site.name], shares, pattern)
+        return pruned
+
+    def _refit(
+        self, dense: Mapping[str, torch.Tensor], sums: Products
+    ) -> tuple[dict[str, torch.Tensor], dict[str, SiteStatistic]]:
+        """(weights that fit the auxiliary variables best, statistics of what the linears then read)."""
+        from prunebench.engine.statistics import SiteStatistic
+
+        roles, tokens = self.block.ffn, len(self.auxiliaries.x)
+        into, middle = self.sites
+        after = SiteStatistic.of_gram(sums.gram, tokens)
+        statistics = {into.name: self.statistics[into.name], middle.name: after}
+        gram, fit = statistics[into.name].hessian, partial(self.method.least_squares, tokens=tokens)
+        now = {linear: self.block.weight(linear).double() for linear in dense}
+        wanted = {}
+        for linear, moved in ((roles.up, sums.up), (roles.gate, sums.gate)):
+            if linear is not None and moved is not None:
+                wanted[linear] = fit(moved + now[linear] @ gram, gram, dense[linear])
+        if self.method.params.refit_down == "gradient":
+            wanted[roles.down] = updates.refit_by_gradient(
+                now[roles.down], sums.down, after.hessian, tokens, steps=DOWN_STEPS, rate=DOWN_RATE
+            )
+        else:
+            wanted[roles.down] = fit(sums.down, after.hessian, dense[roles.down])
+        return wanted, statistics

@@ -1,0 +1,157 @@
+"""SparseLLM's sub-problems, one function each: pure, on rows of tokens, in the dtype of their arguments.
+
+The objective of a block's FFN (Bai et al. 2024, eq. 5; with s for gated FFNs), over pruned W and the auxiliary
+variables z (output of the up projection), s (of the gate) and p (input of the down projection):
+
+    alpha ||z - W_up X||^2 + alpha ||s - W_gate X||^2 + gamma ||p - act(s) z||^2 + beta ||Y - W_down p||^2
+
+X and Y are the FFN's inputs and outputs, biases are taken off Y and added to W_up X. An FFN without gate has
+p ~ act(z). Each update is the minimiser of the whole in its variable, or at least lowers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from prunebench.errors import CellFailure
+from prunebench.lazy import torch
+from prunebench.methods import obs
+
+Activation = Callable[["torch.Tensor"], "torch.Tensor"]
+Smooth = Callable[["torch.Tensor"], "tuple[torch.Tensor, torch.Tensor]"]
+"""An activation that gives its slope too."""
+
+
+def refit(cross: torch.Tensor, gram: torch.Tensor, ridge: float) -> torch.Tensor:
+    """W [out, in] of least ||T - W X||^2 + lambda ||W||^2, with lambda = `ridge` * mean(diag X X^T).
+
+    `cross` = T X^T [out, in] and `gram` = X X^T [in, in], float64. Raises CellFailure if X X^T + lambda is singular.
+    """
+    U = obs.inverse_factor(gram, ridge)
+    return cross @ U.T @ U
+
+
+def refit_by_rank(cross: torch.Tensor, gram: torch.Tensor, cut: float) -> torch.Tensor:
+    """W = T X^+ [out, in]: least squares without directions of X whose singular value is at most `cut` of the largest.
+
+    Arguments as in `refit`.
+    """
+    values, vectors = torch.linalg.eigh(gram)
+    inverse = torch.zeros_like(values)
+    kept = values > cut**2 * values[-1]
+    inverse[kept] = 1 / values[kept]
+    weight: torch.Tensor = (cross @ vectors * inverse) @ vectors.T
+    return weight
+
+
+def refit_by_gradient(
+    weight: torch.Tensor, cross: torch.Tensor, gram: torch.Tensor, tokens: int, *, steps: int, rate: float
+) -> torch.Tensor:
+    """W [out, in] after `steps` of gradient descent on the mean of (T - W X)^2 over all outputs and tokens.
+
+    Starts at `weight`; other arguments as in `refit`.
+    """
+    scale = rate * 2 / (tokens * len(weight))
+    for _ in range(steps):
+        weight = weight - scale * (weight @ gram - cross)
+    return weight
+
+
+def output_solver(weight: torch.Tensor, ratio: float) -> torch.Tensor:
+    """K = (W W^T + ratio I)^-1 [out, out] for W = W_down [out, in] and ratio = gamma / beta; float64."""
+    inner = weight @ weight.T
+    inner.diagonal().add_(ratio)
+    factor, failed = torch.linalg.cholesky_ex(inner)
+    if failed:
+        raise CellFailure(f"W_down W_down^T + {ratio} I is not positive definite: the weights are not finite")
+    return torch.cholesky_inverse(factor)
+
+
+def update_z_relu(m: torch.Tensor, p: torch.Tensor, alpha: float, gamma: float) -> torch.Tensor:
+    """z of least alpha (z - m)^2 + gamma (p - relu(z))^2, elementwise; m = W_up X + b.
+
+    On either side of 0 it is a parabola: its least points there are compared.
+    """
+    above = ((alpha * m + gamma * p) / (alpha + gamma)).clamp(min=0)
+    below = m.clamp(max=0)
+    loss_above = alpha * (above - m).square() + gamma * (p - above).square()
+    loss_below = alpha * (below - m).square() + gamma * p.square()
+    return below.lerp(above, _where(loss_above, loss_below))
+
+
+def update_z(m: torch.Tensor, a: torch.Tensor, p: torch.Tensor, alpha: float, gamma: float) -> torch.Tensor:
+    """z of least alpha (z - m)^2 + gamma (p - a z)^2, elementwise; m = W_up X, a = act(s)."""
+    return (alpha * m + gamma * a * p) / (alpha + gamma * a.square())
+
+
+def update_s(
+    s: torch.Tensor,
+    g: torch.Tensor,
+    z: torch.Tensor,
+    p: torch.Tensor,
+    activation: Smooth,
+    alpha: float,
+    gamma: float,
+    steps: int,
+) -> torch.Tensor:
+    """s of lower alpha (s - g)^2 + gamma (p - act(s) z)^2 than the given one, elementwise; g = W_gate X.
+
+    Newton's method with the curvature of the linearised activation, which is positive, so that every step starts
+    downhill; elements that end higher all the same stay where they were.
+    """
+    ratio, one = gamma / alpha, s.new_ones(())
+    new = s
+    for _ in range(steps):
+        a, slope = activation(new)
+        error = p.addcmul(a, z, value=-1)
+        jacobian = slope.mul_(z)
+        descent = (g - new).addcmul_(jacobian, error, value=ratio)
+        new = descent.div_(torch.addcmul(one, jacobian, jacobian, value=ratio)).add_(new)
+
+    def loss(s: torch.Tensor) -> torch.Tensor:
+        error = p.addcmul(activation(s)[0], z, value=-1)
+        distance = s - g
+        return distance.square_().addcmul_(error, error, value=ratio)
+
+    return s.lerp(new, _where(loss(new), loss(s)))
+
+
+def update_s_by_gradient(
+    s: torch.Tensor,
+    g: torch.Tensor,
+    z: torch.Tensor,
+    p: torch.Tensor,
+    activation: Smooth,
+    alpha: float,
+    gamma: float,
+    steps: int,
+    rate: float,
+) -> torch.Tensor:
+    """s after `steps` of gradient descent on the loss of `update_s`. Diverges where rate * curvature > 2."""
+    for _ in range(steps):
+        a, slope = activation(s)
+        s = s - rate * 2 * (alpha * (s - g) - gamma * slope * z * (p - a * z))
+    return s
+
+
+def smooth(activation: Activation) -> Smooth:
+    """x -> (act(x), act'(x)), elementwise; from a closed form where `activation` has one here (SiLU)."""
+    probe = torch.linspace(-6, 6, 64)
+    return _silu if torch.equal(activation(probe), torch.nn.functional.silu(probe)) else partial(_dual, activation)
+
+
+def _silu(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    logistic = torch.sigmoid(x)
+    value = x * logistic
+    return value, (1 - logistic).mul_(value).add_(logistic)
+
+
+def _dual(activation: Activation, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    value, slope = torch.func.jvp(activation, (x,), (torch.ones_like(x),))
+    return value, slope
+
+
+def _where(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """1 where `first` <= `second`, else 0, as floats: selecting by a boolean takes ten times as long on the CPU."""
+    return torch.le(first, second, out=torch.empty_like(first))
