@@ -126,7 +126,7 @@ class Auxiliaries:
                 self.s = None if s is None else spill.empty(block.tokens, s.shape[1], s.dtype)
             start, end = end, end + len(x)
             self.x[start:end], self.y[start:end], self.z[start:end] = x, y, z
-            if self.s is not None:
+            if self.s is not None and s is not None:
                 self.s[start:end] = s
         self._device = x.device
 

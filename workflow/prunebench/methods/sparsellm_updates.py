@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from prunebench.errors import CellFailure
 from prunebench.lazy import torch
@@ -148,7 +149,8 @@ def _silu(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _dual(activation: Activation, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    value, slope = torch.func.jvp(activation, (x,), (torch.ones_like(x),))
+    both: Any = torch.func.jvp(activation, (x,), (torch.ones_like(x),))
+    value, slope = both
     return value, slope
 
 
