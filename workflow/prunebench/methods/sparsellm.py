@@ -28,10 +28,41 @@ if TYPE_CHECKING:
 NEWTON_STEPS = 2
 S_STEPS, S_RATE = 2, 0.01
 DOWN_STEPS, DOWN_RATE = 10, 0.01
+RELEASED: dict[str, Any] = {
+    "solver_preset": "released",
+    "damping_mode": "accumulating",
+    "ridge": None,
+    "s_step": "gradient",
+    "keep_best": False,
+}
 
 
 class SparseLLM(Method):
-    """TODO"""
+    """Prune a block's FFN so that its output stays, not that of each linear: the linears settle on what lies between.
+
+    Auxiliary variables z (output of the up projection), s (of the gate, if there is one) and p (input of the down
+    projection) stand in the objective, summed over all calibration tokens,
+
+        alpha ||z - W_up X||^2 + alpha ||s - W_gate X||^2 + gamma ||p - act(s) z||^2 + beta ||Y - W_down p||^2
+
+    with the FFN's inputs X and outputs Y as the unpruned block has them (without gate: p ~ act(z)). The first epoch is
+    SparseGPT on every linear. Each further one refits the dense weights to z, s and p by least squares, prunes those
+    with the inner solver, and updates p, z and s, in this order: p and z in closed form, s by Newton's method. The
+    attention's linears are pruned by the inner solver alone. The epoch whose pruned FFN comes nearest to Y is taken
+    (`keep_best`), so that no block ends further from Y than SparseGPT's; an epoch that fails ends the block's epochs.
+
+    The cost beside SparseGPT is one forward pass, and in each epoch nine products of all tokens with a matrix of the
+    FFN's size, a Gram matrix and a factorisation of the FFN's width. Least squares goes through Gram matrices in
+    float64, p through a solve of the hidden size (Woodbury); z and s are float32, stay in memory up to `memory` and
+    lie in files beyond, so that memory does not grow with the calibration set.
+
+    The published code (presets `released`, and `released_opt` for models without gate) takes s two gradient steps of
+    length 0.01, which diverge where |act'(s) z| is large: the block fails, or the perplexity explodes. It damps the Gram
+    matrix of X once more in every epoch, refits without a penalty, keeps the last epoch, gives three blocks of
+    32-block models one epoch only, and without gate refits W_down by ten gradient steps. Its half-precision storage
+    of inverses and variables is not repeated. The tables of the paper prune the first half of the blocks: allocator
+    `first_half`.
+    """
 
     class Params(Parameters):
         """Parameters of SparseLLM."""
@@ -69,13 +100,21 @@ class SparseLLM(Method):
     reference = "Bai et al. 2024, SparseLLM: Towards Global Pruning of Pre-trained Language Models"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "released": {**RELEASED, "plain_blocks": (1, 30, 31)},
+        "released_opt": {**RELEASED, "alpha": 0.1, "beta": 0.1, "gamma": 0.1, "refit_down": "gradient"},
     }
     uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.HESSIAN})
 
-    NEWTON_STEPS = 2
     S_STEPS, S_RATE = 2, 0.01
     DOWN_STEPS, DOWN_RATE = 10, 0.01
+RELEASED: dict[str, Any] = {
+    "solver_preset": "released",
+    "damping_mode": "accumulating",
+    "ridge": None,
+    "s_step": "gradient",
+    "keep_best": False,
+}
 
     @property
     def exact(self) -> bool:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -31,7 +31,7 @@ MEANINGLESS = 300
 class Perplexity(Suite):
     """exp of the mean negative log-likelihood per predicted token, per corpus.
 
-    Protocol: the corpus' test split, documents joined by blank lines and tokenised into one stream, cut into
+    Protocol: the corpus' split (test, unless another is asked for), documents joined by blank lines and tokenised into one stream, cut into
     windows of `seqlen` without overlap, the incomplete tail dropped; inside a window every token but the first is
     predicted from those before it. With equal windows this equals `exp(sum(nll * seqlen) / tokens)` of published codes.
 
@@ -48,6 +48,8 @@ class Perplexity(Suite):
         seqlen: PositiveInt = 2048
         """tokens per window"""
         windows: PositiveInt | None = Field(None, description="the first so many windows of each corpus; default all")
+        split: Literal["test", "tuning"] = "test"
+        """tables of a paper take test; what chooses among variants takes tuning"""
         bos: bool = Field(False, description="put the tokenizer's BOS in front of the stream (once, not per window)")
 
     name = "perplexity"
@@ -81,13 +83,13 @@ class Perplexity(Suite):
         from prunebench.assets.corpora import load_split
         from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
 
-        documents = load_split(corpus, "test")
+        documents = load_split(corpus, self.params.split)
         stream = token_stream(load_tokenizer(subject.directory), documents, bos=self.params.bos)
         windows = cut_windows(stream, self.params.seqlen)
         wanted = self.params.windows or 1
         if len(windows) < wanted:
             raise PrunebenchError(
-                f"{corpus.name}: the test split has {len(stream)} tokens, "
+                f"{corpus.name}: the {self.params.split} split has {len(stream)} tokens, "
                 f"too few for {wanted} windows of {self.params.seqlen}: lower 'seqlen' or 'windows' of the suite"
             )
         return torch.from_numpy(windows[: self.params.windows])
