@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -140,6 +141,15 @@ def test_every_series_reads_without_colour() -> None:
     assert len(shapes) == len(keys) + 2
 
 
+def test_two_allocators_of_an_n_m_pattern_are_told_apart() -> None:
+    look = replace(LOOK, structured=["uniform", "half"])
+    keys = [(method, allocator) for method in ("magnitude", "wanda") for allocator in ("uniform", "half")]
+    rows = [row(method, "0.50", 30.0, pattern="2of4", allocator=allocator) for method, allocator in keys]
+    made = perplexity_chart(table(*rows), "s", look).panels[0].series
+    assert [one.label for one in made] == [f"{LABELS[method]}, {allocator}, 2of4" for method, allocator in keys]
+    assert len({palette.marker(one.style) for one in made}) == len(keys)
+
+
 def test_cost_marks_what_nothing_beats_in_both() -> None:
     chart = cost_chart(
         table(
@@ -194,6 +204,14 @@ def test_reconstruction_shows_median_and_range_over_linears() -> None:
     heights = band.get_paths()[0].vertices[:, 1]  # type: ignore[index]
     assert (heights.min(), heights.max()) == (0.01, 0.4)
     assert "Rests on 1 of 2 cells." in notes(figure)
+
+
+def test_blocks_that_are_not_pruned_have_no_reconstruction_error() -> None:
+    half = blocks(low=[0.01, None], error=[0.1, None], high=[0.3, None])
+    (panel,) = reconstruction_chart(half, 1, LOOK).panels
+    assert [list(series.x) for series in panel.series] == [[0.0]]
+    figure = draw(reconstruction_chart(half.iloc[1:], 1, LOOK))
+    assert "Rests on 0 of 1 cells." in notes(figure)
 
 
 def test_seeds_of_blocks_are_averaged_within_their_range() -> None:

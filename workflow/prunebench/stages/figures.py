@@ -16,7 +16,7 @@ from prunebench.figures.perplexity import perplexity_chart
 from prunebench.figures.reconstruction import reconstruction_chart
 from prunebench.plan import Plan
 from prunebench.records import Records
-from prunebench.stages.tables import read_cells
+from prunebench.stages.tables import partly_pruned, read_cells
 
 OF_CELLS = {"perplexity": perplexity_chart, "cost": cost_chart}
 OF_BLOCKS = {"allocation": allocation_chart, "reconstruction": reconstruction_chart}
@@ -31,6 +31,12 @@ def write_figure(plan: Plan, cells: Path, study: str, figure: str, outputs: Sequ
 
 def make_chart(plan: Plan, cells: pd.DataFrame, records: Records, study: str, figure: str) -> Chart:
     """`figure` of `study` as data."""
+    chart = _chart(plan, cells, records, study, figure)
+    chart.notes.extend(partly_pruned(plan, study))
+    return chart
+
+
+def _chart(plan: Plan, cells: pd.DataFrame, records: Records, study: str, figure: str) -> Chart:
     look = make_look(plan, study)
     if figure in OF_CELLS:
         mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, "perplexity"))]
@@ -50,6 +56,7 @@ def make_look(plan: Plan, study: str) -> Look:
         allocators=list(dict.fromkeys(cell.allocator for cell in cells)),
         calibrations=list(dict.fromkeys(cell.calibration for cell in cells if cell.calibration != NO_CALIBRATION)),
         patterns=list(dict.fromkeys(cell.pattern for cell in cells if cell.shape.structured)),
+        structured=list(dict.fromkeys(cell.allocator for cell in cells if cell.shape.structured)),
     )
 
 
