@@ -149,7 +149,8 @@ def _handles(chart: Chart) -> list[Line2D]:
 
 def _draw_rulers(axes: Axes, chart: Chart) -> None:
     """Scales, limits and ticks, which all panels share."""
-    axes.set_xscale("log" if chart.x.log else "linear")
+    # Base 2 has no minor ticks, which would stand between those that a chart asks for.
+    axes.set_xscale("log", base=2 if chart.ticks else 10) if chart.x.log else axes.set_xscale("linear")
     axes.set_yscale("log" if chart.y.log else "linear")
     axes.set_ylim(chart.span)
     _draw_ticks(axes.xaxis, chart.x, (1, 2, 5))
@@ -166,4 +167,4 @@ def _draw_ticks(ruler: Ruler, axis: Axis, digits: tuple[float, ...]) -> None:
     elif axis.percent:
         ruler.set_major_formatter(PercentFormatter(1, decimals=0))
     else:
-        ruler.set_major_locator(MaxNLocator(integer=True))
+        ruler.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

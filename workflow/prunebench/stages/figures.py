@@ -8,7 +8,9 @@ import pandas as pd
 
 from prunebench.cells import NO_CALIBRATION, allocation_form
 from prunebench.figures.allocation import allocation_chart
+from prunebench.figures.calibration import calibration_chart
 from prunebench.figures.chart import Chart
+from prunebench.figures.convergence import convergence_chart
 from prunebench.figures.cost import cost_chart
 from prunebench.figures.draw import save
 from prunebench.figures.look import Look
@@ -18,8 +20,12 @@ from prunebench.plan import Plan
 from prunebench.records import Records
 from prunebench.stages.tables import partly_pruned, read_cells
 
-OF_CELLS = {"perplexity": perplexity_chart, "cost": cost_chart}
-OF_BLOCKS = {"allocation": allocation_chart, "reconstruction": reconstruction_chart}
+OF_CELLS = {"perplexity": perplexity_chart, "calibration": calibration_chart, "cost": cost_chart}
+OF_BLOCKS = {
+    "allocation": allocation_chart,
+    "reconstruction": reconstruction_chart,
+    "convergence": convergence_chart,
+}
 
 
 def write_figure(plan: Plan, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:
@@ -61,12 +67,17 @@ def make_look(plan: Plan, study: str) -> Look:
 
 
 def block_rows(plan: Plan, records: Records, study: str, figure: str) -> pd.DataFrame:
-    """A row per block of every cell (for `allocation`: of every allocation) that `figure` draws and that is pruned."""
+    """A row per block of every cell (for `allocation`: of every allocation) that `figure` draws and that is pruned.
+
+    For `convergence` a row per block and epoch.
+    """
+    read = records.epochs if figure == "convergence" else records.blocks
     rows: dict[str, list[dict[str, object]]] = {}
     for cell in plan.figure_cells(study, figure):
         shown = allocation_form(plan.config, cell) if figure == "allocation" else cell
-        if str(shown) not in rows and (blocks := records.blocks(cell)):
+        if str(shown) not in rows and (blocks := read(cell)):
             rows[str(shown)] = [{**asdict(shown), "id": str(shown), **block} for block in blocks]
     axes = ("model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "id", "block")
-    columns = [*axes, "share", "zeros", "low", "error", "high"]
+    values = {"convergence": ("epoch", "loss", "reconstruction", "kept")}
+    columns = [*axes, *values.get(figure, ("share", "zeros", "low", "error", "high"))]
     return pd.DataFrame([row for of in rows.values() for row in of], columns=columns)
