@@ -171,6 +171,15 @@ def test_cost_marks_what_nothing_beats_in_both() -> None:
     assert "Magnitude, owl" not in drawn and "1 without a time" in chart.notes[0]
 
 
+def test_what_prunes_half_of_the_blocks_is_on_no_front_of_the_whole() -> None:
+    whole = [row("magnitude", "0.50", 90.0, prune_seconds=5.0), row("wanda", "0.50", 20.0, prune_seconds=30.0)]
+    half = [{**of, "allocator": "half", "value": of["value"] / 4} for of in whole]  # type: ignore[operator]
+    look = replace(LOOK, allocators=["uniform", "half"], partial=["half"])
+    drawn = lines(draw(cost_chart(table(*whole, *half), "s", look)).axes[0])
+    assert drawn[FRONT] == ([5.0, 30.0], [90.0, 20.0])
+    assert drawn[f"{FRONT}, half of the blocks"] == ([5.0, 30.0], [22.5, 5.0])
+
+
 def test_cost_compares_only_the_same_sparsity_of_the_same_text() -> None:
     rows = [row("wanda", s, 20.0, task=task) for s in ("0.50", "0.70") for task in ("web", "wiki")]
     chart = cost_chart(table(*rows, row("wanda", "0.50", 30.0, pattern="2of4")), "s", LOOK)
@@ -388,6 +397,17 @@ def test_more_styles_than_colours_are_still_told_apart() -> None:
     assert len(shown) == 30
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_titles_of_panels_stay_over_their_panels(columns: int) -> None:
+    title = "A model with a name of many words, Some kind of web text that has a long name too, 1of4 (75%)"
+    figure = draw(Chart("", Axis("x"), Axis("y"), [Panel(title, [])] * columns, [], columns=columns))
+    figure.draw_without_rendering()
+    assert {axes.get_title(loc="left").replace("\n", " ") for axes in figure.axes} == {title}
+    boxes = [axes._left_title.get_window_extent() for axes in figure.axes]  # type: ignore[attr-defined]
+    ends = [*(box.x0 for box in boxes[1:]), figure.bbox.x1]
+    assert all(box.x1 < end and box.y1 <= figure.bbox.y1 for box, end in zip(boxes, ends, strict=True))
+
+
 def test_bars_are_distances_from_the_point() -> None:
     series = Series("a", Style(), [1.0], [10.0], low=[8.0], high=[15.0], names=["a"], form="points")
     assert series.bars == ([2.0], [5.0])
@@ -422,7 +442,9 @@ def test_calibration_is_a_figure_of_studies_with_several_sizes() -> None:
     assert "calibration" not in shows(grid({**wanda, "seed": [0, 1]}, {"method": "dense"}))
     assert "calibration" not in shows(grid({"method": "magnitude", "sparsity": 0.5, "calibration": several}))
     assert "calibration" not in shows(grid({**wanda, "calibration": several}, suites=["few_tiny"]))
+    assert "perplexity" not in shows(grid({"method": "dense"}, {**wanda, "calibration": several})), "a single sparsity"
     mixed = grid({**wanda, "calibration": several}, {**wanda, "sparsity": 0.7}, {**wanda, "calibration": other})
+    assert "perplexity" in shows(mixed)
     drawn = load_plan(mixed).figure_cells("tiny", "calibration")
     assert [(cell.sparsity, cell.calibration) for cell in drawn] == [("0.50", name) for name in several]
 

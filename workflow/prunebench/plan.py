@@ -144,7 +144,11 @@ class Plan:
         if figure in ("perplexity", "calibration", "cost"):
             suites = set(self.suites_of(study, "perplexity"))
             cells = [cell for cell in expansion.cells if cell.method != "dense" and suites & {*expansion.suites[cell]}]
-            return of_several_sizes(cells) if figure == "calibration" else cells
+            sized = of_several_sizes(cells)
+            # At a single sparsity, a figure against sparsity would say less than the one against samples.
+            if figure == "perplexity" and sized and len({cell.point for cell in cells}) == 1:
+                return []
+            return sized if figure == "calibration" else cells
         if figure == "reconstruction":
             return [cell for cell in expansion.cells if "calibration" in self._method(cell).uses]
         if figure == "convergence":

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Look:
     """`methods`, `allocators`, `calibrations` and n:m `patterns` are those of the study, in its order.
 
-    `structured` are the allocators that n:m patterns have there.
+    `structured` are the allocators that n:m patterns have there, `partial` those that leave half of the blocks alone.
     """
 
     labels: Mapping[str, str]
@@ -23,6 +23,7 @@ class Look:
     calibrations: Sequence[str] = ()
     patterns: Sequence[str] = ()
     structured: Sequence[str] = ()
+    partial: Sequence[str] = ()
 
     def title(self, name: str) -> str:
         """What is printed for a catalog name; that of a corpus is its kind and name, since kinds share no names."""

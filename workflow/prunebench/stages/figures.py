@@ -63,6 +63,7 @@ def make_look(plan: Plan, study: str) -> Look:
         calibrations=list(dict.fromkeys(cell.calibration for cell in cells if cell.calibration != NO_CALIBRATION)),
         patterns=list(dict.fromkeys(cell.pattern for cell in cells if cell.shape.structured)),
         structured=list(dict.fromkeys(cell.allocator for cell in cells if cell.shape.structured)),
+        partial=[name for name, entry in plan.config.allocators.items() if entry.layers == "first_half"],
     )
 
 
