@@ -21,15 +21,16 @@ from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure
 from prunebench.methods.base import Stat
 from prunebench.registry import load, ready
+from prunebench.stages.allocate import pruned_part
 
 ALLOCATORS = ready("allocators")
 
 
 @pytest.fixture(scope="session", params=["llama", "opt"])
 def anatomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Anatomy:
-    """A tiny model of 4 blocks that differ, with its profile."""
+    """A tiny model of 5 blocks that differ, with its profile."""
     root = tmp_path_factory.mktemp("anatomy")
-    directory = tiny.make_model(root / "model", request.param, blocks=4)
+    directory = tiny.make_model(root / "model", request.param, blocks=5)
     model = tiny.open_model(directory, request.param)
     save_file(profile_model(model, tiny.tokens(6, 16), batch_size=4), root / "profile.safetensors")
     return Anatomy(directory, model.family, torch.bfloat16, root / "profile.safetensors")
@@ -43,6 +44,26 @@ def test_within_bounds_and_on_budget(anatomy: Anatomy, name: str, sparsity: floa
         allocation = plugin(plugin.configure(preset)).allocate(anatomy, sparsity)
         assert list(allocation) == list(anatomy.sizes)
         check_budget(allocation, anatomy.sizes, sparsity)
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.99])
+@pytest.mark.parametrize("name", ALLOCATORS)
+def test_of_the_first_half_it_knows_nothing_else(anatomy: Anatomy, name: str, sparsity: float) -> None:
+    """The allocation is that of a model that ends there; of 5 blocks, the first two are half."""
+    half = pruned_part(anatomy, "first_half")
+    assert half.blocks == anatomy.blocks[:2] and len(anatomy.blocks) == 5
+    plugin = load("allocators", name)
+    for preset in plugin.presets:
+        allocation = plugin(plugin.configure(preset)).allocate(half, sparsity)
+        assert list(allocation) == [linear for linears in anatomy.blocks[:2] for linear in linears]
+        check_budget(allocation, half.sizes, sparsity)
+
+
+def test_the_whole_is_its_own_part_and_one_block_has_no_half(anatomy: Anatomy) -> None:
+    assert pruned_part(anatomy, "all") is anatomy
+    with pytest.raises(CellFailure, match="no first half"):
+        pruned_part(anatomy.first(1), "first_half")
+    assert anatomy.first(3).prunable_weights == pytest.approx(anatomy.prunable_weights * 3 / 5, abs=0)
 
 
 @pytest.mark.parametrize("name", ALLOCATORS)

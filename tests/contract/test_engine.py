@@ -20,6 +20,7 @@ from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.methods import masks, scores
 from prunebench.methods.base import BlockResult, Method, PrunedLinear, Stat
+from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.wanda import Wanda
 from prunebench.models.llama import Llama
 from prunebench.patterns import UNSTRUCTURED, Pattern
@@ -232,6 +233,67 @@ def test_true_sequential_statistics_see_the_sites_already_pruned(tmp_path: Path)
     same = {key: torch.equal(together[key], one_by_one[key]) for key in together}
     # The first site's input is the same in both orders; the last one's has gone through everything before it.
     assert same["model.layers.0.self_attn.q_proj.weight"] and not same["model.layers.0.mlp.down_proj.weight"]
+
+
+class Counting(SparseGPT):
+    """SparseGPT that notes which blocks it is given, and on which text."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = list[tuple[int, int]]()
+
+    def prune_block(self, block: BlockView, statistics: Statistics, *rest: Any) -> BlockResult:
+        self.seen.append((block.index, statistics["ffn_mid"].tokens))
+        return super().prune_block(block, statistics, *rest)
+
+
+@pytest.mark.parametrize("pattern", [UNSTRUCTURED, Pattern(2, 4)])
+@pytest.mark.parametrize("kept", [{0}, {2, 3}, {0, 1, 2, 3}])
+def test_a_block_without_a_share_stays_as_it_is(kept: set[int], pattern: Pattern, tmp_path: Path) -> None:
+    """An n:m method would prune it, whatever its share; and a block before or after is what it is without it."""
+    model = tiny.open_model(tiny.make_model(tmp_path / "model", blocks=4))
+    names = {block: [model.family.full_name(block, linear) for linear in model.family.linears()] for block in range(4)}
+    shares = {name: 0.0 if block in kept else 0.5 for block in names for name in names[block]}
+    base, method = TensorStore(tmp_path / "model", torch.bfloat16), Counting()
+    work = Scratch(tmp_path / "scratch", base)
+    records = prune_model(model, method, shares, pattern, tiny.tokens(6, 16), work, batch_size=4)
+    work.merge(4, tmp_path / "all.safetensors")
+    weights = PackedStore(tmp_path / "all.safetensors", base)
+    assert set(weights) == {f"{name}.weight" for block in {0, 1, 2, 3} - kept for name in names[block]}
+    assert method.seen == [(block, 6 * 16) for block in range(4) if block not in kept]
+    for block, record in enumerate(records):
+        for name, linear in record["linears"].items():
+            assert linear["weights"] == base[f"{name}.weight"].numel()
+            assert linear["zeros"] == (0 if block in kept else linear["weights"] / 2)
+            assert ("reconstruction_error" in linear) == (block not in kept)
+
+
+def test_the_blocks_before_it_are_pruned_on_the_same_inputs(tmp_path: Path) -> None:
+    """Leaving the second half alone changes nothing in the first."""
+    directory = tiny.make_model(tmp_path / "model", blocks=4)
+    model = tiny.open_model(directory)
+    base = TensorStore(directory, torch.bfloat16)
+    shares = dict.fromkeys(linear_sizes(directory, model.family), 0.5)
+    shares |= {name: 0.0 for name in shares if ".2." in name or ".3." in name}
+    work = Scratch(tmp_path / "half", base)
+    prune_model(model, Wanda(), shares, UNSTRUCTURED, tiny.tokens(6, 16), work, batch_size=4)
+    work.merge(4, tmp_path / "half.safetensors")
+    half, whole = PackedStore(tmp_path / "half.safetensors", base), run(directory, Wanda(), tmp_path / "whole")
+    assert len(half) == len(whole) / 2 and all(torch.equal(half[name], whole[name]) for name in half)
+
+
+def test_a_method_without_orders_is_given_every_block(tmp_path: Path) -> None:
+    """As an external checkpoint, whose cell has an allocation of zeros only."""
+
+    class Orderless(Counting):
+        uses = frozenset({"calibration", "seed"})
+
+    directory = tiny.make_model(tmp_path / "model")
+    method = Orderless()
+    allocation = dict.fromkeys(linear_sizes(directory, tiny.open_model(directory).family), 0.0)
+    work = Scratch(tmp_path / "scratch", TensorStore(directory, torch.bfloat16))
+    prune_model(tiny.open_model(directory), method, allocation, UNSTRUCTURED, tiny.tokens(6, 16), work, batch_size=4)
+    assert [index for index, _ in method.seen] == [0, 1]
 
 
 class Stopping(Wanda):

@@ -53,6 +53,10 @@ def catalogs(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for kind, entries in {
         "models": {"smollm2_135m": entry},
         "corpora": {"c4_type": text, "wikipedia": text},
+        "allocators": {
+            "first_half": {"allocator": "uniform", "layers": "first_half"},
+            "owl_half": {"allocator": "owl", "layers": "first_half"},
+        },
         "suites": {"ppl": {"suite": "perplexity", "params": {"corpora": ["c4_type"], "seqlen": 16}}},
     }.items():
         (tmp_path / "catalog").mkdir(exist_ok=True)
@@ -123,6 +127,37 @@ def test_a_corpus_an_allocator_and_transformers(allocator: str, models: Path, tm
     assert all(share == pytest.approx(0.7, abs=0.03) for share in zeros) == (allocator == "uniform")
     card = (out / "README.md").read_text()
     assert "wanda" in card and allocator in card and "c4_type_4x16" in card and "# opt, pruned to" in card
+
+
+@pytest.mark.parametrize(
+    ("allocator", "what", "share"),
+    [
+        ("first_half", ["--sparsity", "0.75"], 0.75),
+        ("first_half", ["--pattern", "1of4"], 0.75),
+        ("owl_half", ["--sparsity", "0.5"], 0.5),
+    ],
+)
+def test_the_first_half_is_pruned_at_the_full_sparsity(
+    allocator: str, what: list[str], share: float, models: Path, tmp_path: Path
+) -> None:
+    """Of three blocks that is the first; the record counts the zeros of all three."""
+    directory, out = tiny.make_model(tmp_path / "three", blocks=3), tmp_path / "out"
+    command = ["prune", directory, "--out", out, "--method", "sparsegpt", "--allocator", allocator, *what]
+    result = run(*command, "--calibration", models / "tokens.npy", *COMPUTE, "--json")
+    assert result.exit_code == 0, result.output
+    pruned = json.loads(result.stdout)["prune"]
+    assert pruned["target_sparsity"] == pytest.approx(share / 3)
+    assert pruned["achieved_sparsity"] == pytest.approx(share / 3, abs=0.01)
+    weights, dense = (load_file(of / "model.safetensors") for of in (out, directory))
+    changed = {name.split(".")[2] for name in dense if not torch.equal(weights[name], dense[name])}
+    assert changed == {"0"}
+
+
+def test_a_model_of_one_block_has_no_first_half(tmp_path: Path) -> None:
+    directory = tiny.make_model(tmp_path / "one", blocks=1)
+    command = ["prune", directory, "--out", tmp_path / "out", "--method", "magnitude", "--allocator", "first_half"]
+    result = run(*command, "--sparsity", "0.5", *COMPUTE)
+    assert result.exit_code == 1 and "a model of one block has no first half" in result.output
 
 
 def test_with_no_method_it_takes_the_recommended_one_and_says_why(models: Path, tmp_path: Path) -> None:

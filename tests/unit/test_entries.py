@@ -19,7 +19,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config/catalog").mkdir(parents=True)
     (tmp_path / "config/config.yaml").write_text(yaml.safe_dump(STUDY))
-    (tmp_path / "config/catalog/allocators.yaml").write_text("owl_wide: {allocator: owl, params: {spread: 0.2}}\n")
+    (tmp_path / "config/catalog/allocators.yaml").write_text(
+        "owl_wide: {allocator: owl, params: {spread: 0.2}}\nhalf: {allocator: uniform, layers: first_half}\n"
+    )
     return tmp_path
 
 
@@ -39,6 +41,8 @@ def test_every_plugin_is_listed(kind: str, project: Path) -> None:
 def test_entries_of_the_config_and_of_the_catalog_are_listed_with_their_place(project: Path) -> None:
     assert re.search(r"wanda_down +Wanda +wanda rounding: down +config.yaml", run("methods"))
     assert re.search(r"owl_wide +OWL +owl spread: 0.2 +allocators.yaml", run("allocators"))
+    assert re.search(r"half +Uniform +uniform layers: first_half +allocators.yaml", run("allocators"))
+    assert re.search(r"layers +first_half", run("allocators", "half"))
     assert re.search(r"tiny +Tiny +llama, from some-model 1.0 +config.yaml", run("models"))
 
 

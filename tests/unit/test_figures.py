@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,14 +13,17 @@ from matplotlib.figure import Figure
 
 from prunebench.figures import palette
 from prunebench.figures.allocation import allocation_chart
+from prunebench.figures.calibration import calibration_chart
 from prunebench.figures.chart import DECADES, Axis, Chart, Panel, Series, Style
+from prunebench.figures.convergence import convergence_chart
 from prunebench.figures.cost import FRONT, cost_chart, pareto_front
 from prunebench.figures.draw import draw, save
 from prunebench.figures.look import Look
 from prunebench.figures.perplexity import perplexity_chart
 from prunebench.figures.reconstruction import reconstruction_chart
+from prunebench.methods.wanda import Wanda
 from prunebench.plan import load_plan
-from prunebench.records import summary
+from prunebench.records import losses, summary
 from prunebench.report.plots import plots, swatches
 from prunebench.stages.collect import COLUMNS
 from studies import grid
@@ -140,6 +144,15 @@ def test_every_series_reads_without_colour() -> None:
     assert len(shapes) == len(keys) + 2
 
 
+def test_two_allocators_of_an_n_m_pattern_are_told_apart() -> None:
+    look = replace(LOOK, structured=["uniform", "half"])
+    keys = [(method, allocator) for method in ("magnitude", "wanda") for allocator in ("uniform", "half")]
+    rows = [row(method, "0.50", 30.0, pattern="2of4", allocator=allocator) for method, allocator in keys]
+    made = perplexity_chart(table(*rows), "s", look).panels[0].series
+    assert [one.label for one in made] == [f"{LABELS[method]}, {allocator}, 2of4" for method, allocator in keys]
+    assert len({palette.marker(one.style) for one in made}) == len(keys)
+
+
 def test_cost_marks_what_nothing_beats_in_both() -> None:
     chart = cost_chart(
         table(
@@ -158,11 +171,65 @@ def test_cost_marks_what_nothing_beats_in_both() -> None:
     assert "Magnitude, owl" not in drawn and "1 without a time" in chart.notes[0]
 
 
+def test_what_prunes_half_of_the_blocks_is_on_no_front_of_the_whole() -> None:
+    whole = [row("magnitude", "0.50", 90.0, prune_seconds=5.0), row("wanda", "0.50", 20.0, prune_seconds=30.0)]
+    half = [{**of, "allocator": "half", "value": of["value"] / 4} for of in whole]  # type: ignore[operator]
+    look = replace(LOOK, allocators=["uniform", "half"], partial=["half"])
+    drawn = lines(draw(cost_chart(table(*whole, *half), "s", look)).axes[0])
+    assert drawn[FRONT] == ([5.0, 30.0], [90.0, 20.0])
+    assert drawn[f"{FRONT}, half of the blocks"] == ([5.0, 30.0], [22.5, 5.0])
+
+
 def test_cost_compares_only_the_same_sparsity_of_the_same_text() -> None:
     rows = [row("wanda", s, 20.0, task=task) for s in ("0.50", "0.70") for task in ("web", "wiki")]
     chart = cost_chart(table(*rows, row("wanda", "0.50", 30.0, pattern="2of4")), "s", LOOK)
     titles = [f"{text}, {point}" for text in ("Web text", "wiki") for point in ("50%", "70%", "2of4 (50%)")]
     assert [panel.title for panel in chart.panels] == titles and chart.columns == 3
+
+
+SIZES = [f"web_{samples}x16" for samples in (4, 8, 32)]
+SIZED = replace(LOOK, calibrations=[*SIZES, "web_4x32", "wiki_4x16", "wiki_8x16"])
+
+
+def test_calibration_joins_sizes_of_the_same_samples() -> None:
+    """One length or corpus more is no point of the line, and what has one size only is no line."""
+    rows = [row("wanda", "0.50", 20.0 / at, calibration=name, task=task) for at, name in enumerate(SIZES, 1)
+            for task in ("web", "wiki")]  # fmt: skip
+    rows += [row("wanda", "0.50", 30.0 / at, calibration=name, allocator="owl") for at, name in enumerate(SIZES[:2], 1)]
+    rows += [row("wanda", "0.50", 5.0, calibration="web_4x32"), row("wanda", "0.70", 5.0, calibration=SIZES[0])]
+    rows += [row("magnitude", "0.50", 90.0, calibration="none"), row("dense", "0.00", 4.0, calibration="none")]
+    chart = calibration_chart(table(*rows), "s", SIZED)
+    figure = draw(chart)
+    first, second = figure.axes
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Web text, 50%", "wiki, 50%"]
+    assert lines(first) == {
+        "Dense": ([0, 1], [4.0, 4.0]),
+        "Wanda, uniform": ([4, 8, 32], [20.0, 10.0, 20.0 / 3]),
+        "Wanda, owl": ([4, 8], [30.0, 15.0]),
+    }
+    assert set(lines(second)) == {"Wanda, uniform"}
+    assert list(first.get_xticks()) == chart.ticks == [4, 8, 32] and first.get_xscale() == "log"
+    assert [tick.get_text() for tick in second.get_xticklabels()] == ["4", "8", "32"]
+    axis = plots(chart)[0]["layout"]["xaxis"]
+    assert (axis["tickvals"], axis["ticktext"]) == ([4, 8, 32], ["4", "8", "32"])
+    assert "Rests on 5 of 5 cells. Samples: Web text, 16 tokens each." in notes(figure)
+
+
+def test_calibration_on_two_corpora_has_a_panel_for_each_and_seeds_have_a_band() -> None:
+    names = [*SIZES[:2], *SIZED.calibrations[-2:]]
+    cells = table(*(row("wanda", "0.50", 20 * 2.0**s, s, calibration=name) for name in names for s in range(3)))
+    chart = calibration_chart(cells, "s", SIZED)
+    kinds = [f"Web text, 50%, {corpus}, 16 tokens each" for corpus in ("Web text", "wiki")]
+    assert [panel.title for panel in chart.panels] == kinds
+    (series,) = chart.panels[0].series
+    assert (series.x, series.y) == ([4, 8], pytest.approx([40, 40])) and series.low == pytest.approx([20, 20])
+
+
+def test_calibration_without_any_number_says_so() -> None:
+    cells = table(*(row("wanda", "0.50", status="missing", calibration=name, **BAD) for name in SIZES))
+    figure = draw(calibration_chart(cells, "s", SIZED))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no cell to show"]
+    assert "0 of 3 cells (3 missing)" in notes(figure)
 
 
 def test_pareto_front_drops_ties() -> None:
@@ -196,6 +263,65 @@ def test_reconstruction_shows_median_and_range_over_linears() -> None:
     assert "Rests on 1 of 2 cells." in notes(figure)
 
 
+def test_blocks_that_are_not_pruned_have_no_reconstruction_error() -> None:
+    half = blocks(low=[0.01, None], error=[0.1, None], high=[0.3, None])
+    (panel,) = reconstruction_chart(half, 1, LOOK).panels
+    assert [list(series.x) for series in panel.series] == [[0.0]]
+    figure = draw(reconstruction_chart(half.iloc[1:], 1, LOOK))
+    assert "Rests on 0 of 1 cells." in notes(figure)
+
+
+def epochs(**more: object) -> pd.DataFrame:
+    """Two blocks of a cell, three epochs each; the second block kept its first."""
+    cell = {"model": "m", "method": "wanda", "allocator": "uniform", "pattern": "unstructured", "sparsity": "0.50"}
+    columns = {"id": "a", "calibration": "c", "seed": 0, "block": [0] * 3 + [1] * 3, "epoch": [1, 2, 3] * 2}
+    losses = {"loss": [10.0, 8.0, 6.0, 4.0, 4.0, 2.0], "reconstruction": [0.1, 0.2, 0.05, 0.2, 0.6, 0.3]}
+    return pd.DataFrame({**cell, **columns, **losses, "kept": [3] * 3 + [1] * 3, **more})
+
+
+def test_convergence_shows_both_losses_relative_to_the_first_epoch() -> None:
+    chart = convergence_chart(epochs(), 2, LOOK)
+    drawn = lines(draw(chart).axes[0])
+    assert drawn["Wanda, uniform, training loss"] == ([1, 2, 3], pytest.approx([1, 0.9, 0.55]))
+    assert drawn["Wanda, uniform, reconstruction loss"] == ([1, 2, 3], pytest.approx([1, 2.5, 1]))
+    training, reconstruction = chart.panels[0].series
+    assert list(training.low) == pytest.approx([1, 0.85, 0.525]) and list(training.high)[2] == pytest.approx(0.575)
+    assert (training.style.dash, reconstruction.style.dash) == (0, 1)
+    assert "Rests on 1 of 2 cells. In 1 of their 2 blocks the weights of an epoch after the first" in chart.notes[0]
+
+
+def test_convergence_of_several_entries_reads_without_colour() -> None:
+    look = replace(LOOK, allocators=["uniform", "owl", "half"])
+    both = [epochs(method=method, allocator=allocator, id=f"{method} {allocator}")
+            for method in look.methods for allocator in look.allocators]  # fmt: skip
+    series = convergence_chart(pd.concat(both), 6, look).panels[0].series
+    assert len({one.label for one in series}) == 12
+    assert len({(palette.marker(one.style), palette.dash(one.style)) for one in series}) == 12
+    other = epochs(pattern="2of4", id="c")
+    assert [panel.title for panel in convergence_chart(pd.concat([*both, other]), 7, look).panels] == [
+        "Sparsity 50%",
+        "Sparsity 2of4 (50%)",
+    ]
+
+
+def test_losses_of_an_epoch_are_the_sum_of_its_terms() -> None:
+    """The second block was not pruned."""
+    first = {"terms": {"up": 3.0, "gate": 1.5, "down": 0.25, "activation": 0.25}, "reconstruction": 0.5}
+    second = {"terms": {"up": 2.0, "down": 0.0, "activation": 1.0}, "reconstruction": 0.75}
+    block = {"linears": {}, "epochs": [first, second], "kept": 2}
+    assert losses([block, {"linears": {}}, {**block, "epochs": [first], "kept": 1}]) == [
+        {"block": 0, "epoch": 1, "loss": 5.0, "reconstruction": 0.5, "kept": 2},
+        {"block": 0, "epoch": 2, "loss": 3.0, "reconstruction": 0.75, "kept": 2},
+        {"block": 2, "epoch": 1, "loss": 5.0, "reconstruction": 0.5, "kept": 1},
+    ]
+
+
+def test_a_block_without_any_loss_in_its_first_epoch_has_no_ratio() -> None:
+    perfect = epochs(reconstruction=[0.0, 0.1, 0.0, 0.2, 0.6, 0.3])
+    _, reconstruction = convergence_chart(perfect, 1, LOOK).panels[0].series
+    assert list(reconstruction.y) == pytest.approx([1, 3, 1.5])
+
+
 def test_seeds_of_blocks_are_averaged_within_their_range() -> None:
     both = pd.concat([blocks(), blocks(seed=1, share=[0.5, 0.5], id="b")])
     (series,) = allocation_chart(both, 2, LOOK).panels[0].series
@@ -219,8 +345,10 @@ def test_a_block_is_the_mean_of_its_linears_by_size() -> None:
 
 
 def test_without_any_pruned_cell_there_is_a_figure_that_says_so() -> None:
-    figure = draw(reconstruction_chart(blocks().iloc[:0], 2, LOOK))
-    assert "Rests on 0 of 2 cells." in notes(figure)
+    for chart in (reconstruction_chart(blocks().iloc[:0], 2, LOOK), convergence_chart(epochs().iloc[:0], 2, LOOK)):
+        figure = draw(chart)
+        assert "Rests on 0 of 2 cells." in notes(figure)
+        assert [text.get_text() for text in figure.axes[0].texts] == ["no cell to show"]
 
 
 def test_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
@@ -239,7 +367,9 @@ def charts() -> list[Chart]:
             for a in ("uniform", "owl") for seed in range(2)]  # fmt: skip
     cells = table(row("dense", "0.00", 10.0), *many, row("wanda", "0.50", 1e9, pattern="2of4"))
     both = pd.concat([blocks(), blocks(seed=1, id="b")])
-    made = [perplexity_chart(cells, "s", LOOK), cost_chart(cells, "s", LOOK)]
+    sized = table(*(row("wanda", "0.50", 20.0 + seed, seed, calibration=name) for name in SIZES for seed in range(2)))
+    made = [perplexity_chart(cells, "s", LOOK), cost_chart(cells, "s", LOOK), calibration_chart(sized, "s", SIZED)]
+    made.append(convergence_chart(pd.concat([epochs(), epochs(seed=1, id="b")]), 2, LOOK))
     return [*made, allocation_chart(both, 2, LOOK), reconstruction_chart(both, 2, LOOK)]
 
 
@@ -267,6 +397,17 @@ def test_more_styles_than_colours_are_still_told_apart() -> None:
     assert len(shown) == 30
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_titles_of_panels_stay_over_their_panels(columns: int) -> None:
+    title = "A model with a name of many words, Some kind of web text that has a long name too, 1of4 (75%)"
+    figure = draw(Chart("", Axis("x"), Axis("y"), [Panel(title, [])] * columns, [], columns=columns))
+    figure.draw_without_rendering()
+    assert {axes.get_title(loc="left").replace("\n", " ") for axes in figure.axes} == {title}
+    boxes = [axes._left_title.get_window_extent() for axes in figure.axes]  # type: ignore[attr-defined]
+    ends = [*(box.x0 for box in boxes[1:]), figure.bbox.x1]
+    assert all(box.x1 < end and box.y1 <= figure.bbox.y1 for box, end in zip(boxes, ends, strict=True))
+
+
 def test_bars_are_distances_from_the_point() -> None:
     series = Series("a", Style(), [1.0], [10.0], low=[8.0], high=[15.0], names=["a"], form="points")
     assert series.bars == ([2.0], [5.0])
@@ -291,6 +432,29 @@ def test_a_study_has_the_figures_that_have_something_to_show() -> None:
     skipped = {"method": "magnitude", "allocator": "owl", "pattern": "2of4"}
     assert shows(grid({"method": "dense"}, skipped)) == []
     assert shows(grid({"method": "wanda", "sparsity": 0.5}, suites=["few_tiny"])) == ["reconstruction"]
+
+
+def test_calibration_is_a_figure_of_studies_with_several_sizes() -> None:
+    wanda = {"method": "wanda", "sparsity": 0.5}
+    several, other = ["text_4x16", "text_8x16"], ["text_4x16", "text_8x8"]
+    assert "calibration" in shows(grid({**wanda, "calibration": several}))
+    assert "calibration" not in shows(grid({**wanda, "calibration": other}))
+    assert "calibration" not in shows(grid({**wanda, "seed": [0, 1]}, {"method": "dense"}))
+    assert "calibration" not in shows(grid({"method": "magnitude", "sparsity": 0.5, "calibration": several}))
+    assert "calibration" not in shows(grid({**wanda, "calibration": several}, suites=["few_tiny"]))
+    assert "perplexity" not in shows(grid({"method": "dense"}, {**wanda, "calibration": several})), "a single sparsity"
+    mixed = grid({**wanda, "calibration": several}, {**wanda, "sparsity": 0.7}, {**wanda, "calibration": other})
+    assert "perplexity" in shows(mixed)
+    drawn = load_plan(mixed).figure_cells("tiny", "calibration")
+    assert [(cell.sparsity, cell.calibration) for cell in drawn] == [("0.50", name) for name in several]
+
+
+def test_convergence_is_a_figure_of_methods_that_work_in_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = grid({"method": ["magnitude", "wanda"], "sparsity": 0.5})
+    assert "convergence" not in shows(config)
+    monkeypatch.setattr(Wanda, "iterative", True)
+    assert "convergence" in shows(config)
+    assert {cell.method for cell in load_plan(config).figure_cells("tiny", "convergence")} == {"wanda"}
 
 
 def test_levels_are_named_on_screen() -> None:

@@ -1,11 +1,15 @@
+import itertools
 import math
 
 import pandas as pd
 import pytest
 
+from prunebench.plan import load_plan
 from prunebench.stages.collect import COLUMNS
+from prunebench.stages.tables import partly_pruned
 from prunebench.tables.perplexity import perplexity_table
 from prunebench.tables.rounding import rounding_notes
+from studies import changed, grid
 
 CELL = {
     "study": "s",
@@ -45,6 +49,34 @@ def test_layout_groups_by_sparsity_and_repeats_the_dense_row() -> None:
         ("Model M", "Wanda", "Uniform", "", "20.00", "40.00", "30.00"),
     ]
     assert made.notes == ["4 of 4 cells."]
+
+
+def test_rows_of_a_model_stand_together_and_the_first_half_after_the_whole() -> None:
+    """Laid out as the grid says it: allocator by allocator, columns unstructured before n:m."""
+    cells = [row("dense", "0.00", 10.0, model=model) for model in "mn"]
+    for allocator, sparsities in (("uniform", ("0.50", "0.70")), ("half", ("0.50", "0.70", "0.80"))):
+        for model, method, seed in itertools.product("mn", ("magnitude", "wanda"), (0, 1)):
+            cells += [row(method, s, 20.0, seed, model=model, allocator=allocator) for s in sparsities]
+    cells += [
+        row("wanda", "0.75", 30.0, pattern="1of4", model=m, allocator=a) for m in "mn" for a in ("uniform", "half")
+    ]
+    made = perplexity_table(table(*cells), "s", LABELS | {"half": "First half"})
+    assert [group for group, _ in made.columns] == ["50%", "70%", "80%", "1of4 (75%)"]
+    stub = [("Dense", ""), ("magnitude", "Uniform"), ("Wanda", "Uniform"), ("magnitude", "First half")]
+    stub.append(("Wanda", "First half"))
+    assert [line[:3] for line in made.rows] == [(model, *of) for model in ("Model M", "n") for of in stub]
+    assert made.rows[2][4:] == ("20.00 ± 0.00", "20.00 ± 0.00", "", "30.00")
+    assert made.rows[4][4:] == ("20.00 ± 0.00", "20.00 ± 0.00", "20.00 ± 0.00", "30.00")
+
+
+def test_a_note_says_which_rows_prune_the_first_half_only() -> None:
+    half = {"allocator": "owl", "layers": "first_half", "title": "OWL below"}
+    row_of = {"method": "magnitude", "sparsity": 0.5}
+    for allocators, noted in ((["half"], True), (["owl"], False), (["uniform", "half"], True)):
+        config = grid({"method": "dense"}, {**row_of, "allocator": allocators})
+        plan = load_plan(changed("allocators.half", half, config))
+        notes = [note for note in partly_pruned(plan, "tiny") if note.startswith("OWL below: of L blocks only")]
+        assert len(notes) == noted and partly_pruned(plan, "tiny") == notes
 
 
 def test_seeds_are_averaged_in_log_perplexity_with_their_spread() -> None:

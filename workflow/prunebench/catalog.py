@@ -154,6 +154,9 @@ class AllocatorEntry(PluginEntry):
     """A named allocator."""
 
     allocator: Slug
+    layers: Literal["all", "first_half"] = Field(
+        "all", description="first_half: of L blocks only the first L/2, rounded down, are pruned, at the full sparsity"
+    )
 
 
 class SuiteEntry(Entry):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from prunebench.config import (
     CONFIG,
     Config,
     calibration_corpus,
+    calibration_parts,
     configured,
     load_config,
     read_config,
@@ -25,7 +27,7 @@ from prunebench.files import sha256_file
 from prunebench.fingerprint import fingerprint
 from prunebench.spec import Specs
 
-FIGURES = ("perplexity", "allocation", "reconstruction", "cost")
+FIGURES = ("perplexity", "calibration", "allocation", "reconstruction", "convergence", "cost")
 TEMPLATES = Path(__file__).parent / "report/template"
 
 
@@ -139,11 +141,18 @@ class Plan:
     def figure_cells(self, study: str, figure: str) -> list[Cell]:
         """The cells of a study that `figure` draws."""
         expansion = self.studies[study]
-        if figure in ("perplexity", "cost"):
+        if figure in ("perplexity", "calibration", "cost"):
             suites = set(self.suites_of(study, "perplexity"))
-            return [cell for cell in expansion.cells if cell.method != "dense" and suites & {*expansion.suites[cell]}]
+            cells = [cell for cell in expansion.cells if cell.method != "dense" and suites & {*expansion.suites[cell]}]
+            sized = of_several_sizes(cells)
+            # At a single sparsity, a figure against sparsity would say less than the one against samples.
+            if figure == "perplexity" and sized and len({cell.point for cell in cells}) == 1:
+                return []
+            return sized if figure == "calibration" else cells
         if figure == "reconstruction":
             return [cell for cell in expansion.cells if "calibration" in self._method(cell).uses]
+        if figure == "convergence":
+            return [cell for cell in expansion.cells if self._method(cell).iterative]
         cells = [cell for cell in expansion.cells if "allocator" in self._method(cell).uses]
         cells = [cell for cell in cells if not cell.shape.structured]
         # What serves n:m patterns too decides nothing: alone it would be a flat line.
@@ -229,6 +238,20 @@ class Plan:
     def method_assets(self, method: str) -> tuple[str, ...]:
         """The same for a method."""
         return tuple(sorted(configured("methods", self.config.methods[method]).assets))
+
+
+def of_several_sizes(cells: Iterable[Cell]) -> list[Cell]:
+    """Those of `cells` beside which there are others that differ in the number of calibration samples, seeds apart.
+
+    Samples are the same only if corpus and length are.
+    """
+    sizes: dict[tuple[object, ...], dict[Cell, int]] = {}
+    for cell in cells:
+        if cell.calibrated:
+            corpus, samples, seqlen = calibration_parts(cell.calibration)
+            key = (cell.model, cell.method, cell.allocator, cell.point, corpus, seqlen)
+            sizes.setdefault(key, {})[cell] = samples
+    return [cell for of in sizes.values() if len({*of.values()}) > 1 for cell in of]
 
 
 def load_plan(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Plan:

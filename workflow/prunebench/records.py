@@ -18,6 +18,7 @@ class Records(Results):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan, remembered(read_json))
         self.blocks = cache(self._blocks)
+        self.epochs = cache(self._epochs)
 
     def measured(self, cell: Cell, suite: str | None = None) -> dict[str, Any] | None:
         """What pruning `cell`, or evaluating `suite` on it, cost and ran on; None if there is no current result."""
@@ -37,6 +38,10 @@ class Records(Results):
         shares = self._read(Path(self._plan.allocation(cell)))["sparsities"]
         return [{"block": index, **summary(block["linears"], shares)} for index, block in enumerate(record["blocks"])]
 
+    def _epochs(self, cell: Cell) -> list[dict[str, float]]:
+        """The losses of each epoch in each block of `cell`, if its method works in epochs (see `losses`)."""
+        return losses(self.prune(cell).get("blocks", []))
+
 
 def summary(linears: dict[str, dict[str, Any]], shares: dict[str, float]) -> dict[str, float]:
     """One block in a few numbers, from the record of its linears and the `shares` of zeros they were given."""
@@ -49,3 +54,21 @@ def summary(linears: dict[str, dict[str, Any]], shares: dict[str, float]) -> dic
     if errors:
         found |= {"low": min(errors), "error": statistics.median(errors), "high": max(errors)}
     return found
+
+
+def losses(blocks: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Of each block (from 0 on) and epoch (from 1 on): the training `loss`, all its terms, and that of reconstruction.
+
+    `kept` is the epoch whose weights the block has. Blocks that were not pruned have no epochs.
+    """
+    return [
+        {
+            "block": index,
+            "epoch": number,
+            "loss": sum(epoch["terms"].values()),
+            "reconstruction": epoch["reconstruction"],
+            "kept": block["kept"],
+        }
+        for index, block in enumerate(blocks)
+        for number, epoch in enumerate(block.get("epochs", ()), start=1)
+    ]

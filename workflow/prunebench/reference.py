@@ -51,6 +51,10 @@ Allocators combine with all methods that depend on `allocator`, at unstructured 
 sparsity of every linear: there only `uniform` applies, and other cells are skipped, with that reason in the tables. An
 allocation is in [0, 1] for each linear, and its mean, weighted by parameters, is the target; anything else fails the
 cell.
+
+An entry of the catalog can say `layers: first_half`: the allocator then sees only the first L/2 (rounded down) of the L
+blocks and meets the target there. The other blocks stay as they are, so of the whole model about half as many weights
+are zero. With `uniform` underneath this works for n:m patterns too.
 """
 SUITES = """\
 # Suites
@@ -133,7 +137,8 @@ def _instance(entry: Entry) -> str:
     said = entry.model_dump(mode="json", exclude_defaults=True)
     title, preset = said.pop("title", None), said.pop("preset", None)
     settings = [_flow(said[key]) for key in ("params", "compute") if key in said]
-    return "; ".join(filter(None, [title, preset and f"preset `{preset}`", *settings]))
+    layers = f"layers `{said['layers']}`" if "layers" in said else None
+    return "; ".join(filter(None, [title, preset and f"preset `{preset}`", layers, *settings]))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -71,7 +71,8 @@ class Specs:
 
     def allocation(self, point: Cell) -> str:
         """Spec of allocate, for a point in `allocation_form`."""
-        allocator = configured("allocators", self.config.allocators[point.allocator])
+        entry = self.config.allocators[point.allocator]
+        allocator = configured("allocators", entry)
         family = self.config.models[point.model].family
         return canonical(
             {
@@ -84,6 +85,7 @@ class Specs:
                 "family": family,
                 "allocator": allocator.name,
                 "params": allocator.params.model_dump(mode="json"),
+                "layers": entry.layers,
                 "pattern": point.pattern,
                 "sparsity": point.sparsity,
                 "seed": point.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 
@@ -36,6 +37,17 @@ class Anatomy:
         return [
             tuple(self._family.full_name(block, linear) for linear in self._family.linears()) for block in range(count)
         ]
+
+    @property
+    def prunable_weights(self) -> int:
+        """How many weights its linears have."""
+        return sum(out * width for out, width in self.sizes.values())
+
+    def first(self, blocks: int) -> Anatomy:
+        """The same model as if it ended after `blocks` blocks."""
+        part = copy(self)
+        part.sizes = {linear: self.sizes[linear] for linears in self.blocks[:blocks] for linear in linears}
+        return part
 
     def weight(self, linear: str) -> Tensor:
         """The unpruned weight [out, in], rounded to the dtype in which cells are stored."""

@@ -39,25 +39,34 @@ def prune_model(
     `tokens` int64 [samples, seqlen], or None for methods that look at no data. Statistics inside a block come from the
     block's unpruned weights, its inputs from the pruned blocks before it (the order of the published codes). Memory is
     one block plus activations. Raises CellFailure when the method does.
+
+    A block in which the allocation wants no zeros stays as it is, whatever the pattern, and costs no statistics.
     """
     activations = embed(model, tokens, batch_size) if tokens is not None else None
     dense = activations.copy() if activations is not None and method.dense_stream else None
+    last = max((index for index in range(model.blocks) if _is_pruned(model, index, method, allocation)), default=-1)
     records = []
     for index in track(range(model.blocks), "block"):
         with model.block(index) as module:
             view = BlockView(
                 module, index, activations, dense, model=model, assets=assets, seed=seed, scratch=scratch.directory
             )
-            dense_next = list(outputs(dense, module, index)) if dense else []
+            dense_next = list(outputs(dense, module, index)) if dense and index < last else []
             compute = partial(_prune_block, view, model, method, allocation, pattern)
             weights, record = scratch.get_or(index, compute)
             view.restore(weights)
             records.append(record)
-            if activations is not None and index + 1 < model.blocks:
+            if activations is not None and index < last:
                 advance(activations, module, index)
             if dense is not None:
                 dense.hidden = dense_next
     return records
+
+
+def _is_pruned(model: StreamedModel, block: int, method: Method, allocation: Mapping[str, float]) -> bool:
+    """Whether `block` is given to the method: all are if it takes no orders."""
+    names = (model.family.full_name(block, linear) for linear in model.family.linears())
+    return "allocator" not in method.uses or any(allocation[name] for name in names)
 
 
 def _prune_block(
@@ -66,9 +75,11 @@ def _prune_block(
     """(changed weights as stored, by tensor name; record) of one block."""
     full = view.full_names
     before = {linear: view.weight(linear) for linear in full}
-    at_once = [site.name for site in view.sites] if method.needs and not method.sequential else []
+    pruned = _is_pruned(model, view.index, method, allocation)
+    at_once = [site.name for site in view.sites] if pruned and method.needs and not method.sequential else []
     statistics = view.statistics(method.needs, at_once)
-    result = method.prune_block(view, statistics, {linear: allocation[name] for linear, name in full.items()}, pattern)
+    shares = {linear: allocation[name] for linear, name in full.items()}
+    result = method.prune_block(view, statistics, shares, pattern) if pruned else BlockResult({})
     samples = {
         linear: sample
         for site in view.sites

@@ -58,11 +58,12 @@ class Panel:
 
 @dataclass(frozen=True)
 class Axis:
-    """`percent` axes show fractions as percentages."""
+    """`percent` axes show fractions as percentages. With `each`, values that occur have ticks, unless they are many."""
 
     title: str
     log: bool = False
     percent: bool = False
+    each: bool = False
 
     def show(self, value: float) -> str:
         """`value` as text."""
@@ -125,10 +126,10 @@ class Chart:
 
     @property
     def ticks(self) -> list[float]:
-        """The x that are worth a tick each: all, if x is a percentage and takes few values; else none."""
+        """The x that have a tick each: all, if the axis is meant so and they are few and stand apart; else none."""
         values = sorted({x for series in self.series for x in series.x})
-        apart = all(right - left >= 0.04 for left, right in pairwise(values))
-        return values if self.x.percent and len(values) <= 8 and apart else []
+        apart = all(right >= 1.2 * left if self.x.log else right >= left + 0.04 for left, right in pairwise(values))
+        return values if self.x.each and len(values) <= 8 and apart else []
 
     def above(self, series: Series) -> list[int]:
         """The points of `series` that are beyond the ceiling."""

@@ -13,6 +13,7 @@ FRONT = "Pareto front"
 def cost_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
     """Seconds of pruning and perplexity of each method: a panel per corpus and sparsity, of which only equals compare.
 
+    What prunes half of the blocks has a front of its own: it is not better for being nearer to the dense model.
     Cells without a time (a resumed job measures only its last part) are left out and counted. Seeds are averaged.
     """
     mine = layout.of_study(cells, study)
@@ -35,6 +36,7 @@ def cost_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
 def _panel(title: str, rows: pd.DataFrame, point: "pd.Series[str]", look: Look) -> Panel:
     here = rows[(rows[layout.POINT] == point).all(axis=1) & (rows["method"] != "dense") & rows["prune_seconds"].notna()]
     series = []
+    alike: dict[bool, list[tuple[float, float]]] = {}
     for _, part in here.groupby(SERIES, sort=False):
         first = part.iloc[0]
         mean = geometric_mean(part["value"])
@@ -51,23 +53,24 @@ def _panel(title: str, rows: pd.DataFrame, point: "pd.Series[str]", look: Look) 
                 form="points",
             )
         )
-    if len(series) > 1:
-        series.append(pareto_front([(one.x[0], one.y[0]) for one in series]))
+        alike.setdefault(first["allocator"] in look.partial, []).append((series[-1].x[0], series[-1].y[0]))
+    series += [pareto_front(points, partial=partial) for partial, points in alike.items() if len(points) > 1]
     heading = f"{title}, {layout.point(point)}" if title else layout.point(point)
     return Panel(heading, series, dense_level(rows, look))
 
 
-def pareto_front(points: list[tuple[float, float]]) -> Series:
-    """The points that no other beats in both coordinates, as steps."""
+def pareto_front(points: list[tuple[float, float]], *, partial: bool = False) -> Series:
+    """The points that no other beats in both coordinates, as steps; `partial`: half of the blocks are pruned."""
     front: list[tuple[float, float]] = []
     for x, y in sorted(points):
         if not front or y < front[-1][1]:
             front.append((x, y))
+    label = f"{FRONT}, half of the blocks" if partial else FRONT
     return Series(
-        label=FRONT,
-        style=Style(marker=None, dash=2),
+        label=label,
+        style=Style(marker=None, dash=3 if partial else 2),
         x=[x for x, _ in front],
         y=[y for _, y in front],
-        names=[FRONT] * len(front),
+        names=[label] * len(front),
         form="steps",
     )

@@ -20,7 +20,9 @@ from prunebench.files import atomic_path
 
 PAGE = 7.0
 """Inches: the text width of a page with two columns."""
-PANEL_HEIGHT, LEGEND_LINE, NOTE_LINE = 2.3, 0.165, 0.115
+PANEL_HEIGHT, TITLE_LINE, LEGEND_LINE, NOTE_LINE = 2.3, 0.13, 0.165, 0.115
+TITLE_WIDTH = 14
+"""Characters of a panel's title that fit on an inch."""
 NOTE_WIDTH = 138
 """Characters of a note that fit on a line of a whole page."""
 LEVEL: dict[str, Any] = {"color": GREY, "linestyle": (0, (6, 2)), "linewidth": 1.0}
@@ -62,13 +64,15 @@ def draw(chart: Chart) -> Figure:
         across = max(1, int(width * 14 / (longest + 8)))
         notes = [line for note in [*chart.notes, *chart.clipped()] for line in _wrapped(note, width)]
         below = math.ceil(len(handles) / across) * LEGEND_LINE + len(notes) * NOTE_LINE + 0.1
-        height = rows * PANEL_HEIGHT + below
+        titles = [textwrap.fill(panel.title, int(TITLE_WIDTH * width / columns)) for panel in panels]
+        height = rows * (PANEL_HEIGHT + max(title.count("\n") for title in titles) * TITLE_LINE) + below
         figure = Figure(figsize=(width, height))
         figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, below / height, 1, 1 - below / height)))
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes in grid.flat[len(panels) :]:
             axes.remove()
-        for panel, axes in zip(panels, grid.flat, strict=False):
+        for panel, title, axes in zip(panels, titles, grid.flat, strict=False):
+            axes.set_title(title, loc="left")
             _draw_panel(axes, chart, panel)
         for axes in grid.flat[max(0, len(panels) - columns) : len(panels)]:
             axes.set_xlabel(chart.x.title)
@@ -88,7 +92,6 @@ def _wrapped(note: str, width: float) -> list[str]:
 
 
 def _draw_panel(axes: Axes, chart: Chart, panel: Panel) -> None:
-    axes.set_title(panel.title, loc="left")
     for label, value in panel.levels.items():
         axes.axhline(value, label=label, **LEVEL)
     arrows: Counter[float] = Counter()
@@ -149,7 +152,8 @@ def _handles(chart: Chart) -> list[Line2D]:
 
 def _draw_rulers(axes: Axes, chart: Chart) -> None:
     """Scales, limits and ticks, which all panels share."""
-    axes.set_xscale("log" if chart.x.log else "linear")
+    # Base 2 has no minor ticks, which would stand between those that a chart asks for.
+    axes.set_xscale("log", base=2 if chart.ticks else 10) if chart.x.log else axes.set_xscale("linear")
     axes.set_yscale("log" if chart.y.log else "linear")
     axes.set_ylim(chart.span)
     _draw_ticks(axes.xaxis, chart.x, (1, 2, 5))
@@ -166,4 +170,4 @@ def _draw_ticks(ruler: Ruler, axis: Axis, digits: tuple[float, ...]) -> None:
     elif axis.percent:
         ruler.set_major_formatter(PercentFormatter(1, decimals=0))
     else:
-        ruler.set_major_locator(MaxNLocator(integer=True))
+        ruler.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))

@@ -12,13 +12,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """`methods`, `allocators`, `calibrations` and n:m `patterns` are those of the study, in its order."""
+    """`methods`, `allocators`, `calibrations` and n:m `patterns` are those of the study, in its order.
+
+    `structured` are the allocators that n:m patterns have there, `partial` those that leave half of the blocks alone.
+    """
 
     labels: Mapping[str, str]
     methods: Sequence[str]
     allocators: Sequence[str]
     calibrations: Sequence[str] = ()
     patterns: Sequence[str] = ()
+    structured: Sequence[str] = ()
+    partial: Sequence[str] = ()
 
     def title(self, name: str) -> str:
         """What is printed for a catalog name; that of a corpus is its kind and name, since kinds share no names."""
@@ -27,7 +32,7 @@ class Look:
     def label(self, row: "Mapping[str, Any] | pd.Series[Any]") -> str:
         """The legend entry of `row`: its method, and what else tells the study's rows apart."""
         parts = [self.title(row["method"])]
-        if len(self.allocators) > 1 and row["pattern"] not in self.patterns:
+        if len(self.structured if row["pattern"] in self.patterns else self.allocators) > 1:
             parts.append(self.title(row["allocator"]))
         if row["pattern"] in self.patterns:
             parts.append(row["pattern"])
@@ -39,7 +44,9 @@ class Look:
         """Colour and marker say the method, dash and filling the allocator (and calibration); n:m points are hollow."""
         method = self.methods.index(row["method"])
         if row["pattern"] in self.patterns:
-            return Style(method, method + self.patterns.index(row["pattern"]), fill="hollow")
+            allocator = self.structured.index(row["allocator"]) if row["allocator"] in self.structured else 0
+            variant = self.patterns.index(row["pattern"]) + allocator * len(self.patterns)
+            return Style(method, method + variant * len(self.methods), fill="hollow")
         calibration = self.calibrations.index(row["calibration"]) if row["calibration"] in self.calibrations else 0
         variant = self.allocators.index(row["allocator"]) + calibration * len(self.allocators)
         return Style(method, method, variant, "half" if variant else "full")

@@ -4,7 +4,7 @@ import pandas as pd
 
 from prunebench.figures.chart import Axis, Chart, Panel, Series
 from prunebench.figures.look import Look
-from prunebench.figures.points import SERIES, dense_level, geometric_mean, tests
+from prunebench.figures.points import SERIES, bands, dense_level, line, tests
 from prunebench.tables import layout
 
 
@@ -16,36 +16,18 @@ def perplexity_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
     """
     mine = layout.of_study(cells, study)
     panels = [Panel(title, _series(rows, look), dense_level(rows, look)) for title, rows in tests(mine, look)]
-    seeds = mine["seed"].nunique()
-    spread = f" Bands: one standard deviation over {seeds} seeds." if seeds > 1 else ""
     return Chart(
         title="Perplexity against sparsity, lower is better",
-        x=Axis("Sparsity", percent=True),
+        x=Axis("Sparsity", percent=True, each=True),
         y=Axis("Perplexity", log=True),
         panels=panels,
-        notes=[f"Rests on {layout.counts(mine)}{spread}"],
+        notes=[f"Rests on {layout.counts(mine)}{bands(mine)}"],
         columns=2,
     )
 
 
 def _series(rows: pd.DataFrame, look: Look) -> list[Series]:
-    found = []
-    for _, part in rows[rows["method"] != "dense"].groupby(SERIES, sort=False):
-        first = part.iloc[0]
-        points = sorted(
-            (float(str(sparsity)), geometric_mean(of["value"])) for sparsity, of in part.groupby("sparsity")
-        )
-        several = part["seed"].nunique() > 1
-        found.append(
-            Series(
-                label=look.label(first),
-                style=look.style(first),
-                x=[sparsity for sparsity, _ in points],
-                y=[mean.value for _, mean in points],
-                low=[mean.low for _, mean in points] if several else (),
-                high=[mean.high for _, mean in points] if several else (),
-                names=[f"{look.label(first)}, {sparsity:.0%}" for sparsity, _ in points],
-                form="line" if first["pattern"] == "unstructured" else "points",
-            )
-        )
-    return found
+    return [
+        line(part, look, by="sparsity", show="{:.0%}".format, form="line" if pattern == "unstructured" else "points")
+        for (_, _, pattern, _), part in rows[rows["method"] != "dense"].groupby(SERIES, sort=False)
+    ]

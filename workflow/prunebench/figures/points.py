@@ -1,11 +1,12 @@
 """What the figures of perplexities share: which rows make one point, and the mean and spread of its seeds."""
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
+from prunebench.figures.chart import Series
 from prunebench.figures.look import Look
 from prunebench.tables import layout
 
@@ -27,6 +28,39 @@ def geometric_mean(values: "pd.Series[float]") -> Mean:
     logs = values.astype(float).map(math.log)
     mean, spread = logs.mean(), logs.std()
     return Mean(*map(math.exp, (mean, mean - spread, mean + spread)))
+
+
+def line(
+    rows: pd.DataFrame,
+    look: Look,
+    *,
+    by: str,
+    show: Callable[[float], str],
+    form: Literal["line", "points"] = "line",
+) -> Series:
+    """The geometric mean of the perplexities `rows` at each number in column `by`, with a band of their spread.
+
+    `show` gives the text of such a number. One seed alone has no band.
+    """
+    label = look.label(rows.iloc[0])
+    points = sorted((float(str(at)), geometric_mean(part["value"])) for at, part in rows.groupby(by))
+    several = rows["seed"].nunique() > 1
+    return Series(
+        label=label,
+        style=look.style(rows.iloc[0]),
+        x=[at for at, _ in points],
+        y=[mean.value for _, mean in points],
+        low=[mean.low for _, mean in points] if several else (),
+        high=[mean.high for _, mean in points] if several else (),
+        names=[f"{label}, {show(at)}" for at, _ in points],
+        form=form,
+    )
+
+
+def bands(rows: pd.DataFrame) -> str:
+    """What the bands of `line` are, if `rows` have several seeds."""
+    seeds = rows["seed"].nunique()
+    return f" Bands: one standard deviation over {seeds} seeds." if seeds > 1 else ""
 
 
 def finished(rows: pd.DataFrame) -> pd.DataFrame:

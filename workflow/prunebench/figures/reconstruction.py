@@ -12,8 +12,9 @@ def reconstruction_chart(errors: pd.DataFrame, expected: int, look: Look) -> Cha
     """The reconstruction error per block: a line per method and allocator, a panel per model and sparsity.
 
     `errors` has a row per cell and block: the median over its linears, the least and the largest. Methods that look
-    at no text record none. `expected` is how many cells should have them.
+    at no text record none, nor do blocks that are not to be pruned. `expected` is how many cells should have them.
     """
+    errors = errors.dropna(subset="error")
     panels = [
         Panel(
             title,

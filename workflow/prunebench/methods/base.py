@@ -59,6 +59,8 @@ class Method(Plugin):
     """Statistics that the engine collects before `prune_block`. Empty: nothing runs forward."""
     sequential: ClassVar[bool] = False
     """Whether a site's statistics must already see the pruned weights of the block's earlier sites."""
+    iterative: ClassVar[bool] = False
+    """Whether its block records have `epochs`."""
     dense_stream: ClassVar[bool] = False
     """Whether the dense model's hidden states are carried along beside the pruned model's."""
 

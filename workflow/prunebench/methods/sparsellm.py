@@ -57,7 +57,7 @@ class SparseLLM(Method):
     lie in files beyond, so that memory does not grow with the calibration set.
 
     The published code (presets `released`, and `released_opt` for models without gate) takes s two gradient steps of
-    length 0.01, which diverge where |act'(s) z| is large: the block fails, or the perplexity explodes. It damps the Gram
+    length 0.01, which diverge where |act'(s) z| is large: the block fails, or perplexity explodes. It damps the Gram
     matrix of X once more in every epoch, refits without a penalty, keeps the last epoch, gives three blocks of
     32-block models one epoch only, and without gate refits W_down by ten gradient steps. Its half-precision storage
     of inverses and variables is not repeated. The tables of the paper prune the first half of the blocks: allocator
@@ -106,15 +106,7 @@ class SparseLLM(Method):
     uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.HESSIAN})
 
-    S_STEPS, S_RATE = 2, 0.01
-    DOWN_STEPS, DOWN_RATE = 10, 0.01
-RELEASED: dict[str, Any] = {
-    "solver_preset": "released",
-    "damping_mode": "accumulating",
-    "ridge": None,
-    "s_step": "gradient",
-    "keep_best": False,
-}
+    iterative = True
 
     @property
     def exact(self) -> bool:

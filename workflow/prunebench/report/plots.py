@@ -1,5 +1,6 @@
 """Charts for the screen: what plotly.js draws, one plot per panel, so that panels can wrap on a narrow page."""
 
+from collections.abc import Sequence
 from math import log10
 from typing import Any
 
@@ -16,7 +17,7 @@ def plots(chart: Chart) -> list[dict[str, Any]]:
         {
             "data": [trace for series in panel.series for trace in _traces(chart, series)],
             "layout": {
-                "xaxis": _axis(chart.x, (1, 2, 5)) | ({"tickvals": chart.ticks} if chart.ticks else {}),
+                "xaxis": _axis(chart.x, (1, 2, 5), chart.ticks),
                 "yaxis": _axis(chart.y, chart.digits) | {"automargin": True, **_range(chart)},
                 "shapes": [_level(value) for value in panel.levels.values()],
                 "annotations": [_level_name(chart, label, value) for label, value in panel.levels.items()],
@@ -95,11 +96,14 @@ def _band(series: Series) -> list[dict[str, Any]]:
     return [{**shared, "y": list(series.low)}, {**shared, "y": list(series.high), **fill}]
 
 
-def _axis(axis: Axis, digits: tuple[float, ...]) -> dict[str, Any]:
+def _axis(axis: Axis, digits: tuple[float, ...], ticks: Sequence[float] = ()) -> dict[str, Any]:
+    """`ticks`: where the axis has them, if not everywhere."""
     found: dict[str, Any] = {"title": {"text": axis.title, "standoff": 12}, "zeroline": False}
     if axis.log:
-        values = [float(f"{digit}e{power}") for power in POWERS for digit in digits]
+        values = ticks or [float(f"{digit}e{power}") for power in POWERS for digit in digits]
         found |= {"type": "log", "tickvals": values, "ticktext": [decimal(value) for value in values]}
+    elif ticks:
+        found["tickvals"] = ticks
     return found | ({"tickformat": ".0%"} if axis.percent else {})
 
 

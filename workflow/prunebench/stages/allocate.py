@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 
 from prunebench import registry
-from prunebench.allocators.base import check_budget
+from prunebench.allocators.base import Allocator, check_budget
 from prunebench.assets.manifest import load_manifest
 from prunebench.canonical import spec_hash
 from prunebench.engine.anatomy import Anatomy
@@ -18,9 +18,9 @@ from prunebench.patterns import parse_pattern
 
 
 def allocate(spec: str, model: Path, profile: Path | None, allocation: Path) -> None:
-    """Write `allocation` (JSON: status, inputs, sparsities by full linear name) for the model asset `model`.
+    """Write `allocation` for the model asset `model`; `profile` is the file of rule profile, if the allocator wants it.
 
-    `profile` is the file of rule profile, for allocators that look at data.
+    JSON: status, inputs, sparsities by full linear name, and what fraction of all weights they make zero.
     """
     wanted = json.loads(spec)
     anatomy = Anatomy(
@@ -29,7 +29,6 @@ def allocate(spec: str, model: Path, profile: Path | None, allocation: Path) -> 
         getattr(torch, wanted["storage"]),
         profile,
     )
-    plugin = registry.load("allocators", wanted["allocator"])
     pattern = parse_pattern(wanted["pattern"])
     sparsity = float(pattern.sparsity) if pattern.structured else float(wanted["sparsity"])
     record: dict[str, Any] = {"spec_hash": spec_hash(spec), "spec": wanted, "inputs": {}}
@@ -37,9 +36,29 @@ def allocate(spec: str, model: Path, profile: Path | None, allocation: Path) -> 
         with safe_open(profile, framework="pt") as file:
             record["inputs"]["tokens"] = file.metadata()["tokens"]
     try:
-        shares = plugin(plugin.configure(overrides=wanted["params"])).allocate(anatomy, sparsity)
-        check_budget(shares, anatomy.sizes, sparsity)
-        record |= {"status": "ok", "sparsities": shares}
+        part = pruned_part(anatomy, wanted["layers"])
+        shares = _allocator(wanted).allocate(part, sparsity)
+        check_budget(shares, part.sizes, sparsity)
+        record |= {
+            "status": "ok",
+            "sparsities": dict.fromkeys(anatomy.sizes, 0.0) | shares,
+            "whole_model_sparsity": sparsity * (part.prunable_weights / anatomy.prunable_weights),
+        }
     except CellFailure as failure:
         record |= {"status": "failed", "reason": str(failure)}
     write_json(allocation, record)
+
+
+def pruned_part(anatomy: Anatomy, layers: str) -> Anatomy:
+    """The blocks of `anatomy` that are to be pruned: all, or the first half of them, rounded down."""
+    if layers == "all":
+        return anatomy
+    if len(anatomy.blocks) < 2:
+        raise CellFailure("a model of one block has no first half")
+    return anatomy.first(len(anatomy.blocks) // 2)
+
+
+def _allocator(wanted: dict[str, Any]) -> Allocator:
+    plugin = registry.load("allocators", wanted["allocator"])
+    allocator: Allocator = plugin(plugin.configure(overrides=wanted["params"]))
+    return allocator

@@ -8,7 +8,9 @@ import pandas as pd
 
 from prunebench.cells import NO_CALIBRATION, allocation_form
 from prunebench.figures.allocation import allocation_chart
+from prunebench.figures.calibration import calibration_chart
 from prunebench.figures.chart import Chart
+from prunebench.figures.convergence import convergence_chart
 from prunebench.figures.cost import cost_chart
 from prunebench.figures.draw import save
 from prunebench.figures.look import Look
@@ -16,10 +18,14 @@ from prunebench.figures.perplexity import perplexity_chart
 from prunebench.figures.reconstruction import reconstruction_chart
 from prunebench.plan import Plan
 from prunebench.records import Records
-from prunebench.stages.tables import read_cells
+from prunebench.stages.tables import partly_pruned, read_cells
 
-OF_CELLS = {"perplexity": perplexity_chart, "cost": cost_chart}
-OF_BLOCKS = {"allocation": allocation_chart, "reconstruction": reconstruction_chart}
+OF_CELLS = {"perplexity": perplexity_chart, "calibration": calibration_chart, "cost": cost_chart}
+OF_BLOCKS = {
+    "allocation": allocation_chart,
+    "reconstruction": reconstruction_chart,
+    "convergence": convergence_chart,
+}
 
 
 def write_figure(plan: Plan, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:
@@ -31,6 +37,12 @@ def write_figure(plan: Plan, cells: Path, study: str, figure: str, outputs: Sequ
 
 def make_chart(plan: Plan, cells: pd.DataFrame, records: Records, study: str, figure: str) -> Chart:
     """`figure` of `study` as data."""
+    chart = _chart(plan, cells, records, study, figure)
+    chart.notes.extend(partly_pruned(plan, study))
+    return chart
+
+
+def _chart(plan: Plan, cells: pd.DataFrame, records: Records, study: str, figure: str) -> Chart:
     look = make_look(plan, study)
     if figure in OF_CELLS:
         mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, "perplexity"))]
@@ -50,16 +62,23 @@ def make_look(plan: Plan, study: str) -> Look:
         allocators=list(dict.fromkeys(cell.allocator for cell in cells)),
         calibrations=list(dict.fromkeys(cell.calibration for cell in cells if cell.calibration != NO_CALIBRATION)),
         patterns=list(dict.fromkeys(cell.pattern for cell in cells if cell.shape.structured)),
+        structured=list(dict.fromkeys(cell.allocator for cell in cells if cell.shape.structured)),
+        partial=[name for name, entry in plan.config.allocators.items() if entry.layers == "first_half"],
     )
 
 
 def block_rows(plan: Plan, records: Records, study: str, figure: str) -> pd.DataFrame:
-    """A row per block of every cell (for `allocation`: of every allocation) that `figure` draws and that is pruned."""
+    """A row per block of every cell (for `allocation`: of every allocation) that `figure` draws and that is pruned.
+
+    For `convergence` a row per block and epoch.
+    """
+    read = records.epochs if figure == "convergence" else records.blocks
     rows: dict[str, list[dict[str, object]]] = {}
     for cell in plan.figure_cells(study, figure):
         shown = allocation_form(plan.config, cell) if figure == "allocation" else cell
-        if str(shown) not in rows and (blocks := records.blocks(cell)):
+        if str(shown) not in rows and (blocks := read(cell)):
             rows[str(shown)] = [{**asdict(shown), "id": str(shown), **block} for block in blocks]
     axes = ("model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "id", "block")
-    columns = [*axes, "share", "zeros", "low", "error", "high"]
+    values = {"convergence": ("epoch", "loss", "reconstruction", "kept")}
+    columns = [*axes, *values.get(figure, ("share", "zeros", "low", "error", "high"))]
     return pd.DataFrame([row for of in rows.values() for row in of], columns=columns)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure
 from prunebench.files import read_json, sha256_file, write_json
 from prunebench.methods.base import Method
-from prunebench.patterns import Pattern, parse_pattern
+from prunebench.patterns import parse_pattern
 from prunebench.provenance import Measurement, conditions
 
 
@@ -65,7 +64,9 @@ def prune(
         if allocated["status"] != "ok":
             raise CellFailure(f"allocation: {allocated['reason']}")
         blocks = _prune_blocks(wanted, manifest.directory, tokens, allocated["sparsities"], directories, work)
-        record |= {"status": "ok", **summarise(blocks, _target(wanted), exact=_method(wanted).exact), "blocks": blocks}
+        method = _method(wanted)
+        target = allocated["whole_model_sparsity"] if "sparsity" in method.uses else None
+        record |= {"status": "ok", **summarise(blocks, target, exact=method.exact), "blocks": blocks}
         work.merge(len(blocks), weights)
         outcome = f"sparsity {record['achieved_sparsity']:.4f}"
     except CellFailure as failure:
@@ -114,19 +115,11 @@ def _method(wanted: dict[str, Any]) -> Method:
     return method
 
 
-def _target(wanted: dict[str, Any]) -> Fraction | None:
-    """The sparsity that was asked for; None if the method takes no orders."""
-    if "sparsity" not in registry.load("methods", wanted["method"]).uses:
-        return None
-    pattern: Pattern = parse_pattern(wanted["pattern"])
-    return pattern.sparsity if pattern.structured else Fraction(wanted["sparsity"])
-
-
-def summarise(blocks: list[dict[str, Any]], target: Fraction | None, *, exact: bool = True) -> dict[str, Any]:
+def summarise(blocks: list[dict[str, Any]], target: float | None, *, exact: bool = True) -> dict[str, Any]:
     """Whole-model sparsity from the block records; CellFailure if it misses `target` by more than rounding can.
 
-    Zeros that the model had before pruning count as zeros, and excuse a sparsity above the target; so does a method
-    that is not `exact`.
+    `target` is None if the method takes no orders. Zeros that the model had before pruning count as zeros, and excuse
+    a sparsity above the target; so does a method that is not `exact`.
     """
     linears = [linear for block in blocks for linear in block["linears"].values()]
     total = sum(linear["weights"] for linear in linears)
@@ -135,10 +128,10 @@ def summarise(blocks: list[dict[str, Any]], target: Fraction | None, *, exact: b
     tolerance = max(1e-3, 1 / min(linear["inputs"] for linear in linears))
     most = max(target or 0, already / total) + tolerance if exact else 1
     if target is not None and not target - tolerance <= achieved <= most:
-        raise CellFailure(f"sparsity {achieved:.4f} misses the target {float(target):.4f} by more than {tolerance:.4f}")
+        raise CellFailure(f"sparsity {achieved:.4f} misses the target {target:.4f} by more than {tolerance:.4f}")
     return {
         "achieved_sparsity": achieved,
-        "target_sparsity": None if target is None else float(target),
+        "target_sparsity": target,
         "already_zero": already,
         "prunable_weights": total,
     }

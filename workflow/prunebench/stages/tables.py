@@ -36,8 +36,16 @@ def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str) -> Table
     made = TABLES[table](mine, study, plan.labels())
     if table == "perplexity":
         made.notes.extend(rounding_notes(mine, plan.computations(), plan.labels()))
-    made.notes.extend(mixed_conditions(plan, study))
+    made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study)])
     return made
+
+
+def partly_pruned(plan: Plan, study: str) -> list[str]:
+    """A note if rows of a study prune only the first half of the blocks."""
+    allocators = {cell.allocator: plan.config.allocators[cell.allocator] for cell in plan.studies[study].cells}
+    rows = ", ".join(plan.labels()[name] for name, entry in allocators.items() if entry.layers == "first_half")
+    meaning = "of L blocks only the first L/2 (rounded down) are pruned; the sparsity of all L is about half as high"
+    return [f"{rows}: {meaning}."] if rows else []
 
 
 def mixed_conditions(plan: Plan, study: str) -> list[str]:

@@ -31,7 +31,7 @@ MEANINGLESS = 300
 class Perplexity(Suite):
     """exp of the mean negative log-likelihood per predicted token, per corpus.
 
-    Protocol: the corpus' split (test, unless another is asked for), documents joined by blank lines and tokenised into one stream, cut into
+    Protocol: the documents of the corpus' test split are joined by blank lines and tokenised into one stream, cut into
     windows of `seqlen` without overlap, the incomplete tail dropped; inside a window every token but the first is
     predicted from those before it. With equal windows this equals `exp(sum(nll * seqlen) / tokens)` of published codes.
 

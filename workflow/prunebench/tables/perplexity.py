@@ -23,11 +23,12 @@ def perplexity_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] 
     groups = [layout.point(row) for _, row in layout.points(mine[mine["method"] != "dense"]).iterrows()] or [""]
     columns = [(group, test) for group in groups for test in tests]
     rows = []
-    for key, part in mine.groupby(layout.ROW, sort=False):
-        points = part.apply(layout.point, axis=1)
-        dense = (part["method"] == "dense").all()
-        entries = [layout.entry(part if dense else part[points == group], test, _show) for group, test in columns]
-        rows.append((*layout.stub(key, mine, labels), *entries))
+    for _, of_model in mine.groupby("model", sort=False):
+        for key, part in of_model.groupby(layout.ROW, sort=False):
+            points = part.apply(layout.point, axis=1)
+            dense = (part["method"] == "dense").all()
+            entries = [layout.entry(part if dense else part[points == group], test, _show) for group, test in columns]
+            rows.append((*layout.stub(key, mine, labels), *entries))
     single = mine["suite"].nunique() == 1
     return Table(
         title=f"Perplexity, lower is better, study {study}{layout.protocol(mine, labels)}",

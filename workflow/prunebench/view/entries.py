@@ -64,7 +64,8 @@ class Shelf:
         elif name in self._files:
             preset = f" {entry.preset}" if getattr(entry, "preset", "paper") != "paper" else ""
             compute = entry.compute.model_dump() if getattr(entry, "compute", None) else {}
-            what = f"{plugin.name}{preset} {_words({**entry.params, **compute})}"
+            layers = {"layers": entry.layers} if getattr(entry, "layers", "all") != "all" else {}
+            what = f"{plugin.name}{preset} {_words({**entry.params, **layers, **compute})}"
         return getattr(entry, "title", None) or plugin.title, what
 
     def _plugin(self, name: str) -> Iterator[RenderableType]:
@@ -76,6 +77,7 @@ class Shelf:
         facts = {
             "title": plugin.title,
             "paper": plugin.reference,
+            "layers": getattr(self._entries.get(name), "layers", ""),
             "looks at": ", ".join(sorted(plugin.uses)),
             "collects": ", ".join(sorted(getattr(plugin, "needs", ()))),
             "plug-in": f"workflow/prunebench/{self._kind}/{plugin.name}.py",
