@@ -217,7 +217,7 @@ class _Problem:
             if not epochs or not params.keep_best or losses.reconstruction < epochs[kept]["reconstruction"]:
                 kept, best = epoch, pruned
             epochs.append(asdict(losses))
-        return best, {"epochs": epochs, "kept": kept, **({"stopped": stopped} if stopped else {})}
+        return best, {"epochs": epochs, "kept": kept + 1, **({"stopped": stopped} if stopped else {})}
 
     def _prune(
         self,
