@@ -230,7 +230,9 @@ def test_slopes_are_derivatives(activation: updates.Activation) -> None:
 @given(data=st.data())
 def test_the_objective_never_rises(data: st.DataObject) -> None:
     """p, then z, then s, for weights of any kind, from any start; three rounds."""
-    hidden, width, tokens = (data.draw(st.integers(1, most), name) for most, name in ((6, "hidden"), (9, "ffn"), (7, "n")))
+    hidden, width, tokens = (
+        data.draw(st.integers(1, most), name) for most, name in ((6, "hidden"), (9, "ffn"), (7, "n"))
+    )
     powers = st.floats(-2, 2).map(lambda power: 10.0**power)
     by = Penalties(data.draw(powers, "alpha"), data.draw(powers, "beta"), data.draw(powers, "gamma"))
     gated, seed = data.draw(st.booleans(), "gated"), data.draw(st.integers(0, 10_000), "seed")
