@@ -145,8 +145,9 @@ def released(
 ) -> Run:
     """The loop of the released code, without its roundings to half precision.
 
-    The Gram matrix of X is damped in place by every pruning, that of p is made anew. `down` refits W_down, given the
-    pruned one, Y - b and p; by default through the pseudo-inverse.
+    The Gram matrix of X is damped in place by every pruning, that of p is made anew. Inputs that are always 0 lose
+    their weights (but do not count as 1 in the damping, which is not repeated in SparseGPT either). `down` refits
+    W_down, given the pruned one, Y - b and p; by default through the pseudo-inverse.
     """
     down = down or (lambda _, T, p: refit(T, p))
     Y = ffn(X)
@@ -163,7 +164,8 @@ def released(
         H = H + DAMPING * np.mean(np.diag(H)) * np.eye(len(H))
 
         def prune(W: Array, H: Array, damping: float) -> Array:
-            return sparsegpt.prune(W, H, sparsity, pattern, damping=damping, threshold=True)[0]
+            alive = np.where(np.diag(H) == 0, 0, W)
+            return sparsegpt.prune(alive, H, sparsity, pattern, damping=damping, threshold=True)[0]
 
         ffn = replace(
             ffn,

@@ -1,5 +1,6 @@
 """SparseLLM's updates against numerical optima, and that no update ever raises the objective."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -257,4 +258,4 @@ def test_the_objective_never_rises(data: st.DataObject) -> None:
             s = newton(tensor(s), tensor(g), tensor(z), tensor(p), by, 2).numpy()
             losses.append(sum(oracle.terms(ffn, X, Y, p, z, s, by).values()))
     # The losses themselves are sums that round.
-    assert all(after <= before * (1 + 1e-10) for before, after in zip(losses, losses[1:], strict=False))
+    assert all(after <= before * (1 + 1e-10) for before, after in itertools.pairwise(losses))
