@@ -30,8 +30,8 @@ def test_peak_memory_does_not_grow_with_depth(tmp_path: Path) -> None:
 
 
 NARROW = {"hidden_size": 64, "intermediate_size": 1536, "blocks": 1}
-SLAB = "from prunebench.methods import sparsellm_sweep; sparsellm_sweep.SLAB = 2048"
-SLAB_MB = 2048 * 1536 * 4 / 2**20  # of one variable, in float32
+SLAB = "from prunebench.methods import sparsellm_sweep; sparsellm_sweep.SLAB = 1024"
+SLAB_MB = 2 * 1024 * 1536 * 4 / 2**20  # of z and s, in float32
 
 
 def sparsellm_job(root: Path, samples: int, memory: float) -> PruneJob:
