@@ -1,17 +1,17 @@
-"""Memory of a prune job: one block plus activations, whatever the depth."""
+"""Memory of a prune job: one block plus activations, whatever the depth; with SparseLLM's variables in files."""
 
 import time
 from pathlib import Path
 
-from jobs import prune_job
+from jobs import PruneJob, prune_job
 
 SIZES = {"hidden_size": 512, "intermediate_size": 1024, "num_attention_heads": 8, "num_key_value_heads": 8}
 BLOCK_MB = 2 * (4 * 512 * 512 + 3 * 512 * 1024) / 2**20  # 5 MB in bf16
 
 
-def peak_anonymous_mb(root: Path, blocks: int) -> float:
-    """Peak anonymous memory of a Wanda job: what the kernel cannot drop, unlike mapped weight files."""
-    process = prune_job(root, blocks=blocks, **SIZES).start()
+def peak_anonymous_mb(job: PruneJob, prelude: str = "") -> float:
+    """Peak anonymous memory of a job: what the kernel cannot drop, unlike mapped files."""
+    process = job.start(prelude)
     status, peak = Path(f"/proc/{process.pid}/status"), 0.0
     while process.poll() is None:
         lines = status.read_text().splitlines()
@@ -24,5 +24,28 @@ def peak_anonymous_mb(root: Path, blocks: int) -> float:
 
 def test_peak_memory_does_not_grow_with_depth(tmp_path: Path) -> None:
     """32 blocks more weigh 160 MB; a quarter of that is left to the allocator's noise."""
-    shallow, deep = peak_anonymous_mb(tmp_path / "a", blocks=8), peak_anonymous_mb(tmp_path / "b", blocks=40)
+    jobs = prune_job(tmp_path / "a", blocks=8, **SIZES), prune_job(tmp_path / "b", blocks=40, **SIZES)
+    shallow, deep = map(peak_anonymous_mb, jobs)
     assert deep - shallow < 8 * BLOCK_MB, f"{shallow:.0f} MB with 8 blocks, {deep:.0f} MB with 40"
+
+
+NARROW = {"hidden_size": 64, "intermediate_size": 1536, "blocks": 1}
+SLAB = "from prunebench.methods import sparsellm_sweep; sparsellm_sweep.SLAB = 1024"
+SLAB_MB = 2 * 1024 * 1536 * 4 / 2**20  # of z and s, in float32
+
+
+def sparsellm_job(root: Path, samples: int, memory: float) -> PruneJob:
+    method = {"method": "sparsellm", "params": {"epochs": 2, "memory": memory}}
+    return prune_job(
+        root, method="ours", calibration=f"text_{samples}x64", more={"methods": {"ours": method}}, **NARROW
+    )
+
+
+def test_sparsellms_peak_memory_does_not_grow_with_the_tokens(tmp_path: Path) -> None:
+    """6144 tokens more are 72 MB of z and s, and less than one of hidden states."""
+    few, many, kept = (
+        peak_anonymous_mb(sparsellm_job(tmp_path / name, samples, memory), SLAB)
+        for name, samples, memory in (("few", 32, 0), ("many", 128, 0), ("kept", 128, 4))
+    )
+    assert many - few < SLAB_MB, f"{few:.0f} MB with 2048 tokens, {many:.0f} MB with 8192"
+    assert kept - many > 4 * SLAB_MB, f"{kept:.0f} MB in memory, {many:.0f} MB in files: they took no part"

@@ -1,4 +1,5 @@
-"""The contract tests of the engine and of every method, on CUDA."""
+"""The contract tests of the engine, of every method and of SparseLLM's epochs, on CUDA."""
 
 from contract.test_engine import *  # noqa: F403
 from contract.test_methods import *  # noqa: F403
+from contract.test_sparsellm import *  # noqa: F403

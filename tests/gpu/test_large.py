@@ -52,7 +52,7 @@ def prune(directory: Path, method: str, scratch: Path) -> tuple[float, int]:
     return seconds, torch.cuda.max_memory_allocated()
 
 
-@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "sparsellm"])
 def test_blocks_of_7b_shape_are_pruned_one_at_a_time(method: str, tmp_path: Path) -> None:
     shallow = tiny.make_model(tmp_path / "shallow", blocks=1, **SIZES)
     deep = tiny.make_model(tmp_path / "deep", blocks=3, **SIZES)

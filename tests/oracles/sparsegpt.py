@@ -9,9 +9,18 @@ Array = NDArray[np.float64]
 
 
 def prune(
-    W: Array, H: Array, sparsity: float, pattern: Pattern, *, damping: float = 0.01, columns: int = 128
+    W: Array,
+    H: Array,
+    sparsity: float,
+    pattern: Pattern,
+    *,
+    damping: float = 0.01,
+    columns: int = 128,
+    threshold: bool = False,
 ) -> tuple[Array, NDArray[np.bool_]]:
     """(pruned W, mask of what went); W [out, in], H = X X^T [in, in].
+
+    `threshold`, as the released code has it: in a strip go all weights up to the cost of rank sparsity x weights.
 
     Removing weight q of a row changes the columns after it by -w_q / [H^-1]_qq [H^-1]_q, and costs w_q^2 / [H^-1]_qq;
     then q is taken out of H^-1 by one step of Gaussian elimination, whether it was removed or not.
@@ -22,7 +31,7 @@ def prune(
     block = pattern.group if pattern.structured else columns
     for start in range(0, W.shape[1], block):
         strip = slice(start, min(start + block, W.shape[1]))
-        gone[:, strip] = _select(W[:, strip] ** 2 / _diagonal_at_turn(inverse, strip), sparsity, pattern)
+        gone[:, strip] = _select(W[:, strip] ** 2 / _diagonal_at_turn(inverse, strip), sparsity, pattern, threshold)
         for q in range(strip.start, strip.stop):
             removed = np.where(gone[:, q], W[:, q], 0)
             W -= np.outer(removed / inverse[q, q], inverse[q])
@@ -42,12 +51,14 @@ def _diagonal_at_turn(inverse: Array, strip: slice) -> Array:
     return np.array(found)
 
 
-def _select(cost: Array, sparsity: float, pattern: Pattern) -> NDArray[np.bool_]:
+def _select(cost: Array, sparsity: float, pattern: Pattern, threshold: bool) -> NDArray[np.bool_]:
     """The cheapest of the strip [out, width], or of each row of an n:m group; equal ones by row, then column."""
     gone = np.zeros(cost.shape, dtype=bool)
     if pattern.structured:
         order = np.argsort(cost, axis=1, kind="stable")[:, : pattern.group - pattern.keep]
         np.put_along_axis(gone, order, True, axis=1)
+    elif threshold:
+        gone = cost <= np.sort(cost, axis=None)[int(cost.size * sparsity)]
     else:
         order = np.argsort(cost, axis=None, kind="stable")[: int(np.floor(cost.size * sparsity + 0.5))]
         gone.flat[order] = True
