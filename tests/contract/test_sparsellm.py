@@ -244,7 +244,7 @@ def test_the_first_epoch_is_sparsegpt(model: tuple[str, Path], preset: str, tmp_
         plain, _ = solve(view, SparseGPT(SparseGPT.configure(preset)), 0.7)
     with opened(model, tmp_path) as view:
         kept, record = solve(view, sparsellm(epochs=3, **params), 0.7)
-    assert len(record["epochs"]) == 3 and record["kept"] == 0
+    assert len(record["epochs"]) == 3 and record["kept"] == 1
     assert all(torch.equal(kept[linear], plain[linear]) for linear in plain)
 
 
@@ -291,7 +291,7 @@ def test_a_block_never_ends_worse_than_with_the_inner_solver(
         assert best <= first * (1 + 1e-6)
         recorded = [epoch["reconstruction"] for epoch in record["epochs"]]
         assert recorded[0] == pytest.approx(first, rel=1e-4)
-        assert min(recorded) == recorded[record["kept"]] == pytest.approx(best, rel=1e-4)
+        assert min(recorded) == recorded[record["kept"] - 1] == pytest.approx(best, rel=1e-4)
         for epoch in record["epochs"]:
             wanted = {"up", "down", "activation"} | ({"gate"} if model[0] != "opt" else set())
             assert set(epoch["terms"]) == wanted and all(value > 0 for value in epoch["terms"].values())
@@ -315,7 +315,7 @@ def test_the_best_epoch_is_often_a_later_one(tmp_path: Path) -> None:
         with opened((name, tiny.make_model(tmp_path / name, name)), tmp_path) as view:
             _, record = solve(view, sparsellm(), 0.7)
         losses = [epoch["reconstruction"] for epoch in record["epochs"]]
-        assert record["kept"] > 0 and min(losses) < 0.95 * losses[0]
+        assert record["kept"] > 1 and min(losses) < 0.95 * losses[0]
 
 
 def test_targets_after_are_those_of_a_block_whose_attention_is_pruned(model: tuple[str, Path], tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ def test_released_is_the_oracles_loop(
         X, dense = inputs(view), as_oracle(view)
         weights, record = solve(view, method, 0.5, parse_pattern(pattern))
     run = oracle.released(dense, X, 0.5, parse_pattern(pattern), by, epochs=4, down=down)
-    assert record["kept"] == 3 and len(record["epochs"]) == 4
+    assert record["kept"] == 4 and len(record["epochs"]) == 4
     for found, terms, loss in zip(record["epochs"], run.terms, run.reconstruction, strict=True):
         assert found["terms"] == pytest.approx(terms, rel=1e-3)
         assert found["reconstruction"] == pytest.approx(loss, rel=1e-3)
@@ -393,7 +393,7 @@ def test_where_gradient_steps_diverge_the_cell_fails_and_newton_does_not(tmp_pat
     weights, records = prune(steep, sparsellm(), "unstructured", 0.7, tmp_path / "newton", torch.float32)
     assert "stopped" not in records[0] and all(weight.isfinite().all() for weight in weights.values())
     losses = [epoch["reconstruction"] for epoch in records[0]["epochs"]]
-    assert len(losses) == 4 and losses[records[0]["kept"]] <= losses[0]
+    assert len(losses) == 4 and losses[records[0]["kept"] - 1] <= losses[0]
 
 
 def test_keep_best_survives_divergence_and_says_so(tmp_path: Path) -> None:
@@ -403,7 +403,7 @@ def test_keep_best_survives_divergence_and_says_so(tmp_path: Path) -> None:
     )
     assert "diverged in epoch" in records[0]["stopped"]
     losses = [epoch["reconstruction"] for epoch in records[0]["epochs"]]
-    assert losses[records[0]["kept"]] == min(losses)
+    assert losses[records[0]["kept"] - 1] == min(losses)
     assert all(weight.isfinite().all() for weight in kept.values())
 
 
@@ -413,4 +413,4 @@ def test_every_linear_of_the_block_is_pruned(model: tuple[str, Path], tmp_path: 
     assert set(weights) == {f"{linear}.weight" for linear in sizes}
     for weight in weights.values():
         assert ((weight == 0).sum(dim=1) == weight.shape[1] // 2).all()
-    assert all(record["kept"] == 3 for record in records)
+    assert all(record["kept"] == 4 for record in records)
