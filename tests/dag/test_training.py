@@ -12,7 +12,9 @@ import tiny
 from dag.tree import STUDY, Tree
 from prunebench.engine.activations import advance, embed
 from prunebench.engine.model import StreamedModel
+from prunebench.figures.draw import save
 from prunebench.models.opt import Opt
+from prunebench.training.curve import curve_chart
 from trained import CORPORA, trained, write_lessons
 
 
@@ -47,6 +49,17 @@ def test_its_record_says_what_it_learned(workflow: Tree) -> None:
     for score in record["scores"].values():
         assert set(score["bits_per_byte"]) == {"model", "trigram", "unigram"}
         assert all(0 < value < 8 for value in score["bits_per_byte"].values())
+
+
+def test_its_loss_curve_is_a_figure(workflow: Tree, tmp_path: Path) -> None:
+    record = json.loads((workflow.root / "results/trained/mini.json").read_text())
+    chart = curve_chart(record)
+    training, held_out = chart.series
+    assert held_out.y == [point["held_out_loss"] for point in record["curve"]]
+    assert training.x[-1] * 1e6 == record["tokens"]["seen"] == 60 * 4 * 16
+    assert 1 < chart.panels[0].levels["trigrams"] < chart.panels[0].levels["unigrams"] < 8
+    save(chart, tmp_path / "curve.svg")
+    assert "Held-out text" in (tmp_path / "curve.svg").read_text()
 
 
 def test_transformers_reads_it_and_the_engine_streams_it_to_the_same_bits(workflow: Tree) -> None:
