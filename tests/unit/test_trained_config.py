@@ -1,5 +1,6 @@
 """What a config may say of models that are trained here, and what changes them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,13 @@ def test_local_text_to_train_on_must_be_there(tmp_path: Path) -> None:
     assert message("corpora.lessons.source", {"kind": "path", "path": str(tmp_path / "nothing")}).startswith(
         "my.yaml: corpora.lessons.source.path: no such file or directory"
     )
+
+
+def test_the_inputs_of_the_job_are_in_the_order_of_its_spec() -> None:
+    essays = changed("corpora.essays", STUDY["corpora"]["text"], CONFIG)
+    plan = load_plan(changed(f"{SOURCE}.unseen", ["text", "essays"], essays))
+    assert plan.training_corpora("mini") == list(json.loads(plan.specs.training("mini"))["corpora"])
+    assert plan.training_corpora("mini") == ["essays", "lessons", "text"]
 
 
 def test_the_threads_of_the_job_are_those_of_its_source() -> None:

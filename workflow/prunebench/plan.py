@@ -82,9 +82,9 @@ class Plan:
         return [str(file) for file in local_files(self.config.models[model].source)]
 
     def training_corpora(self, model: str) -> list[str]:
-        """The corpora that training `model` reads; none for one that is not trained here."""
+        """The corpora that training `model` reads, in the order of its spec; none for one that is not trained here."""
         source = self.config.models[model].source
-        return [*source.corpora, *source.unseen] if isinstance(source, TrainedSource) else []
+        return sorted([*source.corpora, *source.unseen]) if isinstance(source, TrainedSource) else []
 
     def training(self, model: str) -> list[str]:
         """What is written of the training of `model`, if it is trained here."""
