@@ -16,6 +16,7 @@ if not workflow.configfiles:
 
 include: "rules/common.smk"
 include: "rules/assets.smk"
+include: "rules/train.smk"
 include: "rules/calibrate.smk"
 include: "rules/profile.smk"
 include: "rules/allocate.smk"

@@ -4,6 +4,7 @@
 rule fetch_model:
     input:
         lambda wildcards: plan.model_files(wildcards.model),
+        training=lambda wildcards: plan.training(wildcards.model),
     output:
         asset=paths.MODEL,
     log:
@@ -15,7 +16,8 @@ rule fetch_model:
     params:
         spec=lambda wildcards: plan.specs.model(wildcards.model),
     shell:
-        "python workflow/scripts/fetch_model.py --spec {params.spec:q} --asset {output.asset} 2> {log}"
+        "python workflow/scripts/fetch_model.py --spec {params.spec:q} --training {input.training} "
+        "--asset {output.asset} 2> {log}"
 
 
 rule fetch_corpus:

@@ -92,6 +92,7 @@ def leave(path: Path) -> Path:
         "resources/models/.tiny.download.part/model.safetensors",
         "resources/models/..tiny.gguf.part.download.part/wheel.whl",
         "results/.cells.csv.part",
+        "results/trained/.mini.parts/state.pt",
     ],
 )
 def test_unfinished_work_beside_a_finished_result_goes(tree: Tree, place: str) -> None:

@@ -75,3 +75,10 @@ def test_splits_partition_the_documents(tmp_path_factory: pytest.TempPathFactory
     for split in SPLITS:
         assert loaded[split] == [document for document in documents if split_of(document) == split]
     assert sorted(path.name for path in dest.iterdir()) == ["calibration.jsonl", "test.jsonl", "tuning.jsonl"]
+
+
+def test_a_corpus_for_training_has_one_split(tmp_path: Path) -> None:
+    documents = [f"document {index}" for index in range(20)]
+    assert write_splits(documents, tmp_path, training=True) == {"training": 20}
+    assert load_split(tmp_path, "training") == documents
+    assert [path.name for path in tmp_path.iterdir()] == ["training.jsonl"]

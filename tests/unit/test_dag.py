@@ -8,6 +8,7 @@ from prunebench import dag, paths
 from prunebench.dag import Job
 from prunebench.plan import Plan, load_plan
 from studies import changed, grid
+from trained import trained
 
 
 @pytest.fixture
@@ -17,8 +18,9 @@ def plan() -> Plan:
         {"method": "magnitude", "sparsity": 0.5, "suites": ["ppl_tiny", "few_tiny"]},
         {"method": ["random", "wanda"], "allocator": "owl", "sparsity": 0.7, "seed": 1},
         {"method": "wanda", "pattern": "2of4"},
+        {"model": "mini", "method": "dense"},
     ]
-    return load_plan({**grid(*rows), "keep_weights": "mask"})
+    return load_plan({**trained(grid(*rows)), "keep_weights": "mask"})
 
 
 def test_every_file_of_every_job_is_known_by_its_name(plan: Plan) -> None:
@@ -60,6 +62,12 @@ def test_an_allocator_that_looks_at_data_needs_tokens_although_the_method_does_n
 def test_a_method_without_data_needs_no_tokens(plan: Plan) -> None:
     (cell,) = (cell for cell in plan.cells if cell.method == "magnitude")
     assert [job.rule for job in dag.chain(plan, cell, [])] == ["fetch_model", "allocate", "prune"]
+
+
+def test_a_model_that_is_trained_here_needs_its_text_and_the_text_that_it_must_not_see(plan: Plan) -> None:
+    (cell,) = (cell for cell in plan.cells if cell.model == "mini")
+    made = ["fetch_corpus lessons", "fetch_corpus text", "train_model mini", "fetch_model mini"]
+    assert list(map(str, dag.chain(plan, cell, [])))[:4] == made
 
 
 def test_a_plan_that_keeps_all_weights_makes_no_masks() -> None:

@@ -5,7 +5,7 @@ Entries are *named instances*: a model with its source, a method with its parame
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 SLUG = r"^[a-z0-9][a-z0-9_.]*$"
 Slug = Annotated[str, Field(pattern=SLUG)]
@@ -33,6 +33,11 @@ class Package(Entry):
     file: str = Field(description="file name of the wheel or source archive")
     sha256: Sha256 = Field(description="digest of that file")
 
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words; all sources have this."""
+        return f"from {self.package} {self.version}"
+
 
 class PackageSource(Package):
     """Files inside one release of a registry package."""
@@ -48,8 +53,45 @@ class PathSource(Entry):
     kind: Literal["path"]
     path: str = Field(description="absolute, or relative to the working directory")
 
+    @property
+    def origin(self) -> str:
+        """Where it is, in words."""
+        return f"from {self.path}"
+
+
+class Compute(Entry):
+    """How a stage computes. All three move numbers (by percents at high sparsity), so all three are in the spec."""
+
+    dtype: DType = Field("bfloat16", description="dtype of the forward passes; statistics are summed in float64")
+    batch_size: PositiveInt = Field(8, description="windows per forward pass")
+    threads: PositiveInt = Field(1, description="CPU threads per job; Snakemake needs at least as many --cores")
+
+
+class TrainedSource(Entry):
+    """Random weights, trained here on other text than that of calibration and evaluation (rule train_model)."""
+
+    kind: Literal["trained"]
+    corpora: list[Slug] = Field(min_length=1, description="corpora with `use: training`")
+    unseen: list[Slug] = Field(
+        default_factory=list,
+        description="corpora of evaluation: what shares text with them is left out of training, and their tuning "
+        "split is scored in bits per byte",
+    )
+    heads: PositiveInt = Field(description="attention heads; the other sizes are those of `shape`")
+    context: int = Field(512, ge=4, description="tokens of a window, which is the longest that the model can read")
+    steps: PositiveInt = Field(description="optimiser steps of `compute.batch_size` windows each")
+    learning_rate: PositiveFloat
+    seed: NonNegativeInt = Field(0, description="of the first weights and of the order of the text")
+    compute: Compute = Field(default_factory=Compute, description="weights and their sums stay in float32")
+
+    @property
+    def origin(self) -> str:
+        """How it came about, in words."""
+        return f"trained here on {', '.join(self.corpora)}"
+
 
 Source = Annotated[PackageSource | PathSource, Field(discriminator="kind")]
+ModelSource = Annotated[PackageSource | PathSource | TrainedSource, Field(discriminator="kind")]
 TasksSource = Annotated[Package | PathSource, Field(discriminator="kind")]
 
 
@@ -68,7 +110,7 @@ class ModelEntry(Entry):
 
     title: str
     family: Slug = Field(description="adapter in workflow/prunebench/models/")
-    source: Source
+    source: ModelSource
     format: Literal["transformers", "gguf"] = Field(
         "transformers", description="transformers: a from_pretrained directory; gguf: converted once on arrival"
     )
@@ -86,14 +128,29 @@ class ModelEntry(Entry):
             raise ValueError("'shape' is needed: the model is not here yet, so its sizes must be stated")
         return self
 
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> "ModelEntry":
+        if isinstance(self.source, TrainedSource) and self.shape:
+            if self.family != "opt":
+                raise ValueError("'family' must be opt: that is what can be trained here")
+            if (self.format, self.pre_tokenizer) != ("transformers", "stored"):
+                raise ValueError("'format' and 'pre_tokenizer' are for models that arrive, not for those trained here")
+            if self.shape.attention != self.shape.hidden or self.shape.hidden % self.source.heads:
+                raise ValueError("'shape.attention' must be 'shape.hidden', and 'source.heads' must divide it")
+        return self
+
 
 class CorpusEntry(Entry):
-    """One body of text, cut into documents and then into the splits calibration, tuning and test."""
+    """One body of text, cut into documents and these into splits, or kept whole for training."""
 
     title: str
     source: Source
-    documents: Literal["lines", "blank_lines", "wikiextractor", "jsonl"] = Field(
-        description="how the file is cut into documents"
+    documents: Literal["lines", "blank_lines", "wikiextractor", "jsonl", "requests"] = Field(
+        description="how a file is cut into documents; requests: the texts that requests of OLMo's evaluation are about"
+    )
+    use: Literal["evaluation", "training"] = Field(
+        "evaluation",
+        description="evaluation: cut into the splits calibration, tuning and test; training: all one split",
     )
 
 
@@ -125,14 +182,6 @@ class TasksEntry(Entry):
     title: str
     source: TasksSource
     tasks: dict[TaskName, TaskData] = Field(min_length=1)
-
-
-class Compute(Entry):
-    """How a stage computes. All three move numbers (by percents at high sparsity), so all three are in the spec."""
-
-    dtype: DType = Field("bfloat16", description="dtype of the forward passes; statistics are summed in float64")
-    batch_size: PositiveInt = Field(8, description="calibration windows per forward pass")
-    threads: PositiveInt = Field(1, description="CPU threads per job; Snakemake needs at least as many --cores")
 
 
 class PluginEntry(Entry):

@@ -26,6 +26,7 @@ from prunebench.catalog import (
     Slug,
     SuiteEntry,
     TasksEntry,
+    TrainedSource,
 )
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import parse_pattern, sparsity_text
@@ -197,6 +198,8 @@ def _unknown_names(config: Config) -> list[str]:
                     needs = ", ".join(registry.required(kind, value))
                     hint = f": it needs parameters ({needs}), so give it an entry of its own under {kind!r}"
                 mistakes.append(f"studies.{name}.{where}: unknown {SINGULAR[kind]} {value!r}{hint}")
+            elif kind == "corpora" and (reason := _unfit(config, value, "evaluation")):
+                mistakes.append(f"studies.{name}.{where}: {reason}")
     return mistakes
 
 
@@ -211,6 +214,21 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
         if model.family not in known:
             hint = registry.did_you_mean(model.family, known)
             yield "models", name, f"models.{name}.family: unknown family {model.family!r}{hint}"
+        if isinstance(model.source, TrainedSource):
+            for key, use in (("corpora", "training"), ("unseen", "evaluation")):
+                for reason in filter(None, (_unfit(config, corpus, use) for corpus in getattr(model.source, key))):
+                    yield "models", name, f"models.{name}.source.{key}: {reason}"
+
+
+def _unfit(config: Config, corpus: str, use: str) -> str | None:
+    """Why `corpus` cannot serve for `use` (evaluation or training), if so."""
+    entry = config.corpora.get(corpus)
+    if entry is None:
+        return f"unknown corpus {corpus!r}{registry.did_you_mean(corpus, config.corpora)}"
+    if entry.use == use:
+        return None
+    has = "one split, training" if entry.use == "training" else "no split for training"
+    return f"corpus {corpus!r} is for {entry.use}: it has {has}"
 
 
 def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[str]:
@@ -234,6 +252,9 @@ def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[s
         for of, asset in (asset.split("/") for asset in instance.assets)
         if asset not in getattr(config, of)
     ]
+    corpora = [name for of, name in (asset.split("/") for asset in instance.assets) if of == "corpora"]
+    unfit = {name: _unfit(config, name, "evaluation") for name in corpora if name in config.corpora}
+    mistakes += [f"{_holder(instance.params, name)}: {reason}" for name, reason in unfit.items() if reason]
     if kind == "suites" and not mistakes:
         mistakes = list(instance.mistakes(config))
     return [f"{key}.params.{mistake}" for mistake in mistakes]
@@ -255,6 +276,9 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     plugins += [configured("methods", config.methods[method]) for row in rows for method in row.method or []]
     assets = {asset for plugin in plugins for asset in plugin.assets}
     used |= {(kind, name) for kind, name in (asset.split("/") for asset in assets)}
+    sources = [config.models[name].source for kind, name in used if kind == "models"]
+    trained = [source for source in sources if isinstance(source, TrainedSource)]
+    used |= {("corpora", corpus) for source in trained for corpus in (*source.corpora, *source.unseen)}
     for kind, name in sorted(used):
         source = getattr(config, kind)[name].source
         try:

@@ -80,8 +80,8 @@ def maker(path: Path) -> Job | None:
 
 def _pruning(plan: Plan, cell: Cell) -> Iterator[Job]:
     point = allocation_form(plan.config, cell)
-    yield Job.of("fetch_model", model=cell.model)
-    yield from map(_fetch, plan.method_assets(cell.method))
+    for asset in (f"models/{cell.model}", *plan.method_assets(cell.method)):
+        yield from _arriving(plan, asset)
     for reader in [*([cell] if plan.tokens(cell) else []), *([point] if plan.profile(point) else [])]:
         yield _fetch(f"corpora/{plan.calibration_corpus(reader.calibration)}")
         yield Job.of("calibrate", **reader.wildcards)
@@ -92,8 +92,17 @@ def _pruning(plan: Plan, cell: Cell) -> Iterator[Job]:
 
 
 def _evaluation(plan: Plan, cell: Cell, suite: str) -> Iterator[Job]:
-    yield from map(_fetch, plan.suite_assets(suite))
+    for asset in plan.suite_assets(suite):
+        yield from _arriving(plan, asset)
     yield Job.of("evaluate", **cell.wildcards, suite=suite)
+
+
+def _arriving(plan: Plan, asset: str) -> Iterator[Job]:
+    kind, name = asset.split("/")
+    if kind == "models" and plan.training_corpora(name):
+        yield from (_fetch(f"corpora/{corpus}") for corpus in plan.training_corpora(name))
+        yield Job.of("train_model", model=name)
+    yield _fetch(asset)
 
 
 def _fetch(asset: str) -> Job:

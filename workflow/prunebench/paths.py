@@ -16,6 +16,19 @@ MODEL = "resources/models/{model}/asset.json"
 CORPUS = "resources/corpora/{corpus}/asset.json"
 TASKS = "resources/tasks/{tasks}/asset.json"
 
+_TRAINED = "results/trained/{model}"
+TRAINING = f"{_TRAINED}.json"
+TRAINING_MEASURED = f"{_TRAINED}.measured.json"
+_TRAINED_NAMES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+TRAINED = tuple(f"{_TRAINED}/{name}" for name in _TRAINED_NAMES)
+"""A `from_pretrained` directory."""
+
 _TOKENS = "results/calibration/{model}/{calibration}-seed{seed}"
 TOKENS = f"{_TOKENS}.npy"
 TOKENS_RECORD = f"{_TOKENS}.json"
@@ -53,6 +66,7 @@ class Rule(NamedTuple):
 
 _DRAW = "{model}/{calibration}-seed{seed}"
 RULES = {
+    "train_model": Rule("{model}", (TRAINING, TRAINING_MEASURED, *TRAINED)),
     "fetch_model": Rule("{model}", (MODEL,)),
     "fetch_corpus": Rule("{corpus}", (CORPUS,)),
     "fetch_tasks": Rule("{tasks}", (TASKS,)),

@@ -12,6 +12,7 @@ from prunebench import paths, registry
 from prunebench.assets.sources import local_files
 from prunebench.assets.tasks import local_row_files
 from prunebench.canonical import canonical, spec_hash
+from prunebench.catalog import TrainedSource
 from prunebench.cells import Cell, Expansion, allocation_form, expand
 from prunebench.config import (
     CATALOG,
@@ -77,8 +78,25 @@ class Plan:
         return [paths.MASKS.format(**cell.wildcards) for cell in self.cells if wanted]
 
     def model_files(self, model: str) -> list[str]:
-        """The files of a local model: when one of them changes, so does all that is made from it."""
+        """The files of a local model or one trained here: when one changes, so does all that is made from it."""
+        if self.training_corpora(model):
+            return [file.format(model=model) for file in paths.TRAINED]
         return [str(file) for file in local_files(self.config.models[model].source)]
+
+    def training_corpora(self, model: str) -> list[str]:
+        """The corpora that training `model` reads, in the order of its spec; none for one that is not trained here."""
+        source = self.config.models[model].source
+        return sorted([*source.corpora, *source.unseen]) if isinstance(source, TrainedSource) else []
+
+    def training(self, model: str) -> list[str]:
+        """What is written of the training of `model`, if it is trained here."""
+        return [paths.TRAINING.format(model=model)] if self.training_corpora(model) else []
+
+    def training_threads(self, model: str) -> int:
+        """CPU threads of the train_model job."""
+        source = self.config.models[model].source
+        assert isinstance(source, TrainedSource)
+        return source.compute.threads
 
     def corpus_files(self, corpus: str) -> list[str]:
         """The files of a local corpus."""

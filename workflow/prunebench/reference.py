@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from prunebench import registry
-from prunebench.catalog import Entry, Package, TasksEntry
+from prunebench.catalog import Entry, TasksEntry
 from prunebench.config import CATALOG, CATALOGS, SINGULAR
 from prunebench.files import write_text
 from prunebench.parameters import Parameter, parameters, spelled
@@ -118,9 +118,7 @@ def _bundles(catalog: Path) -> Iterator[str]:
     """A section for each bundle of tasks."""
     for name, entry in _entries("tasks", catalog).items():
         assert isinstance(entry, TasksEntry)
-        source = entry.source
-        where = f"{source.package} {source.version}" if isinstance(source, Package) else source.path
-        yield f"### {entry.title}: `{name}`\n\nFrom {where}."
+        yield f"### {entry.title}: `{name}`\n\nRows {entry.source.origin}."
         rows = (
             [f"`{task}`", of.title or task, f"`{of.stock}`", ", ".join(of.rows)] for task, of in entry.tasks.items()
         )

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from prunebench.canonical import canonical, spec_hash
-from prunebench.catalog import CorpusEntry, ModelEntry, TasksEntry
+from prunebench.catalog import CorpusEntry, ModelEntry, TasksEntry, TrainedSource
 from prunebench.cells import Cell, allocation_form
 from prunebench.config import Config, calibration_parts, configured
 from prunebench.fingerprint import fingerprint
@@ -21,12 +21,29 @@ class Specs:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        for name in ("model", "corpus", "tasks", "tokens", "profile", "allocation", "prune", "evaluation"):
+        for name in ("training", "model", "corpus", "tasks", "tokens", "profile", "allocation", "prune", "evaluation"):
             setattr(self, name, cache(getattr(self, name)))
 
     def model(self, model: str) -> str:
         """Spec of fetch_model."""
-        return canonical({"code": _code("fetch_model"), "entry": _entry(model, self.config.models[model])})
+        entry = self.config.models[model]
+        trained = {"training": spec_hash(self.training(model))} if isinstance(entry.source, TrainedSource) else {}
+        return canonical({"code": _code("fetch_model"), "entry": _entry(model, entry), **trained})
+
+    def training(self, model: str) -> str:
+        """Spec of train_model."""
+        entry = self.config.models[model]
+        assert isinstance(entry.source, TrainedSource)
+        return canonical(
+            {
+                "code": _code("train_model"),
+                "entry": _entry(model, entry),
+                "corpora": {
+                    name: spec_hash(self.corpus(name)) for name in (*entry.source.corpora, *entry.source.unseen)
+                },
+                "compute": entry.source.compute.model_dump(mode="json"),
+            }
+        )
 
     def corpus(self, corpus: str) -> str:
         """Spec of fetch_corpus."""

@@ -10,8 +10,8 @@ def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
     from prunebench.stages.fetch_model import fetch_model
 
-    fetch_model(arguments.spec, arguments.asset.parent)
+    fetch_model(arguments.spec, arguments.asset.parent, arguments.training)
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, asset=Path)
+    job.run(__doc__, main, spec=str, asset=Path, training=(Path, None))

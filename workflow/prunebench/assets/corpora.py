@@ -5,14 +5,15 @@ import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from prunebench.errors import PrunebenchError
 from prunebench.files import write_text
 
 DocumentKind = Literal["lines", "blank_lines", "wikiextractor", "jsonl"]
-Split = Literal["calibration", "tuning", "test"]
-SPLITS: tuple[Split, ...] = get_args(Split)
+Split = Literal["calibration", "tuning", "test", "training"]
+SPLITS: tuple[Split, ...] = ("calibration", "tuning", "test")
+"""Those of a corpus of evaluation; one of training is all `training`."""
 
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _WIKIEXTRACTOR = re.compile(r"<doc [^>]*>\n(.*?)</doc>", re.DOTALL)
@@ -36,24 +37,34 @@ def read_documents(path: Path, kind: DocumentKind) -> list[str]:
 
 
 def split_of(document: str) -> Split:
-    """The split of a document: 60% calibration, 20% tuning, 20% test, decided by its text alone.
+    """The split of a document of evaluation: 60% calibration, 20% tuning, 20% test, decided by its text alone.
 
     Equal documents land in the same split, and adding documents never moves the others.
     """
-    percentile = int.from_bytes(hashlib.sha256(document.encode("utf-8")).digest()[:8], "big") % 100
-    if percentile < 60:
+    place = percentile(document)
+    if place < 60:
         return "calibration"
-    return "tuning" if percentile < 80 else "test"
+    return "tuning" if place < 80 else "test"
 
 
-def write_splits(documents: Iterable[str], dest: Path) -> dict[Split, int]:
-    """Write `{split}.jsonl` for every split into `dest`, one {"text": ...} a line; return documents per split."""
-    lines: dict[Split, list[str]] = {split: [] for split in SPLITS}
+def percentile(document: str) -> int:
+    """A number from 0 to 99 that follows from the text alone."""
+    return int.from_bytes(hashlib.sha256(document.encode("utf-8")).digest()[:8], "big") % 100
+
+
+def write_splits(documents: Iterable[str], dest: Path, *, training: bool = False) -> dict[Split, int]:
+    """Write `{split}.jsonl` for every split into `dest`, one {"text": ...} a line; return documents per split.
+
+    With `training` there is one split, `training`, that holds all documents.
+    """
+    splits: tuple[Split, ...] = ("training",) if training else SPLITS
+    lines: dict[Split, list[str]] = {split: [] for split in splits}
     for document in documents:
-        lines[split_of(document)].append(json.dumps({"text": document}, ensure_ascii=False) + "\n")
-    for split in SPLITS:
-        write_text(split_path(dest, split), "".join(lines[split]))
-    return {split: len(lines[split]) for split in SPLITS}
+        split: Split = "training" if training else split_of(document)
+        lines[split].append(json.dumps({"text": document}, ensure_ascii=False) + "\n")
+    for split, texts in lines.items():
+        write_text(split_path(dest, split), "".join(texts))
+    return {split: len(texts) for split, texts in lines.items()}
 
 
 def load_split(directory: Path, split: Split) -> list[str]:

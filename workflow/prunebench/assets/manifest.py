@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prunebench.canonical import canonical, spec_hash
-from prunebench.catalog import Sha256, Shape, Source, TasksSource
+from prunebench.catalog import ModelSource, Sha256, Shape, TasksSource
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file, write_json
 
@@ -33,7 +33,7 @@ class Manifest(BaseModel):
     title: str
     directory: Path  # in the file: relative to the file; as returned by load_manifest: usable as it is
     files: dict[str, FileRecord]
-    source: Source | TasksSource
+    source: ModelSource | TasksSource
     shape: Shape | None = None  # models only
     documents: dict[str, int] | None = None  # corpora only: documents per split
     rows: dict[str, int] | None = None  # tasks only: rows per file

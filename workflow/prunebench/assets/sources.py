@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from prunebench.assets.staging import staging
-from prunebench.catalog import PackageSource, PathSource
+from prunebench.catalog import ModelSource, PackageSource, PathSource
 from prunebench.errors import PrunebenchError
 from prunebench.files import sha256_file
 
@@ -40,8 +40,8 @@ def materialise(source: PackageSource | PathSource, dest: Path) -> list[Path]:
         return [member.replace(dest / member.name) for member in members]
 
 
-def local_files(source: PackageSource | PathSource) -> list[Path]:
-    """The file, or the sorted visible files of the directory, that a `path` source names; of a package none."""
+def local_files(source: ModelSource) -> list[Path]:
+    """The file, or the sorted visible files of the directory, that a `path` source names; of any other none."""
     if not isinstance(source, PathSource):
         return []
     path = local_path(source)
@@ -57,10 +57,10 @@ def local_members(source: PathSource, members: Mapping[str, str]) -> dict[str, P
     return {name: directory / member for name, member in expand(members, available, source.path).items()}
 
 
-def local_path(source: PackageSource | PathSource) -> Path:
-    """The file or directory that a `path` source names; PrunebenchError if nothing is there or it is a package."""
+def local_path(source: ModelSource) -> Path:
+    """The file or directory that a `path` source names; PrunebenchError if nothing is there or it is another source."""
     if not isinstance(source, PathSource):
-        raise PrunebenchError(f"{source.package} {source.version} is a package, it has no local path")
+        raise PrunebenchError(f"what is {source.origin} has no local path")
     path = Path(source.path)
     if not path.exists():
         hint = "" if path.is_absolute() else f" (looked for from the working directory {Path.cwd()})"

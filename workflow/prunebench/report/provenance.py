@@ -47,9 +47,7 @@ def assets(plan: Plan) -> list[dict[str, str]]:
         kind, catalog_name = name.split("/")
         entry = getattr(plan.config, kind)[catalog_name]
         path = Path(paths.ASSET.format(asset=name))
-        source = entry.source
-        where = source.path if source.kind == "path" else f"{source.package} {source.version} ({source.file})"
-        found.append({"name": name, "title": entry.title, "source": where, "digest": _digest(path)})
+        found.append({"name": name, "title": entry.title, "source": entry.source.origin, "digest": _digest(path)})
     return found
 
 

@@ -1,11 +1,12 @@
-"""Rule fetch_corpus: a catalog entry -> calibration.jsonl, tuning.jsonl, test.jsonl and asset.json."""
+"""Rule fetch_corpus: a catalog entry -> one file a split (calibration, tuning, test; or training) and asset.json."""
 
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from prunebench.assets.corpora import SPLITS, read_documents, split_path, write_splits
+from prunebench.assets.corpora import read_documents, split_path, write_splits
 from prunebench.assets.manifest import Manifest, describe_files, write_manifest
+from prunebench.assets.requests import read_passages
 from prunebench.assets.sources import materialise
 from prunebench.assets.staging import empty_directory, staging
 from prunebench.canonical import spec_hash
@@ -27,14 +28,18 @@ def fetch_corpus(spec: str, dest: Path) -> None:
     empty_directory(dest)
     with staging(dest, "text") as scratch:
         files = materialise(entry.source, scratch)
-        documents = [document for file in files for document in read_documents(file, entry.documents)]
-    counts = write_splits(documents, dest)
+        documents = [document for file in files for document in _read(file, entry)]
+    counts = write_splits(documents, dest, training=entry.use == "training")
     manifest = Manifest(
         spec_hash=spec_hash(spec),
         title=entry.title,
         directory=Path(),
-        files=describe_files(split_path(dest, split) for split in SPLITS),
+        files=describe_files(split_path(dest, split) for split in counts),
         source=entry.source,
-        documents={split: counts[split] for split in SPLITS},
+        documents={split: count for split, count in counts.items()},
     )
     write_manifest(manifest, dest)
+
+
+def _read(file: Path, entry: CorpusEntry) -> list[str]:
+    return read_passages(file) if entry.documents == "requests" else read_documents(file, entry.documents)

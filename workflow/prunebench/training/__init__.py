@@ -1,0 +1,1 @@
+"""Training a small model from random weights, on text that is used for nothing else."""

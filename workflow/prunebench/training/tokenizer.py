@@ -1,0 +1,35 @@
+"""A byte-level BPE tokenizer, learned from the text that the model is trained on."""
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+END = "</s>"
+"""OPT's token for the beginning and the end of a text."""
+PAD = "<pad>"
+
+
+def train_tokenizer(documents: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of at most `vocabulary` entries that can spell every byte; numbers are split digit by digit."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(documents, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=PAD)
+
+
+def token_bytes(tokenizer: PreTrainedTokenizerFast) -> NDArray[np.int64]:
+    """By token id, how many bytes of text it stands for: in a byte-level vocabulary a character is a byte."""
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    return np.array([0 if name in (PAD, END) else len(name) for name in names], dtype=np.int64)
