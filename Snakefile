@@ -4,7 +4,6 @@
 #   snakemake --cores all --configfile config/studies/smoke.yaml       another one
 #   snakemake -n                                                       what would run, and why
 from pathlib import Path
-
 from snakemake.utils import min_version
 
 min_version("9.0")
