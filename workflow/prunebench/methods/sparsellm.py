@@ -46,10 +46,13 @@ class SparseLLM(Method):
         alpha ||z - W_up X||^2 + alpha ||s - W_gate X||^2 + gamma ||p - act(s) z||^2 + beta ||Y - W_down p||^2
 
     with the FFN's inputs X and outputs Y as the unpruned block has them (without gate: p ~ act(z)). The first epoch is
-    SparseGPT on every linear. Each further one refits the dense weights to z, s and p by least squares, prunes those
-    with the inner solver, and updates p, z and s, in this order: p and z in closed form, s by Newton's method. The
-    attention's linears are pruned by the inner solver alone. The epoch whose pruned FFN comes nearest to Y is taken
-    (`keep_best`), so that no block ends further from Y than SparseGPT's; an epoch that fails ends the block's epochs.
+    SparseGPT on every linear. Each further one fits dense weights to z, s and p by least squares, prunes those with the
+    inner solver, and updates p, z and s, in this order: p and z in closed form, s by Newton's method. The attention's
+    linears are pruned by the inner solver alone. The epoch whose pruned FFN comes nearest to Y is taken (`keep_best`),
+    so that no block ends further from Y than SparseGPT's; an epoch that fails ends the block's epochs.
+
+    The paper writes the fits with pseudo-inverses, which on few tokens fit noise in the weak directions of X and p.
+    Here a penalty draws the weights to the unpruned ones there (`ridge`, `anchor`).
 
     The cost beside SparseGPT is one forward pass, and in each epoch nine products of all tokens with a matrix of the
     FFN's size, a Gram matrix and a factorisation of the FFN's width. Least squares goes through Gram matrices in
@@ -85,7 +88,7 @@ class SparseLLM(Method):
             ge=0,
             description="penalty of least squares, as a fraction of the Gram matrix's mean diagonal, or null",
         )
-        anchor: Literal["zero", "dense"] = "zero"
+        anchor: Literal["zero", "dense"] = "dense"
         """what the penalty pulls weights to; without a penalty, directions too weak for float32 are left out"""
         s_step: Literal["newton", "gradient"] = "newton"
         """gradient: two steps of length 0.01, which diverge where the loss is steep"""
@@ -100,6 +103,7 @@ class SparseLLM(Method):
     reference = "Bai et al. 2024, SparseLLM: Towards Global Pruning of Pre-trained Language Models"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
+        "tuned": {"alpha": 1.0, "damping": 0.1},
         "released": {**RELEASED, "plain_blocks": (1, 30, 31)},
         "released_opt": {**RELEASED, "alpha": 0.1, "beta": 0.1, "gamma": 0.1, "refit_down": "gradient"},
     }
