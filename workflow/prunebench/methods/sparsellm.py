@@ -96,7 +96,7 @@ class SparseLLM(Method):
         """whether the FFN's inputs and outputs are taken before or after the block's attention is pruned"""
         keep_best: bool = True
         """take the epoch with the least reconstruction loss, not the last one"""
-        memory: float = Field(4.0, ge=0, description="GiB of a block's variables in memory; the rest goes to files")
+        memory: float = Field(2.0, ge=0, description="GiB of a block's variables in memory; the rest goes to files")
 
     name = "sparsellm"
     title = "SparseLLM"
@@ -198,17 +198,14 @@ class _Problem:
         from prunebench.methods.sparsellm_sweep import FeedForward, Products
 
         params = self.method.params
-        dense = {linear: self.block.weight(linear).double() for site in self.sites for linear in site.linears}
-        wanted, statistics, sums = dense, self.statistics, None
-        kept, stopped = 0, None
+        dense = self._weights()
+        kept, stopped, sums = 0, None, None
         epochs: list[dict[str, Any]] = []
         for epoch in range(params.epochs):
             try:
-                if sums is not None:
-                    wanted, statistics = self._refit(dense, sums)
-                pruned = self._prune(epoch, wanted, statistics, allocation, pattern)
-                self.block.install({linear: entry.weight for linear, entry in pruned.items()})
+                self._prune(epoch, dense, sums, allocation, pattern)
                 ffn = FeedForward.of(self.block)
+                sums = None  # Before new ones are made: they are the largest tensors here.
                 sums = Products.zeros(ffn) if epoch + 1 < params.epochs else None
                 losses = self.auxiliaries.sweep(ffn, self.method.penalties(ffn.activation), sums)
                 if not all(map(isfinite, [losses.reconstruction, *losses.terms.values()])):
@@ -219,46 +216,43 @@ class _Problem:
                 stopped = str(failure)
                 break
             if not epochs or not params.keep_best or losses.reconstruction < epochs[kept]["reconstruction"]:
-                kept, best = epoch, pruned
+                kept, best = epoch, self._weights()
             epochs.append(asdict(losses))
-        return best, {"epochs": epochs, "kept": kept + 1, **({"stopped": stopped} if stopped else {})}
+        record = {"epochs": epochs, "kept": kept + 1, **({"stopped": stopped} if stopped else {})}
+        return {linear: PrunedLinear(weight) for linear, weight in best.items()}, record
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """Those of the FFN at present."""
+        return {linear: self.block.weight(linear) for site in self.sites for linear in site.linears}
 
     def _prune(
         self,
         epoch: int,
-        weights: Mapping[str, torch.Tensor],
-        statistics: Mapping[str, SiteStatistic],
+        dense: Mapping[str, torch.Tensor],
+        sums: Products | None,
         allocation: Mapping[str, float],
         pattern: Pattern,
-    ) -> dict[str, PrunedLinear]:
-        pruned: dict[str, PrunedLinear] = {}
-        for site in self.sites:
-            solver = self.method.solver(epoch, inputs=self.block.ffn.down not in site.linears)
-            mine = {linear: weights[linear] for linear in site.linears}
-            shares = {linear: allocation[linear] for linear in site.linears}
-            pruned |= solver.prune_site(mine, statistics[site.name], shares, pattern)
-        return pruned
-
-    def _refit(
-        self, dense: Mapping[str, torch.Tensor], sums: Products
-    ) -> tuple[dict[str, torch.Tensor], dict[str, SiteStatistic]]:
-        """(weights that fit the auxiliary variables best, statistics of what the linears then read)."""
+    ) -> None:
+        """Prune the unpruned weights (`dense`), or those that fit the auxiliary variables best, and install them."""
         from prunebench.engine.statistics import SiteStatistic
 
+        for site in self.sites:
+            inputs = self.block.ffn.down not in site.linears
+            statistic, weights = self.statistics[site.name], {linear: dense[linear] for linear in site.linears}
+            if sums is not None:
+                statistic = statistic if inputs else SiteStatistic.of_gram(sums.gram, len(self.auxiliaries.x))
+                gram = statistic.hessian
+                weights = {linear: self._refit(linear, weight, gram, sums) for linear, weight in weights.items()}
+            shares = {linear: allocation[linear] for linear in site.linears}
+            pruned = self.method.solver(epoch, inputs=inputs).prune_site(weights, statistic, shares, pattern)
+            self.block.install({linear: entry.weight for linear, entry in pruned.items()})
+
+    def _refit(self, linear: str, dense: torch.Tensor, gram: torch.Tensor, sums: Products) -> torch.Tensor:
+        """The weight that fits the auxiliary variables best; `gram` is that of the linear's inputs."""
         roles, tokens = self.block.ffn, len(self.auxiliaries.x)
-        into, middle = self.sites
-        after = SiteStatistic.of_gram(sums.gram, tokens)
-        statistics = {into.name: self.statistics[into.name], middle.name: after}
-        gram, fit = statistics[into.name].hessian, partial(self.method.least_squares, tokens=tokens)
-        now = {linear: self.block.weight(linear).double() for linear in dense}
-        wanted = {}
-        for linear, moved in ((roles.up, sums.up), (roles.gate, sums.gate)):
-            if linear is not None and moved is not None:
-                wanted[linear] = fit(moved + now[linear] @ gram, gram, dense[linear])
-        if self.method.params.refit_down == "gradient":
-            wanted[roles.down] = updates.refit_by_gradient(
-                now[roles.down], sums.down, after.hessian, tokens, steps=DOWN_STEPS, rate=DOWN_RATE
-            )
-        else:
-            wanted[roles.down] = fit(sums.down, after.hessian, dense[roles.down])
-        return wanted, statistics
+        now = self.block.weight(linear).double()
+        if linear == roles.down and self.method.params.refit_down == "gradient":
+            return updates.refit_by_gradient(now, sums.down, gram, tokens, steps=DOWN_STEPS, rate=DOWN_RATE)
+        moved = sums.gate if linear == roles.gate else sums.up
+        cross = sums.down if linear == roles.down or moved is None else moved + now @ gram
+        return self.method.least_squares(cross, gram, dense.double(), tokens)
