@@ -43,6 +43,7 @@ SET_UP = {
     "pip install -c constraints.txt -e .[dev]": "make install",
     "make bench": "forty minutes, on the real model",
     "python -m benches.run --quick": "minutes, on the real model",
+    "python -m benches.block": "minutes, on the real model",
 }
 """Commands that are not run here, and why."""
 ACTING = [
