@@ -36,8 +36,9 @@ lint: install  ## formatting, style, types, workflow
 	mypy
 	snakemake --lint
 
-bench: install  ## speed, beside a plain version and a counted floor, in about forty minutes
+bench: install  ## speed, beside a plain version and a counted floor, in about fifty minutes
 	PYTHONPATH=workflow python -m benches.run
+	PYTHONPATH=workflow python -m benches.block
 
 schema: install  ## regenerate config/schema.json from the pydantic models
 	PYTHONPATH=workflow python -c "from prunebench.config import json_schema; print(json_schema(), end='')" > config/schema.json

@@ -97,6 +97,36 @@ def sparsegpt(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
     return flops
 
 
+def sparsellm_block(sizes: Sizes, tokens: int, seqlen: float, dtype: str, epochs: int = 4) -> Flops:
+    """One block, its losses recorded in every epoch: its forward pass once, SparseGPT's products for its attention, and
+
+    - in every epoch, of the FFN: what its pruned linears make of X and act(z) (once more for the reconstruction loss),
+      the d x d system of p and its solution; elimination, and a factor of the down projection's inputs;
+    - between epochs: the right-hand sides of least squares, half of the Gram matrix of p, and the solutions.
+
+    The factors of X serve all epochs. Symmetric products count half, as in `sparsegpt`.
+    """
+    attention, ffn = list(sizes.linears.values())[:4], list(sizes.linears.values())[4:]
+    hidden, width = ffn[-1]
+    matrix, into = hidden * width, len(ffn) - 1
+    refits = epochs - 1
+    products = block_forward(sizes, tokens, seqlen)
+    products += sum(tokens * site**2 for site in sizes.sites)
+    products += epochs * 2 * tokens * ((into + 3) * matrix + hidden**2)
+    products += refits * (2 * tokens * (into + 1) * matrix + tokens * width**2)
+    exact = sum(2 / 3 * site**3 for site in sizes.sites) + sum(out * site**2 for out, site in attention)
+    exact += epochs * (hidden**2 * width + hidden**3 + sum(out * site**2 for out, site in ffn))
+    exact += hidden**3 / 3 + refits * (width**3 + 2 * hidden * width**2 + into * 2 * width * hidden**2)
+    return {dtype: products, "float64": exact}
+
+
+def sparsellm(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
+    """Every block, and once more forward, but the last, for the inputs of the next."""
+    flops = {of: sizes.blocks * count for of, count in sparsellm_block(sizes, tokens, seqlen, dtype).items()}
+    flops[dtype] += (sizes.blocks - 1) * block_forward(sizes, tokens, seqlen)
+    return flops
+
+
 def perplexity(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
     """Every block once, and the logits of every token."""
     head = 2 * tokens * sizes.hidden * sizes.vocabulary
@@ -111,6 +141,7 @@ def zeroshot(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
 COUNTED: dict[str, Callable[[Sizes, int, float, str], Flops]] = {
     "wanda": wanda,
     "sparsegpt": sparsegpt,
+    "sparsellm": sparsellm,
     "perplexity": perplexity,
     "zeroshot": zeroshot,
 }

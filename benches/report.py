@@ -12,6 +12,7 @@ from tabulate import tabulate
 from benches import floor
 from benches.cases import PLAIN, Case
 from benches.commands import THREADS
+from prunebench.files import write_text
 
 Record = dict[str, Any]
 BEGIN, END = "<!-- table: written by make bench -->", "<!-- end of table -->"
@@ -84,11 +85,12 @@ def table(summaries: list[Record]) -> str:
     return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
 
 
-def insert(document: str, text: str) -> str:
-    """`document` with `text` between its markers."""
-    before, _, rest = document.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+def insert_into(document: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Put `text` between the markers of `document`, which need not exist."""
+    old = document.read_text(encoding="utf-8") if document.exists() else ""
+    before, _, rest = old.partition(begin)
+    _, _, after = rest.partition(end)
+    write_text(document, f"{before}{begin}\n\n{text}\n\n{end}{after}")
 
 
 def _percent(version: Record, key: str, sign: str = "") -> str:

@@ -12,7 +12,7 @@ import yaml
 from benches import commands, floor, report
 from benches.cases import Bench, Case
 from prunebench import registry
-from prunebench.files import read_json, write_json, write_text
+from prunebench.files import read_json, write_json
 from prunebench.plan import load_plan
 
 ENOUGH = 180
@@ -26,17 +26,25 @@ def main(
 ) -> None:
     """Time every case, print the table, and keep it in docs/performance.{json,md} (of a quick run in results/bench)."""
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
-        plan = load_plan(yaml.safe_load(Path(commands.STUDIES).read_text(encoding="utf-8")), commands.STUDIES)
-        bench = Bench(plan, "quick" if quick else "full", Path(work))
+        bench = load_bench("quick" if quick else "full", Path(work))
         commands.prepare(bench.inputs)
         rates = measure_rates(bench)
-        sizes = floor.read_sizes(bench.model, registry.load("models", plan.config.models[bench.dense.model].family))
+        sizes = floor.read_sizes(
+            bench.model, registry.load("models", bench.plan.config.models[bench.dense.model].family)
+        )
         cases = [case for case in bench.cases() if case.title.startswith(only)]
         runs = [time_case(case, 1 if quick else repeats) for case in cases]
         # Not before all is timed: a process' peak memory counts from that of the one which started it.
         found = [report.summary(case, of, sizes, rates) for case, of in zip(cases, runs, strict=True)]
     keep({"machine": report.machine(rates), "cases": found}, Path("results/bench" if quick or only else "docs"))
     print(report.table(found))
+
+
+def load_bench(study: str, work: Path) -> Bench:
+    """A study of study.yaml."""
+    return Bench(
+        load_plan(yaml.safe_load(Path(commands.STUDIES).read_text(encoding="utf-8")), commands.STUDIES), study, work
+    )
 
 
 def measure_rates(bench: Bench) -> dict[str, float]:
@@ -62,11 +70,10 @@ def time_case(case: Case, repeats: int) -> dict[str, list[report.Record]]:
 
 
 def keep(found: report.Record, directory: Path) -> None:
-    """Write the JSON, and the table into the document beside it."""
-    write_json(directory / "performance.json", found)
-    document = directory / "performance.md"
-    old = document.read_text(encoding="utf-8") if document.exists() else ""
-    write_text(document, report.insert(old, report.table(found["cases"])))
+    """Write the JSON beside what else is in it, and the table into the document beside it."""
+    file = directory / "performance.json"
+    write_json(file, (read_json(file) if file.exists() else {}) | found)
+    report.insert_into(directory / "performance.md", report.table(found["cases"]))
 
 
 if __name__ == "__main__":

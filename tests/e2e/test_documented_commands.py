@@ -41,8 +41,9 @@ SET_UP = {
     "python3 -m venv .venv && . .venv/bin/activate": "make install, with which the gate begins",
     "pip install torch==2.13.0": "make install",
     "pip install -c constraints.txt -e .[dev]": "make install",
-    "make bench": "forty minutes, on the real model",
+    "make bench": "fifty minutes, on the real model",
     "python -m benches.run --quick": "minutes, on the real model",
+    "python -m benches.block": "minutes, on the real model",
 }
 """Commands that are not run here, and why."""
 ACTING = [
