@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def product(a: Tensor, b: Tensor, bits: torch.dtype) -> Tensor:
-    """a @ b for factors whose values are cut to `bits`; products of 16-bit values are exact and summed in float32.
+    """a @ b for factors whose values may be cut to `bits`; products of 16-bit values are exact and summed in float32.
 
     A plain bfloat16 product would round its result to 8 bits, one in float32 takes several times as long. On the CPU
     factors that are float32 already need no copy.

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from prunebench.engine.device import roomy_device
+from prunebench.errors import PrunebenchError
 
 GIB = 1 << 30
 
@@ -35,10 +36,14 @@ class Spill:
 
     def _in_file(self, count: int, dtype: torch.dtype) -> Tensor:
         self._directory.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix="spill-", dir=self._directory)
-        os.close(handle)
-        try:
-            return torch.from_file(name, shared=True, size=count, dtype=dtype)
-        finally:
-            # The mapping keeps the file's blocks until the tensor is gone, also if the process is killed.
-            Path(name).unlink()
+        with tempfile.NamedTemporaryFile(prefix="spill-", dir=self._directory) as file:
+            try:
+                # Now: a disk that turns out to be full when a page is written kills the process without a word.
+                os.posix_fallocate(file.fileno(), 0, count * dtype.itemsize)
+            except OSError as error:
+                raise PrunebenchError(
+                    f"{self._directory}: no room for {count * dtype.itemsize / GIB:.1f} GiB of a block's variables "
+                    f"({error.strerror}): free disk space, or raise the method's 'memory'"
+                ) from error
+            # The mapping keeps the file's blocks when its name is gone, until the tensor is; also in a killed process.
+            return torch.from_file(file.name, shared=True, size=count, dtype=dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from math import isfinite
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 NEWTON_STEPS = 2
 S_STEPS, S_RATE = 2, 0.01
 DOWN_STEPS, DOWN_RATE = 10, 0.01
+RANK_CUT = 3.5e-4
+"""Part of the largest singular value below which a Gram matrix summed in float32 holds noise: the root of 2^-23."""
+DIVERGED = 100.0
+"""Relative error of the FFN's output from which a block counts as lost: zeros have 1."""
 RELEASED: dict[str, Any] = {
     "solver_preset": "released",
     "damping_mode": "accumulating",
@@ -45,26 +49,28 @@ class SparseLLM(Method):
 
         alpha ||z - W_up X||^2 + alpha ||s - W_gate X||^2 + gamma ||p - act(s) z||^2 + beta ||Y - W_down p||^2
 
-    with the FFN's inputs X and outputs Y as the unpruned block has them (without gate: p ~ act(z)). The first epoch is
-    SparseGPT on every linear. Each further one fits dense weights to z, s and p by least squares, prunes those with the
-    inner solver, and updates p, z and s, in this order: p and z in closed form, s by Newton's method. The attention's
-    linears are pruned by the inner solver alone. The epoch whose pruned FFN comes nearest to Y is taken (`keep_best`),
-    so that no block ends further from Y than SparseGPT's; an epoch that fails ends the block's epochs.
+    with the FFN's inputs X and outputs Y as the unpruned block has them (without gate: p ~ act(z)). The first epoch
+    is the inner solver, SparseGPT, on every linear. Each further one fits dense weights to z, s and p by least
+    squares, prunes those with the inner solver, and updates p, z and s, in this order: p and z in closed form, s by
+    Gauss-Newton steps. The attention's linears are pruned by the inner solver alone. The epoch whose pruned FFN comes
+    nearest to Y is taken (`keep_best`), so that no block ends further from Y than SparseGPT's; an epoch that fails
+    ends the block's epochs.
 
-    The paper writes the fits with pseudo-inverses, which on few tokens fit noise in the weak directions of X and p.
-    Here a penalty draws the weights to the unpruned ones there (`ridge`, `anchor`).
+    The paper writes the fits with pseudo-inverses, which on few tokens fit noise in the weak directions of X and p:
+    here they have a small penalty (`ridge`), which draws the weights to zero, or with `anchor` to the unpruned ones.
 
-    The cost beside SparseGPT is one forward pass, and in each epoch nine products of all tokens with a matrix of the
+    The cost beside SparseGPT is one forward pass, and in each epoch eight products of all tokens with a matrix of the
     FFN's size, a Gram matrix and a factorisation of the FFN's width. Least squares goes through Gram matrices in
     float64, p through a solve of the hidden size (Woodbury); z and s are float32, stay in memory up to `memory` and
     lie in files beyond, so that memory does not grow with the calibration set.
 
     The published code (presets `released`, and `released_opt` for models without gate) takes s two gradient steps of
     length 0.01, which diverge where |act'(s) z| is large: the block fails, or perplexity explodes. It damps the Gram
-    matrix of X once more in every epoch, refits without a penalty, keeps the last epoch, gives three blocks of
-    32-block models one epoch only, and without gate refits W_down by ten gradient steps. Its half-precision storage
-    of inverses and variables is not repeated. The tables of the paper prune the first half of the blocks: allocator
-    `first_half`.
+    matrix of X once more in every epoch, refits without a penalty, keeps the last epoch, gives blocks 1, 30 and 31 of
+    any model one epoch only, and without gate refits W_down by ten gradient steps. Its half-precision storage of
+    inverses and variables is not repeated, nor that its pseudo-inverse leaves out no direction at all: through a Gram
+    matrix in float32 those below 3.5e-4 of the largest are noise. The tables of the paper prune the first half of the
+    blocks: allocator `first_half`.
     """
 
     class Params(Parameters):
@@ -88,8 +94,8 @@ class SparseLLM(Method):
             ge=0,
             description="penalty of least squares, as a fraction of the Gram matrix's mean diagonal, or null",
         )
-        anchor: Literal["zero", "dense"] = "dense"
-        """what the penalty pulls weights to; without a penalty, directions too weak for float32 are left out"""
+        anchor: Literal["zero", "dense"] = "zero"
+        """what the penalty pulls weights to; without a penalty, directions that are noise in float32 are left out"""
         s_step: Literal["newton", "gradient"] = "newton"
         """gradient: two steps of length 0.01, which diverge where the loss is steep"""
         targets: Literal["before", "after"] = "before"
@@ -103,7 +109,7 @@ class SparseLLM(Method):
     reference = "Bai et al. 2024, SparseLLM: Towards Global Pruning of Pre-trained Language Models"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "tuned": {"alpha": 1.0, "damping": 0.1},
+        "tuned": {"alpha": 1.0, "anchor": "dense", "damping": 0.1},
         "released": {**RELEASED, "plain_blocks": (1, 30, 31)},
         "released_opt": {**RELEASED, "alpha": 0.1, "beta": 0.1, "gamma": 0.1, "refit_down": "gradient"},
     }
@@ -132,6 +138,10 @@ class SparseLLM(Method):
             return solver.prune_block(block, statistics, allocation, pattern)
         ffn = [site for site in block.sites if {block.ffn.up, block.ffn.down} & {*site.linears}]
         attention = [site for site in block.sites if site not in ffn]
+        if block.ffn.gate is None and not updates.is_relu(block.activation):
+            raise CellFailure(
+                "SparseLLM's z-step for FFNs without gate is that of ReLU: this model has another activation"
+            )
         spill = block.spill(self.params.memory)
         if self.params.targets == "before":
             auxiliaries = Auxiliaries(block, spill)
@@ -170,11 +180,10 @@ class SparseLLM(Method):
         s_step = partial(step, activation=updates.smooth(activation), alpha=alpha, gamma=gamma)
         return Penalties(alpha, self.params.beta, gamma, s_step)
 
-    def least_squares(self, cross: torch.Tensor, gram: torch.Tensor, dense: torch.Tensor, tokens: int) -> torch.Tensor:
+    def least_squares(self, cross: torch.Tensor, gram: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
         """W [out, in] that is nearest to what the auxiliary variables want of it; `dense` is the unpruned weight."""
         if self.params.ridge is None:
-            # The tolerance of torch.linalg.pinv for a float32 matrix of that many columns.
-            return updates.refit_by_rank(cross, gram, tokens * torch.finfo(torch.float32).eps)
+            return updates.refit_by_rank(cross, gram, RANK_CUT)
         if self.params.anchor == "zero":
             return updates.refit(cross, gram, self.params.ridge)
         return dense + updates.refit(cross - dense @ gram, gram, self.params.ridge)
@@ -199,7 +208,8 @@ class _Problem:
 
         params = self.method.params
         dense = self._weights()
-        kept, stopped, sums = 0, None, None
+        kept, lowest, stopped, sums = 0, inf, None, None
+        best: dict[str, torch.Tensor] = {}
         epochs: list[dict[str, Any]] = []
         for epoch in range(params.epochs):
             try:
@@ -208,15 +218,20 @@ class _Problem:
                 sums = None  # Before new ones are made: they are the largest tensors here.
                 sums = Products.zeros(ffn) if epoch + 1 < params.epochs else None
                 losses = self.auxiliaries.sweep(ffn, self.method.penalties(ffn.activation), sums)
-                if not all(map(isfinite, [losses.reconstruction, *losses.terms.values()])):
-                    raise CellFailure(f"SparseLLM diverged in epoch {epoch + 1} of block {self.block.index}")
+                if not epoch or not params.keep_best or losses.reconstruction < lowest:
+                    kept, lowest, best = epoch, losses.reconstruction, self._weights()
+                # As a negation: nothing compares with NaN.
+                if not (losses.reconstruction < DIVERGED and all(map(isfinite, losses.terms.values()))):
+                    raise CellFailure(
+                        f"SparseLLM diverged in epoch {epoch + 1} of block {self.block.index}: error of the FFN "
+                        f"{losses.reconstruction:.3g} of 1, loss {sum(losses.terms.values()):.3g}"
+                    )
             except CellFailure as failure:
-                if not (epoch and params.keep_best):
+                # What an earlier epoch left is good, and so is the inner solver's first result.
+                if not params.keep_best or not lowest < DIVERGED:
                     raise
                 stopped = str(failure)
                 break
-            if not epochs or not params.keep_best or losses.reconstruction < epochs[kept]["reconstruction"]:
-                kept, best = epoch, self._weights()
             epochs.append(asdict(losses))
         record = {"epochs": epochs, "kept": kept + 1, **({"stopped": stopped} if stopped else {})}
         return {linear: PrunedLinear(weight) for linear, weight in best.items()}, record
@@ -255,4 +270,4 @@ class _Problem:
             return updates.refit_by_gradient(now, sums.down, gram, tokens, steps=DOWN_STEPS, rate=DOWN_RATE)
         moved = sums.gate if linear == roles.gate else sums.up
         cross = sums.down if linear == roles.down or moved is None else moved + now @ gram
-        return self.method.least_squares(cross, gram, dense.double(), tokens)
+        return self.method.least_squares(cross, gram, dense.double())

@@ -81,7 +81,7 @@ class Losses:
     terms: dict[str, float] = field(default_factory=dict)
     """The terms of the objective after the updates, with their weights."""
     reconstruction: float = 0.0
-    """||Y - FFN(X)||^2 / ||Y||^2 with the pruned weights."""
+    """||Y - FFN(X)||^2 / ||Y - b||^2 with the pruned weights, b being the bias of the down projection."""
 
 
 @dataclass
@@ -143,7 +143,8 @@ class Auxiliaries:
             x, y = self.x[rows].to(self._device), self.y[rows].to(self._device)
             z = self.z[rows].to(self._device)
             s = None if self.s is None else self.s[rows].to(self._device)
-            bits = x.dtype
+            # float16 has too little range for what is not an activation.
+            bits = torch.bfloat16 if x.dtype == torch.bfloat16 else self.z.dtype
             m, g = ffn.up(x), ffn.gate(x) if ffn.gate else None
             target = y.to(m.dtype) if ffn.down.bias is None else y - ffn.down.bias.to(m.dtype)
             down = ffn.down.weight
@@ -197,7 +198,7 @@ def _relax(
 
 
 def _losses(totals: dict[str, Tensor], penalties: Penalties, ratio: float) -> Losses:
-    # With r = act(s) z and p = r + W^T u the residual Y - b - W p is ratio * u.
+    # With r = act(s) z and p = r + W^T u the residual Y - b - W p is ratio * u, but for the rounding of products.
     weights = {
         "up": penalties.alpha,
         "gate": penalties.alpha,

@@ -36,8 +36,10 @@ def refit(cross: torch.Tensor, gram: torch.Tensor, ridge: float) -> torch.Tensor
 def refit_by_rank(cross: torch.Tensor, gram: torch.Tensor, cut: float) -> torch.Tensor:
     """W = T X^+ [out, in]: least squares without directions of X whose singular value is at most `cut` of the largest.
 
-    Arguments as in `refit`.
+    Arguments as in `refit`. Raises CellFailure if they are not finite.
     """
+    if not (gram.isfinite().all() and cross.isfinite().all()):
+        raise CellFailure("the auxiliary variables are NaN or infinite")
     values, vectors = torch.linalg.eigh(gram)
     inverse = torch.zeros_like(values)
     kept = values > cut**2 * values[-1]
@@ -98,8 +100,8 @@ def update_s(
 ) -> torch.Tensor:
     """s of lower alpha (s - g)^2 + gamma (p - act(s) z)^2 than the given one, elementwise; g = W_gate X.
 
-    Newton's method with the curvature of the linearised activation, which is positive, so that every step starts
-    downhill; elements that end higher all the same stay where they were.
+    Newton's method with the curvature of the linearised activation (Gauss-Newton), which is positive, so that every
+    step starts downhill; elements that end higher all the same stay where they were.
     """
     ratio, one = gamma / alpha, s.new_ones(())
     new = s
@@ -115,6 +117,7 @@ def update_s(
         distance = s - g
         return distance.square_().addcmul_(error, error, value=ratio)
 
+    new = new.nan_to_num_(nan=0.0)  # lerp would carry a NaN over, whatever its weight
     return s.lerp(new, _where(loss(new), loss(s)))
 
 
@@ -138,8 +141,17 @@ def update_s_by_gradient(
 
 def smooth(activation: Activation) -> Smooth:
     """x -> (act(x), act'(x)), elementwise; from a closed form where `activation` has one here (SiLU)."""
+    return _silu if _same(activation, torch.nn.functional.silu) else partial(_dual, activation)
+
+
+def is_relu(activation: Activation) -> bool:
+    """Whether `activation` is max(x, 0)."""
+    return _same(activation, torch.relu)
+
+
+def _same(first: Activation, second: Activation) -> bool:
     probe = torch.linspace(-6, 6, 64)
-    return _silu if torch.equal(activation(probe), torch.nn.functional.silu(probe)) else partial(_dual, activation)
+    return torch.equal(first(probe), second(probe))
 
 
 def _silu(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -35,7 +35,8 @@ def train_model(spec: str, corpora: Sequence[Path], *, training: Path, measured:
     """Train a model as `spec` says on `corpora` (asset.json paths, in its order); returns a one-line summary.
 
     Writes a `from_pretrained` directory (`training` without its suffix), `measured` (time, memory, host) and last
-    `training` (JSON: loss curve, bits per byte). All but `measured` have the same bits for the same spec.
+    `training` (JSON: loss curve, bits per byte). On the CPU all but `measured` have
+    the same bits for the same spec; on a GPU two runs differ in the order of their sums.
     """
     wanted = json.loads(spec)
     measurement = Measurement()
