@@ -20,22 +20,18 @@ from prunebench.engine.anatomy import Anatomy, linear_sizes
 from prunebench.engine.block import BlockView
 from prunebench.engine.profile import profile_model
 from prunebench.engine.spill import Spill
-from prunebench.errors import CellFailure
+from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.methods import masks, scores, sparsellm_sweep
+from prunebench.methods import sparsellm as sparsellm_module
 from prunebench.methods.base import Method
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.sparsellm import SparseLLM
 from prunebench.methods.sparsellm_sweep import Auxiliaries, FeedForward, Losses, Products
 from prunebench.patterns import UNSTRUCTURED, Pattern, parse_pattern
 
-RELEASED = {
-    "solver_preset": "released",
-    "damping_mode": "accumulating",
-    "ridge": None,
-    "s_step": "gradient",
-    "keep_best": False,
-}
-RELEASED_OPT = {**RELEASED, "refit_down": "gradient", "alpha": 0.1, "beta": 0.1, "gamma": 0.1}
+# Two blocks are all that the models here have, so none may be passed over.
+RELEASED = SparseLLM.presets["released"] | {"plain_blocks": ()}
+RELEASED_OPT = SparseLLM.presets["released_opt"]
 
 
 def sparsellm(**overrides: Any) -> SparseLLM:
@@ -227,6 +223,13 @@ def test_what_does_not_fit_lies_in_files_that_leave_no_trace(tmp_path: Path) -> 
     assert not list((tmp_path / "scratch").iterdir())
 
 
+def test_a_full_disk_is_an_error_before_anything_is_computed(tmp_path: Path) -> None:
+    spill = Spill(tmp_path, torch.device("cpu"), resident=0)
+    with pytest.raises(PrunebenchError, match=r"no room for 4194304\.0 GiB .* raise the method's 'memory'"):
+        spill.empty(1 << 30, 1 << 20, torch.float32)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("pattern", ["unstructured", "2of4"])
 def test_one_epoch_is_sparsegpt(model: tuple[str, Path], pattern: str, dtype: torch.dtype, tmp_path: Path) -> None:
@@ -375,12 +378,12 @@ def test_released_is_the_oracles_loop(
         close(weights[linear], expected, 1e-3)
 
 
-def make_steep(directory: Path) -> Path:
+def make_steep(directory: Path, steepness: float = 1e4) -> Path:
     """A model whose FFN has outliers as large models do: where |silu'(s) z| > 4.4 gradient steps grow without end."""
     tiny.make_model(directory)
     file = directory / "model.safetensors"
     weights = load_file(file)
-    for linear, scale in (("up_proj", 1e4), ("down_proj", 1e-4)):
+    for linear, scale in (("up_proj", steepness), ("down_proj", 1 / steepness)):
         weights[f"model.layers.0.mlp.{linear}.weight"] *= scale
     save_file(weights, file, metadata={"format": "pt"})
     return directory
@@ -405,6 +408,33 @@ def test_keep_best_survives_divergence_and_says_so(tmp_path: Path) -> None:
     losses = [epoch["reconstruction"] for epoch in records[0]["epochs"]]
     assert losses[records[0]["kept"] - 1] == min(losses)
     assert all(weight.isfinite().all() for weight in kept.values())
+
+
+def test_what_diverges_without_overflow_fails_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The FFN's output is off by thousands of its norm: no result to put beside others."""
+    steep = "llama", make_steep(tmp_path / "model", steepness=30)
+    with pytest.raises(CellFailure, match=r"SparseLLM diverged in epoch \d of block 0"):
+        prune(steep, sparsellm(**RELEASED), "unstructured", 0.7, tmp_path / "bounded", torch.float32)
+    monkeypatch.setattr(sparsellm_module, "DIVERGED", float("inf"))
+    _, records = prune(steep, sparsellm(**RELEASED), "unstructured", 0.7, tmp_path / "free", torch.float32)
+    assert 100 < records[0]["epochs"][-1]["reconstruction"] < float("inf")
+
+
+def test_what_diverges_at_once_is_left_as_the_inner_solver_had_it(tmp_path: Path) -> None:
+    steep = "llama", make_steep(tmp_path / "model", steepness=1e12)
+    plain, _ = prune(steep, SparseGPT(), "unstructured", 0.7, tmp_path / "plain", torch.float32)
+    kept, records = prune(
+        steep, sparsellm(s_step="gradient"), "unstructured", 0.7, tmp_path / "gradient", torch.float32
+    )
+    assert records[0]["kept"] == 1 and not records[0]["epochs"] and "epoch 1 of block 0" in records[0]["stopped"]
+    first = [name for name in plain if ".layers.0." in name]
+    assert len(first) == 7 and all(torch.equal(kept[name], plain[name]) for name in first)
+
+
+def test_an_ungated_ffn_must_have_relu(tmp_path: Path) -> None:
+    directory = tiny.make_model(tmp_path / "model", "opt", activation_function="gelu")
+    with pytest.raises(CellFailure, match="that of ReLU"):
+        prune(("opt", directory), sparsellm(), "unstructured", 0.5, tmp_path / "scratch")
 
 
 def test_every_linear_of_the_block_is_pruned(model: tuple[str, Path], tmp_path: Path) -> None:
