@@ -204,6 +204,7 @@ class _Problem:
         self, allocation: Mapping[str, float], pattern: Pattern
     ) -> tuple[dict[str, PrunedLinear], dict[str, Any]]:
         """The pruned linears of the best or last epoch; losses by epoch, as the record of the block."""
+        from prunebench.engine.memory import give_back_freed_pages
         from prunebench.methods.sparsellm_sweep import FeedForward, Products
 
         params = self.method.params
@@ -214,6 +215,8 @@ class _Problem:
         for epoch in range(params.epochs):
             try:
                 self._prune(epoch, dense, sums, allocation, pattern)
+                # What is free after one phase does not fit the tensors of the next.
+                give_back_freed_pages()
                 ffn = FeedForward.of(self.block)
                 sums = None  # Before new ones are made: they are the largest tensors here.
                 sums = Products.zeros(ffn) if epoch + 1 < params.epochs else None
@@ -233,6 +236,7 @@ class _Problem:
                 stopped = str(failure)
                 break
             epochs.append(asdict(losses))
+            give_back_freed_pages()
         record = {"epochs": epochs, "kept": kept + 1, **({"stopped": stopped} if stopped else {})}
         return {linear: PrunedLinear(weight) for linear, weight in best.items()}, record
 
@@ -256,18 +260,20 @@ class _Problem:
             statistic, weights = self.statistics[site.name], {linear: dense[linear] for linear in site.linears}
             if sums is not None:
                 statistic = statistic if inputs else SiteStatistic.of_gram(sums.gram, len(self.auxiliaries.x))
-                gram = statistic.hessian
-                weights = {linear: self._refit(linear, weight, gram, sums) for linear, weight in weights.items()}
+                weights = self._refit(weights, statistic.hessian, sums)
             shares = {linear: allocation[linear] for linear in site.linears}
             pruned = self.method.solver(epoch, inputs=inputs).prune_site(weights, statistic, shares, pattern)
             self.block.install({linear: entry.weight for linear, entry in pruned.items()})
 
-    def _refit(self, linear: str, dense: torch.Tensor, gram: torch.Tensor, sums: Products) -> torch.Tensor:
-        """The weight that fits the auxiliary variables best; `gram` is that of the linear's inputs."""
+    def _refit(self, dense: Mapping[str, torch.Tensor], gram: torch.Tensor, sums: Products) -> dict[str, torch.Tensor]:
+        """The weights of a site that fit the auxiliary variables best; `gram` is that of its inputs."""
+        return {linear: self._fit(linear, weight.double(), gram, sums) for linear, weight in dense.items()}
+
+    def _fit(self, linear: str, dense: torch.Tensor, gram: torch.Tensor, sums: Products) -> torch.Tensor:
         roles, tokens = self.block.ffn, len(self.auxiliaries.x)
         now = self.block.weight(linear).double()
         if linear == roles.down and self.method.params.refit_down == "gradient":
             return updates.refit_by_gradient(now, sums.down, gram, tokens, steps=DOWN_STEPS, rate=DOWN_RATE)
         moved = sums.gate if linear == roles.gate else sums.up
         cross = sums.down if linear == roles.down or moved is None else moved + now @ gram
-        return self.method.least_squares(cross, gram, dense.double())
+        return self.method.least_squares(cross, gram, dense)
