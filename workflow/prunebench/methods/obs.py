@@ -29,6 +29,7 @@ def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
     damped.diagonal().add_(damping * hessian.diagonal().mean())
     inverse = torch.zeros_like(damped)
     _invert_factor(damped, inverse)
+    del damped  # before the copy below: each is as large as H
     if not inverse.diagonal().isfinite().all():
         raise CellFailure(
             f"the Hessian of {len(hessian)} inputs is not positive definite with damping {damping}: "
