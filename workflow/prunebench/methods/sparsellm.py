@@ -109,7 +109,7 @@ class SparseLLM(Method):
     reference = "Bai et al. 2024, SparseLLM: Towards Global Pruning of Pre-trained Language Models"
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "tuned": {"alpha": 1.0, "anchor": "dense", "damping": 0.1},
+        "tuned": {"alpha": 1.0, "anchor": "dense"},
         "released": {**RELEASED, "plain_blocks": (1, 30, 31)},
         "released_opt": {**RELEASED, "alpha": 0.1, "beta": 0.1, "gamma": 0.1, "refit_down": "gradient"},
     }
