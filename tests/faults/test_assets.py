@@ -311,7 +311,7 @@ def test_killed_before_the_manifest(tmp_path: Path, index: Path) -> None:
     (dest / "stale.jsonl").write_text("left by an older version")
     program = (
         "import os, signal, sys; from pathlib import Path; from prunebench.stages import fetch_corpus as stage\n"
-        "stage.write_splits = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "stage.write_splits = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
         "stage.fetch_corpus(sys.argv[1], Path(sys.argv[2]))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

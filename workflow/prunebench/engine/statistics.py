@@ -34,13 +34,11 @@ class SiteStatistic:
     @classmethod
     def of_gram(cls, gram: Tensor, tokens: int) -> SiteStatistic:
         """The statistics of inputs that went through no forward pass, from the lower triangle of their Gram matrix."""
-        return cls(tokens, _hessian=gram)
+        return cls(tokens, _squared_norm=gram.diagonal(), _hessian=gram)
 
     @property
     def squared_norm(self) -> Tensor:
         """||x_j||_2^2 over all tokens, float64 [in]."""
-        if self._squared_norm is None and self._hessian is not None:
-            return self._hessian.diagonal()
         if self._squared_norm is None:
             raise KeyError("this method reads squared_norm without declaring Stat.SITE_NORM in `needs`")
         return self._squared_norm

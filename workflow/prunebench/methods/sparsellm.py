@@ -114,7 +114,7 @@ class SparseLLM(Method):
         "released_opt": {**RELEASED, "alpha": 0.1, "beta": 0.1, "gamma": 0.1, "refit_down": "gradient"},
     }
     uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
-    needs: ClassVar[frozenset[Stat]] = frozenset({Stat.HESSIAN})
+    needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM, Stat.HESSIAN})
 
     iterative = True
 
