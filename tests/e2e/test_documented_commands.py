@@ -17,7 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -213,6 +213,11 @@ def test_a_reader_gets_through(document: str, finished: Tree, tmp_path: Path) ->
             reader.writes(block)
 
 
+def _calibrating(corpora: Mapping[str, Any]) -> list[str]:
+    """The corpora of a block that text may be drawn from."""
+    return [name for name, corpus in corpora.items() if corpus.get("use") != "training"] or ["c4_type"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("document", "block"),
@@ -235,7 +240,7 @@ def _completed(sections: dict[str, Any]) -> dict[str, Any]:
         "method": ["dense", *sections.get("methods", [])],
         "allocator": ["uniform", *sections.get("allocators", [])],
         "sparsity": 0.5,
-        "calibration": [f"{corpus}_16x512" for corpus in sections.get("corpora", ["c4_type"])],
+        "calibration": [f"{corpus}_16x512" for corpus in _calibrating(sections.get("corpora", {}))],
     }
     return {"studies": {"one": {"suites": [*sections.get("suites", ["ppl"])], "grid": [row]}}, **sections}
 
