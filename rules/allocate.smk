@@ -5,6 +5,7 @@ rule allocate:
     input:
         model=paths.MODEL,
         profile=lambda wildcards: plan.profile(plan.cell(wildcards)),
+        search=lambda wildcards: plan.found(plan.cell(wildcards)),
     output:
         allocation=paths.ALLOCATION,
     log:
@@ -17,4 +18,4 @@ rule allocate:
         spec=lambda wildcards: plan.specs.allocation(plan.cell(wildcards)),
     shell:
         "python workflow/scripts/allocate.py --spec {params.spec:q} --model {input.model} --profile {input.profile} "
-        "--allocation {output.allocation} 2> {log}"
+        "--search {input.search} --allocation {output.allocation} 2> {log}"

@@ -5,7 +5,18 @@ Entries are *named instances*: a model with its source, a method with its parame
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from prunebench.patterns import sparsity_text
 
 SLUG = r"^[a-z0-9][a-z0-9_.]*$"
 Slug = Annotated[str, Field(pattern=SLUG)]
@@ -15,6 +26,12 @@ CALIBRATION = r"^(?P<corpus>[a-z0-9][a-z0-9_.]*)_(?P<samples>[1-9]\d*)x(?P<seqle
 Sha256 = Annotated[str, Field(pattern=SHA256)]
 DType = Literal["float32", "bfloat16", "float16"]
 Members = Annotated[list[str], Field(min_length=1)] | Annotated[dict[str, str], Field(min_length=1)]
+Calibration = Annotated[str, Field(pattern=CALIBRATION)]
+Sparsity = Annotated[
+    str,
+    BeforeValidator(sparsity_text, json_schema_input_type=float | str),
+    Field(json_schema_extra={"examples": [0.5, 0.7]}),
+]
 TaskName = Annotated[str, Field(pattern=TASK)]
 
 
@@ -215,3 +232,34 @@ class SuiteEntry(Entry):
     title: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     compute: Compute | None = Field(None, description="replaces the study's compute settings")
+
+
+class SearchEntry(Entry):
+    """A named search for an allocation. What it finds can serve other models, methods and sparsities."""
+
+    title: str | None = Field(None, description="label in figures; default: its name")
+    model: Slug
+    calibration: Calibration = Field(description="where the statistics of the dense model come from")
+    calibration_seed: NonNegativeInt = 0
+    sparsity: Sparsity
+    space: Literal["functions", "slopes"] = Field(
+        "functions", description="functions: DSA's, for the allocator dsa; slopes: those of the allocator atp"
+    )
+    strategy: Literal["evolution", "random", "grid"] = Field(
+        "evolution", description="grid: every candidate once, for slopes"
+    )
+    evaluations: PositiveInt = Field(100, description="how often the model may run; each seed has so many")
+    seeds: list[NonNegativeInt] = Field([0], min_length=1, description="one job each; the best of all is what counts")
+    corpus: Slug = Field("c4_type", description="candidates are judged on its tuning split")
+    windows: PositiveInt = Field(8, description="windows of it")
+    seqlen: int = Field(512, ge=2, description="tokens per window")
+    population: PositiveInt = Field(20, description="of the evolution: how many survive")
+    sample_ratio: float = Field(0.9, gt=0, le=1, description="of the evolution: the part that is looked at in a round")
+    parents: PositiveInt = Field(5, description="of the evolution: how many of that part may have children")
+    compute: Compute | None = Field(None, description="replaces the study's compute settings")
+
+    @model_validator(mode="after")
+    def _can_be_tried(self) -> "SearchEntry":
+        if (self.strategy == "grid") and self.space != "slopes":
+            raise ValueError("'strategy': a grid is for slopes, there are too many functions")
+        return self

@@ -14,8 +14,8 @@ from pydantic import BeforeValidator, Field, RootModel, ValidationError
 from prunebench import registry
 from prunebench.assets.sources import local_path
 from prunebench.catalog import (
-    CALIBRATION,
     AllocatorEntry,
+    Calibration,
     Compute,
     CorpusEntry,
     Entry,
@@ -23,13 +23,15 @@ from prunebench.catalog import (
     ModelEntry,
     PathSource,
     PluginEntry,
+    SearchEntry,
     Slug,
+    Sparsity,
     SuiteEntry,
     TasksEntry,
     TrainedSource,
 )
 from prunebench.errors import PrunebenchError
-from prunebench.patterns import parse_pattern, sparsity_text
+from prunebench.patterns import parse_pattern
 from prunebench.plugin import Parameters
 from prunebench.validation import explain, validate
 
@@ -53,13 +55,7 @@ Item = TypeVar("Item")
 OneOrMore = Annotated[
     list[Item], BeforeValidator(_as_list, json_schema_input_type=Item | list[Item]), Field(min_length=1)
 ]
-Sparsity = Annotated[
-    str,
-    BeforeValidator(sparsity_text, json_schema_input_type=float | str),
-    Field(json_schema_extra={"examples": [0.5, 0.7]}),
-]
 PatternText = Annotated[str, BeforeValidator(_checked_pattern)]
-Calibration = Annotated[str, Field(pattern=CALIBRATION)]
 Seed = Annotated[int, Field(ge=0, strict=True)]
 
 
@@ -107,6 +103,7 @@ class Config(Entry):
     methods: dict[Slug, MethodEntry] = Field(default_factory=dict)
     allocators: dict[Slug, AllocatorEntry] = Field(default_factory=dict)
     suites: dict[Slug, SuiteEntry] = Field(default_factory=dict)
+    searches: dict[Slug, SearchEntry] = Field(default_factory=dict)
 
 
 CATALOGS: dict[str, type[Entry]] = {
@@ -116,9 +113,14 @@ CATALOGS: dict[str, type[Entry]] = {
     "methods": MethodEntry,
     "allocators": AllocatorEntry,
     "suites": SuiteEntry,
+    "searches": SearchEntry,
 }
 
-SINGULAR = {kind: kind.removesuffix("s") for kind in CATALOGS} | {"corpora": "corpus", "tasks": "bundle of tasks"}
+SINGULAR = {kind: kind.removesuffix("s") for kind in CATALOGS} | {
+    "corpora": "corpus",
+    "tasks": "bundle of tasks",
+    "searches": "search",
+}
 
 
 def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Config:
@@ -218,6 +220,13 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
             for key, use in (("corpora", "training"), ("unseen", "evaluation")):
                 for reason in filter(None, (_unfit(config, corpus, use) for corpus in getattr(model.source, key))):
                     yield "models", name, f"models.{name}.source.{key}: {reason}"
+    for name, search in config.searches.items():
+        if search.model not in config.models:
+            hint = registry.did_you_mean(search.model, config.models)
+            yield "searches", name, f"searches.{name}.model: unknown model {search.model!r}{hint}"
+        for key, corpus in (("corpus", search.corpus), ("calibration", calibration_corpus(search.calibration))):
+            if reason := _unfit(config, corpus, "evaluation"):
+                yield "searches", name, f"searches.{name}.{key}: {reason}"
 
 
 def _unfit(config: Config, corpus: str, use: str) -> str | None:
@@ -255,6 +264,9 @@ def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[s
     corpora = [name for of, name in (asset.split("/") for asset in instance.assets) if of == "corpora"]
     unfit = {name: _unfit(config, name, "evaluation") for name in corpora if name in config.corpora}
     mistakes += [f"{_holder(instance.params, name)}: {reason}" for name, reason in unfit.items() if reason]
+    if kind == "allocators" and instance.search and instance.search.name not in config.searches:
+        wanted = instance.search.name
+        mistakes.append(f"search: unknown search {wanted!r}{registry.did_you_mean(wanted, config.searches)}")
     if kind == "suites" and not mistakes:
         mistakes = list(instance.mistakes(config))
     return [f"{key}.params.{mistake}" for mistake in mistakes]

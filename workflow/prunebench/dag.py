@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench import paths
+from prunebench.allocators.base import Search
 from prunebench.cells import Cell, allocation_form
 from prunebench.plan import Plan
 
@@ -87,8 +88,25 @@ def _pruning(plan: Plan, cell: Cell) -> Iterator[Job]:
         yield Job.of("calibrate", **reader.wildcards)
     if plan.profile(point):
         yield Job.of("profile", **point.wildcards)
+    if search := plan.search(point):
+        yield from searching(plan, search)
     yield Job.of("allocate", **point.wildcards)
     yield Job.of("prune", **cell.wildcards)
+
+
+def searching(plan: Plan, search: Search) -> Iterator[Job]:
+    """All jobs that the result of `search` rests on, and last the one that makes it."""
+    entry = plan.config.searches[search.name]
+    draw = {"model": entry.model, "calibration": entry.calibration, "seed": entry.calibration_seed}
+    yield from _arriving(plan, f"models/{entry.model}")
+    for corpus in (plan.calibration_corpus(entry.calibration), entry.corpus):
+        yield _fetch(f"corpora/{corpus}")
+    yield Job.of("calibrate", **draw)
+    yield Job.of("profile", **draw)
+    for seed in entry.seeds if search.seed is None else [search.seed]:
+        yield Job.of("search_allocation", search=search.name, seed=seed)
+    if search.seed is None:
+        yield Job.of("gather_search", search=search.name)
 
 
 def _evaluation(plan: Plan, cell: Cell, suite: str) -> Iterator[Job]:

@@ -37,6 +37,13 @@ _PROFILE = "results/profiles/{model}/{calibration}-seed{seed}"
 PROFILE = f"{_PROFILE}.safetensors"
 PROFILE_MEASURED = f"{_PROFILE}.measured.json"
 
+_SEARCH = "results/searches/{search}/seed{seed}"
+SEARCH = f"{_SEARCH}.json"
+SEARCH_HISTORY = f"{_SEARCH}.history.csv"
+SEARCH_MEASURED = f"{_SEARCH}.measured.json"
+SEARCH_BEST = "results/searches/{search}/best.json"
+"""The best that any seed of a search found."""
+
 ALLOCATION = "results/allocations/{model}/{allocator}/{point}/{calibration}-seed{seed}.json"
 
 WEIGHTS = f"results/pruned/{CELL}/weights.safetensors"
@@ -72,6 +79,8 @@ RULES = {
     "fetch_tasks": Rule("{tasks}", (TASKS,)),
     "calibrate": Rule(_DRAW, (TOKENS, TOKENS_RECORD)),
     "profile": Rule(_DRAW, (PROFILE, PROFILE_MEASURED)),
+    "search_allocation": Rule("{search}-seed{seed}", (SEARCH, SEARCH_HISTORY, SEARCH_MEASURED)),
+    "gather_search": Rule("{search}", (SEARCH_BEST,)),
     "allocate": Rule("{model}/{allocator}/{point}/{calibration}-seed{seed}", (ALLOCATION,)),
     "prune": Rule(CELL, (PRUNED, PRUNE_MEASURED, WEIGHTS)),
     "keep_masks": Rule(CELL, (MASKS,)),
@@ -85,7 +94,7 @@ RULES = {
 
 _SLUG = "[a-z0-9][a-z0-9_.]*"
 WILDCARDS = {
-    **dict.fromkeys(("model", "corpus", "tasks", "method", "allocator", "calibration", "suite", "study"), _SLUG),
+    **dict.fromkeys(("model", "corpus", "tasks", "method", "allocator", "calibration", "suite", "study", "search"), _SLUG),
     "point": r"unstructured-s0\.\d\d|\d+of\d+",
     "seed": r"\d+",
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench import paths, registry
+from prunebench.allocators.base import Search
 from prunebench.assets.sources import local_files
 from prunebench.assets.tasks import local_row_files
 from prunebench.canonical import canonical, spec_hash
@@ -115,6 +116,32 @@ class Plan:
     def profile(self, point: Cell) -> list[str]:
         """The profile that the allocation of `point` (in `allocation_form`) reads, if its allocator looks at data."""
         return [paths.PROFILE.format(**point.wildcards)] if point.calibrated else []
+
+    def search(self, point: Cell) -> Search | None:
+        """The search whose result the allocation of `point` uses, if its allocator uses one."""
+        search: Search | None = configured("allocators", self.config.allocators[point.allocator]).search
+        return search
+
+    def found(self, point: Cell) -> list[str]:
+        """The file of that result."""
+        search = self.search(point)
+        if search is None:
+            return []
+        pattern = paths.SEARCH_BEST if search.seed is None else paths.SEARCH
+        return [pattern.format(search=search.name, seed=search.seed)]
+
+    def search_results(self, search: str) -> list[str]:
+        """The results of all seeds of a search."""
+        return [paths.SEARCH.format(search=search, seed=seed) for seed in self.config.searches[search].seeds]
+
+    def search_profile(self, search: str) -> str:
+        """The profile of the dense model that a search reads."""
+        entry = self.config.searches[search]
+        return paths.PROFILE.format(model=entry.model, calibration=entry.calibration, seed=entry.calibration_seed)
+
+    def search_threads(self, search: str) -> int:
+        """CPU threads of a search_allocation job."""
+        return (self.config.searches[search].compute or self.config.compute).threads
 
     def calibration_corpus(self, calibration: str) -> str:
         """The corpus that a calibration name draws from."""

@@ -16,12 +16,27 @@ from prunebench.fingerprint import fingerprint
 from prunebench.provenance import version
 
 
+_CACHED = (
+    "training",
+    "model",
+    "corpus",
+    "tasks",
+    "tokens",
+    "profile",
+    "search",
+    "search_best",
+    "allocation",
+    "prune",
+    "evaluation",
+)
+
+
 class Specs:
     """The specs of all jobs of one config. Methods return canonical JSON; each is computed once."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        for name in ("training", "model", "corpus", "tasks", "tokens", "profile", "allocation", "prune", "evaluation"):
+        for name in _CACHED:
             setattr(self, name, cache(getattr(self, name)))
 
     def model(self, model: str) -> str:
@@ -86,10 +101,41 @@ class Specs:
             }
         )
 
+    def search(self, search: str, seed: int) -> str:
+        """Spec of search_allocation."""
+        entry = self.config.searches[search]
+        model = self.config.models[entry.model]
+        evolution = {"population": entry.population, "sample_ratio": entry.sample_ratio, "parents": entry.parents}
+        return canonical(
+            {
+                "code": {**_code("search_allocation"), "family": fingerprint(f"prunebench.models.{model.family}")},
+                "model": spec_hash(self.model(entry.model)),
+                "family": model.family,
+                "storage": model.dtype,
+                "profile": spec_hash(self.profile(entry.model, entry.calibration, entry.calibration_seed)),
+                "corpus": spec_hash(self.corpus(entry.corpus)),
+                "windows": entry.windows,
+                "seqlen": entry.seqlen,
+                "sparsity": entry.sparsity,
+                "space": entry.space,
+                "strategy": entry.strategy,
+                "strategy_params": evolution if entry.strategy == "evolution" else {},
+                "evaluations": entry.evaluations,
+                "seed": seed,
+                "compute": (entry.compute or self.config.compute).model_dump(mode="json"),
+            }
+        )
+
+    def search_best(self, search: str) -> str:
+        """Spec of gather_search."""
+        seeds = {str(seed): spec_hash(self.search(search, seed)) for seed in self.config.searches[search].seeds}
+        return canonical({"code": _code("gather_search"), "seeds": seeds})
+
     def allocation(self, point: Cell) -> str:
         """Spec of allocate, for a point in `allocation_form`."""
         entry = self.config.allocators[point.allocator]
         allocator = configured("allocators", entry)
+        searched = {"search": spec_hash(self._found(*allocator.search))} if allocator.search else {}
         family = self.config.models[point.model].family
         return canonical(
             {
@@ -110,6 +156,7 @@ class Specs:
                 "profile": spec_hash(self.profile(point.model, point.calibration, point.seed))
                 if point.calibrated
                 else None,
+                **searched,
             }
         )
 
@@ -166,6 +213,9 @@ class Specs:
                 "compute": (entry.compute or self.config.compute).model_dump(mode="json"),
             }
         )
+
+    def _found(self, search: str, seed: int | None) -> str:
+        return self.search_best(search) if seed is None else self.search(search, seed)
 
     def _tokens_hash(self, cell: Cell) -> str:
         return spec_hash(self.tokens(cell.model, cell.calibration, cell.seed))

@@ -10,8 +10,8 @@ def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
     from prunebench.stages.allocate import allocate
 
-    allocate(arguments.spec, arguments.model, arguments.profile, arguments.allocation)
+    allocate(arguments.spec, arguments.model, arguments.profile, arguments.search, arguments.allocation)
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, model=Path, profile=(Path, None), allocation=Path)
+    job.run(__doc__, main, spec=str, model=Path, profile=(Path, None), search=(Path, None), allocation=Path)

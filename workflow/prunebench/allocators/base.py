@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from prunebench.errors import CellFailure
 from prunebench.plugin import Plugin
@@ -15,11 +15,27 @@ Allocation = dict[str, float]
 """Full linear name -> fraction of zeros."""
 
 
+class Search(NamedTuple):
+    """Where an allocator takes what it does from: a search of the catalog, its best seed or a certain one."""
+
+    name: str
+    seed: int | None = None
+
+
 class Allocator(Plugin):
     """Base of all allocators. They know the model, never the method that will prune it."""
 
     structured: ClassVar[bool] = False
     """Whether it can serve an n:m pattern, which fixes the sparsity of every linear."""
+
+    @property
+    def search(self) -> Search | None:
+        """The search whose result this allocator uses, if it does."""
+        return None
+
+    def found(self, candidate: str) -> Allocator:
+        """This allocator with what its search has found."""
+        raise TypeError(f"allocator {self.name!r} has a `search` but does not define found")
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """The sparsity of each linear, such that the parameter-weighted mean is `sparsity` (see `budget.fit`).

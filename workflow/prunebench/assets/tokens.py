@@ -56,6 +56,29 @@ def cut_windows(stream: NDArray[np.int64], seqlen: int) -> NDArray[np.int64]:
     return stream[: count * seqlen].reshape(count, seqlen)
 
 
+def first_windows(
+    tokenizer: "PreTrainedTokenizerFast",
+    documents: list[str],
+    seqlen: int,
+    count: int | None,
+    what: str,
+    *,
+    bos: bool = False,
+) -> NDArray[np.int64]:
+    """The first `count` (None: all) windows [n, seqlen] of the stream of `documents`, which errors call `what`.
+
+    Raises PrunebenchError if the text is too short.
+    """
+    stream = token_stream(tokenizer, documents, bos=bos)
+    windows = cut_windows(stream, seqlen)
+    wanted = count or 1
+    if len(windows) < wanted:
+        raise PrunebenchError(
+            f"{what} has {len(stream)} tokens, too few for {wanted} windows of {seqlen}: lower 'seqlen' or 'windows'"
+        )
+    return windows[:count]
+
+
 def _bos_token(tokenizer: "PreTrainedTokenizerFast") -> int:
     if tokenizer.bos_token_id is None:
         raise PrunebenchError("the tokenizer has no beginning-of-text token: set 'bos: false'")

@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from prunebench import __version__
-from prunebench.cli import catalog, single, study, upkeep
+from prunebench.cli import catalog, search, single, study, upkeep
 from prunebench.errors import PrunebenchError
 
 
@@ -42,5 +42,5 @@ def prunebench(
     """A benchmark of LLM pruning. The benchmark itself runs with snakemake; these commands help beside it."""
 
 
-for module in (single, study, upkeep, catalog):
+for module in (single, search, study, upkeep, catalog):
     app.add_typer(module.app)

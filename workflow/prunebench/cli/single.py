@@ -42,6 +42,7 @@ def prune(
     method: Annotated[str | None, typer.Option(help="A name from `methods`; default: the best in our table.")] = None,
     allocator: Annotated[str | None, typer.Option(help="A name from `allocators`; goes with the method.")] = None,
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the method, repeatable.")] = None,
+    allocator_param: Annotated[list[str] | None, typer.Option(help="The same of the allocator.")] = None,
     calibration: Tokens = None,
     corpus: Annotated[str | None, typer.Option(help="Calibration text from the catalog. [default: c4_type]")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Windows of it. [default: 128]")] = None,
@@ -62,7 +63,7 @@ def prune(
     at most one block: the same command goes on from there.
     """
     _check_calibration(calibration, corpus, samples, seqlen)
-    compute = _prepare(dtype, batch_size, threads, device)
+    compute = prepare(dtype, batch_size, threads, device)
     from prunebench.single.recommend import recommend
     from prunebench.single.request import Request, parse_params, work
 
@@ -80,6 +81,7 @@ def prune(
         pattern=pattern,
         allocator=allocator or "uniform",
         params=parse_params(param or []),
+        allocator_params=_allocator_params(allocator, allocator_param or []),
         tokens=calibration,
         seed=seed,
         compute=compute,
@@ -90,7 +92,7 @@ def prune(
         raise PrunebenchError(f"{method} with {found.cell.allocator} looks at no text: leave out its calibration")
     from prunebench.single.run import prune_to
 
-    with _resumable():
+    with resumable():
         record = prune_to(request, out, force=force)
     if as_json:
         typer.echo(json.dumps(record, indent=1))
@@ -118,10 +120,10 @@ def ppl(
     Example: prunebench ppl path/to/model --corpus wikipedia --seqlen 512
     """
     source = _Text(tokens, corpus, text, seqlen, windows)
-    compute = _prepare(dtype, batch_size, threads, device)
+    compute = prepare(dtype, batch_size, threads, device)
     from prunebench.single.measure import load, perplexity_of
 
-    with _resumable():
+    with resumable():
         loaded = load(model, compute)
         score = perplexity_of(loaded, source.windows(loaded), source.name)
     if as_json:
@@ -146,10 +148,10 @@ def evaluate(
 
     Example: prunebench eval path/to/model --suite zeroshot7 --limit 100
     """
-    compute = _prepare(dtype, batch_size, threads, device)
+    compute = prepare(dtype, batch_size, threads, device)
     from prunebench.single.measure import evaluate_suite, load
 
-    with _resumable():
+    with resumable():
         scores = evaluate_suite(load(model, compute), suite, limit)
     if as_json:
         typer.echo(json.dumps([_as_dict(score) for score in scores]))
@@ -183,10 +185,10 @@ def compare(
         raise typer.BadParameter("name two or more models")
     given = corpus if any((tokens, corpus, text)) else "wikipedia"
     source = _Text(tokens, given, text, seqlen, windows)
-    compute = _prepare(dtype, batch_size, threads, device)
+    compute = prepare(dtype, batch_size, threads, device)
     from prunebench.single.compare import compare_models
 
-    with _resumable():
+    with resumable():
         rows = compare_models(models, source.windows, source.name, compute)
     if as_json:
         typer.echo(json.dumps([row.as_dict() for row in rows]))
@@ -242,7 +244,7 @@ class _Text:
             raise PrunebenchError(f"{self._text} is not UTF-8 text: {error}") from None
 
 
-def _prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Compute:
+def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Compute:
     """Settle threads and device before torch is imported, and let progress be seen."""
     from rich.console import Console
     from rich.logging import RichHandler
@@ -283,7 +285,8 @@ def _nth_gpu(number: str) -> str:
 
 
 @contextmanager
-def _resumable() -> Iterator[None]:
+def resumable() -> Iterator[None]:
+    """Ctrl-C is no loss, and says so."""
     try:
         yield
     except KeyboardInterrupt:
@@ -299,6 +302,14 @@ def _check_calibration(calibration: Path | None, corpus: str | None, samples: in
             raise PrunebenchError(f"{option}: the tokens of --calibration are taken as they are; leave one of them out")
     if not calibration.is_file():
         raise PrunebenchError(f"--calibration: no such file: {calibration}")
+
+
+def _allocator_params(allocator: str | None, texts: list[str]) -> dict[str, Any]:
+    from prunebench.single.request import parse_params
+
+    if texts and allocator is None:
+        raise PrunebenchError("--allocator-param belongs to an allocator: name it with --allocator")
+    return parse_params(texts, "--allocator-param")
 
 
 def _as_dict(score: Score) -> dict[str, Any]:

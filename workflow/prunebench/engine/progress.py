@@ -3,7 +3,8 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -23,3 +24,27 @@ def track(items: Sequence[Item], what: str) -> Iterator[Item]:
         elapsed = time.monotonic() - start
         left = elapsed / done * (len(items) - done)
         log.info("%s %d of %d, %.1f s, %.0f s left", what, done, len(items), elapsed, left)
+
+
+@contextmanager
+def tally(total: int, what: str) -> Iterator[Callable[[str], None]]:
+    """For work that is counted as it happens: call what this yields after each `what`, with a word on the state."""
+    if sys.stderr.isatty():
+        with tqdm(total=total, desc=what, unit=what) as bar:
+
+            def count(note: str) -> None:
+                bar.set_postfix_str(note, refresh=False)
+                bar.update()
+
+            yield count
+        return
+    start, done = time.monotonic(), 0
+
+    def report(note: str) -> None:
+        nonlocal done
+        done += 1
+        elapsed = time.monotonic() - start
+        left = elapsed / done * (total - done)
+        log.info("%s %d of %d, %.1f s, %.0f s left: %s", what, done, total, elapsed, left, note)
+
+    yield report

@@ -65,6 +65,7 @@ class Request:
     pattern: str = "unstructured"
     allocator: str = "uniform"
     params: Mapping[str, Any] = field(default_factory=dict)
+    allocator_params: Mapping[str, Any] = field(default_factory=dict)
     tokens: Path | None = None
     """int64 [samples, seqlen] (.npy); otherwise windows drawn from `corpus` with `seed`."""
     corpus: str = "c4_type"
@@ -91,7 +92,7 @@ def work(request: Request) -> Work:
     row: dict[str, Any] = {
         "model": name,
         "method": _STUDY,
-        "allocator": request.allocator,
+        "allocator": _STUDY if request.allocator_params else request.allocator,
         "pattern": request.pattern,
         "calibration": f"{GIVEN if request.tokens else request.corpus}_{samples}x{seqlen}",
         "seed": request.seed,
@@ -105,6 +106,8 @@ def work(request: Request) -> Work:
         "models": entries,
         "methods": {_STUDY: _method(request)},
     }
+    if request.allocator_params:
+        raw["allocators"] = {_STUDY: _entry("allocators", request.allocator, request.allocator_params)}
     if request.tokens:
         # Never read as text: it makes the size of the calibration part of the cell's name.
         source = {"kind": "path", "path": str(request.tokens)}
@@ -121,6 +124,11 @@ def work(request: Request) -> Work:
     if expansion.skipped:
         raise PrunebenchError(expansion.skipped[0][1])
     (cell,) = expansion.cells
+    if search := plan.search(cell):
+        raise PrunebenchError(
+            f"--allocator: {request.allocator} uses what the search {search.name!r} finds, which is a study's affair: "
+            "name what it has found with --allocator-param"
+        )
     specs = _GivenTokens(plan.config, sha256_file(request.tokens)) if request.tokens else plan.specs
     return Work(plan.config, cell, specs, request.tokens)
 
@@ -207,13 +215,13 @@ def catalog(kind: str) -> dict[str, Any]:
     return (path.exists() and yaml.safe_load(path.read_text(encoding="utf-8"))) or {}
 
 
-def parse_params(texts: list[str]) -> dict[str, Any]:
+def parse_params(texts: list[str], option: str = "--param") -> dict[str, Any]:
     """{"damping": 0.1} for ["damping=0.1"]; values are read as JSON, or as text if they are not JSON."""
     params: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals:
-            raise PrunebenchError(f"--param {text}: write it as NAME=VALUE")
+            raise PrunebenchError(f"{option} {text}: write it as NAME=VALUE")
         try:
             params[key] = json.loads(value)
         except ValueError:
@@ -246,10 +254,15 @@ def check_amount(pattern: str, sparsity: float | str | None) -> None:
 
 
 def _method(request: Request) -> dict[str, Any]:
-    """The catalog entry of the method, or of a method without one, with the parameters of the request."""
     # How it computes is said by the request.
-    entry = {key: value for key, value in catalog("methods").get(request.method, {}).items() if key != "compute"}
-    return {"method": request.method, **entry, "params": {**entry.get("params", {}), **request.params}}
+    entry = _entry("methods", request.method, request.params)
+    return {key: value for key, value in entry.items() if key != "compute"}
+
+
+def _entry(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The catalog entry of a plug-in, or of one without an entry, with `params` on top of its own."""
+    entry = catalog(kind).get(name, {})
+    return {kind.removesuffix("s"): name, **entry, "params": {**entry.get("params", {}), **params}}
 
 
 def _check_names(request: Request) -> None:
@@ -272,5 +285,7 @@ def _as_options(text: str) -> str:
     text = re.sub(rf"^{_FILE}: ", "", text, flags=re.MULTILINE)
     text = re.sub(rf"\bmethods\.{_STUDY}\.params\.", "--param ", text)
     text = re.sub(rf"\bmethods\.{_STUDY}\b", "--method", text)
+    text = re.sub(rf"\ballocators\.{_STUDY}\.params\.", "--allocator-param ", text)
+    text = re.sub(rf"\ballocators\.{_STUDY}\b", "--allocator", text)
     text = re.sub(r"\bcompute\.(\w+)", lambda match: f"--{match[1].replace('_', '-')}", text)
     return re.sub(rf"\bstudies\.{_STUDY}\.grid\[0\]\.(\w+)(\[0\])?", r"--\1", text)

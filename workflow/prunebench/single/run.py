@@ -15,7 +15,7 @@ from prunebench import paths
 from prunebench.assets.manifest import load_manifest, write_manifest
 from prunebench.canonical import canonical
 from prunebench.cells import Cell, allocation_form
-from prunebench.config import calibration_corpus, configured
+from prunebench.config import Config, calibration_corpus, configured
 from prunebench.errors import PrunebenchError
 from prunebench.export import export, refuse_to_overwrite
 from prunebench.files import read_json, sha256_file
@@ -23,6 +23,7 @@ from prunebench.partial import claim
 from prunebench.provenance import conditions
 from prunebench.single.assets import arrive, cache, resolved
 from prunebench.single.request import PROJECT, Request, Work, work
+from prunebench.spec import Specs
 from prunebench.stages.allocate import allocate
 from prunebench.stages.calibrate import calibrate
 from prunebench.stages.profile import profile
@@ -73,18 +74,13 @@ def _prune(wanted: Work, root: Path) -> Path:
     write_manifest(resolved(arrive(config, specs, f"models/{cell.model}", root)), model.parent)
     others = configured("methods", config.methods[cell.method]).assets
     assets = [arrive(config, specs, asset, root) for asset in sorted(others)]
-    tokens = _tokens(wanted, root, model)
+    tokens = _tokens(wanted, root)
     digests = [load_manifest(path).digest for path in (model, *assets)] + [sha256_file(tokens) if tokens else None]
     claim(root / "results", canonical([specs.prune(cell), *digests, conditions()]))
     point = allocation_form(config, cell)
-    measured = place(paths.PROFILE, point) if point.calibrated else None
-    if measured and tokens and not measured.exists():
-        log.info("profile: statistics of the dense model")
-        spec = specs.profile(point.model, point.calibration, point.seed)
-        times = place(paths.PROFILE_MEASURED, point)
-        profile(spec, model=model, tokens=tokens, profile=measured, measured=times)
+    measured = profile_of(specs, point, root, tokens) if point.calibrated and tokens else None
     allocation = place(paths.ALLOCATION, point)
-    allocate(specs.allocation(point), model, measured, allocation)
+    allocate(specs.allocation(point), model, measured, None, allocation)
     result = place(paths.PRUNED)
     if not result.exists():
         uses = "calibration" in configured("methods", config.methods[cell.method]).uses
@@ -106,13 +102,30 @@ def _prune(wanted: Work, root: Path) -> Path:
     return result.parent
 
 
-def _tokens(wanted: Work, root: Path, model: Path) -> Path | None:
+def _tokens(wanted: Work, root: Path) -> Path | None:
     """The calibration tokens, if anything looks at them."""
-    cell = wanted.cell
-    if not cell.calibrated or wanted.tokens:
-        return wanted.tokens if cell.calibrated else None
+    if not wanted.cell.calibrated or wanted.tokens:
+        return wanted.tokens if wanted.cell.calibrated else None
+    return draw_tokens(wanted.config, wanted.specs, wanted.cell, root)
+
+
+def draw_tokens(config: Config, specs: Specs, cell: Cell, root: Path) -> Path:
+    """The calibration tokens of `cell`, drawn below `root`, where its model is."""
     log.info("calibration tokens %s, seed %d", cell.calibration, cell.seed)
-    corpus = arrive(wanted.config, wanted.specs, f"corpora/{calibration_corpus(cell.calibration)}", root)
+    model = root / paths.MODEL.format(**cell.wildcards)
+    corpus = arrive(config, specs, f"corpora/{calibration_corpus(cell.calibration)}", root)
     tokens, record = (root / pattern.format(**cell.wildcards) for pattern in ("tokens.npy", "tokens.json"))
-    calibrate(wanted.specs.tokens(cell.model, cell.calibration, cell.seed), model, corpus, tokens, record)
+    calibrate(specs.tokens(cell.model, cell.calibration, cell.seed), model, corpus, tokens, record)
     return tokens
+
+
+def profile_of(specs: Specs, cell: Cell, root: Path, tokens: Path) -> Path:
+    """The profile of the model below `root` on `tokens`, made unless it is there."""
+    model, found, times = (
+        root / pattern.format(**cell.wildcards) for pattern in (paths.MODEL, paths.PROFILE, paths.PROFILE_MEASURED)
+    )
+    if not found.exists():
+        log.info("profile: statistics of the dense model")
+        spec = specs.profile(cell.model, cell.calibration, cell.seed)
+        profile(spec, model=model, tokens=tokens, profile=found, measured=times)
+    return found

@@ -13,12 +13,14 @@ from prunebench.assets.manifest import load_manifest
 from prunebench.canonical import spec_hash
 from prunebench.engine.anatomy import Anatomy
 from prunebench.errors import CellFailure
-from prunebench.files import write_json
+from prunebench.files import read_json, sha256_file, write_json
 from prunebench.patterns import parse_pattern
 
 
-def allocate(spec: str, model: Path, profile: Path | None, allocation: Path) -> None:
-    """Write `allocation` for the model asset `model`; `profile` is the file of rule profile, if the allocator wants it.
+def allocate(spec: str, model: Path, profile: Path | None, search: Path | None, allocation: Path) -> None:
+    """Write `allocation` for the model asset `model`.
+
+    `profile` is the file of rule profile and `search` a result of a search, if the allocator wants them.
 
     JSON: status, inputs, sparsities by full linear name, and what fraction of all weights they make zero.
     """
@@ -35,9 +37,16 @@ def allocate(spec: str, model: Path, profile: Path | None, allocation: Path) -> 
     if profile:
         with safe_open(profile, framework="pt") as file:
             record["inputs"]["tokens"] = file.metadata()["tokens"]
+    if search:
+        record["inputs"]["search"] = sha256_file(search)
     try:
         part = pruned_part(anatomy, wanted["layers"])
-        shares = _allocator(wanted).allocate(part, sparsity)
+        allocator = _allocator(wanted)
+        if search:
+            found = _found(search)
+            record["found"] = found
+            allocator = allocator.found(found["candidate"])
+        shares = allocator.allocate(part, sparsity)
         check_budget(shares, part.sizes, sparsity)
         record |= {
             "status": "ok",
@@ -56,6 +65,14 @@ def pruned_part(anatomy: Anatomy, layers: str) -> Anatomy:
     if len(anatomy.blocks) < 2:
         raise CellFailure("a model of one block has no first half")
     return anatomy.first(len(anatomy.blocks) // 2)
+
+
+def _found(search: Path) -> dict[str, Any]:
+    """What a search has found and where: the candidate, its value there, and the model and sparsity it was found on."""
+    result = read_json(search)
+    if result["status"] != "ok":
+        raise CellFailure(f"search: {result['reason']}")
+    return {**result["best"], "model": result["model"]["title"], "spec_hash": result["spec_hash"]}
 
 
 def _allocator(wanted: dict[str, Any]) -> Allocator:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
-from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.errors import CellFailure
 from prunebench.plugin import Parameters
 from prunebench.suites.base import Score, Suite
 
@@ -81,18 +81,18 @@ class Perplexity(Suite):
         import torch
 
         from prunebench.assets.corpora import load_split
-        from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
+        from prunebench.assets.tokens import first_windows, load_tokenizer
 
-        documents = load_split(corpus, self.params.split)
-        stream = token_stream(load_tokenizer(subject.directory), documents, bos=self.params.bos)
-        windows = cut_windows(stream, self.params.seqlen)
-        wanted = self.params.windows or 1
-        if len(windows) < wanted:
-            raise PrunebenchError(
-                f"{corpus.name}: the {self.params.split} split has {len(stream)} tokens, "
-                f"too few for {wanted} windows of {self.params.seqlen}: lower 'seqlen' or 'windows' of the suite"
-            )
-        return torch.from_numpy(windows[: self.params.windows])
+        params = self.params
+        windows = first_windows(
+            load_tokenizer(subject.directory),
+            load_split(corpus, params.split),
+            params.seqlen,
+            params.windows,
+            f"{corpus.name}: the {params.split} split",
+            bos=params.bos,
+        )
+        return torch.from_numpy(windows)
 
 
 def window_losses(subject: Subject, windows: Tensor, parts: Parts) -> list[float]:

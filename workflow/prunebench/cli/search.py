@@ -1,0 +1,75 @@
+"""The command that searches for an allocation of one model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from prunebench.cli.single import AsJson, BatchSize, Device, DType, Model, Threads, prepare, resumable
+from prunebench.errors import PrunebenchError
+
+app = typer.Typer()
+
+ALLOCATORS = {"functions": ("dsa", "function"), "slopes": ("atp", "slope")}
+"""Which allocator, and which of its parameters, takes what is found in a space."""
+
+
+@app.command()
+def search(
+    model: Model,
+    sparsity: Annotated[float, typer.Option(min=0.01, max=0.99, help="Fraction of zeros to be spread over the model.")],
+    space: Annotated[
+        Literal["functions", "slopes"], typer.Option(help="Functions of the allocator dsa, or slopes of atp.")
+    ] = "functions",
+    strategy: Annotated[
+        Literal["evolution", "random", "grid"], typer.Option(help="Grid: every slope once.")
+    ] = "evolution",
+    evaluations: Annotated[int, typer.Option(min=1, help="How often the model may run.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Another one finds something else.")] = 0,
+    corpus: Annotated[str, typer.Option(help="Text of the catalog: statistics and judgement are from it.")] = "c4_type",
+    samples: Annotated[int, typer.Option(min=1, help="Windows of its calibration split.")] = 16,
+    windows: Annotated[int, typer.Option(min=1, help="Windows of its tuning split to judge by.")] = 8,
+    seqlen: Annotated[int, typer.Option(min=2, help="Tokens of a window.")] = 512,
+    dtype: DType = "bfloat16",
+    batch_size: BatchSize = 8,
+    threads: Threads = None,
+    device: Device = "auto",
+    out: Annotated[Path | None, typer.Option(help="Also write all that was tried, as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Search how sparse each block of MODEL should be, by running it with trial masks on held-out text.
+
+    Example: prunebench search path/to/model --sparsity 0.7 --evaluations 100
+
+    Ctrl-C loses one evaluation at most: the same command goes on from there. What is found also serves other models,
+    methods and sparsities.
+    """
+    if out and out.is_dir():
+        raise PrunebenchError(f"--out: {out} is a directory")
+    compute = prepare(dtype, batch_size, threads, device)
+    options: dict[str, Any] = {
+        "space": space,
+        "strategy": strategy,
+        "evaluations": evaluations,
+        "corpus": corpus,
+        "calibration": f"{corpus}_{samples}x{seqlen}",
+        "windows": windows,
+        "seqlen": seqlen,
+    }
+    from prunebench.single.search import SearchRequest, run_search
+
+    with resumable():
+        result = run_search(SearchRequest(model, sparsity, seed, options, compute))
+    if out:
+        from prunebench.files import write_json
+
+        write_json(out, result)
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+        return
+    best, (allocator, parameter) = result["best"], ALLOCATORS[space]
+    typer.echo(f"{best['candidate']}: perplexity {best['value']:.2f}, uniform {result['uniform']:.2f} (one-shot masks)")
+    typer.echo(f"prune with it: --allocator {allocator} --allocator-param '{parameter}={best['candidate']}'")

@@ -1,0 +1,1 @@
+"""Searching for an allocation: the candidates (`spaces`), how they are proposed (`strategies`), how they are judged."""

@@ -1,0 +1,105 @@
+"""The books of a search: what was proposed, what it was worth, and when to stop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from prunebench.errors import CellFailure
+from prunebench.search.operations import Invalid
+from prunebench.search.strategies import Scored, Spent
+
+if TYPE_CHECKING:
+    from prunebench.partial import Parts
+    from prunebench.search.fitness import Counts, Fitness
+    from prunebench.search.spaces import Candidate, Space
+
+PATIENCE = 1000
+"""Proposals in a row without a new allocation after which a space counts as exhausted."""
+
+
+class Ledger:
+    """A `Judge` that evaluates each allocation once, keeps to a budget of evaluations and writes a history.
+
+    What cost time is kept in `parts`, numbered: a strategy that is run again from the same seed proposes the same and
+    finds it there.
+    """
+
+    def __init__(
+        self, space: Space, fitness: Fitness, parts: Parts, *, evaluations: int, report: Callable[[str], None]
+    ) -> None:
+        """`report` is called after every evaluation of the model, with the best so far."""
+        self._space, self._fitness, self._parts, self._report = space, fitness, parts, report
+        self._budget = evaluations
+        self._values: dict[Counts, float] = {}
+        self._judged: dict[str, Scored | None] = {}
+        self._fruitless = 0
+        self.history: list[dict[str, Any]] = []
+        """Every distinct candidate that was not rejected, in the order of its proposal."""
+        self.rejected = 0
+        """Proposals that were turned down without looking at any data."""
+        self.best: Scored | None = None
+
+    @property
+    def evaluations(self) -> int:
+        """How often the model has run."""
+        return len(self._values)
+
+    def __call__(self, candidate: Candidate) -> Scored | None:
+        """What `candidate` is worth; None if it is invalid. Raises Spent."""
+        self._fruitless += 1
+        if self.evaluations >= self._budget:
+            raise Spent(f"{self._budget} evaluations")
+        if self._fruitless > PATIENCE:
+            raise Spent(f"nothing new in {PATIENCE} proposals")
+        if self._space.reject(candidate):
+            self.rejected += 1
+            return None
+        text = str(candidate)
+        if text not in self._judged:
+            self._judged[text] = self._judge(candidate)
+        return self._judged[text]
+
+    def _judge(self, candidate: Candidate) -> Scored | None:
+        found = self._parts.get_or(f"candidate_{len(self.history):05d}", lambda: self._counts(candidate))
+        if "invalid" in found:
+            self._write(candidate, "invalid", None, found["invalid"])
+            return None
+        counts = tuple(found["counts"])
+        if counts in self._values:
+            self._write(candidate, "known", self._values[counts], None)
+            return Scored(self._values[counts], candidate, counts)
+        self._fruitless = 0
+        outcome = self._parts.get_or(f"evaluation_{self.evaluations:05d}", lambda: self._evaluate(counts))
+        scored = Scored(outcome.get("value", math.inf), candidate, counts)
+        self._values[counts] = scored.value
+        if "value" in outcome and (self.best is None or scored.value < self.best.value):
+            self.best = scored
+        self._write(candidate, "ok" if "value" in outcome else "failed", outcome.get("value"), outcome.get("failed"))
+        best = f"best {self.best.value:.2f} {self.best.candidate}" if self.best else "none yet"
+        self._report(f"{scored.value:.2f} {candidate}, {best}")
+        return scored
+
+    def _counts(self, candidate: Candidate) -> dict[str, Any]:
+        try:
+            return {"counts": self._fitness.counts(self._space.allocate(candidate))}
+        except Invalid as reason:
+            return {"invalid": str(reason)}
+
+    def _evaluate(self, counts: Counts) -> dict[str, Any]:
+        try:
+            return {"value": self._fitness.perplexity(counts)}
+        except CellFailure as failure:
+            return {"failed": str(failure)}
+
+    def _write(self, candidate: Candidate, status: str, value: float | None, reason: str | None) -> None:
+        self.history.append(
+            {
+                "evaluation": self.evaluations,
+                "candidate": str(candidate),
+                "status": status,
+                "value": value,
+                "reason": reason,
+            }
+        )

@@ -1,0 +1,37 @@
+"""Stage gather_search: the best of the seeds of a search."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from prunebench.canonical import spec_hash
+from prunebench.files import read_json, write_json
+
+
+def gather_search(spec: str, results: Sequence[Path], best: Path) -> str:
+    """Write `best` from the `results` of all seeds of one search; returns its headline.
+
+    JSON: status, the best candidate with its value and seed, and what each seed found. Of equal values the first seed
+    wins. Fails (as a result) only if no seed found anything.
+    """
+    found = [read_json(path) for path in results]
+    seeds = {str(one["spec"]["seed"]): _summary(one) for one in found}
+    record: dict[str, Any] = {"spec_hash": spec_hash(spec), "spec": json.loads(spec), "seeds": seeds}
+    winners = [one for one in found if one["status"] == "ok"]
+    if not winners:
+        record |= {"status": "failed", "reason": found[0]["reason"]}
+    else:
+        winner = min(winners, key=lambda one: float(one["best"]["value"]))
+        record |= {
+            "status": "ok",
+            "best": {**winner["best"], "seed": winner["spec"]["seed"]},
+            "uniform": winner["uniform"],
+            "model": winner["model"],
+        }
+    write_json(best, record)
+    return f"best of {len(seeds)} seeds: {record['best']}" if winners else f"failed: {record['reason']}"
+
+
+def _summary(result: dict[str, Any]) -> dict[str, Any]:
+    return {key: result[key] for key in ("status", "reason", "best", "evaluations", "stopped") if key in result}
