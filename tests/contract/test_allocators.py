@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import tiny
-from prunebench.allocators.base import check_budget
+from prunebench.allocators.base import Allocator, check_budget
 from prunebench.allocators.budget import fit, spread_over_blocks
 from prunebench.allocators.owl import Owl
 from prunebench.engine.anatomy import Anatomy
@@ -25,7 +25,7 @@ from prunebench.registry import load, ready
 from prunebench.stages.allocate import pruned_part
 
 ALLOCATORS = ready("allocators")
-# Of blocks, to be ranked by: so near to 0 that they are no normal numbers, even exact formulas lose their digits.
+# To rank blocks by; rounded, as the digits of differences of 1e-310 are not worth a test.
 VALUES = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
 
 
@@ -39,14 +39,27 @@ def anatomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Anatomy(directory, model.family, torch.bfloat16, root / "profile.safetensors")
 
 
+def assert_allocates(allocator: Allocator, part: Anatomy, sparsity: float) -> None:
+    """It keeps to the bounds and the budget; or it says why not, and the budget is below the size of some linear.
+
+    One that keeps a linear dense cannot do with less.
+    """
+    try:
+        allocation = allocator.allocate(part, sparsity)
+    except CellFailure as failure:
+        largest = max(out * width for out, width in part.sizes.values())
+        assert "the budget keeps" in str(failure) and (1 - sparsity) * part.prunable_weights < largest
+    else:
+        assert list(allocation) == list(part.sizes)
+        check_budget(allocation, part.sizes, sparsity)
+
+
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.7, 0.95, 0.99])
 @pytest.mark.parametrize("name", ALLOCATORS)
 def test_within_bounds_and_on_budget(anatomy: Anatomy, name: str, sparsity: float) -> None:
     plugin = load("allocators", name)
     for preset in plugin.presets:
-        allocation = plugin(plugin.configure(preset)).allocate(anatomy, sparsity)
-        assert list(allocation) == list(anatomy.sizes)
-        check_budget(allocation, anatomy.sizes, sparsity)
+        assert_allocates(plugin(plugin.configure(preset)), anatomy, sparsity)
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.99])
@@ -55,11 +68,10 @@ def test_of_the_first_half_it_knows_nothing_else(anatomy: Anatomy, name: str, sp
     """The allocation is that of a model that ends there; of 5 blocks, the first two are half."""
     half = pruned_part(anatomy, "first_half")
     assert half.blocks == anatomy.blocks[:2] and len(anatomy.blocks) == 5
+    assert list(half.sizes) == [linear for linears in half.blocks for linear in linears]
     plugin = load("allocators", name)
     for preset in plugin.presets:
-        allocation = plugin(plugin.configure(preset)).allocate(half, sparsity)
-        assert list(allocation) == [linear for linears in anatomy.blocks[:2] for linear in linears]
-        check_budget(allocation, half.sizes, sparsity)
+        assert_allocates(plugin(plugin.configure(preset)), half, sparsity)
 
 
 def test_the_whole_is_its_own_part_and_one_block_has_no_half(anatomy: Anatomy) -> None:
