@@ -1,6 +1,7 @@
 """What every allocator must do, whatever it is; and OWL against its formula."""
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import tiny
-from prunebench.allocators.base import check_budget
-from prunebench.allocators.budget import fit
+from prunebench.allocators.base import Allocator, check_budget
+from prunebench.allocators.budget import fit, spread_over_blocks
 from prunebench.allocators.owl import Owl
 from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.profile import profile_model
@@ -24,6 +25,8 @@ from prunebench.registry import load, ready
 from prunebench.stages.allocate import pruned_part
 
 ALLOCATORS = ready("allocators")
+# To rank blocks by; rounded, as the digits of differences of 1e-310 are not worth a test.
+VALUES = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
 
 
 @pytest.fixture(scope="session", params=["llama", "opt"])
@@ -36,14 +39,27 @@ def anatomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Anatomy(directory, model.family, torch.bfloat16, root / "profile.safetensors")
 
 
+def assert_allocates(allocator: Allocator, part: Anatomy, sparsity: float) -> None:
+    """It keeps to the bounds and the budget; or it says why not, and the budget is below the size of some linear.
+
+    One that keeps a linear dense cannot do with less.
+    """
+    try:
+        allocation = allocator.allocate(part, sparsity)
+    except CellFailure as failure:
+        largest = max(out * width for out, width in part.sizes.values())
+        assert "the budget keeps" in str(failure) and (1 - sparsity) * part.prunable_weights < largest
+    else:
+        assert list(allocation) == list(part.sizes)
+        check_budget(allocation, part.sizes, sparsity)
+
+
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.7, 0.95, 0.99])
 @pytest.mark.parametrize("name", ALLOCATORS)
 def test_within_bounds_and_on_budget(anatomy: Anatomy, name: str, sparsity: float) -> None:
     plugin = load("allocators", name)
     for preset in plugin.presets:
-        allocation = plugin(plugin.configure(preset)).allocate(anatomy, sparsity)
-        assert list(allocation) == list(anatomy.sizes)
-        check_budget(allocation, anatomy.sizes, sparsity)
+        assert_allocates(plugin(plugin.configure(preset)), anatomy, sparsity)
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.99])
@@ -52,11 +68,10 @@ def test_of_the_first_half_it_knows_nothing_else(anatomy: Anatomy, name: str, sp
     """The allocation is that of a model that ends there; of 5 blocks, the first two are half."""
     half = pruned_part(anatomy, "first_half")
     assert half.blocks == anatomy.blocks[:2] and len(anatomy.blocks) == 5
+    assert list(half.sizes) == [linear for linears in half.blocks for linear in linears]
     plugin = load("allocators", name)
     for preset in plugin.presets:
-        allocation = plugin(plugin.configure(preset)).allocate(half, sparsity)
-        assert list(allocation) == [linear for linears in anatomy.blocks[:2] for linear in linears]
-        check_budget(allocation, half.sizes, sparsity)
+        assert_allocates(plugin(plugin.configure(preset)), half, sparsity)
 
 
 def test_the_whole_is_its_own_part_and_one_block_has_no_half(anatomy: Anatomy) -> None:
@@ -137,6 +152,48 @@ def test_fitting_meets_any_budget_and_keeps_the_order(rows: list[tuple[float, in
     check_budget(shares, sizes, sparsity)
     ordered = sorted(wishes, key=wishes.__getitem__)
     assert all(shares[a] <= shares[b] for a, b in itertools.pairwise(ordered))
+
+
+@given(
+    st.lists(
+        st.tuples(VALUES, st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1)),
+        min_size=1,
+        max_size=8,
+    ),
+    st.floats(0, 0.3),
+    st.floats(0, 1),
+)
+def test_spreading_over_blocks_keeps_the_budget_the_order_and_the_spread(
+    rows: list[tuple[float, list[tuple[int, int]]]], spread: float, sparsity: float
+) -> None:
+    blocks = [[f"{b}.{i}" for i in range(len(shapes))] for b, (_, shapes) in enumerate(rows)]
+    sizes = {f"{b}.{i}": shape for b, (_, shapes) in enumerate(rows) for i, shape in enumerate(shapes)}
+    values = [value for value, _ in rows]
+    shares = spread_over_blocks(values, blocks, sizes, spread, sparsity)
+    check_budget(shares, sizes, sparsity)
+    assert all(len({shares[linear] for linear in linears}) == 1 for linears in blocks)
+    by_value = [-shares[linears[0]] for _, linears in sorted(zip(values, blocks, strict=True))]
+    assert by_value == sorted(by_value)
+    distance = by_value[-1] - by_value[0]
+    assert distance <= 2 * spread + 1e-12
+    if max(values) > min(values) and min(shares.values()) > 0 and max(shares.values()) < 1:
+        assert distance == pytest.approx(2 * spread, abs=1e-12)
+
+
+def test_spreading_over_blocks_of_different_sizes_weighs_them() -> None:
+    """Of values 1, 2, 3 and lambda 0.1, r is 0, 0.1, 0.2; of 10, 20 and 10 weights its mean is 0.1."""
+    sizes = {"a": (2, 5), "b": (4, 5), "c": (5, 2)}
+    shares = spread_over_blocks([1.0, 2.0, 3.0], [["a"], ["b"], ["c"]], sizes, 0.1, 0.5)
+    assert shares == pytest.approx({"a": 0.6, "b": 0.5, "c": 0.4}, abs=1e-12)
+    sizes["a"] = (20, 5)
+    shares = spread_over_blocks([1.0, 2.0, 3.0], [["a"], ["b"], ["c"]], sizes, 0.1, 0.5)
+    assert shares == pytest.approx({"a": 0.5 + 4 / 130, "b": 0.4 + 4 / 130, "c": 0.3 + 4 / 130}, abs=1e-12)
+
+
+@pytest.mark.parametrize("values", [[1.0, math.nan], [math.nan, 1.0], [math.inf, 0.0], [1e308, -1e308]])
+def test_values_that_are_not_finite_rank_no_blocks(values: list[float]) -> None:
+    with pytest.raises(CellFailure, match="not finite"):
+        spread_over_blocks(values, [["a"], ["b"]], {"a": (2, 2), "b": (2, 2)}, 0.1, 0.5)
 
 
 def test_budgets_are_checked() -> None:

@@ -1,0 +1,141 @@
+"""AlphaPruning: blocks whose spectra have heavier tails stay denser. Needs no data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from prunebench.allocators.base import Allocation, Allocator
+from prunebench.allocators.budget import fit
+from prunebench.errors import CellFailure
+from prunebench.lazy import torch
+from prunebench.plugin import Parameters
+
+if TYPE_CHECKING:
+    from prunebench.engine.anatomy import Anatomy
+
+BINS = 100
+"""Of the histogram whose peak is where a tail begins."""
+
+
+class AlphaPruning(Allocator):
+    """One sparsity per block, from how heavy the tails of its spectra are (PL_Alpha_Hill).
+
+    Per linear, with `lambda_1 <= ... <= lambda_n` the eigenvalues of `W^T W` that are not 0, the tail starts at
+    `lambda_min`, the smallest eigenvalue in the fullest of 100 bins of `log10 lambda`. Hill's estimate of the exponent
+    of the tail's power law is `alpha = 1 + k / sum(ln(lambda_j / lambda_min))`, over the k eigenvalues after
+    `lambda_min`. Heavier tails have lower exponents and are a sign of better trained layers. A block's alpha is the
+    mean over its linears, mapped to a ratio in `[1 - epsilon, 1 + epsilon]`: the lowest alpha to the lowest ratio, the
+    highest to the highest, the others linearly between. Sparsities are these ratios, scaled until their mean, weighted
+    by parameters, is s; what leaves [0, 1] is cut off and the other blocks make up for it.
+
+    Needs no data. The cost per linear is a product W W^T on the smaller side and its eigenvalues, in float64:
+    O(min(out, in)^2 (out + in)).
+
+    For LLaMA-2-7B at 70% the authors take an epsilon of 0.5 with magnitude, 0.3 with Wanda and 0.2 with SparseGPT; the
+    default of their code is 0.3. That code looks for the start of the tail among all eigenvalues from `log10(0.95 p)`
+    to `1.5 p`, where p is the lower end of the fullest bin: the logarithm, most likely meant for other units, makes the
+    lower limit negative for p below 1.05, which is no limit. It takes the start whose tail is nearest to a power law in
+    Kolmogorov-Smirnov distance, and counts `lambda_min` itself among the k (preset `released`; in float64, not
+    float32, and without eigenvalues that are 0). It does not cut ratios that exceed 1 after scaling.
+    """
+
+    class Params(Parameters):
+        """Parameters of AlphaPruning."""
+
+        epsilon: float = Field(0.3, ge=0, le=1, description="how far ratios are from 1, before scaling")
+        tail: Literal["peak", "fitted"] = "peak"
+        """where a tail starts: at the peak of the spectrum, or up to 1.5 times that, where a power law fits best"""
+
+    name = "alphapruning"
+    title = "AlphaPruning"
+    reference = "Lu et al. 2024, AlphaPruning: Using Heavy-Tailed Self Regularization Theory"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"tail": "fitted"}}
+
+    def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
+        """From the dense model's weights; CellFailure if a spectrum has no tail."""
+        estimate = {"peak": alpha_from_peak, "fitted": alpha_fitted}[self.params.tail]
+        alphas = [
+            sum(estimate(spectrum(model.weight(linear), linear)) for linear in linears) / len(linears)
+            for linears in model.blocks
+        ]
+        return fit(scaled(alphas, model.blocks, model.sizes, self.params.epsilon, sparsity), model.sizes, sparsity)
+
+
+def spectrum(weight: torch.Tensor, linear: str) -> torch.Tensor:
+    """The eigenvalues of W^T W that are not 0, ascending, float64, at least two different ones; `weight` [out, in].
+
+    CellFailure, naming `linear`, if there are fewer or if a weight is not finite.
+    """
+    W = weight.double()
+    if not W.sum().isfinite():
+        raise CellFailure(f"the weights of {linear} are not finite")
+    # Both products have the same eigenvalues but for zeros.
+    values = torch.linalg.eigvalsh(W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W)
+    # Zeros come out as rounding errors of either sign, equal ones as different by such.
+    error = values[-1] * max(W.shape) * torch.finfo(torch.float64).eps
+    values = values[values > error]
+    if len(values) < 2 or values[-1] - values[0] <= error:
+        raise CellFailure(f"the spectrum of {linear} has no tail: it has fewer than two different eigenvalues above 0")
+    return values
+
+
+def alpha_from_peak(values: torch.Tensor) -> float:
+    """Hill's 1 + k / sum ln(lambda_j / lambda_min) over the k eigenvalues after the first one in the fullest bin."""
+    start, _ = _peak(values)
+    # Where the fullest bin is the last one: at least the largest eigenvalue is a tail.
+    start = min(start, int((values < values[-1]).sum()) - 1)
+    ratios = values[start + 1 :] / values[start]
+    return float(1 + len(ratios) / ratios.log().sum())
+
+
+def alpha_fitted(values: torch.Tensor) -> float:
+    """The exponent of the tail that is nearest to its power law, of those that start near or before the peak.
+
+    Of n eigenvalues from lambda_min on, alpha = 1 + n / sum ln(lambda_j / lambda_min), and the distance is the largest
+    |1 - (lambda_j / lambda_min)^(1 - alpha) - j / n|, j = 0 ... n - 1.
+    """
+    _, peak = _peak(values)
+    near = (values >= math.log10(0.95 * peak)) & (values <= 1.5 * peak) & (values < values[-1])
+    nearest, best = math.inf, alpha_from_peak(values)
+    for first in near.nonzero().squeeze(1).tolist():
+        ratios = values[first:] / values[first]
+        n = len(ratios)
+        alpha = 1 + n / ratios.log().sum()
+        seen = torch.arange(n, dtype=torch.float64) / n
+        distance = float((1 - ratios ** (1 - alpha) - seen).abs().max())
+        if distance < nearest:
+            nearest, best = distance, float(alpha)
+    return best
+
+
+def scaled(
+    alphas: Sequence[float],
+    blocks: Sequence[Sequence[str]],
+    sizes: Mapping[str, tuple[int, int]],
+    epsilon: float,
+    sparsity: float,
+) -> Allocation:
+    """One share per block, proportional to its alpha mapped linearly to [1 - epsilon, 1 + epsilon], on the budget.
+
+    Shares may exceed 1. Equal alphas give equal shares. `sizes` maps each linear to (out, in).
+    """
+    low, high = min(alphas), max(alphas)
+    ratios = [1 + epsilon * (2 * (alpha - low) / (high - low) - 1) if high > low else 1.0 for alpha in alphas]
+    shares = {linear: ratio for ratio, linears in zip(ratios, blocks, strict=True) for linear in linears}
+    weights = {linear: out * width for linear, (out, width) in sizes.items()}
+    mean = sum(shares[linear] * weights[linear] for linear in sizes) / sum(weights.values())
+    return {linear: sparsity * share / mean for linear, share in shares.items()}
+
+
+def _peak(values: torch.Tensor) -> tuple[int, float]:
+    """Of the fullest bin of log10 `values` (of several, the lowest): the first value's index, and the lower end."""
+    # Of the largest: logarithms near 0 tell values apart that are nearly equal.
+    logs = (values / values[-1]).log10()
+    low, width = float(logs[0]), -float(logs[0]) / BINS
+    bins = ((logs - low) / width).long().clamp(max=BINS - 1)
+    peak = int(torch.bincount(bins, minlength=BINS).argmax())
+    return int((bins == peak).nonzero()[0]), float(values[-1]) * 10 ** (low + width * peak)

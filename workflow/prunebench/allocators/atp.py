@@ -1,0 +1,59 @@
+"""ATP: sparsity grows with depth, from block to block by the same amount."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from prunebench.allocators.base import Allocation, Allocator
+from prunebench.allocators.budget import fit
+from prunebench.plugin import Parameters
+
+if TYPE_CHECKING:
+    from prunebench.engine.anatomy import Anatomy
+
+
+class Atp(Allocator):
+    """One sparsity per block, an arithmetic progression: `s_b = s + slope (b - (L - 1) / 2)` for b = 0 ... L - 1.
+
+    All linears of block b get s_b, so early blocks stay denser. All s_b are in [0, 1] as long as
+    `slope <= min(2 s, 2 (1 - s)) / (L - 1)`; with a larger one, what leaves [0, 1] is cut off and the other blocks make
+    up for it. Without a `slope`, half of that largest one is taken: the middle of the range that the paper searches.
+    Blocks of different size share the budget by their number of weights.
+
+    Needs neither data nor the weights, and costs nothing.
+
+    The published code tries all slopes in steps of 0.002 and keeps the one with the lowest perplexity on the very text
+    that its tables report. Here a slope is only taken, never looked for: choose it on a tuning split.
+    """
+
+    class Params(Parameters):
+        """Parameters of ATP."""
+
+        slope: float | None = Field(
+            None,
+            ge=0,
+            description="sparsity of a block minus that of the one before it; default: half of the largest that needs "
+            "no cut",
+        )
+
+    name = "atp"
+    title = "ATP"
+    reference = "Huang et al. 2025, Determining Layer-Wise Sparsity for Large Language Models, arXiv 2502.14770"
+
+    def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
+        """From the number of blocks alone."""
+        last = len(model.blocks) - 1
+        slope = largest_slope(sparsity, len(model.blocks)) / 2 if self.params.slope is None else self.params.slope
+        wishes = {
+            linear: sparsity + slope * (block - last / 2)
+            for block, linears in enumerate(model.blocks)
+            for linear in linears
+        }
+        return fit(wishes, model.sizes, sparsity)
+
+
+def largest_slope(sparsity: float, blocks: int) -> float:
+    """The steepest progression that stays in [0, 1]: min(2 s, 2 (1 - s)) / (L - 1); 0 for a single block."""
+    return 2 * min(sparsity, 1 - sparsity) / (blocks - 1) if blocks > 1 else 0.0
