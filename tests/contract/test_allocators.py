@@ -1,6 +1,7 @@
 """What every allocator must do, whatever it is; and OWL against its formula."""
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 
 import tiny
 from prunebench.allocators.base import check_budget
-from prunebench.allocators.budget import fit
+from prunebench.allocators.budget import fit, spread_over_blocks
 from prunebench.allocators.owl import Owl
 from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.profile import profile_model
@@ -24,6 +25,8 @@ from prunebench.registry import load, ready
 from prunebench.stages.allocate import pruned_part
 
 ALLOCATORS = ready("allocators")
+# Of blocks, to be ranked by: so near to 0 that they are no normal numbers, even exact formulas lose their digits.
+VALUES = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
 
 
 @pytest.fixture(scope="session", params=["llama", "opt"])
@@ -137,6 +140,48 @@ def test_fitting_meets_any_budget_and_keeps_the_order(rows: list[tuple[float, in
     check_budget(shares, sizes, sparsity)
     ordered = sorted(wishes, key=wishes.__getitem__)
     assert all(shares[a] <= shares[b] for a, b in itertools.pairwise(ordered))
+
+
+@given(
+    st.lists(
+        st.tuples(VALUES, st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), min_size=1)),
+        min_size=1,
+        max_size=8,
+    ),
+    st.floats(0, 0.3),
+    st.floats(0, 1),
+)
+def test_spreading_over_blocks_keeps_the_budget_the_order_and_the_spread(
+    rows: list[tuple[float, list[tuple[int, int]]]], spread: float, sparsity: float
+) -> None:
+    blocks = [[f"{b}.{i}" for i in range(len(shapes))] for b, (_, shapes) in enumerate(rows)]
+    sizes = {f"{b}.{i}": shape for b, (_, shapes) in enumerate(rows) for i, shape in enumerate(shapes)}
+    values = [value for value, _ in rows]
+    shares = spread_over_blocks(values, blocks, sizes, spread, sparsity)
+    check_budget(shares, sizes, sparsity)
+    assert all(len({shares[linear] for linear in linears}) == 1 for linears in blocks)
+    by_value = [-shares[linears[0]] for _, linears in sorted(zip(values, blocks, strict=True))]
+    assert by_value == sorted(by_value)
+    distance = by_value[-1] - by_value[0]
+    assert distance <= 2 * spread + 1e-12
+    if max(values) > min(values) and min(shares.values()) > 0 and max(shares.values()) < 1:
+        assert distance == pytest.approx(2 * spread, abs=1e-12)
+
+
+def test_spreading_over_blocks_of_different_sizes_weighs_them() -> None:
+    """Of values 1, 2, 3 and lambda 0.1, r is 0, 0.1, 0.2; of 10, 20 and 10 weights its mean is 0.1."""
+    sizes = {"a": (2, 5), "b": (4, 5), "c": (5, 2)}
+    shares = spread_over_blocks([1.0, 2.0, 3.0], [["a"], ["b"], ["c"]], sizes, 0.1, 0.5)
+    assert shares == pytest.approx({"a": 0.6, "b": 0.5, "c": 0.4}, abs=1e-12)
+    sizes["a"] = (20, 5)
+    shares = spread_over_blocks([1.0, 2.0, 3.0], [["a"], ["b"], ["c"]], sizes, 0.1, 0.5)
+    assert shares == pytest.approx({"a": 0.5 + 4 / 130, "b": 0.4 + 4 / 130, "c": 0.3 + 4 / 130}, abs=1e-12)
+
+
+@pytest.mark.parametrize("values", [[1.0, math.nan], [math.nan, 1.0], [math.inf, 0.0], [1e308, -1e308]])
+def test_values_that_are_not_finite_rank_no_blocks(values: list[float]) -> None:
+    with pytest.raises(CellFailure, match="not finite"):
+        spread_over_blocks(values, [["a"], ["b"]], {"a": (2, 2), "b": (2, 2)}, 0.1, 0.5)
 
 
 def test_budgets_are_checked() -> None:

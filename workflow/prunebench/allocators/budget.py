@@ -1,6 +1,9 @@
 """Bringing wished-for sparsities into [0, 1] and onto the budget. Pure functions, shared by all allocators."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+
+from prunebench.errors import CellFailure
 
 STEPS = 100
 """Bisection steps: enough for the last bit of a float64."""
@@ -24,3 +27,25 @@ def fit(wishes: Mapping[str, float], sizes: Mapping[str, tuple[int, int]], spars
         mean = sum(share * weights[linear] for linear, share in moved(middle).items()) / total
         low, high = (middle, high) if mean < sparsity else (low, middle)
     return moved(high)
+
+
+def spread_over_blocks(
+    values: Sequence[float],
+    blocks: Sequence[Sequence[str]],
+    sizes: Mapping[str, tuple[int, int]],
+    spread: float,
+    sparsity: float,
+) -> dict[str, float]:
+    """One sparsity per block, `2 spread` apart between the block of the lowest value and the densest, of the highest.
+
+    With `r_b = 2 spread (v_b - min v) / (max v - min v)` every linear of block b gets `sparsity - r_b + mean(r)`, the
+    mean weighted by parameters, through `fit` (OWL: Yin et al. 2024, eq. 1). Equal values give equal sparsities.
+    `blocks` lists the linears of each block, `sizes` maps them to (out, in). CellFailure if a value is not finite.
+    """
+    low, high = min(values), max(values)
+    # The reach as well: finite ends may be further apart than a number can say.
+    if not all(map(math.isfinite, [*values, 2 * spread * (high - low)])):
+        raise CellFailure(f"blocks cannot be ranked by values that are not finite: {[*values]}")
+    ratios = [2 * spread * (value - low) / (high - low) if high > low else 0.0 for value in values]
+    wishes = {linear: sparsity - ratio for ratio, linears in zip(ratios, blocks, strict=True) for linear in linears}
+    return fit(wishes, sizes, sparsity)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, PositiveFloat
 
 from prunebench.allocators.base import Allocation, Allocator
-from prunebench.allocators.budget import fit
+from prunebench.allocators.budget import spread_over_blocks
 from prunebench.methods import scores
 from prunebench.plugin import Parameters
 
@@ -48,12 +48,7 @@ class Owl(Allocator):
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """From the dense model's weights and site norms."""
         outliers = [outlier_share(model, linears, self.params.M) for linears in model.blocks]
-        low, high = min(outliers), max(outliers)
-        ratios = [2 * self.params.spread * (share - low) / (high - low) if high > low else 0.0 for share in outliers]
-        wishes = {
-            linear: sparsity - ratio for ratio, linears in zip(ratios, model.blocks, strict=True) for linear in linears
-        }
-        return fit(wishes, model.sizes, sparsity)
+        return spread_over_blocks(outliers, model.blocks, model.sizes, self.params.spread, sparsity)
 
 
 def outlier_share(model: Anatomy, linears: tuple[str, ...], M: float) -> float:
