@@ -1,0 +1,219 @@
+"""The operations of the allocation-function language on the scores of one block: pure functions, float64.
+
+A block is the list of its linears' score matrices [out, in]. They are *guarded*: as the published code has them
+(`released`), most functions fail or give what an overflow or a NaN happens to be replaced by.
+
+- LOG is ln|x| and ABSLOG |ln|x||, both with ln 0 := 0. Quantised models have weights of exactly 0, and a tiny number
+  in their place would make every logarithmic function a count of them: ln 1e-308 is -708, and 0.03% of zeros in
+  SmolLM2-135M raise the variance of ln S from 1.4 to 160. The magnitude lets LOG follow LOG, as in the paper's best
+  function, and it keeps LOG of a negative importance apart from LOG of another.
+- GEOMETRIC_MEAN is exp(mean ln|x|), with the same ln: the product of millions of scores is 0 or infinite.
+- ASIN and ACOS see what is beyond [-1, 1] as the nearer end.
+- Matrix reductions are of one linear at a time, on the Gram matrix of its smaller side, and averaged over linears, so
+  that a block's linears count alike.
+- DETERMINANT is the n-th root, exp(ln det / n): the geometric mean of the n eigenvalues. The determinant itself is
+  beyond float64, and a power of it that differs between the linears of a block could not be averaged.
+- NaN and infinite values are Invalid, not replaced, and so are SIN, COS and TAN of what has no digits left in a turn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prunebench.lazy import torch
+
+if TYPE_CHECKING:
+    Block = list[torch.Tensor]
+
+PERIODIC_LIMIT = 1e8
+"""SIN, COS and TAN of more than this are rounding: sums over 10^8 scores differ in the 13th digit between runs."""
+
+
+class Invalid(Exception):
+    """A function gives no usable importances on a model; the message says why."""
+
+
+def pre_process(ops: Iterable[str], block: Block) -> Block:
+    """The operations of PRE, one after the other, on the scores of a block."""
+    for op in ops:
+        if op == "NORMALIZE":
+            center, scale = mean(block), variance(block) ** 0.5
+        elif op == "MMS":
+            center = min(float(x.min()) for x in block)
+            scale = max(float(x.max()) for x in block) - center
+        else:
+            block = [elementwise(op, x) for x in block]
+            continue
+        # Equal scores have no scale: NaN makes the function invalid, as it should.
+        block = [(x - center) / (scale or math.nan) for x in block]
+    return block
+
+
+def reduce(op: str, block: Block) -> Block:
+    """REDUCE: one scalar tensor; for NO_OP the scores, for GRAM, CORREF and DIAGONAL one tensor for each linear.
+
+    Raises Invalid if a value is NaN or infinite.
+    """
+    match op:
+        case "NO_OP":
+            values = block
+        case "GRAM":
+            values = [gram(x) for x in block]
+        case "CORREF":
+            values = [torch.corrcoef(_smaller_side(x)) for x in block]
+        case "DIAGONAL":
+            values = [_smaller_side(x).square().sum(1) for x in block]
+        case "DETERMINANT" | "RANK" | "SLOGDET":
+            of = {"DETERMINANT": determinant_root, "RANK": rank, "SLOGDET": log_determinant}[op]
+            values = [_scalar(sum(map(of, block)) / len(block))]
+        case _:
+            values = [_scalar(_of_all(op, block))]
+    return _finite(values, op)
+
+
+def post_process(ops: Iterable[str], values: Block, *, pooled: bool) -> float:
+    """TRANSFORM and POST on what REDUCE gave, entry by entry, then the mean: the importance of the block.
+
+    The mean of all entries if `pooled` (after NO_OP), else of the linears' means. Raises Invalid if a value is NaN or
+    infinite.
+    """
+    for op in ops:
+        if op in ("SIN", "COS", "TAN") and any(float(x.abs().max()) > PERIODIC_LIMIT for x in values):
+            raise Invalid(f"{op} of a value above {PERIODIC_LIMIT:g} is rounding")
+        values = _finite([elementwise(op, x) for x in values], op)
+    return mean(values) if pooled else sum(float(x.mean()) for x in values) / len(values)
+
+
+def elementwise(op: str, x: torch.Tensor) -> torch.Tensor:
+    """An operation of PRE, TRANSFORM or POST that changes values one by one."""
+    match op:
+        case "NO_OP":
+            return x
+        case "LOG":
+            return log(x)
+        case "ABSLOG":
+            return log(x).abs_()
+        case "POW":
+            return x.square()
+        case "ASIN" | "ACOS":
+            x = x.clamp(-1, 1)
+            return x.asin() if op == "ASIN" else x.acos()
+        case "SOFTPLUS":
+            return torch.logaddexp(x, torch.zeros((), dtype=x.dtype))
+    function = {
+        "ABS": torch.abs,
+        "EXP": torch.exp,
+        "SIGMOID": torch.sigmoid,
+        "TANH": torch.tanh,
+        "SIN": torch.sin,
+        "COS": torch.cos,
+        "TAN": torch.tan,
+        "ATAN": torch.atan,
+    }[op]
+    return function(x)
+
+
+def log(x: torch.Tensor) -> torch.Tensor:
+    """ln|x|, and 0 at 0."""
+    return x.abs().masked_fill_(x == 0, 1).log_()
+
+
+def mean(block: Block) -> float:
+    """Over all scores of a block."""
+    return sum(float(x.sum()) for x in block) / count(block)
+
+
+def variance(block: Block) -> float:
+    """Over all scores of a block, divided by their number less one."""
+    center = mean(block)
+    return sum(float((x - center).square_().sum()) for x in block) / (count(block) - 1)
+
+
+def count(block: Block) -> int:
+    """How many scores a block has."""
+    return sum(x.numel() for x in block)
+
+
+def entropy(block: Block) -> float:
+    """-sum p ln p of p = |x| / sum |x|, over all scores of a block; 0 ln 0 = 0."""
+    total = sum(float(x.abs().sum()) for x in block)
+    if not 0 < total < math.inf:
+        return math.nan
+    # With ln p = ln|x| - ln sum, no second copy of the scores is needed.
+    return math.log(total) - sum(float((x.abs() * log(x)).sum()) for x in block) / total
+
+
+def gram(x: torch.Tensor) -> torch.Tensor:
+    """A A^T [n, n] of a matrix or its transpose A [n, m], n <= m."""
+    side = _smaller_side(x)
+    return side @ side.T
+
+
+def log_determinant(x: torch.Tensor) -> float:
+    """ln det of the Gram matrix of `x`; -infinity if it is singular."""
+    sign, value = torch.linalg.slogdet(gram(x))
+    # A Gram matrix has no negative determinant: rounding has eaten the small eigenvalues.
+    return float(value) if sign > 0 else -math.inf if sign <= 0 else math.nan
+
+
+def determinant_root(x: torch.Tensor) -> float:
+    """The n-th root of the determinant of the Gram matrix of `x` [n, n]; NaN if it is singular, as ln det is then."""
+    value = log_determinant(x)
+    return math.exp(value / min(x.shape)) if value > -math.inf else math.nan
+
+
+def rank(x: torch.Tensor) -> float:
+    """How many eigenvalues of the Gram matrix of `x` exceed n eps times the largest, eps that of float64.
+
+    They are squares of singular values: of those, what is below n eps to the power 1/2 of the largest does not count.
+    """
+    matrix = gram(x)
+    if not matrix.isfinite().all():
+        return math.nan
+    threshold = len(matrix) * torch.finfo(matrix.dtype).eps
+    # The trace is at least the largest eigenvalue. If a Cholesky factor of what is left exists, all of them are above
+    # the threshold, at a hundredth of the cost of the eigenvalues.
+    shifted = matrix - 2 * threshold * matrix.trace() * torch.eye(len(matrix), dtype=matrix.dtype)
+    if torch.linalg.cholesky_ex(shifted).info == 0:
+        return float(len(matrix))
+    eigenvalues = torch.linalg.eigvalsh(matrix)
+    return float((eigenvalues > threshold * eigenvalues[-1]).sum())
+
+
+def _of_all(op: str, block: Block) -> float:
+    """A reduction of all scores of a block."""
+    match op:
+        case "MEAN":
+            return mean(block)
+        case "VAR":
+            return variance(block)
+        case "STD":
+            return variance(block) ** 0.5
+        case "L1_NORM":
+            return sum(float(x.abs().sum()) for x in block)
+        case "FROBENIUS_NORM":
+            return sum(float(x.square().sum()) for x in block) ** 0.5
+        case "GEOMETRIC_MEAN":
+            # The logarithm of a float64 is far from what exp overflows at.
+            return math.exp(sum(float(log(x).sum()) for x in block) / count(block))
+        case "ENTROPY":
+            return entropy(block)
+    raise KeyError(op)
+
+
+def _smaller_side(x: torch.Tensor) -> torch.Tensor:
+    return x if x.shape[0] <= x.shape[1] else x.T
+
+
+def _scalar(value: float) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def _finite(values: Block, op: str) -> Block:
+    for x in values:
+        # One pass: only a sum of finite numbers is finite, but it may overflow where they do not.
+        if not x.sum().isfinite() and not x.isfinite().all():
+            raise Invalid(f"{op} gives {'NaN' if x.isnan().any() else 'an infinite value'}")
+    return values
