@@ -19,6 +19,7 @@ GRID = "studies.tiny.grid"
 ROW = f"{GRID}.1"
 
 BUNDLE = {"title": "Mine", "source": {"kind": "path", "path": "rows"}}
+SEARCH = {"title": "Evolution", "model": "tiny", "sparsity": 0.7, "strategy": "evolution", "seeds": [0, 1]}
 MISTAKES: list[tuple[str, Any, str]] = [
     # names that nobody defines
     (f"{ROW}.method", "wandaa", "studies.tiny.grid[1].method: unknown method 'wandaa': did you mean 'wanda'?"),
@@ -88,6 +89,13 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "methods.wanda_down.preset: unknown preset 'relased': did you mean 'released'?",
     ),
     ("models.tiny.family", "lama", "models.tiny.family: unknown family 'lama': did you mean 'llama'?"),
+    ("searches.mine", {**SEARCH, "model": "tini"}, "searches.mine.model: unknown model 'tini': did you mean 'tiny'?"),
+    (
+        "searches.mine",
+        {**SEARCH, "strategy": "evolutionary"},
+        "searches.mine.strategy: must be 'evolution' or 'random' (got 'evolutionary'): did you mean 'evolution'?",
+    ),
+    ("searches.mine", {**SEARCH, "seeds": []}, "searches.mine.seeds: must not be empty (got [])"),
     # keys that do not exist
     ("studis", {}, "unknown key 'studis': did you mean 'studies'?"),
     ("studies.tiny.suite", [], "unknown key 'studies.tiny.suite': did you mean 'suites'?"),

@@ -5,7 +5,18 @@ Entries are *named instances*: a model with its source, a method with its parame
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from prunebench.patterns import sparsity_text
 
 SLUG = r"^[a-z0-9][a-z0-9_.]*$"
 Slug = Annotated[str, Field(pattern=SLUG)]
@@ -16,6 +27,11 @@ Sha256 = Annotated[str, Field(pattern=SHA256)]
 DType = Literal["float32", "bfloat16", "float16"]
 Members = Annotated[list[str], Field(min_length=1)] | Annotated[dict[str, str], Field(min_length=1)]
 TaskName = Annotated[str, Field(pattern=TASK)]
+Sparsity = Annotated[
+    str,
+    BeforeValidator(sparsity_text, json_schema_input_type=float | str),
+    Field(json_schema_extra={"examples": [0.5, 0.7]}),
+]
 
 
 class Entry(BaseModel):
@@ -215,3 +231,13 @@ class SuiteEntry(Entry):
     title: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     compute: Compute | None = Field(None, description="replaces the study's compute settings")
+
+
+class SearchEntry(Entry):
+    """A named search for an allocation function: what it prunes to judge a candidate, and how it picks the next one."""
+
+    title: str
+    model: Slug
+    sparsity: Sparsity
+    strategy: Literal["evolution", "random"]
+    seeds: list[NonNegativeInt] = Field(min_length=1, description="of the strategy; each is a run of its own")

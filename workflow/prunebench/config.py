@@ -23,13 +23,15 @@ from prunebench.catalog import (
     ModelEntry,
     PathSource,
     PluginEntry,
+    SearchEntry,
     Slug,
+    Sparsity,
     SuiteEntry,
     TasksEntry,
     TrainedSource,
 )
 from prunebench.errors import PrunebenchError
-from prunebench.patterns import parse_pattern, sparsity_text
+from prunebench.patterns import parse_pattern
 from prunebench.plugin import Parameters
 from prunebench.validation import explain, validate
 
@@ -52,11 +54,6 @@ def _checked_pattern(value: Any) -> str:
 Item = TypeVar("Item")
 OneOrMore = Annotated[
     list[Item], BeforeValidator(_as_list, json_schema_input_type=Item | list[Item]), Field(min_length=1)
-]
-Sparsity = Annotated[
-    str,
-    BeforeValidator(sparsity_text, json_schema_input_type=float | str),
-    Field(json_schema_extra={"examples": [0.5, 0.7]}),
 ]
 PatternText = Annotated[str, BeforeValidator(_checked_pattern)]
 Calibration = Annotated[str, Field(pattern=CALIBRATION)]
@@ -107,6 +104,7 @@ class Config(Entry):
     methods: dict[Slug, MethodEntry] = Field(default_factory=dict)
     allocators: dict[Slug, AllocatorEntry] = Field(default_factory=dict)
     suites: dict[Slug, SuiteEntry] = Field(default_factory=dict)
+    searches: dict[Slug, SearchEntry] = Field(default_factory=dict)
 
 
 CATALOGS: dict[str, type[Entry]] = {
@@ -116,9 +114,11 @@ CATALOGS: dict[str, type[Entry]] = {
     "methods": MethodEntry,
     "allocators": AllocatorEntry,
     "suites": SuiteEntry,
+    "searches": SearchEntry,
 }
 
-SINGULAR = {kind: kind.removesuffix("s") for kind in CATALOGS} | {"corpora": "corpus", "tasks": "bundle of tasks"}
+SINGULAR = {kind: kind.removesuffix("s") for kind in CATALOGS}
+SINGULAR |= {"corpora": "corpus", "tasks": "bundle of tasks", "searches": "search"}
 
 
 def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Config:
@@ -204,7 +204,7 @@ def _unknown_names(config: Config) -> list[str]:
 
 
 def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
-    """(catalog, name, mistake) for every plug-in, preset, parameter or corpus of an entry that does not exist."""
+    """(catalog, name, mistake) for every plug-in, preset, parameter, corpus or model that an entry names in vain."""
     for kind in ("methods", "allocators", "suites"):
         for name, entry in getattr(config, kind).items():
             for mistake in _plugin_mistakes(config, kind, name, entry):
@@ -218,6 +218,10 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
             for key, use in (("corpora", "training"), ("unseen", "evaluation")):
                 for reason in filter(None, (_unfit(config, corpus, use) for corpus in getattr(model.source, key))):
                     yield "models", name, f"models.{name}.source.{key}: {reason}"
+    for name, search in config.searches.items():
+        if search.model not in config.models:
+            hint = registry.did_you_mean(search.model, config.models)
+            yield "searches", name, f"searches.{name}.model: unknown model {search.model!r}{hint}"
 
 
 def _unfit(config: Config, corpus: str, use: str) -> str | None:
