@@ -39,6 +39,8 @@ PROFILE_MEASURED = f"{_PROFILE}.measured.json"
 
 ALLOCATION = "results/allocations/{model}/{allocator}/{point}/{calibration}-seed{seed}.json"
 
+SEARCH = "results/searches/{search}/seed{seed}.json"
+
 WEIGHTS = f"results/pruned/{CELL}/weights.safetensors"
 MASKS = f"results/pruned/{CELL}/masks.safetensors"
 PRUNED = f"results/pruned/{CELL}/prune.json"
@@ -85,7 +87,9 @@ RULES = {
 
 _SLUG = "[a-z0-9][a-z0-9_.]*"
 WILDCARDS = {
-    **dict.fromkeys(("model", "corpus", "tasks", "method", "allocator", "calibration", "suite", "study"), _SLUG),
+    **dict.fromkeys(
+        ("model", "corpus", "tasks", "method", "allocator", "calibration", "suite", "study", "search"), _SLUG
+    ),
     "point": r"unstructured-s0\.\d\d|\d+of\d+",
     "seed": r"\d+",
 }
