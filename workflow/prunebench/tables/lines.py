@@ -106,7 +106,11 @@ def explain(lines: list[Line], bold: str) -> list[str]:
     if all(mean.spread is None for mean in means):
         return ["One seed: the spread is not known, so nothing is bold."]
     spread = "±: standard deviation over seeds, of a perplexity that of its logarithm times it."
-    unknown = " An entry of one seed has no spread." if any(mean.spread is None for mean in means) else ""
+    unknown = (
+        " Where an entry is of one seed, nothing is known to lead it, nor does it lead."
+        if any(mean.spread is None for mean in means)
+        else ""
+    )
     apart = (
         " Rows that prune half of the blocks are compared with each other only." if any(of.half for of in lines) else ""
     )
