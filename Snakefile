@@ -13,17 +13,15 @@ if not workflow.configfiles:
     configfile: "config/config.yaml"
 
 
+STAGES = "assets train calibrate profile search allocate prune evaluate collect report"
+
+
 include: "rules/common.smk"
-include: "rules/assets.smk"
-include: "rules/train.smk"
-include: "rules/calibrate.smk"
-include: "rules/profile.smk"
-include: "rules/search.smk"
-include: "rules/allocate.smk"
-include: "rules/prune.smk"
-include: "rules/evaluate.smk"
-include: "rules/collect.smk"
-include: "rules/report.smk"
+
+
+for stage in STAGES.split():
+
+    include: f"rules/{stage}.smk"
 
 
 rule all:

@@ -4,6 +4,7 @@
 rule figures:
     input:
         cells=rules.collect.output.cells,
+        searches=lambda wildcards: plan.search_files(wildcards.study, wildcards.figure),
     output:
         report(
             expand(paths.FIGURE, format="svg", allow_missing=True)[0],
@@ -27,6 +28,7 @@ rule figures:
 rule report:
     input:
         cells=rules.collect.output.cells,
+        searches=plan.search_results,
     output:
         page=report(
             paths.REPORT,

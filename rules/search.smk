@@ -29,7 +29,7 @@ rule search_allocation:
 
 rule gather_search:
     input:
-        results=lambda wildcards: plan.search_results(wildcards.search),
+        results=lambda wildcards: plan.seed_results(wildcards.search),
     output:
         best=ensure(paths.SEARCH_BEST, non_empty=True),
     log:

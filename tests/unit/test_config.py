@@ -19,6 +19,7 @@ GRID = "studies.tiny.grid"
 ROW = f"{GRID}.1"
 
 BUNDLE = {"title": "Mine", "source": {"kind": "path", "path": "rows"}}
+SEARCH = {"title": "Evolution", "model": "tiny", "sparsity": 0.7, "strategy": "evolution", "seeds": [0, 1]}
 MISTAKES: list[tuple[str, Any, str]] = [
     # names that nobody defines
     (f"{ROW}.method", "wandaa", "studies.tiny.grid[1].method: unknown method 'wandaa': did you mean 'wanda'?"),
@@ -88,6 +89,18 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "methods.wanda_down.preset: unknown preset 'relased': did you mean 'released'?",
     ),
     ("models.tiny.family", "lama", "models.tiny.family: unknown family 'lama': did you mean 'llama'?"),
+    ("searches.mine", {**SEARCH, "model": "tini"}, "searches.mine.model: unknown model 'tini': did you mean 'tiny'?"),
+    (
+        "searches.mine",
+        {**SEARCH, "strategy": "evolutionary"},
+        "searches.mine.strategy: must be 'evolution' or 'random' (got 'evolutionary'): did you mean 'evolution'?",
+    ),
+    (
+        "studies.tiny.tables",
+        ["gain", "alocators"],
+        "studies.tiny.tables[1]: must be 'allocators' or 'gain' (got 'alocators'): did you mean 'allocators'?",
+    ),
+    ("searches.mine", {**SEARCH, "seeds": []}, "searches.mine.seeds: must not be empty (got [])"),
     # keys that do not exist
     ("studis", {}, "unknown key 'studis': did you mean 'studies'?"),
     ("studies.tiny.suite", [], "unknown key 'studies.tiny.suite': did you mean 'suites'?"),
@@ -266,6 +279,21 @@ def test_all_mistakes_are_listed() -> None:
     )
     config = changed("models.tiny.family", "lama", changed(f"{GRID}.0.method", "dens"))
     assert len(message(config).splitlines()) == 2
+
+
+def test_a_study_shows_searches_that_there_are() -> None:
+    config = changed("searches.mine", SEARCH, changed("studies.tiny.searches", ["mine", "min"]))
+    assert message(config) == "my.yaml: studies.tiny.searches[1]: unknown search 'min': did you mean 'mine'?"
+    config = changed("studies.tiny.searches", "mine", config)
+    assert load_config(config).studies["tiny"].searches == ["mine"]
+    assert load_config(config).searches["mine"].sparsity == "0.70"
+
+
+def test_a_table_needs_a_suite_that_measures_what_it_shows() -> None:
+    config = changed("studies.tiny.tables", ["allocators", "gain"])
+    assert load_config(config).studies["tiny"].tables == ["allocators", "gain"]
+    config = changed("studies.tiny.suites", "few_tiny", config)
+    assert message(config) == "my.yaml: studies.tiny.tables[0]: 'allocators' needs a suite of the table perplexity"
 
 
 @pytest.mark.parametrize("kind", ["models", "corpora"])

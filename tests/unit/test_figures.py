@@ -21,6 +21,7 @@ from prunebench.figures.draw import draw, save
 from prunebench.figures.look import Look
 from prunebench.figures.perplexity import perplexity_chart
 from prunebench.figures.reconstruction import reconstruction_chart
+from prunebench.figures.search import search_chart
 from prunebench.methods.wanda import Wanda
 from prunebench.plan import load_plan
 from prunebench.records import losses, summary
@@ -151,6 +152,34 @@ def test_two_allocators_of_an_n_m_pattern_are_told_apart() -> None:
     made = perplexity_chart(table(*rows), "s", look).panels[0].series
     assert [one.label for one in made] == [f"{LABELS[method]}, {allocator}, 2of4" for method, allocator in keys]
     assert len({palette.marker(one.style) for one in made}) == len(keys)
+
+
+MANY = [f"allocator{i}" for i in range(11)]
+
+
+def looks(series: list[Series]) -> set[tuple[object, ...]]:
+    """What is seen of each line in a figure."""
+    styles = [one.style for one in series]
+    return {(palette.colour(of), palette.marker(of), palette.dash(of), of.fill) for of in styles}
+
+
+@pytest.mark.parametrize(("methods", "allocators"), [(1, 11), (3, 11), (5, 6), (6, 5), (2, 4), (1, 1)])
+def test_many_allocators_are_told_apart(methods: int, allocators: int) -> None:
+    look = replace(LOOK, methods=[f"method{i}" for i in range(methods)], allocators=MANY[:allocators])
+    rows = [row(method, "0.50", 20.0, allocator=allocator) for method in look.methods for allocator in look.allocators]
+    (panel,) = perplexity_chart(table(*rows), "s", look).panels
+    assert len(looks(panel.series)) == len(panel.series) == methods * allocators
+    colours = {palette.colour(one.style) for one in panel.series}
+    assert len(colours) == min(6, max(methods, allocators if allocators > 4 else 0))
+
+
+def test_many_allocations_differ_in_more_than_the_marker() -> None:
+    rows = [blocks(allocator=name, id=name, calibration=c) for name in MANY for c in ("c", "d")]
+    for look in (replace(LOOK, allocators=MANY), replace(LOOK, allocators=MANY, calibrations=["c", "d"])):
+        shown = pd.concat([of for of in rows if of["calibration"].iloc[0] in look.calibrations])
+        (panel,) = allocation_chart(shown, len(shown) // 2, look).panels
+        assert len({(palette.colour(one.style), palette.dash(one.style)) for one in panel.series}) >= 11
+        assert len(looks(panel.series)) == len(panel.series) == 11 * len(look.calibrations)
 
 
 def test_cost_marks_what_nothing_beats_in_both() -> None:
@@ -370,6 +399,10 @@ def charts() -> list[Chart]:
     sized = table(*(row("wanda", "0.50", 20.0 + seed, seed, calibration=name) for name in SIZES for seed in range(2)))
     made = [perplexity_chart(cells, "s", LOOK), cost_chart(cells, "s", LOOK), calibration_chart(sized, "s", SIZED)]
     made.append(convergence_chart(pd.concat([epochs(), epochs(seed=1, id="b")]), 2, LOOK))
+    run = {"search": "a", "title": "A", "strategy": "random", "model": "m", "pattern": "unstructured", "uniform": 30.0}
+    best = [{**run, "sparsity": "0.70", "seed": seed, "evaluation": i, "best": 40.0 / i + seed}
+            for seed in range(2) for i in range(1, 4)]  # fmt: skip
+    made.append(search_chart(pd.DataFrame(best), ["Rests on all."], LOOK))
     return [*made, allocation_chart(both, 2, LOOK), reconstruction_chart(both, 2, LOOK)]
 
 

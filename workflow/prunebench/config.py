@@ -38,6 +38,8 @@ from prunebench.validation import explain, validate
 CONFIG = Path("config/config.yaml")
 """What snakemake reads without --configfile."""
 CATALOG = Path("config/catalog")
+ASKED = {"allocators": ("perplexity",), "gain": ("perplexity", "zeroshot")}
+"""Tables that a study may ask for, and by the tables that suites give rise to, whose scores they show."""
 
 
 def _as_list(value: Any) -> Any:
@@ -56,6 +58,7 @@ OneOrMore = Annotated[
     list[Item], BeforeValidator(_as_list, json_schema_input_type=Item | list[Item]), Field(min_length=1)
 ]
 PatternText = Annotated[str, BeforeValidator(_checked_pattern)]
+AskedTable = Literal["allocators", "gain"]
 Seed = Annotated[int, Field(ge=0, strict=True)]
 
 
@@ -87,6 +90,14 @@ class Study(Entry):
     defaults: Axes = Field(default_factory=Axes, description="axes that every row shares unless it says otherwise")
     grid: list[Row] = Field(min_length=1)
     exclude: list[Axes] = Field(default_factory=list, description="cells that match all axes of a row are left out")
+    tables: OneOrMore[AskedTable] = Field(
+        default_factory=list,
+        description="more tables than those of the suites. allocators: a row per allocator, method by method; "
+        "gain: how much better each is than uniform sparsity",
+    )
+    searches: OneOrMore[Slug] = Field(
+        default_factory=list, description="searches whose course is a figure: names from the catalog"
+    )
 
 
 class Config(Entry):
@@ -116,11 +127,8 @@ CATALOGS: dict[str, type[Entry]] = {
     "searches": SearchEntry,
 }
 
-SINGULAR = {kind: kind.removesuffix("s") for kind in CATALOGS} | {
-    "corpora": "corpus",
-    "tasks": "bundle of tasks",
-    "searches": "search",
-}
+SINGULAR = {kind: kind.removesuffix("s") for kind in CATALOGS}
+SINGULAR |= {"corpora": "corpus", "tasks": "bundle of tasks", "searches": "search"}
 
 
 def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Config:
@@ -131,6 +139,7 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
     config, files = with_catalogs(raw, file, catalog)
     mistakes = [f"{file}: {mistake}" for mistake in _unknown_names(config)]
     mistakes += [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _bad_entries(config)]
+    mistakes = mistakes or [f"{file}: {mistake}" for mistake in _empty_tables(config)]
     # Only of what is used: a catalog may name local models that another machine has.
     mistakes = mistakes or [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _missing_files(config)]
     if mistakes:
@@ -187,6 +196,7 @@ def _unknown_names(config: Config) -> list[str]:
         rows |= {f"exclude[{i}]": row for i, row in enumerate(study.exclude)}
         listed = {"suites": study.suites} | {f"grid[{i}].suites": row.suites or [] for i, row in enumerate(study.grid)}
         uses = [(f"{key}[{i}]", "suites", suite) for key, suites in listed.items() for i, suite in enumerate(suites)]
+        uses += [(f"searches[{i}]", "searches", search) for i, search in enumerate(study.searches)]
         for where, row in rows.items():
             for axis, kind in (("model", "models"), ("method", "methods"), ("allocator", "allocators")):
                 uses += [(f"{where}.{axis}", kind, value) for value in getattr(row, axis) or []]
@@ -206,7 +216,7 @@ def _unknown_names(config: Config) -> list[str]:
 
 
 def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
-    """(catalog, name, mistake) for every plug-in, preset, parameter or corpus of an entry that does not exist."""
+    """(catalog, name, mistake) for every plug-in, preset, parameter, corpus or model that an entry names in vain."""
     for kind in ("methods", "allocators", "suites"):
         for name, entry in getattr(config, kind).items():
             for mistake in _plugin_mistakes(config, kind, name, entry):
@@ -270,6 +280,17 @@ def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[s
     if kind == "suites" and not mistakes:
         mistakes = list(instance.mistakes(config))
     return [f"{key}.params.{mistake}" for mistake in mistakes]
+
+
+def _empty_tables(config: Config) -> Iterator[str]:
+    """Every table that a study asks for although none of its suites measures what the table shows."""
+    for name, study in config.studies.items():
+        suites = {config.suites[suite].suite for row in study.grid for suite in row.suites or study.suites}
+        found = {registry.load("suites", suite).table for suite in suites}
+        for i, table in enumerate(study.tables):
+            if not found.intersection(ASKED[table]):
+                measured = " or ".join(ASKED[table])
+                yield f"studies.{name}.tables[{i}]: {table!r} needs a suite of the table {measured}"
 
 
 def _holder(params: Parameters, name: str) -> str:

@@ -94,7 +94,9 @@ RULES = {
 
 _SLUG = "[a-z0-9][a-z0-9_.]*"
 WILDCARDS = {
-    **dict.fromkeys(("model", "corpus", "tasks", "method", "allocator", "calibration", "suite", "study", "search"), _SLUG),
+    **dict.fromkeys(
+        ("model", "corpus", "tasks", "method", "allocator", "calibration", "suite", "study", "search"), _SLUG
+    ),
     "point": r"unstructured-s0\.\d\d|\d+of\d+",
     "seed": r"\d+",
 }

@@ -16,6 +16,7 @@ from prunebench.canonical import canonical, spec_hash
 from prunebench.catalog import TrainedSource
 from prunebench.cells import Cell, Expansion, allocation_form, expand
 from prunebench.config import (
+    ASKED,
     CATALOG,
     CONFIG,
     Config,
@@ -29,7 +30,7 @@ from prunebench.files import sha256_file
 from prunebench.fingerprint import fingerprint
 from prunebench.spec import Specs
 
-FIGURES = ("perplexity", "calibration", "allocation", "reconstruction", "convergence", "cost")
+FIGURES = ("perplexity", "calibration", "allocation", "search", "reconstruction", "convergence", "cost")
 TEMPLATES = Path(__file__).parent / "report/template"
 
 
@@ -130,7 +131,7 @@ class Plan:
         pattern = paths.SEARCH_BEST if search.seed is None else paths.SEARCH
         return [pattern.format(search=search.name, seed=search.seed)]
 
-    def search_results(self, search: str) -> list[str]:
+    def seed_results(self, search: str) -> list[str]:
         """The results of all seeds of a search."""
         return [paths.SEARCH.format(search=search, seed=seed) for seed in self.config.searches[search].seeds]
 
@@ -162,13 +163,17 @@ class Plan:
 
     @property
     def tables(self) -> list[tuple[str, str]]:
-        """(study, table) for every table that the studies' suites give rise to."""
-        made = [(study, self._table(suite)) for study, of in self.studies.items() for suite in of.all_suites]
+        """(study, table) for every table that a study's suites give rise to, then those that it asks for."""
+        made: list[tuple[str, str]] = []
+        for study, of in self.studies.items():
+            made += [(study, self._table(suite)) for suite in of.all_suites]
+            made += [(study, table) for table in self.config.studies[study].tables]
         return list(dict.fromkeys(made))
 
     def suites_of(self, study: str, table: str) -> list[str]:
         """The suites of a study (catalog names) that `table` shows."""
-        return [suite for suite in self.studies[study].all_suites if self._table(suite) == table]
+        shown = ASKED.get(table, (table,))
+        return [suite for suite in self.studies[study].all_suites if self._table(suite) in shown]
 
     def _table(self, suite: str) -> str:
         table: str = registry.load("suites", self.config.suites[suite].suite).table
@@ -181,7 +186,10 @@ class Plan:
     @property
     def figures(self) -> list[tuple[str, str]]:
         """(study, figure) for every figure that has something to show."""
-        return [(study, figure) for study in self.studies for figure in FIGURES if self.figure_cells(study, figure)]
+        return [(study, figure) for study in self.studies for figure in FIGURES if self._shows(study, figure)]
+
+    def _shows(self, study: str, figure: str) -> bool:
+        return bool(self.search_files(study) if figure == "search" else self.figure_cells(study, figure))
 
     def figure_cells(self, study: str, figure: str) -> list[Cell]:
         """The cells of a study that `figure` draws."""
@@ -205,6 +213,21 @@ class Plan:
             not configured("allocators", self.config.allocators[cell.allocator]).structured for cell in cells
         )
         return cells if deciding else []
+
+    def searches(self, study: str) -> list[tuple[str, int]]:
+        """(search, seed) of every run of the searches that a study shows."""
+        shown = self.config.studies[study].searches
+        return [(name, seed) for name in dict.fromkeys(shown) for seed in self.config.searches[name].seeds]
+
+    def search_files(self, study: str, figure: str = "search") -> list[str]:
+        """The results of those runs: what `figure` reads besides results/cells.csv."""
+        runs = self.searches(study) if figure == "search" else []
+        return [paths.SEARCH.format(search=name, seed=seed) for name, seed in runs]
+
+    @property
+    def search_results(self) -> list[str]:
+        """The same for all studies: what the report reads."""
+        return list(dict.fromkeys(file for study in self.studies for file in self.search_files(study)))
 
     def _method(self, cell: Cell) -> Any:
         return configured("methods", self.config.methods[cell.method])

@@ -14,6 +14,7 @@ from prunebench.files import read_json, sha256_file
 from prunebench.plan import Plan
 
 Content = TypeVar("Content")
+ABSENT = "not run, or stopped by an error: see its log"
 
 
 class Results:
@@ -37,6 +38,11 @@ class Results:
         inputs = self._inputs(cell, self._plan.suite_assets(suite))
         return self._current(paths.EVALUATION.format(**cell.wildcards, suite=suite), spec, inputs)
 
+    def search(self, search: str, seed: int) -> dict[str, Any]:
+        """The result of a run of a search (by catalog name), or "missing" in the same way."""
+        record = _or_none(self._read)(paths.SEARCH.format(search=search, seed=seed))
+        return {"status": "missing", "reason": ABSENT} if record is None else record
+
     def _inputs(self, cell: Cell, assets: tuple[str, ...]) -> dict[str, str | None]:
         """Digests of what a cell is made from, as it is on disk now, under the names that results record."""
         found = {
@@ -52,7 +58,7 @@ class Results:
         """The result file at `path` if it was made from the expected spec and inputs, else why there is none."""
         record = _or_none(self._read)(path)
         if record is None:
-            return {"status": "missing", "reason": "not run, or stopped by an error: see its log"}
+            return {"status": "missing", "reason": ABSENT}
         if record["spec_hash"] != expected:
             return {"status": "missing", "reason": "on disk from other settings or code: run snakemake again"}
         if changed := [name for name, digest in record["inputs"].items() if inputs.get(name) != digest]:

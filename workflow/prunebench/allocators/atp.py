@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from prunebench.allocators.base import Allocation, Allocator
+from prunebench.allocators.base import Allocation, Allocator, Search
 from prunebench.allocators.budget import fit
 from prunebench.plugin import Parameters
 
@@ -25,7 +25,8 @@ class Atp(Allocator):
     Needs neither data nor the weights, and costs nothing.
 
     The published code tries all slopes in steps of 0.002 and keeps the one with the lowest perplexity on the very text
-    that its tables report. Here a slope is only taken, never looked for: choose it on a tuning split.
+    that its tables report. Here a search tries the same slopes on the tuning split (`space: slopes, strategy: grid`), and
+    `search` names it.
     """
 
     class Params(Parameters):
@@ -37,10 +38,20 @@ class Atp(Allocator):
             description="sparsity of a block minus that of the one before it; default: half of the largest that needs "
             "no cut",
         )
+        search: str | None = Field(None, description="take the slope that this search of the catalog found")
 
     name = "atp"
     title = "ATP"
     reference = "Huang et al. 2025, Determining Layer-Wise Sparsity for Large Language Models, arXiv 2502.14770"
+
+    @property
+    def search(self) -> Search | None:
+        """That of the parameters."""
+        return Search(self.params.search) if self.params.search else None
+
+    def found(self, candidate: str) -> Atp:
+        """With the slope that was found."""
+        return Atp(self.params.model_copy(update={"slope": float(candidate)}))
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """From the number of blocks alone."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from prunebench.allocators.base import Allocation, Allocator
+from prunebench.allocators.base import Allocation, Allocator, Search
 from prunebench.allocators.budget import spread_over_blocks
 from prunebench.errors import CellFailure
 from prunebench.plugin import Parameters
@@ -16,6 +16,12 @@ from prunebench.search.operations import Invalid
 
 if TYPE_CHECKING:
     from prunebench.engine.anatomy import Anatomy
+
+
+PAPER = "W:(LOG,ABSLOG)-(GEOMETRIC_MEAN)-(COS,EXP)"
+"""The best function by the paper's section 6."""
+README = "W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)"
+"""The one of the published code's README."""
 
 
 class Dsa(Allocator):
@@ -51,7 +57,9 @@ class Dsa(Allocator):
         """Parameters of DSA."""
 
         released: bool = Field(False, description="compute as the published code, NaN and all")
-        function: str = Field(description="such as W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)")
+        function: str = Field(PAPER, description="such as W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)")
+        search: str | None = Field(None, description="take the function that this search of the catalog found")
+        search_seed: int | None = Field(None, ge=0, description="that of one of its seeds; null: the best")
         spread: float | None = Field(None, ge=0, description="lambda; null: LAMBDA percent, 0.08 without one")
 
         @field_validator("function")
@@ -66,16 +74,29 @@ class Dsa(Allocator):
     name = "dsa"
     title = "DSA"
     reference = "Li et al. 2024, Discovering Sparsity Allocation for Layer-wise Pruning of Large Language Models"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"released": True}}
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"released": True, "function": README}}
     uses: ClassVar[frozenset[str]] = frozenset({"calibration", "seed"})
+
+    @property
+    def search(self) -> Search | None:
+        """That of the parameters."""
+        return Search(self.params.search, self.params.search_seed) if self.params.search else None
+
+    def found(self, candidate: str) -> Dsa:
+        """With the function that was found."""
+        return Dsa(self.params.model_copy(update={"function": candidate}))
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """From the dense model's weights and site norms."""
-        function = language.parse(self.params.function)
         try:
-            values = Importances(model).values(function, self.params.released)
+            return self.shares(Importances(model), model, sparsity)
         except Invalid as reason:
+            function = self.params.function
             raise CellFailure(f"{function} cannot rank the blocks of this model: {reason}") from None
+
+    def shares(self, importances: Importances, model: Anatomy, sparsity: float) -> Allocation:
+        """The same from importances of `model` that others use too. Raises Invalid."""
+        values = importances.values(language.parse(self.params.function), self.params.released)
         # The larger the importance, the sparser: the opposite of OWL's outliers.
         return spread_over_blocks([-value for value in values], model.blocks, model.sizes, self._spread, sparsity)
 

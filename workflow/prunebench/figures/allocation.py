@@ -5,6 +5,7 @@ import pandas as pd
 from prunebench.figures import blocks
 from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
 from prunebench.figures.look import Look
+from prunebench.figures.palette import COLOURS
 
 
 def allocation_chart(allocations: pd.DataFrame, expected: int, look: Look) -> Chart:
@@ -33,6 +34,8 @@ def _series(rows: pd.DataFrame, look: Look) -> list[Series]:
         index = look.allocators.index(str(allocator))
         several = len(look.calibrations) > 1 and calibration in look.calibrations
         label = look.title(str(allocator)) + (f", {calibration}" if several else "")
-        style = Style(index, index, look.calibrations.index(str(calibration)) if several else 0)
+        # Colours come again before markers do: then the dash changes, so that no two lines differ in the marker alone.
+        dash = look.calibrations.index(str(calibration)) if several else 0
+        style = Style(index, index, dash + index // len(COLOURS))
         found.append(blocks.line(part, label, style, value="share", low="share", high="share"))
     return found

@@ -128,7 +128,15 @@ def _draw_series(axes: Axes, series: Series) -> None:
         **look,
     )
     if series.low:
-        axes.fill_between(series.x, series.low, series.high, color=colour(series.style), alpha=0.09, linewidth=0)
+        axes.fill_between(
+            series.x,
+            series.low,
+            series.high,
+            step="post" if series.form == "steps" else None,
+            color=colour(series.style),
+            alpha=0.09,
+            linewidth=0,
+        )
 
 
 def _look(series: Series) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prunebench.figures.chart import Style
+from prunebench.figures.palette import DASHES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,10 @@ class Look:
         return ", ".join(parts)
 
     def style(self, row: "Mapping[str, Any] | pd.Series[Any]") -> Style:
-        """Colour and marker say the method, dash and filling the allocator (and calibration); n:m points are hollow."""
+        """Colour and marker say the method, dash and filling the allocator (and calibration); n:m points are hollow.
+
+        The other way round where there are more allocators than dashes, and than methods.
+        """
         method = self.methods.index(row["method"])
         if row["pattern"] in self.patterns:
             allocator = self.structured.index(row["allocator"]) if row["allocator"] in self.structured else 0
@@ -49,4 +53,12 @@ class Look:
             return Style(method, method + variant * len(self.methods), fill="hollow")
         calibration = self.calibrations.index(row["calibration"]) if row["calibration"] in self.calibrations else 0
         variant = self.allocators.index(row["allocator"]) + calibration * len(self.allocators)
-        return Style(method, method, variant, "half" if variant else "full")
+        variants = len(self.allocators) * max(1, len(self.calibrations))
+        if variants > max(len(DASHES), len(self.methods)):
+            return _style(variant, method, variants)
+        return _style(method, variant, len(self.methods))
+
+
+def _style(first: int, second: int, count: int) -> Style:
+    """`first` (of `count`) by colour and marker, `second` by dash, and when these run out by another marker."""
+    return Style(first, first + second // len(DASHES) * count, second, "half" if second else "full")

@@ -57,7 +57,7 @@ def _traces(chart: Chart, series: Series) -> list[dict[str, Any]]:
         size = 9 if len(series.x) < 10 else 6
         trace["marker"] = {"symbol": f"{shape.screen}{suffix}", "color": colour(series.style), "size": size, **edge}
     if series.form == "steps":
-        trace["line"] |= {"shape": "hv", "width": 1}
+        trace["line"] |= {"shape": "hv", "width": 2 if shape else 1}
     if series.bars and series.form == "points":
         below, up = series.bars
         trace["error_y"] = {"array": up, "arrayminus": below, "symmetric": False, "thickness": 1}
@@ -89,7 +89,7 @@ def _band(series: Series) -> list[dict[str, Any]]:
         "name": series.label,
         "x": list(series.x),
         "mode": "lines",
-        "line": {"width": 0, "color": colour(series.style)},
+        "line": {"width": 0, "color": colour(series.style), "shape": "hv" if series.form == "steps" else "linear"},
         "hoverinfo": "skip",
     }
     fill = {"fill": "tonexty", "fillcolor": f"{colour(series.style)}22"}

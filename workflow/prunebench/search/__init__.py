@@ -1,1 +1,1 @@
-"""Searching for an allocation: the candidates (`spaces`), how they are proposed (`strategies`), how they are judged."""
+"""Searching for an allocation: DSA's language of functions, how candidates are proposed, and how they are judged."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from prunebench.allocators.atp import Atp, steepest
+from prunebench.allocators.atp import Atp, largest_slope
 from prunebench.allocators.base import Allocation
 from prunebench.allocators.dsa import Dsa
 from prunebench.engine.anatomy import Anatomy
@@ -74,8 +74,7 @@ class Functions:
 
     def allocate(self, candidate: language.Function) -> Allocation:
         """By the allocator `dsa`."""
-        allocator = Dsa(Dsa.Params(function=str(candidate)))
-        return allocator.from_importances(self._importances, self._model, self._sparsity)
+        return Dsa(Dsa.Params(function=str(candidate))).shares(self._importances, self._model, self._sparsity)
 
 
 @dataclass(frozen=True, order=True)
@@ -94,7 +93,7 @@ class Slopes:
     def __init__(self, model: Anatomy, sparsity: float) -> None:
         self._model, self._sparsity = model, sparsity
         # The small term undoes binary rounding: 0.006 / 0.002 is 2.9999999999999996.
-        self._count = int(steepest(len(model.blocks), sparsity) / STEP + 1e-9)
+        self._count = int(largest_slope(sparsity, len(model.blocks)) / STEP + 1e-9)
 
     def draw(self, rng: random.Random) -> Slope:
         """Any."""

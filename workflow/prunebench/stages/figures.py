@@ -1,5 +1,6 @@
 """Stage figures: one figure of one study, in every format."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from prunebench.figures.draw import save
 from prunebench.figures.look import Look
 from prunebench.figures.perplexity import perplexity_chart
 from prunebench.figures.reconstruction import reconstruction_chart
+from prunebench.figures.search import COLUMNS, course, search_chart
 from prunebench.plan import Plan
 from prunebench.records import Records
 from prunebench.stages.tables import partly_pruned, read_cells
@@ -37,6 +39,8 @@ def write_figure(plan: Plan, cells: Path, study: str, figure: str, outputs: Sequ
 
 def make_chart(plan: Plan, cells: pd.DataFrame, records: Records, study: str, figure: str) -> Chart:
     """`figure` of `study` as data."""
+    if figure == "search":  # of which no cell is a part
+        return search_chart(*search_courses(plan, records, study), make_look(plan, study))
     chart = _chart(plan, cells, records, study, figure)
     chart.notes.extend(partly_pruned(plan, study))
     return chart
@@ -65,6 +69,34 @@ def make_look(plan: Plan, study: str) -> Look:
         structured=list(dict.fromkeys(cell.allocator for cell in cells if cell.shape.structured)),
         partial=[name for name, entry in plan.config.allocators.items() if entry.layers == "first_half"],
     )
+
+
+def search_courses(plan: Plan, records: Records, study: str) -> tuple[pd.DataFrame, list[str]]:
+    """A row per evaluation of every run of the searches that `study` shows, and notes on what they rest on.
+
+    Searches of which any seed has no result are left out: the mean of the others would be that of the lucky.
+    """
+    found = {run: records.search(*run) for run in plan.searches(study)}
+    bad = {run: record for run, record in found.items() if record["status"] != "ok"}
+    rows = [
+        {
+            **plan.config.searches[name].model_dump(include={"title", "strategy", "model", "sparsity"}),
+            **{"search": name, "seed": seed, "pattern": "unstructured", "uniform": record["uniform"]},
+            **{"evaluation": evaluation, "best": best},
+        }
+        for (name, seed), record in found.items()
+        if name not in {search for search, _ in bad}
+        for evaluation, best in course(record["history"]).items()
+    ]
+    statuses = Counter(entry["status"] for record in found.values() for entry in record.get("history", ()))
+    notes = [f"Rests on {len(found) - len(bad)} of {len(found)} runs of searches."]
+    notes += [f"{record['status']}: {name}, seed {seed}: {record['reason']}." for (name, seed), record in bad.items()]
+    if statuses["invalid"] or statuses["known"]:
+        notes.append(
+            f"Candidates that were invalid ({statuses['invalid']}) or the same as an earlier one ({statuses['known']}) "
+            "cost no evaluation."
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS)), notes
 
 
 def block_rows(plan: Plan, records: Records, study: str, figure: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Stage tables: one table of one study, in every format."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +8,8 @@ import pandas as pd
 from prunebench import paths
 from prunebench.files import read_json, write_text
 from prunebench.plan import Plan
+from prunebench.tables.allocators import allocators_table
+from prunebench.tables.gain import gain_table
 from prunebench.tables.perplexity import perplexity_table
 from prunebench.tables.rounding import rounding_notes
 from prunebench.tables.table import Table
@@ -15,7 +17,12 @@ from prunebench.tables.zeroshot import zeroshot_table
 
 COMPARED = ("torch", "transformers", "numpy")
 
-TABLES = {"perplexity": perplexity_table, "zeroshot": zeroshot_table}
+TABLES: dict[str, Callable[..., Table]] = {
+    "perplexity": perplexity_table,
+    "zeroshot": zeroshot_table,
+    "allocators": allocators_table,
+    "gain": gain_table,
+}
 
 
 def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
@@ -33,11 +40,19 @@ def read_cells(path: Path) -> pd.DataFrame:
 def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str) -> Table:
     """`table` of `study`, of the rows that `read_cells` gives."""
     mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, table))]
-    made = TABLES[table](mine, study, plan.labels())
+    made = TABLES[table](mine, study, plan.labels(), **_by_allocator(plan, table))
     if table == "perplexity":
         made.notes.extend(rounding_notes(mine, plan.computations(), plan.labels()))
     made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study)])
     return made
+
+
+def _by_allocator(plan: Plan, table: str) -> dict[str, list[str]]:
+    """What the tables of allocators want to know of them."""
+    entries = plan.config.allocators.items()
+    half = [name for name, entry in entries if entry.layers == "first_half"]
+    even = [name for name, entry in entries if entry.allocator == "uniform"]
+    return {"allocators": {"half": half}, "gain": {"half": half, "even": even}}.get(table, {})
 
 
 def partly_pruned(plan: Plan, study: str) -> list[str]:

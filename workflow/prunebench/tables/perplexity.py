@@ -1,11 +1,11 @@
 """The perplexity table: a row per model, method and allocator; a group of columns per sparsity, a column per corpus."""
 
-import math
 from collections.abc import Mapping
 
 import pandas as pd
 
 from prunebench.tables import layout
+from prunebench.tables.means import mean
 from prunebench.tables.table import Table
 
 
@@ -40,6 +40,4 @@ def perplexity_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] 
 
 
 def _show(rows: pd.DataFrame) -> str:
-    logs = rows["value"].astype(float).map(math.log)
-    mean = math.exp(logs.mean())
-    return f"{mean:.2f}" if len(logs) == 1 else f"{mean:.2f} ± {mean * logs.std():.2f}"
+    return str(mean(rows))

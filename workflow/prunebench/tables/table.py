@@ -1,6 +1,9 @@
 """A table as it will be printed, and its formats: Markdown, CSV, HTML, LaTeX."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from html import escape
 
 import pandas as pd
 from great_tables import GT
@@ -16,6 +19,8 @@ class Table:
     columns: list[tuple[str, str]]
     rows: list[tuple[str, ...]]
     notes: list[str] = field(default_factory=list)
+    bold: frozenset[tuple[int, int]] = frozenset()
+    """(row, column) of the cells that stand out, counted from 0 in `rows` and `columns`; CSV does not show it."""
 
     def render(self, format: str) -> str:
         """The table as `md`, `csv`, `html` or `tex`."""
@@ -38,7 +43,13 @@ class Table:
 
     def _markdown(self) -> str:
         shown, constant = self.shown()
-        body = [[*(row[i] for i in shown), *row[len(self.stub) :]] for row in self.rows]
+        body = [
+            [
+                *(row[i] for i in shown),
+                *(f"**{cell}**" if (at, i) in self.bold else cell for i, cell in enumerate(row[len(self.stub) :])),
+            ]
+            for at, row in enumerate(self.rows)
+        ]
         headers = [*(self.stub[i] for i in shown), *self._flat_columns()[len(self.stub) :]]
         align = ["left"] * len(shown) + ["right"] * len(self.columns)
         text = tabulate(body, headers, tablefmt="pipe", colalign=align if body else None, disable_numparse=True)
@@ -62,12 +73,30 @@ class Table:
             table = table.tab_spanner(group, columns=inside)
         return table.cols_align("right", numbers)
 
-    def _html(self) -> str:
+    def _emphasised(self, show: Callable[[str], str]) -> GT:
+        """The table with `show` of each cell that stands out, in the place of its text."""
         table = self._gt()
+        for row, column in sorted(self.bold):
+            # A style would do for HTML; LaTeX knows none.
+            table = table.fmt(show, columns=f"c{len(self.stub) + column}", rows=[row])
+        return table
+
+    def _html(self) -> str:
+        table = self._emphasised(_html_bold)
         for note in self.notes:
             table = table.tab_source_note(note)
         return str(table.as_raw_html())
 
     def _latex(self) -> str:
         notes = "\n".join(f"% {' '.join(note.split())}" for note in self.notes)
-        return f"{notes}\n{self._gt().as_latex()}\n"
+        table = self._emphasised(_tex_bold)
+        return f"{notes}\n{table.as_latex()}\n"
+
+
+def _html_bold(text: str) -> str:
+    return f"<b>{escape(text)}</b>"
+
+
+def _tex_bold(text: str) -> str:
+    escaped = re.sub(r"([&%$#_{}])", r"\\\1", text)
+    return rf"\textbf{{{escaped}}}"

@@ -1,0 +1,73 @@
+"""The course of searches for an allocation function: the best candidate so far against what finding it cost."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from prunebench.figures import blocks
+from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
+from prunebench.figures.look import Look
+
+COLUMNS = ("search", "title", "strategy", "model", "pattern", "sparsity", "seed", "uniform", "evaluation", "best")
+
+
+def search_chart(courses: pd.DataFrame, notes: Sequence[str], look: Look) -> Chart:
+    """The best perplexity so far (on the tuning split) of each search: a panel per model and sparsity.
+
+    `courses` (COLUMNS) has a row per run of a search and evaluation; `best` is the lowest perplexity up to there,
+    `uniform` that of uniform sparsity. Several seeds give the geometric mean, and a band from the lowest to the
+    highest; one that ended before the others keeps the best that it found. `notes` say what the runs are.
+    """
+    of_panel = courses.drop_duplicates("search").groupby(["model", "sparsity"])["strategy"]
+    # Searches for several models and sparsities have the same line in all panels, if their strategy names them.
+    named = "title" if len(courses) and of_panel.agg(lambda found: found.duplicated().any()).any() else "strategy"
+    labels = list(dict.fromkeys(courses[named]))
+    panels = []
+    for title, _, rows in blocks.panels(courses, look):
+        series = [
+            _line(part, str(label).capitalize() if named == "strategy" else str(label), labels.index(label))
+            for (_, label), part in rows.groupby(["search", named], sort=False)
+        ]
+        level = math.exp(rows.drop_duplicates(["search", "seed"])["uniform"].map(math.log).mean())
+        panels.append(Panel(title, series, {look.title("uniform"): level}))
+    several = courses["seed"].nunique() > 1
+    bands = ["Lines: geometric mean over seeds. Bands: from the lowest to the highest."] if several else []
+    return Chart(
+        title="Best allocation function so far, perplexity on the tuning split, lower is better",
+        x=Axis("Evaluations"),
+        y=Axis("Perplexity (tuning split)", log=True),
+        panels=panels,
+        notes=[" ".join([*notes, *bands])],
+        columns=2,
+    )
+
+
+def course(history: Sequence[dict[str, Any]]) -> dict[int, float]:
+    """The lowest value after each evaluation; candidates that were invalid or known cost none."""
+    best, found = math.inf, {}
+    for entry in history:
+        if entry["status"] == "ok":
+            best = min(best, entry["value"])
+            found[entry["evaluation"]] = best
+    return found
+
+
+def _line(rows: pd.DataFrame, label: str, index: int) -> Series:
+    seeds = rows.pivot(index="evaluation", columns="seed", values="best").ffill()
+    # Only where something changes, and the end: between, the steps say the same.
+    changed = seeds.ne(seeds.shift()).any(axis=1)
+    changed.iloc[-1] = True
+    shown = seeds[changed & seeds.lt(math.inf).all(axis=1)]
+    several = len(seeds.columns) > 1
+    return Series(
+        label=label,
+        style=Style(index, index, index),
+        x=[float(evaluation) for evaluation in shown.index],
+        y=shown.map(math.log).mean(axis=1).map(math.exp).tolist(),
+        low=shown.min(axis=1).tolist() if several else (),
+        high=shown.max(axis=1).tolist() if several else (),
+        names=[f"{label}, {evaluation} evaluations" for evaluation in shown.index],
+        form="steps",
+    )

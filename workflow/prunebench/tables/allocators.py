@@ -1,0 +1,48 @@
+"""The table of allocators: a group of rows per model and method, a row per allocator; laid out as Table 4 of DSA."""
+
+from collections.abc import Collection, Mapping
+
+import pandas as pd
+
+from prunebench.tables import layout
+from prunebench.tables.lines import Line, columns, explain, groups, heads, unstructured
+from prunebench.tables.table import Table
+
+
+def allocators_table(
+    cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None, half: Collection[str] = ()
+) -> Table:
+    """Lay out the perplexities of `study` by allocator; `labels` maps catalog names to titles.
+
+    `cells` holds the rows of results/cells.csv whose suites measure perplexity; `half` are the allocators that leave
+    half of the blocks as they are. n:m patterns are left out. Several seeds, cells without a number and the dense
+    model are shown as in the perplexity table.
+
+    The best of the rivals in a column is bold if it stands out from the second.
+    """
+    labels = labels or {}
+    mine = unstructured(layout.of_study(cells, study))
+    wanted = columns(mine)
+    grouped = list(groups(mine, wanted, half))
+    shown = [(line, lines) for lines in grouped for line in lines]
+    best = "the best allocator of a method in its column, if its lead over the second is"
+    return Table(
+        title=f"Perplexity by allocator, lower is better, study {study}{layout.protocol(mine, labels)}",
+        stub=layout.STUB,
+        columns=heads(wanted, mine, labels),
+        rows=[(*layout.stub(line.key, mine, labels), *line.entries) for line, _ in shown],
+        notes=[layout.counts(mine), *explain([line for line, _ in shown], best), *layout.reasons(mine, labels)],
+        bold=frozenset(
+            (row, at) for row, (line, lines) in enumerate(shown) for at in range(len(wanted)) if wins(line, lines, at)
+        ),
+    )
+
+
+def wins(line: Line, lines: list[Line], at: int) -> bool:
+    """Whether `line` stands out from the best of its rivals in column `at`; not as long as one of them is missing."""
+    mine, rivals = line.means[at], line.rivals(lines)
+    others = [found for rival in rivals if (found := rival.means[at])]
+    if mine is None or not others or any(rival.entries[at] == "missing" for rival in rivals):
+        return False
+    second = min(others, key=mine.lead)
+    return mine.stands_out(second)
