@@ -42,9 +42,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with models/asset.json, corpora/asset.json and profile.safetensors; not to be changed."""
     root = tmp_path_factory.mktemp("search")
     directory = tiny.make_model(root / "model", blocks=BLOCKS)
-    save_file(
-        profile_model(tiny.open_model(directory), tiny.tokens(6, 16), batch_size=4), root / "profile.safetensors"
-    )
+    save_file(profile_model(tiny.open_model(directory), tiny.tokens(6, 16), batch_size=4), root / "profile.safetensors")
     (root / "text.txt").write_text("\n".join(tiny.make_text(400)))
     source = {"kind": "path", "path": str(directory)}
     model = ModelEntry.model_validate({"title": "Tiny", "family": "llama", "source": source})
@@ -287,27 +285,27 @@ def books(tmp_path: Path, evaluations: int = 3) -> tuple[Ledger, ToyFitness, lis
 
 def test_the_books_of_a_search(tmp_path: Path) -> None:
     judge, fitness, notes = books(tmp_path)
-    assert [judge(number) for number in (1, 8, 12, 112, 12, 10)] == [
+    assert [judge(number) for number in (1, 8, 14, 114, 14, 10)] == [
         None,
         None,
-        Scored(12.0, 12, (12,)),
-        Scored(12.0, 112, (12,)),
-        Scored(12.0, 12, (12,)),
+        Scored(14.0, 14, (14,)),
+        Scored(14.0, 114, (14,)),
+        Scored(14.0, 14, (14,)),
         Scored(math.inf, 10, (10,)),
     ]
     assert judge(2) == Scored(2.0, 2, (2,)) == judge.best
     with pytest.raises(Spent, match="3 evaluations"):
         judge(4)
-    assert fitness.asked == [12, 10, 2] and judge.rejected == 1
+    assert fitness.asked == [14, 10, 2] and judge.rejected == 1
     assert [(entry["evaluation"], entry["candidate"], entry["status"], entry["value"]) for entry in judge.history] == [
         (0, "8", "invalid", None),
-        (1, "12", "ok", 12.0),
-        (1, "112", "known", 12.0),
+        (1, "14", "ok", 14.0),
+        (1, "114", "known", 14.0),
         (2, "10", "failed", None),
         (3, "2", "ok", 2.0),
     ]
     assert [entry["reason"] for entry in judge.history] == ["a multiple of 8", None, None, "broken", None]
-    assert notes == ["12.00 12, best 12.00 12", "inf 10, best 12.00 12", "2.00 2, best 2.00 2"]
+    assert notes == ["14.00 14, best 14.00 14", "inf 10, best 14.00 14", "2.00 2, best 2.00 2"]
 
 
 def test_a_search_that_finds_nothing_new_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,7 +50,8 @@ class Results:
             "allocation": self._file(self._plan.allocation(cell)),
             "tokens": self._file(paths.TOKENS.format(**cell.wildcards)) if cell.calibrated else None,
         }
-        found |= {"search": self._file(path) for path in self._plan.found(cell)}
+        for path in self._plan.found(cell):
+            found["search"] = self._file(path)
         assets += self._plan.method_assets(cell.method)
         return found | {name: self._asset(paths.ASSET.format(asset=name)) for name in assets}
 

@@ -15,7 +15,6 @@ from prunebench.config import Config, calibration_parts, configured
 from prunebench.fingerprint import fingerprint
 from prunebench.provenance import version
 
-
 _CACHED = (
     "training",
     "model",

@@ -25,8 +25,8 @@ class Atp(Allocator):
     Needs neither data nor the weights, and costs nothing.
 
     The published code tries all slopes in steps of 0.002 and keeps the one with the lowest perplexity on the very text
-    that its tables report. Here a search tries the same slopes on the tuning split (`space: slopes, strategy: grid`), and
-    `search` names it.
+    that its tables report. Here a search tries the same slopes on the tuning split (`space: slopes`, `strategy: grid`),
+    and `search` names it.
     """
 
     class Params(Parameters):

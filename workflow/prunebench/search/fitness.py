@@ -83,12 +83,10 @@ class Fitness:
 
     def counts(self, allocation: Allocation) -> Counts:
         """What `allocation` comes to for Wanda: weights of each row. It may be of a part of the model."""
-        return tuple(
-            masks.pruned_count(width, allocation.get(linear, 0.0)) for linear, width in self._widths.items()
-        )
+        return tuple(masks.pruned_count(width, allocation.get(linear, 0.0)) for linear, width in self._widths.items())
 
     def perplexity(self, counts: Counts) -> float:
-        """exp of the mean loss per predicted token. Raises CellFailure if a loss is not finite or exp of the mean would not be."""
+        """exp of the mean loss per predicted token. Raises CellFailure if a loss, or that, is not finite."""
         self._weights.counts = counts
         mean = statistics.fmean(window_losses(self._model, self._windows, self._batch_size))
         if mean > MEANINGLESS:

@@ -45,9 +45,7 @@ class Importances:
         if function.reduce in _SMALL:
             values = [_finished(function, released, block) for block in self._remembered(key)]
         else:
-            values = [
-                _finished(function, released, self._of_block(linears, key)) for linears in self._anatomy.blocks
-            ]
+            values = [_finished(function, released, self._of_block(linears, key)) for linears in self._anatomy.blocks]
         _check(values)
         return values
 

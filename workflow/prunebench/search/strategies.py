@@ -1,7 +1,7 @@
 """How a search goes through its space: evolution as in DSA's Algorithm 1, random draws, or every point of a grid.
 
-Pure: what a candidate is and what it is worth are the affair of a `Space` and a `Judge`. A strategy is a function of the
-random stream and of the values it is told, so that a run with the same seed proposes the same candidates.
+Pure: what a candidate is and what it is worth are the affair of a `Space` and a `Judge`. A strategy is a function of
+the random stream and of the values it is told, so that a run with the same seed proposes the same candidates.
 """
 
 from __future__ import annotations
