@@ -74,7 +74,7 @@ def spectrum(weight: torch.Tensor, linear: str) -> torch.Tensor:
     if not W.sum().isfinite():
         raise CellFailure(f"the weights of {linear} are not finite")
     # Both products have the same eigenvalues but for zeros.
-    values = torch.linalg.eigvalsh(W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W)
+    values: torch.Tensor = torch.linalg.eigvalsh(W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W)
     # Zeros come out as rounding errors of either sign, equal ones as different by such.
     error = values[-1] * max(W.shape) * torch.finfo(torch.float64).eps
     values = values[values > error]
