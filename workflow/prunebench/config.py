@@ -235,8 +235,8 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
             hint = registry.did_you_mean(search.model, config.models)
             yield "searches", name, f"searches.{name}.model: unknown model {search.model!r}{hint}"
         for key, corpus in (("corpus", search.corpus), ("calibration", calibration_corpus(search.calibration))):
-            if reason := _unfit(config, corpus, "evaluation"):
-                yield "searches", name, f"searches.{name}.{key}: {reason}"
+            if unfit := _unfit(config, corpus, "evaluation"):
+                yield "searches", name, f"searches.{name}.{key}: {unfit}"
 
 
 def _unfit(config: Config, corpus: str, use: str) -> str | None:

@@ -1,0 +1,108 @@
+"""An allocation that a search finds: its jobs, what makes them run again, and what is left of them in results."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dag.tree import STUDY, Tree
+from prunebench.dag import jobs
+from prunebench.errors import PrunebenchError
+from prunebench.plan import load_plan
+
+SEARCH = {"model": "tiny", "calibration": "text_4x16", "sparsity": 0.5, "evaluations": 5, "seeds": [0, 1]}
+SEARCH |= {"corpus": "text", "windows": 3, "seqlen": 16, "population": 3}
+FOUND = {"allocator": "dsa", "params": {"search": "evolved"}}
+CELL = "tiny wanda found unstructured-s0.50 text_4x16 0"
+SEARCHES = {"search_allocation evolved 0", "search_allocation evolved 1", "gather_search evolved"}
+ALLOCATED = {"allocate tiny found unstructured-s0.50 text_4x16 0", f"prune {CELL}", f"evaluate {CELL} ppl_tiny"}
+MADE = {"collect", "report", "all", "tables tiny perplexity", "tables tiny allocators"}
+MADE |= {f"figures tiny {figure}" for figure in ("perplexity", "reconstruction", "cost", "allocation", "search")}
+
+
+def config(tree: Tree) -> dict[str, object]:
+    read: dict[str, object] = yaml.safe_load((tree.root / STUDY).read_text())
+    return read
+
+
+def add_search(tree: Tree, **changes: object) -> None:
+    written = config(tree)
+    study = written["studies"]["tiny"]  # type: ignore[index]
+    study["grid"].append({"model": "tiny", "method": "wanda", "allocator": "found", "sparsity": 0.5})
+    study |= {"searches": ["evolved"], "tables": ["allocators"]}
+    written |= {"searches": {"evolved": SEARCH | changes}, "allocators": {"found": FOUND}}
+    (tree.root / STUDY).write_text(yaml.safe_dump(written, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def searched(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """The tiny study with a cell whose allocation was searched, run to its end; not to be changed."""
+    tree = finished.copy(tmp_path_factory.mktemp("searched") / "tree")
+    add_search(tree)
+    assert tree.planned() == SEARCHES | {"profile tiny text_4x16 0"} | ALLOCATED | MADE
+    run = tree.snakemake("strict")
+    # The finished tree has a cell that fails on purpose.
+    assert "broken" in run.stdout and (tree.root / "results/report/index.html").exists(), run.stdout
+    return tree
+
+
+def test_the_plan_names_the_jobs_that_snakemake_runs(searched: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(searched.root)
+    subjects = {str(job) for job in jobs(load_plan(config(searched), STUDY))}
+    assert {"search_allocation evolved-seed0", "search_allocation evolved-seed1", "gather_search evolved"} <= subjects
+
+
+def test_each_seed_keeps_its_history_and_the_allocation_says_where_it_comes_from(searched: Tree) -> None:
+    results = searched.root / "results"
+    seeds = [json.loads((results / f"searches/evolved/seed{seed}.json").read_text()) for seed in (0, 1)]
+    assert [one["evaluations"] for one in seeds] == [5, 5] and seeds[0]["history"] != seeds[1]["history"]
+    lines = (results / "searches/evolved/seed0.history.csv").read_text().splitlines()
+    assert len(lines) == len(seeds[0]["history"]) + 1
+    best = json.loads((results / "searches/evolved/best.json").read_text())
+    assert best["best"]["value"] == min(one["best"]["value"] for one in seeds)
+    allocation = json.loads(next(results.glob("allocations/tiny/found/*/*.json")).read_text())
+    assert allocation["status"] == "ok" and allocation["found"]["candidate"] == best["best"]["candidate"]
+    assert allocation["found"]["model"] == "tiny"
+    table = (results / "tables/tiny/allocators.md").read_text()
+    assert "DSA (found)" in table and "missing" not in table
+    assert (results / "figures/tiny/search.svg").exists()
+    log = (searched.root / "logs/search_allocation/evolved-seed0.log").read_text()
+    assert "evaluation 5 of 5" in log and ", best " in log
+
+
+def test_a_second_run_does_nothing_and_a_new_seed_runs_alone(searched: Tree, tmp_path: Path) -> None:
+    assert searched.planned() == set()
+    tree = searched.copy(tmp_path / "tree")
+    tree.edit(STUDY, "    - 0\n    - 1\n", "    - 0\n    - 1\n    - 2\n")
+    assert tree.planned() == {"search_allocation evolved 2", "gather_search evolved"} | ALLOCATED | MADE
+    # What only a search uses runs no other cell again.
+    tree.edit("workflow/prunebench/search/strategies.py", "round(self.sample_ratio", "int(self.sample_ratio")
+    again = {f"search_allocation evolved {seed}" for seed in (0, 1, 2)}
+    assert tree.planned() == again | {"gather_search evolved"} | ALLOCATED | MADE
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "tinny"}, "searches.evolved.model: unknown model 'tinny': did you mean 'tiny'?"),
+        ({"corpus": "txt"}, "searches.evolved.corpus: unknown corpus 'txt'"),
+        ({"calibration": "txt_4x16"}, "searches.evolved.calibration: unknown corpus 'txt'"),
+        ({"strategy": "grid"}, "a grid is for slopes, there are too many functions"),
+        ({"evaluation": 5}, "did you mean 'evaluations'?"),
+        ({"sparsity": 1.5}, "outside [0, 1)"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_mistakes_are_named_before_anything_runs(tree: Tree, changes: dict[str, object], message: str) -> None:
+    add_search(tree, **changes)
+    with pytest.raises(PrunebenchError) as error:
+        load_plan(config(tree), STUDY, tree.root / "config/catalog")
+    assert message in str(error.value)
+
+
+def test_an_unknown_search_gets_the_nearest(tree: Tree) -> None:
+    add_search(tree)
+    (tree.root / STUDY).write_text((tree.root / STUDY).read_text().replace("search: evolved", "search: evolve"))
+    with pytest.raises(PrunebenchError, match=r"unknown search 'evolve': did you mean 'evolved'\?"):
+        load_plan(config(tree), STUDY, tree.root / "config/catalog")
