@@ -73,6 +73,11 @@ IN_THE_STUDY: dict[str, tuple[str, str, set[str]]] = {
         "rounding: down",
         pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables(),
     ),
+    "ask for a table": (
+        "suites: [ppl_tiny]",
+        "suites: [ppl_tiny]\n    tables: gain",
+        tables() | {"tables tiny gain"},
+    ),
     "swap two parameters of a suite": (
         "seqlen: 16, windows: 4",
         "seqlen: 4, windows: 16",

@@ -1,13 +1,17 @@
 """The tables that set allocators side by side: layout, gains, and what stands out."""
 
 import math
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from prunebench.plan import Plan, load_plan
+from prunebench.report.data import gather
 from prunebench.stages.collect import COLUMNS
+from prunebench.stages.report import render
 from prunebench.stages.tables import make_table
 from prunebench.tables.allocators import allocators_table
 from prunebench.tables.gain import gain_table
@@ -125,6 +129,12 @@ def test_each_column_and_each_method_has_a_best_of_its_own() -> None:
         "Bold: the best allocator of a method in its column, if its lead over the second is larger than the spread of "
         "either."
     )
+
+
+def test_a_row_of_one_seed_makes_a_note_of_it() -> None:
+    made = allocators_table(table(row("uniform", value=90.0), *seeds("owl", 50.0, 51.0)), "s", LABELS)
+    assert made.bold == frozenset()
+    assert "Where an entry is of one seed, nothing is known to lead it, nor does it lead." in made.notes[1]
 
 
 def test_rows_that_do_not_compare_do_not_compete() -> None:
@@ -291,7 +301,7 @@ def collected(plan: Plan) -> Iterator[dict[str, object]]:
 
 
 def test_a_study_has_the_tables_it_asks_for_after_those_of_its_suites(
-    tmp_path: object, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tables_of().tables == [("tiny", "perplexity")]
     plan = tables_of(tables=["allocators", "gain"], suites=["few_tiny", "ppl_tiny"])
@@ -299,10 +309,18 @@ def test_a_study_has_the_tables_it_asks_for_after_those_of_its_suites(
     assert plan.suites_of("tiny", "allocators") == ["ppl_tiny"]
     assert plan.suites_of("tiny", "gain") == ["few_tiny", "ppl_tiny"]
     assert [name for _, name in tables_of(tables="gain").tables] == ["perplexity", "gain"]
-    monkeypatch.chdir(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
     for name, label in (("allocators", "OWL"), ("gain", "Gain of OWL")):
         made = make_table(plan, table(*collected(plan)), "tiny", name)
         assert [stub[2] for stub in emphasised(made)] == [label]
+
+
+def test_the_report_shows_them_and_what_is_bold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = tables_of(tables=["allocators", "gain"])
+    page = render(gather(plan, table(*collected(plan))))
+    assert "Perplexity by allocator" in page and "Gains over uniform sparsity" in page
+    assert re.findall(r'<td class="number"><b>(.*?)</b></td>', page) == ["10.49 ± 0.71", "+10.01 (+48.8%)"]
 
 
 @pytest.mark.parametrize("make", [allocators_table, gain_table])

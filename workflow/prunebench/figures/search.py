@@ -10,7 +10,7 @@ from prunebench.figures import blocks
 from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
 from prunebench.figures.look import Look
 
-COLUMNS = ("search", "title", "strategy", "model", "pattern", "sparsity", "seed", "uniform", "evaluation", "best")
+COLUMNS = ("search", "strategy", "model", "pattern", "sparsity", "seed", "uniform", "evaluation", "best")
 
 
 def search_chart(courses: pd.DataFrame, notes: Sequence[str], look: Look) -> Chart:
@@ -20,15 +20,16 @@ def search_chart(courses: pd.DataFrame, notes: Sequence[str], look: Look) -> Cha
     `uniform` that of uniform sparsity. Several seeds give the geometric mean, and a band from the lowest to the
     highest; one that ended before the others keeps the best that it found. `notes` say what the runs are.
     """
-    of_panel = courses.drop_duplicates("search").groupby(["model", "sparsity"])["strategy"]
-    # Searches for several models and sparsities have the same line in all panels, if their strategy names them.
-    named = "title" if len(courses) and of_panel.agg(lambda found: found.duplicated().any()).any() else "strategy"
-    labels = list(dict.fromkeys(courses[named]))
+    # Their strategy names them in all panels alike, unless a panel has two of one strategy.
+    alike = courses.drop_duplicates("search").duplicated(["model", "sparsity", "strategy"]).any()
+    titles = [look.title(f"searches/{name}") for name in courses["search"]]
+    courses = courses.assign(label=titles if alike else courses["strategy"].str.capitalize())
+    labels = list(dict.fromkeys(courses["label"]))
     panels = []
     for title, _, rows in blocks.panels(courses, look):
         series = [
-            _line(part, str(label).capitalize() if named == "strategy" else str(label), labels.index(label))
-            for (_, label), part in rows.groupby(["search", named], sort=False)
+            _line(part, str(label), labels.index(label))
+            for (_, label), part in rows.groupby(["search", "label"], sort=False)
         ]
         level = math.exp(rows.drop_duplicates(["search", "seed"])["uniform"].map(math.log).mean())
         panels.append(Panel(title, series, {look.title("uniform"): level}))
