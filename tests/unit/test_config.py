@@ -20,6 +20,7 @@ ROW = f"{GRID}.1"
 
 BUNDLE = {"title": "Mine", "source": {"kind": "path", "path": "rows"}}
 SEARCH = {"title": "Evolution", "model": "tiny", "sparsity": 0.7, "strategy": "evolution", "seeds": [0, 1]}
+SEARCH |= {"calibration": "text_4x16", "corpus": "text"}
 MISTAKES: list[tuple[str, Any, str]] = [
     # names that nobody defines
     (f"{ROW}.method", "wandaa", "studies.tiny.grid[1].method: unknown method 'wandaa': did you mean 'wanda'?"),
@@ -93,7 +94,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         "searches.mine",
         {**SEARCH, "strategy": "evolutionary"},
-        "searches.mine.strategy: must be 'evolution' or 'random' (got 'evolutionary'): did you mean 'evolution'?",
+        "searches.mine.strategy: must be 'evolution', 'random' or 'grid' (got 'evolutionary'): did you mean 'evolution'?",
     ),
     (
         "studies.tiny.tables",

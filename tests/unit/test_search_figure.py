@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from prunebench import paths
+from prunebench.canonical import spec_hash
 from prunebench.figures.chart import Chart
 from prunebench.figures.draw import draw
 from prunebench.figures.palette import colour, dash, marker
@@ -17,6 +18,7 @@ from prunebench.plan import Plan, load_plan
 from prunebench.records import Records
 from prunebench.report.data import gather
 from prunebench.report.plots import plots
+from prunebench.spec import Specs
 from prunebench.stages.collect import COLUMNS, collect
 from prunebench.stages.figures import make_chart, write_figure
 from prunebench.stages.report import render
@@ -24,6 +26,7 @@ from prunebench.stages.tables import read_cells
 from studies import changed, grid
 
 SEARCH = {"title": "Twenty parents", "model": "tiny", "sparsity": 0.7, "strategy": "evolution", "seeds": [0, 1]}
+SEARCH |= {"calibration": "text_4x16", "corpus": "text"}
 RANDOM = {**SEARCH, "title": "By chance", "strategy": "random"}
 NO_CELLS = pd.DataFrame(columns=list(COLUMNS))
 
@@ -32,6 +35,8 @@ NO_CELLS = pd.DataFrame(columns=list(COLUMNS))
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
+    # Results are handmade: the spec that they are to have is their name.
+    monkeypatch.setattr(Specs, "search", lambda self, search, seed: f"{search} {seed}")
     return tmp_path
 
 
@@ -56,7 +61,14 @@ def history(*values: float | str) -> list[dict[str, Any]]:
 def write(name: str, seed: int, *values: float | str, uniform: float = 80.0, **more: Any) -> None:
     path = Path(paths.SEARCH.format(search=name, seed=seed))
     path.parent.mkdir(parents=True, exist_ok=True)
-    record = {"spec_hash": "s", "spec": {}, "status": "ok", "uniform": uniform, "history": history(*values)}
+    record = {
+        "spec_hash": spec_hash(f"{name} {seed}"),
+        "spec": {},
+        "inputs": {},
+        "status": "ok",
+        "uniform": uniform,
+        "history": history(*values),
+    }
     path.write_text(json.dumps({**record, **more}))
 
 
@@ -166,3 +178,11 @@ def test_without_any_result_the_figure_and_the_report_say_so(nowhere: Path) -> N
     write_figure(plan, nowhere / "cells.csv", "tiny", "search", [nowhere / "search.svg"])
     page = render(gather(plan, read_cells(nowhere / "cells.csv")))
     assert "Best allocation function so far" in page and "Rests on 0 of 2 runs of searches." in page
+
+
+def test_a_search_from_other_settings_is_not_drawn(nowhere: Path) -> None:
+    write("evolved", 0, 90.0, spec_hash="of another spec")
+    write("evolved", 1, 90.0, inputs={"model": "of another model"})
+    made = chart(planned({"evolved": SEARCH}))
+    assert not made.panels and "Rests on 0 of 2 runs" in made.notes[0]
+    assert "from other settings or code" in made.notes[0] and "from another model" in made.notes[0]

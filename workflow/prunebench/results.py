@@ -14,7 +14,6 @@ from prunebench.files import read_json, sha256_file
 from prunebench.plan import Plan
 
 Content = TypeVar("Content")
-ABSENT = "not run, or stopped by an error: see its log"
 
 
 class Results:
@@ -40,8 +39,14 @@ class Results:
 
     def search(self, search: str, seed: int) -> dict[str, Any]:
         """The result of a run of a search (by catalog name), or "missing" in the same way."""
-        record = _or_none(self._read)(paths.SEARCH.format(search=search, seed=seed))
-        return {"status": "missing", "reason": ABSENT} if record is None else record
+        entry = self._plan.config.searches[search]
+        inputs = {
+            "model": self._asset(paths.MODEL.format(model=entry.model)),
+            "corpus": self._asset(paths.CORPUS.format(corpus=entry.corpus)),
+            "profile": self._file(self._plan.search_profile(search)),
+        }
+        spec = spec_hash(self._plan.specs.search(search, seed))
+        return self._current(paths.SEARCH.format(search=search, seed=seed), spec, inputs)
 
     def _inputs(self, cell: Cell, assets: tuple[str, ...]) -> dict[str, str | None]:
         """Digests of what a cell is made from, as it is on disk now, under the names that results record."""
@@ -59,7 +64,7 @@ class Results:
         """The result file at `path` if it was made from the expected spec and inputs, else why there is none."""
         record = _or_none(self._read)(path)
         if record is None:
-            return {"status": "missing", "reason": ABSENT}
+            return {"status": "missing", "reason": "not run, or stopped by an error: see its log"}
         if record["spec_hash"] != expected:
             return {"status": "missing", "reason": "on disk from other settings or code: run snakemake again"}
         if changed := [name for name, digest in record["inputs"].items() if inputs.get(name) != digest]:

@@ -10,7 +10,7 @@ from prunebench.figures import blocks
 from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
 from prunebench.figures.look import Look
 
-COLUMNS = ("search", "strategy", "model", "pattern", "sparsity", "seed", "uniform", "evaluation", "best")
+COLUMNS = ("search", "strategy", "space", "model", "pattern", "sparsity", "seed", "uniform", "evaluation", "best")
 
 
 def search_chart(courses: pd.DataFrame, notes: Sequence[str], look: Look) -> Chart:
@@ -21,7 +21,7 @@ def search_chart(courses: pd.DataFrame, notes: Sequence[str], look: Look) -> Cha
     highest; one that ended before the others keeps the best that it found. `notes` say what the runs are.
     """
     # Their strategy names them in all panels alike, unless a panel has two of one strategy.
-    alike = courses.drop_duplicates("search").duplicated(["model", "sparsity", "strategy"]).any()
+    alike = courses.drop_duplicates("search").duplicated(["model", "sparsity", "space", "strategy"]).any()
     titles = [look.title(f"searches/{name}") for name in courses["search"]]
     courses = courses.assign(label=titles if alike else courses["strategy"].str.capitalize())
     labels = list(dict.fromkeys(courses["label"]))

@@ -80,7 +80,7 @@ def search_courses(plan: Plan, records: Records, study: str) -> tuple[pd.DataFra
     bad = {run: record for run, record in found.items() if record["status"] != "ok"}
     rows = [
         {
-            **plan.config.searches[name].model_dump(include={"strategy", "model", "sparsity"}),
+            **plan.config.searches[name].model_dump(include={"strategy", "space", "model", "sparsity"}),
             **{"search": name, "seed": seed, "pattern": "unstructured", "uniform": record["uniform"]},
             **{"evaluation": evaluation, "best": best},
         }
