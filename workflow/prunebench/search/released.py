@@ -39,7 +39,7 @@ def reduce(op: str, x: torch.Tensor) -> torch.Tensor:
         case "L1_NORM":
             return x.abs().mean()
         case "GEOMETRIC_MEAN":
-            return x.prod() ** (1 / len(x))
+            return x.prod().pow(1 / len(x))
         case "MEAN":
             return x.mean()
         case "VAR":
