@@ -3,6 +3,7 @@
 A block is a list of score matrices [out, in]. `guarded` may return NaN or infinity, which make a function invalid.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -63,16 +64,21 @@ def correlations(x: Array) -> Array:
     x = x if x.shape[0] <= x.shape[1] else x.T
     d = x - x.mean(axis=1, keepdims=True)
     lengths = np.sqrt((d * d).sum(axis=1))
-    return np.asarray(d @ d.T / np.outer(lengths, lengths))
+    r = np.asarray(d @ d.T / np.outer(lengths, lengths))
+    return np.where(np.eye(len(r), dtype=bool) & (lengths[:, None] > 0), 1.0, r)
 
 
 def log_determinant(x: Array) -> float:
-    """From the singular values."""
+    """Of the smaller Gram matrix, from the singular values; NaN if that overflows."""
+    if not np.isfinite(smaller_gram(x)).all():
+        return math.nan
     return float(2 * np.log(np.linalg.svd(x, compute_uv=False)).sum())
 
 
 def rank(x: Array) -> float:
-    """Singular values whose square exceeds n eps times the largest square."""
+    """Singular values whose square exceeds n eps times the largest square; NaN if the Gram matrix overflows."""
+    if not np.isfinite(smaller_gram(x)).all():
+        return math.nan
     squares = np.linalg.svd(x, compute_uv=False) ** 2
     return float((squares > len(squares) * 2.0**-52 * squares.max()).sum())
 

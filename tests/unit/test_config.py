@@ -94,7 +94,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         "searches.mine",
         {**SEARCH, "strategy": "evolutionary"},
-        "searches.mine.strategy: must be 'evolution', 'random' or 'grid' (got 'evolutionary'): did you mean 'evolution'?",
+        "searches.mine.strategy: must be 'evolution', 'random' or 'grid' (got 'evolutionary'): "
+        "did you mean 'evolution'?",
     ),
     (
         "studies.tiny.tables",

@@ -78,6 +78,8 @@ def test_mistakes_are_named(text: str, complaint: str) -> None:
         ("W:(NORMALIZE,ABS)-(VAR)-(SIN)-(7)", "W:(NORMALIZE,ABS)-(VAR)-(SIN)-(7)"),
         ("W:(NORMALIZE,ABS)-(L1_NORM)-(SIN)-(7)", "W:(NORMALIZE)-(L1_NORM)-(SIN)-(7)"),
         ("W:(ABSLOG,POW)-(VAR)-(SIN)-(7)", "W:(LOG,POW)-(VAR)-(SIN)-(7)"),
+        ("W:(ABSLOG,ABS)-(VAR)-(SIN)-(7)", "W:(ABSLOG)-(VAR)-(SIN)-(7)"),
+        ("W:(LOG)-(MEAN)-(ABS,ABS)-(7)", "W:(LOG)-(MEAN)-(ABS)-(7)"),
         ("W:(EXP,ABSLOG)-(VAR)-(SIN)-(7)", "W:(EXP,LOG)-(VAR)-(SIN)-(7)"),
         ("W:(NORMALIZE,MMS)-(VAR)-(SIN)-(7)", "W:(MMS)-(VAR)-(SIN)-(7)"),
         ("W:(LOG,MMS)-(CORREF)-(SIN)-(7)", "W:(LOG)-(CORREF)-(SIN)-(7)"),

@@ -40,8 +40,8 @@ class Dsa(Allocator):
     the scores, whose norms are sums over the calibration tokens: they depend on how many tokens there are.
 
     The cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that look at
-    data, and a few passes over the scores of a block at a time. Matrix reductions multiply matrices of scores, about
-    as long again as a forward pass over as many tokens as a linear has rows.
+    data, and a few passes over the scores, of which one block is in memory at a time. A matrix reduction multiplies as
+    a forward pass in float64 does, over as many tokens as the smaller side of a linear.
 
     The published code (preset `released`) ignores LAMBDA for a lambda of 0.08 and cannot compute matrix reductions. It
     turns NaN into 0 and infinity into -1, and two of the functions it is known for rest on that: its README's

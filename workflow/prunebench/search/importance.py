@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from prunebench.lazy import torch
 from prunebench.methods import scores
 from prunebench.search import operations
 from prunebench.search import released as published
-from prunebench.search.language import CONSTANT, MATRIX, VECTOR, Function, canonical
+from prunebench.search.language import CONSTANT, MATRIX, VECTOR, Function, canonical, reject
 from prunebench.search.operations import Invalid
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _SMALL = frozenset({*VECTOR, *MATRIX} - {"GRAM", "CORREF"})
 """The reductions whose result is a number, or one for each row or column."""
+
+_SCALAR = _SMALL - {"DIAGONAL"}
 
 _Key = tuple[tuple[str, ...], str, bool]
 """PRE, REDUCE, and whether as released."""
@@ -41,11 +44,19 @@ class Importances:
         """
         if not released:
             function = canonical(function)
+            if reason := reject(function):
+                raise Invalid(reason)
         key = (function.pre, function.reduce, released)
-        if function.reduce in _SMALL:
-            values = [_finished(function, released, block) for block in self._remembered(key)]
-        else:
+        if function.reduce not in _SMALL:
             values = [_finished(function, released, self._of_block(linears, key)) for linears in self._anatomy.blocks]
+            _check(values)
+            return values
+        blocks = self._remembered(key)
+        if function.reduce in _SCALAR and not released:
+            # What is the same for all blocks before TRANSFORM or POST may differ after it, by rounding.
+            for kept in range(len(function.post)):
+                _check([_finished(replace(function, post=(*function.post[:kept], "NO_OP")), False, x) for x in blocks])
+        values = [_finished(function, released, block) for block in blocks]
         _check(values)
         return values
 

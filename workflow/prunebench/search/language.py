@@ -12,7 +12,7 @@ import random
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 from prunebench.registry import did_you_mean
 from prunebench.search import intervals
@@ -34,8 +34,8 @@ CONSTANT = 1e-9
 """Importances that differ by less than this, relative to the largest, are taken for equal: rounding moves them."""
 
 _FORM = "W:(PRE,PRE)-(REDUCE)-(TRANSFORM,POST)-(LAMBDA)"
-_EVEN = {"ABS", "POW", "LOG", "ABSLOG", "COS", "DIAGONAL", "FROBENIUS_NORM", "L1_NORM", "GEOMETRIC_MEAN", "ENTROPY"}
-"""What does not see the sign of a score."""
+_EVEN = {"POW", "LOG", "ABSLOG", "COS", "DIAGONAL", "FROBENIUS_NORM", "L1_NORM", "GEOMETRIC_MEAN", "ENTROPY"}
+"""What does not see the sign of a score. Not ABS: of two, the second may be dropped, and then the first must stay."""
 _RESCALING = {"NORMALIZE", "MMS"}
 """What moves all scores of a block by a positive factor and a shift."""
 
@@ -138,33 +138,31 @@ def random_function(rng: random.Random) -> Function:
 def mutate(function: Function, rng: random.Random) -> Function:
     """`function` with one stage, drawn evenly, drawn again until it is another."""
     stages = _stages(function)
-    stage = rng.choice(_Stages._fields)
-    while (drawn := _draw_stage(stage, rng)) == getattr(stages, stage):
+    stage = rng.choice(list(stages))
+    while (drawn := _draw_stage(stage, rng)) == stages[stage]:
         pass
-    return _function(stages._replace(**{stage: drawn}))
+    return _function({**stages, stage: drawn})
 
 
 def crossover(a: Function, b: Function, rng: random.Random) -> Function:
     """Each stage from `a` or `b`, evenly."""
-    return _function(_Stages(*(rng.choice(pair) for pair in zip(_stages(a), _stages(b), strict=True))))
+    other = _stages(b)
+    return _function({stage: rng.choice((drawn, other[stage])) for stage, drawn in _stages(a).items()})
 
 
-class _Stages(NamedTuple):
+def _stages(function: Function) -> dict[str, Any]:
     """What varies as one: the four stages of the paper, and LAMBDA."""
-
-    pre: tuple[str, ...]
-    reduce: str
-    transform: tuple[str, ...]
-    post: tuple[str, ...]
-    spread: int | None
-
-
-def _stages(function: Function) -> _Stages:
-    return _Stages(function.pre, function.reduce, function.post[:1], function.post[1:], function.spread)
+    return {
+        "pre": function.pre,
+        "reduce": function.reduce,
+        "transform": function.post[:1],
+        "post": function.post[1:],
+        "spread": function.spread,
+    }
 
 
-def _function(stages: _Stages) -> Function:
-    return Function(stages.pre, stages.reduce, stages.transform + stages.post, stages.spread)
+def _function(stages: dict[str, Any]) -> Function:
+    return Function(stages["pre"], stages["reduce"], stages["transform"] + stages["post"], stages["spread"])
 
 
 def _draw_stage(stage: str, rng: random.Random) -> tuple[str, ...] | str | int:

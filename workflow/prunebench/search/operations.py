@@ -62,7 +62,7 @@ def reduce(op: str, block: Block) -> Block:
         case "GRAM":
             values = [gram(x) for x in block]
         case "CORREF":
-            values = [torch.corrcoef(_smaller_side(x)) for x in block]
+            values = [correlations(x) for x in block]
         case "DIAGONAL":
             values = [_smaller_side(x).square().sum(1) for x in block]
         case "DETERMINANT" | "RANK" | "SLOGDET":
@@ -151,6 +151,15 @@ def gram(x: torch.Tensor) -> torch.Tensor:
     return side @ side.T
 
 
+def correlations(x: torch.Tensor) -> torch.Tensor:
+    """Pearson's r [n, n] of the rows, or of the columns if they are fewer; NaN for a row of equal scores."""
+    r = torch.corrcoef(_smaller_side(x)).reshape([min(x.shape)] * 2)
+    # Of a row with itself it is 1 but for rounding, and ln(acos(r)) is -18 next to 1 and 0 at it.
+    diagonal = r.diagonal()
+    diagonal.masked_fill_(diagonal.isfinite(), 1)
+    return r
+
+
 def log_determinant(x: torch.Tensor) -> float:
     """ln det of the Gram matrix of `x`; -infinity if it is singular."""
     sign, value = torch.linalg.slogdet(gram(x))
@@ -190,11 +199,11 @@ def _of_all(op: str, block: Block) -> float:
         case "VAR":
             return variance(block)
         case "STD":
-            return variance(block) ** 0.5
+            return math.sqrt(variance(block))
         case "L1_NORM":
             return sum(float(x.abs().sum()) for x in block)
         case "FROBENIUS_NORM":
-            return sum(float(x.square().sum()) for x in block) ** 0.5
+            return math.sqrt(sum(float(x.square().sum()) for x in block))
         case "GEOMETRIC_MEAN":
             # The logarithm of a float64 is far from what exp overflows at.
             return math.exp(sum(float(log(x).sum()) for x in block) / count(block))

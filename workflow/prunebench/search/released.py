@@ -35,11 +35,11 @@ def reduce(op: str, x: torch.Tensor) -> torch.Tensor:
         case "NO_OP":
             return x
         case "FROBENIUS_NORM":
-            return x.norm()
+            return torch.linalg.vector_norm(x)
         case "L1_NORM":
             return x.abs().mean()
         case "GEOMETRIC_MEAN":
-            return x.prod() ** (1 / len(x))
+            return x.prod().pow(1 / len(x))
         case "MEAN":
             return x.mean()
         case "VAR":
