@@ -494,8 +494,12 @@ def test_lambda(anatomy: Anatomy, preset: str, text: str, spread: float | None, 
 def test_functions_are_checked_when_the_config_is_read(preset: str, text: str, complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         Dsa.configure(preset, {"function": text})
-    with pytest.raises(ValidationError, match="Field required"):
-        Dsa.configure(preset)
+
+
+@pytest.mark.parametrize(("preset", "function"), [("paper", PAPER), ("released", README)])
+def test_each_preset_has_a_published_function(preset: str, function: str) -> None:
+    params = Dsa.configure(preset)
+    assert params == Dsa.configure(preset, {"function": function}) and params.function == function
 
 
 def test_a_function_that_fails_on_a_model_fails_the_cell(anatomy: Anatomy) -> None:
