@@ -1,5 +1,4 @@
 # prunebench: model x method x allocator x sparsity -> paper-style tables.
-#
 #   snakemake --cores all                                              the study of config/config.yaml
 #   snakemake --cores all --configfile config/studies/smoke.yaml       another one
 #   snakemake -n                                                       what would run, and why
@@ -19,6 +18,7 @@ include: "rules/train.smk"
 include: "rules/calibrate.smk"
 include: "rules/profile.smk"
 include: "rules/allocate.smk"
+include: "rules/gradients.smk"
 include: "rules/prune.smk"
 include: "rules/evaluate.smk"
 include: "rules/collect.smk"

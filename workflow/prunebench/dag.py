@@ -88,6 +88,8 @@ def _pruning(plan: Plan, cell: Cell) -> Iterator[Job]:
     if plan.profile(point):
         yield Job.of("profile", **point.wildcards)
     yield Job.of("allocate", **point.wildcards)
+    if plan.gradients(cell):
+        yield Job.of("gradients", **cell.wildcards)
     yield Job.of("prune", **cell.wildcards)
 
 

@@ -37,6 +37,10 @@ _PROFILE = "results/profiles/{model}/{calibration}-seed{seed}"
 PROFILE = f"{_PROFILE}.safetensors"
 PROFILE_MEASURED = f"{_PROFILE}.measured.json"
 
+_GRADIENTS = "results/gradients/{model}/{calibration}-seed{seed}"
+GRADIENTS = f"{_GRADIENTS}.safetensors"
+GRADIENTS_MEASURED = f"{_GRADIENTS}.measured.json"
+
 ALLOCATION = "results/allocations/{model}/{allocator}/{point}/{calibration}-seed{seed}.json"
 
 WEIGHTS = f"results/pruned/{CELL}/weights.safetensors"
@@ -73,6 +77,7 @@ RULES = {
     "calibrate": Rule(_DRAW, (TOKENS, TOKENS_RECORD)),
     "profile": Rule(_DRAW, (PROFILE, PROFILE_MEASURED)),
     "allocate": Rule("{model}/{allocator}/{point}/{calibration}-seed{seed}", (ALLOCATION,)),
+    "gradients": Rule(_DRAW, (GRADIENTS, GRADIENTS_MEASURED)),
     "prune": Rule(CELL, (PRUNED, PRUNE_MEASURED, WEIGHTS)),
     "keep_masks": Rule(CELL, (MASKS,)),
     "evaluate": Rule(f"{CELL}/{{suite}}", (EVALUATION, EVALUATION_MEASURED)),

@@ -116,6 +116,10 @@ class Plan:
         """The profile that the allocation of `point` (in `allocation_form`) reads, if its allocator looks at data."""
         return [paths.PROFILE.format(**point.wildcards)] if point.calibrated else []
 
+    def gradients(self, cell: Cell) -> list[str]:
+        """The gradients that pruning `cell` reads, if its method looks at the loss."""
+        return [paths.GRADIENTS.format(**cell.wildcards)] if self._method(cell).needs_gradients else []
+
     def calibration_corpus(self, calibration: str) -> str:
         """The corpus that a calibration name draws from."""
         return calibration_corpus(calibration)
