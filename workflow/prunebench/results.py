@@ -46,7 +46,8 @@ class Results:
             "allocation": self._file(self._plan.allocation(cell)),
             "tokens": self._file(paths.TOKENS.format(**cell.wildcards)) if cell.calibrated else None,
         }
-        found |= {"gradients": self._gradients(path) for path in self._plan.gradients(cell)}
+        for path in self._plan.gradients(cell):
+            found["gradients"] = self._gradients(path)
         assets += self._plan.method_assets(cell.method)
         return found | {name: self._asset(paths.ASSET.format(asset=name)) for name in assets}
 

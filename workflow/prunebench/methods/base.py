@@ -59,7 +59,7 @@ class Method(Plugin):
 
     uses: ClassVar[frozenset[str]] = frozenset({"allocator", "pattern", "sparsity"})
     needs: ClassVar[frozenset[Stat]] = frozenset()
-    """Statistics that are collected before `prune_block`. Without those of activations nothing runs forward for them."""
+    """What is collected before `prune_block`. Without statistics of activations nothing runs forward for them."""
     sequential: ClassVar[bool] = False
     """Whether a site's statistics must already see the pruned weights of the block's earlier sites."""
     iterative: ClassVar[bool] = False

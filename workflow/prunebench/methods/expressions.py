@@ -1,6 +1,6 @@
 """A small language for importance scores: nested calls such as `mul(abs(mul(W, W)), mms(G))`.
 
-Names of matrices are W, G and X; operations are those that Pruner-Zero searched over (Dong et al. 2024, Table 1).
+Names of matrices are W, G and X; operations are those that Pruner-Zero searched over (Dong et al. 2024).
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class RIA(MaskingMethod):
 
     name = "ria"
     title = "RIA"
-    reference = "Zhang et al. 2024, Plug-and-Play: An Efficient Post-training Pruning Method for LLMs, eq. 3"
+    reference = "Zhang et al. 2024, Plug-and-Play: An Efficient Post-training Pruning Method for Large Language Models"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"selection": "threshold"}}
     uses: ClassVar[frozenset[str]] = MaskingMethod.uses | {"calibration", "seed"}
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM})

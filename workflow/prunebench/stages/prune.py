@@ -67,7 +67,9 @@ def prune(
         directories = {name: asset.directory for name, asset in arrived.items()}
         if allocated["status"] != "ok":
             raise CellFailure(f"allocation: {allocated['reason']}")
-        blocks = _prune_blocks(wanted, manifest.directory, tokens, gradients, allocated["sparsities"], directories, work)
+        blocks = _prune_blocks(
+            wanted, manifest.directory, tokens, gradients, allocated["sparsities"], directories, work
+        )
         method = _method(wanted)
         target = allocated["whole_model_sparsity"] if "sparsity" in method.uses else None
         record |= {"status": "ok", **summarise(blocks, target, exact=method.exact), "blocks": blocks}
