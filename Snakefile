@@ -1,5 +1,4 @@
 # prunebench: model x method x allocator x sparsity -> paper-style tables.
-#
 #   snakemake --cores all                                              the study of config/config.yaml
 #   snakemake --cores all --configfile config/studies/smoke.yaml       another one
 #   snakemake -n                                                       what would run, and why
@@ -13,7 +12,7 @@ if not workflow.configfiles:
     configfile: "config/config.yaml"
 
 
-STAGES = "assets train calibrate profile search allocate prune evaluate collect report"
+STAGES = "assets train calibrate profile search allocate gradients prune evaluate collect report"
 
 
 include: "rules/common.smk"

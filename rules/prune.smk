@@ -5,6 +5,7 @@ rule prune:
     input:
         model=paths.MODEL,
         tokens=lambda wildcards: plan.tokens(plan.cell(wildcards)),
+        gradients=lambda wildcards: plan.gradients(plan.cell(wildcards)),
         allocation=lambda wildcards: plan.allocation(plan.cell(wildcards)),
         assets=lambda wildcards: [paths.ASSET.format(asset=asset) for asset in plan.method_assets(wildcards.method)],
     output:
@@ -25,7 +26,7 @@ rule prune:
         spec=lambda wildcards: plan.specs.prune(plan.cell(wildcards)),
     shell:
         "python workflow/scripts/prune.py --spec {params.spec:q} --threads {threads} --model {input.model} "
-        "--tokens {input.tokens} --allocation {input.allocation} --assets {input.assets} "
+        "--tokens {input.tokens} --gradients {input.gradients} --allocation {input.allocation} --assets {input.assets} "
         "--weights {output.weights} --result {output.result} --measured {output.measured} 2> {log}"
 
 

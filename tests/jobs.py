@@ -17,6 +17,7 @@ from prunebench.stages.allocate import allocate
 from prunebench.stages.calibrate import calibrate
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
+from prunebench.stages.gradients import gradients
 
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 
@@ -52,6 +53,7 @@ class PruneJob:
             "result": paths.PRUNED.format(**where),
             "measured": paths.PRUNE_MEASURED.format(**where),
             "tokens": self.plan.tokens(self.cell),
+            "gradients": self.plan.gradients(self.cell),
         }
         return start(self.root, "prune.py", options, prelude)
 
@@ -118,6 +120,9 @@ def prune_job(
     tokens, record = (root / pattern.format(**cell.wildcards) for pattern in (paths.TOKENS, paths.TOKENS_RECORD))
     calibrate(plan.specs.tokens("tiny", calibration, 0), model_asset, corpus_asset, tokens, record)
     allocate(plan.specs.allocation(allocation_form(plan.config, cell)), model_asset, None, root / plan.allocation(cell))
+    for path in plan.gradients(cell):
+        spec, measured = plan.specs.gradients("tiny", calibration, 0), paths.GRADIENTS_MEASURED.format(**cell.wildcards)
+        gradients(spec, model=model_asset, tokens=tokens, gradients=root / path, measured=root / measured)
     return PruneJob(root, plan, cell)
 
 

@@ -8,6 +8,7 @@ import torch
 
 import tiny
 from prunebench.engine.anatomy import linear_sizes
+from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.loop import prune_model
 from prunebench.engine.scratch import Scratch
 from prunebench.engine.stores import PackedStore, TensorStore
@@ -42,8 +43,21 @@ def prune(
     base = TensorStore(directory, torch.bfloat16)
     work = Scratch(scratch, base)
     tokens = tiny.tokens(6, 16) if "calibration" in method.uses else None
+    gradients = None
+    if method.needs_gradients:
+        gradients = calibration_gradients(tiny.open_model(directory, name, dtype), tiny.tokens(6, 16))
     allocation = dict.fromkeys(linear_sizes(directory, streamed.family), sparsity)
-    records = prune_model(streamed, method, allocation, parse_pattern(pattern), tokens, work, batch_size=4, seed=3)
+    records = prune_model(
+        streamed,
+        method,
+        allocation,
+        parse_pattern(pattern),
+        tokens,
+        work,
+        batch_size=4,
+        seed=3,
+        gradients=gradients,
+    )
     work.merge(streamed.blocks, scratch / "all.safetensors")
     return dict(PackedStore(scratch / "all.safetensors", base)), records
 

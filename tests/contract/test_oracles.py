@@ -12,10 +12,12 @@ from transformers import AutoModelForCausalLM
 import tiny
 from contract.test_methods import prune
 from oracles import masks as oracle
+from oracles import scores
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.engine.stores import TensorStore
 from prunebench.methods.base import Stat
 from prunebench.methods.magnitude import Magnitude
+from prunebench.methods.ria import RIA
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import UNSTRUCTURED, Pattern
 from prunebench.registry import load
@@ -23,7 +25,7 @@ from prunebench.registry import load
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_wanda_and_magnitude_masks_are_the_oracles(data: st.DataObject) -> None:
+def test_masks_are_the_oracles(data: st.DataObject) -> None:
     group = data.draw(st.sampled_from([0, 3, 4, 8]))
     keep = data.draw(st.integers(1, group - 1)) if group else 0
     rows, columns = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 12)) * (group or 1)
@@ -37,11 +39,12 @@ def test_wanda_and_magnitude_masks_are_the_oracles(data: st.DataObject) -> None:
     statistic.add(inputs[11:], {Stat.SITE_NORM})
     pattern = Pattern(keep, group) if group else UNSTRUCTURED
     exact, exact_inputs = weight.double().numpy(), inputs.double().numpy()
-    for method, scores, unstructured in (
+    for method, score, unstructured in (
         (Wanda(), oracle.wanda_scores(exact, exact_inputs), oracle.row_mask),
         (Magnitude(), oracle.magnitude_scores(exact), oracle.matrix_mask),
+        (RIA(), scores.ria(exact, exact_inputs, 0.5), oracle.row_mask),
     ):
-        mask = oracle.group_mask(scores, keep, group) if group else unstructured(scores, sparsity)
+        mask = oracle.group_mask(score, keep, group) if group else unstructured(score, sparsity)
         pruned = method.prune_site({"w": weight}, statistic, {"w": float(sparsity)}, pattern)["w"].weight
         assert pruned.dtype == dtype
         assert np.array_equal(pruned.double().numpy(), np.where(mask, 0.0, exact))

@@ -80,7 +80,12 @@ def same_tensors(one: Path, other: Path) -> bool:
 
 @pytest.mark.parametrize(
     ("method", "what"),
-    [("magnitude", ["--sparsity", "0.6"]), ("wanda", ["--sparsity", ".6"]), ("sparsegpt", ["--sparsity", "0.60"])],
+    [
+        ("magnitude", ["--sparsity", "0.6"]),
+        ("wanda", ["--sparsity", ".6"]),
+        ("sparsegpt", ["--sparsity", "0.60"]),
+        ("pruner_zero", ["--sparsity", "0.6"]),
+    ],
 )
 def test_the_weights_are_those_of_the_study_bit_by_bit(method: str, what: list[str], tmp_path: Path) -> None:
     job = prune_job(tmp_path / "project", method=method, sparsity=0.6)
@@ -99,7 +104,7 @@ def test_the_weights_are_those_of_the_study_bit_by_bit(method: str, what: list[s
     said = json.loads((tmp_path / "out/prunebench.json").read_text())
     assert json.loads(result.stdout) == said
     spec, theirs = said["prune"]["spec"], job.result["spec"]
-    same = theirs.keys() - {"model", "tokens", "allocation"}  # which carry the catalog's names for things
+    same = theirs.keys() - {"model", "tokens", "gradients", "allocation"}  # which carry the catalog's names for things
     assert {key: spec[key] for key in same} == {key: theirs[key] for key in same}
     assert list(tmp_path.glob(".*")) == []
 
@@ -218,6 +223,10 @@ MISTAKES: list[tuple[list[Any], str]] = [
         "--param damping: must be greater than or equal to 0 (got -1)",
     ),
     ([*PRUNE, "--sparsity", "0.6", "--method", "wanda", "--param", "rounding"], "write it as NAME=VALUE"),
+    (
+        [*PRUNE, "--sparsity", "0.6", "--method", "pruner_zero", "--param", "expression=abs(mull(W, G))"],
+        "--param expression: unknown operation 'mull' at character 5: did you mean 'mul'?",
+    ),
     ([*PRUNE, "--sparsity", "0.6", "--corpus", "c4"], "--corpus: unknown corpus 'c4'"),
     ([*PRUNE, "--sparsity", "0.6", *TOKENS, "--corpus", "c4_type"], "leave one of them out"),
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "text.txt is not a token file (.npy)"),

@@ -263,3 +263,29 @@ def test_shared_cells_are_computed_once(tree: Tree) -> None:
     more = "  more:\n    suites: [ppl_tiny]\n    grid: [{model: tiny, method: [dense, magnitude], sparsity: 0.5}]\n"
     tree.edit(STUDY, "compute:", f"{more}compute:")
     assert tree.planned() == tables() | tables("more", ("perplexity", "cost"))
+
+
+PRUNER_ZERO = "tiny pruner_zero uniform unstructured-s0.50 text_4x16 0"
+GRADIENTS = {"gradients tiny text_4x16 0"}
+
+
+def test_gradients_are_made_for_the_methods_that_look_at_them_and_run_again_with_their_own_code(tree: Tree) -> None:
+    tree.edit(STUDY, "method: [magnitude, wanda], sparsity", "method: [magnitude, wanda, pruner_zero], sparsity")
+    ends = pruned(PRUNER_ZERO) | evaluated(PRUNER_ZERO) | tables()
+    assert tree.planned() == GRADIENTS | ends
+    run = tree.snakemake(
+        "results/evaluations/tiny/pruner_zero/uniform/unstructured-s0.50/text_4x16-seed0/ppl_tiny.json"
+    )
+    assert run.returncode == 0, run.stdout
+    assert tree.planned() == tables()
+    method, engine = f"{METHODS}/pruner_zero.py", "workflow/prunebench/engine/gradients.py"
+    for file, old, new, expected in (
+        (method, 'scope="row"', 'scope="matrix"', ends),
+        (engine, ".logits[0, :-1].float()", ".logits[0, :-1].double()", GRADIENTS | ends),
+    ):
+        tree.edit(file, old, new)
+        assert tree.planned() == expected
+        tree.edit(file, new, old)
+    # A formula without G needs none of them.
+    tree.edit(STUDY, "methods:\n", "methods:\n  pruner_zero: {method: pruner_zero, params: {expression: sqr(W)}}\n")
+    assert tree.planned() == ends

@@ -39,9 +39,9 @@ def test_the_smoke_study_from_nothing(workdir: Path) -> None:
     printed = run.stdout
     assert run.returncode == 0, printed
     # Each evaluation prints its headline as it finishes, the tables come last.
-    assert printed.count(": perplexity c4_type") == 7 and printed.count(": accuracy mean") == 1
+    assert printed.count(": perplexity c4_type") == 9 and printed.count(": accuracy mean") == 1
     last = printed[printed.rindex("100%") :]
-    assert "7 of 7 cells." in last and "1 of 1 cells." in last, "the tables are the last thing printed"
+    assert "9 of 9 cells." in last and "1 of 1 cells." in last, "the tables are the last thing printed"
     with (workdir / "results/cells.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["status"] for row in rows} == {"ok"}
@@ -49,7 +49,7 @@ def test_the_smoke_study_from_nothing(workdir: Path) -> None:
     assert tasks == {"boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa", "mean"}
     perplexities = [row for row in rows if row["metric"] == "perplexity"]
     value = {(row["method"], row["pattern"], row["task"]): float(row["value"]) for row in perplexities}
-    assert len(value) == len(perplexities) == 14
+    assert len(value) == len(perplexities) == 18
     for task in ("c4_type", "wikipedia"):
         dense, wanda = value["dense", "unstructured", task], value["wanda", "unstructured", task]
         assert dense < wanda < value["magnitude", "unstructured", task]

@@ -52,7 +52,7 @@ def test_sparsegpt_is_the_same_given_the_same_statistics() -> None:
         torch.testing.assert_close(there[name].weight.cpu(), here[name].weight, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("method", ["magnitude", "random", "wanda", "sparsegpt", "sparsellm"])
+@pytest.mark.parametrize("method", ["magnitude", "random", "wanda", "ria", "pruner_zero", "sparsegpt", "sparsellm"])
 def test_a_whole_run_is_the_same(method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = "llama", tiny.make_model(tmp_path / "model", blocks=1, hidden_size=64, intermediate_size=96)
     plugin = load("methods", method)

@@ -17,7 +17,7 @@ def plan() -> Plan:
         {"method": "dense"},
         {"method": "magnitude", "sparsity": 0.5, "suites": ["ppl_tiny", "few_tiny"]},
         {"method": ["random", "wanda"], "allocator": "owl", "sparsity": 0.7, "seed": 1},
-        {"method": "wanda", "pattern": "2of4"},
+        {"method": ["wanda", "pruner_zero"], "pattern": "2of4"},
         {"model": "mini", "method": "dense"},
     ]
     return load_plan({**trained(grid(*rows)), "keep_weights": "mask"})
@@ -62,6 +62,14 @@ def test_an_allocator_that_looks_at_data_needs_tokens_although_the_method_does_n
 def test_a_method_without_data_needs_no_tokens(plan: Plan) -> None:
     (cell,) = (cell for cell in plan.cells if cell.method == "magnitude")
     assert [job.rule for job in dag.chain(plan, cell, [])] == ["fetch_model", "allocate", "prune"]
+
+
+def test_only_a_method_that_looks_at_the_loss_needs_gradients(plan: Plan) -> None:
+    chains = {
+        cell.method: [job.rule for job in dag.chain(plan, cell, [])] for cell in plan.cells if cell.point == "2of4"
+    }
+    shared = ["fetch_model", "fetch_corpus", "calibrate", "allocate"]
+    assert chains == {"wanda": [*shared, "prune"], "pruner_zero": [*shared, "gradients", "prune"]}
 
 
 def test_a_model_that_is_trained_here_needs_its_text_and_the_text_that_it_must_not_see(plan: Plan) -> None:

@@ -19,7 +19,8 @@ plan.collect_spec(), plan.table_spec(), plan.figure_spec(), plan.report_spec(), 
 for job in plan.evaluations:
     cell = plan.cell(job)
     plan.specs.evaluation(cell, job["suite"])
-    plan.tokens(cell), plan.allocation(cell), plan.prune_threads(cell), plan.evaluate_threads(job["suite"])
+    plan.tokens(cell), plan.gradients(cell), plan.allocation(cell)
+    plan.prune_threads(cell), plan.evaluate_threads(job["suite"])
 print(json.dumps(sorted(sys.modules)))
 """
 

@@ -235,6 +235,41 @@ def test_a_calibrated_allocator_brings_its_data_to_a_method_without(path: str, v
     assert {kind for kind in before if after[kind] != before[kind]} == expected
 
 
+LOSS = changed("studies.tiny.grid", [{"method": "pruner_zero", "sparsity": 0.5, "seed": 0}], CONFIG)
+WITHOUT = {"method": "pruner_zero", "params": {"expression": "mul(abs(W), X)"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("studies.tiny.grid.0.seed", 1, {"gradients", "prune"}),
+        ("studies.tiny.grid.0.sparsity", 0.6, {"prune"}),
+        ("compute.dtype", "float32", {"gradients", "prune"}),
+        ("compute.threads", 2, {"gradients", "prune"}),
+        # One window at a time, whatever the batch size.
+        ("compute.batch_size", 3, {"prune"}),
+        ("corpora.text.documents", "blank_lines", {"gradients", "prune"}),
+        ("methods.pruner_zero", {"method": "pruner_zero", "params": {"expression": "mul(G,X)"}}, {"prune"}),
+    ],
+)
+def test_gradients_change_iff_their_numbers_can(path: str, value: Any, expected: set[str]) -> None:
+    def made(config: dict[str, Any]) -> dict[str, str]:
+        plan = load_plan(config)
+        (cell,) = plan.cells
+        gradients = plan.specs.gradients(cell.model, cell.calibration, cell.seed)
+        return {"gradients": gradients, "prune": plan.specs.prune(cell)}
+
+    before, after = made(LOSS), made(changed(path, value, LOSS))
+    assert {kind for kind in before if after[kind] != before[kind]} == expected
+
+
+def test_a_method_that_does_not_look_at_the_loss_has_no_gradients_in_its_spec() -> None:
+    for config, wanted in ((CONFIG, False), (LOSS, True), (changed("methods.pruner_zero", WITHOUT, LOSS), False)):
+        plan = load_plan(config)
+        (cell,) = plan.cells
+        assert ("gradients" in json.loads(plan.specs.prune(cell))) == bool(plan.gradients(cell)) == wanted
+
+
 def test_an_external_checkpoint_is_part_of_what_is_made_from_it() -> None:
     theirs = {"title": "Theirs", "family": "llama", "source": OTHER_SOURCE, "shape": SHAPE}
     config = changed(

@@ -50,6 +50,12 @@ def shapes(directory: Path) -> dict[str, tuple[int, ...]]:
     }
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """What the header of a safetensors file says beside its tensors."""
+    found: dict[str, str] = _header(path)[0].get("__metadata__", {})
+    return found
+
+
 def _copy(entry: _Entry, out: BinaryIO) -> None:
     with entry.file.open("rb") as source:
         source.seek(entry.start)
@@ -59,12 +65,17 @@ def _copy(entry: _Entry, out: BinaryIO) -> None:
 
 def _entries(path: Path) -> list[_Entry]:
     """The tensors of a safetensors file, from its header."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
+    header, data = _header(path)
     header.pop("__metadata__", None)
     found = []
     for name, entry in header.items():
         low, high = entry["data_offsets"]
-        found.append(_Entry(name, entry["dtype"], entry["shape"], path, 8 + length + low, high - low))
+        found.append(_Entry(name, entry["dtype"], entry["shape"], path, data + low, high - low))
     return found
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int]:
+    """The header of a safetensors file, and where the data after it start."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        return json.loads(file.read(length)), 8 + length

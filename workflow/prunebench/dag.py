@@ -91,6 +91,8 @@ def _pruning(plan: Plan, cell: Cell) -> Iterator[Job]:
     if search := plan.search(point):
         yield from searching(plan, search)
     yield Job.of("allocate", **point.wildcards)
+    if plan.gradients(cell):
+        yield Job.of("gradients", **cell.wildcards)
     yield Job.of("prune", **cell.wildcards)
 
 

@@ -44,6 +44,10 @@ SEARCH_MEASURED = f"{_SEARCH}.measured.json"
 SEARCH_BEST = "results/searches/{search}/best.json"
 """The best that any seed of a search found."""
 
+_GRADIENTS = "results/gradients/{model}/{calibration}-seed{seed}"
+GRADIENTS = f"{_GRADIENTS}.safetensors"
+GRADIENTS_MEASURED = f"{_GRADIENTS}.measured.json"
+
 ALLOCATION = "results/allocations/{model}/{allocator}/{point}/{calibration}-seed{seed}.json"
 
 WEIGHTS = f"results/pruned/{CELL}/weights.safetensors"
@@ -82,6 +86,7 @@ RULES = {
     "search_allocation": Rule("{search}-seed{seed}", (SEARCH, SEARCH_HISTORY, SEARCH_MEASURED)),
     "gather_search": Rule("{search}", (SEARCH_BEST,)),
     "allocate": Rule("{model}/{allocator}/{point}/{calibration}-seed{seed}", (ALLOCATION,)),
+    "gradients": Rule(_DRAW, (GRADIENTS, GRADIENTS_MEASURED)),
     "prune": Rule(CELL, (PRUNED, PRUNE_MEASURED, WEIGHTS)),
     "keep_masks": Rule(CELL, (MASKS,)),
     "evaluate": Rule(f"{CELL}/{{suite}}", (EVALUATION, EVALUATION_MEASURED)),

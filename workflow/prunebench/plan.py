@@ -144,6 +144,10 @@ class Plan:
         """CPU threads of a search_allocation job."""
         return (self.config.searches[search].compute or self.config.compute).threads
 
+    def gradients(self, cell: Cell) -> list[str]:
+        """The gradients that pruning `cell` reads, if its method looks at the loss."""
+        return [paths.GRADIENTS.format(**cell.wildcards)] if self._method(cell).needs_gradients else []
+
     def calibration_corpus(self, calibration: str) -> str:
         """The corpus that a calibration name draws from."""
         return calibration_corpus(calibration)

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prunebench import paths
+from prunebench import checkpoints, paths
 from prunebench.assets.manifest import load_manifest
 from prunebench.canonical import spec_hash
 from prunebench.cells import Cell
@@ -25,6 +25,8 @@ class Results:
         self._read = read
         self._asset = _or_none(remembered(_digest))
         self._file = _or_none(remembered(sha256_file))
+        # As large as the model: the digest was taken when it was written.
+        self._gradients = _or_none(remembered(lambda path: checkpoints.metadata(path)["digest"]))
 
     def prune(self, cell: Cell) -> dict[str, Any]:
         """The prune.json of `cell`; if there is none of today's, {"status": "missing", "reason": ...}."""
@@ -57,6 +59,8 @@ class Results:
         }
         for path in self._plan.found(cell):
             found["search"] = self._file(path)
+        for path in self._plan.gradients(cell):
+            found["gradients"] = self._gradients(path)
         assets += self._plan.method_assets(cell.method)
         return found | {name: self._asset(paths.ASSET.format(asset=name)) for name in assets}
 

@@ -15,19 +15,7 @@ from prunebench.config import Config, calibration_parts, configured
 from prunebench.fingerprint import fingerprint
 from prunebench.provenance import version
 
-_CACHED = (
-    "training",
-    "model",
-    "corpus",
-    "tasks",
-    "tokens",
-    "profile",
-    "search",
-    "search_best",
-    "allocation",
-    "prune",
-    "evaluation",
-)
+_METHODS = "training model corpus tasks tokens profile search search_best allocation gradients prune evaluation"
 
 
 class Specs:
@@ -35,7 +23,7 @@ class Specs:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        for name in _CACHED:
+        for name in _METHODS.split():
             setattr(self, name, cache(getattr(self, name)))
 
     def model(self, model: str) -> str:
@@ -159,6 +147,21 @@ class Specs:
             }
         )
 
+    def gradients(self, model: str, calibration: str, seed: int) -> str:
+        """Spec of gradients: what all methods that look at the loss share."""
+        family = self.config.models[model].family
+        return canonical(
+            {
+                "code": {**_code("gradients"), "family": fingerprint(f"prunebench.models.{family}")},
+                "model": spec_hash(self.model(model)),
+                "family": family,
+                "storage": self.config.models[model].dtype,
+                "tokens": spec_hash(self.tokens(model, calibration, seed)),
+                # One window at a time, whatever the batch size.
+                "compute": self.config.compute.model_dump(mode="json", exclude={"batch_size"}),
+            }
+        )
+
     def prune(self, cell: Cell) -> str:
         """Spec of prune, for a cell in normal form."""
         entry = self.config.methods[cell.method]
@@ -168,6 +171,9 @@ class Specs:
         calibrated = "calibration" in method.uses
         tokens = self._tokens_hash(cell) if calibrated else None
         compute = (entry.compute or self.config.compute).model_dump(mode="json") if calibrated else None
+        gradients = {}
+        if method.needs_gradients:
+            gradients["gradients"] = spec_hash(self.gradients(cell.model, cell.calibration, cell.seed))
         return canonical(
             {
                 "code": {
@@ -179,6 +185,7 @@ class Specs:
                 "family": family,
                 "storage": self.config.models[cell.model].dtype,
                 "tokens": tokens,
+                **gradients,
                 "allocation": spec_hash(self.allocation(allocation_form(self.config, cell))),
                 "assets": {asset: spec_hash(self.asset(asset)) for asset in method.assets},
                 "method": method.name,

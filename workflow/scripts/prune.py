@@ -6,7 +6,7 @@ from pathlib import Path
 from prunebench import job
 
 FILES = ("model", "allocation", "weights", "result", "measured")
-OPTIONAL = {"tokens": (Path, None), "assets": (Path, ...)}
+OPTIONAL = {"tokens": (Path, None), "gradients": (Path, None), "assets": (Path, ...)}
 
 
 def main(arguments: Namespace) -> None:

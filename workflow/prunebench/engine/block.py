@@ -15,6 +15,7 @@ from prunebench.engine.model import StreamedModel
 from prunebench.engine.spill import Spill
 from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
 from prunebench.engine.stores import TensorStore
+from prunebench.errors import CellFailure
 from prunebench.methods.base import Stat
 from prunebench.models.base import FeedForward, Site
 
@@ -30,18 +31,21 @@ class BlockView:
         dense: Activations | None = None,
         *,
         model: StreamedModel,
+        gradients: Mapping[str, Tensor] | None = None,
         assets: Mapping[str, Path] | None = None,
         seed: int = 0,
         scratch: Path | None = None,
     ) -> None:
         """`activations`: inputs of this block in the pruned model; `dense`: in the dense model, if it is carried.
 
+        `gradients`: those of rule `gradients`, by full linear name, if the method asks for them.
         `assets`: the directories of what the method declares in `assets`. `scratch`: where large tensors may go.
         """
         self.index, self.seed = index, seed
         """Position in the model, and the cell's seed, for methods that draw random numbers."""
         self._module, self._model, self._family = module, model, model.family
         self._activations, self._dense = activations, dense
+        self._gradients = gradients
         self._assets = assets or {}
         self._scratch = scratch
 
@@ -113,6 +117,21 @@ class BlockView:
         """The bias [out] of a linear, if it has one."""
         bias = self._module.get_submodule(linear).bias
         return bias.detach() if isinstance(bias, Tensor) else None
+
+    def gradient(self, linear: str) -> Tensor:
+        """sqrt(sum over calibration windows of (d loss / d W)^2), float32 [out, in], of the unpruned model.
+
+        Raises CellFailure if one is not finite.
+        """
+        if self._gradients is None:
+            raise RuntimeError("the method reads gradients without declaring Stat.GRADIENT in `needs`")
+        gradient = self._gradients[self.full_names[linear]]
+        if not gradient.sum(dtype=torch.float64).isfinite():
+            raise CellFailure(
+                f"the gradients of {self.full_names[linear]} are NaN or infinite on the calibration tokens: "
+                "use bfloat16 or float32"
+            )
+        return gradient.to(self._model.device)
 
     @torch.no_grad()
     def install(self, weights: Mapping[str, Tensor]) -> None:

@@ -16,7 +16,7 @@ from prunebench.engine.model import StreamedModel
 from prunebench.engine.progress import track
 from prunebench.engine.scratch import Scratch
 from prunebench.errors import CellFailure
-from prunebench.methods.base import BlockResult, Method
+from prunebench.methods.base import BlockResult, Method, Stat
 from prunebench.patterns import Pattern
 
 
@@ -30,13 +30,15 @@ def prune_model(
     *,
     batch_size: int,
     seed: int = 0,
+    gradients: Mapping[str, Tensor] | None = None,
     assets: Mapping[str, Path] | None = None,
 ) -> list[dict[str, Any]]:
     """Prune every block; returns one record per block: {"linears": {full name: {...}}, plus what the method recorded}.
 
     The record of a linear counts its zeros and, where statistics were collected, says how far its outputs moved.
 
-    `tokens` int64 [samples, seqlen], or None for methods that look at no data. Statistics inside a block come from the
+    `tokens` int64 [samples, seqlen], or None for methods that look at no data. `gradients`: those of rule `gradients`
+    by full linear name, for methods that ask for them. Statistics inside a block come from the
     block's unpruned weights, its inputs from the pruned blocks before it (the order of the published codes). Memory is
     one block plus activations. Raises CellFailure when the method does.
 
@@ -49,7 +51,15 @@ def prune_model(
     for index in track(range(model.blocks), "block"):
         with model.block(index) as module:
             view = BlockView(
-                module, index, activations, dense, model=model, assets=assets, seed=seed, scratch=scratch.directory
+                module,
+                index,
+                activations,
+                dense,
+                model=model,
+                gradients=gradients,
+                assets=assets,
+                seed=seed,
+                scratch=scratch.directory,
             )
             dense_next = list(outputs(dense, module, index)) if dense and index < last else []
             compute = partial(_prune_block, view, model, method, allocation, pattern)
@@ -76,8 +86,9 @@ def _prune_block(
     full = view.full_names
     before = {linear: view.weight(linear) for linear in full}
     pruned = _is_pruned(model, view.index, method, allocation)
-    at_once = [site.name for site in view.sites] if pruned and method.needs and not method.sequential else []
-    statistics = view.statistics(method.needs, at_once)
+    needs = method.needs - {Stat.GRADIENT}  # which no forward pass can collect
+    at_once = [site.name for site in view.sites] if pruned and needs and not method.sequential else []
+    statistics = view.statistics(needs, at_once)
     shares = {linear: allocation[name] for linear, name in full.items()}
     result = method.prune_block(view, statistics, shares, pattern) if pruned else BlockResult({})
     samples = {

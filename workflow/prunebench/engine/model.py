@@ -93,6 +93,14 @@ class StreamedModel:
         """The longest sequence that the model was made for."""
         return int(self._model.config.max_position_embeddings)
 
+    def check_length(self, seqlen: int) -> None:
+        """PrunebenchError if sequences of `seqlen` tokens are longer than the model was made for."""
+        if seqlen > self.context:
+            raise PrunebenchError(
+                f"sequences of {seqlen} tokens are longer than the model's context of {self.context}: "
+                "lower the length in 'calibration', or 'seqlen' of the suite"
+            )
+
     def whole(self) -> PreTrainedModel:
         """The transformers model itself with all blocks in memory. From then on this object is of no use."""
         for index, block in enumerate(self._blocks):
@@ -117,11 +125,7 @@ class StreamedModel:
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> tuple[Tensor, list[BlockCall]]:
         """Token ids [batch, seqlen] -> (input of block 0 [batch, seqlen, hidden], one BlockCall per block)."""
-        if tokens.shape[1] > self.context:
-            raise PrunebenchError(
-                f"sequences of {tokens.shape[1]} tokens are longer than the model's context of {self.context}: "
-                "lower the length in 'calibration', or 'seqlen' of the suite"
-            )
+        self.check_length(tokens.shape[1])
         for port in self._ports:
             port.record()
         self._model.base_model(input_ids=tokens.to(self.device), use_cache=False)

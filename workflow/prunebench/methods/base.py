@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 
 class Stat(StrEnum):
-    """An activation statistic of a site that a method can ask for. A new one is added where it is accumulated."""
+    """What a method can ask for. A new activation statistic of a site is added where it is accumulated."""
 
     SITE_NORM = "site_norm"
     """Squared norm of each input channel over all calibration tokens, float64 [in]."""
     HESSIAN = "hessian"
     """Gram matrix of the inputs, sum of x x^T over all calibration tokens, float64 [in, in]."""
+    GRADIENT = "gradient"
+    """Of the loss by each weight, float32 [out, in]. No activation statistic: rule `gradients` makes it, for the whole
+    dense model at once, and `block.gradient` reads it."""
 
 
 @dataclass
@@ -56,7 +59,7 @@ class Method(Plugin):
 
     uses: ClassVar[frozenset[str]] = frozenset({"allocator", "pattern", "sparsity"})
     needs: ClassVar[frozenset[Stat]] = frozenset()
-    """Statistics that the engine collects before `prune_block`. Empty: nothing runs forward."""
+    """What is collected before `prune_block`. Without statistics of activations nothing runs forward for them."""
     sequential: ClassVar[bool] = False
     """Whether a site's statistics must already see the pruned weights of the block's earlier sites."""
     iterative: ClassVar[bool] = False
@@ -68,6 +71,11 @@ class Method(Plugin):
     def exact(self) -> bool:
         """Whether it meets the sparsity to a weight; if not, it may prune more."""
         return True
+
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether rule `gradients` has to run first. Parameters may make needless what `needs` says of all."""
+        return Stat.GRADIENT in self.needs
 
     def supports(self, cell: Cell) -> Support:
         """Whether this method can do `cell`; the reason is printed in tables and reports."""

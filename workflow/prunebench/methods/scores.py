@@ -19,3 +19,14 @@ def wanda(weight: torch.Tensor, squared_norm: torch.Tensor) -> torch.Tensor:
     The published code averages ||x_j||^2 over samples; a common factor changes no ranking.
     """
     return weight.double().abs() * squared_norm.double().sqrt()
+
+
+def ria(weight: torch.Tensor, squared_norm: torch.Tensor, power: float) -> torch.Tensor:
+    """RIA's S_ij = (|W_ij| / sum_k |W_ik| + |W_ij| / sum_k |W_kj|) ||x_j||_2^power (Zhang et al. 2024), [out, in].
+
+    `squared_norm` is ||x_j||^2, [in]. A row or column of zeros adds 0 to the sum in brackets.
+    """
+    size = weight.double().abs()
+    rows, columns = (size.sum(dim, keepdim=True) for dim in (1, 0))
+    relative = sum(size / total.masked_fill(total == 0, 1) for total in (rows, columns))
+    return relative * squared_norm.double() ** (power / 2)

@@ -26,6 +26,7 @@ from prunebench.single.request import PROJECT, Request, Work, work
 from prunebench.spec import Specs
 from prunebench.stages.allocate import allocate
 from prunebench.stages.calibrate import calibrate
+from prunebench.stages.gradients import gradients
 from prunebench.stages.profile import profile
 from prunebench.stages.prune import prune
 
@@ -72,8 +73,8 @@ def _prune(wanted: Work, root: Path) -> Path:
     model = place(paths.MODEL)
     log.info("model %s", config.models[cell.model].title)
     write_manifest(resolved(arrive(config, specs, f"models/{cell.model}", root)), model.parent)
-    others = configured("methods", config.methods[cell.method]).assets
-    assets = [arrive(config, specs, asset, root) for asset in sorted(others)]
+    method = configured("methods", config.methods[cell.method])
+    assets = [arrive(config, specs, asset, root) for asset in sorted(method.assets)]
     tokens = _tokens(wanted, root)
     digests = [load_manifest(path).digest for path in (model, *assets)] + [sha256_file(tokens) if tokens else None]
     claim(root / "results", canonical([specs.prune(cell), *digests, conditions()]))
@@ -82,13 +83,19 @@ def _prune(wanted: Work, root: Path) -> Path:
     allocation = place(paths.ALLOCATION, point)
     allocate(specs.allocation(point), model, measured, None, allocation)
     result = place(paths.PRUNED)
+    slopes = place(paths.GRADIENTS) if method.needs_gradients else None
+    if slopes and tokens and not slopes.exists():
+        log.info("gradients: of the dense model's loss")
+        times = place(paths.GRADIENTS_MEASURED)
+        spec = specs.gradients(cell.model, cell.calibration, cell.seed)
+        gradients(spec, model=model, tokens=tokens, gradients=slopes, measured=times)
     if not result.exists():
-        uses = "calibration" in configured("methods", config.methods[cell.method]).uses
         log.info("prune: %s", ", ".join(filter(None, [config.methods[cell.method].method, cell.allocator, cell.point])))
         prune(
             specs.prune(cell),
             model=model,
-            tokens=tokens if uses else None,
+            tokens=tokens if "calibration" in method.uses else None,
+            gradients=slopes,
             allocation=allocation,
             assets=assets,
             weights=place(paths.WEIGHTS),

@@ -28,6 +28,7 @@ def prune(
     *,
     model: Path,
     tokens: Path | None,
+    gradients: Path | None = None,
     allocation: Path,
     assets: Sequence[Path] = (),
     weights: Path,
@@ -36,6 +37,7 @@ def prune(
 ) -> str:
     """Prune the model asset `model` as `spec` says; returns a one-line summary.
 
+    `gradients` is the file of rule gradients, if the method wants it.
     `assets` are the asset.json paths of what the method reads besides, in the order of the spec.
 
     Writes `weights` (packed, changed tensors only), `result` (JSON, the same bits for the same spec) and
@@ -50,6 +52,8 @@ def prune(
     inputs |= {name: asset.digest for name, asset in arrived.items()}
     if tokens:
         inputs["tokens"] = sha256_file(tokens)
+    if gradients:
+        inputs["gradients"] = checkpoints.metadata(gradients)["digest"]
     record: dict[str, Any] = {
         "spec": wanted,
         "spec_hash": spec_hash(spec),
@@ -63,7 +67,9 @@ def prune(
         directories = {name: asset.directory for name, asset in arrived.items()}
         if allocated["status"] != "ok":
             raise CellFailure(f"allocation: {allocated['reason']}")
-        blocks = _prune_blocks(wanted, manifest.directory, tokens, allocated["sparsities"], directories, work)
+        blocks = _prune_blocks(
+            wanted, manifest.directory, tokens, gradients, allocated["sparsities"], directories, work
+        )
         method = _method(wanted)
         target = allocated["whole_model_sparsity"] if "sparsity" in method.uses else None
         record |= {"status": "ok", **summarise(blocks, target, exact=method.exact), "blocks": blocks}
@@ -83,6 +89,7 @@ def _prune_blocks(
     wanted: dict[str, Any],
     directory: Path,
     tokens: Path | None,
+    gradients: Path | None,
     allocation: dict[str, float],
     assets: dict[str, Path],
     scratch: Scratch,
@@ -105,6 +112,7 @@ def _prune_blocks(
         scratch,
         batch_size=compute["batch_size"],
         seed=wanted["seed"],
+        gradients=TensorStore(gradients) if gradients else None,
         assets=assets,
     )
 

@@ -34,7 +34,8 @@ class Template(MaskingMethod):
     # The axes that can change its result. A method that looks at no data leaves out calibration (and seed, unless it
     # draws at random); its `statistic` is then empty.
     uses: ClassVar[frozenset[str]] = MaskingMethod.uses | {"calibration", "seed"}
-    # What the engine is to collect of each input: SITE_NORM (norms of its channels), HESSIAN (their Gram matrix).
+    # What is to be collected: SITE_NORM (norms of each input's channels), HESSIAN (their Gram matrix), GRADIENT (of the
+    # loss by each weight, for `prune_block`: see pruner_zero.py).
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM})
 
     def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:

@@ -1,0 +1,68 @@
+"""Gradients of the loss by the weights, on calibration tokens: the one place that runs a model backwards.
+
+The weights of all linears have to be there at once, so this does not stream: memory is the whole model, as much again
+in float32 for the sums (twice as much for a bfloat16 model), and what one window leaves for the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from prunebench.engine.model import StreamedModel
+from prunebench.engine.progress import track
+
+
+def calibration_gradients(model: StreamedModel, tokens: Tensor) -> dict[str, Tensor]:
+    """G = sqrt(sum_s (dL_s / dW)^2) of every prunable linear, by full name: float32 [out, in] on the CPU.
+
+    L_s is the mean next-token cross-entropy of the unpruned model on window s of `tokens`, int64 [samples, seqlen]
+    (Dong et al. 2024, Pruner-Zero, code for G). The forward and backward passes are in the model's dtype, squares and
+    their sums in float32. `model` is of no use afterwards.
+
+    The published code takes other windows, from the training split of WikiText-2, on whose test split it reports
+    perplexity; here they are those that all methods calibrate on. It leaves dropout on (training mode), scales
+    gradients by 100 and rounds G to float16; here the model is as it is evaluated, and nothing is scaled or rounded.
+    """
+    model.check_length(tokens.shape[1])
+    whole = model.whole()
+    squares = {}
+    for block in range(model.blocks):
+        for linear in model.family.linears():
+            name = model.family.full_name(block, linear)
+            squares[name] = _sum_of_squares(whole.get_parameter(f"{name}.weight"))
+    # The fused kernels of GPUs add up in any order on the way back: the same job would not give the same bits.
+    with sdpa_kernel(SDPBackend.MATH):
+        for window in track(tokens.to(model.device).unbind(), "window"):
+            _loss(whole, window).backward()
+    return {name: total.sqrt_().cpu() for name, total in squares.items()}
+
+
+def _loss(model: nn.Module, window: Tensor) -> Tensor:
+    """Mean cross-entropy (nats per predicted token) of one window of token ids [seqlen]."""
+    logits = model(input_ids=window[None], use_cache=False).logits[0, :-1].float()
+    return nn.functional.cross_entropy(logits, window[1:])
+
+
+def _sum_of_squares(weight: Tensor) -> Tensor:
+    """Float32 zeros [out, in], to which every backward pass from now on adds the squares of the gradient by `weight`.
+
+    Each gradient is let go of as soon as it is there: they are never all in memory.
+    """
+    total = torch.zeros_like(weight, dtype=torch.float32)
+    weight.requires_grad_(True)
+    weight.register_post_accumulate_grad_hook(_adding_to(total))
+    return total
+
+
+def _adding_to(total: Tensor) -> Callable[[Tensor], None]:
+    def add(weight: Tensor) -> None:
+        assert weight.grad is not None
+        gradient = weight.grad.float()
+        total.addcmul_(gradient, gradient)
+        weight.grad = None
+
+    return add

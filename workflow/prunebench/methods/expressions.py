@@ -1,0 +1,130 @@
+"""A small language for importance scores: nested calls such as `mul(abs(mul(W, W)), mms(G))`.
+
+Names of matrices are W, G and X; operations are those that Pruner-Zero searched over (Dong et al. 2024).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from prunebench.lazy import torch
+from prunebench.registry import did_you_mean
+
+MATRICES = ("W", "G", "X")
+FLOOR = 1e-3
+"""Added to |x| under a logarithm, as in the published code: gradients and weights may be exactly 0."""
+CEILING = 100.0
+"""What exp(x) takes at most for x, as in the published code."""
+DEPTH = 32
+"""How deep calls may nest."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A matrix by its name, or an operation on the values of other nodes; printed as it is written."""
+
+    name: str
+    operands: tuple[Node, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(map(str, self.operands))})" if self.operands else self.name
+
+    @property
+    def matrices(self) -> frozenset[str]:
+        """Those that it mentions."""
+        return frozenset({self.name}) if not self.operands else frozenset().union(*(n.matrices for n in self.operands))
+
+
+def evaluate(node: Node, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The value of `node` where `values` are those of its matrices, all of the same shape and dtype.
+
+    What no real number is the value of, such as a quotient by 0, comes out as NaN or infinity.
+    """
+    if not node.operands:
+        return values[node.name]
+    return OPERATIONS[node.name](*(evaluate(operand, values) for operand in node.operands))
+
+
+def min_max(x: torch.Tensor) -> torch.Tensor:
+    """(x - min x) / (max x - min x) over the whole matrix; 0 where all are equal."""
+    low, high = x.aminmax()
+    return torch.zeros_like(x) if low == high else (x - low) / (high - low)
+
+
+def z_score(x: torch.Tensor) -> torch.Tensor:
+    """(x - mean x) / std x over the whole matrix, its n elements being all there are; 0 where all are equal."""
+    low, high = x.aminmax()
+    return torch.zeros_like(x) if low == high else (x - x.mean()) / x.std(correction=0)
+
+
+UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "sqr": lambda x: x * x,
+    "neg": lambda x: -x,
+    "abs": lambda x: x.abs(),
+    "log": lambda x: (x.abs() + FLOOR).log(),
+    "exp": lambda x: x.clamp(max=CEILING).exp(),
+    "sqrt": lambda x: x.abs().sqrt(),
+    "tanh": lambda x: x.tanh(),
+    "pow": lambda x: x * x,
+    "skp": lambda x: x,
+    "mms": min_max,
+    "zsn": z_score,
+}
+BINARY: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "add": lambda x, y: x + y,
+    "sub": lambda x, y: x - y,
+    "mul": lambda x, y: x * y,
+    "div": lambda x, y: x / y,
+}
+OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {**UNARY, **BINARY}
+
+
+def parse(text: str) -> Node:
+    """The expression that `text` spells, however spaced; ValueError says what is wrong, where, and the nearest name."""
+    words = [(match[0], match.start() + 1) for match in re.finditer(r"\w+|\S", text)]
+    node, rest = _node([*words, ("", len(text) + 1)], 0, 0)
+    if rest < len(words):
+        word, place = words[rest]
+        raise ValueError(f"expected the end at character {place}, found {word!r}")
+    return node
+
+
+_Words = list[tuple[str, int]]
+"""Each word or other character with its place, counted from 1; an empty one at the end."""
+
+
+def _node(words: _Words, at: int, depth: int) -> tuple[Node, int]:
+    """The node that starts at word `at`, and which word comes after it."""
+    name, place = words[at]
+    if name in MATRICES:
+        return Node(name), at + 1
+    if name not in OPERATIONS:
+        raise ValueError(_unknown(name, place, called=words[at + 1 : at + 2] != [] and words[at + 1][0] == "("))
+    if depth == DEPTH:
+        raise ValueError(f"more than {DEPTH} operations inside each other at character {place}")
+    count = 1 if name in UNARY else 2
+    operands = []
+    for mark in ("(", ",")[:count]:
+        at = _expect(mark, name, words, at + 1 if mark == "(" else at)
+        operand, at = _node(words, at, depth + 1)
+        operands.append(operand)
+    return Node(name, tuple(operands)), _expect(")", name, words, at)
+
+
+def _expect(mark: str, operation: str, words: _Words, at: int) -> int:
+    """Which word comes after `at`, which is to be `mark`."""
+    word, place = words[at]
+    if word != mark:
+        takes = "1 operand" if operation in UNARY else "2 operands"
+        found = repr(word) if word else "the end"
+        raise ValueError(f"{operation!r} takes {takes}: expected {mark!r} at character {place}, found {found}")
+    return at + 1
+
+
+def _unknown(word: str, place: int, *, called: bool) -> str:
+    if not re.fullmatch(r"\w+", word):
+        return f"expected an operation or a matrix at character {place}, found {repr(word) if word else 'the end'}"
+    kind, known = ("operation", OPERATIONS) if called else ("name", {*MATRICES, *OPERATIONS})
+    return f"unknown {kind} {word!r} at character {place}{did_you_mean(word, known)}"

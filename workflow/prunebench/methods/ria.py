@@ -1,0 +1,59 @@
+"""RIA: weights relative to the others of their row and column, times a power of input norms. No weight update."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from prunebench.methods import masks, scores
+from prunebench.methods.base import MaskingMethod, Stat
+from prunebench.patterns import Pattern
+from prunebench.plugin import Parameters
+
+if TYPE_CHECKING:
+    import torch
+
+    from prunebench.engine.statistics import SiteStatistic
+
+
+class RIA(MaskingMethod):
+    """Zero the lowest `S_ij = (|W_ij| / sum_k |W_ik| + |W_ij| / sum_k |W_kj|) ||x_j||_2^a` of each output row i.
+
+    A weight counts relative to its row and to its column, so that no input or output loses all its weights only
+    because they are small. `x_j` is the j-th input of the linear over all calibration tokens; a row or column of zeros
+    adds 0. For n:m the lowest of each group go, inputs in the order that they have: the channel permutation that the
+    paper puts before n:m is not implemented. Each row has the same sparsity; weights that stay are not changed. The
+    cost is that of Wanda, two forward passes over the calibration tokens, and sums of rows and columns.
+
+    The published code averages `||x_j||^2` over samples instead of summing, which changes no ranking. Unless asked to
+    prune by row it ranks all weights of a matrix together, takes the value at rank int(numel * s) as a threshold and
+    zeroes everything up to and including it, so one weight too many plus all ties: preset `released`. For n:m the two
+    agree.
+    """
+
+    class Params(Parameters):
+        """Parameters of RIA."""
+
+        power: float = Field(0.5, ge=0, description="the exponent a of the input norms; 0 ignores the inputs")
+        selection: Literal["row", "threshold"] = "row"
+        """the lowest of each row, or all weights of the matrix up to the one of that rank"""
+
+    name = "ria"
+    title = "RIA"
+    reference = "Zhang et al. 2024, Plug-and-Play: An Efficient Post-training Pruning Method for Large Language Models"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"selection": "threshold"}}
+    uses: ClassVar[frozenset[str]] = MaskingMethod.uses | {"calibration", "seed"}
+    needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM})
+
+    @property
+    def exact(self) -> bool:
+        """A threshold takes ties along."""
+        return bool(self.params.selection == "row")
+
+    def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
+        """The lowest scores."""
+        score = scores.ria(weight, statistic.squared_norm, self.params.power)
+        if self.params.selection == "row" or pattern.structured:
+            return masks.prune_mask(score, sparsity, pattern, scope="row")
+        return masks.up_to_rank(score, sparsity)

@@ -1,0 +1,51 @@
+"""Stage gradients: how steeply the loss of a model depends on each of its weights."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from prunebench import registry
+from prunebench.assets.manifest import load_manifest
+from prunebench.canonical import spec_hash
+from prunebench.engine.device import best_device
+from prunebench.engine.gradients import calibration_gradients
+from prunebench.engine.model import StreamedModel
+from prunebench.files import atomic_path, sha256_file
+from prunebench.provenance import Measurement
+
+
+def gradients(spec: str, *, model: Path, tokens: Path, gradients: Path, measured: Path) -> None:
+    """Write `gradients` (safetensors: float32 [out, in] by linear) of the model asset `model` on `tokens`.
+
+    Also writes `measured` (time, memory, host). A gradient that is not finite is written as it is: the cells that look
+    at it fail, and say so.
+    """
+    measurement = Measurement()
+    wanted = json.loads(spec)
+    compute = wanted["compute"]
+    streamed = StreamedModel(
+        load_manifest(model).directory,
+        registry.load("models", wanted["family"]),
+        dtype=getattr(torch, compute["dtype"]),
+        storage=getattr(torch, wanted["storage"]),
+        device=best_device(),
+    )
+    found = calibration_gradients(streamed, torch.from_numpy(np.load(tokens, allow_pickle=False)))
+    made_from = {"spec_hash": spec_hash(spec), "tokens": sha256_file(tokens)}
+    with atomic_path(gradients) as temporary:
+        save_file(found, temporary, metadata={**made_from, "digest": _digest(found)})
+    measurement.write(measured)
+
+
+def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Hex SHA-256 of all names and values: whoever wants to know what a cell was made from need not read gigabytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.flatten().numpy().data)
+    return digest.hexdigest()
