@@ -11,6 +11,11 @@ from studies import changed, grid
 from trained import trained
 
 
+SEARCH = {"model": "tiny", "calibration": "text_8x16", "sparsity": 0.5, "corpus": "text"}
+SEARCHES = {"evolved": {**SEARCH, "seeds": [3, 4]}, "shown": {**SEARCH, "strategy": "random"}}
+FOUND = {"allocator": "dsa", "params": {"search": "evolved"}}
+
+
 @pytest.fixture
 def plan() -> Plan:
     rows = [
@@ -19,8 +24,10 @@ def plan() -> Plan:
         {"method": ["random", "wanda"], "allocator": "owl", "sparsity": 0.7, "seed": 1},
         {"method": ["wanda", "pruner_zero"], "pattern": "2of4"},
         {"model": "mini", "method": "dense"},
+        {"method": "magnitude", "allocator": "found", "sparsity": 0.5},
     ]
-    return load_plan({**trained(grid(*rows)), "keep_weights": "mask"})
+    more = {"keep_weights": "mask", "searches": SEARCHES, "allocators": {"found": FOUND}}
+    return load_plan({**trained(grid(*rows, searches=["shown"])), **more})
 
 
 def test_every_file_of_every_job_is_known_by_its_name(plan: Plan) -> None:
@@ -60,7 +67,7 @@ def test_an_allocator_that_looks_at_data_needs_tokens_although_the_method_does_n
 
 
 def test_a_method_without_data_needs_no_tokens(plan: Plan) -> None:
-    (cell,) = (cell for cell in plan.cells if cell.method == "magnitude")
+    (cell,) = (cell for cell in plan.cells if (cell.method, cell.allocator) == ("magnitude", "uniform"))
     assert [job.rule for job in dag.chain(plan, cell, [])] == ["fetch_model", "allocate", "prune"]
 
 
@@ -85,3 +92,14 @@ def test_a_plan_that_keeps_all_weights_makes_no_masks() -> None:
 
 def test_wildcards_that_a_rule_does_not_have_are_ignored() -> None:
     assert Job.of("fetch_model", model="tiny", seed=3) == Job.of("fetch_model", model="tiny")
+
+
+def test_a_searched_allocation_rests_on_all_seeds_and_a_figure_on_those_that_it_shows(plan: Plan) -> None:
+    (cell,) = (cell for cell in plan.cells if cell.allocator == "found")
+    chain = [str(job) for job in dag.chain(plan, cell, [])]
+    searching = ["search_allocation evolved-seed3", "search_allocation evolved-seed4", "gather_search evolved"]
+    start = chain.index(searching[0])
+    assert chain[start - 1] == "profile tiny/text_8x16-seed0"
+    assert chain[start : start + 3] == searching and chain[start + 3].startswith("allocate tiny/found")
+    assert "search_allocation shown-seed0" in map(str, dag.jobs(plan))
+    assert "gather_search shown" not in map(str, dag.jobs(plan))

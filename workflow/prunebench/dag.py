@@ -62,6 +62,8 @@ def chain(plan: Plan, cell: Cell, suites: Iterable[str]) -> list[Job]:
 def jobs(plan: Plan) -> list[Job]:
     """Every job of the targets `all` and `strict`."""
     found = [job for of in plan.studies.values() for cell in of.cells for job in chain(plan, cell, of.suites[cell])]
+    for study in plan.studies:
+        found += [job for run in plan.searches(study) for job in searching(plan, Search(*run))]
     if plan.masks:
         found += [Job.of("keep_masks", **cell.wildcards) for cell in plan.cells]
     found += [Job.of("tables", study=study, table=table) for study, table in plan.tables]
