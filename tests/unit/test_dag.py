@@ -10,7 +10,6 @@ from prunebench.plan import Plan, load_plan
 from studies import changed, grid
 from trained import trained
 
-
 SEARCH = {"model": "tiny", "calibration": "text_8x16", "sparsity": 0.5, "corpus": "text"}
 SEARCHES = {"evolved": {**SEARCH, "seeds": [3, 4]}, "shown": {**SEARCH, "strategy": "random"}}
 FOUND = {"allocator": "dsa", "params": {"search": "evolved"}}
