@@ -20,6 +20,7 @@ _SMALL = frozenset({*VECTOR, *MATRIX} - {"GRAM", "CORREF"})
 """The reductions whose result is a number, or one for each row or column."""
 
 _SCALAR = _SMALL - {"DIAGONAL"}
+"""Those that give a number."""
 
 _Key = tuple[tuple[str, ...], str, bool]
 """PRE, REDUCE, and whether as released."""
@@ -47,16 +48,16 @@ class Importances:
             if reason := reject(function):
                 raise Invalid(reason)
         key = (function.pre, function.reduce, released)
-        if function.reduce not in _SMALL:
+        if function.reduce in _SMALL:
+            blocks = self._remembered(key)
+            if function.reduce in _SCALAR and not released:
+                # What is the same for all blocks before TRANSFORM or POST may differ after it, by rounding.
+                for kept in range(len(function.post)):
+                    begun = replace(function, post=(*function.post[:kept], "NO_OP"))
+                    _check([_finished(begun, released, block) for block in blocks])
+            values = [_finished(function, released, block) for block in blocks]
+        else:
             values = [_finished(function, released, self._of_block(linears, key)) for linears in self._anatomy.blocks]
-            _check(values)
-            return values
-        blocks = self._remembered(key)
-        if function.reduce in _SCALAR and not released:
-            # What is the same for all blocks before TRANSFORM or POST may differ after it, by rounding.
-            for kept in range(len(function.post)):
-                _check([_finished(replace(function, post=(*function.post[:kept], "NO_OP")), False, x) for x in blocks])
-        values = [_finished(function, released, block) for block in blocks]
         _check(values)
         return values
 
@@ -66,7 +67,8 @@ class Importances:
             try:
                 self._reduced[key] = [self._of_block(linears, key) for linears in self._anatomy.blocks]
             except Invalid as reason:
-                self._reduced[key] = reason
+                # Another one: the traceback of this one holds on to the scores.
+                self._reduced[key] = Invalid(str(reason))
         known = self._reduced[key]
         if isinstance(known, Invalid):
             raise Invalid(str(known))
