@@ -5,6 +5,7 @@ rule allocate:
     input:
         model=paths.MODEL,
         profile=lambda wildcards: plan.profile(plan.cell(wildcards)),
+        tokens=lambda wildcards: plan.allocator_tokens(plan.cell(wildcards)),
     output:
         allocation=paths.ALLOCATION,
     log:
@@ -13,8 +14,11 @@ rule allocate:
         paths.benchmark("allocate")
     conda:
         "../environment.yml"
+    threads: lambda wildcards: plan.allocate_threads(plan.cell(wildcards))
+    resources:
+        gpu=lambda wildcards: resources.GPUS_PER_JOB if plan.allocator_tokens(plan.cell(wildcards)) else 0,
     params:
         spec=lambda wildcards: plan.specs.allocation(plan.cell(wildcards)),
     shell:
-        "python workflow/scripts/allocate.py --spec {params.spec:q} --model {input.model} --profile {input.profile} "
-        "--allocation {output.allocation} 2> {log}"
+        "python workflow/scripts/allocate.py --spec {params.spec:q} --threads {threads} --model {input.model} "
+        "--profile {input.profile} --tokens {input.tokens} --allocation {output.allocation} 2> {log}"

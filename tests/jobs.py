@@ -85,6 +85,7 @@ def prune_job(
     root: Path,
     *,
     method: str = "wanda",
+    allocator: str = "uniform",
     sparsity: float = 0.5,
     calibration: str = "text_4x16",
     batch_size: int = 2,
@@ -108,7 +109,7 @@ def prune_job(
     }
     for section, entries in (more or {}).items():
         config[section] = {**config.get(section, {}), **entries}
-    row = {"model": "tiny", "method": method, "sparsity": sparsity, "calibration": calibration}
+    row = {"model": "tiny", "method": method, "allocator": allocator, "sparsity": sparsity, "calibration": calibration}
     plan = load_plan({**config, "studies": {"tiny": {"suites": list(config["suites"]), "grid": [row]}}})
     (cell,) = plan.cells
     model_asset = root / paths.MODEL.format(model="tiny")
@@ -117,7 +118,9 @@ def prune_job(
     fetch_corpus(plan.specs.corpus("text"), corpus_asset.parent)
     tokens, record = (root / pattern.format(**cell.wildcards) for pattern in (paths.TOKENS, paths.TOKENS_RECORD))
     calibrate(plan.specs.tokens("tiny", calibration, 0), model_asset, corpus_asset, tokens, record)
-    allocate(plan.specs.allocation(allocation_form(plan.config, cell)), model_asset, None, root / plan.allocation(cell))
+    point = allocation_form(plan.config, cell)
+    seen = tokens if plan.allocator_tokens(point) else None
+    allocate(plan.specs.allocation(point), model_asset, None, root / plan.allocation(cell), seen)
     return PruneJob(root, plan, cell)
 
 

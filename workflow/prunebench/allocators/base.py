@@ -20,6 +20,8 @@ class Allocator(Plugin):
 
     structured: ClassVar[bool] = False
     """Whether it can serve an n:m pattern, which fixes the sparsity of every linear."""
+    runs_model: ClassVar[bool] = False
+    """Whether it runs the model on the calibration tokens itself (`model.run`) instead of reading the profile."""
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """The sparsity of each linear, such that the parameter-weighted mean is `sparsity` (see `budget.fit`).

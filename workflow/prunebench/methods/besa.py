@@ -23,6 +23,21 @@ if TYPE_CHECKING:
     from prunebench.engine.statistics import Statistics
 
 
+class Learning(Parameters):
+    """What the method and the allocator have in common."""
+
+    steps: PositiveInt = Field(128, description="optimiser steps per block, each on one calibration sample")
+    candidates: PositiveInt = Field(100, description="candidates are the multiples of 1 / candidates up to 1")
+    sigmoid: bool = Field(
+        True, description="beta = softmax(sigmoid(theta)); false: softmax(theta), which has no bounds and may run away"
+    )
+    start: Literal["budget", "half"] = Field(
+        "budget", description="the sparsity that everything starts from; half: 0.5, whatever the budget"
+    )
+    d_coef: PositiveFloat = Field(5.0, description="Prodigy's factor on the step length that it finds")
+    sparsity_beta: PositiveFloat = Field(5.0, description="weight of the penalty that holds the block's sparsity")
+
+
 class Besa(Method):
     """Within each block, learn the sparsity of every output row, such that the block's output stays.
 
@@ -55,19 +70,11 @@ class Besa(Method):
     quantisation and its low-rank updates are not implemented.
     """
 
-    class Params(Parameters):
+    class Params(Learning):
         """Parameters of BESA."""
 
         granularity: Literal["row", "matrix"] = "row"
         """what has a sparsity of its own"""
-        steps: PositiveInt = Field(128, description="optimiser steps per block, each on one calibration sample")
-        candidates: PositiveInt = Field(100, description="candidates are the multiples of 1 / candidates up to 1")
-        sigmoid: bool = True
-        """beta = softmax(sigmoid(theta)); false: softmax(theta), which is unbounded and may run away"""
-        start: Literal["budget", "half"] = "budget"
-        """the sparsity that all rows start from; half: 0.5"""
-        d_coef: PositiveFloat = Field(5.0, description="Prodigy's factor on the step length that it finds")
-        sparsity_beta: PositiveFloat = Field(5.0, description="weight of the penalty that holds the block's sparsity")
 
     name = "besa"
     title = "BESA"

@@ -14,7 +14,7 @@ import torch
 from prunebench import paths
 from prunebench.assets.manifest import load_manifest, write_manifest
 from prunebench.canonical import canonical
-from prunebench.cells import Cell, allocation_form
+from prunebench.cells import Cell, allocation_form, reads_profile, runs_model
 from prunebench.config import calibration_corpus, configured
 from prunebench.errors import PrunebenchError
 from prunebench.export import export, refuse_to_overwrite
@@ -77,14 +77,18 @@ def _prune(wanted: Work, root: Path) -> Path:
     digests = [load_manifest(path).digest for path in (model, *assets)] + [sha256_file(tokens) if tokens else None]
     claim(root / "results", canonical([specs.prune(cell), *digests, conditions()]))
     point = allocation_form(config, cell)
-    measured = place(paths.PROFILE, point) if point.calibrated else None
+    measured = place(paths.PROFILE, point) if reads_profile(config, point) else None
     if measured and tokens and not measured.exists():
         log.info("profile: statistics of the dense model")
         spec = specs.profile(point.model, point.calibration, point.seed)
         times = place(paths.PROFILE_MEASURED, point)
         profile(spec, model=model, tokens=tokens, profile=measured, measured=times)
     allocation = place(paths.ALLOCATION, point)
-    allocate(specs.allocation(point), model, measured, allocation)
+    if not allocation.exists():
+        seen = tokens if runs_model(config, point) else None
+        if seen:
+            log.info("allocate: %s, by a run of the model", cell.allocator)
+        allocate(specs.allocation(point), model, measured, allocation, seen)
     result = place(paths.PRUNED)
     if not result.exists():
         uses = "calibration" in configured("methods", config.methods[cell.method]).uses
