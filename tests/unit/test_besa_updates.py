@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from oracles import besa as oracle
 from prunebench.allocators.budget import fit
 from prunebench.errors import CellFailure
+from prunebench.methods import besa_learning
 from prunebench.methods import besa_updates as updates
 from prunebench.methods.besa import Besa
 from prunebench.methods.besa_learning import Problem, pruned
@@ -156,3 +157,39 @@ def test_a_loss_that_is_not_finite_fails_the_cell() -> None:
     problem = Problem(block, {"w": updates.ranks(torch.rand(2, 4))}, {}, Besa.Params())
     with pytest.raises(CellFailure, match="NaN or infinite in step 1 of block 7"):
         problem.learn(0.5)
+
+
+class Linear:
+    """A block that is one linear, whose outputs are so large that the gradients of the error are very small."""
+
+    index, samples = 0, [(0, 0)]
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._weight, self._inputs = (
+            (100 * random(24, 24, seed=1)).to(dtype),
+            (10 * random(1, 512, 24, seed=2)).to(dtype),
+        )
+
+    def weight(self, linear: str) -> torch.Tensor:
+        return self._weight
+
+    def outputs(self) -> list[torch.Tensor]:
+        return [self._inputs @ self._weight.T]
+
+    def forward(self, batch: int, weights: dict[str, torch.Tensor], *, row: int) -> torch.Tensor:
+        return self._inputs @ weights["w"].T
+
+
+def test_half_precision_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alpha(dtype: torch.dtype) -> torch.Tensor:
+        block: Any = Linear(dtype)
+        ranks = updates.ranks(Linear(torch.float32).weight("w").abs().double())
+        return Problem(block, {"w": ranks}, {}, Besa.Params(steps=40)).learn(0.5)["w"]
+
+    whole, half = alpha(torch.float32), alpha(torch.float16)
+    assert whole.std() > 0.02
+    assert float((half - whole).abs().mean()) < 0.2 * float(whole.std())
+    # Whose gradients would else be lost.
+    monkeypatch.setattr(besa_learning, "SCALE", 1.0)
+    assert float((alpha(torch.float16) - whole).abs().mean()) > 0.5 * float(whole.std())
+    assert torch.equal(alpha(torch.float32), whole)

@@ -136,8 +136,8 @@ class Besa(Method):
     ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         """(zeros in each row, int64 [rows] or [1] for all; sparsity) of every linear, such that `budget` is met."""
         if self.params.granularity == "matrix":
-            wishes = {linear: float(of) for linear, of in alpha.items()}
-            shares = fit(wishes, {linear: (out, width) for linear, (out, width) in sizes.items()}, budget)
+            of_matrix = {linear: float(of) for linear, of in alpha.items()}
+            shares = fit(of_matrix, {linear: (out, width) for linear, (out, width) in sizes.items()}, budget)
             counts = {linear: masks.pruned_count(sizes[linear][1], share) for linear, share in shares.items()}
             return {linear: torch.tensor([count]) for linear, count in counts.items()}, shares
         wishes = torch.cat([alpha[linear].cpu().expand(out) for linear, (out, _) in sizes.items()])
