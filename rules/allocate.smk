@@ -6,6 +6,7 @@ rule allocate:
         model=paths.MODEL,
         profile=lambda wildcards: plan.profile(plan.cell(wildcards)),
         search=lambda wildcards: plan.found(plan.cell(wildcards)),
+        tokens=lambda wildcards: plan.allocator_tokens(plan.cell(wildcards)),
     output:
         allocation=paths.ALLOCATION,
     log:
@@ -14,8 +15,12 @@ rule allocate:
         paths.benchmark("allocate")
     conda:
         "../environment.yml"
+    threads: lambda wildcards: plan.allocate_threads(plan.cell(wildcards))
+    resources:
+        gpu=lambda wildcards: resources.GPUS_PER_JOB if plan.allocator_tokens(plan.cell(wildcards)) else 0,
     params:
         spec=lambda wildcards: plan.specs.allocation(plan.cell(wildcards)),
     shell:
-        "python workflow/scripts/allocate.py --spec {params.spec:q} --model {input.model} --profile {input.profile} "
-        "--search {input.search} --allocation {output.allocation} 2> {log}"
+        "python workflow/scripts/allocate.py --spec {params.spec:q} --threads {threads} --model {input.model} "
+        "--profile {input.profile} --search {input.search} --tokens {input.tokens} --allocation {output.allocation} "
+        "2> {log}"

@@ -87,6 +87,7 @@ def prune_job(
     root: Path,
     *,
     method: str = "wanda",
+    allocator: str = "uniform",
     sparsity: float = 0.5,
     calibration: str = "text_4x16",
     batch_size: int = 2,
@@ -110,7 +111,7 @@ def prune_job(
     }
     for section, entries in (more or {}).items():
         config[section] = {**config.get(section, {}), **entries}
-    row = {"model": "tiny", "method": method, "sparsity": sparsity, "calibration": calibration}
+    row = {"model": "tiny", "method": method, "allocator": allocator, "sparsity": sparsity, "calibration": calibration}
     plan = load_plan({**config, "studies": {"tiny": {"suites": list(config["suites"]), "grid": [row]}}})
     (cell,) = plan.cells
     model_asset = root / paths.MODEL.format(model="tiny")
@@ -119,7 +120,9 @@ def prune_job(
     fetch_corpus(plan.specs.corpus("text"), corpus_asset.parent)
     tokens, record = (root / pattern.format(**cell.wildcards) for pattern in (paths.TOKENS, paths.TOKENS_RECORD))
     calibrate(plan.specs.tokens("tiny", calibration, 0), model_asset, corpus_asset, tokens, record)
-    allocate(plan.specs.allocation(allocation_form(plan.config, cell)), model_asset, None, root / plan.allocation(cell))
+    point = allocation_form(plan.config, cell)
+    seen = tokens if plan.allocator_tokens(point) else None
+    allocate(plan.specs.allocation(point), model_asset, root / plan.allocation(cell), tokens=seen)
     for path in plan.gradients(cell):
         spec, measured = plan.specs.gradients("tiny", calibration, 0), paths.GRADIENTS_MEASURED.format(**cell.wildcards)
         gradients(spec, model=model_asset, tokens=tokens, gradients=root / path, measured=root / measured)

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import tiny
-from prunebench.allocators.base import Allocator, check_budget
+from prunebench.allocators.base import Allocation, check_budget
+from prunebench.allocators.besa import Besa
 from prunebench.allocators.budget import fit, spread_over_blocks
 from prunebench.allocators.owl import Owl
-from prunebench.engine.anatomy import Anatomy
+from prunebench.engine.anatomy import Anatomy, Run
 from prunebench.engine.profile import profile_model
+from prunebench.engine.scratch import Scratch
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure
@@ -39,13 +41,13 @@ def anatomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return Anatomy(directory, model.family, torch.bfloat16, root / "profile.safetensors")
 
 
-def assert_allocates(allocator: Allocator, part: Anatomy, sparsity: float) -> None:
+def assert_allocates(name: str, preset: str, part: Anatomy, sparsity: float, scratch: Path) -> None:
     """It keeps to the bounds and the budget; or it says why not, and the budget is below the size of some linear.
 
     One that keeps a linear dense cannot do with less.
     """
     try:
-        allocation = allocator.allocate(part, sparsity)
+        allocation = allocate(name, preset, part, sparsity, scratch)
     except CellFailure as failure:
         largest = max(out * width for out, width in part.sizes.values())
         assert "the budget keeps" in str(failure) and (1 - sparsity) * part.prunable_weights < largest
@@ -54,24 +56,48 @@ def assert_allocates(allocator: Allocator, part: Anatomy, sparsity: float) -> No
         check_budget(allocation, part.sizes, sparsity)
 
 
+def allocate(name: str, preset: str, anatomy: Anatomy, sparsity: float, scratch: Path) -> Allocation:
+    """By the allocator `name`, which gets what it takes to run the model if it says that it does."""
+    plugin = load("allocators", name)
+    if plugin.runs_model:
+        anatomy = running(anatomy, scratch)
+    allocation: Allocation = plugin(plugin.configure(preset)).allocate(anatomy, sparsity)
+    return allocation
+
+
+def running(anatomy: Anatomy, scratch: Path) -> Anatomy:
+    """The same with the tokens of its profile, in float32; without the profile, which is for other allocators."""
+    directory = anatomy._tensors.path
+    run = Run(
+        directory,
+        anatomy._family,
+        torch.bfloat16,
+        tiny.tokens(6, 16),
+        torch.float32,
+        batch_size=4,
+        seed=0,
+        scratch=Scratch(scratch, TensorStore(directory, torch.bfloat16)),
+    )
+    blocks = len(anatomy.blocks)
+    return Anatomy(directory, anatomy._family, torch.bfloat16, run=run).first(blocks)
+
+
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.7, 0.95, 0.99])
 @pytest.mark.parametrize("name", ALLOCATORS)
-def test_within_bounds_and_on_budget(anatomy: Anatomy, name: str, sparsity: float) -> None:
-    plugin = load("allocators", name)
-    for preset in plugin.presets:
-        assert_allocates(plugin(plugin.configure(preset)), anatomy, sparsity)
+def test_within_bounds_and_on_budget(anatomy: Anatomy, name: str, sparsity: float, tmp_path: Path) -> None:
+    for preset in load("allocators", name).presets:
+        assert_allocates(name, preset, anatomy, sparsity, tmp_path / preset)
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.99])
 @pytest.mark.parametrize("name", ALLOCATORS)
-def test_of_the_first_half_it_knows_nothing_else(anatomy: Anatomy, name: str, sparsity: float) -> None:
+def test_of_the_first_half_it_knows_nothing_else(anatomy: Anatomy, name: str, sparsity: float, tmp_path: Path) -> None:
     """The allocation is that of a model that ends there; of 5 blocks, the first two are half."""
     half = pruned_part(anatomy, "first_half")
     assert half.blocks == anatomy.blocks[:2] and len(anatomy.blocks) == 5
     assert list(half.sizes) == [linear for linears in half.blocks for linear in linears]
-    plugin = load("allocators", name)
-    for preset in plugin.presets:
-        assert_allocates(plugin(plugin.configure(preset)), half, sparsity)
+    for preset in load("allocators", name).presets:
+        assert_allocates(name, preset, half, sparsity, tmp_path / preset)
 
 
 def test_the_whole_is_its_own_part_and_one_block_has_no_half(anatomy: Anatomy) -> None:
@@ -212,3 +238,8 @@ def test_an_allocator_that_looks_at_data_must_say_so(anatomy: Anatomy) -> None:
     blind = Anatomy(Path(anatomy._tensors.path), anatomy._family, torch.bfloat16)
     with pytest.raises(TypeError, match="'calibration' in `uses`"):
         Owl().allocate(blind, 0.5)
+
+
+def test_an_allocator_that_runs_the_model_must_say_so(anatomy: Anatomy) -> None:
+    with pytest.raises(TypeError, match="`runs_model = True`"):
+        Besa().allocate(anatomy, 0.5)

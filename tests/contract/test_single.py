@@ -123,7 +123,7 @@ def test_a_catalog_name_gives_the_very_spec_of_the_study(models: Path, tmp_path:
     assert json.loads(found.specs.prune(found.cell)) == json.loads(plan.specs.prune(cell))
 
 
-@pytest.mark.parametrize("allocator", ["uniform", "owl"])
+@pytest.mark.parametrize("allocator", ["uniform", "owl", "besa"])
 def test_a_corpus_an_allocator_and_transformers(allocator: str, models: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     drawn = ["--corpus", "c4_type", "--samples", 4, "--seqlen", 16]

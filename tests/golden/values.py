@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import tiny
-from contract.test_methods import METHODS
+from contract.test_methods import METHODS, supports
 from contract.test_methods import prune as prune_tiny
 from jobs import prune_job
 from prunebench import paths
@@ -78,6 +78,7 @@ def methods() -> dict[str, Any]:
                 for name in METHODS
                 for preset in load("methods", name).presets
                 for pattern, sparsity in (POINTS if "pattern" in load("methods", name).uses else POINTS[:1])
+                if supports(name, pattern, sparsity)
             }
     return values
 

@@ -65,6 +65,14 @@ def test_an_allocator_that_looks_at_data_needs_tokens_although_the_method_does_n
     assert calibrations == ["tiny/text_4x16-seed1"]
 
 
+def test_an_allocator_that_runs_the_model_needs_tokens_and_no_profile() -> None:
+    plan = load_plan(grid({"method": ["magnitude", "wanda"], "allocator": "besa", "sparsity": 0.7}))
+    for cell in plan.cells:
+        chain = dag.chain(plan, cell, [])
+        assert [job.rule for job in chain] == ["fetch_model", "fetch_corpus", "calibrate", "allocate", "prune"]
+        assert [job.subject for job in chain if job.rule == "calibrate"] == ["tiny/text_4x16-seed0"]
+
+
 def test_a_method_without_data_needs_no_tokens(plan: Plan) -> None:
     (cell,) = (cell for cell in plan.cells if (cell.method, cell.allocator) == ("magnitude", "uniform"))
     assert [job.rule for job in dag.chain(plan, cell, [])] == ["fetch_model", "allocate", "prune"]

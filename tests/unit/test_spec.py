@@ -270,6 +270,45 @@ def test_a_method_that_does_not_look_at_the_loss_has_no_gradients_in_its_spec() 
         assert ("gradients" in json.loads(plan.specs.prune(cell))) == bool(plan.gradients(cell)) == wanted
 
 
+BESA = changed("studies.tiny.grid.0.allocator", "besa", OWL)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("allocators.besa", {"allocator": "besa", "preset": "paper"}, False),
+        ("allocators.besa", {"allocator": "besa", "preset": "released"}, True),
+        ("allocators.besa", {"allocator": "besa", "layers": "first_half"}, True),
+        ("studies.tiny.grid.0.seed", 1, True),
+        ("studies.tiny.defaults.calibration", "text_4x17", True),
+        ("corpora.text.source", OTHER_SOURCE, True),
+        ("compute.batch_size", 3, True),
+        ("compute.threads", 2, True),
+        ("methods.magnitude", {"method": "magnitude", "params": {"selection": "threshold"}}, False),
+    ],
+)
+def test_an_allocator_that_runs_the_model_depends_on_tokens_and_compute(path: str, value: Any, expected: bool) -> None:
+    def made(config: dict[str, Any]) -> str:
+        plan = load_plan(config)
+        (cell,) = plan.cells
+        point = allocation_form(plan.config, cell)
+        assert plan.allocator_tokens(point) and not plan.profile(point) and not plan.tokens(cell)
+        assert plan.allocate_threads(point) == plan.config.compute.threads
+        return plan.specs.allocation(point)
+
+    assert (made(BESA) != made(changed(path, value, BESA))) == expected
+
+
+@pytest.mark.parametrize("config", [CONFIG, OWL])
+def test_only_such_an_allocator_has_tokens_and_compute_in_its_spec(config: dict[str, Any]) -> None:
+    of_besa, of_other = (
+        json.loads(plan.specs.allocation(allocation_form(plan.config, cell)))
+        for plan in map(load_plan, (BESA, config))
+        for cell in plan.cells
+    )
+    assert of_besa.keys() - of_other.keys() == {"tokens", "compute"} and of_besa["profile"] is None
+
+
 def test_an_external_checkpoint_is_part_of_what_is_made_from_it() -> None:
     theirs = {"title": "Theirs", "family": "llama", "source": OTHER_SOURCE, "shape": SHAPE}
     config = changed(

@@ -135,6 +135,17 @@ def allocation_form(config: Config, cell: Cell) -> Cell:
     return _fix_draw(replace(cell, method=""), uses)
 
 
+def runs_model(config: Config, point: Cell) -> bool:
+    """Whether the allocator of `point` runs the model on the calibration tokens."""
+    allocator = registry.load("allocators", config.allocators[point.allocator].allocator)
+    return bool(allocator.runs_model)
+
+
+def reads_profile(config: Config, point: Cell) -> bool:
+    """Whether the allocation of `point` (in `allocation_form`) is made from the profile of the model."""
+    return point.calibrated and not runs_model(config, point)
+
+
 def _fix_draw(cell: Cell, uses: frozenset[str]) -> Cell:
     return replace(
         cell,

@@ -85,7 +85,8 @@ def _pruning(plan: Plan, cell: Cell) -> Iterator[Job]:
     point = allocation_form(plan.config, cell)
     for asset in (f"models/{cell.model}", *plan.method_assets(cell.method)):
         yield from _arriving(plan, asset)
-    for reader in [*([cell] if plan.tokens(cell) else []), *([point] if plan.profile(point) else [])]:
+    readers = [cell] if plan.tokens(cell) else []
+    for reader in [*readers, *([point] if plan.profile(point) or plan.allocator_tokens(point) else [])]:
         yield _fetch(f"corpora/{plan.calibration_corpus(reader.calibration)}")
         yield Job.of("calibrate", **reader.wildcards)
     if plan.profile(point):

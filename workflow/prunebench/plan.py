@@ -14,7 +14,7 @@ from prunebench.assets.sources import local_files
 from prunebench.assets.tasks import local_row_files
 from prunebench.canonical import canonical, spec_hash
 from prunebench.catalog import TrainedSource
-from prunebench.cells import Cell, Expansion, allocation_form, expand
+from prunebench.cells import Cell, Expansion, allocation_form, expand, reads_profile, runs_model
 from prunebench.config import (
     ASKED,
     CATALOG,
@@ -116,7 +116,11 @@ class Plan:
 
     def profile(self, point: Cell) -> list[str]:
         """The profile that the allocation of `point` (in `allocation_form`) reads, if its allocator looks at data."""
-        return [paths.PROFILE.format(**point.wildcards)] if point.calibrated else []
+        return [paths.PROFILE.format(**point.wildcards)] if reads_profile(self.config, point) else []
+
+    def allocator_tokens(self, point: Cell) -> list[str]:
+        """The token file that the allocation of `point` (in `allocation_form`) reads: its allocator runs the model."""
+        return [paths.TOKENS.format(**point.wildcards)] if runs_model(self.config, point) else []
 
     def search(self, point: Cell) -> Search | None:
         """The search whose result the allocation of `point` uses, if its allocator uses one."""
@@ -160,6 +164,10 @@ class Plan:
         """CPU threads of the prune job: part of the spec where anything runs forward."""
         compute = json.loads(self.specs.prune(cell))["compute"]
         return int(compute["threads"]) if compute else 1
+
+    def allocate_threads(self, point: Cell) -> int:
+        """CPU threads of the allocate job: part of the spec where the allocator runs the model."""
+        return self.config.compute.threads if runs_model(self.config, point) else 1
 
     def evaluate_threads(self, suite: str) -> int:
         """CPU threads of an evaluate job."""

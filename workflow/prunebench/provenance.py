@@ -14,7 +14,17 @@ from typing import Any
 
 from prunebench.files import write_json
 
-LIBRARIES = ("prunebench", "torch", "transformers", "tokenizers", "safetensors", "numpy", "lm_eval", "datasets")
+LIBRARIES = (
+    "prunebench",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "prodigyopt",
+    "lm_eval",
+    "datasets",
+)
 
 
 def versions() -> dict[str, str]:

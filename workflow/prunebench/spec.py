@@ -10,7 +10,7 @@ from typing import Any
 
 from prunebench.canonical import canonical, spec_hash
 from prunebench.catalog import CorpusEntry, ModelEntry, TasksEntry, TrainedSource
-from prunebench.cells import Cell, allocation_form
+from prunebench.cells import Cell, allocation_form, reads_profile, runs_model
 from prunebench.config import Config, calibration_parts, configured
 from prunebench.fingerprint import fingerprint
 from prunebench.provenance import version
@@ -124,6 +124,9 @@ class Specs:
         allocator = configured("allocators", entry)
         searched = {"search": spec_hash(self._found(*allocator.search))} if allocator.search else {}
         family = self.config.models[point.model].family
+        run: dict[str, Any] = {}
+        if runs_model(self.config, point):
+            run = {"tokens": self._tokens_hash(point), "compute": self.config.compute.model_dump(mode="json")}
         return canonical(
             {
                 "code": {
@@ -141,9 +144,10 @@ class Specs:
                 "seed": point.seed,
                 "storage": self.config.models[point.model].dtype,
                 "profile": spec_hash(self.profile(point.model, point.calibration, point.seed))
-                if point.calibrated
+                if reads_profile(self.config, point)
                 else None,
                 **searched,
+                **run,
             }
         )
 

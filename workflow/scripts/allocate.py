@@ -5,13 +5,16 @@ from pathlib import Path
 
 from prunebench import job
 
+OPTIONAL = ("profile", "search", "tokens")
+
 
 def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
     from prunebench.stages.allocate import allocate
 
-    allocate(arguments.spec, arguments.model, arguments.profile, arguments.search, arguments.allocation)
+    given = {name: getattr(arguments, name) for name in OPTIONAL}
+    allocate(arguments.spec, arguments.model, arguments.allocation, **given)
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, model=Path, profile=(Path, None), search=(Path, None), allocation=Path)
+    job.run(__doc__, main, spec=str, model=Path, allocation=Path, **dict.fromkeys(OPTIONAL, (Path, None)))

@@ -27,6 +27,8 @@ class Allocator(Plugin):
 
     structured: ClassVar[bool] = False
     """Whether it can serve an n:m pattern, which fixes the sparsity of every linear."""
+    runs_model: ClassVar[bool] = False
+    """Whether it runs the model on the calibration tokens itself (`model.run`) instead of reading the profile."""
 
     @property
     def search(self) -> Search | None:

@@ -27,10 +27,22 @@ class Activations:
         """Of all samples."""
         return sum(states.shape[:-1].numel() for states in self.hidden)
 
-    def run(self, module: nn.Module, block: int, batch: int, weights: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Block `block` (= `module`) on batch `batch`, with `weights` (full parameter names) in place of its own."""
-        call = self._calls[batch][block]
-        hidden = self.hidden[batch].to(self._device)
+    def run(
+        self,
+        module: nn.Module,
+        block: int,
+        batch: int,
+        weights: Mapping[str, Tensor] | None = None,
+        row: int | None = None,
+    ) -> Tensor:
+        """Block `block` (= `module`) on batch `batch`, with `weights` (full parameter names) in place of its own.
+
+        `row`: on that sample of the batch alone, [1, seqlen, hidden].
+        """
+        call, hidden = self._calls[batch][block], self.hidden[batch]
+        if row is not None:
+            call, hidden = call.of_sample(row, len(hidden)), hidden[row : row + 1]
+        hidden = hidden.to(self._device)
         return block_output(functional_call(module, dict(weights or {}), (hidden, *call.args), call.kwargs))
 
     def copy(self) -> Activations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from prunebench import checkpoints
+from prunebench.engine.scratch import Scratch
 from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.models.base import Family
@@ -18,17 +20,41 @@ Sizes = dict[str, tuple[int, int]]
 """(out, in) by full linear name, in the order of the model."""
 
 
+@dataclass(frozen=True)
+class Run:
+    """What it takes to run the engine on a model."""
+
+    directory: Path
+    family: type[Family]
+    storage: torch.dtype
+    """The dtype in which cells are stored."""
+    tokens: Tensor
+    """int64 [samples, seqlen]."""
+    dtype: torch.dtype
+    """Of the forward passes."""
+    batch_size: int
+    seed: int
+    scratch: Scratch
+    """Keeps finished blocks, so that a killed job goes on with the next one."""
+
+
 class Anatomy:
     """Linears go by their full names."""
 
     def __init__(
-        self, directory: Path, family: type[Family], storage: torch.dtype, profile: Path | None = None
+        self,
+        directory: Path,
+        family: type[Family],
+        storage: torch.dtype,
+        profile: Path | None = None,
+        run: Run | None = None,
     ) -> None:
-        """`profile`: the file of rule profile, for allocators that look at data."""
+        """`profile`: the file of rule profile, for allocators that look at data; `run`: for those that run it."""
         self.sizes = linear_sizes(directory, family)
         self._tensors = TensorStore(directory, storage)
         self._family = family
         self._profile = TensorStore(profile) if profile else None
+        self._run = run
 
     @property
     def blocks(self) -> list[tuple[str, ...]]:
@@ -52,6 +78,13 @@ class Anatomy:
     def weight(self, linear: str) -> Tensor:
         """The unpruned weight [out, in], rounded to the dtype in which cells are stored."""
         return self._tensors[f"{linear}.weight"]
+
+    @property
+    def run(self) -> Run:
+        """What it takes to run the model on the calibration tokens."""
+        if self._run is None:
+            raise TypeError("the allocator runs the model without declaring `runs_model = True`")
+        return self._run
 
     def squared_norm(self, linear: str) -> Tensor:
         """||x_j||^2 of the linear's inputs over all calibration tokens of the dense model, float64 [in].

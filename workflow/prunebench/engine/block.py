@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from prunebench.engine.activations import Activations
+from prunebench.engine.activations import Activations, outputs
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.spill import Spill
 from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
@@ -99,6 +99,13 @@ class BlockView:
         return range(len(self._stream(dense=False)))
 
     @property
+    def samples(self) -> list[tuple[int, int]]:
+        """Each calibration sample as its batch and its row there."""
+        return [
+            (batch, row) for batch, states in enumerate(self._stream(dense=False).hidden) for row in range(len(states))
+        ]
+
+    @property
     def tokens(self) -> int:
         """How many calibration tokens there are."""
         return self._stream(dense=False).tokens
@@ -149,14 +156,25 @@ class BlockView:
                 rounded = tensor.to(self._model.storage).to(now.device, now.dtype)
                 setattr(self._module.get_submodule(path), attribute, nn.Parameter(rounded, requires_grad=False))
 
-    def forward(self, batch: int, weights: Mapping[str, Tensor] | None = None, *, dense: bool = False) -> Tensor:
-        """The block's output [batch, seqlen, hidden] on calibration batch `batch`.
+    def forward(
+        self,
+        batch: int,
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        dense: bool = False,
+        row: int | None = None,
+    ) -> Tensor:
+        """The block's output [batch, seqlen, hidden] on calibration batch `batch`, or on that `row` of it alone.
 
         `weights` (linear -> [out, in]) are tried in place of the current ones, which stay; the result is
         differentiable in them. `dense`: with the dense model's hidden states as input.
         """
         trial = {f"{linear}.weight": weight for linear, weight in (weights or {}).items()}
-        return self._stream(dense).run(self._module, self.index, batch, trial)
+        return self._stream(dense).run(self._module, self.index, batch, trial, row)
+
+    def outputs(self) -> list[Tensor]:
+        """The block's outputs [batch, seqlen, hidden] on all batches, each kept where its input is."""
+        return list(outputs(self._stream(dense=False), self._module, self.index))
 
     @torch.no_grad()
     def stream(

@@ -31,6 +31,19 @@ class BlockCall:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
+    def of_sample(self, row: int, batch: int) -> BlockCall:
+        """The arguments for one sample, if these are for a batch of so many."""
+
+        def narrow(value: Any) -> Any:
+            if isinstance(value, (tuple, list)):
+                return type(value)(map(narrow, value))
+            # Some are made for one sample and shared. A vector, if there is one, has no axis of samples.
+            if isinstance(value, Tensor) and value.dim() > 1 and len(value) == batch:
+                return value[row : row + 1]
+            return value
+
+        return BlockCall(narrow(self.args), {name: narrow(value) for name, value in self.kwargs.items()})
+
 
 class StreamedModel:
     """Weights on `meta` until a block is opened. `overrides` replaces single tensors (pruned weights)."""

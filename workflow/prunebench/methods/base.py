@@ -64,6 +64,8 @@ class Method(Plugin):
     """Whether a site's statistics must already see the pruned weights of the block's earlier sites."""
     iterative: ClassVar[bool] = False
     """Whether its block records have `epochs`."""
+    redistributes: ClassVar[bool] = False
+    """Whether it moves zeros between the linears of a block, whose sum is then what the allocation says."""
     dense_stream: ClassVar[bool] = False
     """Whether the dense model's hidden states are carried along beside the pruned model's."""
 

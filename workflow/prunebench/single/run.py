@@ -14,7 +14,7 @@ import torch
 from prunebench import paths
 from prunebench.assets.manifest import load_manifest, write_manifest
 from prunebench.canonical import canonical
-from prunebench.cells import Cell, allocation_form
+from prunebench.cells import Cell, allocation_form, reads_profile, runs_model
 from prunebench.config import Config, calibration_corpus, configured
 from prunebench.errors import PrunebenchError
 from prunebench.export import export, refuse_to_overwrite
@@ -79,9 +79,13 @@ def _prune(wanted: Work, root: Path) -> Path:
     digests = [load_manifest(path).digest for path in (model, *assets)] + [sha256_file(tokens) if tokens else None]
     claim(root / "results", canonical([specs.prune(cell), *digests, conditions()]))
     point = allocation_form(config, cell)
-    measured = profile_of(specs, point, root, tokens) if point.calibrated and tokens else None
+    measured = profile_of(specs, point, root, tokens) if tokens and reads_profile(config, point) else None
     allocation = place(paths.ALLOCATION, point)
-    allocate(specs.allocation(point), model, measured, None, allocation)
+    if not allocation.exists():
+        seen = tokens if runs_model(config, point) else None
+        if seen:
+            log.info("allocate: %s, by a run of the model", cell.allocator)
+        allocate(specs.allocation(point), model, allocation, profile=measured, tokens=seen)
     result = place(paths.PRUNED)
     slopes = place(paths.GRADIENTS) if method.needs_gradients else None
     if slopes and tokens and not slopes.exists():

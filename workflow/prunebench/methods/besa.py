@@ -1,0 +1,155 @@
+"""BESA: learn how sparse each row of a block is, by gradients through a soft mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from prunebench.allocators.budget import fit
+from prunebench.errors import CellFailure
+from prunebench.lazy import torch
+from prunebench.methods import besa_updates as updates
+from prunebench.methods import masks, scores
+from prunebench.methods.base import BlockResult, Method, PrunedLinear, Stat
+from prunebench.patterns import Pattern
+from prunebench.plugin import Parameters, Support
+
+if TYPE_CHECKING:
+    from prunebench.cells import Cell
+    from prunebench.engine.block import BlockView
+    from prunebench.engine.statistics import Statistics
+
+
+class Learning(Parameters):
+    """What the method and the allocator have in common."""
+
+    steps: PositiveInt = Field(128, description="optimiser steps per block, each on one calibration sample")
+    candidates: PositiveInt = Field(100, description="candidates are the multiples of 1 / candidates up to 1")
+    sigmoid: bool = Field(
+        True, description="beta = softmax(sigmoid(theta)); false: softmax(theta), which has no bounds and may run away"
+    )
+    start: Literal["budget", "half"] = Field(
+        "budget", description="the sparsity that everything starts from; half: 0.5, whatever the budget"
+    )
+    d_coef: PositiveFloat = Field(5.0, description="Prodigy's factor on the step length that it finds")
+    sparsity_beta: PositiveFloat = Field(5.0, description="weight of the penalty that holds the block's sparsity")
+
+
+class Besa(Method):
+    """Within each block, learn the sparsity of every output row, such that the block's output stays.
+
+    Weights are ranked by Wanda's score within their row. A row's sparsity is `alpha = sum_k beta_k p_k` over the
+    candidates p_k = 1, 0.99, ..., 0, with learned `beta = softmax(sigmoid(theta))`. The mask zeroes the ranks below
+    alpha; its derivative is that of the soft mask, in which the weight of rank r, as a fraction of the row, goes with
+    the probability that a sparsity drawn from beta exceeds it: the sum of beta_k over all p_k > r. The loss is
+
+        mean over channels of ||y - y'||^2 / ||y||^2  +  sparsity_beta ((alpha_block - s) / s)^2
+
+    with the block's output y on what the pruned blocks before it give, its pruned output y', and the mean sparsity
+    alpha_block of all its weights. Prodigy takes `steps` steps on it, of one calibration sample each. At the end all
+    alpha move by the same amount and are cut to [0, 1], so that the block's zeros are s of its weights, exactly. No
+    weight is changed but to zero.
+
+    All linears of a block share the budget s, the mean of the allocation over their weights; linears to which the
+    allocation gives 0 or 1 are left out and keep that. `granularity: matrix` learns one sparsity for each matrix,
+    which is what the allocator `besa` does.
+
+    The cost is a forward and a backward pass of the block for every step, a sort of all scores, and three forward
+    passes over all samples, of which two only tell what was gained: the record of a block holds its error with the
+    sparsity s everywhere and with the learned ones. Memory: the block's outputs on all samples, the activations of
+    one sample in the block, and about 20 bytes for each weight of its largest linear and 2 for all others.
+
+    The published code starts at the sparsity 0.5 whatever s is (preset `released`). Since the sigmoid keeps the
+    weights of candidates within a factor e of one another, it can only reach 0.38 to 0.62: for s = 0.7 all rows end
+    at the bound. Here beta starts as the flattest distribution with mean s, which is the same for s = 0.5. The code
+    only comes near s, as its penalty has it; it cuts numbers of zeros down to whole ones, here they are rounded. Its
+    one epoch over 128 samples is 128 steps here, whatever the number of samples. n:m is not supported, and its
+    quantisation and its low-rank updates are not implemented.
+    """
+
+    class Params(Learning):
+        """Parameters of BESA."""
+
+        granularity: Literal["row", "matrix"] = "row"
+        """what has a sparsity of its own"""
+
+    name = "besa"
+    title = "BESA"
+    reference = (
+        "Xu et al. 2024, BESA: Pruning Large Language Models with Blockwise Parameter-Efficient Sparsity Allocation"
+    )
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"start": "half"}}
+    uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
+    needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM})
+    redistributes = True
+
+    def supports(self, cell: Cell) -> Support:
+        """Unstructured patterns only."""
+        if cell.shape.structured:
+            return Support(False, f"{cell.pattern} fixes the sparsity of every row, BESA has nothing to learn")
+        return Support(True)
+
+    def prune_block(
+        self,
+        block: BlockView,
+        statistics: Statistics,
+        allocation: Mapping[str, float],
+        pattern: Pattern,
+    ) -> BlockResult:
+        """All linears at once."""
+        from prunebench.methods.besa_learning import Problem
+
+        gone = {
+            linear: PrunedLinear(torch.zeros_like(block.weight(linear)), {"sparsity": 1.0})
+            for linear, share in allocation.items()
+            if share == 1
+        }
+        sizes = {linear: (*block.weight(linear).shape,) for linear, share in allocation.items() if 0 < share < 1}
+        if not sizes:
+            return BlockResult(gone)
+        budget = sum(allocation[linear] * prod(size) for linear, size in sizes.items()) / sum(map(prod, sizes.values()))
+        ranks = {
+            linear: _ranks(block.weight(linear), statistics[site.name].squared_norm)
+            for site in block.sites
+            for linear in site.linears
+            if linear in sizes
+        }
+        problem = Problem(block, ranks, {linear: entry.weight for linear, entry in gone.items()}, self.params)
+        same = {linear: torch.tensor([budget], dtype=torch.float64) for linear in sizes}
+        uniform, _ = self._on_budget(same, sizes, budget)
+        zeros, sparsities = self._on_budget(problem.learn(budget), sizes, budget)
+        errors = {"uniform": problem.error(uniform), "learned": problem.error(zeros)}
+        learned = {
+            linear: PrunedLinear(
+                masks.zeroed(block.weight(linear), problem.gone(linear, of)),
+                {"sparsity": sparsities[linear], "rows": [int(of.min()) / width, int(of.max()) / width]},
+            )
+            for (linear, of), (_, width) in zip(zeros.items(), sizes.values(), strict=True)
+        }
+        return BlockResult(gone | learned, {"budget": budget, "error": errors})
+
+    def _on_budget(
+        self, alpha: Mapping[str, torch.Tensor], sizes: Mapping[str, tuple[int, ...]], budget: float
+    ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        """(zeros in each row, int64 [rows] or [1] for all; sparsity) of every linear, such that `budget` is met."""
+        if self.params.granularity == "matrix":
+            of_matrix = {linear: float(of) for linear, of in alpha.items()}
+            shares = fit(of_matrix, {linear: (out, width) for linear, (out, width) in sizes.items()}, budget)
+            counts = {linear: masks.pruned_count(sizes[linear][1], share) for linear, share in shares.items()}
+            return {linear: torch.tensor([count]) for linear, count in counts.items()}, shares
+        wishes = torch.cat([alpha[linear].cpu().expand(out) for linear, (out, _) in sizes.items()])
+        widths = torch.cat([torch.full((out,), width) for out, width in sizes.values()])
+        whole = updates.exact_zeros(wishes, widths, masks.pruned_count(int(widths.sum()), budget))
+        zeros = dict(zip(sizes, whole.split([out for out, _ in sizes.values()]), strict=True))
+        return zeros, {linear: int(of.sum()) / prod(sizes[linear]) for linear, of in zeros.items()}
+
+
+def _ranks(weight: torch.Tensor, squared_norm: torch.Tensor) -> torch.Tensor:
+    """The rank of each weight [out, in] in its row by Wanda's score; CellFailure if a score is not finite."""
+    score = scores.wanda(weight, squared_norm)
+    if not score.sum(dtype=torch.float64).isfinite():
+        raise CellFailure("scores are not finite (NaN or infinity in weights or activations)")
+    return updates.ranks(score)
