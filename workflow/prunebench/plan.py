@@ -259,7 +259,7 @@ class Plan:
         """What tables and figures print for a catalog name; kinds that share names with others stand in front."""
         labels = {name: model.title for name, model in self.config.models.items()}
         labels |= {f"corpora/{name}": corpus.title for name, corpus in self.config.corpora.items()}
-        labels |= {f"searches/{name}": search.title for name, search in self.config.searches.items()}
+        labels |= {f"searches/{name}": search.title or name for name, search in self.config.searches.items()}
         labels |= {name: suite.title for name, suite in self.config.suites.items() if suite.title}
         bundles = self.config.tasks.values()
         labels |= {f"tasks/{task}": data.title for of in bundles for task, data in of.tasks.items() if data.title}
