@@ -64,11 +64,11 @@ class Besa(Method):
     for each weight of the largest linear, and for each row of the block about 6 kB.
 
     The published code starts at the sparsity 0.5 whatever s is (preset `released`). Since the sigmoid keeps the
-    weights of candidates within a factor e of one another, it can only reach 0.38 to 0.62: for s = 0.7 nearly
-    all rows end at the bound. Here beta starts as the flattest distribution with mean s, which is the same for s = 0.5. The code
-    only comes near s, as its penalty has it; it cuts numbers of zeros down to whole ones, here they are rounded. Its
-    one epoch over 128 samples is 128 steps here, whatever the number of samples. n:m is not supported, and its
-    quantisation and its low-rank updates are not implemented.
+    weights of candidates within a factor e of one another, it can only reach 0.38 to 0.62: for s = 0.7 nearly all
+    rows end at the bound. Here beta starts as the flattest distribution with mean s, which is the same for s = 0.5.
+    The code only comes near s, as its penalty has it; it cuts numbers of zeros down to whole ones, here they are
+    rounded. Its one epoch over 128 samples is 128 steps here, whatever the number of samples. n:m is not supported,
+    and its quantisation and its low-rank updates are not implemented.
     """
 
     class Params(Learning):
