@@ -42,7 +42,8 @@ class Allocator(Plugin):
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """The sparsity of each linear, such that the parameter-weighted mean is `sparsity` (see `budget.fit`).
 
-        `model` gives sizes and weights, and the norms of inputs to allocators that have "calibration" in `uses`.
+        `model` gives sizes and weights, the norms of inputs to allocators that have "calibration" in `uses`, and what
+        the engine takes (`model.run`) to those that have `runs_model`.
         """
         raise TypeError(f"allocator {self.name!r} does not define allocate")
 

@@ -26,7 +26,7 @@ class Besa(Allocator):
 
     What the method's page says of the published code holds here too. Its runs with one sparsity per matrix compare a
     block's output with that of the dense model on the dense model's hidden states; here it is the unpruned block's on
-    what the pruned blocks before it give, as in the paper's runs with one sparsity per row. They take a `d_coef` from
+    what the pruned blocks before it give, as in its runs with one sparsity per row. They take a `d_coef` from
     0.05 to 50, different for every model.
     """
 

@@ -59,15 +59,16 @@ class Besa(Method):
 
     The cost is a forward and a backward pass of the block for every step, a sort of all scores, and three forward
     passes over all samples, of which two only tell what was gained: the record of a block holds its error with the
-    sparsity s everywhere and with the learned ones. Memory: the block's outputs on all samples, the activations of
-    one sample in the block, and about 20 bytes for each weight of its largest linear and 2 for all others.
+    sparsity s everywhere and with the learned ones. Memory beside the block and its activations: its outputs on all
+    samples, what one sample's backward pass keeps, a rank (2 bytes) and a trial copy of each weight, about 24 bytes
+    for each weight of the largest linear, and for each row of the block about 6 kB.
 
     The published code starts at the sparsity 0.5 whatever s is (preset `released`). Since the sigmoid keeps the
-    weights of candidates within a factor e of one another, it can only reach 0.38 to 0.62: for s = 0.7 all rows end
-    at the bound. Here beta starts as the flattest distribution with mean s, which is the same for s = 0.5. The code
-    only comes near s, as its penalty has it; it cuts numbers of zeros down to whole ones, here they are rounded. Its
-    one epoch over 128 samples is 128 steps here, whatever the number of samples. n:m is not supported, and its
-    quantisation and its low-rank updates are not implemented.
+    weights of candidates within a factor e of one another, it can only reach 0.38 to 0.62: for s = 0.7 nearly all
+    rows end at the bound. Here beta starts as the flattest distribution with mean s, which is the same for s = 0.5.
+    The code only comes near s, as its penalty has it; it cuts numbers of zeros down to whole ones, here they are
+    rounded. Its one epoch over 128 samples is 128 steps here, whatever the number of samples. n:m is not supported,
+    and its quantisation and its low-rank updates are not implemented.
     """
 
     class Params(Learning):
@@ -125,9 +126,9 @@ class Besa(Method):
         learned = {
             linear: PrunedLinear(
                 masks.zeroed(block.weight(linear), problem.gone(linear, of)),
-                {"sparsity": sparsities[linear], "rows": [int(of.min()) / width, int(of.max()) / width]},
+                {"sparsity": sparsities[linear], "rows": [int(end) / sizes[linear][1] for end in of.aminmax()]},
             )
-            for (linear, of), (_, width) in zip(zeros.items(), sizes.values(), strict=True)
+            for linear, of in zeros.items()
         }
         return BlockResult(gone | learned, {"budget": budget, "error": errors})
 
