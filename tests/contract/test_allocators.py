@@ -44,11 +44,14 @@ def anatomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def assert_allocates(name: str, preset: str, part: Anatomy, sparsity: float, scratch: Path) -> None:
     """It keeps to the bounds and the budget; or it says why not, and the budget is below the size of some linear.
 
-    One that keeps a linear dense cannot do with less.
+    One that keeps a linear dense cannot do with less. The published code of DSA makes all blocks of some models equal.
     """
     try:
         allocation = allocate(name, preset, part, sparsity, scratch)
     except CellFailure as failure:
+        if (name, preset) == ("dsa", "released"):
+            assert "all blocks have the same importance" in str(failure)
+            return
         largest = max(out * width for out, width in part.sizes.values())
         assert "the budget keeps" in str(failure) and (1 - sparsity) * part.prunable_weights < largest
     else:

@@ -399,7 +399,14 @@ def charts() -> list[Chart]:
     sized = table(*(row("wanda", "0.50", 20.0 + seed, seed, calibration=name) for name in SIZES for seed in range(2)))
     made = [perplexity_chart(cells, "s", LOOK), cost_chart(cells, "s", LOOK), calibration_chart(sized, "s", SIZED)]
     made.append(convergence_chart(pd.concat([epochs(), epochs(seed=1, id="b")]), 2, LOOK))
-    run = {"search": "a", "strategy": "random", "model": "m", "pattern": "unstructured", "uniform": 30.0}
+    run = {
+        "search": "a",
+        "strategy": "random",
+        "space": "functions",
+        "model": "m",
+        "pattern": "unstructured",
+        "uniform": 30.0,
+    }
     best = [{**run, "sparsity": "0.70", "seed": seed, "evaluation": i, "best": 40.0 / i + seed}
             for seed in range(2) for i in range(1, 4)]  # fmt: skip
     made.append(search_chart(pd.DataFrame(best), ["Rests on all."], LOOK))
