@@ -73,6 +73,11 @@ IN_THE_STUDY: dict[str, tuple[str, str, set[str]]] = {
         "rounding: down",
         pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables(),
     ),
+    "ask for a table": (
+        "suites: [ppl_tiny]",
+        "suites: [ppl_tiny]\n    tables: gain",
+        tables() | {"tables tiny gain"},
+    ),
     "swap two parameters of a suite": (
         "seqlen: 16, windows: 4",
         "seqlen: 4, windows: 16",
@@ -268,7 +273,9 @@ def test_gradients_are_made_for_the_methods_that_look_at_them_and_run_again_with
     tree.edit(STUDY, "method: [magnitude, wanda], sparsity", "method: [magnitude, wanda, pruner_zero], sparsity")
     ends = pruned(PRUNER_ZERO) | evaluated(PRUNER_ZERO) | tables()
     assert tree.planned() == GRADIENTS | ends
-    run = tree.snakemake("results/evaluations/tiny/pruner_zero/uniform/unstructured-s0.50/text_4x16-seed0/ppl_tiny.json")
+    run = tree.snakemake(
+        "results/evaluations/tiny/pruner_zero/uniform/unstructured-s0.50/text_4x16-seed0/ppl_tiny.json"
+    )
     assert run.returncode == 0, run.stdout
     assert tree.planned() == tables()
     method, engine = f"{METHODS}/pruner_zero.py", "workflow/prunebench/engine/gradients.py"
