@@ -27,7 +27,9 @@ from prunebench.search import ledger
 from prunebench.search.fitness import Fitness, MaskedWeights
 from prunebench.search.ledger import Ledger
 from prunebench.search.operations import Invalid
-from prunebench.search.spaces import SPACES, Slope, Slopes
+from prunebench.search.slopes import Slope
+from prunebench.search.slopes import Space as Slopes
+from prunebench.search.spaces import load
 from prunebench.search.strategies import Scored, Spent
 from prunebench.stages import search_allocation as stage
 from prunebench.stages.fetch_corpus import fetch_corpus
@@ -159,7 +161,7 @@ def test_the_same_seed_gives_the_same_history_and_its_best_is_the_lowest(
     assert list(table["candidate"]) == [entry["candidate"] for entry in history]
     assert not list((tmp_path / "a").glob(".*"))
     # Judged anew, from the outside.
-    allocation = SPACES["functions"](anatomy, 0.6).allocate(_function(first["best"]["candidate"]))
+    allocation = load("functions")(anatomy, 0.6).allocate(_function(first["best"]["candidate"]))
     assert first["best"]["value"] == pytest.approx(oracle(assets, anatomy, allocation), rel=1e-4)
     uniform = oracle(assets, anatomy, dict.fromkeys(anatomy.sizes, 0.6))
     assert first["uniform"] == pytest.approx(uniform, rel=1e-4)
@@ -234,7 +236,10 @@ def test_a_grid_of_slopes_ends_when_all_were_tried(assets: Path, anatomy: Anatom
     assert [entry["candidate"] for entry in result["history"]] == [f"{0.002 * i:.3f}" for i in range(6)]
     assert result["stopped"] == "every candidate was tried"
     by_slope = {entry["candidate"]: entry["value"] for entry in result["history"]}
-    assert by_slope["0.000"] == result["uniform"]
+    # A flat slope is the uniform allocation, which was evaluated before.
+    assert by_slope["0.000"] == result["uniform"] and result["history"][0]["status"] == "known"
+    statuses = [entry["status"] for entry in result["history"]]
+    assert result["evaluations"] == statuses.count("ok") == 6 - statuses.count("known") > 0
     allocation = Slopes(anatomy, 0.98).allocate(Slope(3))
     assert by_slope["0.006"] == pytest.approx(oracle(assets, anatomy, allocation), rel=1e-4)
 
@@ -281,6 +286,24 @@ def books(tmp_path: Path, evaluations: int = 3) -> tuple[Ledger, ToyFitness, lis
     fitness, notes = ToyFitness(), []  # type: ToyFitness, list[str]
     toys: Any = (Toy(), fitness)
     return Ledger(*toys, Parts(tmp_path / "parts"), evaluations=evaluations, report=notes.append), fitness, notes
+
+
+def test_a_search_that_finds_nothing_keeps_its_books(
+    assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain: Callable[..., float] = Fitness.perplexity
+
+    def broken(self: Fitness, counts: Any) -> float:
+        if len(set(counts)) > 2:
+            raise CellFailure("the loss is NaN")
+        return plain(self, counts)
+
+    # Uniform and dense prune as many of each row of one width; candidates do not.
+    monkeypatch.setattr(Fitness, "perplexity", broken)
+    result = search(assets, tmp_path / "broken", evaluations=4)
+    assert result["status"] == "failed" and "none of" in result["reason"] and "4 evaluations" in result["reason"]
+    assert {entry["status"] for entry in result["history"]} <= {"failed", "invalid", "known"}
+    assert "the loss is NaN" in (tmp_path / "broken/seed0.history.csv").read_text()
 
 
 def test_the_books_of_a_search(tmp_path: Path) -> None:
@@ -330,5 +353,6 @@ def test_the_best_of_all_seeds_is_picked_and_ties_go_to_the_first(tmp_path: Path
     best = json.loads((tmp_path / "best.json").read_text())
     assert best["status"] == "ok" and best["best"] == {"candidate": "c2", "value": 2.0, "seed": 2}
     assert best["seeds"]["0"] == {"status": "failed", "reason": "no luck"}
+    assert best["searched"] == {"sparsity": "0.70", "space": "slopes", "strategy": "grid", "evaluations": 5}
     gather_search("{}", [result(0, None)], tmp_path / "best.json")
     assert json.loads((tmp_path / "best.json").read_text())["reason"] == "no luck"

@@ -7,9 +7,12 @@ import pytest
 import yaml
 
 from dag.tree import STUDY, Tree
+from prunebench import paths
 from prunebench.dag import jobs
 from prunebench.errors import PrunebenchError
 from prunebench.plan import load_plan
+from prunebench.results import Results
+from prunebench.upkeep import retry
 
 SEARCH = {"model": "tiny", "calibration": "text_4x16", "sparsity": 0.5, "evaluations": 5, "seeds": [0, 1]}
 SEARCH |= {"corpus": "text", "windows": 3, "seqlen": 16, "population": 3}
@@ -82,6 +85,48 @@ def test_a_second_run_does_nothing_and_a_new_seed_runs_alone(searched: Tree, tmp
     assert tree.planned() == again | {"gather_search evolved"} | ALLOCATED | MADE
 
 
+def test_what_another_space_needs_runs_no_search_again(searched: Tree, tmp_path: Path) -> None:
+    tree = searched.copy(tmp_path / "tree")
+    tree.edit("workflow/prunebench/search/slopes.py", "STEP = 0.002", "STEP = 0.003")
+    tree.edit("workflow/prunebench/allocators/atp.py", "2 * min(sparsity", "2.0 * min(sparsity")
+    assert tree.planned() == set()
+
+
+def test_a_search_from_older_text_does_not_pass_for_current(
+    searched: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = searched.copy(tmp_path / "tree")
+    monkeypatch.chdir(tree.root)
+    plan = load_plan(config(tree), STUDY)
+    (cell,) = (cell for cell in plan.cells if cell.allocator == "found")
+    assert Results(plan).prune(cell)["status"] == "ok"
+    path = tree.root / "results/searches/evolved/seed1.json"
+    record = json.loads(path.read_text())
+    record["inputs"]["corpus"] = "of other text"
+    path.write_text(json.dumps(record))
+    assert Results(plan).prune(cell) == {
+        "status": "missing",
+        "reason": "on disk from another search: run snakemake again",
+    }
+
+
+def test_a_failed_search_is_what_retry_runs_again(
+    searched: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = searched.copy(tmp_path / "tree")
+    monkeypatch.chdir(tree.root)
+    plan = load_plan(config(tree), STUDY)
+    (cell,) = (cell for cell in plan.cells if cell.allocator == "found")
+    for pattern in (paths.SEARCH, paths.SEARCH_BEST, plan.allocation(cell), paths.PRUNED):
+        path = Path(pattern.format(**cell.wildcards, search="evolved"))
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"status": "failed", "reason": "search: no luck"}))
+    (state,) = (state for state in retry.retryable(plan, ["tiny"]) if state.cell == cell)
+    deleted = {path.as_posix() for path in retry.leftovers(plan, [state])}
+    assert {"results/searches/evolved/seed0.json", "results/searches/evolved/best.json"} <= deleted
+    assert not any("calibration" in path or "profiles" in path for path in deleted)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -91,6 +136,7 @@ def test_a_second_run_does_nothing_and_a_new_seed_runs_alone(searched: Tree, tmp
         ({"strategy": "grid"}, "a grid is for slopes, there are too many functions"),
         ({"evaluation": 5}, "did you mean 'evaluations'?"),
         ({"sparsity": 1.5}, "outside [0, 1)"),
+        ({"seeds": [0, 0]}, "'seeds': one stands there twice"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -98,6 +144,24 @@ def test_mistakes_are_named_before_anything_runs(tree: Tree, changes: dict[str, 
     add_search(tree, **changes)
     with pytest.raises(PrunebenchError) as error:
         load_plan(config(tree), STUDY, tree.root / "config/catalog")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"allocator": "atp", "params": {"search": {0.5: "evolved"}}}, "is a search of functions, 'atp' takes slopes"),
+        ({"allocator": "dsa", "params": {"search": "evolved", "search_seed": 7}}, "has no seed 7 (it has: 0, 1)"),
+        ({"allocator": "dsa", "params": {"search_seed": 0}}, "'search_seed' is one of a 'search'"),
+        ({"allocator": "dsa", "preset": "released", "params": {"search": "evolved"}}, "leave out 'function'"),
+        ({"allocator": "atp", "params": {"search": {0.5: "evolved"}, "slope": 0.01}}, "leave out 'slope'"),
+    ],
+)
+def test_an_allocator_fits_its_search(tree: Tree, found: dict[str, object], message: str) -> None:
+    add_search(tree)
+    written = config(tree) | {"allocators": {"found": found}}
+    with pytest.raises(PrunebenchError) as error:
+        load_plan(written, STUDY, tree.root / "config/catalog")
     assert message in str(error.value)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oracles import besa as oracle
 from prunebench.allocators.budget import fit
 from prunebench.errors import CellFailure
-from prunebench.methods import besa_learning
+from prunebench.methods import besa_learning, masks
 from prunebench.methods import besa_updates as updates
 from prunebench.methods.besa import Besa
 from prunebench.methods.besa_learning import Problem, pruned
@@ -69,12 +69,12 @@ def test_half_is_where_the_published_code_starts() -> None:
 @given(st.integers(1, 6), st.integers(1, 12), st.integers(0, 2**31))
 def test_ranks_are_by_score_and_then_by_index(rows: int, width: int, seed: int) -> None:
     scores = np.random.default_rng(seed).integers(0, 4, (rows, width)).astype(float)
-    assert np.array_equal(updates.ranks(torch.from_numpy(scores)).numpy(), oracle.ranks(scores))
+    assert np.array_equal(masks.ranks(torch.from_numpy(scores)).numpy(), oracle.ranks(scores))
 
 
 def test_ranks_of_wide_rows_fit_their_integers() -> None:
     width = (1 << 15) + 2
-    assert updates.ranks(torch.arange(width, 0, -1.0)[None])[0, 0] == width - 1
+    assert masks.ranks(torch.arange(width, 0, -1.0)[None])[0, 0] == width - 1
 
 
 @pytest.mark.parametrize("smooth", [True, False])
@@ -83,7 +83,7 @@ def test_the_gradient_is_that_of_the_soft_mask_at_the_hard_one(rows: int, smooth
     """Finite differences of theta -> soft mask, chained with dL/dw' at the hard mask, against autograd."""
     out, width, count = 5, 9, 7
     weight, inputs = random(out, width, seed=1), random(11, width, seed=2)
-    ranks = updates.ranks(random(out, width, seed=3))
+    ranks = masks.ranks(random(out, width, seed=3))
     theta, begin = random(rows, count + 1, seed=4).requires_grad_(), updates.start(0.6, count)
     target = random(11, out, seed=5)
 
@@ -154,7 +154,7 @@ class Nowhere:
 
 def test_a_loss_that_is_not_finite_fails_the_cell() -> None:
     block: Any = Nowhere()
-    problem = Problem(block, {"w": updates.ranks(torch.rand(2, 4))}, {}, Besa.Params())
+    problem = Problem(block, {"w": masks.ranks(torch.rand(2, 4))}, {}, Besa.Params())
     with pytest.raises(CellFailure, match="NaN or infinite in step 1 of block 7"):
         problem.learn(0.5)
 
@@ -183,7 +183,7 @@ class Linear:
 def test_half_precision_learns_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     def alpha(dtype: torch.dtype) -> torch.Tensor:
         block: Any = Linear(dtype)
-        ranks = updates.ranks(Linear(torch.float32).weight("w").abs().double())
+        ranks = masks.ranks(Linear(torch.float32).weight("w").abs().double())
         return Problem(block, {"w": ranks}, {}, Besa.Params(steps=40)).learn(0.5)["w"]
 
     whole, half = alpha(torch.float32), alpha(torch.float16)

@@ -262,4 +262,6 @@ class SearchEntry(Entry):
     def _can_be_tried(self) -> "SearchEntry":
         if (self.strategy == "grid") and self.space != "slopes":
             raise ValueError("'strategy': a grid is for slopes, there are too many functions")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("'seeds': one stands there twice")
         return self

@@ -12,6 +12,7 @@ import yaml
 from pydantic import BeforeValidator, Field, RootModel, ValidationError
 
 from prunebench import registry
+from prunebench.allocators.base import Allocator, Search
 from prunebench.assets.sources import local_path
 from prunebench.catalog import (
     AllocatorEntry,
@@ -115,6 +116,10 @@ class Config(Entry):
     allocators: dict[Slug, AllocatorEntry] = Field(default_factory=dict)
     suites: dict[Slug, SuiteEntry] = Field(default_factory=dict)
     searches: dict[Slug, SearchEntry] = Field(default_factory=dict)
+
+    def seeds(self, search: Search) -> list[int]:
+        """The seeds whose results `search` means."""
+        return self.searches[search.name].seeds if search.seed is None else [search.seed]
 
 
 CATALOGS: dict[str, type[Entry]] = {
@@ -274,9 +279,8 @@ def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[s
     corpora = [name for of, name in (asset.split("/") for asset in instance.assets) if of == "corpora"]
     unfit = {name: _unfit(config, name, "evaluation") for name in corpora if name in config.corpora}
     mistakes += [f"{_holder(instance.params, name)}: {reason}" for name, reason in unfit.items() if reason]
-    if kind == "allocators" and instance.search and instance.search.name not in config.searches:
-        wanted = instance.search.name
-        mistakes.append(f"search: unknown search {wanted!r}{registry.did_you_mean(wanted, config.searches)}")
+    if kind == "allocators":
+        mistakes += [mistake for search in instance.searches if (mistake := _unfit_search(config, instance, search))]
     if kind == "suites" and not mistakes:
         mistakes = list(instance.mistakes(config))
     return [f"{key}.params.{mistake}" for mistake in mistakes]
@@ -291,6 +295,19 @@ def _empty_tables(config: Config) -> Iterator[str]:
             if not found.intersection(ASKED[table]):
                 measured = " or ".join(ASKED[table])
                 yield f"studies.{name}.tables[{i}]: {table!r} needs a suite of the table {measured}"
+
+
+def _unfit_search(config: Config, allocator: Allocator, search: Search) -> str | None:
+    """Why `allocator` cannot use what `search` finds, if so."""
+    entry = config.searches.get(search.name)
+    if entry is None:
+        return f"search: unknown search {search.name!r}{registry.did_you_mean(search.name, config.searches)}"
+    if entry.space != allocator.space:
+        return f"search: {search.name!r} is a search of {entry.space}, {allocator.name!r} takes {allocator.space}"
+    if search.seed is not None and search.seed not in entry.seeds:
+        known = ", ".join(map(str, entry.seeds))
+        return f"search_seed: search {search.name!r} has no seed {search.seed} (it has: {known})"
+    return None
 
 
 def _holder(params: Parameters, name: str) -> str:
@@ -309,6 +326,10 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     plugins += [configured("methods", config.methods[method]) for row in rows for method in row.method or []]
     assets = {asset for plugin in plugins for asset in plugin.assets}
     used |= {(kind, name) for kind, name in (asset.split("/") for asset in assets)}
+    for name in _used_searches(config):
+        search = config.searches[name]
+        corpora = (search.corpus, calibration_corpus(search.calibration))
+        used |= {("models", search.model), *(("corpora", corpus) for corpus in corpora)}
     sources = [config.models[name].source for kind, name in used if kind == "models"]
     trained = [source for source in sources if isinstance(source, TrainedSource)]
     used |= {("corpora", corpus) for source in trained for corpus in (*source.corpora, *source.unseen)}
@@ -319,6 +340,16 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
                 local_path(source)
         except PrunebenchError as error:
             yield kind, name, f"{kind}.{name}.source.path: {error}"
+
+
+def _used_searches(config: Config) -> set[str]:
+    """The searches that studies show, and those whose results their allocators use."""
+    studies = config.studies.values()
+    rows = [row for study in studies for row in (study.defaults, *study.grid)]
+    allocators = {name for row in rows for name in row.allocator or []}
+    plugins = [configured("allocators", config.allocators[name]) for name in allocators]
+    taken = {search.name for plugin in plugins for search in plugin.searches}
+    return taken | {name for study in studies for name in study.searches}
 
 
 def configured(kind: str, entry: Any) -> Any:

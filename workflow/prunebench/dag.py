@@ -93,9 +93,10 @@ def _pruning(plan: Plan, cell: Cell) -> Iterator[Job]:
         yield Job.of("profile", **point.wildcards)
     if search := plan.search(point):
         yield from searching(plan, search)
-    yield Job.of("allocate", **point.wildcards)
+    # Before allocate: a failure there is no reason to make them again.
     if plan.gradients(cell):
         yield Job.of("gradients", **cell.wildcards)
+    yield Job.of("allocate", **point.wildcards)
     yield Job.of("prune", **cell.wildcards)
 
 
@@ -108,7 +109,7 @@ def searching(plan: Plan, search: Search) -> Iterator[Job]:
         yield _fetch(f"corpora/{corpus}")
     yield Job.of("calibrate", **draw)
     yield Job.of("profile", **draw)
-    for seed in entry.seeds if search.seed is None else [search.seed]:
+    for seed in plan.config.seeds(search):
         yield Job.of("search_allocation", search=search.name, seed=seed)
     if search.seed is None:
         yield Job.of("gather_search", search=search.name)

@@ -124,8 +124,14 @@ class Plan:
 
     def search(self, point: Cell) -> Search | None:
         """The search whose result the allocation of `point` uses, if its allocator uses one."""
-        search: Search | None = configured("allocators", self.config.allocators[point.allocator]).search
+        allocator = configured("allocators", self.config.allocators[point.allocator])
+        search: Search | None = allocator.search(point.sparsity)
         return search
+
+    def search_runs(self, point: Cell) -> list[tuple[str, int]]:
+        """(search, seed) of every run that this result rests on."""
+        search = self.search(point)
+        return [(search.name, seed) for seed in self.config.seeds(search)] if search else []
 
     def found(self, point: Cell) -> list[str]:
         """The file of that result."""

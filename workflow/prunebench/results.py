@@ -58,7 +58,9 @@ class Results:
             "tokens": self._file(paths.TOKENS.format(**cell.wildcards)) if cell.calibrated else None,
         }
         for path in self._plan.found(cell):
-            found["search"] = self._file(path)
+            runs = self._plan.search_runs(cell)
+            current = all(self.search(*run)["status"] != "missing" for run in runs)
+            found["search"] = self._file(path) if current else None
         for path in self._plan.gradients(cell):
             found["gradients"] = self._gradients(path)
         assets += self._plan.method_assets(cell.method)

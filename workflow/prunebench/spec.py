@@ -95,7 +95,11 @@ class Specs:
         evolution = {"population": entry.population, "sample_ratio": entry.sample_ratio, "parents": entry.parents}
         return canonical(
             {
-                "code": {**_code("search_allocation"), "family": fingerprint(f"prunebench.models.{model.family}")},
+                "code": {
+                    **_code("search_allocation"),
+                    "space": fingerprint(f"prunebench.search.{entry.space}"),
+                    "family": fingerprint(f"prunebench.models.{model.family}"),
+                },
                 "model": spec_hash(self.model(entry.model)),
                 "family": model.family,
                 "storage": model.dtype,
@@ -122,7 +126,8 @@ class Specs:
         """Spec of allocate, for a point in `allocation_form`."""
         entry = self.config.allocators[point.allocator]
         allocator = configured("allocators", entry)
-        searched = {"search": spec_hash(self._found(*allocator.search))} if allocator.search else {}
+        search = allocator.search(point.sparsity)
+        searched = {"search": spec_hash(self._found(*search))} if search else {}
         family = self.config.models[point.model].family
         run: dict[str, Any] = {}
         if runs_model(self.config, point):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prunebench.allocators.base import Allocation, Allocator, Search
 from prunebench.allocators.budget import fit
+from prunebench.catalog import Sparsity
+from prunebench.errors import CellFailure
 from prunebench.plugin import Parameters
 
 if TYPE_CHECKING:
@@ -38,16 +40,31 @@ class Atp(Allocator):
             description="sparsity of a block minus that of the one before it; default: half of the largest that needs "
             "no cut",
         )
-        search: str | None = Field(None, description="take the slope that this search of the catalog found")
+        search: dict[Sparsity, str] = Field(
+            default_factory=dict, description="for each sparsity, the search of the catalog that found the slope"
+        )
+
+        @model_validator(mode="after")
+        def _agree(self) -> Self:
+            if self.search and self.slope is not None:
+                raise ValueError("'search' finds a slope: leave out 'slope'")
+            return self
 
     name = "atp"
     title = "ATP"
     reference = "Huang et al. 2025, Determining Layer-Wise Sparsity for Large Language Models, arXiv 2502.14770"
 
+    space = "slopes"
+
     @property
-    def search(self) -> Search | None:
-        """That of the parameters."""
-        return Search(self.params.search) if self.params.search else None
+    def searches(self) -> tuple[Search, ...]:
+        """Those of all sparsities."""
+        return tuple(map(Search, self.params.search.values()))
+
+    def search(self, sparsity: str) -> Search | None:
+        """That of this sparsity."""
+        name = self.params.search.get(sparsity)
+        return Search(name) if name else None
 
     def found(self, candidate: str) -> Atp:
         """With the slope that was found."""
@@ -55,6 +72,8 @@ class Atp(Allocator):
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """From the number of blocks alone."""
+        if self.params.search and self.params.slope is None:
+            raise CellFailure(f"no search of slopes for a sparsity of {sparsity:.2f}: add one under 'search'")
         last = len(model.blocks) - 1
         slope = largest_slope(sparsity, len(model.blocks)) / 2 if self.params.slope is None else self.params.slope
         wishes = {

@@ -30,9 +30,16 @@ class Allocator(Plugin):
     runs_model: ClassVar[bool] = False
     """Whether it runs the model on the calibration tokens itself (`model.run`) instead of reading the profile."""
 
+    space: ClassVar[str] = ""
+    """The space of searches whose results it can use."""
+
     @property
-    def search(self) -> Search | None:
-        """The search whose result this allocator uses, if it does."""
+    def searches(self) -> tuple[Search, ...]:
+        """All searches that its parameters name."""
+        return ()
+
+    def search(self, sparsity: str) -> Search | None:
+        """The one whose result it uses at `sparsity` (two decimals), if it uses one."""
         return None
 
     def found(self, candidate: str) -> Allocator:

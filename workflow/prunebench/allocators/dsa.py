@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from prunebench.allocators.base import Allocation, Allocator, Search
 from prunebench.allocators.budget import spread_over_blocks
@@ -50,7 +50,7 @@ class Dsa(Allocator):
     By default logarithms are of magnitudes, ABSLOG is the magnitude of a logarithm as in the paper, geometric means are
     taken through logarithms, asin and acos see what is beyond [-1, 1] as the nearer end, and L1_NORM is a sum, as in
     the paper, not a mean. The published code sets sparsities below 0 to 1%, which breaks the budget; that is not
-    repeated. It does not search for functions: those given here are the paper's.
+    repeated. It has no search for functions.
     """
 
     class Params(Parameters):
@@ -71,16 +71,30 @@ class Dsa(Allocator):
                 raise ValueError(f"{text!r} cannot rank blocks: {reason}")
             return str(function)
 
+        @model_validator(mode="after")
+        def _agree(self) -> Self:
+            if self.search and (self.released or self.function != PAPER):
+                raise ValueError("'search' finds a function, as we compute it: leave out 'function' and 'released'")
+            if self.search_seed is not None and not self.search:
+                raise ValueError("'search_seed' is one of a 'search': name that too")
+            return self
+
     name = "dsa"
     title = "DSA"
     reference = "Li et al. 2024, Discovering Sparsity Allocation for Layer-wise Pruning of Large Language Models"
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"released": True, "function": README}}
     uses: ClassVar[frozenset[str]] = frozenset({"calibration", "seed"})
 
+    space = "functions"
+
     @property
-    def search(self) -> Search | None:
+    def searches(self) -> tuple[Search, ...]:
         """That of the parameters."""
-        return Search(self.params.search, self.params.search_seed) if self.params.search else None
+        return (Search(self.params.search, self.params.search_seed),) if self.params.search else ()
+
+    def search(self, sparsity: str) -> Search | None:
+        """The same at every sparsity."""
+        return next(iter(self.searches), None)
 
     def found(self, candidate: str) -> Dsa:
         """With the function that was found."""

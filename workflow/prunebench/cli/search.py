@@ -49,6 +49,8 @@ def search(
     """
     if out and out.is_dir():
         raise PrunebenchError(f"--out: {out} is a directory")
+    if strategy == "grid" and space != "slopes":
+        raise PrunebenchError("--strategy: a grid is for --space slopes, there are too many functions")
     compute = prepare(dtype, batch_size, threads, device)
     options: dict[str, Any] = {
         "space": space,

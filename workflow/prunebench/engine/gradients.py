@@ -15,6 +15,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.progress import track
 
+SCALE = 2.0**10
+"""Of the loss on its way back: gradients of float16 models reach below what float16 holds."""
+
 
 def calibration_gradients(model: StreamedModel, tokens: Tensor) -> dict[str, Tensor]:
     """G = sqrt(sum_s (dL_s / dW)^2) of every prunable linear, by full name: float32 [out, in] on the CPU.
@@ -25,7 +28,9 @@ def calibration_gradients(model: StreamedModel, tokens: Tensor) -> dict[str, Ten
 
     The published code takes other windows, from the training split of WikiText-2, on whose test split it reports
     perplexity; here they are those that all methods calibrate on. It leaves dropout on (training mode), scales
-    gradients by 100 and rounds G to float16; here the model is as it is evaluated, and nothing is scaled or rounded.
+    gradients by 100 and rounds G to float16; here the model is as it is evaluated, and G is not rounded. The loss is
+    scaled by a power of two on its way back, which changes no bit unless the dtype is float16: there small gradients
+    would be lost.
     """
     model.check_length(tokens.shape[1])
     whole = model.whole()
@@ -37,7 +42,7 @@ def calibration_gradients(model: StreamedModel, tokens: Tensor) -> dict[str, Ten
     # The fused kernels of GPUs add up in any order on the way back: the same job would not give the same bits.
     with sdpa_kernel(SDPBackend.MATH):
         for window in track(tokens.to(model.device).unbind(), "window"):
-            _loss(whole, window).backward()
+            (SCALE * _loss(whole, window)).backward()
     return {name: total.sqrt_().cpu() for name, total in squares.items()}
 
 
@@ -61,7 +66,7 @@ def _sum_of_squares(weight: Tensor) -> Tensor:
 def _adding_to(total: Tensor) -> Callable[[Tensor], None]:
     def add(weight: Tensor) -> None:
         assert weight.grad is not None
-        gradient = weight.grad.float()
+        gradient = weight.grad.float() / SCALE
         total.addcmul_(gradient, gradient)
         weight.grad = None
 

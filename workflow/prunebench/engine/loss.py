@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import torch
 from torch import Tensor
@@ -12,15 +13,28 @@ from prunebench.engine.model import StreamedModel
 from prunebench.engine.progress import track
 from prunebench.errors import CellFailure
 
+MEANINGLESS = 300
+"""Mean loss beyond which exp (and its square) no longer fits a float."""
+
+
+def perplexity(losses: list[float], text: str) -> float:
+    """exp of the mean of window losses; CellFailure, which names the `text`, if it would not fit a float."""
+    mean = statistics.fmean(losses)
+    if mean > MEANINGLESS:
+        raise CellFailure(f"the mean loss on {text} is {mean:.0f} nats per token: the model is destroyed")
+    return math.exp(mean)
+
 
 @torch.no_grad()
-def window_losses(model: StreamedModel, windows: Tensor, batch_size: int) -> list[float]:
+def window_losses(model: StreamedModel, windows: Tensor, batch_size: int, *, quiet: bool = False) -> list[float]:
     """Mean negative log-likelihood (nats per predicted token) of each window; `windows` int64 [n, seqlen].
+
+    Progress is not shown where it is `quiet`.
 
     Raises CellFailure if a loss is not finite: then the model is broken, and a number would hide it.
     """
     activations = embed(model, windows, batch_size)
-    for index in track(range(model.blocks), "block"):
+    for index in range(model.blocks) if quiet else track(range(model.blocks), "block"):
         with model.block(index) as module:
             advance(activations, module, index)
     losses = []
@@ -30,5 +44,5 @@ def window_losses(model: StreamedModel, windows: Tensor, batch_size: int) -> lis
         targets = window[1:].to(logits.device)
         losses.append(torch.nn.functional.cross_entropy(logits, targets).item())
     if not all(map(math.isfinite, losses)):
-        raise CellFailure("the loss is NaN or infinite on the test text")
+        raise CellFailure("the loss is NaN or infinite on the text")
     return losses

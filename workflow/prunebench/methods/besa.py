@@ -153,4 +153,4 @@ def _ranks(weight: torch.Tensor, squared_norm: torch.Tensor) -> torch.Tensor:
     score = scores.wanda(weight, squared_norm)
     if not score.sum(dtype=torch.float64).isfinite():
         raise CellFailure("scores are not finite (NaN or infinity in weights or activations)")
-    return updates.ranks(score)
+    return masks.ranks(score)

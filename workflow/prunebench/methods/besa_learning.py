@@ -60,7 +60,7 @@ class Problem:
     def __init__(
         self, block: BlockView, ranks: Mapping[str, Tensor], fixed: Mapping[str, Tensor], params: Besa.Params
     ) -> None:
-        """`ranks` by linear, as `updates.ranks` gives them; `fixed` are pruned weights of other linears."""
+        """`ranks` by linear, as `masks.ranks` gives them; `fixed` are pruned weights of other linears."""
         self._block, self._ranks, self._fixed, self._params = block, ranks, fixed, params
         self._dense = {linear: block.weight(linear) for linear in ranks}
         # One more stream of activations: making them anew would cost a forward pass in every step.
@@ -107,7 +107,13 @@ class Problem:
                 assert of.grad is not None
                 of.grad /= SCALE
             optimiser.step()
-        return {linear: updates.weights(of.detach(), begin, smooth=params.sigmoid) @ p for linear, of in theta.items()}
+        learned = {
+            linear: updates.weights(of.detach(), begin, smooth=params.sigmoid) @ p for linear, of in theta.items()
+        }
+        # The loss is looked at before a step: the last one may have gone wrong.
+        if not all(alpha.isfinite().all() for alpha in learned.values()):
+            raise CellFailure(f"BESA's last step in block {self._block.index} gave NaN or infinity")
+        return learned
 
     @torch.no_grad()
     def error(self, zeros: Mapping[str, Tensor]) -> float:

@@ -62,15 +62,6 @@ def zeros(alpha: torch.Tensor, width: int) -> torch.Tensor:
     return (alpha * width - 0.5).ceil().long().clamp(0, width)
 
 
-def ranks(scores: torch.Tensor) -> torch.Tensor:
-    """The rank of every weight in its row by (score, index), [rows, width], in the smallest integers that hold it."""
-    width = scores.shape[1]
-    order = scores.argsort(dim=1, stable=True)
-    small = torch.int16 if width < 1 << 15 else torch.int32
-    steps = torch.arange(width, dtype=small, device=scores.device).expand_as(order)
-    return torch.empty_like(order, dtype=small).scatter_(1, order, steps)
-
-
 def error(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """The mean over channels of ||y_c - y'_c||^2 / ||y_c||^2, for outputs y' and y [..., channels], in float32.
 

@@ -89,6 +89,15 @@ def lowest_of_groups(scores: torch.Tensor, pattern: Pattern) -> torch.Tensor:
     return mask.reshape(scores.shape)
 
 
+def ranks(scores: torch.Tensor) -> torch.Tensor:
+    """The rank of every weight in its row by (score, index), [rows, width], in the smallest integers that hold it."""
+    width = scores.shape[1]
+    order = scores.argsort(dim=1, stable=True)
+    small = torch.int16 if width < 1 << 15 else torch.int32
+    steps = torch.arange(width, dtype=small, device=scores.device).expand_as(order)
+    return torch.empty_like(order, dtype=small).scatter_(1, order, steps)
+
+
 def _kth_smallest(scores: torch.Tensor, k: int) -> torch.Tensor:
     """The k-th smallest score of each row, [rows, 1]."""
     if scores.device.type == "cpu":

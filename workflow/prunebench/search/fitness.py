@@ -6,25 +6,18 @@ pass and no pruning. How well that ranks allocations for sequential pruning is a
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Iterator, Mapping
 
-import torch
 from torch import Tensor
 
 from prunebench.allocators.base import Allocation
 from prunebench.engine.anatomy import Anatomy
-from prunebench.engine.loss import window_losses
+from prunebench.engine.loss import perplexity, window_losses
 from prunebench.engine.model import StreamedModel
-from prunebench.errors import CellFailure
 from prunebench.methods import masks, scores
 
 Counts = tuple[int, ...]
 """How many weights of each row go, by linear in the order of the model. Equal counts are equal masks."""
-
-MEANINGLESS = 300
-"""Mean loss beyond which exp no longer fits a float."""
 
 
 class MaskedWeights(Mapping[str, Tensor]):
@@ -35,7 +28,10 @@ class MaskedWeights(Mapping[str, Tensor]):
 
     def __init__(self, anatomy: Anatomy) -> None:
         self._anatomy = anatomy
-        self._ranks = {f"{linear}.weight": self._rank(linear) for linear in anatomy.sizes}
+        self._ranks = {
+            f"{linear}.weight": masks.ranks(scores.wanda(anatomy.weight(linear), anatomy.squared_norm(linear)))
+            for linear in anatomy.sizes
+        }
         self._counts = dict.fromkeys(self._ranks, 0)
 
     def __iter__(self) -> Iterator[str]:
@@ -61,15 +57,6 @@ class MaskedWeights(Mapping[str, Tensor]):
     def counts(self, counts: Counts) -> None:
         self._counts = dict(zip(self._ranks, counts, strict=True))
 
-    def _rank(self, linear: str) -> Tensor:
-        """int16 or int32 [out, in]: place of each weight in the order (score, index) of its row."""
-        score = scores.wanda(self._anatomy.weight(linear), self._anatomy.squared_norm(linear))
-        width = score.shape[1]
-        order = score.argsort(dim=1, stable=True)
-        kind = torch.int16 if width <= torch.iinfo(torch.int16).max else torch.int32
-        places = torch.arange(width, dtype=kind).expand_as(order)
-        return torch.empty_like(order, dtype=kind).scatter_(1, order, places)
-
 
 class Fitness:
     """Judges allocations of one model on the same windows of text, int64 [n, seqlen]."""
@@ -88,7 +75,5 @@ class Fitness:
     def perplexity(self, counts: Counts) -> float:
         """exp of the mean loss per predicted token. Raises CellFailure if a loss, or that, is not finite."""
         self._weights.counts = counts
-        mean = statistics.fmean(window_losses(self._model, self._windows, self._batch_size))
-        if mean > MEANINGLESS:
-            raise CellFailure(f"the mean loss is {mean:.0f} nats per token: the model is destroyed")
-        return math.exp(mean)
+        losses = window_losses(self._model, self._windows, self._batch_size, quiet=True)
+        return perplexity(losses, "the tuning text")

@@ -136,12 +136,14 @@ def random_function(rng: random.Random) -> Function:
 
 
 def mutate(function: Function, rng: random.Random) -> Function:
-    """`function` with one stage, drawn evenly, drawn again until it is another."""
+    """`function` with one stage, drawn evenly, drawn again until the function is another."""
     stages = _stages(function)
     stage = rng.choice(list(stages))
-    while (drawn := _draw_stage(stage, rng)) == stages[stage]:
-        pass
-    return _function({**stages, stage: drawn})
+    before = canonical(function)
+    while True:
+        mutant = _function({**stages, stage: _draw_stage(stage, rng)})
+        if canonical(mutant) != before:
+            return mutant
 
 
 def crossover(a: Function, b: Function, rng: random.Random) -> Function:

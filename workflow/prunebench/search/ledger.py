@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from prunebench.errors import CellFailure
@@ -27,12 +27,20 @@ class Ledger:
     """
 
     def __init__(
-        self, space: Space, fitness: Fitness, parts: Parts, *, evaluations: int, report: Callable[[str], None]
+        self,
+        space: Space,
+        fitness: Fitness,
+        parts: Parts,
+        *,
+        evaluations: int,
+        report: Callable[[str], None],
+        known: Mapping[Counts, float] | None = None,
     ) -> None:
-        """`report` is called after every evaluation of the model, with the best so far."""
+        """`report` is called after every evaluation of the model, with the best so far; `known` cost nothing more."""
         self._space, self._fitness, self._parts, self._report = space, fitness, parts, report
         self._budget = evaluations
-        self._values: dict[Counts, float] = {}
+        self._values: dict[Counts, float] = dict(known or {})
+        self._given = len(self._values)
         self._judged: dict[str, Scored | None] = {}
         self._fruitless = 0
         self.history: list[dict[str, Any]] = []
@@ -44,7 +52,7 @@ class Ledger:
     @property
     def evaluations(self) -> int:
         """How often the model has run."""
-        return len(self._values)
+        return len(self._values) - self._given
 
     def __call__(self, candidate: Candidate) -> Scored | None:
         """What `candidate` is worth; None if it is invalid. Raises Spent."""
@@ -68,23 +76,28 @@ class Ledger:
             return None
         counts = tuple(found["counts"])
         if counts in self._values:
-            self._write(candidate, "known", self._values[counts], None)
-            return Scored(self._values[counts], candidate, counts)
+            scored = Scored(self._values[counts], candidate, counts)
+            self._keep(scored)
+            self._write(candidate, "known", scored.value, None)
+            return scored
         self._fruitless = 0
         outcome = self._parts.get_or(f"evaluation_{self.evaluations:05d}", lambda: self._evaluate(counts))
         scored = Scored(outcome.get("value", math.inf), candidate, counts)
         self._values[counts] = scored.value
-        if "value" in outcome and (self.best is None or scored.value < self.best.value):
-            self.best = scored
+        self._keep(scored)
         self._write(candidate, "ok" if "value" in outcome else "failed", outcome.get("value"), outcome.get("failed"))
         best = f"best {self.best.value:.2f} {self.best.candidate}" if self.best else "none yet"
         self._report(f"{scored.value:.2f} {candidate}, {best}")
         return scored
 
+    def _keep(self, scored: Scored) -> None:
+        if math.isfinite(scored.value) and (self.best is None or scored.value < self.best.value):
+            self.best = scored
+
     def _counts(self, candidate: Candidate) -> dict[str, Any]:
         try:
             return {"counts": self._fitness.counts(self._space.allocate(candidate))}
-        except Invalid as reason:
+        except (Invalid, CellFailure) as reason:
             return {"invalid": str(reason)}
 
     def _evaluate(self, counts: Counts) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from prunebench import paths
+from prunebench import paths, registry
 from prunebench.assets.manifest import load_manifest, write_manifest
 from prunebench.canonical import canonical, spec_hash
 from prunebench.cells import Cell
@@ -15,7 +15,7 @@ from prunebench.partial import claim
 from prunebench.plan import Plan, load_plan
 from prunebench.provenance import conditions
 from prunebench.single.assets import arrive, cache, resolved
-from prunebench.single.request import CATALOG, Compute, model_entry
+from prunebench.single.request import CATALOG, Compute, catalog, model_entry
 from prunebench.single.run import draw_tokens, profile_of, threads
 from prunebench.stages.search_allocation import search_allocation
 
@@ -39,6 +39,9 @@ def run_search(request: SearchRequest) -> dict[str, Any]:
     Lies in the cache, so that the same request goes on where it was stopped, and is answered at once when it is done.
     """
     name, entries = model_entry(request.model)
+    if request.options["corpus"] not in (known := catalog("corpora")):
+        wanted = request.options["corpus"]
+        raise PrunebenchError(f"--corpus: unknown corpus {wanted!r}{registry.did_you_mean(wanted, known)}")
     search = {
         **request.options,
         "model": name,

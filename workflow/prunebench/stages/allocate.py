@@ -104,7 +104,9 @@ def _found(search: Path) -> dict[str, Any]:
     result = read_json(search)
     if result["status"] != "ok":
         raise CellFailure(f"search: {result['reason']}")
-    return {**result["best"], "model": result["model"]["title"], "spec_hash": result["spec_hash"]}
+    searched = result.get("searched", result["spec"])
+    where = {"model": result["model"]["title"], "sparsity": searched["sparsity"], "spec_hash": result["spec_hash"]}
+    return {**result["best"], **where}
 
 
 def _allocator(wanted: dict[str, Any]) -> Allocator:

@@ -28,6 +28,7 @@ def gather_search(spec: str, results: Sequence[Path], best: Path) -> str:
             "best": {**winner["best"], "seed": winner["spec"]["seed"]},
             "uniform": winner["uniform"],
             "model": winner["model"],
+            "searched": {key: winner["spec"][key] for key in ("sparsity", "space", "strategy", "evaluations")},
         }
     write_json(best, record)
     return f"best of {len(seeds)} seeds: {record['best']}" if winners else f"failed: {record['reason']}"

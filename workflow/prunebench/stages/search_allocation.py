@@ -24,9 +24,9 @@ from prunebench.errors import CellFailure
 from prunebench.files import sha256_file, write_json, write_text
 from prunebench.partial import Parts
 from prunebench.provenance import Measurement, conditions
+from prunebench.search import spaces
 from prunebench.search.fitness import Fitness, MaskedWeights
 from prunebench.search.ledger import Ledger
-from prunebench.search.spaces import SPACES
 from prunebench.search.strategies import STRATEGIES, Spent
 
 COLUMNS = ("evaluation", "candidate", "status", "value", "reason")
@@ -51,20 +51,17 @@ def search_allocation(
         "inputs": {"model": manifest.digest, "corpus": text.digest, "profile": sha256_file(profile)},
     }
     parts = Parts(result.with_name(f".{result.stem}.parts"), identity=canonical(record | conditions()))
-    try:
-        outcome = _search(wanted, manifest.directory, text.directory, profile, parts)
-        record |= {"status": "ok", **outcome}
-        headline = f"{outcome['best']['candidate']} at {outcome['best']['value']:.2f}, uniform {outcome['uniform']:.2f}"
-    except CellFailure as failure:
-        record |= {"status": "failed", "reason": str(failure), "history": []}
-        headline = f"failed: {failure}"
+    found = _search(wanted, manifest.directory, text.directory, profile, parts)
+    record |= found
     measurement.write(measured, resumed=parts.resumed)
     table = io.StringIO()
     pd.DataFrame(record["history"], columns=COLUMNS).to_csv(table, index=False)
     write_text(history, table.getvalue())
     write_json(result, record)
     parts.remove()
-    return headline
+    if record["status"] != "ok":
+        return f"failed: {record['reason']}"
+    return f"{record['best']['candidate']} at {record['best']['value']:.2f}, uniform {record['uniform']:.2f}"
 
 
 def _search(wanted: dict[str, Any], directory: Path, corpus: Path, profile: Path, parts: Parts) -> dict[str, Any]:
@@ -90,27 +87,29 @@ def _search(wanted: dict[str, Any], directory: Path, corpus: Path, profile: Path
     fitness = Fitness(streamed, weights, anatomy, torch.from_numpy(windows), wanted["compute"]["batch_size"])
     sparsity = float(wanted["sparsity"])
     uniform = fitness.counts(dict.fromkeys(anatomy.sizes, sparsity))
-    space = SPACES[wanted["space"]](anatomy, sparsity)
-    levels = {
-        "dense": parts.get_or("dense", lambda: fitness.perplexity(fitness.counts({}))),
-        "uniform": parts.get_or("uniform", lambda: fitness.perplexity(uniform)),
-    }
+    space = spaces.load(wanted["space"])(anatomy, sparsity)
+    books: dict[str, Any] = {"status": "failed", "history": []}
+    try:
+        books["dense"] = parts.get_or("dense", lambda: fitness.perplexity(fitness.counts({})))
+        books["uniform"] = parts.get_or("uniform", lambda: fitness.perplexity(uniform))
+    except CellFailure as failure:
+        return {**books, "reason": f"before any candidate: {failure}"}
     strategy = STRATEGIES[wanted["strategy"]](**wanted["strategy_params"])
     stopped = "every candidate was tried"
     with tally(wanted["evaluations"], "evaluation") as report:
-        ledger = Ledger(space, fitness, parts, evaluations=wanted["evaluations"], report=report)
+        known = {uniform: books["uniform"]}
+        ledger = Ledger(space, fitness, parts, evaluations=wanted["evaluations"], report=report, known=known)
         try:
             strategy.run(space, ledger, random.Random(wanted["seed"]))
         except Spent as end:
             stopped = str(end)
-    if ledger.best is None:
-        raise CellFailure(f"none of {len(ledger.history)} candidates gave a model that works ({stopped})")
-    best = {"candidate": str(ledger.best.candidate), "value": ledger.best.value}
-    return {
-        **levels,
-        "best": best,
+    books |= {
         "evaluations": ledger.evaluations,
         "rejected": ledger.rejected,
         "stopped": stopped,
         "history": ledger.history,
     }
+    if ledger.best is None:
+        reason = f"none of {len(ledger.history)} candidates gave a model that works ({stopped})"
+        return {**books, "reason": reason}
+    return {**books, "status": "ok", "best": {"candidate": str(ledger.best.candidate), "value": ledger.best.value}}

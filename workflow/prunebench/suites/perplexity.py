@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
-from prunebench.errors import CellFailure
 from prunebench.plugin import Parameters
 from prunebench.suites.base import Score, Suite
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 17
 """Tokens between two points from which a killed evaluation resumes."""
-MEANINGLESS = 300
-"""Mean loss beyond which exp (and its square) no longer fits a float."""
 
 
 class Perplexity(Suite):
@@ -115,10 +112,9 @@ def window_losses(subject: Subject, windows: Tensor, parts: Parts) -> list[float
 
 def score(corpus: str, losses: list[float]) -> Score:
     """The perplexity of windows with these losses; CellFailure if it would not fit a float."""
-    mean = statistics.fmean(losses)
-    if mean > MEANINGLESS:
-        raise CellFailure(f"the mean loss on {corpus} is {mean:.0f} nats per token: the model is destroyed")
-    value = math.exp(mean)
+    from prunebench.engine import loss
+
+    value = loss.perplexity(losses, corpus)
     # By the delta method: the spread of window losses, carried through exp.
     stderr = value * statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else None
     return Score(corpus, "perplexity", value, stderr, len(losses), {"window_losses": losses})

@@ -50,5 +50,5 @@ def last_words(log: Path) -> str:
 
 def progress(log: Path) -> str:
     """How far a job is, as in 'block 3 of 30, 12.5 s, 113 s left'; empty if it has not said (see engine/progress)."""
-    steps = re.findall(r"\w+ \d+ of \d+, .* left$", "\n".join(tail(log, 20)), re.MULTILINE)
+    steps = re.findall(r"\w+ \d+ of \d+, .* left(?=:|$)", "\n".join(tail(log, 20)), re.MULTILINE)
     return steps[-1] if steps else ""

@@ -60,8 +60,7 @@ def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> 
             return State(study, cell, suite, "running", logs.progress(job.log), job=job)
     pruned = results.prune(cell)
     if pruned["status"] == "failed":
-        allocated = read_json(Path(plan.allocation(cell)))["status"] == "ok"
-        culprit = pruning if allocated else next(job for job in jobs if job.rule == "allocate")
+        culprit = next(filter(_failed, jobs), pruning)
         return State(study, cell, suite, "failed", f"prune: {pruned['reason']}", job=culprit)
     if evaluated["status"] == "failed":
         return State(study, cell, suite, "failed", evaluated["reason"], job=evaluation)
@@ -70,6 +69,12 @@ def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> 
             return State(study, cell, suite, "stopped", f"{job}: {logs.last_words(job.log)}", job=job)
     older = [of["reason"] for of, job in ((pruned, pruning), (evaluated, evaluation)) if job.done and "reason" in of]
     return State(study, cell, suite, "missing", *older[:1])
+
+
+def _failed(job: Job) -> bool:
+    """Whether `job` is done and its result is a failure."""
+    result = job.outputs[0]
+    return result.suffix == ".json" and job.done and read_json(result).get("status") == "failed"
 
 
 def stopped(job: Job) -> bool:
