@@ -343,7 +343,8 @@ def test_a_search_that_finds_nothing_new_ends(tmp_path: Path, monkeypatch: pytes
 def test_the_best_of_all_seeds_is_picked_and_ties_go_to_the_first(tmp_path: Path) -> None:
     def result(seed: int, value: float | None) -> Path:
         path = tmp_path / f"{seed}.json"
-        found: dict[str, Any] = {"spec": {"seed": seed}, "uniform": 9.0, "model": {"title": "Tiny"}}
+        wanted = {"seed": seed, "sparsity": "0.70", "space": "slopes", "strategy": "grid", "evaluations": 5}
+        found: dict[str, Any] = {"spec": wanted, "uniform": 9.0, "model": {"title": "Tiny"}}
         best = {"best": {"candidate": f"c{seed}", "value": value}, "evaluations": 5}
         found |= {"status": "ok", **best} if value else {"status": "failed", "reason": "no luck"}
         path.write_text(json.dumps(found))
