@@ -175,8 +175,8 @@ IN_THE_CODE: dict[str, tuple[str, str, str, set[str]]] = {
     ),
     "logging": (
         "workflow/prunebench/engine/progress.py",
-        "%s %d of %d, %.1f s, %.0f s left",
-        "%s %d of %d (%.1f s, %.0f s left)",
+        "{what} {done} of {total}, ",
+        "{what} {done} of {total}: ",
         set(),
     ),
 }

@@ -10,6 +10,7 @@ from dag.tree import STUDY, Tree
 from prunebench import paths
 from prunebench.dag import jobs
 from prunebench.errors import PrunebenchError
+from prunebench.files import sha256_file
 from prunebench.plan import load_plan
 from prunebench.results import Results
 from prunebench.upkeep import retry
@@ -117,10 +118,15 @@ def test_a_failed_search_is_what_retry_runs_again(
     monkeypatch.chdir(tree.root)
     plan = load_plan(config(tree), STUDY)
     (cell,) = (cell for cell in plan.cells if cell.allocator == "found")
-    for pattern in (paths.SEARCH, paths.SEARCH_BEST, plan.allocation(cell), paths.PRUNED):
+    made = {"seed": paths.SEARCH, "search": paths.SEARCH_BEST, "allocation": plan.allocation(cell), "": paths.PRUNED}
+    digests: dict[str, str] = {}
+    for name, pattern in made.items():
         path = Path(pattern.format(**cell.wildcards, search="evolved"))
-        record = json.loads(path.read_text())
-        path.write_text(json.dumps(record | {"status": "failed", "reason": "search: no luck"}))
+        record = json.loads(path.read_text()) | {"status": "failed", "reason": "search: no luck"}
+        inputs = record.get("inputs", {})
+        inputs.update({key: digest for key, digest in digests.items() if key in inputs})
+        path.write_text(json.dumps(record))
+        digests[name] = sha256_file(path)
     (state,) = (state for state in retry.retryable(plan, ["tiny"]) if state.cell == cell)
     deleted = {path.as_posix() for path in retry.leftovers(plan, [state])}
     assert {"results/searches/evolved/seed0.json", "results/searches/evolved/best.json"} <= deleted

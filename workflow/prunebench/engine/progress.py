@@ -21,9 +21,7 @@ def track(items: Sequence[Item], what: str) -> Iterator[Item]:
     start = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
-        elapsed = time.monotonic() - start
-        left = elapsed / done * (len(items) - done)
-        log.info("%s %d of %d, %.1f s, %.0f s left", what, done, len(items), elapsed, left)
+        log.info(_line(what, done, len(items), start))
 
 
 @contextmanager
@@ -43,8 +41,11 @@ def tally(total: int, what: str) -> Iterator[Callable[[str], None]]:
     def report(note: str) -> None:
         nonlocal done
         done += 1
-        elapsed = time.monotonic() - start
-        left = elapsed / done * (total - done)
-        log.info("%s %d of %d, %.1f s, %.0f s left: %s", what, done, total, elapsed, left, note)
+        log.info("%s: %s", _line(what, done, total, start), note)
 
     yield report
+
+
+def _line(what: str, done: int, total: int, start: float) -> str:
+    elapsed = time.monotonic() - start
+    return f"{what} {done} of {total}, {elapsed:.1f} s, {elapsed / done * (total - done):.0f} s left"
