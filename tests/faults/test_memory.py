@@ -43,9 +43,11 @@ def sparsellm_job(root: Path, samples: int, memory: float) -> PruneJob:
 
 def test_sparsellms_peak_memory_does_not_grow_with_the_tokens(tmp_path: Path) -> None:
     """6144 tokens more are 72 MB of z and s, and less than one of hidden states."""
-    few, many, kept = (
+    few, again, many, kept = (
         peak_anonymous_mb(sparsellm_job(tmp_path / name, samples, memory), SLAB)
-        for name, samples, memory in (("few", 32, 0), ("many", 128, 0), ("kept", 128, 4))
+        for name, samples, memory in (("few", 32, 0), ("again", 32, 0), ("many", 128, 0), ("kept", 128, 4))
     )
+    # On a busy machine a look every two milliseconds misses the peak of the short run.
+    few = max(few, again)
     assert many - few < SLAB_MB, f"{few:.0f} MB with 2048 tokens, {many:.0f} MB with 8192"
     assert kept - many > 4 * SLAB_MB, f"{kept:.0f} MB in memory, {many:.0f} MB in files: they took no part"
