@@ -1,0 +1,3 @@
+"""The contract tests of searches, on CUDA."""
+
+from contract.test_search import *  # noqa: F403
