@@ -93,7 +93,7 @@ def run_ours(options: argparse.Namespace, tokens: torch.Tensor) -> tuple[Record,
         allocation = dict.fromkeys(view.full_names, options.sparsity)
         result = method.prune_block(view, statistics, allocation, UNSTRUCTURED)
         record = cost.stop()
-    record["reconstruction"] = result.record["epochs"][result.record["kept"]]["reconstruction"]
+    record["reconstruction"] = result.record["epochs"][result.record["kept"] - 1]["reconstruction"]
     return record, {linear: entry.weight for linear, entry in result.linears.items()}
 
 
