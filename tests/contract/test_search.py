@@ -1,9 +1,11 @@
 """A search on a tiny model: what it evaluates is what Wanda would prune, its books are right, and it can be killed."""
 
+import itertools
 import json
 import math
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,29 +175,30 @@ def _function(text: str) -> Any:
     return parse(text)
 
 
+def mortal(after: int) -> Callable[..., float]:
+    """`Fitness.perplexity` that is killed when it is called once more than `after` times."""
+    plain: Callable[..., float] = Fitness.perplexity
+    calls = itertools.count(1)
+
+    def perplexity(self: Fitness, counts: Any) -> float:
+        if next(calls) > after:
+            raise KeyboardInterrupt
+        return plain(self, counts)
+
+    return perplexity
+
+
 def test_killed_and_resumed_it_goes_on_with_the_same_random_numbers(
     assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = search(assets, tmp_path / "whole")
-    plain: Callable[..., float] = Fitness.perplexity
-    left = 0
-
-    def mortal(self: Fitness, counts: Any) -> float:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise KeyboardInterrupt
-        return plain(self, counts)
-
-    monkeypatch.setattr(Fitness, "perplexity", mortal)
-    runs = 0
-    while True:
-        left, runs = 4, runs + 1
-        try:
+    runs, resumed = 0, None
+    while resumed is None:
+        runs += 1
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(Fitness, "perplexity", mortal(after=4))
             resumed = search(assets, tmp_path / "killed")
-            break
-        except KeyboardInterrupt:
-            assert not (tmp_path / "killed/seed0.json").exists()
+        assert (tmp_path / "killed/seed0.json").exists() == (resumed is not None)
     # 12 evaluations and two levels, four in a life.
     assert runs == 4
     assert resumed == whole
@@ -206,18 +209,8 @@ def test_what_another_spec_left_behind_is_not_used(
     assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = search(assets, tmp_path / "alone", sparsity="0.40")
-    plain: Callable[..., float] = Fitness.perplexity
-    left = 5
-
-    def mortal(self: Fitness, counts: Any) -> float:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise KeyboardInterrupt
-        return plain(self, counts)
-
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Fitness, "perplexity", mortal)
+        patch.setattr(Fitness, "perplexity", mortal(after=5))
         search(assets, tmp_path / "shared", sparsity="0.80")
     assert search(assets, tmp_path / "shared", sparsity="0.40") == expected
 
