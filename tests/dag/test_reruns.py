@@ -145,8 +145,8 @@ IN_THE_CODE: dict[str, tuple[str, str, str, set[str]]] = {
     ),
     "numerics of the suite": (
         "workflow/prunebench/suites/perplexity.py",
-        "statistics.fmean(losses)",
-        "sum(losses) / len(losses)",
+        "value * statistics.stdev(losses)",
+        "value * statistics.pstdev(losses)",
         evaluated(*CELLS) | tables(),
     ),
     "colours of figures": (
