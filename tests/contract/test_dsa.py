@@ -54,7 +54,7 @@ class Scored:
 
 
 def scored(blocks: list[list[Array]]) -> Importances:
-    return Importances(Scored(blocks))  # type: ignore[arg-type]
+    return Importances(Scored(blocks))
 
 
 def like_wanda(rng: np.random.Generator, blocks: int, shapes: list[tuple[int, int]]) -> list[list[Array]]:
@@ -282,12 +282,12 @@ def test_the_published_code_keeps_blocks_without_an_importance_densest() -> None
     values = scored(blocks).values(parse(README), released=True)
     assert values[3:] == [0, 0] and values[:3] == sorted(values[:3]) and values[0] > 0
     model = Scored(blocks)
-    allocation = Dsa(Dsa.configure("released", {"function": README})).allocate(model, 0.7)  # type: ignore[arg-type]
+    allocation = Dsa(Dsa.configure("released", {"function": README})).allocate(model, 0.7)
     shares = list(allocation.values())
     assert shares[3] == shares[4] == min(shares) and shares[2] == max(shares)
     assert max(shares) - min(shares) == pytest.approx(0.16)
     # Guarded, the same function makes them the sparsest or nearly so: |ln S| is half as wide.
-    guarded = Dsa(Dsa.Params(function=README)).allocate(model, 0.7)  # type: ignore[arg-type]
+    guarded = Dsa(Dsa.Params(function=README)).allocate(model, 0.7)
     assert list(guarded.values()) == sorted(guarded.values()) and len({*guarded.values()}) == 5
 
 
@@ -387,7 +387,7 @@ def test_intervals_hold_every_reduction(op: str, low: float, high: float) -> Non
 
 def test_reductions_are_remembered_and_so_are_their_failures() -> None:
     model = Scored(like_wanda(np.random.default_rng(0), 3, SHAPES))
-    importances = Importances(model)  # type: ignore[arg-type]
+    importances = Importances(model)
     first = importances.values(parse("W:(LOG)-(VAR)-(ATAN)"))
     looked_at = model.looked_at
     assert looked_at == len(model.sizes)
@@ -398,7 +398,7 @@ def test_reductions_are_remembered_and_so_are_their_failures() -> None:
     assert model.looked_at == 2 * looked_at
     overflow = parse("W:(EXP,EXP)-(MEAN)-(SIN)")
     huge = Scored([[x * 50 for x in block] for block in like_wanda(np.random.default_rng(0), 3, SHAPES)])
-    importances = Importances(huge)  # type: ignore[arg-type]
+    importances = Importances(huge)
     reasons = []
     for _ in range(2):
         with pytest.raises(Invalid) as error:

@@ -8,10 +8,11 @@ import yaml
 
 from dag.tree import STUDY, Tree
 from prunebench import paths
+from prunebench.cells import Cell
 from prunebench.dag import jobs
 from prunebench.errors import PrunebenchError
 from prunebench.files import sha256_file
-from prunebench.plan import load_plan
+from prunebench.plan import Plan, load_plan
 from prunebench.results import Results
 from prunebench.upkeep import retry
 
@@ -32,7 +33,7 @@ def config(tree: Tree) -> dict[str, object]:
 
 def add_search(tree: Tree, **changes: object) -> None:
     written = config(tree)
-    study = written["studies"]["tiny"]  # type: ignore[index]
+    study = written["studies"]["tiny"]
     study["grid"].append({"model": "tiny", "method": "wanda", "allocator": "found", "sparsity": 0.5})
     study |= {"searches": ["evolved"], "tables": ["allocators"]}
     written |= {"searches": {"evolved": SEARCH | changes}, "allocators": {"found": FOUND}}
@@ -49,6 +50,14 @@ def searched(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
     # The finished tree has a cell that fails on purpose.
     assert "broken" in run.stdout and (tree.root / "results/report/index.html").exists(), run.stdout
     return tree
+
+
+def entered(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> tuple[Plan, Cell]:
+    """The plan of `tree`, from now on the working directory, and its cell whose allocation was searched."""
+    monkeypatch.chdir(tree.root)
+    plan = load_plan(config(tree), STUDY)
+    (cell,) = (cell for cell in plan.cells if cell.allocator == "found")
+    return plan, cell
 
 
 def test_the_plan_names_the_jobs_that_snakemake_runs(searched: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,12 +105,9 @@ def test_what_another_space_needs_runs_no_search_again(searched: Tree, tmp_path:
 def test_a_search_from_older_text_does_not_pass_for_current(
     searched: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tree = searched.copy(tmp_path / "tree")
-    monkeypatch.chdir(tree.root)
-    plan = load_plan(config(tree), STUDY)
-    (cell,) = (cell for cell in plan.cells if cell.allocator == "found")
+    plan, cell = entered(searched.copy(tmp_path / "tree"), monkeypatch)
     assert Results(plan).prune(cell)["status"] == "ok"
-    path = tree.root / "results/searches/evolved/seed1.json"
+    path = Path("results/searches/evolved/seed1.json")
     record = json.loads(path.read_text())
     record["inputs"]["corpus"] = "of other text"
     path.write_text(json.dumps(record))
@@ -114,10 +120,7 @@ def test_a_search_from_older_text_does_not_pass_for_current(
 def test_a_failed_search_is_what_retry_runs_again(
     searched: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tree = searched.copy(tmp_path / "tree")
-    monkeypatch.chdir(tree.root)
-    plan = load_plan(config(tree), STUDY)
-    (cell,) = (cell for cell in plan.cells if cell.allocator == "found")
+    plan, cell = entered(searched.copy(tmp_path / "tree"), monkeypatch)
     made = {"seed": paths.SEARCH, "search": paths.SEARCH_BEST, "allocation": plan.allocation(cell), "": paths.PRUNED}
     digests: dict[str, str] = {}
     for name, pattern in made.items():

@@ -153,7 +153,7 @@ def test_rows_that_do_not_compare_do_not_compete() -> None:
 
 @pytest.mark.parametrize(("status", "bold"), [("missing", []), ("failed", ["OWL"]), ("skipped", ["OWL"])])
 def test_what_lost_is_no_rival_but_what_is_missing_may_be_one(status: str, bold: list[str]) -> None:
-    bad = row("dsa", **{**NONE, "status": status})  # type: ignore[arg-type]
+    bad = row("dsa", **{**NONE, "status": status})
     made = allocators_table(table(*seeds("uniform", 100.0, 101.0), *seeds("owl", 50.0, 51.0), bad), "s", LABELS)
     assert [stub[2] for stub in emphasised(made)] == bold
     assert made.rows[2][-1] == status
@@ -268,7 +268,7 @@ def test_gain_is_over_what_shares_out_evenly_on_the_same_blocks_and_text() -> No
 
 @pytest.mark.parametrize("status", ["failed", "missing"])
 def test_there_is_no_gain_without_both_numbers(status: str) -> None:
-    bad = row("uniform", **{**NONE, "status": status})  # type: ignore[arg-type]
+    bad = row("uniform", **{**NONE, "status": status})
     made = gain_table(table(bad, row("owl", value=20.0)), "s", LABELS)
     assert [line[2:] for line in made.rows] == [
         ("Uniform", "", status),
@@ -326,11 +326,11 @@ def test_the_report_shows_them_and_what_is_bold(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("make", [allocators_table, gain_table])
 @pytest.mark.parametrize(
     "rows",
-    [[], [dense(10.0)], [row("uniform", pattern="2of4")], [row("owl", **{**NONE, "status": "missing"})]],  # type: ignore[arg-type]
+    [[], [dense(10.0)], [row("uniform", pattern="2of4")], [row("owl", **{**NONE, "status": "missing"})]],
     ids=["nothing", "dense", "n of m", "missing"],
 )
 def test_with_nothing_to_compare_there_still_is_a_table(make: object, rows: list[dict[str, object]]) -> None:
-    made = make(table(*rows), "s", LABELS)  # type: ignore[operator]
+    made = make(table(*rows), "s", LABELS)
     assert made.bold == frozenset()
     for format in ("md", "csv", "html", "tex"):
         assert made.render(format)

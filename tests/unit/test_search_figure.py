@@ -120,7 +120,7 @@ def test_a_line_is_the_geometric_mean_of_the_best_so_far_in_the_range_of_the_see
     bands = [trace for trace in plots(made)[0]["data"] if trace.get("fill")]
     assert [trace["line"]["shape"] for trace in bands] == ["hv", "hv"]
     (axes,) = draw(made).axes
-    top = axes.collections[0].get_paths()[0].vertices[:, 1]  # type: ignore[index]
+    top = axes.collections[0].get_paths()[0].vertices[:, 1]
     assert (top.min(), top.max()) == (25, 400)
 
 

@@ -37,7 +37,7 @@ class Counting:
     """Values words, at most `budget` different ones; words that begin with 'a' are invalid."""
 
     def __init__(self, budget: int) -> None:
-        self.budget, self.proposed = budget, []  # type: int, list[str]
+        self.budget, self.proposed = budget, []
         self.values: dict[str, float] = {}
 
     def __call__(self, word: str) -> Scored | None:
@@ -103,4 +103,4 @@ def test_the_config_knows_all_strategies() -> None:
     from prunebench.catalog import SearchEntry
 
     choices = SearchEntry.model_fields["strategy"].annotation
-    assert set(STRATEGIES) == set(choices.__args__)  # type: ignore[union-attr]
+    assert set(STRATEGIES) == set(choices.__args__)
