@@ -91,6 +91,7 @@ def prune_job(
     sparsity: float = 0.5,
     calibration: str = "text_4x16",
     batch_size: int = 2,
+    lines: int = 300,
     more: Mapping[str, Mapping[str, Any]] | None = None,
     **model: Any,
 ) -> PruneJob:
@@ -100,7 +101,7 @@ def prune_job(
     """
     family, _ = tiny.ARCHITECTURES[model.get("name", "llama")]
     directory = tiny.make_model(root / "assets/model", **model)
-    (root / "assets/text.txt").write_text("\n".join(tiny.make_text(300)))
+    (root / "assets/text.txt").write_text("\n".join(tiny.make_text(lines)))
     entry = {"title": "Tiny", "family": family, "source": {"kind": "path", "path": str(directory)}}
     text = {"title": "Text", "source": {"kind": "path", "path": str(root / "assets/text.txt")}, "documents": "lines"}
     config: dict[str, Any] = {

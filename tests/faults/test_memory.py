@@ -29,25 +29,24 @@ def test_peak_memory_does_not_grow_with_depth(tmp_path: Path) -> None:
     assert deep - shallow < 8 * BLOCK_MB, f"{shallow:.0f} MB with 8 blocks, {deep:.0f} MB with 40"
 
 
-NARROW = {"hidden_size": 64, "intermediate_size": 1536, "blocks": 1}
+# Narrow, since what a peak of a few milliseconds holds besides (copies of Hessians, 2 MB each here) is not always seen.
+NARROW = {"hidden_size": 64, "intermediate_size": 512, "blocks": 1}
 SLAB = "from prunebench.methods import sparsellm_sweep; sparsellm_sweep.SLAB = 1024"
-SLAB_MB = 2 * 1024 * 1536 * 4 / 2**20  # of z and s, in float32
+SAMPLES, MORE_SAMPLES = 32, 288
+GROWTH_MB = 2 * (MORE_SAMPLES - SAMPLES) * 64 * 512 * 4 / 2**20  # of z and s, in float32
 
 
 def sparsellm_job(root: Path, samples: int, memory: float) -> PruneJob:
     method = {"method": "sparsellm", "params": {"epochs": 2, "memory": memory}}
-    return prune_job(
-        root, method="ours", calibration=f"text_{samples}x64", more={"methods": {"ours": method}}, **NARROW
-    )
+    where = {"calibration": f"text_{samples}x64", "lines": 600}
+    return prune_job(root, method="ours", more={"methods": {"ours": method}}, **where, **NARROW)
 
 
 def test_sparsellms_peak_memory_does_not_grow_with_the_tokens(tmp_path: Path) -> None:
-    """6144 tokens more are 72 MB of z and s, and less than one of hidden states."""
-    few, again, many, kept = (
+    """16384 tokens more are 64 MB of z and s, and 2 MB of hidden states; a quarter is left to the allocator's noise."""
+    few, many, kept = (
         peak_anonymous_mb(sparsellm_job(tmp_path / name, samples, memory), SLAB)
-        for name, samples, memory in (("few", 32, 0), ("again", 32, 0), ("many", 128, 0), ("kept", 128, 4))
+        for name, samples, memory in (("few", SAMPLES, 0), ("many", MORE_SAMPLES, 0), ("kept", MORE_SAMPLES, 4))
     )
-    # On a busy machine a look every two milliseconds misses the peak of the short run.
-    few = max(few, again)
-    assert many - few < SLAB_MB, f"{few:.0f} MB with 2048 tokens, {many:.0f} MB with 8192"
-    assert kept - many > 4 * SLAB_MB, f"{kept:.0f} MB in memory, {many:.0f} MB in files: they took no part"
+    assert many - few < GROWTH_MB / 4, f"{few:.0f} MB with 2048 tokens, {many:.0f} MB with 18432"
+    assert kept - many > GROWTH_MB / 2, f"{kept:.0f} MB in memory, {many:.0f} MB in files: they took no part"
