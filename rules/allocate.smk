@@ -9,6 +9,7 @@ rule allocate:
         tokens=lambda wildcards: plan.allocator_tokens(plan.cell(wildcards)),
     output:
         allocation=paths.ALLOCATION,
+        measured=paths.ALLOCATION_MEASURED,
     log:
         paths.log("allocate"),
     benchmark:
@@ -23,4 +24,4 @@ rule allocate:
     shell:
         "python workflow/scripts/allocate.py --spec {params.spec:q} --threads {threads} --model {input.model} "
         "--profile {input.profile} --search {input.search} --tokens {input.tokens} --allocation {output.allocation} "
-        "2> {log}"
+        "--measured {output.measured} 2> {log}"

@@ -123,7 +123,9 @@ def prune_job(
     calibrate(plan.specs.tokens("tiny", calibration, 0), model_asset, corpus_asset, tokens, record)
     point = allocation_form(plan.config, cell)
     seen = tokens if plan.allocator_tokens(point) else None
-    allocate(plan.specs.allocation(point), model_asset, root / plan.allocation(cell), tokens=seen)
+    times = root / paths.ALLOCATION_MEASURED.format(**point.wildcards)
+    found = {"allocation": root / plan.allocation(cell), "measured": times}
+    allocate(plan.specs.allocation(point), model=model_asset, tokens=seen, **found)
     for path in plan.gradients(cell):
         spec, measured = plan.specs.gradients("tiny", calibration, 0), paths.GRADIENTS_MEASURED.format(**cell.wildcards)
         gradients(spec, model=model_asset, tokens=tokens, gradients=root / path, measured=root / measured)

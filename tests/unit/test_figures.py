@@ -12,6 +12,7 @@ from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 
 from prunebench.figures import palette
+from prunebench.figures.agreement import agreement_chart
 from prunebench.figures.allocation import allocation_chart
 from prunebench.figures.calibration import calibration_chart
 from prunebench.figures.chart import DECADES, Axis, Chart, Panel, Series, Style
@@ -391,6 +392,31 @@ def test_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
     assert b"<dc:date>" not in (tmp_path / "a.svg").read_bytes()
 
 
+def promised(values: dict[str, tuple[float, list[float]]]) -> pd.DataFrame:
+    """Rows of Wanda at 70%: for each allocator what a search promised, and the perplexity of each seed."""
+    rows = [
+        row("wanda", "0.70", value, seed, allocator=allocator, promised=promise)
+        for allocator, (promise, found) in values.items()
+        for seed, value in enumerate(found)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_agreement_pairs_what_a_search_promised_with_what_came_out_and_correlates_the_ranks() -> None:
+    cells = promised(
+        {"a": (50.0, [40.0, 90.0]), "b": (60.0, [30.0, 30.0]), "c": (70.0, [80.0, 80.0]), "d": (900.0, [1e3, 1e3])}
+    )
+    chart = agreement_chart(cells, LOOK)
+    (series,) = chart.panels[0].series
+    assert (series.label, series.form) == ("Wanda, 70%", "points")
+    assert list(series.x) == [50, 60, 70, 900] and list(series.y) == pytest.approx([60, 30, 80, 1000])
+    assert series.names == ["a", "b", "c", "d"]
+    # Ranks 1 2 3 4 against 2 1 3 4: 1 - 6 (1 + 1) / (4 (16 - 1)).
+    assert "Spearman's rank correlation (points): Wanda, 70%, Web text 0.80 (4)." in chart.notes[0]
+    backwards = promised({"a": (50.0, [9.0]), "b": (60.0, [8.0]), "c": (70.0, [7.0])})
+    assert "Web text -1.00 (3)" in agreement_chart(backwards, LOOK).notes[0]
+
+
 def charts() -> list[Chart]:
     many = [row(m, s, 20.0 + seed, seed, allocator=a) for m in ("magnitude", "wanda") for s in ("0.50", "0.70")
             for a in ("uniform", "owl") for seed in range(2)]  # fmt: skip
@@ -410,6 +436,7 @@ def charts() -> list[Chart]:
     best = [{**run, "sparsity": "0.70", "seed": seed, "evaluation": i, "best": 40.0 / i + seed}
             for seed in range(2) for i in range(1, 4)]  # fmt: skip
     made.append(search_chart(pd.DataFrame(best), ["Rests on all."], LOOK))
+    made.append(agreement_chart(promised({name: (i + 1.0, [20.0, 30.0 + i]) for i, name in enumerate("abc")}), LOOK))
     return [*made, allocation_chart(both, 2, LOOK), reconstruction_chart(both, 2, LOOK)]
 
 

@@ -48,7 +48,9 @@ _GRADIENTS = "results/gradients/{model}/{calibration}-seed{seed}"
 GRADIENTS = f"{_GRADIENTS}.safetensors"
 GRADIENTS_MEASURED = f"{_GRADIENTS}.measured.json"
 
-ALLOCATION = "results/allocations/{model}/{allocator}/{point}/{calibration}-seed{seed}.json"
+_ALLOCATION = "results/allocations/{model}/{allocator}/{point}/{calibration}-seed{seed}"
+ALLOCATION = f"{_ALLOCATION}.json"
+ALLOCATION_MEASURED = f"{_ALLOCATION}.measured.json"
 
 WEIGHTS = f"results/pruned/{CELL}/weights.safetensors"
 MASKS = f"results/pruned/{CELL}/masks.safetensors"
@@ -85,7 +87,7 @@ RULES = {
     "profile": Rule(_DRAW, (PROFILE, PROFILE_MEASURED)),
     "search_allocation": Rule("{search}-seed{seed}", (SEARCH, SEARCH_HISTORY, SEARCH_MEASURED)),
     "gather_search": Rule("{search}", (SEARCH_BEST,)),
-    "allocate": Rule("{model}/{allocator}/{point}/{calibration}-seed{seed}", (ALLOCATION,)),
+    "allocate": Rule("{model}/{allocator}/{point}/{calibration}-seed{seed}", (ALLOCATION, ALLOCATION_MEASURED)),
     "gradients": Rule(_DRAW, (GRADIENTS, GRADIENTS_MEASURED)),
     "prune": Rule(CELL, (PRUNED, PRUNE_MEASURED, WEIGHTS)),
     "keep_masks": Rule(CELL, (MASKS,)),

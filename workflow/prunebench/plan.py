@@ -30,7 +30,7 @@ from prunebench.files import sha256_file
 from prunebench.fingerprint import fingerprint
 from prunebench.spec import Specs
 
-FIGURES = ("perplexity", "calibration", "allocation", "search", "reconstruction", "convergence", "cost")
+FIGURES = ("perplexity", "calibration", "allocation", "search", "agreement", "reconstruction", "convergence", "cost")
 TEMPLATES = Path(__file__).parent / "report/template"
 
 
@@ -166,6 +166,16 @@ class Plan:
         """The allocation file that `cell` shares."""
         return paths.ALLOCATION.format(**allocation_form(self.config, cell).wildcards)
 
+    def measurements(self, cell: Cell) -> list[str]:
+        """What was measured of all jobs that make `cell` of the dense model and its tokens, the prune job first."""
+        point = allocation_form(self.config, cell)
+        found = [paths.PRUNE_MEASURED.format(**cell.wildcards), paths.ALLOCATION_MEASURED.format(**point.wildcards)]
+        if reads_profile(self.config, point):
+            found.append(paths.PROFILE_MEASURED.format(**point.wildcards))
+        if self.gradients(cell):
+            found.append(paths.GRADIENTS_MEASURED.format(**cell.wildcards))
+        return found
+
     def prune_threads(self, cell: Cell) -> int:
         """CPU threads of the prune job: part of the spec where anything runs forward."""
         compute = json.loads(self.specs.prune(cell))["compute"]
@@ -224,6 +234,10 @@ class Plan:
             return [cell for cell in expansion.cells if "calibration" in self._method(cell).uses]
         if figure == "convergence":
             return [cell for cell in expansion.cells if self._method(cell).iterative]
+        if figure == "agreement":
+            promised = [cell for cell in self.figure_cells(study, "perplexity") if self._promised(cell)]
+            # Of two points any ranking is right or wrong by chance.
+            return promised if len({cell.allocator for cell in promised}) > 2 else []
         cells = [cell for cell in expansion.cells if "allocator" in self._method(cell).uses]
         cells = [cell for cell in cells if not cell.shape.structured]
         # What serves n:m patterns too decides nothing: alone it would be a flat line.
@@ -231,6 +245,12 @@ class Plan:
             not configured("allocators", self.config.allocators[cell.allocator]).structured for cell in cells
         )
         return cells if deciding else []
+
+    def _promised(self, cell: Cell) -> bool:
+        """Whether a search has judged what allots `cell`, on the same model and at the same sparsity."""
+        search = None if cell.shape.structured else self.search(allocation_form(self.config, cell))
+        entry = self.config.searches[search.name] if search else None
+        return entry is not None and (entry.model, entry.sparsity) == (cell.model, cell.sparsity)
 
     def searches(self, study: str) -> list[tuple[str, int]]:
         """(search, seed) of every run of the searches that a study shows."""

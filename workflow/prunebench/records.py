@@ -27,6 +27,13 @@ class Records(Results):
         path = Path(pattern.format(**cell.wildcards, suite=suite))
         return read_json(path) if result["status"] != "missing" and path.exists() else None
 
+    def promised(self, cell: Cell) -> float | None:
+        """The perplexity at which a search found what allots `cell`; None without one, or where that is not current."""
+        if self.prune(cell)["status"] != "ok":
+            return None
+        found = self._read(Path(self._plan.allocation(cell))).get("found")
+        return float(found["value"]) if found else None
+
     def _blocks(self, cell: Cell) -> list[dict[str, float]]:
         """Of each block of `cell`: the `share` of zeros it was given and the fraction of `zeros` that it has.
 

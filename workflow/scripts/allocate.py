@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prunebench import job
 
+FILES = ("model", "allocation", "measured")
 OPTIONAL = ("profile", "search", "tokens")
 
 
@@ -12,9 +13,8 @@ def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
     from prunebench.stages.allocate import allocate
 
-    given = {name: getattr(arguments, name) for name in OPTIONAL}
-    allocate(arguments.spec, arguments.model, arguments.allocation, **given)
+    allocate(arguments.spec, **{name: getattr(arguments, name) for name in (*FILES, *OPTIONAL)})
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, model=Path, allocation=Path, **dict.fromkeys(OPTIONAL, (Path, None)))
+    job.run(__doc__, main, spec=str, **dict.fromkeys(FILES, Path), **dict.fromkeys(OPTIONAL, (Path, None)))

@@ -42,6 +42,11 @@ class Allocator(Plugin):
         """The one whose result it uses at `sparsity` (two decimals), if it uses one."""
         return None
 
+    @property
+    def place(self) -> int:
+        """Which of all that its search has tried it takes: 1 is the best."""
+        return 1
+
     def found(self, candidate: str) -> Allocator:
         """This allocator with what its search has found."""
         raise TypeError(f"allocator {self.name!r} has a `search` but does not define found")

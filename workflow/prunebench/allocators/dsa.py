@@ -60,6 +60,7 @@ class Dsa(Allocator):
         function: str = Field(PAPER, description="such as W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)")
         search: str | None = Field(None, description="take the function that this search of the catalog found")
         search_seed: int | None = Field(None, ge=0, description="that of one of its seeds; null: the best")
+        place: int = Field(1, ge=1, description="of all that this seed tried: 1 is the best, 2 the next")
         spread: float | None = Field(None, ge=0, description="lambda; null: LAMBDA percent, 0.08 without one")
 
         @field_validator("function")
@@ -77,6 +78,8 @@ class Dsa(Allocator):
                 raise ValueError("'search' finds a function, as we compute it: leave out 'function' and 'released'")
             if self.search_seed is not None and not self.search:
                 raise ValueError("'search_seed' is one of a 'search': name that too")
+            if self.place > 1 and self.search_seed is None:
+                raise ValueError("'place' is among what one seed tried: name a 'search_seed' too")
             return self
 
     name = "dsa"
@@ -95,6 +98,11 @@ class Dsa(Allocator):
     def search(self, sparsity: str) -> Search | None:
         """The same at every sparsity."""
         return next(iter(self.searches), None)
+
+    @property
+    def place(self) -> int:
+        """That of the parameters."""
+        return int(self.params.place)
 
     def found(self, candidate: str) -> Dsa:
         """With the function that was found."""

@@ -22,7 +22,8 @@ def cost_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
     pruned = mine[(mine["status"] == "ok") & (mine["method"] != "dense")]
     timeless = len(layout.statuses(pruned[pruned["prune_seconds"].isna()]))
     notes = [f"Rests on {layout.counts(mine)}"] + ([f"{timeless} without a time, not drawn."] if timeless else [])
-    notes.append("Seconds of the prune job alone. On the front nothing is both faster and better.")
+    notes.append("Seconds of the prune job, and of the allocation, profile and gradients that it rests on.")
+    notes.append("On the front nothing is both faster and better.")
     return Chart(
         title="Seconds of pruning against perplexity",
         x=Axis("Seconds of pruning", log=True),

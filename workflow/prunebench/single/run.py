@@ -85,7 +85,14 @@ def _prune(wanted: Work, root: Path) -> Path:
         seen = tokens if runs_model(config, point) else None
         if seen:
             log.info("allocate: %s, by a run of the model", cell.allocator)
-        allocate(specs.allocation(point), model, allocation, profile=measured, tokens=seen)
+        allocate(
+            specs.allocation(point),
+            model=model,
+            allocation=allocation,
+            measured=place(paths.ALLOCATION_MEASURED, point),
+            profile=measured,
+            tokens=seen,
+        )
     result = place(paths.PRUNED)
     slopes = place(paths.GRADIENTS) if method.needs_gradients else None
     if slopes and tokens and not slopes.exists():

@@ -18,25 +18,27 @@ from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure
 from prunebench.files import read_json, sha256_file, write_json
 from prunebench.patterns import parse_pattern
-from prunebench.provenance import conditions
+from prunebench.provenance import Measurement, conditions
 
 
 def allocate(
     spec: str,
+    *,
     model: Path,
     allocation: Path,
-    *,
+    measured: Path,
     profile: Path | None = None,
     search: Path | None = None,
     tokens: Path | None = None,
 ) -> None:
-    """Write `allocation` for the model asset `model`.
+    """Write `allocation` for the model asset `model`, and what that cost (JSON) to `measured`.
 
     Where the allocator wants them, `profile` is the file of rule profile, `search` a result of a search, and `tokens`
     the calibration tokens, for an allocator that runs the model itself.
 
     JSON: status, inputs, sparsities by full linear name, and what fraction of all weights they make zero.
     """
+    measurement = Measurement()
     wanted = json.loads(spec)
     manifest = load_manifest(model)
     record: dict[str, Any] = {"spec_hash": spec_hash(spec), "spec": wanted, "inputs": {}}
@@ -58,9 +60,8 @@ def allocate(
         part = pruned_part(anatomy, wanted["layers"])
         allocator = _allocator(wanted)
         if search:
-            found = _found(search)
-            record["found"] = found
-            allocator = allocator.found(found["candidate"])
+            record["found"] = _found(search, allocator.place)
+            allocator = allocator.found(record["found"]["candidate"])
         shares = allocator.allocate(part, sparsity)
         check_budget(shares, part.sizes, sparsity)
         record |= {
@@ -70,6 +71,7 @@ def allocate(
         }
     except CellFailure as failure:
         record |= {"status": "failed", "reason": str(failure)}
+    measurement.write(measured, resumed_at=run.scratch.resumed_at if run else 0)
     write_json(allocation, record)
     if run:
         run.scratch.remove()
@@ -99,14 +101,22 @@ def pruned_part(anatomy: Anatomy, layers: str) -> Anatomy:
     return anatomy.first(len(anatomy.blocks) // 2)
 
 
-def _found(search: Path) -> dict[str, Any]:
+def _found(search: Path, place: int) -> dict[str, Any]:
     """What a search has found and where: the candidate, its value there, and the model and sparsity it was found on."""
     result = read_json(search)
     if result["status"] != "ok":
         raise CellFailure(f"search: {result['reason']}")
     searched = result.get("searched", result["spec"])
     where = {"model": result["model"]["title"], "sparsity": searched["sparsity"], "spec_hash": result["spec_hash"]}
-    return {**result["best"], **where}
+    return {**(result["best"] if place == 1 else _in_place(result["history"], place)), **where}
+
+
+def _in_place(history: list[dict[str, Any]], place: int) -> dict[str, Any]:
+    """The candidate at `place` (1 the best) of those that the model was run for, and its value."""
+    ranked = sorted((one for one in history if one["status"] == "ok"), key=lambda one: float(one["value"]))
+    if place > len(ranked):
+        raise CellFailure(f"search: {len(ranked)} candidates have a value, so none is in place {place}")
+    return {key: ranked[place - 1][key] for key in ("candidate", "value")}
 
 
 def _allocator(wanted: dict[str, Any]) -> Allocator:

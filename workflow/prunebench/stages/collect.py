@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from prunebench import paths
 from prunebench.canonical import spec_hash
 from prunebench.cells import Cell
 from prunebench.files import read_json, write_text
@@ -49,7 +48,7 @@ def _rows(plan: Plan, cell: Cell, suite: str, results: Results) -> Iterator[dict
     pruned, evaluated = results.prune(cell), results.evaluation(cell, suite)
     shared = {"spec_hash": spec, "achieved_sparsity": pruned.get("achieved_sparsity")}
     if pruned["status"] != "missing":
-        shared |= _cost(cell)
+        shared |= _cost(plan, cell)
     if evaluated["status"] != "ok":
         yield {**shared, "status": evaluated["status"], "reason": evaluated["reason"]}
         return
@@ -57,11 +56,12 @@ def _rows(plan: Plan, cell: Cell, suite: str, results: Results) -> Iterator[dict
         yield {**shared, "status": "ok", **{key: score[key] for key in ("task", "metric", "value", "stderr", "n")}}
 
 
-def _cost(cell: Cell) -> dict[str, Any]:
-    path = Path(paths.PRUNE_MEASURED.format(**cell.wildcards))
-    if not path.exists():
+def _cost(plan: Plan, cell: Cell) -> dict[str, Any]:
+    files = [Path(file) for file in plan.measurements(cell)]
+    if not all(map(Path.exists, files)):
         return {}
-    measured = read_json(path)
+    measured = [read_json(file) for file in files]
     # A resumed job measured only its last part: no time is better than a wrong one.
-    seconds = None if measured["resumed_at"] else measured["seconds"]
-    return {"prune_seconds": seconds, "peak_memory_mb": measured["peak_memory_mb"]}
+    resumed = any(job.get("resumed_at") for job in measured)
+    seconds = None if resumed else round(sum(job["seconds"] for job in measured), 3)
+    return {"prune_seconds": seconds, "peak_memory_mb": max(job["peak_memory_mb"] for job in measured)}

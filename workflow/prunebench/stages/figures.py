@@ -1,13 +1,15 @@
 """Stage figures: one figure of one study, in every format."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from prunebench.cells import NO_CALIBRATION, allocation_form
+from prunebench.cells import NO_CALIBRATION, Cell, allocation_form
+from prunebench.figures.agreement import agreement_chart
 from prunebench.figures.allocation import allocation_chart
 from prunebench.figures.calibration import calibration_chart
 from prunebench.figures.chart import Chart
@@ -22,6 +24,7 @@ from prunebench.plan import Plan
 from prunebench.records import Records
 from prunebench.stages.tables import partly_pruned, read_cells
 
+AXES = tuple(field.name for field in fields(Cell))
 OF_CELLS = {"perplexity": perplexity_chart, "calibration": calibration_chart, "cost": cost_chart}
 OF_BLOCKS = {
     "allocation": allocation_chart,
@@ -51,6 +54,8 @@ def _chart(plan: Plan, cells: pd.DataFrame, records: Records, study: str, figure
     if figure in OF_CELLS:
         mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, "perplexity"))]
         return OF_CELLS[figure](mine, study, look)
+    if figure == "agreement":
+        return agreement_chart(promised_rows(plan, cells, records, study), look)
     rows = block_rows(plan, records, study, figure)
     drawn = plan.figure_cells(study, figure)
     expected = len({allocation_form(plan.config, cell) for cell in drawn} if figure == "allocation" else drawn)
@@ -99,6 +104,15 @@ def search_courses(plan: Plan, records: Records, study: str) -> tuple[pd.DataFra
     return pd.DataFrame(rows, columns=list(COLUMNS)), notes
 
 
+def promised_rows(plan: Plan, cells: pd.DataFrame, records: Records, study: str) -> pd.DataFrame:
+    """The rows of `cells` that figure `agreement` shows, and what the search had `promised` of each."""
+    promised = {str(cell): records.promised(cell) for cell in plan.figure_cells(study, "agreement")}
+    mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, "perplexity"))]
+    drawn: Iterable[Any] = mine[list(AXES)].to_dict("records")
+    names = pd.Series([str(Cell(**axes)) for axes in drawn], index=mine.index)
+    return mine.assign(promised=names.map(promised))[names.isin(list(promised))]
+
+
 def block_rows(plan: Plan, records: Records, study: str, figure: str) -> pd.DataFrame:
     """A row per block of every cell (for `allocation`: of every allocation) that `figure` draws and that is pruned.
 
@@ -110,7 +124,6 @@ def block_rows(plan: Plan, records: Records, study: str, figure: str) -> pd.Data
         shown = allocation_form(plan.config, cell) if figure == "allocation" else cell
         if str(shown) not in rows and (blocks := read(cell)):
             rows[str(shown)] = [{**asdict(shown), "id": str(shown), **block} for block in blocks]
-    axes = ("model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "id", "block")
     values = {"convergence": ("epoch", "loss", "reconstruction", "kept")}
-    columns = [*axes, *values.get(figure, ("share", "zeros", "low", "error", "high"))]
+    columns = [*AXES, "id", "block", *values.get(figure, ("share", "zeros", "low", "error", "high"))]
     return pd.DataFrame([row for of in rows.values() for row in of], columns=columns)
