@@ -1,30 +1,46 @@
 """The zero-shot table: a row per model, sparsity, method and allocator; a column per task, and their mean."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
 from prunebench.suites.base import MEAN
 from prunebench.tables import layout
+from prunebench.tables.lines import Line, contested, explain, line, winners
 from prunebench.tables.table import Table
 
+BEST = "the best at its sparsity, if its lead over every other is"
 
-def zeroshot_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None) -> Table:
+
+def zeroshot_table(
+    cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None, half: Collection[str] = ()
+) -> Table:
     """Lay out the accuracies (`acc`, in percent) of `study`; `labels` maps catalog names to titles.
 
-    `cells` holds the rows of results/cells.csv whose suites measure accuracy.
+    `cells` holds the rows of results/cells.csv whose suites measure accuracy; `half` are the allocators that leave
+    half of the blocks as they are.
 
     Several seeds are averaged. The mean over tasks has its standard error after ±, or with several seeds their
     standard deviation. Cells without a number say why they have none. The dense model comes first.
+
+    The best of a model's rows at one sparsity is bold if it stands out from all others that compare with it.
     """
     labels = labels or {}
     mine = layout.of_study(cells[cells["metric"].isna() | (cells["metric"] == "acc")], study)
     tests = layout.tests(mine)
     ambiguous = len({task for _, task in tests}) < len(tests)
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    shown: list[Line] = []
+    bold: set[tuple[int, int]] = set()
+    compared = False
     for _, of_model in mine.groupby("model", sort=False):
         for _, point in layout.points(of_model).iterrows():
             here = of_model[(of_model[layout.POINT] == point).all(axis=1)]
+            wanted = [(layout.point(point), test) for test in tests]
+            lines = [line(key, part, wanted, half) for key, part in here.groupby(layout.ROW, sort=False)]
+            bold |= {(len(rows) + row, at) for row, at in winners(lines)}
+            compared |= contested(lines)
+            shown += lines
             for key, part in here.groupby(layout.ROW, sort=False):
                 entries = [layout.entry(part, test, _show_mean if test[1] == MEAN else _show) for test in tests]
                 rows.append((*layout.stub(key, mine, labels), layout.point(point), *entries))
@@ -33,7 +49,13 @@ def zeroshot_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | 
         stub=(*layout.STUB, "Sparsity"),
         columns=[(suite if ambiguous else "", _head(task, labels)) for suite, task in tests],
         rows=rows,
-        notes=[layout.counts(mine), *_explain(mine, tests, labels), *layout.reasons(mine, labels)],
+        notes=[
+            layout.counts(mine),
+            *_explain(mine, tests, labels),
+            *(explain(shown, BEST, spreads=False) if compared else []),
+            *layout.reasons(mine, labels),
+        ],
+        bold=frozenset(bold),
     )
 
 
