@@ -169,7 +169,7 @@ def test_bold_in_every_format() -> None:
     html = made.render("html")
     assert "<b>2_%</b>" in html and "<b>3 ± 1</b>" in html and html.count("<b>") == 2
     tex = made.render("tex")
-    assert r"a & 1 & \textbf{2\_\%} \\" in tex and r"b & \textbf{3 ± 1} & 4 \\" in tex
+    assert r"a & 1 & \textbf{2\_\%} \\" in tex and r"b & \textbf{3 $\pm$ 1} & 4 \\" in tex
     assert made.render("csv") == "A,x,y\na,1,2_%\nb,3 ± 1,4\n"
 
 

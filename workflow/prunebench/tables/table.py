@@ -9,6 +9,21 @@ import pandas as pd
 from great_tables import GT
 from tabulate import tabulate
 
+PACKAGES = ("booktabs", "caption", "graphicx", "longtable")
+"""What a LaTeX document needs to load for a table."""
+TEX_ROWS = 45
+"""So many rows fit on a page."""
+TEX_NOTES = 12
+"""So many notes fit below a table in print; what is wrong with each of hundreds of cells does not."""
+_TEX_BEGIN = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{\begin{tabular}{"
+_TEX_END = r"\end{tabular}}"
+
+_TEX_ESCAPES = str.maketrans(
+    {of: f"\\{of}" for of in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}"}
+)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -88,9 +103,36 @@ class Table:
         return str(table.as_raw_html())
 
     def _latex(self) -> str:
-        notes = "\n".join(f"% {' '.join(note.split())}" for note in self.notes)
-        table = self._emphasised(_tex_bold)
-        return f"{notes}\n{table.as_latex()}\n"
+        """For a document with the packages PACKAGES: a float, shrunk to the width of the text if it is wider.
+
+        A table of more rows than a page has goes over several, at its own width.
+        """
+        below, above = self.notes[:TEX_NOTES], self.notes[TEX_NOTES:]
+        if above:
+            below = [*below, f"{len(above)} more notes are comments of this table's file."]
+        table = self._emphasised(_tex_bold).tab_options(table_font_size="9pt")
+        for note in below:
+            table = table.tab_source_note(" ".join(note.split()))
+        long = len(self.rows) > TEX_ROWS
+        text = table.as_latex(use_longtable=long).replace("±", r"$\pm$")
+        text = text.replace(r"\begin{minipage}", "\n" + r"\vspace{4pt}\noindent\footnotesize\begin{minipage}")
+        comments = [f"Needs \\usepackage{{{', '.join(PACKAGES)}}}", *(" ".join(note.split()) for note in above)]
+        return "\n".join([*(f"% {comment}" for comment in comments), (text if long else _fitted(text)).strip(), ""])
+
+
+def _fitted(text: str) -> str:
+    """Great Tables' LaTeX of a float with the table at its own width, but not above that of the text.
+
+    It stretches every table over the whole width, and lets wide ones run off the page.
+    """
+    text, started = re.subn(
+        r"\\begin\{tabular\*\}\{\\linewidth\}\{@\{\\extracolsep\{\\fill\}\}(.*)\}",
+        lambda found: _TEX_BEGIN + found[1] + "}",
+        text,
+    )
+    text, ended = re.subn(r"\\end\{tabular\*\}", lambda _: _TEX_END, text)
+    assert (started, ended) == (1, 1), "Great Tables writes another LaTeX than it did"
+    return text.replace(r"\begin{table}[!t]", "\\begin{table}[!t]\n\\centering")
 
 
 def _html_bold(text: str) -> str:
@@ -98,5 +140,4 @@ def _html_bold(text: str) -> str:
 
 
 def _tex_bold(text: str) -> str:
-    escaped = re.sub(r"([&%$#_{}])", r"\\\1", text)
-    return rf"\textbf{{{escaped}}}"
+    return rf"\textbf{{{text.translate(_TEX_ESCAPES)}}}"

@@ -1,0 +1,65 @@
+"""LaTeX tables: their text, and that a small TeX makes pages of them on which nothing runs off."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from prunebench.tables.table import PACKAGES, TEX_NOTES, TEX_ROWS, Table
+
+EVIL = r"50% of a_b & #1 $x$ {y} ~t ^c \d <e>"
+PLAIN = Table(
+    f"Title {EVIL}",
+    ("Model", "Method"),
+    [("50%", "web_text"), ("50%", "c4"), ("2of4 (50%)", EVIL)],
+    [("M", "Wanda", "1.00 ± 0.02", "5.12 [1]", "failed"), ("M", "[b]", "3", EVIL, "")],
+    ["1 of 2 cells.", "±: standard deviation.", f"[1]: {EVIL}."],
+    frozenset({(0, 0), (1, 1)}),
+)
+WIDE = Table(
+    "Wide",
+    ("Model", "Method"),
+    [(f"{sparsity}%", corpus) for sparsity in (60, 70, 80) for corpus in ("wikitext2", "ptb", "c4")],
+    [("M", method, *["1234.56 ± 100.00"] * 9) for method in ("Wanda", "SparseGPT")],
+    [f"missing: Wanda, uniform, {sparsity}%, seed 0: not run" for sparsity in range(TEX_NOTES + 20)],
+)
+LONG = Table(
+    "Long",
+    ("Method",),
+    [("", "Ours"), ("", "Verdict")],
+    [(f"Wanda {row}", "1.00", "within") for row in range(TEX_ROWS + 60)],
+    ["All of 105 cells."],
+    frozenset({(100, 1)}),
+)
+NOTHING = Table("Nothing", ("Model",), [], [], ["0 of 0 cells."])
+
+
+def test_special_characters_are_escaped_everywhere() -> None:
+    text = PLAIN.render("tex")
+    escaped = r"50\% of a\_b \& \#1 \$x\$ \{y\} \textasciitilde{}t \textasciicircum{}c "
+    escaped += r"\textbackslash{}d \textless{}e\textgreater{}"
+    assert text.count(escaped) == 4 and rf"\textbf{{{escaped}}}" in text
+    assert r"\textbf{1.00 $\pm$ 0.02}" in text and "±" not in text
+    assert r"$\pm$: standard deviation." in text, "notes are below the table"
+
+
+def test_more_notes_than_fit_are_comments() -> None:
+    lines = WIDE.render("tex").splitlines()
+    assert sum(line.startswith("% missing: ") for line in lines) == 20
+    assert sum(line.startswith("missing: ") for line in lines) == TEX_NOTES
+    assert "20 more notes are comments of this table's file.\\\\" in lines
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX: install texlive-latex-base, -latex-recommended")
+def test_it_compiles_and_nothing_runs_off_the_page(tmp_path: Path) -> None:
+    body = "\n".join(table.render("tex") for table in (PLAIN, WIDE, LONG, NOTHING))
+    head = rf"\documentclass{{article}}\usepackage[T1]{{fontenc}}\usepackage{{{','.join(PACKAGES)}}}"
+    (tmp_path / "tables.tex").write_text(f"{head}\\begin{{document}}\n{body}\\end{{document}}\n", encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout
+    assert "Overfull" not in run.stdout and "Missing" not in run.stdout, run.stdout
+    pages = re.search(r"Output written on tables.pdf \((\d+) pages", run.stdout)
+    assert pages and int(pages[1]) >= 3, run.stdout
