@@ -178,7 +178,7 @@ def test_a_study_of_what_is_published_has_the_table_and_others_have_not(
     }
     page = render(gather(plan, table(measured)))
     assert "Published values beside ours" in page
-    assert page.count('<td class="number">within</td>') == 6 and page.count('<td class="number"></td>') == 1
+    assert page.count('<td class="number good">within</td>') == 6 and page.count('<td class="number"></td>') == 1
     assert "[1]: windows of a length not stated; implausible: above the 5.68" in page
     assert plan.table_files("tiny", "published")[0].endswith("tiny/published.md")
 

@@ -1,6 +1,6 @@
 """What the tables of allocators and of their gains share: a line per model, method and allocator, and its rivals."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -85,7 +85,13 @@ def groups(rows: pd.DataFrame, wanted: list[Column], half: Collection[str]) -> I
             yield sorted(lines, key=lambda line: line.half)
 
 
-def line(of: Iterable[object], rows: pd.DataFrame, wanted: list[Column], half: Collection[str]) -> Line:
+def line(
+    of: Iterable[object],
+    rows: pd.DataFrame,
+    wanted: list[Column],
+    half: Collection[str],
+    show: Callable[[Mean, layout.Test], str] = lambda mean, _: str(mean),
+) -> Line:
     """The line of `rows`, which are all `of` these values of layout.ROW, in the columns `wanted`."""
     key = tuple(map(str, of))
     entries: list[str] = []
@@ -94,9 +100,10 @@ def line(of: Iterable[object], rows: pd.DataFrame, wanted: list[Column], half: C
     for point, test in wanted:
         # The dense model, which has no sparsity, stands in every group.
         here = rows if key[1] == "dense" else rows[points == point]
-        entries.append(layout.entry(here, test, lambda seeds: str(mean(seeds))))
         found = layout.of_test(here, test)
-        means.append(mean(found) if len(found) and found["status"].eq("ok").all() else None)
+        blank = layout.blank(found)
+        means.append(mean(found) if blank is None else None)
+        entries.append(show(means[-1], test) if means[-1] else str(blank))
     return Line(key, key[2] in half, entries, means)
 
 

@@ -1,7 +1,7 @@
 """The table of published values: a row for each that there is of a cell, with ours, the difference and the verdict."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
@@ -22,6 +22,7 @@ and 59 of 63 pairs of single tasks are that close.
 """
 
 HEADS = ("Ours", "Published", "Difference", "Verdict")
+KEYS = (*layout.ROW, *layout.POINT)
 Find = Callable[[Cell, str], Sequence[Match]]
 """The published values of a cell on a suite."""
 
@@ -39,36 +40,30 @@ def published_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] |
     rows: list[tuple[str, ...]] = []
     marks: dict[str, str] = {}
     compared: set[str] = set()
-    for suite, of_suite in mine.groupby("suite", sort=False):
-        keys = [*layout.ROW, *layout.POINT]
-        for key, part in of_suite.groupby(keys, sort=False):
-            values = dict(zip(keys, map(str, key), strict=True))
-            for match in find(Cell(**values, seed=int(part["seed"].iloc[0])), str(suite)):
-                here = part[part["metric"].isna() | (part["metric"] == match.metric)]
-                test = (str(suite), match.task)
-                shown = layout.entry(here, test, lambda seeds: str(mean(seeds)))
-                if not shown:
-                    continue
-                found = layout.of_test(here, test)
-                ours = mean(found) if found["status"].eq("ok").all() else None
-                mark = _mark(match, marks)
-                comparable = ours is not None and not mark
-                compared |= {match.metric} if comparable else set()
-                stub = layout.stub(key[: len(layout.ROW)], mine, labels)
-                rows.append(
-                    (
-                        *stub,
-                        layout.point(part.iloc[0]),
-                        f"{suite} {_measured(match, labels)}"
-                        if tasks.count(match.task) > 1
-                        else _measured(match, labels),
-                        match.value.origin,
-                        shown,
-                        f"{_printed(match)}{mark}",
-                        difference(ours, match.value.value) if ours else "",
-                        verdict(ours, match) if ours and comparable else "",
-                    )
+    for suite, key, part in _cells(mine):
+        cell = Cell(**dict(zip(KEYS, key, strict=True)), seed=int(part["seed"].iloc[0]))
+        for match in find(cell, suite):
+            found = layout.of_test(_with_metric(part, match.metric), (suite, match.task))
+            blank = layout.blank(found)
+            if blank == "":
+                continue
+            ours = mean(found) if blank is None else None
+            mark = _mark(match, marks)
+            if ours and not mark:
+                compared.add(match.metric)
+            measured = [suite] if tasks.count(match.task) > 1 else []
+            rows.append(
+                (
+                    *layout.stub(key[: len(layout.ROW)], mine, labels),
+                    layout.point(part.iloc[0]),
+                    " ".join([*measured, _measured(match, labels)]),
+                    match.value.origin,
+                    str(ours or blank),
+                    f"{_printed(match)}{mark}",
+                    difference(ours, match.value.value) if ours else "",
+                    verdict(ours, match) if ours and not mark else "",
                 )
+            )
     return Table(
         title=f"Published values beside ours, study {study}",
         stub=(*layout.STUB, "Sparsity", "Measured", "Source"),
@@ -76,6 +71,18 @@ def published_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] |
         rows=rows,
         notes=[layout.counts(mine), *_explain(compared), *(f"{mark}: {text}." for text, mark in marks.items())],
     )
+
+
+def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, tuple[str, ...], pd.DataFrame]]:
+    """Suite, values of KEYS, and the rows of their seeds."""
+    for suite, of_suite in rows.groupby("suite", sort=False):
+        for key, part in of_suite.groupby([*KEYS], sort=False):
+            yield str(suite), tuple(map(str, key)), part
+
+
+def _with_metric(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """`rows` of `metric`, and those without any number."""
+    return rows[rows["metric"].isna() | (rows["metric"] == metric)]
 
 
 def difference(ours: Mean, published: float) -> str:

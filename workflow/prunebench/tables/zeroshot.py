@@ -7,6 +7,7 @@ import pandas as pd
 from prunebench.suites.base import MEAN
 from prunebench.tables import layout
 from prunebench.tables.lines import Line, contested, explain, line, winners
+from prunebench.tables.means import Mean
 from prunebench.tables.table import Table
 
 BEST = "the best at its sparsity, if its lead over every other is"
@@ -37,13 +38,11 @@ def zeroshot_table(
         for _, point in layout.points(of_model).iterrows():
             here = of_model[(of_model[layout.POINT] == point).all(axis=1)]
             wanted = [(layout.point(point), test) for test in tests]
-            lines = [line(key, part, wanted, half) for key, part in here.groupby(layout.ROW, sort=False)]
+            lines = [line(key, part, wanted, half, _show) for key, part in here.groupby(layout.ROW, sort=False)]
             bold |= {(len(rows) + row, at) for row, at in winners(lines)}
             compared |= contested(lines)
             shown += lines
-            for key, part in here.groupby(layout.ROW, sort=False):
-                entries = [layout.entry(part, test, _show_mean if test[1] == MEAN else _show) for test in tests]
-                rows.append((*layout.stub(key, mine, labels), layout.point(point), *entries))
+            rows += [(*layout.stub(of.key, mine, labels), layout.point(point), *of.entries) for of in lines]
     return Table(
         title=f"Accuracy in percent, higher is better, study {study}{layout.protocol(mine, labels)}",
         stub=(*layout.STUB, "Sparsity"),
@@ -63,13 +62,9 @@ def _head(task: str, labels: Mapping[str, str]) -> str:
     return "Mean" if task == MEAN else labels.get(f"tasks/{task}", task)
 
 
-def _show(rows: pd.DataFrame) -> str:
-    return f"{rows['value'].astype(float).mean():.2%}".removesuffix("%")
-
-
-def _show_mean(rows: pd.DataFrame) -> str:
-    spread = rows["stderr"].astype(float).item() if len(rows) == 1 else rows["value"].astype(float).std()
-    return f"{_show(rows)} ± {100 * spread:.2f}"
+def _show(mean: Mean, test: layout.Test) -> str:
+    spread = mean.spread if mean.spread is not None else mean.stderr
+    return f"{mean.shown:.2f}" + (f" ± {100 * spread:.2f}" if test[1] == MEAN and spread is not None else "")
 
 
 def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, str]) -> list[str]:
