@@ -52,6 +52,16 @@ def test_more_notes_than_fit_are_comments() -> None:
     assert "20 more notes are comments of this table's file.\\\\" in lines
 
 
+def test_what_is_longer_than_a_page_becomes_several_tables() -> None:
+    text = LONG.render("tex")
+    assert text.count(r"\begin{table}") == text.count(r"\toprule") == 3
+    parts = text.split(r"\end{table}")
+    assert [f"Long ({number} of 3)" in part for number, part in enumerate(parts[:3], start=1)] == [True] * 3
+    assert [part.count("1.00") for part in parts] == [TEX_ROWS, TEX_ROWS, 60 - TEX_ROWS, 0]
+    assert [part.count("All of 105 cells.") for part in parts] == [0, 0, 1, 0], "notes once, at the end"
+    assert r"Wanda 100 & 1.00 & \textbf{within} \\" in parts[2] and text.count(r"\textbf") == 1
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX: install texlive-latex-base, -latex-recommended")
 def test_it_compiles_and_nothing_runs_off_the_page(tmp_path: Path) -> None:
     body = "\n".join(table.render("tex") for table in (PLAIN, WIDE, LONG, NOTHING))

@@ -67,20 +67,22 @@ def test_a_row_for_each_published_value_and_none_where_there_is_none() -> None:
         wanda_70=[match(85.77), match(60.0, half, "in doubt"), match(50.0, half, "in doubt")],
     )
     made = published_table(cells, "s", LABELS, find=find)
-    assert made.stub[-3:] == ("Sparsity", "Measured", "Source") and [name for _, name in made.columns] == [
-        "Ours", "Published", "Difference", "Verdict",
+    assert made.stub[-2:] == ("Sparsity", "Measured") and [name for _, name in made.columns] == [
+        "Ours", "Published", "Difference", "Verdict", "Source",
     ]  # fmt: skip
-    first = ("Model M", "Dense", "", "", "0%", "wikitext2", "P, Table 1")
+    here = "P, Table 1"
+    first = ("Model M", "Dense", "", "", "0%", "wikitext2")
+    last = ("Model M", "Wanda", "Uniform", "", "70%", "wikitext2", "100.00")
     mean = math.sqrt(56)
     spread = mean * math.log(8 / 7) / math.sqrt(2)
     assert made.rows == [
-        (*first, "5.68", "5.68", "+0.0%", "within"),
-        (*first, "5.68", "5.12 [1]", "+10.9%", ""),
-        ("Model M", "Wanda", "Uniform", "", "50%", "wikitext2", "Q, Table 1 (secondary)",
-         f"{mean:.2f} ± {spread:.2f}", "7.26", f"{mean / 7.26 - 1:+.1%}", "within"),
-        ("Model M", "Wanda", "Uniform", "", "70%", "wikitext2", "P, Table 1", "100.00", "85.77", "+16.6%", "outside"),
-        ("Model M", "Wanda", "Uniform", "", "70%", "wikitext2", "P, Table 1", "100.00", "60.00 [2]", "+66.7%", ""),
-        ("Model M", "Wanda", "Uniform", "", "70%", "wikitext2", "P, Table 1", "100.00", "50.00 [2]", "+100.0%", ""),
+        (*first, "5.68", "5.68", "+0.0%", "within", here),
+        (*first, "5.68", "5.12 [1]", "+10.9%", "", here),
+        ("Model M", "Wanda", "Uniform", "", "50%", "wikitext2", f"{mean:.2f} ± {spread:.2f}", "7.26",
+         f"{mean / 7.26 - 1:+.1%}", "within", "Q, Table 1 (secondary)"),
+        (*last, "85.77", "+16.6%", "outside", here),
+        (*last, "60.00 [2]", "+66.7%", "", here),
+        (*last, "50.00 [2]", "+100.0%", "", here),
     ]  # fmt: skip
     assert made.notes == [
         "5 of 5 cells.",
@@ -108,10 +110,10 @@ def test_accuracies_are_in_points() -> None:
         ]
     )
     made = published_table(cells, "s", LABELS, find=find)
-    assert [line[-6:] for line in made.rows] == [
-        ("RTE acc.", "P, Table 1", "75.00", "76.67", "-1.67", "within"),
-        ("mean acc.", "P, Table 1", "50.00", "51.01", "-1.01", "outside"),
-        ("mean acc.", "P, Table 1", "50.00", "60.00 [1]", "-10.00", ""),
+    assert [line[-6:-1] for line in made.rows] == [
+        ("RTE acc.", "75.00", "76.67", "-1.67", "within"),
+        ("mean acc.", "50.00", "51.01", "-1.01", "outside"),
+        ("mean acc.", "50.00", "60.00 [1]", "-10.00", ""),
     ]
     assert "within 1 point of a mean accuracy or 2 of that of a task, or" in made.notes[1]
 
@@ -120,13 +122,13 @@ def test_accuracies_are_in_points() -> None:
 def test_what_has_no_number_has_no_verdict(status: str) -> None:
     bad = row("wanda", "0.70", None, task=None, metric=None, status=status, reason="it broke")
     made = published_table(table(bad), "s", LABELS, find=finder(wanda_70=[match(85.77)]))
-    assert made.rows[0][-4:] == (status, "85.77", "", "")
+    assert made.rows[0][-5:-1] == (status, "85.77", "", "")
     assert made.notes[:2] == [
         f"0 of 1 cells (1 {status}).",
         "No verdict: none of these values was measured as here.",
     ]
     one = published_table(table(bad, row("wanda", "0.70", 85.0, seed=1)), "s", find=finder(wanda_70=[match(85.77)]))
-    assert one.rows[0][-4:] == (status, "85.77", "", ""), "a seed that failed is not averaged away"
+    assert one.rows[0][-5:-1] == (status, "85.77", "", ""), "a seed that failed is not averaged away"
 
 
 @pytest.mark.parametrize(
@@ -182,11 +184,16 @@ def test_a_study_of_what_is_published_has_the_table_and_others_have_not(
     assert "[1]: windows of a length not stated; implausible: above the 5.68" in page
     assert plan.table_files("tiny", "published")[0].endswith("tiny/published.md")
 
+    some = load_plan({**config, "studies": {"tiny": {**config["studies"]["tiny"], "published": ["OWL", "BESA"]}}})
+    assert [match.value.source for match in some.published("tiny", cell, "ppl_tiny")] == ["OWL", "BESA"]
+    none = load_plan({**config, "studies": {"tiny": {**config["studies"]["tiny"], "published": "ELSA"}}})
+    assert none.tables == [("tiny", "perplexity")]
+
 
 def test_one_suite_does_not_show_the_values_of_another() -> None:
     long = row("dense", "0.00", 5.1, suite="long", calibration="none")
     cells = table(row("dense", "0.00", 5.5, calibration="none"), long)
     short, other = match(5.68), replace(match(5.12), value=published(5.12, seqlen=4096))
     made = published_table(cells, "s", LABELS, find=lambda _, suite: [short if suite == "ppl" else other])
-    assert [line[-4:-1] for line in made.rows] == [("5.50", "5.68", "-3.2%"), ("5.10", "5.12", "-0.4%")]
+    assert [line[-5:-2] for line in made.rows] == [("5.50", "5.68", "-3.2%"), ("5.10", "5.12", "-0.4%")]
     assert [line[5] for line in made.rows] == ["ppl wikitext2", "long wikitext2"]

@@ -28,7 +28,7 @@ from prunebench.config import (
 )
 from prunebench.files import sha256_file
 from prunebench.fingerprint import fingerprint
-from prunebench.published.match import matches
+from prunebench.published.match import Match, matches
 from prunebench.published.values import VALUES
 from prunebench.spec import Specs
 
@@ -193,9 +193,15 @@ class Plan:
         for study, of in self.studies.items():
             made += [(study, self._table(suite)) for suite in of.all_suites]
             made += [(study, table) for table in self.config.studies[study].tables]
-            if any(matches(self.config, cell, suite) for cell in of.cells for suite in of.suites[cell]):
+            if any(self.published(study, cell, suite) for cell in of.cells for suite in of.suites[cell]):
                 made.append((study, "published"))
         return list(dict.fromkeys(made))
+
+    def published(self, study: str, cell: Cell, suite: str) -> list[Match]:
+        """The published values that a study shows beside what `suite` measures of `cell`."""
+        sources = self.config.studies[study].published
+        found = matches(self.config, cell, suite)
+        return [match for match in found if not sources or match.value.source in sources]
 
     def suites_of(self, study: str, table: str) -> list[str]:
         """The suites of a study (catalog names) that `table` shows."""

@@ -12,7 +12,6 @@ from prunebench import paths
 from prunebench.cells import Cell
 from prunebench.files import read_json, write_text
 from prunebench.plan import Plan
-from prunebench.published.match import matches
 from prunebench.records import Records
 from prunebench.tables.allocators import allocators_table
 from prunebench.tables.gain import gain_table
@@ -49,7 +48,7 @@ def read_cells(path: Path) -> pd.DataFrame:
 def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records: Records) -> Table:
     """`table` of `study`, of the rows that `read_cells` gives; `records` know the losses behind perplexities."""
     mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, table))]
-    made = TABLES[table](with_losses(mine, records), study, plan.labels(), **_options(plan, table))
+    made = TABLES[table](with_losses(mine, records), study, plan.labels(), **_options(plan, study, table))
     if table == "perplexity":
         made.notes.extend(rounding_notes(mine, plan.computations(), plan.labels()))
     made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study)])
@@ -75,12 +74,12 @@ def with_losses(cells: pd.DataFrame, records: Records) -> pd.DataFrame:
     return cells.assign(losses=pd.Series(found, index=cells.index, dtype=object))
 
 
-def _options(plan: Plan, table: str) -> dict[str, Any]:
+def _options(plan: Plan, study: str, table: str) -> dict[str, Any]:
     """What a table wants to know besides its rows."""
     entries = plan.config.allocators.items()
     half = {"half": [name for name, entry in entries if entry.layers == "first_half"]}
     even = {"even": [name for name, entry in entries if entry.allocator == "uniform"]}
-    special: dict[str, dict[str, Any]] = {"gain": half | even, "published": {"find": partial(matches, plan.config)}}
+    special: dict[str, dict[str, Any]] = {"gain": half | even, "published": {"find": partial(plan.published, study)}}
     return special.get(table, half)
 
 

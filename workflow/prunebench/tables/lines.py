@@ -152,7 +152,8 @@ def explain(lines: list[Line], bold: str, *, spreads: bool = True) -> list[str]:
         *(["more than 1.96 standard errors"] if any(mean.stderr is not None for mean in means) else []),
         *(["larger than the spread of either"] if spread else []),
     ]
-    single = any(mean.spread is None for mean in means)
+    # What looks at no text has one seed only, and needs no other.
+    single = any(mean and mean.spread is None for of in lines if of.key[3] != NO_CALIBRATION for mean in of.means)
     notes = []
     if spread and spreads:
         notes.append("±: standard deviation over seeds, of a perplexity that of its logarithm times it.")

@@ -21,7 +21,7 @@ Where values.csv has two sources for the same cell and protocol, 14 of 15 pairs 
 and 59 of 63 pairs of single tasks are that close.
 """
 
-HEADS = ("Ours", "Published", "Difference", "Verdict")
+HEADS = ("Ours", "Published", "Difference", "Verdict", "Source")
 KEYS = (*layout.ROW, *layout.POINT)
 Find = Callable[[Cell, str], Sequence[Match]]
 """The published values of a cell on a suite."""
@@ -57,16 +57,16 @@ def published_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] |
                     *layout.stub(key[: len(layout.ROW)], mine, labels),
                     layout.point(part.iloc[0]),
                     " ".join([*measured, _measured(match, labels)]),
-                    match.value.origin,
                     str(ours or blank),
                     f"{_printed(match)}{mark}",
                     difference(ours, match.value.value) if ours else "",
                     verdict(ours, match) if ours and not mark else "",
+                    match.value.origin,
                 )
             )
     return Table(
         title=f"Published values beside ours, study {study}",
-        stub=(*layout.STUB, "Sparsity", "Measured", "Source"),
+        stub=(*layout.STUB, "Sparsity", "Measured"),
         columns=[("", head) for head in HEADS],
         rows=rows,
         notes=[layout.counts(mine), *_explain(compared), *(f"{mark}: {text}." for text, mark in marks.items())],

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 
 import pandas as pd
 from great_tables import GT
 from tabulate import tabulate
 
-PACKAGES = ("booktabs", "caption", "graphicx", "longtable")
+PACKAGES = ("booktabs", "caption", "graphicx")
 """What a LaTeX document needs to load for a table."""
 TEX_ROWS = 45
 """So many rows fit on a page."""
@@ -86,7 +86,7 @@ class Table:
         for group in dict.fromkeys(group for group, _ in self.columns if group):
             inside = [key for key, (of, _) in zip(numbers, self.columns, strict=True) if of == group]
             table = table.tab_spanner(group, columns=inside)
-        return table.cols_align("right", numbers)
+        return table.cols_align("left", keys[: len(shown)]).cols_align("right", numbers)
 
     def _emphasised(self, show: Callable[[str], str]) -> GT:
         """The table with `show` of each cell that stands out, in the place of its text."""
@@ -103,21 +103,33 @@ class Table:
         return str(table.as_raw_html())
 
     def _latex(self) -> str:
-        """For a document with the packages PACKAGES: a float, shrunk to the width of the text if it is wider.
+        """Floats for a document with the packages PACKAGES, shrunk to the width of the text if they are wider.
 
-        A table of more rows than a page has goes over several, at its own width.
+        A table of more rows than a page has becomes several of them.
         """
         below, above = self.notes[:TEX_NOTES], self.notes[TEX_NOTES:]
         if above:
             below = [*below, f"{len(above)} more notes are comments of this table's file."]
-        table = self._emphasised(_tex_bold).tab_options(table_font_size="9pt")
-        for note in below:
-            table = table.tab_source_note(" ".join(note.split()))
-        long = len(self.rows) > TEX_ROWS
-        text = table.as_latex(use_longtable=long).replace("±", r"$\pm$")
-        text = text.replace(r"\begin{minipage}", "\n" + r"\vspace{4pt}\noindent\footnotesize\begin{minipage}")
         comments = [f"Needs \\usepackage{{{', '.join(PACKAGES)}}}", *(" ".join(note.split()) for note in above)]
-        return "\n".join([*(f"% {comment}" for comment in comments), (text if long else _fitted(text)).strip(), ""])
+        starts = range(0, max(1, len(self.rows)), TEX_ROWS)
+        floats = [
+            replace(
+                self,
+                title=self.title + (f" ({number} of {len(starts)})" if len(starts) > 1 else ""),
+                rows=self.rows[start : start + TEX_ROWS],
+                notes=below if number == len(starts) else [],
+                bold=frozenset((row - start, at) for row, at in self.bold if start <= row < start + TEX_ROWS),
+            )._float()
+            for number, start in enumerate(starts, start=1)
+        ]
+        return "\n".join([*(f"% {comment}" for comment in comments), *floats, ""])
+
+    def _float(self) -> str:
+        table = self._emphasised(_tex_bold).tab_options(table_font_size="9pt")
+        for note in self.notes:
+            table = table.tab_source_note(" ".join(note.split()))
+        text = _fitted(table.as_latex()).replace("±", r"$\pm$")
+        return text.replace(r"\begin{minipage}", "\n" + r"\vspace{4pt}\footnotesize\begin{minipage}").strip()
 
 
 def _fitted(text: str) -> str:
