@@ -247,6 +247,7 @@ def test_calibration_counts_where_text_is_looked_at() -> None:
     assert magnitude["DLP", "wikitext2", 5e4] == ()
     # Magnitude with an allocator that looks at text does.
     owl = found("ppl", method="magnitude", allocator="owl", sparsity="0.70")
+    assert owl["DLP", "wikitext2", 1.5e4] == ()
     assert owl["PALS", "wikitext2", 1.8e4] == ("windows of a length not stated", "calibration not stated")
 
 

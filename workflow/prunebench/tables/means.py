@@ -51,7 +51,7 @@ class Mean(NamedTuple):
         return len(spreads) == 2 if sure is None else sure
 
     def _sure(self, other: "Mean") -> bool | None:
-        """Whether the 95% interval of the lead over other text, or other rows, is above zero; None if it is not known."""
+        """Whether the 95% interval of the lead over text or rows is above zero; None if it is not known."""
         if self.losses and other.losses and len(self.losses) == len(other.losses) > 1:
             return interval(other.losses, self.losses)[0] > 0
         if self.stderr is not None and other.stderr is not None:

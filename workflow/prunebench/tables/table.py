@@ -11,9 +11,9 @@ from tabulate import tabulate
 
 PACKAGES = ("booktabs", "caption", "graphicx")
 """What a LaTeX document needs to load for a table."""
-TEX_ROWS = 45
-"""So many rows fit on a page."""
-TEX_NOTES = 12
+TEX_ROWS = 30
+"""So many rows and TEX_NOTES fit on a page."""
+TEX_NOTES = 16
 """So many notes fit below a table in print; what is wrong with each of hundreds of cells does not."""
 _TEX_BEGIN = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{\begin{tabular}{"
 _TEX_END = r"\end{tabular}}"
