@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from prunebench.cells import Cell
+from prunebench.files import sha256_file
 from prunebench.plan import load_plan
 from prunebench.published.match import Match
-from prunebench.published.values import Published, load_values
+from prunebench.published.values import VALUES, Published, load_values
 from prunebench.report.data import gather
 from prunebench.stages.collect import COLUMNS
 from prunebench.stages.report import render
@@ -169,6 +170,9 @@ def test_a_study_of_what_is_published_has_the_table_and_others_have_not(
     plan = load_plan(config)
     assert plan.tables == [("tiny", "perplexity"), ("tiny", "published")]
     assert plan.suites_of("tiny", "published") == ["ppl_tiny"]
+    assert sha256_file(VALUES) in plan.table_spec() and sha256_file(VALUES) in plan.report_spec(), (
+        "new values, new tables"
+    )
     (cell,) = plan.studies["tiny"].cells
     axes = ("model", "method", "allocator", "pattern", "sparsity", "calibration", "seed")
     measured = {

@@ -50,7 +50,7 @@ def test_layout_has_a_row_per_sparsity_and_a_column_per_task() -> None:
     assert made.notes == [
         "4 of 4 cells.",
         "Mean: plain mean over the tasks ± standard error of the sample of rows.",
-        "Rows: BoolQ 50, rte 50.",
+        "Rows, and ± their largest standard error: BoolQ 50 (± 2.00), rte 50 (± 2.00).",
     ]
 
 

@@ -77,8 +77,13 @@ def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, 
         also = ", or with several seeds their standard deviation" if several.any() and not several.all() else ""
         notes.append(f"Mean: plain mean over the tasks ± {spread}{also}.")
     sizes = [
-        f"{_head(task, labels)} {rows.loc[(rows['suite'] == suite) & (rows['task'] == task), 'n'].max():.0f}"
+        f"{_head(task, labels)} {_size(rows[(rows['suite'] == suite) & (rows['task'] == task)])}"
         for suite, task in tests
         if task not in (MEAN, "")
     ]
-    return [*notes, f"Rows: {', '.join(sizes)}."] if sizes else notes
+    return [*notes, f"Rows, and ± their largest standard error: {', '.join(sizes)}."] if sizes else notes
+
+
+def _size(rows: pd.DataFrame) -> str:
+    """On how many rows the accuracies of a task rest, and how far that many carry, in points."""
+    return f"{rows['n'].max():.0f} (± {100 * rows['stderr'].astype(float).max():.2f})"
