@@ -1,4 +1,4 @@
-"""What the tables of allocators and of their gains share: a line per model, method and allocator, and its rivals."""
+"""What tables share: a line per model, method and allocator, its rivals, and which of them stand out."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
