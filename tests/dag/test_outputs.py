@@ -25,6 +25,11 @@ def test_a_run_makes_the_planned_figures(finished: Tree) -> None:
     assert made == {f"{name}.{ext}" for name in ("perplexity", "reconstruction", "cost") for ext in ("svg", "png")}
 
 
+def test_tables_compare_the_windows_of_evaluations(finished: Tree) -> None:
+    table = (finished.root / "results/tables/tiny/perplexity.md").read_text()
+    assert "sure over the windows of the text (paired bootstrap, 95%)" in table
+
+
 def test_the_report_knows_every_cell_and_why_one_failed(finished: Tree) -> None:
     cells = embedded(finished)["cells"]
     failed = cells["broken/magnitude/uniform/unstructured-s0.50/none-seed0"]

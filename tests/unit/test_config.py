@@ -41,6 +41,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
         [{"method": "dens"}],
         "studies.tiny.exclude[0].method: unknown method 'dens': did you mean 'dense'?",
     ),
+    ("studies.tiny.published", "Wandaa", "studies.tiny.published[0]: unknown source 'Wandaa': did you mean 'Wanda'?"),
     (
         "suites.ppl_tiny.params.corpora",
         ["texty"],

@@ -1,12 +1,17 @@
 import itertools
 import math
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from prunebench.cells import Cell
 from prunebench.plan import load_plan
+from prunebench.records import Records
 from prunebench.stages.collect import COLUMNS
 from prunebench.stages.tables import partly_pruned
+from prunebench.stages.tables import with_losses as attach_losses
+from prunebench.tables.means import mean
 from prunebench.tables.perplexity import perplexity_table
 from prunebench.tables.rounding import rounding_notes
 from studies import changed, grid
@@ -168,3 +173,118 @@ def test_a_suite_without_any_number_keeps_its_column() -> None:
     bad = row("wanda", "0.50", None, suite="long", task=None, metric=None, status="missing", reason="not run")
     made = perplexity_table(table(row("wanda", "0.50", 20.0), bad), "s", LABELS)
     assert made.columns == [("50%", "ppl web"), ("50%", "long")] and made.rows[0][-2:] == ("20.00", "missing")
+
+
+def windows(value: float, *shifts: float) -> list[float]:
+    """Losses of windows that are hard for all models, with what is special to one, and its perplexity `value`."""
+    found = [of + shift for of, shift in zip((1.0, 2.0, 4.0, 3.0, 5.0, 2.5), shifts or (0.0,) * 6, strict=True)]
+    return [loss + math.log(value) - sum(found) / len(found) for loss in found]
+
+
+def measured(method: str, value: float, *shifts: float, **more: object) -> dict[str, object]:
+    return row(method, "0.50", value, **more) | {"losses": windows(value, *shifts)}
+
+
+def with_losses(*rows: dict[str, object]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=[*COLUMNS, "losses"]).astype({"losses": object})
+
+
+def winners(cells: pd.DataFrame, **options: Any) -> list[str]:
+    made = perplexity_table(cells, "s", LABELS, **options)
+    return [made.rows[at][1] for at, _ in sorted(made.bold)]
+
+
+UNEVEN = (0.3, -0.3, 0.2, -0.2, 0.3, -0.3)
+
+
+def test_the_best_is_bold_if_the_windows_agree_on_it() -> None:
+    dense = row("dense", "0.00", 5.0) | {"losses": windows(5.0)}
+    rivals = [measured("ria", 21.0), measured("magnitude", 30.0)]
+    assert winners(with_losses(dense, measured("wanda", 20.0), *rivals)) == ["Wanda"]
+    assert winners(with_losses(dense, measured("wanda", 20.0, *UNEVEN), *rivals)) == [], "some windows say the opposite"
+    made = perplexity_table(with_losses(dense, measured("wanda", 20.0), *rivals), "s", LABELS)
+    assert made.notes == [
+        "4 of 4 cells.",
+        "An entry of one seed says nothing about other seeds. Bold: the best in its column, if its lead over every "
+        "other is sure over the windows of the text (paired bootstrap, 95%).",
+    ]
+
+
+def test_one_rival_that_may_be_as_good_is_enough() -> None:
+    cells = [measured("wanda", 20.0), measured("magnitude", 21.0), measured("ria", 22.0, *UNEVEN)]
+    assert winners(with_losses(*cells)) == []
+
+
+def test_several_seeds_must_agree_too() -> None:
+    def seeds(method: str, *values: float) -> list[dict[str, object]]:
+        return [measured(method, value, seed=seed) for seed, value in enumerate(values)]
+
+    assert winners(with_losses(*seeds("wanda", 20.0, 20.1), *seeds("ria", 21.0, 21.1))) == ["Wanda"]
+    assert winners(with_losses(*seeds("wanda", 18.0, 22.0), *seeds("ria", 21.0, 21.1))) == []
+    assert winners(with_losses(*seeds("wanda", 20.0, 20.1), *seeds("ria", 18.9, 25.0))) == []
+    # Magnitude looks at no text: other seeds would give the same.
+    one = measured("magnitude", 30.0, calibration="none")
+    assert winners(with_losses(*seeds("wanda", 20.0, 20.1), one)) == ["Wanda"]
+    cells = with_losses(*seeds("wanda", 20.0, 20.1), *seeds("ria", 21.0, 21.1))
+    assert perplexity_table(cells, "s", LABELS).notes[1] == (
+        "±: standard deviation over seeds, of a perplexity that of its logarithm times it. Bold: the best in its "
+        "column, if its lead over every other is sure over the windows of the text (paired bootstrap, 95%) and larger "
+        "than the spread of either."
+    )
+
+
+def test_losses_of_seeds_are_averaged_window_by_window() -> None:
+    one, two = measured("wanda", 20.0, *UNEVEN), measured("wanda", 20.0, *(-shift for shift in UNEVEN), seed=1)
+    assert mean(with_losses(one, two)).losses == pytest.approx(windows(20.0))
+    assert mean(with_losses(one)).losses == pytest.approx(one["losses"])
+    assert mean(with_losses(one, two | {"losses": None})).losses is None
+    assert mean(with_losses(one, two | {"losses": [3.0, 3.0]})).losses is None
+    assert mean(table(row("wanda", "0.50", 20.0))).losses is None
+
+
+def test_another_text_is_no_pair() -> None:
+    short = row("ria", "0.50", 90.0) | {"losses": windows(90.0)[:5]}
+    assert winners(with_losses(measured("wanda", 20.0), short)) == []
+
+
+def test_halves_other_calibrations_and_missing_cells_as_for_allocators() -> None:
+    half = measured("ria", 10.0, allocator="half")
+    cells = [measured("wanda", 20.0), measured("ria", 21.0), half]
+    assert winners(with_losses(*cells)) == ["ria"]
+    assert winners(with_losses(*cells), half=["half"]) == ["Wanda"], "nothing to compare the half with"
+    other = measured("ria", 10.0, calibration="d")
+    assert winners(with_losses(measured("wanda", 20.0), other)) == []
+    none = {"value": None, "task": None, "metric": None, "losses": None, "reason": "it broke"}
+    missing = measured("random", 50.0) | none
+    assert winners(with_losses(*cells[:2], missing | {"status": "missing"})) == []
+    assert winners(with_losses(*cells[:2], missing | {"status": "failed"})) == ["Wanda"]
+
+
+def test_models_do_not_compete() -> None:
+    cells = [measured(method, value, model=model) for model, best in (("m", 20.0), ("n", 10.0)) for method, value in
+             (("wanda", best), ("ria", best + 5))]  # fmt: skip
+    made = perplexity_table(with_losses(*cells), "s", LABELS)
+    assert made.bold == {(0, 0), (2, 0)}
+
+
+class Evaluations(Records):
+    """Evaluations that nobody has to run."""
+
+    def __init__(self, losses: list[float] | None) -> None:
+        self.losses = losses
+
+    def evaluation(self, cell: Cell, suite: str) -> dict[str, Any]:
+        assert (cell.method, cell.sparsity, cell.seed, suite) == ("wanda", "0.50", 0, "ppl")
+        if self.losses is None:
+            return {"status": "missing", "reason": "not run"}
+        scores = [{"task": task, "details": {"window_losses": self.losses}} for task in ("other", "web")]
+        scores[0]["details"] = {"window_losses": [1.0]}
+        return {"status": "ok", "scores": scores}
+
+
+def test_losses_come_from_the_evaluation_that_gave_the_number() -> None:
+    cells = table(row("wanda", "0.50", math.exp(2.5)), row("wanda", "0.50", 0.5, metric="acc"))
+    cells = pd.concat([cells, table(row("wanda", "0.50", None, status="failed"))], ignore_index=True)
+    assert list(attach_losses(cells, Evaluations([2.0, 3.0]))["losses"]) == [[2.0, 3.0], None, None]
+    assert list(attach_losses(cells, Evaluations([2.0, 3.1]))["losses"]) == [None, None, None], "of another run"
+    assert list(attach_losses(cells, Evaluations(None))["losses"]) == [None, None, None]

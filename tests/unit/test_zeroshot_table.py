@@ -50,7 +50,7 @@ def test_layout_has_a_row_per_sparsity_and_a_column_per_task() -> None:
     assert made.notes == [
         "4 of 4 cells.",
         "Mean: plain mean over the tasks ± standard error of the sample of rows.",
-        "Rows: BoolQ 50, rte 50.",
+        "Rows, and ± their largest standard error: BoolQ 50 (± 2.00), rte 50 (± 2.00).",
     ]
 
 
@@ -93,3 +93,28 @@ def test_the_same_task_in_two_suites_stands_under_their_names() -> None:
     made = zeroshot_table(table(*scores("wanda", "0.50"), *scores("wanda", "0.50", 0.3, suite="more")), "s")
     assert made.columns == [(suite, task) for suite in ("seven", "more") for task in ("boolq", "rte", "Mean")]
     assert made.rows[0][5:] == ("60.00", "40.00", "50.00 ± 2.00", "40.00", "20.00", "30.00 ± 2.00")
+
+
+def test_the_best_is_bold_if_it_leads_by_more_than_the_standard_errors_of_both() -> None:
+    """1.96 times the root of 0.02^2 twice is 5.54 points."""
+    rivals = [*scores("wanda", "0.50", 0.5), *scores("ria", "0.50", 0.4)]
+    made = zeroshot_table(table(*scores("dense", "0.00", 0.7), *rivals), "s", TITLES)
+    assert made.bold == {(1, 0), (1, 1), (1, 2)}
+    assert made.notes[3] == (
+        "An entry of one seed says nothing about other seeds. Bold: the best at its sparsity, if its lead over every "
+        "other is more than 1.96 standard errors."
+    )
+    assert zeroshot_table(table(*scores("wanda", "0.50", 0.456), *rivals[4:]), "s").bold == {(0, 0), (0, 1), (0, 2)}
+    assert zeroshot_table(table(*scores("wanda", "0.50", 0.455), *rivals[4:]), "s").bold == frozenset()
+    assert zeroshot_table(table(*rivals[:4], *scores("ria", "0.70", 0.1)), "s").bold == frozenset(), "another sparsity"
+
+
+def test_several_seeds_must_agree_on_the_best_too() -> None:
+    def seeds(method: str, *means: float) -> list[dict[str, object]]:
+        return [line for seed, mean in enumerate(means) for line in scores(method, "0.50", mean, seed)]
+
+    far = zeroshot_table(table(*seeds("wanda", 0.5, 0.51), *seeds("ria", 0.4, 0.41)), "s")
+    assert far.bold == {(0, 0), (0, 1), (0, 2)}
+    assert far.notes[3].endswith("is more than 1.96 standard errors and larger than the spread of either.")
+    near = zeroshot_table(table(*seeds("wanda", 0.4, 0.61), *seeds("ria", 0.4, 0.41)), "s")
+    assert near.bold == frozenset()

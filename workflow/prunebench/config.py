@@ -34,6 +34,7 @@ from prunebench.catalog import (
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import parse_pattern
 from prunebench.plugin import Parameters
+from prunebench.published.values import load_values
 from prunebench.validation import explain, validate
 
 CONFIG = Path("config/config.yaml")
@@ -99,6 +100,9 @@ class Study(Entry):
     searches: OneOrMore[Slug] = Field(
         default_factory=list, description="searches whose course is a figure: names from the catalog"
     )
+    published: OneOrMore[str] = Field(
+        default_factory=list, description="whose published values stand beside ours: papers, default all that there are"
+    )
 
 
 class Config(Entry):
@@ -144,7 +148,7 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
     config, files = with_catalogs(raw, file, catalog)
     mistakes = [f"{file}: {mistake}" for mistake in _unknown_names(config)]
     mistakes += [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _bad_entries(config)]
-    mistakes = mistakes or [f"{file}: {mistake}" for mistake in _empty_tables(config)]
+    mistakes = mistakes or [f"{file}: {mistake}" for mistake in (*_empty_tables(config), *_unknown_sources(config))]
     # Only of what is used: a catalog may name local models that another machine has.
     mistakes = mistakes or [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _missing_files(config)]
     if mistakes:
@@ -295,6 +299,15 @@ def _empty_tables(config: Config) -> Iterator[str]:
             if not found.intersection(ASKED[table]):
                 measured = " or ".join(ASKED[table])
                 yield f"studies.{name}.tables[{i}]: {table!r} needs a suite of the table {measured}"
+
+
+def _unknown_sources(config: Config) -> Iterator[str]:
+    """Every source of published values that a study asks for and that has none."""
+    for name, study in config.studies.items():
+        for i, source in enumerate(study.published):
+            known = {value.source for value in load_values()}
+            if source not in known:
+                yield f"studies.{name}.published[{i}]: unknown source {source!r}{registry.did_you_mean(source, known)}"
 
 
 def _unfit_search(config: Config, allocator: Allocator, search: Search) -> str | None:

@@ -28,9 +28,13 @@ from prunebench.config import (
 )
 from prunebench.files import sha256_file
 from prunebench.fingerprint import fingerprint
+from prunebench.published.match import Match, matches
+from prunebench.published.values import VALUES
 from prunebench.spec import Specs
 
 FIGURES = ("perplexity", "calibration", "allocation", "search", "agreement", "reconstruction", "convergence", "cost")
+SHOWN = {**ASKED, "published": ("perplexity", "zeroshot")}
+"""By table, the tables that suites give rise to, whose scores it shows; others show those of their own suites."""
 TEMPLATES = Path(__file__).parent / "report/template"
 
 
@@ -189,18 +193,29 @@ class Plan:
         """CPU threads of an evaluate job."""
         return (self.config.suites[suite].compute or self.config.compute).threads
 
-    @property
+    @cached_property
     def tables(self) -> list[tuple[str, str]]:
-        """(study, table) for every table that a study's suites give rise to, then those that it asks for."""
+        """(study, table) for every table that a study's suites give rise to, then those that it asks for.
+
+        Last, if anybody has published a number of any of its cells, those beside ours.
+        """
         made: list[tuple[str, str]] = []
         for study, of in self.studies.items():
             made += [(study, self._table(suite)) for suite in of.all_suites]
             made += [(study, table) for table in self.config.studies[study].tables]
+            if any(self.published(study, cell, suite) for cell in of.cells for suite in of.suites[cell]):
+                made.append((study, "published"))
         return list(dict.fromkeys(made))
+
+    def published(self, study: str, cell: Cell, suite: str) -> list[Match]:
+        """The published values that a study shows beside what `suite` measures of `cell`."""
+        sources = self.config.studies[study].published
+        found = matches(self.config, cell, suite)
+        return [match for match in found if not sources or match.value.source in sources]
 
     def suites_of(self, study: str, table: str) -> list[str]:
         """The suites of a study (catalog names) that `table` shows."""
-        shown = ASKED.get(table, (table,))
+        shown = SHOWN.get(table, (table,))
         return [suite for suite in self.studies[study].all_suites if self._table(suite) in shown]
 
     def _table(self, suite: str) -> str:
@@ -322,16 +337,17 @@ class Plan:
         )
 
     def table_spec(self) -> str:
-        """Spec of the tables."""
-        return self._output_spec("tables")
+        """Spec of the tables; the published values count as code."""
+        return self._output_spec("tables", published=sha256_file(VALUES))
 
     def figure_spec(self) -> str:
         """Spec of the figures."""
         return self._output_spec("figures")
 
     def report_spec(self) -> str:
-        """Spec of the report; its templates count as code."""
-        return self._output_spec("report", templates=[sha256_file(file) for file in sorted(TEMPLATES.iterdir())])
+        """Spec of the report; its templates and the published values count as code."""
+        files = [*sorted(TEMPLATES.iterdir()), VALUES]
+        return self._output_spec("report", templates=[sha256_file(file) for file in files])
 
     def _output_spec(self, stage: str, **more: Any) -> str:
         labels = spec_hash(canonical(self.labels()))

@@ -57,7 +57,7 @@ def _study(plan: Plan, cells: pd.DataFrame, records: Records, name: str) -> dict
         "title": plan.config.studies[name].title or name,
         "counts": _counts(cells[cells["study"] == name]),
         "tables": [
-            {"table": make_table(plan, cells, study, table), "files": plan.table_files(study, table)}
+            {"table": make_table(plan, cells, study, table, records), "files": plan.table_files(study, table)}
             for study, table in plan.tables
             if study == name
         ],

@@ -8,16 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import bootstrap
 
 from prunebench.errors import PrunebenchError
+from prunebench.paired import interval
 from prunebench.single.measure import Loaded, load, perplexity_of
 from prunebench.single.request import Compute, model_entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-RESAMPLES = 9999
 
 
 @dataclass(frozen=True)
@@ -66,14 +64,9 @@ def compare_models(
 def ratio(losses: Sequence[float], to: Sequence[float]) -> tuple[float, tuple[float, float]]:
     """The ratio of two perplexities, from the losses of the same windows, and its 95% interval.
 
-    The interval is a percentile bootstrap over windows, paired: a window that is hard for one model is for the other.
-    Raises PrunebenchError for a single window.
+    The interval is a paired bootstrap over windows. Raises PrunebenchError for a single window.
     """
     if len(losses) < 2:
         raise PrunebenchError("one window says nothing about the spread: give more text, or lower --seqlen")
-    differences = np.subtract(losses, to)
-    value = math.exp(differences.mean())
-    if np.ptp(differences) == 0:
-        return value, (value, value)
-    found = bootstrap((differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0)
-    return value, (math.exp(found.confidence_interval.low), math.exp(found.confidence_interval.high))
+    low, high = interval(losses, to)
+    return math.exp(np.subtract(losses, to).mean()), (math.exp(low), math.exp(high))

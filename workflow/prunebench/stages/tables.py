@@ -1,16 +1,22 @@
 """Stage tables: one table of one study, in every format."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from prunebench import paths
+from prunebench.cells import Cell
 from prunebench.files import read_json, write_text
 from prunebench.plan import Plan
+from prunebench.records import Records
 from prunebench.tables.allocators import allocators_table
 from prunebench.tables.gain import gain_table
 from prunebench.tables.perplexity import perplexity_table
+from prunebench.tables.published import published_table
 from prunebench.tables.rounding import rounding_notes
 from prunebench.tables.table import Table
 from prunebench.tables.zeroshot import zeroshot_table
@@ -22,12 +28,14 @@ TABLES: dict[str, Callable[..., Table]] = {
     "zeroshot": zeroshot_table,
     "allocators": allocators_table,
     "gain": gain_table,
+    "published": published_table,
 }
+AXES = ("model", "method", "allocator", "pattern", "sparsity", "calibration", "seed")
 
 
 def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
     """Make `table` of `study` from the CSV `cells`, once per output; the format is the output's suffix."""
-    made = make_table(plan, read_cells(cells), study, table)
+    made = make_table(plan, read_cells(cells), study, table, Records(plan))
     for output in outputs:
         write_text(output, made.render(output.suffix.removeprefix(".")))
 
@@ -37,22 +45,42 @@ def read_cells(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"sparsity": str})
 
 
-def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str) -> Table:
-    """`table` of `study`, of the rows that `read_cells` gives."""
+def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records: Records) -> Table:
+    """`table` of `study`, of the rows that `read_cells` gives; `records` know the losses behind perplexities."""
     mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, table))]
-    made = TABLES[table](mine, study, plan.labels(), **_by_allocator(plan, table))
+    made = TABLES[table](with_losses(mine, records), study, plan.labels(), **_options(plan, study, table))
     if table == "perplexity":
         made.notes.extend(rounding_notes(mine, plan.computations(), plan.labels()))
     made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study)])
     return made
 
 
-def _by_allocator(plan: Plan, table: str) -> dict[str, list[str]]:
-    """What the tables of allocators want to know of them."""
+def with_losses(cells: pd.DataFrame, records: Records) -> pd.DataFrame:
+    """`cells` with a column `losses`: for perplexities the loss of each window, None for all else.
+
+    Losses that are not those behind the perplexity (because the CSV is older than they) are left out.
+    """
+
+    def losses(row: Mapping[Hashable, Any]) -> list[float] | None:
+        if row["status"] != "ok" or row["metric"] != "perplexity":
+            return None
+        cell = Cell(**{axis: row[axis] for axis in AXES})
+        scores = records.evaluation(cell, row["suite"]).get("scores", ())
+        found = [score["details"].get("window_losses") for score in scores if score["task"] == row["task"]]
+        fitting = found and found[0] and math.isclose(math.log(row["value"]), math.fsum(found[0]) / len(found[0]))
+        return found[0] if fitting else None
+
+    found = [losses(row) for row in cells.to_dict("records")]
+    return cells.assign(losses=pd.Series(found, index=cells.index, dtype=object))
+
+
+def _options(plan: Plan, study: str, table: str) -> dict[str, Any]:
+    """What a table wants to know besides its rows."""
     entries = plan.config.allocators.items()
-    half = [name for name, entry in entries if entry.layers == "first_half"]
-    even = [name for name, entry in entries if entry.allocator == "uniform"]
-    return {"allocators": {"half": half}, "gain": {"half": half, "even": even}}.get(table, {})
+    half = {"half": [name for name, entry in entries if entry.layers == "first_half"]}
+    even = {"even": [name for name, entry in entries if entry.allocator == "uniform"]}
+    special: dict[str, dict[str, Any]] = {"gain": half | even, "published": {"find": partial(plan.published, study)}}
+    return special.get(table, half)
 
 
 def partly_pruned(plan: Plan, study: str) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import pandas as pd
 
 from prunebench.tables import layout
-from prunebench.tables.lines import Line, columns, explain, groups, heads, unstructured
+from prunebench.tables.lines import columns, explain, groups, heads, unstructured, wins
 from prunebench.tables.table import Table
 
 
@@ -18,14 +18,14 @@ def allocators_table(
     half of the blocks as they are. n:m patterns are left out. Several seeds, cells without a number and the dense
     model are shown as in the perplexity table.
 
-    The best of the rivals in a column is bold if it stands out from the second.
+    The best of the rivals in a column is bold if it stands out from all others.
     """
     labels = labels or {}
     mine = unstructured(layout.of_study(cells, study))
     wanted = columns(mine)
     grouped = list(groups(mine, wanted, half))
     shown = [(line, lines) for lines in grouped for line in lines]
-    best = "the best allocator of a method in its column, if its lead over the second is"
+    best = "the best allocator of a method in its column, if its lead over every other is"
     return Table(
         title=f"Perplexity by allocator, lower is better, study {study}{layout.protocol(mine, labels)}",
         stub=layout.STUB,
@@ -36,13 +36,3 @@ def allocators_table(
             (row, at) for row, (line, lines) in enumerate(shown) for at in range(len(wanted)) if wins(line, lines, at)
         ),
     )
-
-
-def wins(line: Line, lines: list[Line], at: int) -> bool:
-    """Whether `line` stands out from the best of its rivals in column `at`; not as long as one of them is missing."""
-    mine, rivals = line.means[at], line.rivals(lines)
-    others = [found for rival in rivals if (found := rival.means[at])]
-    if mine is None or not others or any(rival.entries[at] == "missing" for rival in rivals):
-        return False
-    second = min(others, key=mine.lead)
-    return mine.stands_out(second)

@@ -1,6 +1,6 @@
 """What the tables of all suites share: how rows of results/cells.csv become labels, entries and notes."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -32,13 +32,12 @@ def of_test(rows: pd.DataFrame, test: Test) -> pd.DataFrame:
     return rows[(rows["suite"] == test[0]) & (rows["task"].isna() | (rows["task"] == test[1]))]
 
 
-def entry(rows: pd.DataFrame, test: Test, show: Callable[[pd.DataFrame], str]) -> str:
-    """What stands for `test` in a table: empty, why there is no number, or what `show` makes of the rows (seeds)."""
-    here = of_test(rows, test)
-    if here.empty:
-        return ""
-    bad = here.loc[here["status"] != "ok", "status"]
-    return show(here) if bad.empty else str(bad.iloc[0])
+def blank(found: pd.DataFrame) -> str | None:
+    """What stands in a table for what `of_test` has found if not a number: nothing, or why there is none."""
+    bad = found.loc[found["status"] != "ok", "status"]
+    if len(bad):
+        return str(bad.iloc[0])
+    return None if len(found) else ""
 
 
 def point(row: "pd.Series[str]") -> str:

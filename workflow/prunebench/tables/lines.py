@@ -1,6 +1,6 @@
-"""What the tables of allocators and of their gains share: a line per model, method and allocator, and its rivals."""
+"""What tables share: a line per model, method and allocator, its rivals, and which of them stand out."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -81,37 +81,92 @@ def groups(rows: pd.DataFrame, wanted: list[Column], half: Collection[str]) -> I
     for _, of_model in rows.groupby("model", sort=False):
         for method in sorted(of_model["method"].unique(), key=lambda name: str(name) != "dense"):
             part = of_model[of_model["method"] == method]
-            lines = [_line(key, found, wanted, half) for key, found in part.groupby(layout.ROW, sort=False)]
+            lines = [line(key, found, wanted, half) for key, found in part.groupby(layout.ROW, sort=False)]
             yield sorted(lines, key=lambda line: line.half)
 
 
-def _line(key: tuple[str, ...], rows: pd.DataFrame, wanted: list[Column], half: Collection[str]) -> Line:
+def line(
+    of: Iterable[object],
+    rows: pd.DataFrame,
+    wanted: list[Column],
+    half: Collection[str],
+    show: Callable[[Mean, layout.Test], str] = lambda mean, _: str(mean),
+) -> Line:
+    """The line of `rows`, which are all `of` these values of layout.ROW, in the columns `wanted`."""
+    key = tuple(map(str, of))
     entries: list[str] = []
     means: list[Mean | None] = []
     points = rows.apply(layout.point, axis=1)
     for point, test in wanted:
         # The dense model, which has no sparsity, stands in every group.
         here = rows if key[1] == "dense" else rows[points == point]
-        entries.append(layout.entry(here, test, lambda seeds: str(mean(seeds))))
         found = layout.of_test(here, test)
-        means.append(mean(found) if len(found) and found["status"].eq("ok").all() else None)
+        blank = layout.blank(found)
+        means.append(mean(found) if blank is None else None)
+        entries.append(show(means[-1], test) if means[-1] else str(blank))
     return Line(key, key[2] in half, entries, means)
 
 
-def explain(lines: list[Line], bold: str) -> list[str]:
-    """What ± is and what `bold` (in words) makes bold."""
+def wins(line: Line, lines: list[Line], at: int) -> bool:
+    """Whether `line` stands out from all its rivals in column `at`; not as long as one of them is missing."""
+    mine, rivals = line.means[at], line.rivals(lines)
+    others = [found for rival in rivals if (found := rival.means[at])]
+    if mine is None or not others or any(rival.entries[at] == "missing" for rival in rivals):
+        return False
+    # Nearest first: most lines fail at once.
+    return all(mine.stands_out(other) for other in sorted(others, key=mine.lead))
+
+
+def winners(lines: list[Line]) -> set[tuple[int, int]]:
+    """(line, column) of all that stand out among `lines`; the dense model is no rival."""
+    pruned = [line for line in lines if line.key[1] != "dense"]
+    return {
+        (row, at)
+        for row, line in enumerate(lines)
+        if line.key[1] != "dense"
+        for at in range(len(line.means))
+        if wins(line, pruned, at)
+    }
+
+
+def contested(lines: list[Line]) -> bool:
+    """Whether any column of `lines` has numbers of two or more that could be compared."""
+    return any(
+        mine and any(rival.means[at] for rival in line.rivals(lines) if rival.key[1] != "dense")
+        for line in lines
+        if line.key[1] != "dense"
+        for at, mine in enumerate(line.means)
+    )
+
+
+def explain(lines: list[Line], bold: str, *, spreads: bool = True) -> list[str]:
+    """What ± is (without `spreads` somebody else says that) and what `bold`, a lead in words, makes bold."""
     means = [mean for line in lines if line.key[1] != "dense" for mean in line.means if mean]
     if not means:
         return []
-    if all(mean.spread is None for mean in means):
+    spread, known = (any(has) for has in zip(*((mean.spread is not None, _known(mean)) for mean in means), strict=True))
+    if not spread and not known:
         return ["One seed: the spread is not known, so nothing is bold."]
-    spread = "±: standard deviation over seeds, of a perplexity that of its logarithm times it."
-    unknown = (
-        " Where an entry is of one seed, nothing is known to lead it, nor does it lead."
-        if any(mean.spread is None for mean in means)
-        else ""
-    )
-    apart = (
-        " Rows that prune half of the blocks are compared with each other only." if any(of.half for of in lines) else ""
-    )
-    return [f"{spread}{unknown} Bold: {bold} larger than the spread of either.{apart}"]
+    tests = [
+        *(["sure over the windows of the text (paired bootstrap, 95%)"] if any(mean.losses for mean in means) else []),
+        *(["more than 1.96 standard errors"] if any(mean.stderr is not None for mean in means) else []),
+        *(["larger than the spread of either"] if spread else []),
+    ]
+    # What looks at no text has one seed only, and needs no other.
+    single = any(mean and mean.spread is None for of in lines if of.key[3] != NO_CALIBRATION for mean in of.means)
+    notes = []
+    if spread and spreads:
+        notes.append("±: standard deviation over seeds, of a perplexity that of its logarithm times it.")
+    if single and known:
+        notes.append("An entry of one seed says nothing about other seeds.")
+    elif single:
+        notes.append("Where an entry is of one seed, nothing is known to lead it, nor does it lead.")
+    notes.append(f"Bold: {bold} {' and '.join(tests)}.")
+    if any(of.half for of in lines):
+        notes.append("Rows that prune half of the blocks are compared with each other only.")
+    return [" ".join(notes)]
+
+
+def _known(mean: Mean) -> bool:
+    """Whether one seed is enough to say how sure a lead is."""
+    return mean.losses is not None or mean.stderr is not None

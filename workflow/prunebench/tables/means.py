@@ -3,7 +3,13 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+
+from prunebench.paired import interval
+
+ERRORS = 1.96
+"""So many standard errors are the half of a 95% interval."""
 
 
 class Mean(NamedTuple):
@@ -13,6 +19,10 @@ class Mean(NamedTuple):
     """perplexity, or acc (a fraction)."""
     value: float
     spread: float | None
+    losses: tuple[float, ...] | None = None
+    """Of a perplexity, the loss of each window of the text, averaged over seeds; None if it is not known."""
+    stderr: float | None = None
+    """Of an accuracy, the standard error of the sample of rows, which is the same rows for every seed."""
 
     @property
     def shown(self) -> float:
@@ -30,16 +40,45 @@ class Mean(NamedTuple):
         return other.value - self.value if self.metric == "perplexity" else self.value - other.value
 
     def stands_out(self, other: "Mean") -> bool:
-        """Whether this is better than `other` by more than the spread of either; without both spreads nobody knows."""
-        if self.spread is None or other.spread is None:
+        """Whether this is better than `other` beyond chance: of the text or rows, and of the seeds where several are.
+
+        Without a loss for each window, or standard errors, there must be spreads of both; otherwise nobody knows.
+        """
+        spreads = [mean.spread for mean in (self, other) if mean.spread is not None]
+        if self.lead(other) <= max([0.0, *spreads]):
             return False
-        return self.lead(other) > max(self.spread, other.spread)
+        sure = self._sure(other)
+        return len(spreads) == 2 if sure is None else sure
+
+    def _sure(self, other: "Mean") -> bool | None:
+        """Whether the 95% interval of the lead over text or rows is above zero; None if it is not known."""
+        if self.losses and other.losses and len(self.losses) == len(other.losses) > 1:
+            return interval(other.losses, self.losses)[0] > 0
+        if self.stderr is not None and other.stderr is not None:
+            # Both answered the same rows, so this is on the safe side: their errors mostly go together.
+            return self.lead(other) > ERRORS * math.hypot(self.stderr, other.stderr)
+        return None
 
 
 def mean(rows: pd.DataFrame) -> Mean:
-    """The mean of `rows` of results/cells.csv: the seeds of one cell on one task, each with a number."""
+    """The mean of `rows` of results/cells.csv: the seeds of one cell on one task, each with a number.
+
+    Where they have a column `losses`, it holds the losses of the windows behind each perplexity, or None.
+    """
     metric = str(rows["metric"].iloc[0])
     values = rows["value"].astype(float)
     if metric == "perplexity":
         values = values.map(math.log)
-    return Mean(metric, float(values.mean()), float(values.std()) if len(values) > 1 else None)
+    spread = float(values.std()) if len(values) > 1 else None
+    errors = rows["stderr"].astype(float) if metric == "acc" else pd.Series([math.nan])
+    stderr = float(errors.mean()) if errors.notna().all() else None
+    return Mean(metric, float(values.mean()), spread, _losses(rows), stderr)
+
+
+def _losses(rows: pd.DataFrame) -> tuple[float, ...] | None:
+    """The loss of each window, averaged over seeds, if all have them and of as many windows."""
+    found = list(rows["losses"]) if "losses" in rows else []
+    known = [losses for losses in found if losses is not None]
+    if not known or len(known) < len(found) or len({len(losses) for losses in known}) > 1:
+        return None
+    return tuple(map(float, np.mean(known, axis=0)))

@@ -2,12 +2,27 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 
 import pandas as pd
 from great_tables import GT
 from tabulate import tabulate
+
+PACKAGES = ("booktabs", "caption", "graphicx")
+"""What a LaTeX document needs to load for a table."""
+TEX_ROWS = 30
+"""So many rows and TEX_NOTES fit on a page."""
+TEX_NOTES = 16
+"""So many notes fit below a table in print; what is wrong with each of hundreds of cells does not."""
+_TEX_BEGIN = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{\begin{tabular}{"
+_TEX_END = r"\end{tabular}}"
+
+_TEX_ESCAPES = str.maketrans(
+    {of: f"\\{of}" for of in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}"}
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +86,7 @@ class Table:
         for group in dict.fromkeys(group for group, _ in self.columns if group):
             inside = [key for key, (of, _) in zip(numbers, self.columns, strict=True) if of == group]
             table = table.tab_spanner(group, columns=inside)
-        return table.cols_align("right", numbers)
+        return table.cols_align("left", keys[: len(shown)]).cols_align("right", numbers)
 
     def _emphasised(self, show: Callable[[str], str]) -> GT:
         """The table with `show` of each cell that stands out, in the place of its text."""
@@ -88,9 +103,48 @@ class Table:
         return str(table.as_raw_html())
 
     def _latex(self) -> str:
-        notes = "\n".join(f"% {' '.join(note.split())}" for note in self.notes)
-        table = self._emphasised(_tex_bold)
-        return f"{notes}\n{table.as_latex()}\n"
+        """Floats for a document with the packages PACKAGES, shrunk to the width of the text if they are wider.
+
+        A table of more rows than a page has becomes several of them.
+        """
+        below, above = self.notes[:TEX_NOTES], self.notes[TEX_NOTES:]
+        if above:
+            below = [*below, f"{len(above)} more notes are comments of this table's file."]
+        comments = [f"Needs \\usepackage{{{', '.join(PACKAGES)}}}", *(" ".join(note.split()) for note in above)]
+        starts = range(0, max(1, len(self.rows)), TEX_ROWS)
+        floats = [
+            replace(
+                self,
+                title=self.title + (f" ({number} of {len(starts)})" if len(starts) > 1 else ""),
+                rows=self.rows[start : start + TEX_ROWS],
+                notes=below if number == len(starts) else [],
+                bold=frozenset((row - start, at) for row, at in self.bold if start <= row < start + TEX_ROWS),
+            )._float()
+            for number, start in enumerate(starts, start=1)
+        ]
+        return "\n".join([*(f"% {comment}" for comment in comments), *floats, ""])
+
+    def _float(self) -> str:
+        table = self._emphasised(_tex_bold).tab_options(table_font_size="9pt")
+        for note in self.notes:
+            table = table.tab_source_note(" ".join(note.split()))
+        text = _fitted(table.as_latex()).replace("±", r"$\pm$")
+        return text.replace(r"\begin{minipage}", "\n" + r"\vspace{4pt}\footnotesize\begin{minipage}").strip()
+
+
+def _fitted(text: str) -> str:
+    """Great Tables' LaTeX of a float with the table at its own width, but not above that of the text.
+
+    It stretches every table over the whole width, and lets wide ones run off the page.
+    """
+    text, started = re.subn(
+        r"\\begin\{tabular\*\}\{\\linewidth\}\{@\{\\extracolsep\{\\fill\}\}(.*)\}",
+        lambda found: _TEX_BEGIN + found[1] + "}",
+        text,
+    )
+    text, ended = re.subn(r"\\end\{tabular\*\}", lambda _: _TEX_END, text)
+    assert (started, ended) == (1, 1), "Great Tables writes another LaTeX than it did"
+    return text.replace(r"\begin{table}[!t]", "\\begin{table}[!t]\n\\centering")
 
 
 def _html_bold(text: str) -> str:
@@ -98,5 +152,4 @@ def _html_bold(text: str) -> str:
 
 
 def _tex_bold(text: str) -> str:
-    escaped = re.sub(r"([&%$#_{}])", r"\\\1", text)
-    return rf"\textbf{{{escaped}}}"
+    return rf"\textbf{{{text.translate(_TEX_ESCAPES)}}}"

@@ -1,39 +1,60 @@
 """The zero-shot table: a row per model, sparsity, method and allocator; a column per task, and their mean."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
 from prunebench.suites.base import MEAN
 from prunebench.tables import layout
+from prunebench.tables.lines import Line, contested, explain, line, winners
+from prunebench.tables.means import Mean
 from prunebench.tables.table import Table
 
+BEST = "the best at its sparsity, if its lead over every other is"
 
-def zeroshot_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None) -> Table:
+
+def zeroshot_table(
+    cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None, half: Collection[str] = ()
+) -> Table:
     """Lay out the accuracies (`acc`, in percent) of `study`; `labels` maps catalog names to titles.
 
-    `cells` holds the rows of results/cells.csv whose suites measure accuracy.
+    `cells` holds the rows of results/cells.csv whose suites measure accuracy; `half` are the allocators that leave
+    half of the blocks as they are.
 
     Several seeds are averaged. The mean over tasks has its standard error after ±, or with several seeds their
     standard deviation. Cells without a number say why they have none. The dense model comes first.
+
+    The best of a model's rows at one sparsity is bold if it stands out from all others that compare with it.
     """
     labels = labels or {}
     mine = layout.of_study(cells[cells["metric"].isna() | (cells["metric"] == "acc")], study)
     tests = layout.tests(mine)
     ambiguous = len({task for _, task in tests}) < len(tests)
-    rows = []
+    rows: list[tuple[str, ...]] = []
+    shown: list[Line] = []
+    bold: set[tuple[int, int]] = set()
+    compared = False
     for _, of_model in mine.groupby("model", sort=False):
         for _, point in layout.points(of_model).iterrows():
             here = of_model[(of_model[layout.POINT] == point).all(axis=1)]
-            for key, part in here.groupby(layout.ROW, sort=False):
-                entries = [layout.entry(part, test, _show_mean if test[1] == MEAN else _show) for test in tests]
-                rows.append((*layout.stub(key, mine, labels), layout.point(point), *entries))
+            wanted = [(layout.point(point), test) for test in tests]
+            lines = [line(key, part, wanted, half, _show) for key, part in here.groupby(layout.ROW, sort=False)]
+            bold |= {(len(rows) + row, at) for row, at in winners(lines)}
+            compared |= contested(lines)
+            shown += lines
+            rows += [(*layout.stub(of.key, mine, labels), layout.point(point), *of.entries) for of in lines]
     return Table(
         title=f"Accuracy in percent, higher is better, study {study}{layout.protocol(mine, labels)}",
         stub=(*layout.STUB, "Sparsity"),
         columns=[(suite if ambiguous else "", _head(task, labels)) for suite, task in tests],
         rows=rows,
-        notes=[layout.counts(mine), *_explain(mine, tests, labels), *layout.reasons(mine, labels)],
+        notes=[
+            layout.counts(mine),
+            *_explain(mine, tests, labels),
+            *(explain(shown, BEST, spreads=False) if compared else []),
+            *layout.reasons(mine, labels),
+        ],
+        bold=frozenset(bold),
     )
 
 
@@ -41,13 +62,9 @@ def _head(task: str, labels: Mapping[str, str]) -> str:
     return "Mean" if task == MEAN else labels.get(f"tasks/{task}", task)
 
 
-def _show(rows: pd.DataFrame) -> str:
-    return f"{rows['value'].astype(float).mean():.2%}".removesuffix("%")
-
-
-def _show_mean(rows: pd.DataFrame) -> str:
-    spread = rows["stderr"].astype(float).item() if len(rows) == 1 else rows["value"].astype(float).std()
-    return f"{_show(rows)} ± {100 * spread:.2f}"
+def _show(mean: Mean, test: layout.Test) -> str:
+    spread = mean.spread if mean.spread is not None else mean.stderr
+    return f"{mean.shown:.2f}" + (f" ± {100 * spread:.2f}" if test[1] == MEAN and spread is not None else "")
 
 
 def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, str]) -> list[str]:
@@ -60,8 +77,13 @@ def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, 
         also = ", or with several seeds their standard deviation" if several.any() and not several.all() else ""
         notes.append(f"Mean: plain mean over the tasks ± {spread}{also}.")
     sizes = [
-        f"{_head(task, labels)} {rows.loc[(rows['suite'] == suite) & (rows['task'] == task), 'n'].max():.0f}"
+        f"{_head(task, labels)} {_size(rows[(rows['suite'] == suite) & (rows['task'] == task)])}"
         for suite, task in tests
         if task not in (MEAN, "")
     ]
-    return [*notes, f"Rows: {', '.join(sizes)}."] if sizes else notes
+    return [*notes, f"Rows, and ± their largest standard error: {', '.join(sizes)}."] if sizes else notes
+
+
+def _size(rows: pd.DataFrame) -> str:
+    """On how many rows the accuracies of a task rest, and how far that many carry, in points."""
+    return f"{rows['n'].max():.0f} (± {100 * rows['stderr'].astype(float).max():.2f})"

@@ -1,0 +1,141 @@
+"""The table of published values: a row for each that there is of a cell, with ours, the difference and the verdict."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import pandas as pd
+
+from prunebench.cells import Cell
+from prunebench.published.match import Match
+from prunebench.suites.base import MEAN
+from prunebench.tables import layout
+from prunebench.tables.means import Mean, mean
+from prunebench.tables.table import Table
+
+RELATIVE = 0.05
+"""Of a perplexity: how far a faithful repetition may be off, if our seeds do not spread farther."""
+MEAN_POINTS, TASK_POINTS = 0.01, 0.02
+"""Of a mean accuracy over tasks, and of that of one task, as fractions.
+
+Where values.csv has two sources for the same cell and protocol, 14 of 15 pairs of perplexities, 20 of 20 pairs of means
+and 59 of 63 pairs of single tasks are that close.
+"""
+
+HEADS = ("Ours", "Published", "Difference", "Verdict", "Source")
+KEYS = (*layout.ROW, *layout.POINT)
+Find = Callable[[Cell, str], Sequence[Match]]
+"""The published values of a cell on a suite."""
+
+
+def published_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None, *, find: Find) -> Table:
+    """Set the numbers of `study` beside published ones; what has none is left out.
+
+    `cells` holds rows of results/cells.csv; `labels` maps catalog names to titles. Of several seeds the mean is
+    compared. A value that was measured in another way, or that is not plausible, has a mark that a note explains, and
+    no verdict.
+    """
+    labels = labels or {}
+    mine = layout.of_study(cells, study)
+    tasks = [task for _, task in layout.tests(mine)]
+    rows: list[tuple[str, ...]] = []
+    marks: dict[str, str] = {}
+    compared: set[str] = set()
+    for suite, key, part in _cells(mine):
+        cell = Cell(**dict(zip(KEYS, key, strict=True)), seed=int(part["seed"].iloc[0]))
+        for match in find(cell, suite):
+            found = layout.of_test(_with_metric(part, match.metric), (suite, match.task))
+            blank = layout.blank(found)
+            if blank == "":
+                continue
+            ours = mean(found) if blank is None else None
+            mark = _mark(match, marks)
+            if ours and not mark:
+                compared.add(match.metric)
+            measured = [suite] if tasks.count(match.task) > 1 else []
+            rows.append(
+                (
+                    *layout.stub(key[: len(layout.ROW)], mine, labels),
+                    layout.point(part.iloc[0]),
+                    " ".join([*measured, _measured(match, labels)]),
+                    str(ours or blank),
+                    f"{_printed(match)}{mark}",
+                    difference(ours, match.value.value) if ours else "",
+                    verdict(ours, match) if ours and not mark else "",
+                    match.value.origin,
+                )
+            )
+    return Table(
+        title=f"Published values beside ours, study {study}",
+        stub=(*layout.STUB, "Sparsity", "Measured"),
+        columns=[("", head) for head in HEADS],
+        rows=rows,
+        notes=[layout.counts(mine), *_explain(compared), *(f"{mark}: {text}." for text, mark in marks.items())],
+    )
+
+
+def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, tuple[str, ...], pd.DataFrame]]:
+    """Suite, values of KEYS, and the rows of their seeds."""
+    for suite, of_suite in rows.groupby("suite", sort=False):
+        for key, part in of_suite.groupby([*KEYS], sort=False):
+            yield str(suite), tuple(map(str, key)), part
+
+
+def _with_metric(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """`rows` of `metric`, and those without any number."""
+    return rows[rows["metric"].isna() | (rows["metric"] == metric)]
+
+
+def difference(ours: Mean, published: float) -> str:
+    """How far ours is from `published`: of a perplexity in percent of that, of an accuracy in points."""
+    if ours.metric == "perplexity":
+        return f"{math.expm1(ours.value - math.log(published)):+.1%}"
+    return f"{100 * (ours.value - published):+.2f}"
+
+
+def verdict(ours: Mean, match: Match) -> str:
+    """Whether ours is `within` the tolerance of the published value, or `outside`.
+
+    The tolerance is the standard deviation over our seeds, but not less than RELATIVE of a perplexity (on the scale of
+    logarithms), or MEAN_POINTS or TASK_POINTS of an accuracy.
+    """
+    published = match.value.value
+    if ours.metric == "perplexity":
+        published, bound = math.log(published), math.log1p(RELATIVE)
+    else:
+        bound = MEAN_POINTS if match.task == MEAN else TASK_POINTS
+    # Of two equal numbers one may be off in the last bit.
+    return "within" if abs(ours.value - published) <= max(bound, ours.spread or 0.0) * (1 + 1e-9) else "outside"
+
+
+def _mark(match: Match, marks: dict[str, str]) -> str:
+    """A mark for what is different about `match`, the same for the same text; nothing if it compares."""
+    if not match.differences:
+        return ""
+    return " " + marks.setdefault("; ".join(match.differences), f"[{len(marks) + 1}]")
+
+
+def _measured(match: Match, labels: Mapping[str, str]) -> str:
+    if match.task == MEAN:
+        return "mean acc."
+    name = labels.get(f"corpora/{match.task}", labels.get(f"tasks/{match.task}", match.task))
+    return f"{name} acc." if match.metric == "acc" else name
+
+
+def _printed(match: Match) -> str:
+    """A published value in the unit of the table."""
+    value = match.value.value
+    return f"{100 * value:.2f}" if match.metric == "acc" else f"{value:.2f}"
+
+
+def _explain(compared: set[str]) -> list[str]:
+    bounds = {
+        "perplexity": f"{RELATIVE:.0%} of a perplexity",
+        "acc": f"{100 * MEAN_POINTS:.0f} point of a mean accuracy or {100 * TASK_POINTS:.0f} of that of a task",
+    }
+    if not compared:
+        return ["No verdict: none of these values was measured as here."]
+    told = ", ".join(text for metric, text in bounds.items() if metric in compared)
+    return [
+        f"Verdict: within {told}, or within the standard deviation over our seeds where that is more. "
+        "Values with a mark were measured in another way, or are in doubt: no verdict."
+    ]
