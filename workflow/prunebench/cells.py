@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -61,6 +61,10 @@ class Cell:
     def __str__(self) -> str:
         parts = [self.model, self.method, self.allocator, self.point]
         return " ".join([*parts, f"{self.calibration}-seed{self.seed}"] if self.calibrated or self.seed else parts)
+
+
+AXES = tuple(field.name for field in fields(Cell))
+"""The fields of a cell, which are columns of results/cells.csv."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from prunebench import paths
-from prunebench.cells import Cell
+from prunebench.cells import AXES, Cell
 from prunebench.plan import Plan
 from prunebench.records import Records
 from prunebench.suites.base import MEAN
 from prunebench.tables import layout
 
-AXES = ("study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed")
+COLUMNS = ("study", *AXES)
 NAMED = ("model", "method", "allocator")
 """The axes whose values have titles."""
 LAST = 1e300
@@ -43,7 +43,7 @@ def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
     """
     labels = plan.labels()
     scores = _headlines(cells)
-    by_cell = {key: rows for key, rows in cells.groupby([*AXES], sort=False)}
+    by_cell = {key: rows for key, rows in cells.groupby([*COLUMNS], sort=False)}
     rows = []
     for study, cell, _ in expected(plan):
         mine = by_cell[(study, *asdict(cell).values())]
@@ -62,7 +62,7 @@ def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
                 "memory": _measure(mine["peak_memory_mb"], "{:.0f}"),
             }
         )
-    titles = {"status": "Status", **{axis: axis.capitalize() for axis in AXES}}
+    titles = {"status": "Status", **{axis: axis.capitalize() for axis in COLUMNS}}
     columns = [
         {"key": key, "title": title, "kind": "text", "shown": _varies(rows, key)} for key, title in titles.items()
     ]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from prunebench.canonical import spec_hash
-from prunebench.cells import Cell
+from prunebench.cells import AXES, Cell
 from prunebench.files import read_json, write_text
 from prunebench.plan import Plan
 from prunebench.results import Results
@@ -26,7 +26,7 @@ def collect(plan: Plan, destination: Path) -> pd.DataFrame:
     """
     results = Results(plan)
     rows = [
-        {"study": study, **_axes(cell), "suite": suite, **row}
+        {"study": study, **{axis: getattr(cell, axis) for axis in AXES}, "suite": suite, **row}
         for study, expansion in plan.studies.items()
         for suite in expansion.all_suites
         for cell, reason in [*((cell, None) for cell in expansion.cells), *expansion.skipped]
@@ -36,11 +36,6 @@ def collect(plan: Plan, destination: Path) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     write_text(destination, frame.to_csv(index=False, lineterminator="\n"))
     return frame
-
-
-def _axes(cell: Cell) -> dict[str, Any]:
-    names = ("model", "method", "allocator", "pattern", "sparsity", "calibration", "seed")
-    return {name: getattr(cell, name) for name in names}
 
 
 def _rows(plan: Plan, cell: Cell, suite: str, results: Results) -> Iterator[dict[str, Any]]:

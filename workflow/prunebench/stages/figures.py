@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from prunebench.cells import NO_CALIBRATION, Cell, allocation_form
+from prunebench.cells import AXES, NO_CALIBRATION, Cell, allocation_form
 from prunebench.figures.agreement import agreement_chart
 from prunebench.figures.allocation import allocation_chart
 from prunebench.figures.calibration import calibration_chart
@@ -24,7 +24,6 @@ from prunebench.plan import Plan
 from prunebench.records import Records
 from prunebench.stages.tables import partly_pruned, read_cells
 
-AXES = tuple(field.name for field in fields(Cell))
 OF_CELLS = {"perplexity": perplexity_chart, "calibration": calibration_chart, "cost": cost_chart}
 OF_BLOCKS = {
     "allocation": allocation_chart,

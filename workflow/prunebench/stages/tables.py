@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from prunebench import paths
-from prunebench.cells import Cell
+from prunebench.cells import AXES, Cell
 from prunebench.files import read_json, write_text
 from prunebench.plan import Plan
 from prunebench.records import Records
@@ -30,7 +30,6 @@ TABLES: dict[str, Callable[..., Table]] = {
     "gain": gain_table,
     "published": published_table,
 }
-AXES = ("model", "method", "allocator", "pattern", "sparsity", "calibration", "seed")
 
 
 def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
