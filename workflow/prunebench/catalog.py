@@ -120,6 +120,12 @@ class Shape(Entry):
     ffn: PositiveInt
     attention: PositiveInt = Field(description="input width of the attention output projection: heads x head size")
     vocabulary: PositiveInt
+    # Left out of the specs of models that do not state it.
+    key_value: PositiveInt | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="output width of the key and value projections: their heads x head size; default: attention",
+    )
 
 
 class ModelEntry(Entry):
