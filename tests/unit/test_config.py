@@ -245,7 +245,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         "models.tiny.source",
         {"kind": "pth"},
-        "models.tiny.source: 'kind' must be one of 'package', 'path', 'trained' (got {'kind': 'pth'})",
+        "models.tiny.source: 'kind' must be one of 'package', 'path', 'trained', 'hub' (got {'kind': 'pth'})",
     ),
     ("models.tiny.source", {"path": "x"}, "models.tiny.source: 'kind' is missing (got {'path': 'x'})"),
 ]

@@ -21,6 +21,8 @@ from prunebench.patterns import sparsity_text
 SLUG = r"^[a-z0-9][a-z0-9_.]*$"
 Slug = Annotated[str, Field(pattern=SLUG)]
 SHA256 = r"^[0-9a-f]{64}$"
+REPO = r"^([A-Za-z0-9_.-]+/)?[A-Za-z0-9_.-]+$"
+REVISION = r"^[A-Za-z0-9_.][A-Za-z0-9_./-]*$"
 TASK = r"^[A-Za-z0-9_-]+$"
 CALIBRATION = r"^(?P<corpus>[a-z0-9][a-z0-9_.]*)_(?P<samples>[1-9]\d*)x(?P<seqlen>[1-9]\d*)$"
 Sha256 = Annotated[str, Field(pattern=SHA256)]
@@ -76,6 +78,42 @@ class PathSource(Entry):
         return f"from {self.path}"
 
 
+class HubSource(Entry):
+    """A repository on the Hugging Face hub at one revision (rule fetch_*; the endpoint is that of HF_ENDPOINT)."""
+
+    kind: Literal["hub"]
+    repo: str = Field(pattern=REPO, description="owner/name, without the endpoint")
+    revision: str = Field(
+        pattern=REVISION, description="commit of 40 digits, which nothing can move; or a branch, tag or refs/pr/N"
+    )
+    # Not part of what it is: in no spec, so that learning more fetches nothing again.
+    verified: bool = Field(False, exclude=True, description="whether somebody of this project has fetched it")
+    gated: bool = Field(False, exclude=True, description="whether its page asks for consent, and the hub for a token")
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        return f"from {self.repo} at {self.revision}"
+
+
+class HubModelSource(HubSource):
+    """A model on the hub: its config, tokenizer and weights; nothing else of the repository is fetched."""
+
+    weights: Literal["safetensors", "pytorch"] = Field(
+        "safetensors",
+        description="pytorch: pytorch_model*.bin, for repositories that have nothing else; read by torch's unpickler "
+        "of tensors only (weights_only) and stored as safetensors on arrival",
+    )
+
+
+class HubCorpusSource(HubSource):
+    """Files of a data set on the hub, which has splits of its own: nothing is cut by a hash."""
+
+    files: dict[Literal["calibration", "tuning", "test"], list[str]] = Field(
+        min_length=1, description="by split, paths in the repository; a split that is not there serves nobody"
+    )
+
+
 class Compute(Entry):
     """How a stage computes. All three move numbers (by percents at high sparsity), so all three are in the spec."""
 
@@ -107,9 +145,9 @@ class TrainedSource(Entry):
         return f"trained here on {', '.join(self.corpora)}"
 
 
-Source = Annotated[PackageSource | PathSource, Field(discriminator="kind")]
-ModelSource = Annotated[PackageSource | PathSource | TrainedSource, Field(discriminator="kind")]
-TasksSource = Annotated[Package | PathSource, Field(discriminator="kind")]
+Source = Annotated[PackageSource | PathSource | HubCorpusSource, Field(discriminator="kind")]
+ModelSource = Annotated[PackageSource | PathSource | TrainedSource | HubModelSource, Field(discriminator="kind")]
+TasksSource = Annotated[Package | PathSource | HubSource, Field(discriminator="kind")]
 
 
 class Shape(Entry):
@@ -163,18 +201,56 @@ class ModelEntry(Entry):
         return self
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_pack(value: object) -> bool:
+    return value == "pack"
+
+
 class CorpusEntry(Entry):
     """One body of text, cut into documents and these into splits, or kept whole for training."""
 
     title: str
     source: Source
-    documents: Literal["lines", "blank_lines", "wikiextractor", "jsonl", "requests"] = Field(
-        description="how a file is cut into documents; requests: the texts that requests of OLMo's evaluation are about"
+    documents: Literal["lines", "blank_lines", "wikiextractor", "jsonl", "requests", "parquet"] = Field(
+        description="how a file is cut into documents; requests: the texts that requests of OLMo's evaluation are "
+        "about; of a hub source: parquet or jsonl (.json.gz too), texts as they are"
+    )
+    # Keys that only some corpora have are left out of the specs of the others.
+    column: str | None = Field(None, exclude_if=_is_none, description="column (key) of a hub file; default: text")
+    join: str | None = Field(
+        None, exclude_if=_is_none, description="of a hub source: makes one text of a split, tokenised as a whole"
+    )
+    calibration: Literal["pack", "documents"] = Field(
+        "pack",
+        exclude_if=_is_pack,
+        description="pack: windows of one stream; documents: each window from another random document, those not "
+        "longer than a window rejected",
+    )
+    test_documents: PositiveInt | None = Field(
+        None, exclude_if=_is_none, description="of a hub source: so many first documents are the test split"
+    )
+    test_windows: PositiveInt | None = Field(
+        None, exclude_if=_is_none, description="perplexity takes at most so many first windows of the test split"
     )
     use: Literal["evaluation", "training"] = Field(
         "evaluation",
         description="evaluation: cut into the splits calibration, tuning and test; training: all one split",
     )
+
+    @model_validator(mode="after")
+    def _keys_go_with_the_source(self) -> "CorpusEntry":
+        hub = isinstance(self.source, HubCorpusSource)
+        if hub and (self.use != "evaluation" or self.documents not in ("parquet", "jsonl")):
+            raise ValueError("'documents' of a hub source must be parquet or jsonl, and 'use' evaluation")
+        if not hub and self.documents == "parquet":
+            raise ValueError("'documents': parquet is read from a hub source only")
+        for key in ("column", "join", "test_documents"):
+            if not hub and getattr(self, key) is not None:
+                raise ValueError(f"{key!r} is for a hub source, whose splits are its own")
+        return self
 
 
 class TaskData(Entry):
