@@ -259,7 +259,8 @@ class TaskData(Entry):
     title: str | None = Field(None, description="column head in tables; default: the task's name")
     stock: str = Field(description="the YAML file of the task below lm_eval/tasks; prompts and metrics are its own")
     rows: dict[TaskName, str] = Field(
-        min_length=1, description="by split, a file of the source: .arrow (as datasets saves it), .jsonl or .jsonl.gz"
+        min_length=1,
+        description="by split, a file of the source: .arrow (as datasets saves it), .parquet, .jsonl or .jsonl.gz",
     )
     requests: Literal["arc", "boolq", "lambada", "openbookqa"] | None = Field(
         None, description="the files hold requests of OLMo's evaluation of this task, to be turned back into rows"
@@ -281,6 +282,12 @@ class TasksEntry(Entry):
     title: str
     source: TasksSource
     tasks: dict[TaskName, TaskData] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _files_are_named(self) -> "TasksEntry":
+        if isinstance(self.source, HubSource) and any("*" in data.stock for data in self.tasks.values()):
+            raise ValueError("of a hub source every file is named: it has no '*'")
+        return self
 
 
 class PluginEntry(Entry):

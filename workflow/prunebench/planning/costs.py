@@ -14,6 +14,7 @@ from prunebench.planning import operations
 from prunebench.planning.devices import GIB, Device
 from prunebench.planning.operations import Flops
 from prunebench.planning.sizes import BYTES, Model
+from prunebench.resources import USABLE
 from prunebench.suites.perplexity import PIECE
 
 START = 10.0
@@ -56,7 +57,7 @@ class Cost:
         """How many cards it needs; 0 without any, and 1 for a job that cannot be spread even if it does not fit."""
         if not self.card or device.memory is None:
             return 0
-        return math.ceil(self.card / (0.9 * device.memory)) if self.divisible else 1
+        return math.ceil(self.card / (USABLE * device.memory)) if self.divisible else 1
 
 
 @dataclass(frozen=True)

@@ -63,14 +63,14 @@ DEVICES: dict[str, Device] = {
         "one A100 80 GB",
         {"bfloat16": 140e12, "float16": 140e12, "float32": 14e12, "float64": 8e12},
         read=4e9,
-        memory=80e9,
+        memory=79 * GIB,
         source="assumed: not measured on a card",
     ),
     "h100": Device(
         "one H100 80 GB",
         {"bfloat16": 400e12, "float16": 400e12, "float32": 40e12, "float64": 25e12},
         read=6e9,
-        memory=80e9,
+        memory=79 * GIB,
         source="assumed: not measured on a card",
     ),
     "cpu": Device(
