@@ -1,11 +1,15 @@
 """The finished tree: the whole pipeline run once, for real, on tiny models; tests work on copies of it."""
 
 import os
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dag.tree import Tree
+from hub_server import HubServer, Repository, serving
 
 # Read when torch is loaded: the workers of pytest-xdist share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -48,3 +52,22 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 def tree(finished: Tree, tmp_path: Path) -> Tree:
     """A copy of the finished tree."""
     return finished.copy(tmp_path / "tree")
+
+
+@pytest.fixture(scope="session")
+def hub_content(tmp_path_factory: pytest.TempPathFactory) -> dict[Any, Repository]:
+    """The repositories of the hub for tests."""
+    import hub_repositories
+
+    with serving() as hub:
+        hub_repositories.add_texts(hub)
+        hub_repositories.add_models(hub, tmp_path_factory.mktemp("hub"))
+        return hub.repositories
+
+
+@pytest.fixture
+def hub(hub_content: dict[Any, Repository]) -> Iterator[HubServer]:
+    """A hub on this machine with tiny models and texts, to be changed at will."""
+    with serving() as hub:
+        hub.repositories = deepcopy(hub_content)
+        yield hub

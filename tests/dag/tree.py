@@ -5,7 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
@@ -18,6 +19,7 @@ class Tree:
     """A working copy at `root`."""
 
     root: Path
+    environment: Mapping[str, str] = field(default_factory=lambda: {"HF_HUB_OFFLINE": "1"})
 
     @classmethod
     def create(cls, root: Path) -> "Tree":
@@ -44,7 +46,7 @@ class Tree:
         """Run a command here; stdout and stderr are one text."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTHONPATH"))}
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        environment = {**kept, "PATH": path, "HF_HUB_OFFLINE": "1"}
+        environment = {**kept, "PATH": path, **self.environment}
         return subprocess.run(
             command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )

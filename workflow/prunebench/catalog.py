@@ -3,7 +3,7 @@
 Entries are *named instances*: a model with its source, a method with its parameters. Unknown keys are errors.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -81,6 +81,8 @@ class PathSource(Entry):
 class HubSource(Entry):
     """A repository on the Hugging Face hub at one revision (rule fetch_*; the endpoint is that of HF_ENDPOINT)."""
 
+    repo_type: ClassVar[Literal["model", "dataset"]] = "dataset"
+
     kind: Literal["hub"]
     repo: str = Field(pattern=REPO, description="owner/name, without the endpoint")
     revision: str = Field(
@@ -98,6 +100,8 @@ class HubSource(Entry):
 
 class HubModelSource(HubSource):
     """A model on the hub: its config, tokenizer and weights; nothing else of the repository is fetched."""
+
+    repo_type = "model"
 
     weights: Literal["safetensors", "pytorch"] = Field(
         "safetensors",
@@ -239,6 +243,13 @@ class CorpusEntry(Entry):
         "evaluation",
         description="evaluation: cut into the splits calibration, tuning and test; training: all one split",
     )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that it has."""
+        if isinstance(self.source, HubCorpusSource):
+            return tuple(self.source.files)
+        return ("training",) if self.use == "training" else ("calibration", "tuning", "test")
 
     @model_validator(mode="after")
     def _keys_go_with_the_source(self) -> "CorpusEntry":

