@@ -8,15 +8,16 @@ of each task, which are made by hand; searches get 3 evaluations. `serve` puts t
 
 import io
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import hub_repositories
 import pyarrow as pa
-from hub_server import HubServer
 from pyarrow import parquet
 
+import hub_repositories
 import tiny
+from hub_server import HubServer
 from prunebench import dag, paths
 from prunebench.catalog import HubModelSource, HubSource
 from prunebench.config import calibration_parts, with_catalogs
@@ -100,7 +101,8 @@ def serve(hub: HubServer, plan: Plan, scratch: Path) -> None:
         if entry.family not in made:
             bos = "</s>" if entry.family == "opt" else "<s>"
             options = {} if entry.family == "opt" else {"num_key_value_heads": 4}
-            tokenizer = hub_repositories.tokenizer(bos)
+            tokenizer = deepcopy(hub_repositories.tokenizer(bos))
+            tokenizer.eos_token = bos  # where generation ends
             place = tiny.make_model(scratch / entry.family, entry.family, tokenizer=tokenizer, **SIZES, **options)
             made[entry.family] = hub_repositories.files_of(place)
         files = made[entry.family]

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from hub_server import HubServer
 from prunebench import dag, registry
 from prunebench.catalog import HubModelSource, Shape
 from prunebench.cli import app
@@ -325,3 +326,36 @@ def test_sources_of_the_catalog_are_commits() -> None:
     hub = [entry.source for entry in models.values() if isinstance(entry.source, HubModelSource)]
     assert len(hub) == 19
     assert all(len(source.revision) == 40 for source in hub)
+
+
+def checked(*words: str) -> "tuple[int, dict[str, Any]]":
+    run = CliRunner().invoke(app, ["plan", *words, "--check", "--json"])
+    return run.exit_code, json.loads(run.output)["assets"]
+
+
+def test_a_check_says_what_cannot_be_had(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    words = ("sparsellm_figure5", "--configfile", "config/studies/sparsellm-figure5.yaml")
+    hub.connect(monkeypatch, tmp_path)
+    code, assets = checked(*words)
+    problems = {asset: of["problem"] for asset, of in assets.items() if of["problem"]}
+    # The hub for tests has the texts at their revisions, LLaMA-2 at another one, and no OPT-1.3B.
+    assert code == 1 and set(problems) == {"models/opt_1_3b", "models/llama2_7b"}
+    assert "facebook/opt-1.3b" in problems["models/opt_1_3b"]
+    assert not [path for path in hub.downloads() if path.endswith((".safetensors", ".parquet", ".gz"))]
+
+
+def test_a_check_of_what_can_be_had_exits_with_0(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    raw = yaml.safe_load((REPOSITORY / "config/studies/dsa-figure1.yaml").read_text())
+    source = with_catalogs(raw, catalog=REPOSITORY / "config/catalog")[0].models["llama_7b"].source
+    assert isinstance(source, HubModelSource)
+    found = hub.repositories["models", source.repo]
+    hub.add("models", source.repo, found.commits[found.revisions["main"]], source.revision)
+    hub.connect(monkeypatch, tmp_path)
+    code, assets = checked("--configfile", "config/studies/dsa-figure1.yaml")
+    assert code == 0 and {asset: of["problem"] for asset, of in assets.items()} == dict.fromkeys(
+        ("models/llama_7b", "corpora/c4", "corpora/wikitext2")
+    )

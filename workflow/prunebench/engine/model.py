@@ -134,7 +134,10 @@ class StreamedModel:
             return model
         placed = {f"{self.family.blocks}.{index}": devices[place] for index, place in enumerate(places)}
         # The hooks are forced: accelerate takes two GPUs of one name, as tests have them, for one.
-        return dispatch_model(model, {"": devices[0], **placed}, main_device=devices[0], force_hooks=True)
+        spread_model: PreTrainedModel = dispatch_model(
+            model, {"": devices[0], **placed}, main_device=devices[0], force_hooks=True
+        )
+        return spread_model
 
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:

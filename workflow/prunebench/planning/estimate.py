@@ -201,7 +201,8 @@ class Estimate:
 
 def missing(estimate: Estimate) -> Mapping[str, str]:
     """What the estimate does not know, by what it took instead."""
-    plan, found = estimate.plan, {}
+    plan = estimate.plan
+    found: dict[str, str] = {}
     suites = dict.fromkeys(suite for study in plan.studies.values() for suite in study.all_suites)
     for suite in suites:
         plugin = configured("suites", plan.config.suites[suite])
