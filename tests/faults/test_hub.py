@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import constants, file_download
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file, save
 from transformers import AutoModelForCausalLM
 
 import hub_repositories
@@ -23,7 +23,10 @@ from prunebench.assets.tokens import load_tokenizer
 from prunebench.canonical import canonical
 from prunebench.catalog import CorpusEntry, HubCorpusSource, HubModelSource, ModelEntry
 from prunebench.config import with_catalogs
+from prunebench.engine.anatomy import linear_sizes
+from prunebench.engine.stores import TensorStore
 from prunebench.errors import PrunebenchError
+from prunebench.registry import load as family
 from prunebench.spec import Specs
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
@@ -315,6 +318,23 @@ def test_converted_shards_are_what_transformers_reads(tmp_path: Path) -> None:
     assert stored.keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, stored[name]), name
+
+
+@pytest.mark.parametrize("weights", ["safetensors", "pytorch"])
+def test_files_that_hold_the_bare_decoder(tmp_path: Path, hub: HubServer, weights: str) -> None:
+    """As those of some of OPT's sizes do."""
+    files = commit_of(hub, OPT)
+    tensors = {name.removeprefix("model."): tensor for name, tensor in load(files["model.safetensors"]).items()}
+    bare = {**files, "model.safetensors": save(tensors, metadata={"format": "pt"})}
+    hub.add("models", "someone/opt", bare if weights == "safetensors" else hub_repositories.pickled(bare))
+    wanted = {**OPT, "repo": "someone/opt", "revision": "main", "weights": weights}
+    fetch_model(model_spec(wanted, family="opt"), tmp_path / "bare")
+    fetch_model(model_spec(OPT, family="opt"), tmp_path / "whole")
+    ours, theirs = TensorStore(tmp_path / "bare"), TensorStore(tmp_path / "whole")
+    assert set(ours) == set(theirs) and all(name.startswith("model.decoder.") for name in ours)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    sizes = [linear_sizes(tmp_path / name, family("models", "opt")) for name in ("bare", "whole")]
+    assert sizes[0] == sizes[1] and len(sizes[0]) == 12
 
 
 @pytest.mark.parametrize("content", ["code", "object", "half"])

@@ -21,6 +21,9 @@ ROW = f"{GRID}.1"
 BUNDLE = {"title": "Mine", "source": {"kind": "path", "path": "rows"}}
 SEARCH = {"title": "Evolution", "model": "tiny", "sparsity": 0.7, "strategy": "evolution", "seeds": [0, 1]}
 SEARCH |= {"calibration": "text_4x16", "corpus": "text"}
+HUB = {"kind": "hub", "repo": "facebook/opt-125m", "revision": "main"}
+FILES = {"calibration": ["train.parquet"], "test": ["test.parquet"]}
+HUB_TEXT: dict[str, Any] = {"title": "Text", "source": {**HUB, "files": FILES}, "documents": "parquet"}
 MISTAKES: list[tuple[str, Any, str]] = [
     # names that nobody defines
     (f"{ROW}.method", "wandaa", "studies.tiny.grid[1].method: unknown method 'wandaa': did you mean 'wanda'?"),
@@ -248,6 +251,22 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "models.tiny.source: 'kind' must be one of 'package', 'path', 'trained', 'hub' (got {'kind': 'pth'})",
     ),
     ("models.tiny.source", {"path": "x"}, "models.tiny.source: 'kind' is missing (got {'path': 'x'})"),
+    ("models.tiny.source", HUB | {"repo": "a/b/c"}, "models.tiny.source.repo: must be OWNER/NAME (got 'a/b/c')"),
+    (
+        "models.tiny.source",
+        HUB | {"revision": "-x"},
+        "models.tiny.source.revision: must be a commit, branch, tag or refs/... (got '-x')",
+    ),
+    (
+        "models.tiny.source",
+        HUB | {"weights": "pickle"},
+        "models.tiny.source.weights: must be 'safetensors' or 'pytorch' (got 'pickle')",
+    ),
+    (
+        "corpora.text.source",
+        HUB_TEXT["source"] | {"files": {"train": ["a"]}},
+        "corpora.text.source.files.train: must be 'calibration', 'tuning' or 'test' (got 'train')",
+    ),
 ]
 
 
@@ -271,6 +290,55 @@ def test_the_unchanged_config_is_valid() -> None:
 @pytest.mark.parametrize(("path", "value", "expected"), MISTAKES)
 def test_a_mistake_is_explained(path: str, value: Any, expected: str) -> None:
     assert message(changed(path, value)) == f"my.yaml: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (
+            changed("suites.ppl_tiny.params.split", "tuning"),
+            "suites.ppl_tiny.params.corpora: corpus 'text' has no split tuning (it has: calibration, test)",
+        ),
+        (
+            changed("searches.mine", SEARCH),
+            "searches.mine.corpus: corpus 'text' has no split tuning (it has: calibration, test)",
+        ),
+    ],
+)
+def test_a_split_that_a_hub_corpus_does_not_have(config: dict[str, Any], expected: str) -> None:
+    assert message(changed("corpora.text", HUB_TEXT, config)) == f"my.yaml: {expected}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        ("corpora.text", HUB_TEXT | {"documents": "lines"}, "'documents' of a hub source must be parquet or jsonl"),
+        (
+            "corpora.text",
+            HUB_TEXT | {"use": "training"},
+            "'documents' of a hub source must be parquet or jsonl, and 'use'",
+        ),
+        ("corpora.text.documents", "parquet", "'documents': parquet is read from a hub source only"),
+        ("corpora.text.join", " ", "'join' is for a hub source, whose splits are its own"),
+        ("corpora.text.column", "body", "'column' is for a hub source, whose splits are its own"),
+        ("corpora.text.test_documents", 5, "'test_documents' is for a hub source, whose splits are its own"),
+    ],
+)
+def test_keys_go_with_the_source_of_a_corpus(path: str, value: Any, expected: str) -> None:
+    assert message(changed(path, value)).startswith(f"my.yaml: corpora.text: {expected}")
+
+
+def test_a_hub_model_is_no_gguf() -> None:
+    config = changed("models.tiny.source", HUB, changed("models.tiny.format", "gguf"))
+    assert message(config).startswith("my.yaml: models.tiny: 'format' must be transformers: a GGUF file")
+
+
+def test_a_hub_corpus_to_calibrate_on_needs_that_split() -> None:
+    config = changed("corpora.text", HUB_TEXT)
+    assert len(load_plan(config).cells) == 5
+    config = changed("corpora.text.source.files", {"test": ["test.parquet"]}, config)
+    where = "studies.tiny.defaults.calibration"
+    assert message(config) == f"my.yaml: {where}: corpus 'text' has no split calibration (it has: test)"
 
 
 def test_all_mistakes_are_listed() -> None:

@@ -320,3 +320,21 @@ def test_an_external_checkpoint_is_part_of_what_is_made_from_it() -> None:
     assert plan.method_assets("theirs") == ("models/theirs",)
     assert (cell.sparsity, cell.calibration) == ("0.00", "none")
     assert plan.specs.prune(cell) != other.specs.prune(cell)
+
+
+def test_what_is_known_of_a_hub_source_is_in_no_spec() -> None:
+    hub = {"kind": "hub", "repo": "facebook/opt-125m", "revision": "main"}
+    plans = [load_plan(changed("models.tiny.source", hub | more)) for more in ({}, {"verified": True, "gated": True})]
+    specs = [plan.specs.model("tiny") for plan in plans]
+    assert specs[0] == specs[1]
+    assert json.loads(specs[0])["entry"]["source"] == hub | {"weights": "safetensors"}
+    assert plans[1].config.models["tiny"].source.gated
+
+
+def test_keys_that_only_some_corpora_have_are_in_their_specs_only() -> None:
+    """A key with a default would otherwise change the spec of everything that was ever made."""
+    plan = load_plan(STUDY)
+    assert set(json.loads(plan.specs.corpus("text"))["entry"]) == {"title", "source", "documents", "use"}
+    assert "strategy" not in json.loads(plan.specs.tokens("tiny", "text_4x16", 0))
+    by_document = load_plan(changed("corpora.text.calibration", "documents"))
+    assert json.loads(by_document.specs.tokens("tiny", "text_4x16", 0))["strategy"] == "documents"

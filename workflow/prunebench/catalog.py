@@ -113,7 +113,7 @@ class HubModelSource(HubSource):
 class HubCorpusSource(HubSource):
     """Files of a data set on the hub, which has splits of its own: nothing is cut by a hash."""
 
-    files: dict[Literal["calibration", "tuning", "test"], list[str]] = Field(
+    files: dict[Literal["calibration", "tuning", "test"], Annotated[list[str], Field(min_length=1)]] = Field(
         min_length=1, description="by split, paths in the repository; a split that is not there serves nobody"
     )
 
@@ -191,6 +191,12 @@ class ModelEntry(Entry):
     def _shape_is_known(self) -> "ModelEntry":
         if self.shape is None and self.source.kind != "path":
             raise ValueError("'shape' is needed: the model is not here yet, so its sizes must be stated")
+        return self
+
+    @model_validator(mode="after")
+    def _hub_model_is_read_as_it_is(self) -> "ModelEntry":
+        if isinstance(self.source, HubModelSource) and self.format != "transformers":
+            raise ValueError("'format' must be transformers: a GGUF file is read from a package or a local path")
         return self
 
     @model_validator(mode="after")

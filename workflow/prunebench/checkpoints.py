@@ -43,11 +43,15 @@ def merge(parts: Sequence[Path], destination: Path) -> None:
             _copy(entry, out)
 
 
+def full_name(stored: str) -> str:
+    """The name of a tensor in the whole model. Some of OPT's files hold the bare decoder: decoder.layers.0..."""
+    return f"model.{stored}" if stored.startswith("decoder.") else stored
+
+
 def shapes(directory: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor in the safetensors files of a model directory, from their headers alone."""
-    return {
-        entry.name: tuple(entry.shape) for path in sorted(directory.glob("*.safetensors")) for entry in _entries(path)
-    }
+    """Shape of every tensor in the safetensors files of a model directory, by `full_name`, from their headers alone."""
+    entries = (entry for path in sorted(directory.glob("*.safetensors")) for entry in _entries(path))
+    return {full_name(entry.name): tuple(entry.shape) for entry in entries}
 
 
 def metadata(path: Path) -> dict[str, str]:

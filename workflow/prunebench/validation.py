@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from prunebench import registry
-from prunebench.catalog import CALIBRATION, SHA256, SLUG, TASK
+from prunebench.catalog import CALIBRATION, REPO, REVISION, SHA256, SLUG, TASK
 from prunebench.errors import PrunebenchError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -29,6 +29,8 @@ _FORMS = {
     SLUG: "must be lower-case letters, digits, '_' and '.', a letter or digit first",
     TASK: "must be letters, digits, '_' and '-'",
     SHA256: "must be 64 hexadecimal digits",
+    REPO: "must be OWNER/NAME",
+    REVISION: "must be a commit, branch, tag or refs/...",
     CALIBRATION: "must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512",
 }
 

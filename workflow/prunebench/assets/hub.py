@@ -183,13 +183,14 @@ def check_access(source: HubSource) -> str | None:
     """
     try:
         repository = Repository.look_up(source)
+        paths: list[str] = []
         if isinstance(source, HubModelSource):
-            index = f"{WEIGHTS[source.weights]}.index.json"
-            # A known index is enough: which shards it names can only be said by downloading it.
-            known = index in repository.paths or model_paths(repository)
-            paths: Collection[str] = [CONFIG] if known else []
-        else:
-            paths = [path for of in source.files.values() for path in of] if isinstance(source, HubCorpusSource) else ()
+            # Where there is an index, only downloading it would say which shards it names.
+            if f"{WEIGHTS[source.weights]}.index.json" not in repository.paths:
+                model_paths(repository)
+            paths = [CONFIG]
+        elif isinstance(source, HubCorpusSource):
+            paths = [path for of in source.files.values() for path in of]
         for path in paths:
             repository.digest(path)
     except PrunebenchError as error:

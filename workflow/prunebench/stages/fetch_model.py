@@ -10,7 +10,7 @@ from prunebench.assets.manifest import Manifest, describe_files, read_shape, wri
 from prunebench.assets.sources import local_path, materialise
 from prunebench.assets.staging import empty_directory, staging
 from prunebench.canonical import spec_hash
-from prunebench.catalog import ModelEntry, PackageSource, PathSource, Shape, TrainedSource
+from prunebench.catalog import HubModelSource, ModelEntry, PackageSource, PathSource, Shape, TrainedSource
 from prunebench.errors import PrunebenchError
 
 
@@ -63,7 +63,7 @@ def _arrive(entry: ModelEntry, dest: Path, training: Path | None) -> Path:
     return dest
 
 
-def _convert(entry: ModelEntry, source: PackageSource | PathSource, dest: Path) -> None:
+def _convert(entry: ModelEntry, source: PackageSource | PathSource | HubModelSource, dest: Path) -> None:
     # Imported here: a model that needs no conversion needs no torch either.
     from prunebench.assets.gguf import convert_gguf
 
