@@ -230,8 +230,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
             "source": {"kind": "hub", "repo": "some/rows", "revision": "main"},
             "tasks": {"mmlu": {"stock": "mmlu/mmlu_*.yaml", "rows": {"test": "*.jsonl"}}},
         },
-        "tasks.mine: of a hub source every file is named: it has no '*' (got {'title': 'Mine', 'source': {'kind': 'hub', "
-        "'repo': 'some/rows', 'revision': 'main'}, 'tasks': {'mmlu': {'stock': 'mmlu/mmlu_*.yaml', 'rows': {'test': "
+        "tasks.mine: of a hub source every file is named: it has no '*' (got {'title': 'Mine', 'source': {'kind': "
+        "'hub', 'repo': 'some/rows', 'revision': 'main'}, 'tasks': {'mmlu': {'stock': 'mmlu/mmlu_*.yaml', 'rows': {'test': "
         "'*.jsonl'}}}})",
     ),
     # the rest
