@@ -231,8 +231,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
             "tasks": {"mmlu": {"stock": "mmlu/mmlu_*.yaml", "rows": {"test": "*.jsonl"}}},
         },
         "tasks.mine: of a hub source every file is named: it has no '*' (got {'title': 'Mine', 'source': {'kind': "
-        "'hub', 'repo': 'some/rows', 'revision': 'main'}, 'tasks': {'mmlu': {'stock': 'mmlu/mmlu_*.yaml', 'rows': {'test': "
-        "'*.jsonl'}}}})",
+        "'hub', 'repo': 'some/rows', 'revision': 'main'}, 'tasks': {'mmlu': {'stock': 'mmlu/mmlu_*.yaml', 'rows': "
+        "{'test': '*.jsonl'}}}})",
     ),
     # the rest
     ("studies", REMOVED, "'studies' is missing"),
