@@ -6,10 +6,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install demo smoke test lint bench schema docs golden clean
+.PHONY: help install demo smoke test test-studies lint bench schema docs golden clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
 
 install: $(VENV)/.installed  ## a virtual environment with everything, in .venv
 
@@ -28,6 +28,9 @@ smoke: install  ## every rule once, in under 4 minutes
 
 test: install  ## all tests
 	pytest -n logical --dist loadfile
+
+test-studies: install  ## every study of the papers to its tables, in miniature, in about half an hour
+	pytest -n logical -m "slow or studies" tests/e2e/test_papers.py tests/dag/test_papers.py
 
 lint: install  ## formatting, style, types, workflow
 	ruff check .

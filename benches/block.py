@@ -21,6 +21,7 @@ from benches.commands import Job
 from benches.run import load_bench, measure_rates
 from prunebench import registry
 from prunebench.files import read_json, write_json
+from prunebench.planning import operations
 
 BLOCK, SPARSITY, EPOCHS = 15, 0.7, 4
 SEQLEN, SAMPLES = 512, 16
@@ -89,13 +90,13 @@ def main(
         report.insert_into(Path("docs/performance.md"), tables(found), BEGIN, END)
 
 
-def compare(versions: dict[str, report.Record], sizes: floor.Sizes, rates: dict[str, float]) -> None:
+def compare(versions: dict[str, report.Record], sizes: operations.Sizes, rates: dict[str, float]) -> None:
     """Add ratios to the plain version and to the floors, in float32 and in a version's own dtype."""
     for name, (dtype, _) in VERSIONS.items():
         ours = versions[name]
         for floor_of in dict.fromkeys(("float32", dtype)):
-            flops = floor.sparsellm_block(sizes, SAMPLES * SEQLEN, SEQLEN, floor_of, EPOCHS)
-            least = floor.seconds(flops, rates)
+            flops = operations.sparsellm_block(sizes, SAMPLES * SEQLEN, SEQLEN, floor_of, EPOCHS)
+            least = operations.seconds(flops, rates)
             ours[f"{floor_of}_floor_seconds"] = round(least, 3)
             ours[f"over_{floor_of}_floor"] = round(ours["cpu_seconds"] / least, 3)
         ours["cpu_speedup"] = round(versions[PLAIN]["cpu_seconds"] / ours["cpu_seconds"], 3)

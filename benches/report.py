@@ -9,10 +9,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from benches import floor
 from benches.cases import PLAIN, Case
 from benches.commands import THREADS
 from prunebench.files import write_text
+from prunebench.planning import operations
 
 Record = dict[str, Any]
 BEGIN, END = "<!-- table: written by make bench -->", "<!-- end of table -->"
@@ -42,7 +42,7 @@ def version(runs: list[Record]) -> Record:
     }
 
 
-def summary(case: Case, runs: dict[str, list[Record]], sizes: floor.Sizes, rates: dict[str, float]) -> Record:
+def summary(case: Case, runs: dict[str, list[Record]], sizes: operations.Sizes, rates: dict[str, float]) -> Record:
     """One case, with ratios to the plain version and to the floor, and the agreement of the results."""
     versions = {name: version(of) for name, of in runs.items()}
     plain = versions[PLAIN]
@@ -50,7 +50,7 @@ def summary(case: Case, runs: dict[str, list[Record]], sizes: floor.Sizes, rates
     for name, ours in versions.items():
         ours["tokens_per_second"] = round(tokens / ours["seconds"], 1)
         if name != PLAIN:
-            least = floor.seconds(floor.COUNTED[case.counted](sizes, tokens, seqlen, name), rates)
+            least = operations.seconds(operations.COUNTED[case.counted](sizes, tokens, seqlen, name), rates)
             ours |= {
                 "speedup": round(plain["seconds"] / ours["seconds"], 3),
                 "cpu_speedup": round(plain["cpu_seconds"] / ours["cpu_seconds"], 3),

@@ -45,6 +45,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "piqa": {"stock": "piqa/piqa.yaml", "split": "validation"},
     "lambada_openai": {"stock": "lambada/lambada_openai.yaml", "split": "test"},
     "mmlu_anatomy": {"stock": "mmlu/default/mmlu_anatomy.yaml", "split": "test"},
+    "gsm8k": {"stock": "gsm8k/gsm8k.yaml", "split": "test"},
 }
 """The tasks that the catalog wires, with the split that lm-eval evaluates on."""
 
@@ -94,6 +95,10 @@ ROWS: dict[str, list[Row]] = {
         for name, thing, index in _ANSWERS
     ],
     "lambada_openai": [{"text": f"{name} had {thing}, and gave {thing} to {name}"} for name, thing, _ in _ANSWERS],
+    "gsm8k": [
+        {"question": f"{name} has {thing} and {index + 11} more?", "answer": f"It is one more. #### {index + 12}"}
+        for name, thing, index in _ANSWERS
+    ],
     "mmlu_anatomy": mmlu("anatomy"),
     "mmlu_virology": mmlu("virology")[:3],
 }

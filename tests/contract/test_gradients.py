@@ -15,6 +15,8 @@ from jobs import prune_job
 from oracles import gradients as oracle
 from oracles import masks, scores
 from prunebench import checkpoints, paths
+from prunebench.engine import model as engine
+from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.block import BlockView
 from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.loop import prune_model
@@ -28,6 +30,7 @@ from prunebench.methods.pruner_zero import PrunerZero
 from prunebench.methods.ria import RIA
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import UNSTRUCTURED
+from prunebench.registry import load
 from prunebench.results import Results
 
 TOKENS = (3, 12)
@@ -101,6 +104,20 @@ def test_the_same_windows_give_the_same_bits(tmp_path: Path) -> None:
     directory, tokens = tiny.make_model(tmp_path), tiny.tokens(4, 40)
     first, second = (calibration_gradients(tiny.open_model(directory, dtype=torch.bfloat16), tokens) for _ in range(2))
     assert all(torch.equal(first[linear], second[linear]) for linear in first)
+
+
+def test_a_model_that_one_gpu_has_no_room_for_gives_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, tokens = tiny.make_model(tmp_path), tiny.tokens(*TOKENS)
+    expected = calibration_gradients(tiny.open_model(directory), tokens)
+    block = sum(out * width for out, width in linear_sizes(directory, load("models", "llama")).values()) // 2
+    # Room for the first block in float32 (and its norms) by itself, but not with sums beside it.
+    monkeypatch.setattr(engine, "cards", lambda device: [(device, 6 * block), (device, float("inf"))])
+    model = tiny.open_model(directory)
+    found = calibration_gradients(model, tokens)
+    assert all(hasattr(block, "_hf_hook") for block in model._blocks), "it was not spread"
+    assert all(torch.equal(found[linear], expected[linear]) for linear in expected)
 
 
 def test_windows_longer_than_the_context_are_refused(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ import lm_eval
 import pytest
 import torch
 import yaml
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
+from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from safetensors.torch import load_file, save_file
 
@@ -16,6 +19,7 @@ import tiny
 from jobs import PruneJob, prune_job
 from prunebench import paths
 from prunebench.config import configured
+from prunebench.engine import model
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.export import export
@@ -23,7 +27,7 @@ from prunebench.partial import Parts
 from prunebench.registry import load
 from prunebench.stages.fetch_tasks import fetch_tasks
 from prunebench.suites.base import Score
-from prunebench.suites.harness import DEFINITIONS, stock_task
+from prunebench.suites.harness import DEFINITIONS, Harness, results, stock_task
 from zeroshot import READER, ROWS, TASKS, asks_the_same, bundle, mmlu, reading_tokenizer, requests, stock, write_jsonl
 
 SEVEN = ["boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa"]
@@ -125,7 +129,7 @@ def test_examples_come_from_the_split_that_the_stock_task_takes_them_from() -> N
             {"num_fewshot": 2},
             "rte takes examples from split 'train', but there are rows of validation",
         ),
-        ("gsm8k", "gsm8k/gsm8k.yaml", "test", {}, "gsm8k does not measure acc or acc_norm"),
+        ("wikitext", "wikitext/wikitext.yaml", "test", {}, "wikitext does not measure acc or acc_norm or exact_match"),
     ],
 )
 def test_a_task_that_cannot_be_run_as_asked(
@@ -133,6 +137,34 @@ def test_a_task_that_cannot_be_run_as_asked(
 ) -> None:
     with pytest.raises(PrunebenchError, match=message):
         stock_task(task, definition, {split: ROWS.get(task, [])}, **options)
+
+
+class Canned(LM):  # type: ignore[misc]
+    """Answers by heart."""
+
+    def __init__(self, answers: list[str]) -> None:
+        super().__init__()
+        self._answers = answers
+
+    def loglikelihood(self, _: list[Instance]) -> Any:
+        raise AssertionError("nothing is scored")
+
+    loglikelihood_rolling = loglikelihood
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        return [self._answers[request.doc_id] for request in requests]
+
+
+def test_generated_answers_count_as_the_filters_of_the_task_read_them() -> None:
+    answers = ["They are 12. #### 12", "It must be 13.", "#### 11", "nobody knows"]
+    rows = {"test": ROWS["gsm8k"][:4], "train": ROWS["gsm8k"][4:]}
+    task = stock_task("gsm8k", "gsm8k/gsm8k.yaml", rows, num_fewshot=2)
+    found = {score["metric"]: score for score in results(Canned(answers), task)}
+    assert {metric: score["value"] for metric, score in found.items()} == {"acc": 0.25, "acc_flexible-extract": 0.5}
+    assert found["acc"]["n"] == 4
+    assert found["acc"]["stderr"] == pytest.approx((0.25 * 0.75 / 3) ** 0.5)
+    prompt = task.instances[0].args[0]
+    assert prompt.count("####") == 2 and prompt.endswith(f"Question: {ROWS['gsm8k'][0]['question']}\nAnswer:")
 
 
 def suites(limit: int | None = None) -> dict[str, Any]:
@@ -251,6 +283,15 @@ def test_the_subjects_of_mmlu_are_pooled_as_lm_eval_pools_its_group(
     assert score.details == {name: results[f"direct_{name}"]["acc,none"] for name in ("mmlu_anatomy", "mmlu_virology")}
 
 
+def test_what_is_generated_is_what_lm_eval_generates(job: PruneJob, exported: Path) -> None:
+    task = stock_task("gsm8k", "gsm8k/gsm8k.yaml", {"test": ROWS["gsm8k"][:3], "train": ROWS["gsm8k"][3:]})
+    task.build_all_requests(rank=0, world_size=1)
+    theirs = HFLM(str(exported), dtype="bfloat16", batch_size=4, device="cpu")
+    expected = theirs.generate_until(task.instances, disable_tqdm=True)
+    assert all(expected), "nothing was generated"
+    assert Harness(subject(job)).generate_until(task.instances) == expected
+
+
 def test_the_same_twice_gives_the_same_bits(job: PruneJob, tmp_path: Path) -> None:
     assert run(job, tmp_path / "one", limit=LIMIT) == run(job, tmp_path / "two", limit=LIMIT)
 
@@ -270,6 +311,37 @@ def test_the_whole_model_is_the_streamed_one(name: str, tmp_path: Path) -> None:
         assert torch.equal(tiny.open_model(directory, name, torch.bfloat16).whole()(tokens).logits, expected)
 
 
+@pytest.mark.parametrize("name", ["llama", "opt", "gemma2"])
+def test_a_model_that_one_gpu_has_no_room_for_answers_as_in_one_place(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two GPUs are played by the CPU: what moves between them stays where it is, but by the same hooks."""
+    directory, tokens = tiny.make_model(tmp_path, name, blocks=3), tiny.tokens(2, 24)
+    expected = tiny.open_model(directory, name, torch.bfloat16).whole()(tokens).logits
+    cpu, block = torch.device("cpu"), 2 * 16_000
+    monkeypatch.setattr(model, "cards", lambda device: [(device, block), (cpu, 9 * block)])
+    whole = tiny.open_model(directory, name, torch.bfloat16).whole()
+    placed = {int(path.rpartition(".")[2]) for path in whole.hf_device_map if path}
+    assert placed == {0, 1, 2}, "it was not spread"
+    assert torch.equal(whole(tokens).logits, expected)
+    inside = whole.get_submodule(load("models", tiny.ARCHITECTURES[name][0]).blocks)
+    assert all(hasattr(block, "_hf_hook") for block in inside)
+
+
+def test_lm_eval_takes_a_spread_model(job: PruneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = run(job, tmp_path / "one", limit=LIMIT)
+    monkeypatch.setattr(model, "cards", lambda device: [(device, 0), (torch.device("cpu"), float("inf"))])
+    assert run(job, tmp_path / "spread", limit=LIMIT) == expected
+
+
+def test_a_model_for_which_no_gpu_has_room_is_no_failed_cell(
+    job: PruneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "cards", lambda device: [(device, 0)])
+    with pytest.raises(PrunebenchError, match="show more of them"):
+        run(job, tmp_path / "parts", limit=LIMIT)
+
+
 def test_a_model_that_answers_nan_fails(job: PruneJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """lm-eval itself would score it: the index of the largest of several NaN is 0."""
     broken = tmp_path / "model"
@@ -281,3 +353,7 @@ def test_a_model_that_answers_nan_fails(job: PruneJob, tmp_path: Path, monkeypat
     monkeypatch.setattr(Subject, "whole", lambda _: whole)
     with pytest.raises(CellFailure, match="NaN"):
         run(job, tmp_path / "parts", limit=LIMIT)
+    task = stock_task("gsm8k", "gsm8k/gsm8k.yaml", {"test": ROWS["gsm8k"]})
+    task.build_all_requests(rank=0, world_size=1)
+    with pytest.raises(CellFailure, match="NaN"):
+        Harness(subject(job)).generate_until(task.instances)

@@ -40,6 +40,8 @@ CONFIG = {
     "vocab_size": 32,
 }
 SHAPE = {"blocks": 2, "hidden": 8, "ffn": 16, "attention": 8, "vocabulary": 32}
+FOUND = {**SHAPE, "key_value": 8}
+"""With what an entry need not state."""
 LINES = "".join(f"line number {index}\n" for index in range(100))
 CONTENT = {
     "tinyasset/data/lines.txt": LINES,
@@ -235,13 +237,14 @@ def test_fetched_model_loads_with_its_shape(tmp_path: Path, index: Path) -> None
     manifest = load_manifest(tmp_path / "model/asset.json")
     assert manifest.directory == tmp_path / "model"
     assert set(manifest.files) == {"config.json", "weights.bin"}
-    assert manifest.shape == Shape.model_validate(SHAPE)
+    assert manifest.shape == Shape.model_validate(FOUND)
     assert entries(tmp_path) == {"index", "model"}
 
 
-def test_shape_mismatch_names_key_and_both_sizes(tmp_path: Path, index: Path) -> None:
-    spec = model_spec(package(index, "tinyasset/model/config.json"), shape={**SHAPE, "ffn": 64})
-    with pytest.raises(PrunebenchError, match=r"shape\.ffn = 64 .* says 16"):
+@pytest.mark.parametrize("key", ["ffn", "key_value"])
+def test_shape_mismatch_names_key_and_both_sizes(tmp_path: Path, index: Path, key: str) -> None:
+    spec = model_spec(package(index, "tinyasset/model/config.json"), shape={**SHAPE, key: 64})
+    with pytest.raises(PrunebenchError, match=rf"shape\.{key} = 64 .* says {FOUND[key]}"):
         fetch_model(spec, tmp_path / "model")
     assert not (tmp_path / "model/asset.json").exists()
 
@@ -265,10 +268,11 @@ def test_path_model_without_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"head_dim": 3}, {**SHAPE, "attention": 6}),
-        ({"head_dim": None}, SHAPE),
-        ({"intermediate_size": None, "ffn_dim": 24}, {**SHAPE, "ffn": 24}),
-        ({"text_config": {"hidden_size": 4, "head_dim": 5}}, {**SHAPE, "hidden": 4, "attention": 10}),
+        ({"head_dim": 3}, {**SHAPE, "attention": 6, "key_value": 6}),
+        ({"head_dim": None}, FOUND),
+        ({"num_key_value_heads": 1}, {**SHAPE, "key_value": 4}),
+        ({"intermediate_size": None, "ffn_dim": 24}, {**FOUND, "ffn": 24}),
+        ({"text_config": {"hidden_size": 4, "head_dim": 5}}, {**SHAPE, "hidden": 4, "attention": 10, "key_value": 10}),
     ],
 )
 def test_shape_of_other_families(tmp_path: Path, changes: dict[str, Any], expected: dict[str, int]) -> None:

@@ -12,6 +12,7 @@ from prunebench.engine.loop import prune_model
 from prunebench.engine.scratch import Scratch
 from prunebench.engine.stores import TensorStore
 from prunebench.patterns import UNSTRUCTURED
+from prunebench.planning import operations
 from prunebench.registry import load
 
 SAMPLES, SEQLEN, BATCH = 16, 2048, 2
@@ -59,8 +60,8 @@ def test_blocks_of_7b_shape_are_pruned_one_at_a_time(method: str, tmp_path: Path
     _, low = prune(shallow, method, tmp_path / "a")
     seconds, high = prune(deep, method, tmp_path / "b")
     sizes = floor.read_sizes(deep, load("models", "llama"))
-    rates = {dtype: floor.matmul_rate(sizes, BATCH * SEQLEN, dtype, device="cuda") for dtype in floor.DTYPES}
-    least = floor.seconds(floor.COUNTED[method](sizes, SAMPLES * SEQLEN, SEQLEN, "bfloat16"), rates)
+    rates = {dtype: floor.matmul_rate(sizes, BATCH * SEQLEN, dtype, device="cuda") for dtype in operations.DTYPES}
+    least = operations.seconds(operations.COUNTED[method](sizes, SAMPLES * SEQLEN, SEQLEN, "bfloat16"), rates)
     print(
         f"\n{method}: {seconds:.1f} s for 3 blocks, {least:.2f} s by FLOPs at",
         {dtype: f"{rate / 1e12:.1f} TFLOP/s" for dtype, rate in rates.items()},

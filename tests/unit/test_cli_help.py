@@ -46,14 +46,14 @@ def test_ctrl_c_ends_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (run.exit_code, run.output) == (130, "interrupted\n")
 
 
-def test_nothing_heavy_is_imported_for_help_and_status() -> None:
+def test_nothing_heavy_is_imported_for_help_status_and_plan() -> None:
     code = (
         "import json, sys; sys.path.insert(0, 'workflow')\nfrom prunebench.cli import app\n"
-        "for words in (['--help'], ['status', '--json']):\n    app(words, standalone_mode=False)\n"
+        "for words in (['--help'], ['status', '--json'], ['plan', '--json']):\n    app(words, standalone_mode=False)\n"
         "print(json.dumps(sorted(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     loaded = set(json.loads(run.stdout.splitlines()[-1]))
-    assert "prunebench.view.states" in loaded
+    assert {"prunebench.view.states", "prunebench.planning.estimate"} <= loaded
     assert loaded & (HEAVY | {"matplotlib", "jinja2", "plotly", "psutil"}) == set()

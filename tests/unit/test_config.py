@@ -224,6 +224,17 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "tasks.mine.tasks.mmlu: '*' stands for a subject, so 'stock' and all of 'rows' have one or none has "
         "(got {'stock': 'mmlu/mmlu_*.yaml', 'rows': {'test': 'rows.jsonl'}})",
     ),
+    (
+        "tasks.mine",
+        {
+            **BUNDLE,
+            "source": {"kind": "hub", "repo": "some/rows", "revision": "main"},
+            "tasks": {"mmlu": {"stock": "mmlu/mmlu_*.yaml", "rows": {"test": "*.jsonl"}}},
+        },
+        "tasks.mine: of a hub source every file is named: it has no '*' (got {'title': 'Mine', 'source': {'kind': "
+        "'hub', 'repo': 'some/rows', 'revision': 'main'}, 'tasks': {'mmlu': {'stock': 'mmlu/mmlu_*.yaml', 'rows': "
+        "{'test': '*.jsonl'}}}})",
+    ),
     # the rest
     ("studies", REMOVED, "'studies' is missing"),
     ("studies", {}, "studies: must not be empty (got {})"),

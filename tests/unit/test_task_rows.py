@@ -7,7 +7,9 @@ from typing import Any
 
 import pyarrow
 import pytest
+from pyarrow import parquet
 
+from hub_server import HubServer
 from prunebench.assets.manifest import load_manifest
 from prunebench.assets.sources import expand
 from prunebench.assets.tasks import load_rows, local_row_files, read_rows, stock_definitions
@@ -19,12 +21,17 @@ ROWS = [{"question": "Où?", "choices": {"text": ["a", "b"], "label": ["A", "B"]
 ROWS[1] |= {"choices": {"text": ["c"], "label": ["A"]}, "label": 0}
 
 
+KINDS = ["rows.arrow", "rows.parquet", "rows.jsonl", "rows.jsonl.gz"]
+
+
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     if path.suffix == ".arrow":
         table = pyarrow.Table.from_pylist(rows)
         with path.open("wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
+    elif path.suffix == ".parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     elif path.suffix == ".gz":
         path.write_bytes(gzip.compress(lines.encode()))
     else:
@@ -32,12 +39,12 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["rows.arrow", "rows.jsonl", "rows.jsonl.gz"])
+@pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_file_holds_the_same_rows(name: str, tmp_path: Path) -> None:
     assert read_rows(write(tmp_path / name, ROWS)) == ROWS
 
 
-@pytest.mark.parametrize("name", ["rows.arrow", "rows.jsonl", "rows.jsonl.gz"])
+@pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda _: b"", lambda _: b"\xff{"])
 def test_damaged_files_are_named(name: str, damage: Any, tmp_path: Path) -> None:
     path = write(tmp_path / name, ROWS)
@@ -122,3 +129,24 @@ def test_a_local_bundle_is_fetched_with_its_subjects(tmp_path: Path) -> None:
     (manifest.directory / "rte.validation.jsonl").unlink()
     with pytest.raises(PrunebenchError, match="--forcerun fetch_tasks"):
         load_manifest(tmp_path / "few/asset.json")
+
+
+def test_rows_from_the_hub_are_those_of_its_files(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        f"main/{split}.parquet": write(tmp_path / f"{split}.parquet", ROWS[: n + 1]) for n, split in enumerate("ab")
+    }
+    commit = hub.add("datasets", "some/rows", {path: file.read_bytes() for path, file in files.items()})
+    hub.connect(monkeypatch, tmp_path / "cache")
+    source = {"kind": "hub", "repo": "some/rows", "revision": "main"}
+    rows = {"test": "main/a.parquet", "train": "main/b.parquet"}
+    entry = {"title": "Rows", "source": source, "tasks": {"rte": {"stock": "glue/rte/default.yaml", "rows": rows}}}
+    fetch_tasks(json.dumps({"entry": entry}), tmp_path / "tasks")
+    assert load_rows(tmp_path / "tasks", "rte") == {"test": ROWS[:1], "train": ROWS}
+    manifest = load_manifest(tmp_path / "tasks/asset.json")
+    assert manifest.arrival is not None and manifest.arrival.commit == commit
+    rows["train"] = "main/c.parquet"
+    with pytest.raises(PrunebenchError, match=r"some/rows has no file main/c\.parquet"):
+        fetch_tasks(json.dumps({"entry": entry}), tmp_path / "other")
+    assert not (tmp_path / "other/asset.json").exists()

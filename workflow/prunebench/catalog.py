@@ -162,6 +162,12 @@ class Shape(Entry):
     ffn: PositiveInt
     attention: PositiveInt = Field(description="input width of the attention output projection: heads x head size")
     vocabulary: PositiveInt
+    # Left out of the specs of models that do not state it.
+    key_value: PositiveInt | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="output width of the key and value projections: their heads x head size; default: attention",
+    )
 
 
 class ModelEntry(Entry):
@@ -270,7 +276,8 @@ class TaskData(Entry):
     title: str | None = Field(None, description="column head in tables; default: the task's name")
     stock: str = Field(description="the YAML file of the task below lm_eval/tasks; prompts and metrics are its own")
     rows: dict[TaskName, str] = Field(
-        min_length=1, description="by split, a file of the source: .arrow (as datasets saves it), .jsonl or .jsonl.gz"
+        min_length=1,
+        description="by split, a file of the source: .arrow (as datasets saves it), .parquet, .jsonl or .jsonl.gz",
     )
     requests: Literal["arc", "boolq", "lambada", "openbookqa"] | None = Field(
         None, description="the files hold requests of OLMo's evaluation of this task, to be turned back into rows"
@@ -292,6 +299,12 @@ class TasksEntry(Entry):
     title: str
     source: TasksSource
     tasks: dict[TaskName, TaskData] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _files_are_named(self) -> "TasksEntry":
+        if isinstance(self.source, HubSource) and any("*" in data.stock for data in self.tasks.values()):
+            raise ValueError("of a hub source every file is named: it has no '*'")
+        return self
 
 
 class PluginEntry(Entry):

@@ -132,12 +132,14 @@ def read_shape(config_json: Path) -> Shape:
     sizes = {**config, **DEFAULT_SIZES.get(text.get("model_type", ""), {}), **text}
     hidden = _size(sizes, config_json, "hidden_size")
     heads = _size(sizes, config_json, "num_attention_heads")
+    head = sizes.get("head_dim") or hidden // heads
     return Shape(
         blocks=_size(sizes, config_json, "num_hidden_layers"),
         hidden=hidden,
         ffn=_size(sizes, config_json, "intermediate_size", "ffn_dim"),
-        attention=heads * (sizes.get("head_dim") or hidden // heads),
+        attention=heads * head,
         vocabulary=_size(sizes, config_json, "vocab_size"),
+        key_value=(sizes.get("num_key_value_heads") or heads) * head,
     )
 
 

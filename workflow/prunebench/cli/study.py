@@ -1,4 +1,5 @@
-"""Commands about a study that runs or has run: status, show, retry, collect. Run them where snakemake runs."""
+"""Commands about a study, before, while and after it runs: plan, status, show, retry, collect. Run them where snakemake
+runs."""
 
 import json
 import shlex
@@ -15,6 +16,50 @@ from prunebench.config import CONFIG
 app = typer.Typer()
 REFRESH = 2.0
 """Seconds between two looks of --watch."""
+
+
+@app.command()
+def plan(
+    study: Study = None,
+    configfile: Configfile = CONFIG,
+    device: Annotated[str, typer.Option(help="What it is to run on: a100, h100 or cpu.")] = "a100",
+    rate: Annotated[
+        list[str] | None,
+        typer.Option(help="A rate of matrix products in TFLOP/s, as in float16=90; repeatable.", show_default=False),
+    ] = None,
+    memory: Annotated[float | None, typer.Option(help="GiB of a card.", show_default="that of the device")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Ask the hub for each asset, downloading nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per study, for other programs.")] = False,
+) -> None:
+    """Say what STUDY takes before anything is downloaded: jobs, time, memory, cards, disk, and what has to be fetched.
+
+    Times are counted operations over rates, for `cpu` measured (docs/performance.md), for cards assumed: take them for
+    orders of magnitude, and give `--rate` what you measured. Memory and disk follow from the sizes in the catalog.
+    With --check the exit code is 1 if an asset cannot be had.
+
+    Example: prunebench plan sparsellm_table1 --configfile config/studies/sparsellm-table1.yaml --device h100
+    """
+    from rich.console import Console
+
+    from prunebench.plan import read_plan
+    from prunebench.planning import access
+    from prunebench.planning.devices import device as known
+    from prunebench.planning.devices import parse_rates
+    from prunebench.planning.estimate import Estimate
+    from prunebench.planning.show import overview, plain
+    from prunebench.view import find
+
+    made, machine = read_plan(configfile), known(device).changed(parse_rates(rate or []), memory)
+    wrong = False
+    for name in find.studies(made, study):
+        estimate = Estimate.of(made, [name], machine)
+        problems = access.check(estimate) if check else None
+        wrong = wrong or any((problems or {}).values())
+        if as_json:
+            typer.echo(json.dumps(plain(name, estimate, problems)))
+        else:
+            Console().print(overview(name, estimate, problems))
+    raise typer.Exit(wrong)
 
 
 @app.command()

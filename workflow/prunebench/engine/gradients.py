@@ -33,7 +33,7 @@ def calibration_gradients(model: StreamedModel, tokens: Tensor) -> dict[str, Ten
     would be lost.
     """
     model.check_length(tokens.shape[1])
-    whole = model.whole()
+    whole = model.whole(beside=torch.float32.itemsize)
     squares = {}
     for block in range(model.blocks):
         for linear in model.family.linears():

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
+from accelerate import dispatch_model, init_empty_weights
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from prunebench.engine.device import cards, spread
 from prunebench.engine.memory import give_back_freed_pages, keep_freed_pages
 from prunebench.engine.stores import TensorStore
 from prunebench.errors import PrunebenchError
@@ -114,14 +115,29 @@ class StreamedModel:
                 "lower the length in 'calibration', or 'seqlen' of the suite"
             )
 
-    def whole(self) -> PreTrainedModel:
-        """The transformers model itself with all blocks in memory. From then on this object is of no use."""
-        for index, block in enumerate(self._blocks):
+    def whole(self, beside: int = 0) -> PreTrainedModel:
+        """The transformers model itself with all blocks in memory. From then on this object is of no use.
+
+        Where the first GPU has no room for all blocks, the last ones are on others that are visible, and what passes
+        between them moves. `beside`: bytes that the caller will add for every weight of a block. Raises PrunebenchError
+        if there is no room.
+        """
+        devices, rooms = zip(*cards(self.device), strict=True)
+        item = self.dtype.itemsize + beside
+        places = spread([item * sum(p.numel() for p in block.parameters()) for block in self._blocks], rooms)
+        for index, (block, place) in enumerate(zip(self._blocks, places, strict=True)):
             self._load(block, prefix=f"{self.family.blocks}.{index}.")
+            block.to(devices[place])
         self._put_in_place(self._blocks)
-        self._model.to(self.device)
         model: PreTrainedModel = self._model
-        return model
+        if not any(places):
+            return model
+        placed = {f"{self.family.blocks}.{index}": devices[place] for index, place in enumerate(places)}
+        # The hooks are forced: accelerate takes two GPUs of one name, as tests have them, for one.
+        spread_model: PreTrainedModel = dispatch_model(
+            model, {"": devices[0], **placed}, main_device=devices[0], force_hooks=True
+        )
+        return spread_model
 
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:

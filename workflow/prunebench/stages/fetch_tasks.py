@@ -28,7 +28,7 @@ def fetch_tasks(spec: str, dest: Path) -> None:
     empty_directory(dest)
     rows: dict[str, int] = {}
     with staging(dest, "rows") as scratch:
-        for name, file in row_files(entry, scratch).items():
+        for name, file in row_files(entry, scratch, dest).items():
             task, split = name.split(".")[:2]
             requests = entry.tasks[task].requests if task in entry.tasks else None
             found = read_rows(file, requests)

@@ -17,10 +17,13 @@ from typing import Any
 import datasets
 import lm_eval.tasks
 from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
+from torch import Tensor
+from transformers import LogitsProcessorList
 
 from prunebench.assets.tasks import Row
 from prunebench.assets.tokens import load_tokenizer
@@ -32,7 +35,9 @@ logging.getLogger("lm_eval").setLevel(logging.ERROR)
 datasets.disable_progress_bars()
 
 DEFINITIONS = Path(lm_eval.tasks.__file__).parent
-METRICS = ("acc", "acc_norm")
+METRICS = ("acc", "acc_norm", "exact_match")
+UNFILTERED = "none"
+"""lm-eval's name for answers as they are."""
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 FEWSHOT_SEED = 1234
 """lm-eval's own default."""
@@ -51,6 +56,24 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         if not all(math.isfinite(likelihood) for likelihood, _ in answers):
             raise CellFailure("a log-likelihood is NaN or infinite")
         return answers
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """The text that greedy decoding continues each prompt with; CellFailure where its logits are not finite."""
+        texts: list[str] = super().generate_until(requests, disable_tqdm or not sys.stderr.isatty())
+        return texts
+
+    def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: Any) -> Tensor:
+        generated: Tensor = super()._model_generate(
+            context, max_length, stop, logits_processor=LogitsProcessorList([_refuse_broken]), **options
+        )
+        return generated
+
+
+def _refuse_broken(_: Tensor, logits: Tensor) -> Tensor:
+    """The logits [batch, vocabulary] of the next token, as they are: decoding would take the first token for NaN."""
+    if not logits.isfinite().all():
+        raise CellFailure("a logit is NaN or infinite")
+    return logits
 
 
 def stock_task(
@@ -89,16 +112,34 @@ def stock_task(
     return task
 
 
-def results(model: Harness, task: ConfigurableTask) -> list[dict[str, Any]]:
-    """`metric`, `value`, `stderr` and `n` (rows) for each accuracy of `task`."""
+def results(model: LM, task: ConfigurableTask) -> list[dict[str, Any]]:
+    """`metric`, `value`, `stderr` and `n` (rows) for each accuracy of `task`.
+
+    Where an answer is generated, `acc` is the part of the rows on which it matches as the first of the task's filters
+    reads it; other filters follow by their names.
+    """
     name = task.config.task
     found = evaluate(model, {"tasks": {name: task}}, log_samples=False)
     assert found is not None  # it is None on all but the first of several processes
     scores, n = found["results"][name], found["n-samples"][name]["effective"]
+    filters = [of["name"] for of in task.config.filter_list or [{"name": UNFILTERED}]]
     return [
-        {"metric": metric, "value": scores[f"{metric},none"], "stderr": scores[f"{metric}_stderr,none"], "n": n}
+        {
+            "metric": _label(metric, of, filters),
+            "value": scores[f"{metric},{of}"],
+            "stderr": scores[f"{metric}_stderr,{of}"],
+            "n": n,
+        }
         for metric in task.aggregation()
+        for of in filters
     ]
+
+
+def _label(metric: str, of: str, filters: list[str]) -> str:
+    """What we call a metric of lm-eval on answers that went through the filter `of`."""
+    if metric == "exact_match":
+        metric = "acc"
+    return metric if of == filters[0] else f"{metric}_{of}"
 
 
 def _draw(rows: list[Row], limit: int | None, seed: int) -> list[Row]:

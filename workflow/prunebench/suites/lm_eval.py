@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 class LmEval(Suite):
     """`acc`, and `acc_norm` where the task has it, of lm-eval's own tasks on rows from the catalog.
 
+    Where an answer is generated (GSM8K), `acc` counts exact matches by the task's first filter, the strict one; others
+    are kept beside it, as `acc_flexible-extract`.
+
     Prompts, choices and metrics are those of the installed lm-eval, whose version is in the spec. With several tasks
     the plain mean of their `acc` follows, as the papers take it, with its standard error.
 
     Rows come from a bundle of tasks in `config/catalog/tasks.yaml`, so nothing is asked of a hub. `limit` draws rows
     at random, the same for every cell: the first rows of a data set need not resemble the others. Tasks are evaluated
     one by one on a model that is loaded once, and a killed job resumes with the next task. The whole model must fit
-    into memory, unlike for perplexity. A log-likelihood that is not finite fails the evaluation.
+    into memory, unlike for perplexity: on a GPU, or where one has no room for it, on all that are visible. A
+    log-likelihood or a logit that is not finite fails the evaluation.
     """
 
     class Params(Parameters):

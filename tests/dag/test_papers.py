@@ -1,0 +1,92 @@
+"""The studies of the papers: as many cells as their tables have, and snakemake plans them."""
+
+from pathlib import Path
+
+import pytest
+
+from dag.tree import Tree
+from prunebench import dag
+from prunebench.plan import Plan, read_plan
+
+REPOSITORY = Path(__file__).parents[2]
+STUDIES = REPOSITORY / "config/studies"
+
+# SparseLLM: dense, and magnitude, which draws no calibration, at three sparsities and 1of4; the three other methods at
+# all four for each seed.
+OPT = 5 * (1 + 4 + 3 * 4 * 3) + 2 * (1 + 4 + 3 * 4)
+# DSA at one sparsity: magnitude, Wanda and SparseGPT, uniform and with DSA; magnitude with DSA draws a calibration.
+THREE_SEEDS, ONE_SEED = 1 + 3 + 2 * 2 * 3, 1 + 1 + 2 * 2
+CELLS = {
+    "sparsellm_table1": OPT,
+    "sparsellm_table2": 3 * (1 + 4 + 3 * 4 * 3),
+    "sparsellm_nm": 2 * (1 + 2 + 3 * 2 * 3),
+    "sparsellm_zeroshot": 3 * (1 + 4 + 3 * 4),
+    "sparsellm_figure3": 2 * (1 + 3 * 3),
+    "sparsellm_figure5": 2 * (1 + 3 * 6 * 3),
+    "sparsellm_runtime": 3 * 4,
+    "dsa_table2": 7 * (1 + THREE_SEEDS) + 4 * (1 + ONE_SEED),
+    "dsa_table3": 4 * (1 + 2 * THREE_SEEDS) + (1 + 2 * ONE_SEED),
+    "dsa_table4": 1 + 7 * 4 * 3,
+    "dsa_tasks": 1 + THREE_SEEDS,
+    "dsa_figure3": 1 + 4,
+    "dsa_table10": 1 + 6,
+    "dsa_figure1": 1 + 3 * 8,
+}
+FILES = sorted(
+    path.name
+    for path in STUDIES.glob("*.yaml")
+    if path.name.startswith(("sparsellm-", "dsa-")) and "mini" not in path.name and "tuning" not in path.name
+)
+
+
+def read(file: str) -> Plan:
+    return read_plan(STUDIES / file)
+
+
+def test_every_study_has_the_cells_of_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    found = {name: of for file in FILES for name, of in read(file).studies.items()}
+    assert {name: len(of.cells) for name, of in found.items()} == CELLS
+    assert {name: of.skipped for name, of in found.items() if of.skipped} == {}
+
+
+def test_perplexities_of_sparsellm_are_of_the_first_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    for file in ("sparsellm-table1.yaml", "sparsellm-table2.yaml", "sparsellm-zeroshot.yaml", "sparsellm-figure5.yaml"):
+        plan = read(file)
+        allocators = {cell.allocator for cell in plan.cells if cell.method != "dense"}
+        assert {plan.config.allocators[name].layers for name in allocators} == {"first_half"}, file
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_all_protocols_are_those_of_the_papers(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    plan = read(file)
+    sizes = {cell.calibration.partition("_")[2] for cell in plan.cells if cell.calibrated}
+    assert all(size.endswith("x2048") for size in sizes)
+    assert file == "sparsellm-figure5.yaml" or sizes == {"128x2048"}
+    for of in plan.studies.values():
+        for suite in of.all_suites:
+            params = plan.config.suites[suite].params
+            assert params.get("seqlen", 2048) == 2048 and not params.get("limit")
+
+
+def planned(file: str, tree: Tree) -> None:
+    """A dry run of snakemake finds the jobs that the package counts."""
+    run = tree.snakemake("--dry-run", "--quiet", "rules", study=f"config/studies/{file}")
+    assert run.returncode == 0, run.stdout
+    jobs = [job for job in dag.jobs(read(file)) if job.rule != "strict"]
+    assert f"total {len(jobs) + 1:>12}".split() in [line.split() for line in run.stdout.splitlines()], run.stdout
+
+
+def test_snakemake_plans_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    planned("dsa-search.yaml", Tree.create(tmp_path))
+
+
+@pytest.mark.slow
+def test_snakemake_plans_every_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    tree = Tree.create(tmp_path)
+    for file in FILES:
+        planned(file, tree)

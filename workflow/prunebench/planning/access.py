@@ -1,0 +1,43 @@
+"""What a plan has to fetch: from where, how much, and whether it may."""
+
+from typing import Any
+
+from prunebench.catalog import HubSource
+from prunebench.planning.estimate import Estimate
+
+
+def source(estimate: Estimate, asset: str) -> Any:
+    """The source in the catalog of an asset such as models/opt_125m."""
+    kind, name = asset.split("/")
+    return getattr(estimate.plan.config, kind)[name].source
+
+
+def origin(estimate: Estimate, asset: str) -> str:
+    """Where it comes from, in words."""
+    of = source(estimate, asset)
+    return of.repo if isinstance(of, HubSource) else of.origin.removeprefix("from ")
+
+
+def size(estimate: Estimate, asset: str) -> float | None:
+    """Bytes of a hub model, at most, from its shape; None for what is here, for packages, and for text and tasks."""
+    kind, name = asset.split("/")
+    if kind != "models" or not isinstance(source(estimate, asset), HubSource):
+        return None
+    model = estimate.model(name)
+    return float(model.parameters * model.item)
+
+
+def condition(estimate: Estimate, asset: str) -> str:
+    """What the catalog says about who may have it, and whether its revision was seen."""
+    of = source(estimate, asset)
+    if not isinstance(of, HubSource):
+        return ""
+    return ", ".join((["gated: needs HF_TOKEN"] if of.gated else []) + ([] if of.verified else ["not verified"]))
+
+
+def check(estimate: Estimate) -> dict[str, str | None]:
+    """By asset what is wrong with it, or None: one request for each hub source, and nothing is downloaded."""
+    from prunebench.assets.hub import check_access
+
+    sources = {asset: source(estimate, asset) for asset in estimate.assets}
+    return {asset: check_access(of) if isinstance(of, HubSource) else None for asset, of in sources.items()}

@@ -1,0 +1,104 @@
+"""How fast the machine is that a plan is for. Rates of the CPU were measured, those of cards are assumed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from prunebench.errors import PrunebenchError
+from prunebench.registry import did_you_mean
+
+GIB = 2**30
+TERA = 1e12
+
+
+@dataclass(frozen=True)
+class Device:
+    """A machine, as far as times and memory follow from it."""
+
+    title: str
+    rates: Mapping[str, float]
+    """Operations per second that matrix products reach, by dtype."""
+    read: float
+    """Bytes of weights per second on their way from files to where they are multiplied."""
+    memory: float | None = None
+    """Bytes of one card; None: everything is in the host's memory."""
+    slower: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By (what is counted, dtype): how many times as long as its counted products a job took."""
+    source: str = "assumed"
+
+    def overhead(self, counted: str, dtype: str) -> float:
+        """How many times as long as its products a job takes; 1 where nothing is known."""
+        return self.slower.get((counted, dtype), 1.0)
+
+    def changed(self, tflops: Mapping[str, float], memory: float | None) -> "Device":
+        """This one with some rates (tera-operations per second, by dtype) and the memory of a card (GiB) replaced."""
+        for dtype in tflops:
+            if dtype not in self.rates:
+                raise PrunebenchError(f"unknown dtype {dtype!r}{did_you_mean(dtype, self.rates)}")
+        if memory is not None and self.memory is None:
+            raise PrunebenchError(f"{self.title} has no memory of its own: leave out the memory, or name a card")
+        rates = {**self.rates, **{dtype: rate * TERA for dtype, rate in tflops.items()}}
+        return replace(self, rates=rates, memory=self.memory if memory is None else memory * GIB)
+
+
+# docs/performance.json, which a test compares: rates of products, and over_floor of the cases with 64 windows. float16
+# has no units there, it is multiplied as float32.
+_CPU = {"bfloat16": 1.089e12, "float16": 0.1182e12, "float32": 0.1182e12, "float64": 0.0607e12}
+_CPU_SLOWER = {
+    ("wanda", "bfloat16"): 6.593,
+    ("wanda", "float32"): 1.889,
+    ("sparsegpt", "bfloat16"): 5.416,
+    ("sparsegpt", "float32"): 2.726,
+    ("sparsellm", "bfloat16"): 5.114,
+    ("sparsellm", "float32"): 2.165,
+    ("perplexity", "bfloat16"): 6.918,
+    ("perplexity", "float32"): 2.494,
+    ("zeroshot", "bfloat16"): 14.035,
+    ("zeroshot", "float32"): 4.498,
+}
+
+DEVICES: dict[str, Device] = {
+    # About 45% of what the makers' data sheets give for dense products; less in float64, whose factorisations and
+    # sweeps are in part sequential. TF32 is not used.
+    "a100": Device(
+        "one A100 80 GB",
+        {"bfloat16": 140e12, "float16": 140e12, "float32": 14e12, "float64": 8e12},
+        read=4e9,
+        memory=79 * GIB,
+        source="assumed: not measured on a card",
+    ),
+    "h100": Device(
+        "one H100 80 GB",
+        {"bfloat16": 400e12, "float16": 400e12, "float32": 40e12, "float64": 25e12},
+        read=6e9,
+        memory=79 * GIB,
+        source="assumed: not measured on a card",
+    ),
+    "cpu": Device(
+        "one core of the machine of docs/performance.md",
+        _CPU,
+        read=2e9,
+        slower=_CPU_SLOWER,
+        source="measured: docs/performance.md",
+    ),
+}
+
+
+def parse_rates(texts: Sequence[str]) -> dict[str, float]:
+    """{dtype: TFLOP/s} from texts such as float16=90; PrunebenchError for any other."""
+    rates = {}
+    for text in texts:
+        dtype, _, rate = text.partition("=")
+        try:
+            rates[dtype] = float(rate)
+        except ValueError:
+            raise PrunebenchError(f"a rate is written dtype=number, as in float16=90, not {text!r}") from None
+        if not rates[dtype] > 0:
+            raise PrunebenchError(f"a rate must be above 0, not {text!r}")
+    return rates
+
+
+def device(name: str) -> Device:
+    """The device called `name`; PrunebenchError with the nearest name if there is none."""
+    if name not in DEVICES:
+        raise PrunebenchError(f"unknown device {name!r}{did_you_mean(name, DEVICES)}")
+    return DEVICES[name]

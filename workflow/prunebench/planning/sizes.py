@@ -1,0 +1,64 @@
+"""What follows from a model's sizes in the catalog: its matrices, and how many bytes they take."""
+
+from dataclasses import dataclass
+
+from prunebench import registry
+from prunebench.catalog import ModelEntry, Shape
+from prunebench.cells import model_shape
+from prunebench.models.base import Family
+from prunebench.planning.operations import Sizes
+
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model before it is here."""
+
+    sizes: Sizes
+    ffn: int
+    """Width of the FFN."""
+    gated: bool
+    item: int
+    """Bytes of a weight as stored."""
+
+    @classmethod
+    def of(cls, entry: ModelEntry) -> "Model":
+        """The model of a catalog entry, or for a local one of its config.json; PrunebenchError if that is missing."""
+        shape, family = model_shape(entry), registry.load("models", entry.family)
+        return cls(counted_sizes(shape, family), shape.ffn, family.ffn.gate is not None, BYTES[entry.dtype])
+
+    @property
+    def prunable(self) -> int:
+        """Weights of all linears in the blocks."""
+        return self.sizes.blocks * self.sizes.weights
+
+    @property
+    def outside(self) -> int:
+        """Weights outside the blocks: embeddings and head, taken as two matrices (norms and positions are small)."""
+        return 2 * self.sizes.vocabulary * self.sizes.hidden
+
+    @property
+    def parameters(self) -> int:
+        """All weights. Too many where the head is the embedding (OPT): files hold it once then."""
+        return self.prunable + self.outside
+
+
+def counted_sizes(shape: Shape, family: type[Family]) -> Sizes:
+    """The matrices of a block of `family` with these sizes: (out, in) of each linear, widths of sites."""
+    (attention_in, attention_out, *ffn_sites), ffn = family.sites, family.ffn
+    query, *key_value = attention_in.linears
+    linears = {query: (shape.attention, shape.hidden)}
+    linears |= dict.fromkeys(key_value, (shape.key_value or shape.attention, shape.hidden))
+    linears |= dict.fromkeys(attention_out.linears, (shape.hidden, shape.attention))
+    for site in ffn_sites:
+        for linear in site.linears:
+            linears[linear] = (shape.hidden, shape.ffn) if linear == ffn.down else (shape.ffn, shape.hidden)
+    return Sizes(
+        blocks=shape.blocks,
+        linears={linear: linears[linear] for linear in family.linears()},
+        sites=tuple(linears[site.linears[0]][1] for site in family.sites),
+        attention=shape.attention,
+        hidden=shape.hidden,
+        vocabulary=shape.vocabulary,
+    )
