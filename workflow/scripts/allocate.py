@@ -4,12 +4,15 @@ from argparse import Namespace
 from pathlib import Path
 
 from prunebench import job
+from prunebench.lease import take_gpus
 
 OPTIONAL = ("profile", "search", "tokens")
 
 
 def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
+    if arguments.tokens:
+        take_gpus()
     from prunebench.stages.allocate import allocate
 
     given = {name: getattr(arguments, name) for name in OPTIONAL}
