@@ -3,13 +3,14 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install demo smoke test lint bench schema docs golden clean
+.PHONY: help install demo smoke test test-cluster lint bench schema docs golden clean
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
 
 install: $(VENV)/.installed  ## a virtual environment with everything, in .venv
 
@@ -17,7 +18,7 @@ install: $(VENV)/.installed  ## a virtual environment with everything, in .venv
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm]'
 	touch $@
 
 demo: install  ## prune and evaluate the quickstart study, print its tables
@@ -28,6 +29,10 @@ smoke: install  ## every rule once, in under 4 minutes
 
 test: install  ## all tests
 	pytest -n logical --dist loadfile
+
+test-cluster: install  ## tests through a real SLURM of one node, installed if there is none (root, Debian)
+	command -v slurmctld || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM); }
+	pytest -v -m cluster
 
 lint: install  ## formatting, style, types, workflow
 	ruff check .

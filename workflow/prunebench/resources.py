@@ -3,6 +3,7 @@
 Light: the Snakefile calls this for every job. Nothing here can change a number, so none of it is in a spec.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,11 @@ def gpus_per_job(*, elsewhere: bool) -> int:
     return GPUS_PER_JOB if elsewhere or gpus_here() else 0
 
 
+def gpus_given() -> int:
+    """The same for a job of a scheduler that looks at itself: a step that asks for a GPU its job lacks is refused."""
+    return GPUS_PER_JOB if os.environ.get("CUDA_VISIBLE_DEVICES") else 0
+
+
 def block_parameters(shape: Shape) -> int:
     """Weights of a block's linears, as if keys and values were not shared and the FFN had a gate: at most so many."""
     return 4 * shape.hidden * shape.attention + 3 * shape.hidden * shape.ffn
@@ -63,7 +69,9 @@ def _bytes(rule: str, shape: Shape, tokens: int) -> int:
     """Bytes beyond the libraries'."""
     if rule == "calibrate":
         return 0
-    if rule in ("gradients", "train_model", "search_allocation"):
+    if rule == "gradients":
+        return 8 * parameters(shape)  # weights, their squares' sums in float32, and what one window leaves
+    if rule in ("train_model", "search_allocation"):
         # Of the whole model, in float32: weights, their gradients, and two sums of the optimiser, or as many scores.
         return 16 * parameters(shape)
     # The block as stored, computed with, and pruned in float32; embeddings in float32; what passes between blocks.
