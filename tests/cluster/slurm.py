@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGES = "slurmctld slurmd slurm-client munge"
@@ -72,6 +72,8 @@ class Slurm:
     """A running cluster below `root`."""
 
     root: Path
+    users: list[subprocess.Popen[str]] = field(default_factory=list)
+    """Processes that use it: none outlives it."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -125,7 +127,9 @@ def running() -> Iterator[Slurm]:
         try:
             yield slurm
         finally:
-            slurm.call("scancel", "--user=root", "--signal=KILL", check=False)
+            for user in slurm.users:
+                user.kill()
+                user.wait()
             slurm.call("scancel", "--user=root", check=False)
             _wait(lambda: not slurm.call("squeue", "-h", check=False).strip(), "the last job", root)
 

@@ -17,7 +17,8 @@ from prunebench.resources import Work, memory, minutes, parameters
 
 SMOLLM2 = Shape(blocks=30, hidden=576, ffn=1536, attention=576, vocabulary=49152)
 LLAMA_7B = Shape(blocks=32, hidden=4096, ffn=11008, attention=4096, vocabulary=32000)
-RULES = "calibrate profile gradients search_allocation train_model allocate prune keep_masks evaluate".split()
+RULES = ["calibrate", "profile", "gradients", "search_allocation", "train_model", "allocate", "prune", "keep_masks"]
+RULES += ["evaluate"]
 
 sizes = st.builds(
     Shape,
