@@ -3,10 +3,11 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install demo smoke test test-studies lint bench schema docs golden clean
+.PHONY: help install demo smoke test test-studies test-cluster lint bench schema docs golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -17,7 +18,7 @@ install: $(VENV)/.installed  ## a virtual environment with everything, in .venv
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm]'
 	touch $@
 
 demo: install  ## prune and evaluate the quickstart study, print its tables
@@ -31,6 +32,10 @@ test: install  ## all tests
 
 test-studies: install  ## every study of the papers to its tables, in miniature, in about half an hour
 	pytest -n logical -m "slow or studies" tests/e2e/test_papers.py tests/dag/test_papers.py
+
+test-cluster: install  ## tests through a real SLURM of one node, installed if there is none (root, Debian)
+	command -v slurmctld || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM); }
+	pytest -v -m cluster
 
 lint: install  ## formatting, style, types, workflow
 	ruff check .

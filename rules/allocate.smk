@@ -18,7 +18,9 @@ rule allocate:
         "../environment.yml"
     threads: lambda wildcards: plan.allocate_threads(plan.cell(wildcards))
     resources:
-        gpu=lambda wildcards: resources.GPUS_PER_JOB if plan.allocator_tokens(plan.cell(wildcards)) else 0,
+        gpu=lambda wildcards: gpus_per_job(wildcards) if plan.allocator_tokens(plan.cell(wildcards)) else 0,
+        mem_mb=memory("allocate"),
+        runtime=minutes("allocate"),
     params:
         spec=lambda wildcards: plan.specs.allocation(plan.cell(wildcards)),
     shell:

@@ -14,6 +14,9 @@ rule calibrate:
         paths.benchmark("calibrate")
     conda:
         "../environment.yml"
+    resources:
+        mem_mb=memory("calibrate"),
+        runtime=minutes("calibrate"),
     params:
         spec=lambda wildcards: plan.specs.tokens(wildcards.model, wildcards.calibration, int(wildcards.seed)),
     shell:

@@ -11,7 +11,7 @@ rule collect:
     conda:
         "../environment.yml"
     params:
-        spec=plan.collect_spec(),
+        spec=lambda wildcards: plan.collect_spec(),
     shell:
         "python workflow/scripts/collect.py --spec {params.spec:q} --cells {output.cells} 2> {log}"
 
@@ -33,7 +33,7 @@ rule tables:
     conda:
         "../environment.yml"
     params:
-        spec=plan.table_spec(),
+        spec=lambda wildcards: plan.table_spec(),
     shell:
         "python workflow/scripts/tables.py --spec {params.spec:q} --cells {input.cells} --study {wildcards.study} "
         "--table {wildcards.table} --outputs {output} 2> {log}"

@@ -3,6 +3,7 @@ import os
 import sys
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 PACKAGE = os.path.join(workflow.basedir, "workflow")
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]))
@@ -11,6 +12,7 @@ sys.path.insert(0, PACKAGE)
 from prunebench import paths, resources
 from prunebench.errors import PrunebenchError
 from prunebench.plan import load_plan
+from prunebench.upkeep import slurm
 
 try:
     # Relative: the name is part of a spec, and moving a project must not re-run anything.
@@ -21,3 +23,51 @@ except PrunebenchError as error:
 
 wildcard_constraints:
     **paths.WILDCARDS,
+
+
+# What takes no time, needs the network or only reads small files stays where snakemake runs: cluster nodes often have
+# no network, and a batch job costs more than these do. Without a cluster this means nothing.
+localrules:
+    all,
+    strict,
+    fetch_model,
+    fetch_corpus,
+    fetch_tasks,
+    gather_search,
+    collect,
+    tables,
+    figures,
+    report,
+
+
+def gpus_per_job(wildcards):
+    """A job of a scheduler parses this again; snakemake with --jobs, which the local executor has not, submits jobs."""
+    if workflow.remote_exec:
+        return resources.gpus_given()
+    return resources.gpus_per_job(elsewhere=workflow.resource_settings.nodes is not None)
+
+
+def memory(rule):
+    """For mem_mb: more when a job has failed, as it may have had too little."""
+    return lambda wildcards, attempt: attempt * resources.memory(rule, plan.work(wildcards))
+
+
+def minutes(rule):
+    """For runtime, likewise."""
+    return lambda wildcards, attempt: (
+        attempt * resources.minutes(rule, plan.work(wildcards), gpus=gpus_per_job(wildcards))
+    )
+
+
+onstart:
+    if "gpu" not in workflow.global_resources and gpus_per_job(None):
+        logger.warning(
+            "This profile sets no limit for GPUs, so jobs are started for more than there are. Add to its config.yaml, "
+            "for two:\nresources:\n  gpu: 2"
+        )
+    if workflow.executor_plugin.name == "slurm":
+        submitted = (job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule))
+        try:
+            slurm.check(slurm.Request.of(job.rule.name, job.resources) for job in submitted)
+        except PrunebenchError as error:
+            raise WorkflowError(str(error)) from None

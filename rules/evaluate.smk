@@ -18,7 +18,9 @@ rule evaluate:
         "../environment.yml"
     threads: lambda wildcards: plan.evaluate_threads(wildcards.suite)
     resources:
-        gpu=resources.GPUS_PER_JOB,
+        gpu=gpus_per_job,
+        mem_mb=memory("evaluate"),
+        runtime=minutes("evaluate"),
     params:
         spec=lambda wildcards: plan.specs.evaluation(plan.cell(wildcards), wildcards.suite),
     shell:

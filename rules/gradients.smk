@@ -16,7 +16,9 @@ rule gradients:
         "../environment.yml"
     threads: plan.config.compute.threads
     resources:
-        gpu=resources.GPUS_PER_JOB,
+        gpu=gpus_per_job,
+        mem_mb=memory("gradients"),
+        runtime=minutes("gradients"),
     params:
         spec=lambda wildcards: plan.specs.gradients(wildcards.model, wildcards.calibration, int(wildcards.seed)),
     shell:

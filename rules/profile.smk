@@ -16,7 +16,9 @@ rule profile:
         "../environment.yml"
     threads: plan.config.compute.threads
     resources:
-        gpu=resources.GPUS_PER_JOB,
+        gpu=gpus_per_job,
+        mem_mb=memory("profile"),
+        runtime=minutes("profile"),
     params:
         spec=lambda wildcards: plan.specs.profile(wildcards.model, wildcards.calibration, int(wildcards.seed)),
     shell:

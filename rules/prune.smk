@@ -21,7 +21,9 @@ rule prune:
         "../environment.yml"
     threads: lambda wildcards: plan.prune_threads(plan.cell(wildcards))
     resources:
-        gpu=resources.GPUS_PER_JOB,
+        gpu=gpus_per_job,
+        mem_mb=memory("prune"),
+        runtime=minutes("prune"),
     params:
         spec=lambda wildcards: plan.specs.prune(plan.cell(wildcards)),
     shell:
@@ -40,5 +42,8 @@ rule keep_masks:
         paths.log("keep_masks"),
     conda:
         "../environment.yml"
+    resources:
+        mem_mb=memory("keep_masks"),
+        runtime=minutes("keep_masks"),
     shell:
         "python workflow/scripts/keep_masks.py --weights {input.weights} --masks {output.masks} 2> {log}"

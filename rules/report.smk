@@ -19,7 +19,7 @@ rule figures:
     conda:
         "../environment.yml"
     params:
-        spec=plan.figure_spec(),
+        spec=lambda wildcards: plan.figure_spec(),
     shell:
         "python workflow/scripts/figures.py --spec {params.spec:q} --cells {input.cells} --study {wildcards.study} "
         "--figure {wildcards.figure} --outputs {output} 2> {log}"
@@ -41,6 +41,6 @@ rule report:
     conda:
         "../environment.yml"
     params:
-        spec=plan.report_spec(),
+        spec=lambda wildcards: plan.report_spec(),
     shell:
         "python workflow/scripts/report.py --spec {params.spec:q} --cells {input.cells} --output {output.page} 2> {log}"

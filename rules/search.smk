@@ -18,7 +18,9 @@ rule search_allocation:
         "../environment.yml"
     threads: lambda wildcards: plan.search_threads(wildcards.search)
     resources:
-        gpu=resources.GPUS_PER_JOB,
+        gpu=gpus_per_job,
+        mem_mb=memory("search_allocation"),
+        runtime=minutes("search_allocation"),
     params:
         spec=lambda wildcards: plan.specs.search(wildcards.search, int(wildcards.seed)),
     shell:

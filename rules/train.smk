@@ -16,7 +16,9 @@ rule train_model:
         "../environment.yml"
     threads: lambda wildcards: plan.training_threads(wildcards.model)
     resources:
-        gpu=resources.GPUS_PER_JOB,
+        gpu=gpus_per_job,
+        mem_mb=memory("train_model"),
+        runtime=minutes("train_model"),
     params:
         spec=lambda wildcards: plan.specs.training(wildcards.model),
     shell:

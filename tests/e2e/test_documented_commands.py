@@ -41,6 +41,8 @@ SET_UP = {
     "python3 -m venv .venv && . .venv/bin/activate": "make install, with which the gate begins",
     "pip install torch==2.13.0": "make install",
     "pip install -c constraints.txt -e .[dev]": "make install",
+    "pip install -c constraints.txt -e .[slurm]": "make install",
+    "snakemake --workflow-profile profiles/slurm": "a cluster is needed: tests/cluster brings one up",
     "make bench": "fifty minutes, on the real model",
     "python -m benches.run --quick": "minutes, on the real model",
     "python -m benches.block": "minutes, on the real model",

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from prunebench.cli import app
 from prunebench.upkeep import doctor, limits, locks
+from prunebench.upkeep.slurm import Partition
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -98,6 +99,18 @@ def test_a_full_or_closed_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert doctor.disk(place).text.endswith("GiB free")
     monkeypatch.setattr(doctor, "NO_DISK", 1 << 60)
     assert doctor.disk(place).level == "problem"
+
+
+def test_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "partitions", list)
+    assert doctor.slurm().text == "none"
+    monkeypatch.setattr(doctor, "partitions", lambda: [Partition("main", True, 2, 60, 1000)])
+    monkeypatch.setattr(doctor, "version", lambda library: None)
+    found = doctor.slurm()
+    assert (found.level, found.text) == ("warning", "main (2 GPUs a node); Snakemake cannot use it yet")
+    assert "'.[slurm]'" in found.advice
+    monkeypatch.setattr(doctor, "version", lambda library: "2.8.0")
+    assert doctor.slurm().level == "ok"
 
 
 def test_thread_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,4 +13,4 @@ def test_conda_and_pip_install_the_same() -> None:
     python, pip, packages = yaml.safe_load((REPOSITORY / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     assert python == f"python{project['requires-python']}"
     assert pip == "pip"
-    assert packages == {"pip": project["dependencies"]}
+    assert packages == {"pip": [*project["dependencies"], *project["optional-dependencies"]["slurm"]]}

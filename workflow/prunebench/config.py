@@ -44,6 +44,10 @@ ASKED = {"allocators": ("perplexity",), "gain": ("perplexity", "zeroshot")}
 """Tables that a study may ask for, and by the tables that suites give rise to, whose scores they show."""
 
 
+# In C where PyYAML was built with it: every cluster job reads all catalogs.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
@@ -191,7 +195,7 @@ def read_config(file: Path) -> dict[str, Any]:
 def read_yaml(path: Path) -> Any:
     """Parse the YAML file at `path`, an empty one as an empty mapping; PrunebenchError says where it is not YAML."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except yaml.YAMLError as error:
         raise PrunebenchError(f"{path} is not valid YAML: {error}") from None
 

@@ -13,8 +13,17 @@ from prunebench.allocators.base import Search
 from prunebench.assets.sources import local_files
 from prunebench.assets.tasks import local_row_files
 from prunebench.canonical import canonical, spec_hash
-from prunebench.catalog import TrainedSource
-from prunebench.cells import Cell, Expansion, allocation_form, expand, reads_profile, runs_model
+from prunebench.catalog import ModelEntry, Shape, TrainedSource
+from prunebench.cells import (
+    NO_CALIBRATION,
+    Cell,
+    Expansion,
+    allocation_form,
+    expand,
+    model_shape,
+    reads_profile,
+    runs_model,
+)
 from prunebench.config import (
     ASKED,
     CATALOG,
@@ -26,10 +35,12 @@ from prunebench.config import (
     load_config,
     read_config,
 )
+from prunebench.errors import PrunebenchError
 from prunebench.files import sha256_file
 from prunebench.fingerprint import fingerprint
 from prunebench.published.match import Match, matches
 from prunebench.published.values import VALUES
+from prunebench.resources import Work
 from prunebench.spec import Specs
 
 FIGURES = ("perplexity", "calibration", "allocation", "search", "agreement", "reconstruction", "convergence", "cost")
@@ -192,6 +203,25 @@ class Plan:
     def evaluate_threads(self, suite: str) -> int:
         """CPU threads of an evaluate job."""
         return (self.config.suites[suite].compute or self.config.compute).threads
+
+    def work(self, wildcards: Any) -> Work:
+        """The sizes that decide what the job with these wildcards asks of its machine."""
+        named = dict(wildcards.items())
+        if "search" in named:
+            search = self.config.searches[named["search"]]
+            return Work(self._shapes[search.model], search.evaluations * search.windows * search.seqlen)
+        entry = self.config.models[named["model"]]
+        tokens = 0
+        if "calibration" not in named and isinstance(entry.source, TrainedSource):
+            tokens = entry.source.steps * entry.source.compute.batch_size * entry.source.context
+        elif named.get("calibration", NO_CALIBRATION) != NO_CALIBRATION:
+            _, samples, seqlen = calibration_parts(named["calibration"])
+            tokens = samples * seqlen
+        return Work(self._shapes[named["model"]], tokens)
+
+    @cached_property
+    def _shapes(self) -> dict[str, Shape | None]:
+        return {name: _shape(entry) for name, entry in self.config.models.items()}
 
     @cached_property
     def tables(self) -> list[tuple[str, str]]:
@@ -393,3 +423,10 @@ def read_plan(file: Path = CONFIG) -> Plan:
 
 def _key(wildcards: dict[str, Any]) -> tuple[str, ...]:
     return tuple(str(wildcards[key]) for key in ("model", "method", "allocator", "point", "calibration", "seed"))
+
+
+def _shape(entry: ModelEntry) -> Shape | None:
+    try:
+        return model_shape(entry)
+    except PrunebenchError:
+        return None  # a local model that cannot be read yet: fetch_model says why

@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from prunebench import job
+from prunebench.lease import take_gpus
 
 FILES = ("model", "allocation", "measured")
 OPTIONAL = ("profile", "search", "tokens")
@@ -11,6 +12,8 @@ OPTIONAL = ("profile", "search", "tokens")
 
 def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
+    if arguments.tokens:
+        take_gpus()
     from prunebench.stages.allocate import allocate
 
     allocate(arguments.spec, **{name: getattr(arguments, name) for name in (*FILES, *OPTIONAL)})

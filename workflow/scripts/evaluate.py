@@ -4,10 +4,12 @@ from argparse import Namespace
 from pathlib import Path
 
 from prunebench import job
+from prunebench.lease import take_gpus
 
 
 def main(arguments: Namespace) -> str:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
+    take_gpus()
     from prunebench.stages.evaluate import evaluate
 
     headline = evaluate(

@@ -7,12 +7,14 @@ from argparse import Namespace
 from pathlib import Path
 
 from prunebench import job
+from prunebench.lease import take_gpus
 
 FILES = ("model", "tokens", "profile", "measured")
 
 
 def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
+    take_gpus()
     from prunebench.stages.profile import profile
 
     profile(arguments.spec, **{name: getattr(arguments, name) for name in FILES})

@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from prunebench import job
+from prunebench.lease import take_gpus
 
 FILES = ("model", "allocation", "weights", "result", "measured")
 OPTIONAL = {"tokens": (Path, None), "gradients": (Path, None), "assets": (Path, ...)}
@@ -11,6 +12,7 @@ OPTIONAL = {"tokens": (Path, None), "gradients": (Path, None), "assets": (Path, 
 
 def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
+    take_gpus()
     from prunebench.stages.prune import prune
 
     job.log.info(prune(arguments.spec, **{key: getattr(arguments, key) for key in (*FILES, *OPTIONAL)}))

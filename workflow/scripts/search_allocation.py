@@ -4,12 +4,14 @@ from argparse import Namespace
 from pathlib import Path
 
 from prunebench import job
+from prunebench.lease import take_gpus
 
 FILES = ("model", "corpus", "profile", "result", "history", "measured")
 
 
 def main(arguments: Namespace) -> str:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
+    take_gpus()
     from prunebench.stages.search_allocation import search_allocation
 
     return search_allocation(arguments.spec, **{name: getattr(arguments, name) for name in FILES})

@@ -4,12 +4,14 @@ from argparse import Namespace
 from pathlib import Path
 
 from prunebench import job
+from prunebench.lease import take_gpus
 
 FILES = ("training", "measured")
 
 
 def main(arguments: Namespace) -> str:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
+    take_gpus()
     from prunebench.stages.train_model import train_model
 
     return train_model(arguments.spec, arguments.corpora, **{key: getattr(arguments, key) for key in FILES})

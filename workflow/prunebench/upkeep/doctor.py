@@ -17,6 +17,7 @@ from prunebench.job import THREAD_VARIABLES
 from prunebench.provenance import code_revision, version
 from prunebench.upkeep import locks
 from prunebench.upkeep.limits import cpu_limit, memory_limit
+from prunebench.upkeep.slurm import partitions
 
 GIB = 2**30
 LITTLE_DISK, NO_DISK = 20 * GIB, 2 * GIB
@@ -40,7 +41,7 @@ def examine(root: Path) -> Iterator[Finding]:
     constraints = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
     yield python(project["requires-python"])
     yield from packages(project["dependencies"], [line for line in constraints if line and not line.startswith("#")])
-    yield from (look() for look in (pip, gpu, cpus, bfloat16, memory))
+    yield from (look() for look in (pip, gpu, slurm, cpus, bfloat16, memory))
     yield from map(disk, (Path("results"), Path("resources")))
     yield from (look() for look in (threads, offline, snakemake_locks, code))
 
@@ -92,6 +93,18 @@ def gpu() -> Finding:
         )
     advice = f"look at nvidia-smi: the driver must support CUDA {torch.version.cuda}"
     return Finding("problem", "GPU", "there is one, but torch cannot use it", advice)
+
+
+def slurm() -> Finding:
+    """Whether jobs can go through SLURM, if it is here."""
+    found = partitions()
+    if not found:
+        return Finding("ok", "SLURM", "none")
+    text = ", ".join(f"{partition.name} ({partition.gpus} GPUs a node)" for partition in found)
+    if version("snakemake-executor-plugin-slurm") is None:
+        advice = "pip install -c constraints.txt -e '.[slurm]', then --workflow-profile profiles/slurm"
+        return Finding("warning", "SLURM", f"{text}; Snakemake cannot use it yet", advice)
+    return Finding("ok", "SLURM", f"{text}; --workflow-profile profiles/slurm")
 
 
 def cpus() -> Finding:

@@ -1,0 +1,90 @@
+"""What jobs ask for covers what they take, and follows the size of the model."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tiny
+from dag.tree import REPOSITORY
+from prunebench import resources
+from prunebench.assets.manifest import read_shape
+from prunebench.catalog import Shape
+from prunebench.plan import Plan, load_plan
+from prunebench.resources import Work, memory, minutes, parameters
+
+SMOLLM2 = Shape(blocks=30, hidden=576, ffn=1536, attention=576, vocabulary=49152)
+LLAMA_7B = Shape(blocks=32, hidden=4096, ffn=11008, attention=4096, vocabulary=32000)
+RULES = ["calibrate", "profile", "gradients", "search_allocation", "train_model", "allocate", "prune", "keep_masks"]
+RULES += ["evaluate"]
+
+sizes = st.builds(
+    Shape,
+    blocks=st.integers(1, 100),
+    hidden=st.integers(1, 20_000),
+    ffn=st.integers(1, 60_000),
+    attention=st.integers(1, 20_000),
+    vocabulary=st.integers(1, 300_000),
+)
+
+
+@pytest.mark.parametrize("name", [*tiny.ARCHITECTURES])
+def test_parameters_are_at_least_those_of_the_model(name: str, tmp_path: Path) -> None:
+    directory = tiny.make_model(tmp_path, name)
+    model = tiny.reference(directory)
+    # Matrices: norms and biases are not worth counting, learned positions of OPT are no linear.
+    found = sum(
+        weight.numel() for key, weight in model.named_parameters() if weight.dim() == 2 and "positions" not in key
+    )
+    assert found <= parameters(read_shape(directory / "config.json")) <= 2 * found
+
+
+def test_known_models() -> None:
+    assert parameters(LLAMA_7B) == pytest.approx(6.74e9, rel=0.01)
+    # The most that jobs of SmolLM2 took, of all methods with 16 x 512 tokens (measured.json of this project's runs).
+    assert memory("prune", Work(SMOLLM2, 16 * 512)) > 1386
+    assert memory("evaluate", Work(SMOLLM2, 16 * 512)) > 1318
+    assert minutes("prune", Work(SMOLLM2, 16 * 512), gpus=0) > 1775 / 60
+    # Half of what a node with eight GPUs has for each, at the papers' calibration.
+    assert 16_000 < memory("prune", Work(LLAMA_7B, 128 * 2048)) < 64_000
+    assert minutes("prune", Work(LLAMA_7B, 128 * 2048), gpus=1) < 12 * 60
+
+
+@given(shape=sizes, tokens=st.integers(0, 10**7), rule=st.sampled_from(RULES))
+def test_more_of_anything_asks_for_no_less(shape: Shape, tokens: int, rule: str) -> None:
+    asked = memory(rule, Work(shape, tokens)), minutes(rule, Work(shape, tokens), gpus=0)
+    for key in Shape.model_fields:
+        larger = Work(shape.model_copy(update={key: 2 * getattr(shape, key)}), 2 * tokens)
+        assert memory(rule, larger) >= asked[0] and minutes(rule, larger, gpus=0) >= asked[1]
+    assert minutes(rule, Work(shape, tokens), gpus=1) <= asked[1]
+    assert memory(rule, Work(None)) == resources.LIBRARIES <= asked[0]
+    assert minutes(rule, Work(None), gpus=0) == 60 <= asked[1]
+
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
+    monkeypatch.chdir(REPOSITORY)
+    study = {"suites": ["ppl"], "grid": [{"model": "smollm2_135m", "method": "dense"}]}
+    missing = {"title": "Not here", "family": "llama", "source": {"kind": "path", "path": "not/here"}}
+    return load_plan({"studies": {"one": study}, "models": {"missing": missing}})
+
+
+class Wildcards(dict[str, str]):
+    """As Snakemake's: of which only items() is used."""
+
+
+def test_the_work_of_jobs(plan: Plan) -> None:
+    def work(**wildcards: str) -> Work:
+        return plan.work(Wildcards(wildcards))
+
+    assert work(model="smollm2_135m", calibration="c4_type_16x512", seed="0") == Work(SMOLLM2, 16 * 512)
+    assert work(model="smollm2_135m", calibration="none", seed="0") == Work(SMOLLM2, 0)
+    trained = yaml.safe_load((REPOSITORY / "config/catalog/models.yaml").read_text())["opt_mini"]["source"]
+    tokens = trained["steps"] * trained["compute"]["batch_size"] * trained["context"]
+    assert work(model="opt_mini").tokens == tokens
+    name, search = next(iter(plan.config.searches.items()))
+    runs = search.evaluations * search.windows * search.seqlen
+    assert work(search=name, seed="0") == Work(plan.config.models[search.model].shape, runs)
+    assert work(model="missing", calibration="none", seed="0") == Work(None)
