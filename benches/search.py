@@ -54,7 +54,10 @@ def main(evaluations: Annotated[int, typer.Option(help="of random functions")] =
     )
     fitness = Fitness(streamed, weights, anatomy, torch.from_numpy(windows), compute.batch_size)
     space, dense = spaces.load(entry.space)(anatomy, float(entry.sparsity)), fitness.counts({})
-    rng, forward, allocated, judged = random.Random(0), [], [], []
+    rng = random.Random(0)
+    forward: list[float] = []
+    allocated: list[float] = []
+    judged: list[float] = []
     while len(judged) < evaluations:
         candidate = space.draw(rng)
         if space.reject(candidate):

@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from hub_server import TOKEN, serving
 
 import miniature
 from dag.test_papers import CELLS, FILES, STUDIES
+from hub_server import TOKEN, serving
 from prunebench import paths
 from prunebench.plan import load_plan
 
