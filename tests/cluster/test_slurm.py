@@ -32,12 +32,27 @@ STUDY = "cluster.yaml"
 CELL = {"model": "tiny", "method": "wanda", "allocator": "owl", "point": "unstructured-s0.50"}
 CELL |= {"calibration": "text_4x16", "seed": "0"}
 PRUNED, WEIGHTS, LOG = (pattern.format(**CELL) for pattern in (paths.PRUNED, paths.WEIGHTS, paths.log("prune")))
-# What a job does where it would take a GPU: wait as long as there is a file `hold`, take 1.5 GB if there is one `eat`.
-DISTURBANCE = """
+# What a job does where it would take a GPU: wait as long as there is a file `hold`.
+HOLD = """
     while Path("hold").exists():
         time.sleep(0.1)
-    eaten = bytearray(b"x") * (1500 << 20 if Path("eat").exists() else 0)
-    time.sleep(100 if eaten else 0)
+    devices = []
+"""
+# What a prune does after each block: wait for as long as there is a file `stop`, take 2 GB if there is one `eat`.
+STOP = """
+    import time
+    from prunebench.engine.scratch import Scratch
+
+    save = Scratch.save
+
+    def save_and_stop(*arguments):
+        save(*arguments)
+        while Path("stop").exists():
+            time.sleep(0.1)
+        eaten = bytearray(b"x") * (2000 << 20 if Path("eat").exists() else 0)
+        time.sleep(100 if eaten else 0)
+
+    Scratch.save = save_and_stop
 """
 PATIENCE = 600
 """Seconds until a run counts as hung."""
@@ -97,11 +112,16 @@ class Run:
             time.sleep(0.3)
         return jobs
 
-    def held(self) -> str:
-        """The id of this directory's only job, once it is in the middle of its work."""
-        log = self.tree.root / LOG
-        self.wait(lambda jobs: jobs and jobs[-1]["JobState"] == "RUNNING" and log.exists() and log.stat().st_size)
+    def stopped(self) -> str:
+        """The id of this directory's only job, once it has pruned the first block of two."""
+        scratch = (self.tree.root / WEIGHTS).parent / ".blocks"
+        self.wait(lambda jobs: jobs and jobs[-1]["JobState"] == "RUNNING" and list(scratch.glob("block_*.safetensors")))
         return self.jobs[-1]["JobId"]
+
+    def go(self) -> None:
+        """Let all jobs go on."""
+        for file in ("hold", "stop"):
+            (self.tree.root / file).unlink(missing_ok=True)
 
 
 def states(jobs: list[dict[str, str]]) -> list[str]:
@@ -133,7 +153,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, cluster: Slurm) -> Tree:
     shutil.copy(Path(__file__).with_name("study.yaml"), tree.root / STUDY)
     tiny.make_model(tree.root / "assets/tiny")
     (tree.root / "assets/text.txt").write_text("\n".join(tiny.make_text(60)))
-    tree.edit("workflow/prunebench/lease.py", "    devices = range(gpus_here())\n", f"{DISTURBANCE}    devices = []\n")
+    tree.edit("workflow/prunebench/lease.py", "    devices = range(gpus_here())\n", HOLD)
+    tree.edit("workflow/scripts/prune.py", "    take_gpus()\n", f"    take_gpus()\n{STOP}")
     return tree
 
 
@@ -152,7 +173,7 @@ def runs(cluster: Slurm, fresh: Tree, request: pytest.FixtureRequest) -> Iterato
 
     def of(tree: Tree, happens: Callable[[Run], None]) -> Run:
         run = Run(cluster, tree)
-        (tree.root / "hold").touch()
+        (tree.root / ("hold" if happens is _study else "stop")).touch()
         happens(run)
         return run
 
@@ -173,10 +194,6 @@ def without_a_prune(local: Tree, name: str) -> Tree:
     return tree
 
 
-def _go(run: Run) -> None:
-    (run.tree.root / "hold").unlink()
-
-
 PRUNE = (PRUNED, "--config", "keep_weights=packed")
 
 
@@ -184,31 +201,31 @@ def _study(run: Run) -> None:
     """The whole study; three jobs want a GPU at once, of which there are two."""
     process = run.start(gpus=8)
     run.seen = run.wait(lambda jobs: sorted(states(wanting_gpus(jobs))) == ["PENDING", "RUNNING", "RUNNING"])
-    _go(run)
+    run.go()
     assert process.wait(PATIENCE) == 0, run.printed
 
 
 def _cancelled(run: Run) -> None:
     process = run.start(*PRUNE)
-    run.cluster.call("scancel", run.held())
+    run.cluster.call("scancel", run.stopped())
     assert process.wait(PATIENCE) != 0
     assert states(run.jobs) == ["CANCELLED"]
-    _go(run)
+    run.go()
     run.finish(*PRUNE)
 
 
 def _retried(run: Run) -> None:
     process = run.start(*PRUNE, retries=1)
-    run.cluster.call("scancel", run.held())
-    _go(run)
+    run.cluster.call("scancel", run.stopped())
+    run.go()
     assert process.wait(PATIENCE) == 0, run.printed
 
 
 def _requeued(run: Run) -> None:
     process = run.start(*PRUNE)
-    run.cluster.call("scontrol", "requeue", run.held())
+    run.cluster.call("scontrol", "requeue", run.stopped())
     run.wait(lambda jobs: jobs[0]["Restarts"] == "1")
-    _go(run)
+    run.go()
     assert process.wait(PATIENCE) == 0, run.printed
     run.finish(*PRUNE)
 
@@ -216,15 +233,15 @@ def _requeued(run: Run) -> None:
 def _time_limit(run: Run) -> None:
     process = run.start(*PRUNE, "--set-resources", "prune:runtime=1")
     assert process.wait(PATIENCE) != 0
-    _go(run)
+    run.go()
     run.finish(*PRUNE)
 
 
 def _memory_limit(run: Run) -> None:
     (run.tree.root / "eat").touch()
-    process = run.start(*PRUNE, "--set-resources", "prune:mem_mb=1000")
-    run.held()
-    _go(run)
+    process = run.start(*PRUNE, "--set-resources", "prune:mem_mb=1500")
+    run.stopped()
+    run.go()
     assert process.wait(PATIENCE) != 0
     (run.tree.root / "eat").unlink()
     run.finish(*PRUNE)
@@ -232,10 +249,10 @@ def _memory_limit(run: Run) -> None:
 
 def _snakemake_killed(run: Run) -> None:
     process = run.start(*PRUNE)
-    run.held()
+    run.stopped()
     process.kill()
     assert process.wait() == -signal.SIGKILL
-    _go(run)
+    run.go()
     run.wait(lambda jobs: states(jobs) == ["COMPLETED"])
     run.finish("--unlock")
     run.finish(*PRUNE)
@@ -247,7 +264,8 @@ def cells(tree: Tree) -> list[dict[str, str]]:
         return [{key: value for key, value in row.items() if key not in MEASURED} for row in csv.DictReader(file)]
 
 
-def assert_as_undisturbed(run: Run, local: Tree) -> None:
+def assert_as_undisturbed(run: Run, local: Tree, *, resumed: bool | None = True) -> None:
+    assert resumed is None or ("resuming at block 1" in (run.tree.root / LOG).read_text()) == resumed
     for file in (PRUNED, WEIGHTS):
         assert (run.tree.root / file).read_bytes() == (local.root / file).read_bytes(), file
 
@@ -287,6 +305,7 @@ def test_through_slurm_and_locally_the_cells_are_the_same(runs: dict[str, "Futur
 
 def test_scancel(runs: dict[str, "Future[Run]"], local: Tree) -> None:
     run = runs["_cancelled"].result()
+    assert not wanting_gpus(run.jobs), "the limit was 0, as for a cluster without GPUs"
     assert states(run.jobs) == ["CANCELLED", "COMPLETED"]
     assert_as_undisturbed(run, local)
 
@@ -310,7 +329,7 @@ def test_time_limit(runs: dict[str, "Future[Run]"], local: Tree) -> None:
     run = runs["_time_limit"].result()
     assert states(run.jobs) == ["TIMEOUT", "COMPLETED"]
     assert "TIMEOUT" in run.printed
-    assert_as_undisturbed(run, local)
+    assert_as_undisturbed(run, local, resumed=None)  # a slow machine does not get far in a minute
 
 
 def test_memory_limit(runs: dict[str, "Future[Run]"], local: Tree) -> None:
@@ -321,7 +340,7 @@ def test_memory_limit(runs: dict[str, "Future[Run]"], local: Tree) -> None:
 
 
 def test_snakemake_is_killed(runs: dict[str, "Future[Run]"], local: Tree) -> None:
-    assert_as_undisturbed(runs["_snakemake_killed"].result(), local)
+    assert_as_undisturbed(runs["_snakemake_killed"].result(), local, resumed=False)
 
 
 def test_a_drained_node(runs: dict[str, "Future[Run]"], cluster: Slurm, local: Tree) -> None:
@@ -337,7 +356,7 @@ def test_a_drained_node(runs: dict[str, "Future[Run]"], cluster: Slurm, local: T
         cluster.call("scontrol", "update", f"nodename={slurm.NODE}", "state=resume")
     assert process.wait(PATIENCE) == 0, mine.printed
     assert states(mine.jobs) == ["COMPLETED"]
-    assert_as_undisturbed(mine, local)
+    assert_as_undisturbed(mine, local, resumed=False)
 
 
 @pytest.mark.parametrize(
