@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from huggingface_hub import constants, file_download
+from huggingface_hub import HfApi, constants, file_download
+from huggingface_hub.hf_api import RepoFile
 from safetensors.torch import load, load_file, save
 from transformers import AutoModelForCausalLM
 
@@ -119,6 +120,14 @@ def test_a_model_arrives_as_links_to_the_files_that_it_consists_of(tmp_path: Pat
         assert (tmp_path / "model" / name).read_bytes() == repository.commits[commit][name]
         assert manifest.arrival.digests[name] == manifest.files[name].sha256
     assert load_tokenizer(tmp_path / "model")("a")["input_ids"][0] == 1
+
+
+def test_the_server_lists_files_as_the_hub_does(hub: HubServer) -> None:
+    files = commit_of(hub, OPT)
+    listed = HfApi(endpoint=hub.endpoint).list_repo_tree(OPT["repo"], revision=OPT["revision"])
+    assert {file.path: file.size for file in listed if isinstance(file, RepoFile)} == {
+        path: len(data) for path, data in files.items()
+    }
 
 
 def test_what_is_in_the_cache_is_not_downloaded_again(tmp_path: Path, hub: HubServer) -> None:

@@ -63,7 +63,11 @@ class Repository:
         """What the hub has under the name and revision of `source`; PrunebenchError if nothing, or if it is silent."""
         with explained(source):
             api = HfApi(endpoint=constants.ENDPOINT)
-            info = api.repo_info(source.repo, revision=source.revision, repo_type=source.repo_type)
+            info = (
+                api.model_info(source.repo, revision=source.revision)
+                if source.repo_type == "model"
+                else api.dataset_info(source.repo, revision=source.revision)
+            )
         return cls(source, str(info.sha), tuple(sibling.rfilename for sibling in info.siblings or ()))
 
     def digest(self, path: str) -> str:
@@ -75,8 +79,14 @@ class Repository:
             hint = did_you_mean(path, self.paths, list_all=False) or f": it has {len(self.paths)} others"
             raise PrunebenchError(f"{self.source.repo} has no file {path} at {self.source.revision}{hint}")
         with explained(self.source):
-            place = {"repo_type": self.source.repo_type, "revision": self.commit, "endpoint": constants.ENDPOINT}
-            etag = get_hf_file_metadata(hf_hub_url(self.source.repo, path, **place)).etag
+            url = hf_hub_url(
+                self.source.repo,
+                path,
+                repo_type=self.source.repo_type,
+                revision=self.commit,
+                endpoint=constants.ENDPOINT,
+            )
+            etag = get_hf_file_metadata(url).etag
         if etag is None:
             raise PrunebenchError(f"{constants.ENDPOINT} states no digest (ETag) of {path}, as a hub would")
         return etag
@@ -84,9 +94,9 @@ class Repository:
     def bring(self, path: str, digest: str) -> Path:
         """The file in huggingface_hub's cache, downloaded if it is not there, and checked against its digest."""
         with explained(self.source):
-            place = {"repo_type": self.source.repo_type, "revision": self.commit}
-            api = HfApi(endpoint=constants.ENDPOINT)
-            file = Path(api.hf_hub_download(self.source.repo, path, **place)).resolve()
+            api, repo_type = HfApi(endpoint=constants.ENDPOINT), self.source.repo_type
+            cached = api.hf_hub_download(self.source.repo, path, repo_type=repo_type, revision=self.commit)
+        file = Path(cached).resolve()
         if (actual := _digest(file, digest)) != digest:
             file.unlink()  # so that it is downloaded again
             raise PrunebenchError(

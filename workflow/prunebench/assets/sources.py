@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
 from prunebench.assets.staging import staging
-from prunebench.catalog import HubModelSource, ModelSource, PackageSource, PathSource
+from prunebench.catalog import HubModelSource, ModelSource, PackageSource, PathSource, Source
 from prunebench.errors import PrunebenchError
 from prunebench.files import sha256_file
 
@@ -46,7 +46,7 @@ def materialise(source: PackageSource | PathSource | HubModelSource, dest: Path)
         return [member.replace(dest / member.name) for member in members]
 
 
-def local_files(source: ModelSource) -> list[Path]:
+def local_files(source: ModelSource | Source) -> list[Path]:
     """The file, or the sorted visible files of the directory, that a `path` source names; of any other none."""
     if not isinstance(source, PathSource):
         return []
@@ -63,7 +63,7 @@ def local_members(source: PathSource, members: Mapping[str, str]) -> dict[str, P
     return {name: directory / member for name, member in expand(members, available, source.path).items()}
 
 
-def local_path(source: ModelSource) -> Path:
+def local_path(source: ModelSource | Source) -> Path:
     """The file or directory that a `path` source names; PrunebenchError if nothing is there or it is another source."""
     if not isinstance(source, PathSource):
         raise PrunebenchError(f"what is {source.origin} has no local path")

@@ -22,13 +22,13 @@ def write_own_splits(entry: CorpusEntry, files: dict[Split, list[Path]], dest: P
     document. Of the test split only the first `test_documents` count.
     Raises PrunebenchError if a file is damaged, or has no text in the column that `entry` names.
     """
+    column = entry.column or DEFAULT_COLUMN
     counts: dict[Split, int] = {}
     for split, of in files.items():
-        texts = (text for file in of for text in read_texts(file, entry.documents, entry.column or DEFAULT_COLUMN))
-        if split == "test":
-            texts = islice(texts, entry.test_documents)
+        texts = (text for file in of for text in read_texts(file, entry.documents, column))
+        wanted = islice(texts, entry.test_documents if split == "test" else None)
         by_document = split == "calibration" and entry.calibration == "documents"
-        joined = texts if entry.join is None or by_document else iter([entry.join.join(texts)])
+        joined: Iterable[str] = wanted if entry.join is None or by_document else [entry.join.join(wanted)]
         counts[split] = _write(split_path(dest, split), joined)
     return counts
 

@@ -59,4 +59,7 @@ def _fetch_splits(entry: CorpusEntry, source: HubCorpusSource, dest: Path) -> di
 
 
 def _read(file: Path, entry: CorpusEntry) -> list[str]:
-    return read_passages(file) if entry.documents == "requests" else read_documents(file, entry.documents)
+    if entry.documents == "requests":
+        return read_passages(file)
+    assert entry.documents != "parquet"  # only of a hub source
+    return read_documents(file, entry.documents)
