@@ -19,7 +19,7 @@ from prunebench.plan import Plan, load_plan
 from prunebench.planning import costs, operations
 from prunebench.planning.costs import LIBRARIES, START, Cost, Text
 from prunebench.planning.devices import DEVICES, GIB, Device, device, parse_rates
-from prunebench.planning.estimate import Estimate
+from prunebench.planning.estimate import Estimate, missing
 from prunebench.planning.show import plain, too_large
 from prunebench.planning.sizes import Model, counted_sizes
 from studies import STUDY, changed, grid
@@ -197,6 +197,16 @@ def test_a_job_that_studies_share_counts_once() -> None:
     both, one = (Estimate.of(plan, studies, MACHINE) for studies in (["tiny", "again"], ["tiny"]))
     pruned = [{job for job in of.costs if job.rule == "prune"} for of in (both, one)]
     assert pruned[0] == pruned[1] != set()
+
+
+def test_texts_of_unknown_length_are_named() -> None:
+    whole = {"suite": "perplexity", "params": {"corpora": ["text"], "seqlen": 16}}
+    plans = [load_plan(changed("suites.ppl_tiny", suite)) for suite in (STUDY["suites"]["ppl_tiny"], whole)]
+    estimates = [Estimate.of(plan, ["tiny"], MACHINE) for plan in plans]
+    assert [*map(missing, estimates)] == [{}, {"corpora/text": "524,288 tokens"}]
+    costs = [next(of for job, of in made.costs.items() if job.rule == "evaluate") for made in estimates]
+    windows = [of.flops["bfloat16"] for of in costs]
+    assert windows[1] / windows[0] == pytest.approx(2**19 / 16 / 4)
 
 
 def test_what_does_not_fit_a_card_is_said() -> None:
