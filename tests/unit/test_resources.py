@@ -56,7 +56,7 @@ def test_known_models() -> None:
 def test_more_of_anything_asks_for_no_less(shape: Shape, tokens: int, rule: str) -> None:
     asked = memory(rule, Work(shape, tokens)), minutes(rule, Work(shape, tokens), gpus=0)
     for key in Shape.model_fields:
-        larger = Work(shape.model_copy(update={key: 2 * getattr(shape, key)}), 2 * tokens)
+        larger = Work(shape.model_copy(update={key: 2 * (getattr(shape, key) or 0)}), 2 * tokens)
         assert memory(rule, larger) >= asked[0] and minutes(rule, larger, gpus=0) >= asked[1]
     assert minutes(rule, Work(shape, tokens), gpus=1) <= asked[1]
     assert memory(rule, Work(None)) == resources.LIBRARIES <= asked[0]

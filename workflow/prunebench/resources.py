@@ -3,11 +3,15 @@
 Light: the Snakefile calls this for every job. Nothing here can change a number, so none of it is in a spec.
 """
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prunebench.catalog import Shape
+if TYPE_CHECKING:
+    from prunebench.catalog import Shape
 
 DEVICES = Path("/dev")
 GPUS_PER_JOB = 1
