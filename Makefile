@@ -31,7 +31,7 @@ test: install  ## all tests
 	pytest -n logical --dist loadfile
 
 test-studies: install  ## every study of the papers to its tables, in miniature, in about half an hour
-	pytest -n logical -m "slow or studies" tests/e2e/test_papers.py tests/dag/test_papers.py
+	pytest -n logical -m "slow or studies" tests/e2e/test_miniatures.py tests/dag/test_papers.py
 
 test-cluster: install  ## tests through a real SLURM of one node, installed if there is none (root, Debian)
 	command -v slurmctld || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM); }
