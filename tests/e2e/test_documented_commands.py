@@ -43,7 +43,7 @@ SET_UP = {
     "pip install -c constraints.txt -e .[dev,slurm]": "make install",
     "pip install -c constraints.txt -e .[slurm]": "make install",
     "snakemake --workflow-profile profiles/slurm": "a cluster is needed: tests/cluster brings one up",
-    "snakemake --cores all --configfile config/studies/sparsellm-table1.yaml": "GPU-days; test_miniatures.py runs it in small",
+    "snakemake --cores all --configfile config/studies/sparsellm-table1.yaml": "GPU-days; test_miniatures.py instead",
     "make bench": "fifty minutes, on the real model",
     "python -m benches.run --quick": "minutes, on the real model",
     "python -m benches.block": "minutes, on the real model",
