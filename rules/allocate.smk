@@ -18,12 +18,12 @@ rule allocate:
         "../environment.yml"
     threads: lambda wildcards: plan.allocate_threads(plan.cell(wildcards))
     resources:
-        gpu=lambda wildcards: gpus_per_job(wildcards) if plan.allocator_tokens(plan.cell(wildcards)) else 0,
+        gpu=gpus_to_allocate,
         mem_mb=memory("allocate"),
-        runtime=minutes("allocate"),
+        runtime=minutes("allocate", gpus_to_allocate),
     params:
         spec=lambda wildcards: plan.specs.allocation(plan.cell(wildcards)),
     shell:
         "python workflow/scripts/allocate.py --spec {params.spec:q} --threads {threads} --model {input.model} "
         "--profile {input.profile} --search {input.search} --tokens {input.tokens} --allocation {output.allocation} "
-        "--measured {output.measured} 2> {log}"
+        "2> {log}"

@@ -41,10 +41,17 @@ localrules:
 
 
 def gpus_per_job(wildcards):
-    """A job of a scheduler parses this again; snakemake with --jobs, which the local executor has not, submits jobs."""
+    """Of a job that runs the model. A job of a scheduler parses this again; a dry run knows only that there is --jobs."""
     if workflow.remote_exec:
         return resources.gpus_given()
-    return resources.gpus_per_job(elsewhere=workflow.resource_settings.nodes is not None)
+    elsewhere = workflow.non_local_exec or (workflow.dryrun and workflow.resource_settings.nodes is not None)
+    here = resources.gpus_per_job(elsewhere=elsewhere)
+    return min(here, workflow.global_resources.get("gpu", here))
+
+
+def gpus_to_allocate(wildcards):
+    """Only some allocators run the model."""
+    return gpus_per_job(wildcards) if plan.allocator_tokens(plan.cell(wildcards)) else 0
 
 
 def memory(rule):
@@ -52,11 +59,9 @@ def memory(rule):
     return lambda wildcards, attempt: attempt * resources.memory(rule, plan.work(wildcards))
 
 
-def minutes(rule):
-    """For runtime, likewise."""
-    return lambda wildcards, attempt: (
-        attempt * resources.minutes(rule, plan.work(wildcards), gpus=gpus_per_job(wildcards))
-    )
+def minutes(rule, gpus=gpus_per_job):
+    """For runtime, likewise, with so many GPUs."""
+    return lambda wildcards, attempt: attempt * resources.minutes(rule, plan.work(wildcards), gpus=gpus(wildcards))
 
 
 onstart:
@@ -66,8 +71,11 @@ onstart:
             "for two:\nresources:\n  gpu: 2"
         )
     if workflow.executor_plugin.name == "slurm":
-        submitted = (job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule))
+        submitted = [job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)]
+        requests = [slurm.Request.of(job.rule.name, job.resources) for job in submitted]
         try:
-            slurm.check(slurm.Request.of(job.rule.name, job.resources) for job in submitted)
+            warnings = slurm.check(requests, attempts=1 + workflow.execution_settings.retries)
         except PrunebenchError as error:
             raise WorkflowError(str(error)) from None
+        for warning in warnings:
+            logger.warning(warning)

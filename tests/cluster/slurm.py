@@ -6,12 +6,13 @@ Everything lies in one directory and listens on the loopback interface. Needs ro
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +40,8 @@ SlurmdPidFile={root}/slurmd.pid
 SlurmctldLogFile={root}/slurmctld.log
 SlurmdLogFile={root}/slurmd.log
 # No control groups, which a container does not give away.
-ProctrackType=proctrack/linuxproc
+# By process group: what a killed batch script leaves behind is still found.
+ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
@@ -132,6 +134,32 @@ def running() -> Iterator[Slurm]:
                 user.wait()
             slurm.call("scancel", "--user=root", check=False)
             _wait(lambda: not slurm.call("squeue", "-h", check=False).strip(), "the last job", root)
+            _end_strays(root)
+
+
+def _processes(root: Path) -> list[int]:
+    """Processes of jobs of the cluster below `root`."""
+    wanted = f"SLURM_CONF={root}/slurm.conf".encode()
+    found = []
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            variables = (directory / "environ").read_bytes().split(b"\0")
+            if wanted in variables and any(variable.startswith(b"SLURM_JOB_ID=") for variable in variables):
+                found.append(int(directory.name))
+    return found
+
+
+def _end_strays(root: Path) -> None:
+    """Kill what jobs have left behind; AssertionError if they have: their end must be that of all their processes."""
+    for _ in range(100):
+        if not _processes(root):
+            return
+        time.sleep(0.1)
+    strays = _processes(root)
+    for process in strays:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    raise AssertionError(f"jobs have ended without their processes {strays}")
 
 
 def _write_files(root: Path) -> None:

@@ -38,7 +38,7 @@ HOLD = """
         time.sleep(0.1)
     devices = []
 """
-# What a prune does after each block: wait for as long as there is a file `stop`, take 2 GB if there is one `eat`.
+# What a prune does after each block: wait for as long as there is a file `stop`, take 3 GB if there is one `eat`.
 STOP = """
     import time
     from prunebench.engine.scratch import Scratch
@@ -49,7 +49,7 @@ STOP = """
         save(*arguments)
         while Path("stop").exists():
             time.sleep(0.1)
-        eaten = bytearray(b"x") * (2000 << 20 if Path("eat").exists() else 0)
+        eaten = bytearray(b"x") * (3000 << 20 if Path("eat").exists() else 0)
         time.sleep(100 if eaten else 0)
 
     Scratch.save = save_and_stop
@@ -239,7 +239,7 @@ def _time_limit(run: Run) -> None:
 
 def _memory_limit(run: Run) -> None:
     (run.tree.root / "eat").touch()
-    process = run.start(*PRUNE, "--set-resources", "prune:mem_mb=1500")
+    process = run.start(*PRUNE, "--set-resources", "prune:mem_mb=3000")
     run.stopped()
     run.go()
     assert process.wait(PATIENCE) != 0

@@ -38,13 +38,14 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     lease._for_life.close()
 
 
-def test_many_processes_and_random_kills(tmp_path: Path) -> None:
+def test_many_processes_and_random_kills(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     def start(seed: int) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-S", str(BORROWER), str(tmp_path), str(tmp_path), str(seed), *map(str, DEVICES)]
         return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(WORKFLOW)})
 
     source = random.Random(0)
     processes = {seed: start(seed) for seed in range(PROCESSES)}
+    request.addfinalizer(lambda: [process.kill() for process in processes.values()])
     kills = 0
     while processes:
         time.sleep(0.03)
@@ -102,7 +103,7 @@ def test_two_that_want_two_of_three_do_not_wait_for_each_other(tmp_path: Path) -
 
 
 def test_more_than_there_are(tmp_path: Path) -> None:
-    with pytest.raises(PrunebenchError, match="wants 3 GPUs, the machine has 2: lower the rule's resource `gpu`"):
+    with pytest.raises(PrunebenchError, match="wants 3 GPUs, the machine has 2: run it where there are more"):
         held(3, (0, 1), tmp_path).__enter__()
 
 

@@ -39,6 +39,9 @@ CLUSTER = [CPU, GPU]
             ["mine"],
             "config.yaml: you have no SLURM account 'minne': did you mean 'mine'?",
         ),
+        (Request("prune", "cpu,gpu", gpus=4, minutes=61), None, ""),
+        (Request("prune", "cpu,gpuu"), None, "SLURM has no partition 'gpuu': did you mean 'gpu'?"),
+        (Request("prune", "cpu,gpu", gpus=5), None, "prune asks for 5 GPUs on a node, partition 'cpu,gpu' has 4."),
         (Request("prune", "gpu"), [], "SLURM runs only jobs of an account here, and you have none."),
     ],
 )
@@ -110,7 +113,16 @@ def test_accounts(programs: Path) -> None:
 def test_all_mistakes_at_once_each_of_them_once(programs: Path) -> None:
     slurm.check([Request("prune", "gpuu")])  # nothing is known of the cluster
     add(programs, "sinfo", NODES)
-    slurm.check([Request("prune", "gpu", gpus=1)])
+    assert slurm.check([Request("prune", "gpu", gpus=1)]) == []
     with pytest.raises(PrunebenchError) as error:
         slurm.check([Request("prune", "gpuu"), Request("prune", "gpuu"), Request("evaluate", "gpu", gpus=9)])
     assert len(str(error.value).splitlines()) == 2
+
+
+def test_a_retry_that_will_not_fit_is_a_warning(programs: Path) -> None:
+    add(programs, "sinfo", NODES)
+    (partition,) = (one for one in slurm.partitions() if one.name == "gpu")
+    half = Request("prune", "gpu", memory=partition.memory // 2)
+    assert slurm.check([half, half], attempts=2) == []
+    (warning,) = slurm.check([half, half], attempts=3)
+    assert warning.startswith(f"Tried again after a failure, prune asks for {3 * half.memory} MB on a node")

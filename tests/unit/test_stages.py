@@ -5,6 +5,7 @@ import pytest
 import tiny
 from prunebench.engine.loss import window_losses
 from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.stages.allocate import _in_place
 from prunebench.stages.prune import summarise
 from prunebench.suites.perplexity import score
 
@@ -37,3 +38,14 @@ def test_windows_longer_than_the_context_are_refused(tmp_path: Path) -> None:
     model = tiny.open_model(tiny.make_model(tmp_path, "opt"), "opt")
     with pytest.raises(PrunebenchError, match="65 tokens are longer than the model's context of 64"):
         window_losses(model, tiny.tokens(1, 65), batch_size=1)
+
+
+def test_only_what_has_a_value_has_a_place_in_a_search() -> None:
+    values = {"a": 9.0, "b": None, "c": 3.0, "d": 4.0}
+    history = [
+        {"candidate": name, "status": "ok" if value else "invalid", "value": value, "evaluation": 1}
+        for name, value in values.items()
+    ]
+    assert [_in_place(history, place)["candidate"] for place in (1, 2, 3)] == ["c", "d", "a"]
+    with pytest.raises(CellFailure, match="3 candidates have a value, so none is in place 4"):
+        _in_place(history, 4)

@@ -16,7 +16,9 @@ from prunebench.errors import PrunebenchError
 from prunebench.files import write_json
 from prunebench.fingerprint import ACCEPTED, PACKAGE, Sources, digest, fingerprint, resolve
 
-ENTRY_PACKAGES = tuple(f"{PACKAGE}.{kind}" for kind in ("stages", "methods", "allocators", "suites", "models"))
+ENTRY_PACKAGES = tuple(
+    f"{PACKAGE}.{kind}" for kind in ("stages", "methods", "allocators", "suites", "models", "search")
+)
 GOLDEN = "tests/golden"
 
 

@@ -329,6 +329,10 @@ def _unfit_search(config: Config, allocator: Allocator, search: Search) -> str |
     if search.seed is not None and search.seed not in entry.seeds:
         known = ", ".join(map(str, entry.seeds))
         return f"search_seed: search {search.name!r} has no seed {search.seed} (it has: {known})"
+    if allocator.place > entry.evaluations:
+        return (
+            f"place: search {search.name!r} has {entry.evaluations} evaluations, so none is in place {allocator.place}"
+        )
     return None
 
 

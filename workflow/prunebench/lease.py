@@ -54,12 +54,14 @@ def held(count: int, devices: Sequence[int], locks: Path) -> Iterator[tuple[int,
     """
     if count > len(devices):
         raise PrunebenchError(
-            f"this job wants {count} GPUs, the machine has {len(devices)}: lower the rule's resource `gpu`"
+            f"this job wants {count} GPUs, the machine has {len(devices)}: run it where there are more"
         )
     with ExitStack() as stack:
         with ExitStack() as queue:
             gate = _open(locks / "prunebench-gpus.lock", queue)
-            fcntl.flock(gate, fcntl.LOCK_EX)
+            if not _lock(gate):
+                log.info("waiting for a GPU: other jobs wait for one, too")
+                fcntl.flock(gate, fcntl.LOCK_EX)
             taken = _collect(count, devices, locks, stack)
         yield taken
 
@@ -82,15 +84,24 @@ def _collect(count: int, devices: Sequence[int], locks: Path, stack: ExitStack) 
 
 def _open(file: Path, stack: ExitStack) -> int:
     """A descriptor of `file`, which may be another user's, for as long as `stack` lasts."""
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CREAT)
-        os.fchmod(descriptor, 0o666)
+    with suppress(FileExistsError, PermissionError):
+        created = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CREAT | os.O_EXCL)
+        os.fchmod(created, 0o666)
+        os.close(created)
+    descriptor = _opened(file)
     stack.callback(os.close, descriptor)
     with suppress(PermissionError):
         os.utime(descriptor)  # what looks old may be deleted by those who tidy up /tmp, and with it the lock's name
     return descriptor
+
+
+def _opened(file: Path) -> int:
+    """The same; another user who is creating it may not have opened it to all yet."""
+    for _ in range(100):
+        with suppress(PermissionError):
+            return os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
+        time.sleep(0.01)
+    raise PrunebenchError(f"{file} cannot be read: its owner, or root, has to delete it or to `chmod a+r` it")
 
 
 def _lock(descriptor: int) -> bool:

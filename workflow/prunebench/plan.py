@@ -267,9 +267,13 @@ class Plan:
     def figure_cells(self, study: str, figure: str) -> list[Cell]:
         """The cells of a study that `figure` draws."""
         expansion = self.studies[study]
-        if figure in ("perplexity", "calibration", "cost"):
+        if figure in ("perplexity", "calibration", "cost", "agreement"):
             suites = set(self.suites_of(study, "perplexity"))
             cells = [cell for cell in expansion.cells if cell.method != "dense" and suites & {*expansion.suites[cell]}]
+            if figure == "agreement":
+                promised = [cell for cell in cells if self._promised(cell)]
+                # Of two points any ranking is right or wrong by chance.
+                return promised if len({cell.allocator for cell in promised}) > 2 else []
             sized = of_several_sizes(cells)
             # At a single sparsity, a figure against sparsity would say less than the one against samples.
             if figure == "perplexity" and sized and len({cell.point for cell in cells}) == 1:
@@ -279,10 +283,6 @@ class Plan:
             return [cell for cell in expansion.cells if "calibration" in self._method(cell).uses]
         if figure == "convergence":
             return [cell for cell in expansion.cells if self._method(cell).iterative]
-        if figure == "agreement":
-            promised = [cell for cell in self.figure_cells(study, "perplexity") if self._promised(cell)]
-            # Of two points any ranking is right or wrong by chance.
-            return promised if len({cell.allocator for cell in promised}) > 2 else []
         cells = [cell for cell in expansion.cells if "allocator" in self._method(cell).uses]
         cells = [cell for cell in cells if not cell.shape.structured]
         # What serves n:m patterns too decides nothing: alone it would be a flat line.
@@ -292,8 +292,9 @@ class Plan:
         return cells if deciding else []
 
     def _promised(self, cell: Cell) -> bool:
-        """Whether a search has judged what allots `cell`, on the same model and at the same sparsity."""
-        search = None if cell.shape.structured else self.search(allocation_form(self.config, cell))
+        """Whether a search has judged what allots `cell`, on the same model, all of it, and at the same sparsity."""
+        whole = self.config.allocators[cell.allocator].layers == "all" and not cell.shape.structured
+        search = self.search(allocation_form(self.config, cell)) if whole else None
         entry = self.config.searches[search.name] if search else None
         return entry is not None and (entry.model, entry.sparsity) == (cell.model, cell.sparsity)
 

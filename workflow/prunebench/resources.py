@@ -77,15 +77,15 @@ def _bytes(rule: str, shape: Shape, tokens: int) -> int:
         return 0
     if rule == "gradients":
         return 8 * parameters(shape)  # weights, their squares' sums in float32, and what one window leaves
-    if rule in ("train_model", "search_allocation"):
-        # Of the whole model, in float32: weights, their gradients, and two sums of the optimiser, or as many scores.
-        return 16 * parameters(shape)
+    if rule == "train_model":
+        return 16 * parameters(shape)  # in float32: weights, their gradients, and two sums of the optimiser
     # The block as stored, computed with, and pruned in float32; embeddings in float32; what passes between blocks.
     streamed = 16 * block_parameters(shape) + 8 * shape.vocabulary * shape.hidden + 8 * tokens * shape.hidden
     if rule == "profile":
         return streamed
-    if rule in ("evaluate", "keep_masks"):
-        return streamed + 2 * parameters(shape)  # the weights' file, which the kernel may count as the job's
+    if rule in ("evaluate", "keep_masks", "search_allocation"):
+        # The weights' file, which the kernel may count as the job's; a search keeps as much of ranks.
+        return streamed + 2 * parameters(shape) * (2 if rule == "search_allocation" else 1)
     return streamed + _gram_bytes(shape) + 2 * 2**30  # prune, or an allocator that does; SparseLLM's variables
 
 

@@ -1,7 +1,7 @@
 """A process that takes and returns GPUs until it has done so often enough: borrower.py LOCKS COUNTS SEED DEVICE...
 
-COUNTS is a directory; a finished lease is a line `device` in COUNTS/finished. An overlap is a line in COUNTS/overlaps:
-record locks (of another kind than the leases) on one byte per device say so. Prints nothing.
+COUNTS is a directory; a finished lease is a line in COUNTS/finished-SEED, of how many it had. An overlap is a line in
+COUNTS/overlaps: record locks (of another kind than the leases) on one byte per device say so. Prints nothing.
 """
 
 import fcntl

@@ -60,7 +60,12 @@ class Dsa(Allocator):
         function: str = Field(PAPER, description="such as W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)")
         search: str | None = Field(None, description="take the function that this search of the catalog found")
         search_seed: int | None = Field(None, ge=0, description="that of one of its seeds; null: the best")
-        place: int = Field(1, ge=1, description="of all that this seed tried: 1 is the best, 2 the next")
+        place: int = Field(
+            1,
+            ge=1,
+            description="of all that this seed tried: 1 is the best, 2 the next",
+            exclude_if=lambda place: place == 1,
+        )
         spread: float | None = Field(None, ge=0, description="lambda; null: LAMBDA percent, 0.08 without one")
 
         @field_validator("function")

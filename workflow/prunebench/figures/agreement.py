@@ -17,8 +17,8 @@ def agreement_chart(cells: pd.DataFrame, look: Look) -> Chart:
     panels, correlations = [], []
     for title, rows in tests(cells, look):
         series = []
-        for index, ((method, point), part) in enumerate(_kinds(rows)):
-            line = _points(part, f"{look.title(method)}, {point}", index, look)
+        for index, (label, part) in enumerate(_kinds(rows[rows["promised"].notna()], look)):
+            line = _points(part, label, index, look)
             series.append(line)
             correlation = rank_correlation(pd.Series(line.x), pd.Series(line.y))
             correlations.append(f"{', '.join(filter(None, [line.label, title]))} {correlation:.2f} ({len(line.x)})")
@@ -39,11 +39,16 @@ def rank_correlation(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
     return float(x.rank().corr(y.rank()))
 
 
-def _kinds(rows: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]:
-    """Rows of one method at one sparsity, and the names of the two."""
+def _kinds(rows: pd.DataFrame, look: Look) -> list[tuple[str, pd.DataFrame]]:
+    """Rows of one method, calibration and sparsity, and what they are called."""
+    several = rows["calibration"].nunique() > 1
+    kinds = rows.groupby(["method", "calibration", *layout.POINT], sort=False)
     return [
-        ((str(method), layout.point(part.iloc[0])), part)
-        for (method, *_), part in rows.groupby(["method", *layout.POINT], sort=False)
+        (
+            ", ".join([look.title(str(method)), *([str(calibration)] if several else []), layout.point(part.iloc[0])]),
+            part,
+        )
+        for (method, calibration, *_), part in kinds
     ]
 
 

@@ -53,10 +53,10 @@ def _rows(plan: Plan, cell: Cell, suite: str, results: Results) -> Iterator[dict
 
 def _cost(plan: Plan, cell: Cell) -> dict[str, Any]:
     files = [Path(file) for file in plan.measurements(cell)]
-    if not all(map(Path.exists, files)):
+    measured = [read_json(file) for file in files if file.exists()]
+    if not measured:
         return {}
-    measured = [read_json(file) for file in files]
-    # A resumed job measured only its last part: no time is better than a wrong one.
-    resumed = any(job.get("resumed_at") for job in measured)
-    seconds = None if resumed else round(sum(job["seconds"] for job in measured), 3)
+    # A resumed job measured only its last part: no time is better than a wrong one, or than that of a part of the jobs.
+    whole = len(measured) == len(files) and not any(job.get("resumed_at") for job in measured)
+    seconds = round(sum(job["seconds"] for job in measured), 3) if whole else None
     return {"prune_seconds": seconds, "peak_memory_mb": max(job["peak_memory_mb"] for job in measured)}

@@ -6,8 +6,8 @@ Light, as the Snakefile uses it. Knows of the cluster what sinfo and sacctmgr sa
 import getpass
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prunebench.errors import PrunebenchError
@@ -47,12 +47,20 @@ class Partition:
     memory: int
 
 
-def check(requests: Iterable[Request]) -> None:
-    """Raise a PrunebenchError with everything that is wrong with `requests`, as far as the cluster's tools tell."""
+def check(requests: Sequence[Request], attempts: int = 1) -> list[str]:
+    """Raise a PrunebenchError with everything that is wrong with `requests`, as far as the cluster's tools tell.
+
+    Returns what would be wrong with the last of `attempts`, each of which asks for more memory and time.
+    """
     found = partitions()
-    wrong = list(dict.fromkeys(mistakes(requests, found, accounts()))) if found else []
+    if not found:
+        return []
+    known = accounts()
+    wrong = list(dict.fromkeys(mistakes(requests, found, known)))
     if wrong:
         raise PrunebenchError("\n".join(wrong))
+    last = (replace(job, minutes=attempts * job.minutes, memory=attempts * job.memory) for job in requests)
+    return [f"Tried again after a failure, {text}" for text in dict.fromkeys(mistakes(last, found, known))]
 
 
 def mistakes(requests: Iterable[Request], partitions: list[Partition], accounts: list[str] | None) -> Iterator[str]:
@@ -62,11 +70,13 @@ def mistakes(requests: Iterable[Request], partitions: list[Partition], accounts:
     for job in requests:
         if accounts == [] or (accounts and job.account and job.account not in accounts):
             yield _unknown_account(job.account, accounts)
-        if job.partition and job.partition not in known:
-            hint = did_you_mean(job.partition, known)
-            yield f"Change slurm_partition in {PROFILE}: SLURM has no partition {job.partition!r}{hint}"
+        named = job.partition.split(",") if job.partition else []
+        unknown = [name for name in named if name not in known]
+        for name in unknown:
+            yield f"Change slurm_partition in {PROFILE}: SLURM has no partition {name!r}{did_you_mean(name, known)}"
+        if unknown:
             continue
-        partition = known[job.partition] if job.partition else default
+        partition = _joined([known[name] for name in named]) if named else default
         if partition is None:
             yield f"SLURM has no default partition. Set slurm_partition in {PROFILE} (there is: {', '.join(known)})"
             continue
@@ -83,6 +93,12 @@ def mistakes(requests: Iterable[Request], partitions: list[Partition], accounts:
                 )
 
 
+def _joined(partitions: list[Partition]) -> Partition:
+    """What is asked for of several partitions may be in any: the most that one of them has, of each."""
+    most = (max(getattr(one, name) for one in partitions) for name in ("gpus", "minutes", "memory"))
+    return Partition(",".join(one.name for one in partitions), False, *most)
+
+
 def _unknown_account(account: str | None, accounts: list[str]) -> str:
     if not accounts:
         return "SLURM runs only jobs of an account here, and you have none. Ask those who run the cluster for one"
@@ -93,7 +109,7 @@ def _unknown_account(account: str | None, accounts: list[str]) -> str:
 def partitions() -> list[Partition]:
     """All partitions; none where sinfo is not or does not answer."""
     found: dict[str, Partition] = {}
-    for line in _lines("sinfo", "--noheader", "--exact", "--format=%P|%G|%l|%m") or ():
+    for line in _lines("sinfo", "--noheader", "--all", "--exact", "--format=%P|%G|%l|%m") or ():
         name, gres, limit, memory = line.split("|")
         one = Partition(name.rstrip("*"), name.endswith("*"), _gpus(gres), _minutes(limit), int(memory.rstrip("+")))
         same = found.get(one.name, one)
