@@ -283,8 +283,8 @@ def test_jobs_ask_for_what_their_model_needs(runs: dict[str, "Future[Run]"]) -> 
         rule = rule_of(job)
         computes = rule in ("profile", "gradients", "prune", "evaluate")
         assert job.get("TresPerJob") == ("gres:gpu:1" if computes else None), rule
-        # A tiny model: what libraries take, and what SparseLLM may keep in memory.
-        megabytes = 1500 + 2048 * (rule in ("prune", "allocate"))
+        # A tiny model: what libraries take, and what SparseLLM may keep in memory, or a corpus takes.
+        megabytes = 1500 + 2048 * (rule in ("prune", "allocate", "calibrate"))
         assert re.search(rf"\bmem={megabytes}M\b", job["TRES"]), (rule, job["TRES"])
         assert (job["TimeLimit"], job["NumCPUs"], job["Partition"]) == ("01:00:00", "1", "main")
 

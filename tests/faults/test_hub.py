@@ -268,9 +268,26 @@ def test_no_network(tmp_path: Path, hub: HubServer, no_waiting: None) -> None:
     assert re.search(message, assets.check_access(source(OPT)) or "")
 
 
+def test_what_the_transfer_of_large_files_raises_is_explained(
+    tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """hf_xet, by which the hub serves them, raises RuntimeError; the server of the tests has plain HTTP only."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Task error: error sending request")
+
+    monkeypatch.setattr(HfApi, "hf_hub_download", broken)
+    with pytest.raises(
+        PrunebenchError, match=r"broke off .Task error: error sending request.. Files that have arrived"
+    ):
+        fetch_model(model_spec(OPT, family="opt"), tmp_path / "model")
+
+
 def test_the_network_is_forbidden(tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(PrunebenchError, match="HF_HUB_OFFLINE is set, but facebook/opt-125m is not fetched yet"):
+    with pytest.raises(
+        PrunebenchError, match="HF_HUB_OFFLINE is set, so the hub cannot be asked for facebook/opt-125m"
+    ):
         fetch_model(model_spec(OPT, family="opt"), tmp_path / "model")
     assert hub.requests == []
 
@@ -371,7 +388,7 @@ def test_llava_arrives(tmp_path: Path) -> None:
 def test_sizes_that_the_config_of_llava_leaves_out(tmp_path: Path) -> None:
     text = {"model_type": "llama", "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "vocab_size": 32064}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava", "text_config": text}))
-    sizes = {"blocks": 32, "hidden": 4096, "ffn": 11008, "attention": 4096, "vocabulary": 32064}
+    sizes = {"blocks": 32, "hidden": 4096, "ffn": 11008, "attention": 4096, "key_value": 4096, "vocabulary": 32064}
     assert read_shape(tmp_path / "config.json").model_dump() == sizes
 
 

@@ -199,11 +199,20 @@ HUB = changed("tasks.few.tasks", dict.fromkeys([*SEVEN, "piqa"], ROWS), HUB)
 HUB = changed("allocators.half", {"allocator": "uniform", "layers": "first_half"}, HUB)
 HUB = changed("methods.sparsellm_own", {"method": "sparsellm", "params": {"epochs": 9}}, HUB)
 SUITES = {
-    "ppl": {"suite": "perplexity", "params": {"corpora": ["wikitext2", "ptb", "c4"], "seqlen": 2048}},
-    "ppl_4096": {"suite": "perplexity", "params": {"corpora": ["wikitext2"], "seqlen": 4096}},
-    "ppl_some": {"suite": "perplexity", "params": {"corpora": ["wikitext2", "c4"], "seqlen": 2048, "windows": 256}},
+    "ppl": {"suite": "perplexity", "params": {"corpora": ["wikitext2", "ptb", "c4"], "seqlen": 2048, "bos": True}},
+    "ppl_4096": {"suite": "perplexity", "params": {"corpora": ["wikitext2"], "seqlen": 4096, "bos": True}},
+    "ppl_bare": {"suite": "perplexity", "params": {"corpora": ["wikitext2"], "seqlen": 2048}},
+    "ppl_tuning": {
+        "suite": "perplexity",
+        "params": {"corpora": ["wikitext2"], "seqlen": 2048, "bos": True, "split": "tuning"},
+    },
+    "ppl_some": {
+        "suite": "perplexity",
+        "params": {"corpora": ["wikitext2", "c4"], "seqlen": 2048, "windows": 256, "bos": True},
+    },
     "seven": {"suite": "lm_eval", "params": {"data": "few", "tasks": SEVEN}},
     "seven_some": {"suite": "lm_eval", "params": {"data": "few", "tasks": SEVEN, "limit": 50}},
+    "one": {"suite": "lm_eval", "params": {"data": "few", "tasks": ["boolq"]}},
     "other": {"suite": "lm_eval", "params": {"data": "few", "tasks": ["boolq", "piqa"], "num_fewshot": 5}},
 }
 HUB = changed("suites", {**HUB["suites"], **SUITES}, HUB)
@@ -255,6 +264,17 @@ def test_a_part_of_the_text_is_a_difference_but_for_c4() -> None:
     here = found("ppl_some", **DENSE)
     assert here["BESA", "wikitext2", 5.47] == ("all windows, here the first 256",)
     assert here["SparseLLM", "c4", 7.26] == ()
+
+
+def test_another_split_or_no_bos_is_a_difference() -> None:
+    bare = found("ppl_bare", **DENSE)["BESA", "wikitext2", 5.47]
+    assert bare == ("with a BOS token in front of the text, as published codes tokenise, here without",)
+    tuning = found("ppl_tuning", **DENSE)["BESA", "wikitext2", 5.47]
+    assert tuning == ("on the test split, here on tuning",)
+
+
+def test_a_suite_of_one_task_has_no_mean() -> None:
+    assert {task for _, task, _ in found("one", calibration="c4_128x4096")} == {"boolq"}
 
 
 def test_perplexity_per_word_is_a_difference() -> None:

@@ -236,7 +236,7 @@ class CorpusEntry(Entry):
     calibration: Literal["pack", "documents"] = Field(
         "pack",
         exclude_if=_is_pack,
-        description="pack: windows of one stream; documents: each window from another random document, those not "
+        description="pack: windows of one stream; documents: each window from a random document, those not "
         "longer than a window rejected",
     )
     test_documents: PositiveInt | None = Field(

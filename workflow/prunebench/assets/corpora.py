@@ -70,7 +70,9 @@ def write_splits(documents: Iterable[str], dest: Path, *, training: bool = False
 def load_split(directory: Path, split: Split) -> list[str]:
     """The documents of one split that `write_splits` wrote into `directory`."""
     path = split_path(directory, split)
-    return _read_jsonl(path.read_text(encoding="utf-8"), path)
+    # By line: of a shard of C4 the whole text, its lines and its documents at once would take gigabytes.
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        return _read_jsonl(lines, path)
 
 
 def split_path(directory: Path, split: Split) -> Path:
@@ -88,11 +90,11 @@ def _cut(text: str, kind: DocumentKind, path: Path) -> list[str]:
         case "wikiextractor":
             return _WIKIEXTRACTOR.findall(text)
         case "jsonl":
-            return _read_jsonl(text, path)
+            return _read_jsonl(text.split("\n"), path)
 
 
-def _read_jsonl(text: str, path: Path) -> list[str]:
-    return [_text_of(line, path, number) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+def _read_jsonl(lines: Iterable[str], path: Path) -> list[str]:
+    return [_text_of(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def _text_of(line: str, path: Path, number: int) -> str:

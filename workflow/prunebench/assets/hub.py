@@ -132,7 +132,7 @@ def fetch_model(source: HubModelSource, dest: Path) -> list[Path]:
         stored = {path: files.pop(path) for path in list(files) if path.startswith("pytorch_model")}
         convert_pytorch([file for path, file in stored.items() if path.endswith(".bin")], dest)
     for path, file in files.items():
-        (dest / path).unlink(missing_ok=True)
+        (dest / path).parent.mkdir(parents=True, exist_ok=True)
         (dest / path).symlink_to(file)
     return sorted(dest.iterdir())
 
@@ -144,7 +144,7 @@ def model_paths(repository: Repository) -> list[str]:
     """
     source = repository.source
     assert isinstance(source, HubModelSource)
-    top = [path for path in repository.paths if any(fnmatch.fnmatchcase(path, name) for name in BESIDE_WEIGHTS)]
+    top = [path for path in repository.paths if "/" not in path and _is_beside_weights(path)]
     whole = WEIGHTS[source.weights]
     index = f"{whole}.index.json"
     if CONFIG not in top:
@@ -152,8 +152,10 @@ def model_paths(repository: Repository) -> list[str]:
     if whole in repository.paths:
         return [*top, whole]
     if index in repository.paths:
-        content = read_json(repository.bring(index, repository.digest(index)))
-        return [*top, index, *sorted(set(content["weight_map"].values()))]
+        shards = read_json(repository.bring(index, repository.digest(index))).get("weight_map")
+        if not shards:
+            raise PrunebenchError(f"{index} of {source.repo} at {source.revision} names no shards: it is damaged")
+        return [*top, index, *sorted(set(shards.values()))]
     others = [path for path in repository.paths if path.endswith((".bin", ".safetensors", ".pth", ".msgpack", ".h5"))]
     advice = (
         "name a revision that has them, as conversion pull requests do (revision: refs/pr/N; they are listed on "
@@ -165,6 +167,10 @@ def model_paths(repository: Repository) -> list[str]:
         f"{source.repo} has no {whole} and no {index} at {source.revision} "
         f"(it has: {', '.join(others) or 'no weights'}): {advice}"
     )
+
+
+def _is_beside_weights(path: str) -> bool:
+    return any(fnmatch.fnmatchcase(path, name) for name in BESIDE_WEIGHTS)
 
 
 def check_unchanged(arrival: Arrival, dest: Path) -> None:
@@ -186,14 +192,13 @@ def check_unchanged(arrival: Arrival, dest: Path) -> None:
     raise PrunebenchError(f"{what}{advice}, delete {arrival_path(dest)}")
 
 
-def check_access(source: HubSource) -> str | None:
+def check_access(source: HubSource, paths: Collection[str] = ()) -> str | None:
     """What would keep `source` from being fetched, or None: asks the hub for names and headers, downloads no file.
 
-    Of a model its config stands for all files.
+    Of a model its config stands for all files; `paths` are those of a source that does not name its files itself.
     """
     try:
         repository = Repository.look_up(source)
-        paths: list[str] = []
         if isinstance(source, HubModelSource):
             # Where there is an index, only downloading it would say which shards it names.
             if f"{WEIGHTS[source.weights]}.index.json" not in repository.paths:
@@ -228,7 +233,7 @@ def explained(source: HubSource) -> Iterator[None]:
         ) from error
     except OfflineModeIsEnabled as error:
         raise PrunebenchError(
-            f"HF_HUB_OFFLINE is set, but {source.repo} is not fetched yet: unset it where this runs, or fetch "
+            f"HF_HUB_OFFLINE is set, so the hub cannot be asked for {source.repo}: unset it where this runs, or fetch "
             "the assets first where there is a network"
         ) from error
     except HfHubHTTPError as error:
@@ -241,7 +246,7 @@ def explained(source: HubSource) -> Iterator[None]:
             f"cannot reach {hub} for {source.repo} ({error.__cause__ or error}): check the network, proxies and "
             "HF_ENDPOINT. Files that have arrived are kept: run again"
         ) from error
-    except (httpx2.HTTPError, OSError) as error:
+    except (httpx2.HTTPError, OSError, RuntimeError) as error:  # the last: from hf_xet
         raise PrunebenchError(
             f"the download of {source.repo} broke off ({error}). Files that have arrived are kept: run again"
         ) from error

@@ -23,6 +23,11 @@ def local_row_files(entry: TasksEntry) -> dict[str, Path]:
     return local_members(entry.source, _members(entry)) if isinstance(entry.source, PathSource) else {}
 
 
+def hub_row_paths(entry: TasksEntry) -> list[str]:
+    """The files of a `hub` source that `entry` names, by their paths in the repository."""
+    return list(_members(entry).values())
+
+
 def row_files(entry: TasksEntry, dest: Path, asset: Path | None = None) -> dict[str, Path]:
     """Put the files that `entry` names on this disk (into `dest` if they must be fetched), as `materialise` does.
 

@@ -36,8 +36,16 @@ def condition(estimate: Estimate, asset: str) -> str:
 
 
 def check(estimate: Estimate) -> dict[str, str | None]:
-    """By asset what is wrong with it, or None: one request for each hub source, and nothing is downloaded."""
-    from prunebench.assets.hub import check_access
+    """By asset what is wrong with it, or None: asks the hub for names and headers of files, and downloads none."""
+    return {asset: _problem(estimate, asset) for asset in estimate.assets}
 
-    sources = {asset: source(estimate, asset) for asset in estimate.assets}
-    return {asset: check_access(of) if isinstance(of, HubSource) else None for asset, of in sources.items()}
+
+def _problem(estimate: Estimate, asset: str) -> str | None:
+    from prunebench.assets.hub import check_access
+    from prunebench.assets.tasks import hub_row_paths
+
+    of = source(estimate, asset)
+    if not isinstance(of, HubSource):
+        return None
+    kind, name = asset.split("/")
+    return check_access(of, hub_row_paths(estimate.plan.config.tasks[name]) if kind == "tasks" else ())

@@ -37,13 +37,15 @@ class Device:
         if memory is not None and self.memory is None:
             raise PrunebenchError(f"{self.title} has no memory of its own: leave out the memory, or name a card")
         rates = {**self.rates, **{dtype: rate * TERA for dtype, rate in tflops.items()}}
-        return replace(self, rates=rates, memory=self.memory if memory is None else memory * GIB)
+        if memory is None:
+            return replace(self, rates=rates)
+        return replace(self, rates=rates, memory=memory * GIB, title=f"{self.title}, taken for one of {memory:g} GiB")
 
 
 # docs/performance.json, which a test compares: rates of products, and over_floor of the cases with 64 windows. float16
 # has no units there, it is multiplied as float32.
 _CPU = {"bfloat16": 1.089e12, "float16": 0.1182e12, "float32": 0.1182e12, "float64": 0.0607e12}
-_CPU_SLOWER = {
+_MEASURED = {
     ("wanda", "bfloat16"): 6.593,
     ("wanda", "float32"): 1.889,
     ("sparsegpt", "bfloat16"): 5.416,
@@ -55,6 +57,7 @@ _CPU_SLOWER = {
     ("zeroshot", "bfloat16"): 14.035,
     ("zeroshot", "float32"): 4.498,
 }
+_CPU_SLOWER = _MEASURED | {(of, "float16"): times for (of, dtype), times in _MEASURED.items() if dtype == "float32"}
 
 DEVICES: dict[str, Device] = {
     # About 45% of what the makers' data sheets give for dense products; less in float64, whose factorisations and

@@ -40,7 +40,7 @@ def matches(config: Config, cell: Cell, suite: str) -> list[Match]:
     entry = config.suites[suite]
     params: Any = configured("suites", entry).params
     metric: Literal["perplexity", "acc"] = "perplexity" if entry.suite == "perplexity" else "acc"
-    tasks = params.corpora if metric == "perplexity" else [*params.tasks, MEAN]
+    tasks = params.corpora if metric == "perplexity" else [*params.tasks, *([MEAN] if len(params.tasks) > 1 else [])]
     return [
         Match(value.task, metric, value, tuple(_differences(config, cell, params, metric, value)))
         for value in values
@@ -92,6 +92,10 @@ def _text(params: Any, value: Published) -> Iterator[str]:
     elif value.seqlen != params.seqlen:
         known = f"of {value.seqlen} tokens, here of {params.seqlen}" if value.seqlen else "of a length not stated"
         yield f"windows {known}"
+    if params.split != "test":
+        yield f"on the test split, here on {params.split}"
+    if not params.bos:
+        yield "with a BOS token in front of the text, as published codes tokenise, here without"
     if params.windows and not (value.task == "c4" and params.windows >= C4_WINDOWS):
         yield f"all windows, here the first {params.windows}"
 
