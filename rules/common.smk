@@ -46,7 +46,7 @@ def gpus_per_job(wildcards):
         return resources.gpus_given()
     elsewhere = workflow.non_local_exec or (workflow.dryrun and workflow.resource_settings.nodes is not None)
     here = resources.gpus_per_job(elsewhere=elsewhere)
-    return min(here, workflow.global_resources.get("gpu", here))
+    return min(here, workflow.global_resources["gpu"].value) if "gpu" in workflow.global_resources else here
 
 
 def gpus_to_allocate(wildcards):
