@@ -180,8 +180,9 @@ def _allocate(plan: Plan, of: Wildcards) -> None:
     point = plan.cell(of)
     allocate(
         plan.specs.allocation(point),
-        _at(paths.MODEL, of),
-        _at(paths.ALLOCATION, of),
+        model=_at(paths.MODEL, of),
+        allocation=_at(paths.ALLOCATION, of),
+        measured=_at(paths.ALLOCATION_MEASURED, of),
         profile=_first(plan.profile(point)),
         search=_first(plan.found(point)),
         tokens=_first(plan.allocator_tokens(point)),
