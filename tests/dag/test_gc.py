@@ -37,6 +37,7 @@ OF_THE_CELL = {
     *(f"{of}/prune/{DROPPED}.{suffix}" for of, suffix in (("logs", "log"), ("benchmarks", "tsv"))),
     *(f"{of}/evaluate/{DROPPED}/ppl_tiny.{suffix}" for of, suffix in (("logs", "log"), ("benchmarks", "tsv"))),
     f"results/allocations/{POINT}.json",
+    f"results/allocations/{POINT}.measured.json",
     f"logs/allocate/{POINT}.log",
     f"benchmarks/allocate/{POINT}.tsv",
 }
