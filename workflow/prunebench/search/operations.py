@@ -148,12 +148,19 @@ def entropy(block: Block) -> float:
 def gram(x: torch.Tensor) -> torch.Tensor:
     """A A^T [n, n] of a matrix or its transpose A [n, m], n <= m."""
     side = _smaller_side(x)
+    if side.device.type == "cpu":
+        # numpy knows a matrix times itself and computes one triangle: half the time.
+        array = side.numpy()
+        return torch.from_numpy(array @ array.T)
     return side @ side.T
 
 
 def correlations(x: torch.Tensor) -> torch.Tensor:
     """Pearson's r [n, n] of the rows, or of the columns if they are fewer; NaN for a row of equal scores."""
-    r = torch.corrcoef(_smaller_side(x)).reshape([min(x.shape)] * 2)
+    side = _smaller_side(x)
+    r = gram(side - side.mean(1, keepdim=True))
+    lengths = r.diagonal().sqrt()
+    r = r.div_(lengths[:, None]).div_(lengths).clamp_(-1, 1)
     # Of a row with itself it is 1 but for rounding, and ln(acos(r)) is -18 next to 1 and 0 at it.
     diagonal = r.diagonal()
     diagonal.masked_fill_(diagonal.isfinite(), 1)
