@@ -10,6 +10,8 @@ DECADES = 3
 ROOM = 4
 """A band may stretch a logarithmic axis by so much below the lowest point: one outlier must not squash the rest."""
 MARGIN = 1.4
+DIGITS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+"""Those with ticks on a logarithmic axis of less than a decade."""
 SAID = 4
 """How many points beyond the axis the note names."""
 
@@ -119,10 +121,12 @@ class Chart:
         return bottom, self.ceiling if clipped else min(max([*values, *highs]), self.ceiling) * MARGIN
 
     @property
-    def digits(self) -> tuple[float, ...]:
-        """The digits that have ticks on a logarithmic axis: more of them where it is less than a decade."""
-        bottom, top = self.span or (1, 10)
-        return (1, 2, 5) if top / bottom >= 10 else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
+    def digits(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The digits that have ticks on logarithmic axes, x and y: more of them where one is less than a decade."""
+        along = [x for series in self.series for x in series.x] if self.x.log else []
+        spans = [(min(along), max(along)) if along else (1, 10), self.span or (1, 10)]
+        across, up = ((1, 2, 5) if top / bottom >= 10 else DIGITS for bottom, top in spans)
+        return across, up
 
     @property
     def ticks(self) -> list[float]:

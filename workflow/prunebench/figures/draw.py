@@ -164,8 +164,8 @@ def _draw_rulers(axes: Axes, chart: Chart) -> None:
     axes.set_xscale("log", base=2 if chart.ticks else 10) if chart.x.log else axes.set_xscale("linear")
     axes.set_yscale("log" if chart.y.log else "linear")
     axes.set_ylim(chart.span)
-    _draw_ticks(axes.xaxis, chart.x, (1, 2, 5))
-    _draw_ticks(axes.yaxis, chart.y, chart.digits)
+    for ruler, axis, digits in zip((axes.xaxis, axes.yaxis), (chart.x, chart.y), chart.digits, strict=True):
+        _draw_ticks(ruler, axis, digits)
     if chart.ticks:
         axes.xaxis.set_ticks(chart.ticks)
 

@@ -17,8 +17,8 @@ def plots(chart: Chart) -> list[dict[str, Any]]:
         {
             "data": [trace for series in panel.series for trace in _traces(chart, series)],
             "layout": {
-                "xaxis": _axis(chart.x, (1, 2, 5), chart.ticks),
-                "yaxis": _axis(chart.y, chart.digits) | {"automargin": True, **_range(chart)},
+                "xaxis": _axis(chart.x, chart.digits[0], chart.ticks),
+                "yaxis": _axis(chart.y, chart.digits[1]) | {"automargin": True, **_range(chart)},
                 "shapes": [_level(value) for value in panel.levels.values()],
                 "annotations": [_level_name(chart, label, value) for label, value in panel.levels.items()],
             },
