@@ -149,9 +149,12 @@ def gram(x: torch.Tensor) -> torch.Tensor:
     """A A^T [n, n] of a matrix or its transpose A [n, m], n <= m."""
     side = _smaller_side(x)
     if side.device.type == "cpu":
-        # numpy knows a matrix times itself and computes one triangle: half the time.
+        # numpy knows a matrix times itself and computes one triangle: half the time. What overflows, `reduce` tells.
+        import numpy as np
+
         array = side.numpy()
-        return torch.from_numpy(array @ array.T)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return torch.from_numpy(array @ array.T)
     return side @ side.T
 
 
