@@ -66,6 +66,7 @@ def test_equal_numbers_scale_to_zero_and_what_is_no_number_stays_none(name: str,
     assert torch.equal(evaluate(parse(f"{name}(W)"), {"W": equal}), torch.zeros_like(equal))
     equal[0, 0] = torch.nan
     assert evaluate(parse(f"{name}(W)"), {"W": equal}).isnan().all()
+    assert evaluate(parse(f"{name}(W)"), {"W": torch.full_like(equal, torch.inf)}).isnan().all()
 
 
 @given(trees(list(OPERATIONS)))

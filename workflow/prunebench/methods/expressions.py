@@ -50,13 +50,13 @@ def evaluate(node: Node, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
 def min_max(x: torch.Tensor) -> torch.Tensor:
     """(x - min x) / (max x - min x) over the whole matrix; 0 where all are equal."""
     low, high = x.aminmax()
-    return torch.zeros_like(x) if low == high else (x - low) / (high - low)
+    return 0 * x if low == high else (x - low) / (high - low)  # infinity is no number: 0 * x is NaN
 
 
 def z_score(x: torch.Tensor) -> torch.Tensor:
     """(x - mean x) / std x over the whole matrix, its n elements being all there are; 0 where all are equal."""
     low, high = x.aminmax()
-    return torch.zeros_like(x) if low == high else (x - x.mean()) / x.std(correction=0)
+    return 0 * x if low == high else (x - x.mean()) / x.std(correction=0)
 
 
 UNARY: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
