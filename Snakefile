@@ -29,7 +29,7 @@ rule all:
         # Already inputs of collect; here so that a deleted one is made again although cells.csv is there.
         rules.collect.input,
         rules.collect.output,
-        plan.outputs,
+        plan.shown.outputs,
         plan.masks,
 
 
@@ -48,7 +48,7 @@ rule strict:
 
 onsuccess:
     if not workflow.dag_settings.targets:
-        tables = [Path(plan.table_files(study, table)[0]).read_text() for study, table in plan.tables]
+        tables = [Path(plan.shown.table_files(study, table)[0]).read_text() for study, table in plan.shown.tables]
         print("", *tables, f"Figures, and all there is to know of each cell: {paths.REPORT}", sep="\n")
 
 

@@ -126,7 +126,7 @@ class Bench:
 
     def _suites(self, table: str) -> tuple[Any, dict[str, Job]]:
         """The protocol of the suites of one kind, and their jobs on the dense model by dtype."""
-        suites = {suite: self.plan.config.suites[suite] for suite in self.plan.suites_of(self.study, table)}
+        suites = {suite: self.plan.config.suites[suite] for suite in self.plan.shown.suites_of(self.study, table)}
         where = {suite: {**self.dense.wildcards, "suite": suite} for suite in suites}
         ours = {
             self._dtype(entry): commands.ours(

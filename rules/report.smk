@@ -4,7 +4,7 @@
 rule figures:
     input:
         cells=rules.collect.output.cells,
-        searches=lambda wildcards: plan.search_files(wildcards.study, wildcards.figure),
+        searches=lambda wildcards: plan.shown.search_files(wildcards.study, wildcards.figure),
     output:
         report(
             expand(paths.FIGURE, format="svg", allow_missing=True)[0],
@@ -28,7 +28,7 @@ rule figures:
 rule report:
     input:
         cells=rules.collect.output.cells,
-        searches=plan.search_results,
+        searches=plan.shown.search_results,
     output:
         page=report(
             paths.REPORT,

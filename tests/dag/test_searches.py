@@ -201,7 +201,7 @@ def test_a_cell_may_take_what_another_place_of_the_search_holds(
     (tree.root / STUDY).write_text(yaml.safe_dump(written, sort_keys=False))
     monkeypatch.chdir(tree.root)
     plan = load_plan(written, STUDY)
-    assert ("tiny", "agreement") in plan.figures
+    assert ("tiny", "agreement") in plan.shown.figures
     tree.snakemake()
     for allocator, expected in zip(written["allocators"], ranked[:3], strict=True):
         made = f"results/allocations/tiny/{allocator}/unstructured-s0.50/text_4x16-seed0.json"

@@ -304,12 +304,12 @@ def collected(plan: Plan) -> Iterator[dict[str, object]]:
 def test_a_study_has_the_tables_it_asks_for_after_those_of_its_suites(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tables_of().tables == [("tiny", "perplexity")]
+    assert tables_of().shown.tables == [("tiny", "perplexity")]
     plan = tables_of(tables=["allocators", "gain"], suites=["few_tiny", "ppl_tiny"])
-    assert plan.tables == [("tiny", table) for table in ("zeroshot", "perplexity", "allocators", "gain")]
-    assert plan.suites_of("tiny", "allocators") == ["ppl_tiny"]
-    assert plan.suites_of("tiny", "gain") == ["few_tiny", "ppl_tiny"]
-    assert [name for _, name in tables_of(tables="gain").tables] == ["perplexity", "gain"]
+    assert plan.shown.tables == [("tiny", table) for table in ("zeroshot", "perplexity", "allocators", "gain")]
+    assert plan.shown.suites_of("tiny", "allocators") == ["ppl_tiny"]
+    assert plan.shown.suites_of("tiny", "gain") == ["few_tiny", "ppl_tiny"]
+    assert [name for _, name in tables_of(tables="gain").shown.tables] == ["perplexity", "gain"]
     monkeypatch.chdir(tmp_path)
     for name, label in (("allocators", "OWL"), ("gain", "Gain of OWL")):
         made = make_table(plan, table(*collected(plan)), "tiny", name, Records(plan))

@@ -191,13 +191,13 @@ def test_a_cell_of_several_rows_has_the_suites_of_all() -> None:
         ("wanda", "unstructured-s0.70", "ppl_tiny"),
     ]
     made = plan(*rows)
-    assert made.tables == [("tiny", "zeroshot"), ("tiny", "perplexity")]
-    assert made.suites_of("tiny", "zeroshot") == ["few_tiny"]
+    assert made.shown.tables == [("tiny", "zeroshot"), ("tiny", "perplexity")]
+    assert made.shown.suites_of("tiny", "zeroshot") == ["few_tiny"]
 
 
 def test_suites_that_no_row_uses_make_no_table() -> None:
     made = plan({**WANDA, "suites": "few_tiny"})
-    assert made.tables == [("tiny", "zeroshot")] and made.suites_of("tiny", "perplexity") == []
+    assert made.shown.tables == [("tiny", "zeroshot")] and made.shown.suites_of("tiny", "perplexity") == []
 
 
 @pytest.mark.parametrize("pattern", CELL_PATHS)

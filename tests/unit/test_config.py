@@ -8,7 +8,8 @@ import jsonschema
 import pytest
 import yaml
 
-from prunebench.config import json_schema, load_config
+from prunebench.checks import load_config
+from prunebench.config import json_schema
 from prunebench.errors import PrunebenchError
 from prunebench.plan import load_plan
 from studies import PACKAGE, REMOVED, STUDY, changed

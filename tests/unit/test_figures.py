@@ -484,7 +484,7 @@ def test_bars_are_distances_from_the_point() -> None:
 
 
 def shows(config: dict[str, object]) -> list[str]:
-    return [figure for _, figure in load_plan(config).figures]
+    return [figure for _, figure in load_plan(config).shown.figures]
 
 
 def test_a_study_has_the_figures_that_have_something_to_show() -> None:
@@ -512,7 +512,7 @@ def test_calibration_is_a_figure_of_studies_with_several_sizes() -> None:
     assert "perplexity" not in shows(grid({"method": "dense"}, {**wanda, "calibration": several})), "a single sparsity"
     mixed = grid({**wanda, "calibration": several}, {**wanda, "sparsity": 0.7}, {**wanda, "calibration": other})
     assert "perplexity" in shows(mixed)
-    drawn = load_plan(mixed).figure_cells("tiny", "calibration")
+    drawn = load_plan(mixed).shown.figure_cells("tiny", "calibration")
     assert [(cell.sparsity, cell.calibration) for cell in drawn] == [("0.50", name) for name in several]
 
 
@@ -521,7 +521,7 @@ def test_convergence_is_a_figure_of_methods_that_work_in_epochs(monkeypatch: pyt
     assert "convergence" not in shows(config)
     monkeypatch.setattr(Wanda, "iterative", True)
     assert "convergence" in shows(config)
-    assert {cell.method for cell in load_plan(config).figure_cells("tiny", "convergence")} == {"wanda"}
+    assert {cell.method for cell in load_plan(config).shown.figure_cells("tiny", "convergence")} == {"wanda"}
 
 
 def test_levels_are_named_on_screen() -> None:

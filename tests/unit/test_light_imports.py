@@ -15,7 +15,7 @@ import yaml
 from prunebench.plan import load_plan
 
 plan = load_plan(yaml.safe_load(open("config/config.yaml")))
-plan.collect_spec(), plan.table_spec(), plan.figure_spec(), plan.report_spec(), plan.outputs
+plan.collect_spec(), plan.table_spec(), plan.figure_spec(), plan.report_spec(), plan.shown.outputs
 for job in plan.evaluations:
     cell = plan.cell(job)
     plan.specs.evaluation(cell, job["suite"])

@@ -15,12 +15,12 @@ from prunebench.catalog import HubModelSource, Shape
 from prunebench.cli import app
 from prunebench.config import with_catalogs
 from prunebench.errors import PrunebenchError
-from prunebench.plan import Plan, load_plan
+from prunebench.plan import Plan, load_plan, read_plan
 from prunebench.planning import costs, operations
 from prunebench.planning.costs import LIBRARIES, START, Cost, Text
 from prunebench.planning.devices import DEVICES, GIB, Device, device, parse_rates
 from prunebench.planning.estimate import Estimate, missing
-from prunebench.planning.show import plain, too_large
+from prunebench.planning.show import notes, plain, too_large
 from prunebench.planning.sizes import Model, counted_sizes
 from studies import STUDY, changed, grid
 
@@ -311,6 +311,31 @@ def test_what_is_gated_and_not_verified_stands_beside_what_is_fetched(monkeypatc
     assert model["bytes"] == pytest.approx(2 * PARAMETERS["llama_7b"], rel=1e-3)
     assert found["cells"] == 123 and found["rules"]["prune"]["jobs"] == 123
     assert found["kept_bytes"]["none"] == 0
+
+
+def test_what_is_fetched_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    estimate = Estimate.of(read_plan(Path("config/studies/sparsellm-table1.yaml")), ["sparsellm_table1"], MACHINE)
+    found = plain("sparsellm_table1", estimate)["assets"].values()
+    sizes = [of["bytes"] for of in found if of["bytes"]]
+    assert len(sizes) == 7
+    # OPT is published as pickled weights alone, so that it lies there twice.
+    assert [of["converted_bytes"] for of in found if of["bytes"]] == sizes
+    total = f"{sum(sizes) / 1e9:.1f} GB"
+    assert notes(estimate)[1] == (
+        f"To fetch: models of at most {total}, {total} more for copies of pickled weights as safetensors, "
+        "and corpora/c4, corpora/ptb, corpora/wikitext2, whose sizes are not known before."
+    )
+
+
+def test_nothing_is_added_up_of_what_packages_ship() -> None:
+    assert not any("To fetch" in line for line in notes(Estimate.of(load_plan(STUDY), ["tiny"], MACHINE)))
+
+
+def test_guessed_lengths_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    plan = read_plan(Path("config/studies/dsa-tasks.yaml"))
+    assert missing(Estimate.of(plan, ["dsa_tasks"], MACHINE)) == {"tasks/gsm8k": "1,319 rows of 1,100 tokens"}
 
 
 def test_the_tables_are_readable(monkeypatch: pytest.MonkeyPatch) -> None:

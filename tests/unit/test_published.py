@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from prunebench import registry
 from prunebench.cells import Cell
-from prunebench.config import load_config
+from prunebench.checks import load_config
 from prunebench.patterns import parse_pattern
 from prunebench.published.match import Match, matches
 from prunebench.published.values import VALUES, Published, load_values

@@ -162,14 +162,14 @@ def test_accuracies_are_within_points(task: str, ours: float, word: str) -> None
 def test_a_study_of_what_is_published_has_the_table_and_others_have_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ("tiny", "published") not in load_plan(grid({"method": "dense"})).tables
+    assert ("tiny", "published") not in load_plan(grid({"method": "dense"})).shown.tables
     monkeypatch.chdir(tmp_path)
     config = changed("models.llama_7b", STUDY["models"]["tiny"], grid({"method": ["dense"], "model": "llama_7b"}))
     config = changed("corpora.wikitext2", {**STUDY["corpora"]["text"], "title": "WikiText-2"}, config)
     config = changed("suites.ppl_tiny.params", {"corpora": ["wikitext2"], "bos": True}, config)
     plan = load_plan(config)
-    assert plan.tables == [("tiny", "perplexity"), ("tiny", "published")]
-    assert plan.suites_of("tiny", "published") == ["ppl_tiny"]
+    assert plan.shown.tables == [("tiny", "perplexity"), ("tiny", "published")]
+    assert plan.shown.suites_of("tiny", "published") == ["ppl_tiny"]
     assert sha256_file(VALUES) in plan.table_spec() and sha256_file(VALUES) in plan.report_spec(), (
         "new values, new tables"
     )
@@ -186,7 +186,7 @@ def test_a_study_of_what_is_published_has_the_table_and_others_have_not(
     assert "Published values beside ours" in page
     assert page.count('<td class="number good">within</td>') == 3 and page.count('<td class="number"></td>') == 4
     assert "[1]: windows of a length not stated; implausible: above the 5.68" in page
-    assert plan.table_files("tiny", "published")[0].endswith("tiny/published.md")
+    assert plan.shown.table_files("tiny", "published")[0].endswith("tiny/published.md")
 
     some = load_plan({**config, "studies": {"tiny": {**config["studies"]["tiny"], "published": ["OWL", "BESA"]}}})
     assert [match.value.source for match in some.published("tiny", cell, "ppl_tiny")] == ["OWL", "BESA"]

@@ -83,15 +83,15 @@ def test_the_best_so_far_never_rises_and_what_cost_nothing_is_no_step() -> None:
 
 def test_a_study_with_searches_has_the_figure_and_reads_their_results() -> None:
     plan = planned({"mine": SEARCH, "chance": {**RANDOM, "seeds": [3]}})
-    assert plan.figures == [("tiny", "search")]
+    assert plan.shown.figures == [("tiny", "search")]
     files = [
         "results/searches/mine/seed0.json",
         "results/searches/mine/seed1.json",
         "results/searches/chance/seed3.json",
     ]
-    assert plan.search_files("tiny") == plan.search_results == files
-    assert plan.search_files("tiny", "perplexity") == []
-    assert load_plan(grid({"method": "dense"})).figures == []
+    assert plan.shown.search_files("tiny") == plan.shown.search_results == files
+    assert plan.shown.search_files("tiny", "perplexity") == []
+    assert load_plan(grid({"method": "dense"})).shown.figures == []
 
 
 def test_a_line_is_the_geometric_mean_of_the_best_so_far_in_the_range_of_the_seeds() -> None:

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from prunebench import registry
+from prunebench.allocators.base import Search
 from prunebench.assets.manifest import read_shape
 from prunebench.assets.sources import local_path
 from prunebench.catalog import ModelEntry, Shape
@@ -139,6 +140,16 @@ def allocation_form(config: Config, cell: Cell) -> Cell:
     return _fix_draw(replace(cell, method=""), uses)
 
 
+def method_of(config: Config, cell: Cell) -> Any:
+    """The method that `cell` names, with its parameters."""
+    return configured("methods", config.methods[cell.method])
+
+
+def allocator_of(config: Config, cell: Cell) -> Any:
+    """The allocator that `cell` names, with its parameters."""
+    return configured("allocators", config.allocators[cell.allocator])
+
+
 def runs_model(config: Config, point: Cell) -> bool:
     """Whether the allocator of `point` runs the model on the calibration tokens."""
     allocator = registry.load("allocators", config.allocators[point.allocator].allocator)
@@ -148,6 +159,12 @@ def runs_model(config: Config, point: Cell) -> bool:
 def reads_profile(config: Config, point: Cell) -> bool:
     """Whether the allocation of `point` (in `allocation_form`) is made from the profile of the model."""
     return point.calibrated and not runs_model(config, point)
+
+
+def search_used(config: Config, point: Cell) -> Search | None:
+    """The search whose result the allocation of `point` rests on, if its allocator uses one."""
+    search: Search | None = allocator_of(config, point).search(point.sparsity)
+    return search
 
 
 def _fix_draw(cell: Cell, uses: frozenset[str]) -> Cell:
@@ -160,7 +177,7 @@ def _fix_draw(cell: Cell, uses: frozenset[str]) -> Cell:
 
 def supports(config: Config, cell: Cell) -> Support:
     """Whether the method can do `cell`. An n:m pattern leaves an allocator nothing to decide."""
-    method = configured("methods", config.methods[cell.method])
+    method = method_of(config, cell)
     allocator = registry.load("allocators", config.allocators[cell.allocator].allocator)
     if cell.shape.structured and "allocator" in method.uses and not allocator.structured:
         return Support(

@@ -7,7 +7,7 @@ from typing import Any
 
 from prunebench import paths
 from prunebench.allocators.base import Search
-from prunebench.cells import Cell, allocation_form
+from prunebench.cells import Cell, allocation_form, search_used
 from prunebench.plan import Plan
 
 _FETCH = {"models": ("fetch_model", "model"), "corpora": ("fetch_corpus", "corpus"), "tasks": ("fetch_tasks", "tasks")}
@@ -63,11 +63,11 @@ def jobs(plan: Plan) -> list[Job]:
     """Every job of the targets `all` and `strict`."""
     found = [job for of in plan.studies.values() for cell in of.cells for job in chain(plan, cell, of.suites[cell])]
     for study in plan.studies:
-        found += [job for run in plan.searches(study) for job in searching(plan, Search(*run))]
+        found += [job for run in plan.shown.searches(study) for job in searching(plan, Search(*run))]
     if plan.masks:
         found += [Job.of("keep_masks", **cell.wildcards) for cell in plan.cells]
-    found += [Job.of("tables", study=study, table=table) for study, table in plan.tables]
-    found += [Job.of("figures", study=study, figure=figure) for study, figure in plan.figures]
+    found += [Job.of("tables", study=study, table=table) for study, table in plan.shown.tables]
+    found += [Job.of("figures", study=study, figure=figure) for study, figure in plan.shown.figures]
     return list(dict.fromkeys([*found, Job.of("collect"), Job.of("report"), Job.of("strict")]))
 
 
@@ -91,7 +91,7 @@ def _pruning(plan: Plan, cell: Cell) -> Iterator[Job]:
         yield Job.of("calibrate", **reader.wildcards)
     if plan.profile(point):
         yield Job.of("profile", **point.wildcards)
-    if search := plan.search(point):
+    if search := search_used(plan.config, point):
         yield from searching(plan, search)
     # Before allocate: a failure there is no reason to make them again.
     if plan.gradients(cell):

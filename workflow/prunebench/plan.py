@@ -2,14 +2,12 @@
 
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from prunebench import paths, registry
-from prunebench.allocators.base import Search
+from prunebench import paths
 from prunebench.assets.sources import local_files
 from prunebench.assets.tasks import local_row_files
 from prunebench.canonical import canonical, spec_hash
@@ -20,32 +18,30 @@ from prunebench.cells import (
     Expansion,
     allocation_form,
     expand,
+    method_of,
     model_shape,
     reads_profile,
     runs_model,
+    search_used,
 )
+from prunebench.checks import load_config
 from prunebench.config import (
-    ASKED,
     CATALOG,
     CONFIG,
     Config,
     calibration_corpus,
     calibration_parts,
     configured,
-    load_config,
     read_config,
 )
 from prunebench.errors import PrunebenchError
 from prunebench.files import sha256_file
 from prunebench.fingerprint import fingerprint
-from prunebench.published.match import Match, matches
 from prunebench.published.values import VALUES
 from prunebench.resources import Work
+from prunebench.shown import Shown
 from prunebench.spec import Specs
 
-FIGURES = ("perplexity", "calibration", "allocation", "search", "agreement", "reconstruction", "convergence", "cost")
-SHOWN = {**ASKED, "published": ("perplexity", "zeroshot")}
-"""By table, the tables that suites give rise to, whose scores it shows; others show those of their own suites."""
 TEMPLATES = Path(__file__).parent / "report/template"
 
 
@@ -62,6 +58,11 @@ class Plan:
     def specs(self) -> Specs:
         """The spec of every job."""
         return Specs(self.config)
+
+    @cached_property
+    def shown(self) -> Shown:
+        """The tables and figures, and what each shows."""
+        return Shown(self.config, self.studies)
 
     @cached_property
     def cells(self) -> dict[Cell, None]:
@@ -125,7 +126,7 @@ class Plan:
 
     def tokens(self, cell: Cell) -> list[str]:
         """The token file that pruning `cell` reads, if its method looks at data."""
-        if "calibration" in self._method(cell).uses:
+        if "calibration" in method_of(self.config, cell).uses:
             return [paths.TOKENS.format(**cell.wildcards)]
         return []
 
@@ -137,20 +138,14 @@ class Plan:
         """The token file that the allocation of `point` (in `allocation_form`) reads: its allocator runs the model."""
         return [paths.TOKENS.format(**point.wildcards)] if runs_model(self.config, point) else []
 
-    def search(self, point: Cell) -> Search | None:
-        """The search whose result the allocation of `point` uses, if its allocator uses one."""
-        allocator = configured("allocators", self.config.allocators[point.allocator])
-        search: Search | None = allocator.search(point.sparsity)
-        return search
-
     def search_runs(self, point: Cell) -> list[tuple[str, int]]:
         """(search, seed) of every run that this result rests on."""
-        search = self.search(point)
+        search = search_used(self.config, point)
         return [(search.name, seed) for seed in self.config.seeds(search)] if search else []
 
     def found(self, point: Cell) -> list[str]:
         """The file of that result."""
-        search = self.search(point)
+        search = search_used(self.config, point)
         if search is None:
             return []
         pattern = paths.SEARCH_BEST if search.seed is None else paths.SEARCH
@@ -171,7 +166,7 @@ class Plan:
 
     def gradients(self, cell: Cell) -> list[str]:
         """The gradients that pruning `cell` reads, if its method looks at the loss."""
-        return [paths.GRADIENTS.format(**cell.wildcards)] if self._method(cell).needs_gradients else []
+        return [paths.GRADIENTS.format(**cell.wildcards)] if method_of(self.config, cell).needs_gradients else []
 
     def calibration_corpus(self, calibration: str) -> str:
         """The corpus that a calibration name draws from."""
@@ -223,136 +218,6 @@ class Plan:
     def _shapes(self) -> dict[str, Shape | None]:
         return {name: _shape(entry) for name, entry in self.config.models.items()}
 
-    @cached_property
-    def tables(self) -> list[tuple[str, str]]:
-        """(study, table) for every table that a study's suites give rise to, then those that it asks for.
-
-        Last, if anybody has published a number of any of its cells, those beside ours.
-        """
-        made: list[tuple[str, str]] = []
-        for study, of in self.studies.items():
-            made += [(study, self._table(suite)) for suite in of.all_suites]
-            made += [(study, table) for table in self.config.studies[study].tables]
-            if any(self.published(study, cell, suite) for cell in of.cells for suite in of.suites[cell]):
-                made.append((study, "published"))
-        return list(dict.fromkeys(made))
-
-    def published(self, study: str, cell: Cell, suite: str) -> list[Match]:
-        """The published values that a study shows beside what `suite` measures of `cell`."""
-        sources = self.config.studies[study].published
-        found = matches(self.config, cell, suite)
-        return [match for match in found if not sources or match.value.source in sources]
-
-    def suites_of(self, study: str, table: str) -> list[str]:
-        """The suites of a study (catalog names) that `table` shows."""
-        shown = SHOWN.get(table, (table,))
-        return [suite for suite in self.studies[study].all_suites if self._table(suite) in shown]
-
-    def _table(self, suite: str) -> str:
-        table: str = registry.load("suites", self.config.suites[suite].suite).table
-        return table
-
-    def table_files(self, study: str, table: str) -> list[str]:
-        """A table in all its formats, Markdown first."""
-        return [paths.TABLE.format(study=study, table=table, format=format) for format in paths.TABLE_FORMATS]
-
-    @property
-    def figures(self) -> list[tuple[str, str]]:
-        """(study, figure) for every figure that has something to show."""
-        return [(study, figure) for study in self.studies for figure in FIGURES if self._shows(study, figure)]
-
-    def _shows(self, study: str, figure: str) -> bool:
-        return bool(self.search_files(study) if figure == "search" else self.figure_cells(study, figure))
-
-    def figure_cells(self, study: str, figure: str) -> list[Cell]:
-        """The cells of a study that `figure` draws."""
-        expansion = self.studies[study]
-        if figure in ("perplexity", "calibration", "cost", "agreement"):
-            suites = set(self.suites_of(study, "perplexity"))
-            cells = [cell for cell in expansion.cells if cell.method != "dense" and suites & {*expansion.suites[cell]}]
-            if figure == "agreement":
-                promised = [cell for cell in cells if self._promised(cell)]
-                # Of two points any ranking is right or wrong by chance.
-                return promised if len({cell.allocator for cell in promised}) > 2 else []
-            sized = of_several_sizes(cells)
-            # At a single sparsity, a figure against sparsity would say less than the one against samples.
-            if figure == "perplexity" and sized and len({cell.point for cell in cells}) == 1:
-                return []
-            return sized if figure == "calibration" else cells
-        if figure == "reconstruction":
-            return [cell for cell in expansion.cells if "calibration" in self._method(cell).uses]
-        if figure == "convergence":
-            return [cell for cell in expansion.cells if self._method(cell).iterative]
-        cells = [cell for cell in expansion.cells if "allocator" in self._method(cell).uses]
-        cells = [cell for cell in cells if not cell.shape.structured]
-        # What serves n:m patterns too decides nothing: alone it would be a flat line.
-        deciding = any(
-            not configured("allocators", self.config.allocators[cell.allocator]).structured for cell in cells
-        )
-        return cells if deciding else []
-
-    def _promised(self, cell: Cell) -> bool:
-        """Whether a search has judged what allots `cell`, on the same model, all of it, and at the same sparsity."""
-        whole = self.config.allocators[cell.allocator].layers == "all" and not cell.shape.structured
-        search = self.search(allocation_form(self.config, cell)) if whole else None
-        entry = self.config.searches[search.name] if search else None
-        return entry is not None and (entry.model, entry.sparsity) == (cell.model, cell.sparsity)
-
-    def searches(self, study: str) -> list[tuple[str, int]]:
-        """(search, seed) of every run of the searches that a study shows."""
-        shown = self.config.studies[study].searches
-        return [(name, seed) for name in dict.fromkeys(shown) for seed in self.config.searches[name].seeds]
-
-    def search_files(self, study: str, figure: str = "search") -> list[str]:
-        """The results of those runs: what `figure` reads besides results/cells.csv."""
-        runs = self.searches(study) if figure == "search" else []
-        return [paths.SEARCH.format(search=name, seed=seed) for name, seed in runs]
-
-    @property
-    def search_results(self) -> list[str]:
-        """The same for all studies: what the report reads."""
-        return list(dict.fromkeys(file for study in self.studies for file in self.search_files(study)))
-
-    def _method(self, cell: Cell) -> Any:
-        return configured("methods", self.config.methods[cell.method])
-
-    def figure_files(self, study: str, figure: str) -> list[str]:
-        """A figure in all its formats, svg first."""
-        return [paths.FIGURE.format(study=study, figure=figure, format=format) for format in paths.FIGURE_FORMATS]
-
-    @property
-    def outputs(self) -> list[str]:
-        """All that is made from results/cells.csv for people to read."""
-        tables = [path for study, table in self.tables for path in self.table_files(study, table)]
-        figures = [path for study, figure in self.figures for path in self.figure_files(study, figure)]
-        return [*tables, *figures, paths.REPORT]
-
-    def labels(self) -> dict[str, str]:
-        """What tables and figures print for a catalog name; kinds that share names with others stand in front."""
-        labels = {name: model.title for name, model in self.config.models.items()}
-        labels |= {f"corpora/{name}": corpus.title for name, corpus in self.config.corpora.items()}
-        labels |= {f"searches/{name}": search.title or name for name, search in self.config.searches.items()}
-        labels |= {name: suite.title for name, suite in self.config.suites.items() if suite.title}
-        bundles = self.config.tasks.values()
-        labels |= {f"tasks/{task}": data.title for of in bundles for task, data in of.tasks.items() if data.title}
-        for kind in ("methods", "allocators"):
-            for name, entry in getattr(self.config, kind).items():
-                plugin = configured(kind, entry)
-                labels[name] = entry.title or (plugin.title if name == plugin.name else f"{plugin.title} ({name})")
-        return labels
-
-    def computations(self) -> dict[str, tuple[str, str, str]]:
-        """For each calibrated method: the first catalog name of the same work, its dtype, and how it computes."""
-        first: dict[str, str] = {}
-        found: dict[str, tuple[str, str, str]] = {}
-        for name, entry in self.config.methods.items():
-            method = configured("methods", entry)
-            if "calibration" in method.uses:
-                compute = entry.compute or self.config.compute
-                same = first.setdefault(f"{entry.method} {method.params}", name)
-                found[name] = (same, compute.dtype, str(compute))
-        return found
-
     def collect_spec(self) -> str:
         """Spec of collect: the config, and a digest of every cell that it expects or skips."""
         expected = canonical(
@@ -381,8 +246,9 @@ class Plan:
         return self._output_spec("report", templates=[sha256_file(file) for file in files])
 
     def _output_spec(self, stage: str, **more: Any) -> str:
-        labels = spec_hash(canonical(self.labels()))
-        code = fingerprint(f"prunebench.stages.{stage}")
+        labels = spec_hash(canonical(self.shown.labels()))
+        # What is drawn, and which cells are in it.
+        code = {module: fingerprint(f"prunebench.{module}") for module in (f"stages.{stage}", "shown")}
         return canonical({"code": code, "labels": labels, "config": self.raw, "file": self.file, **more})
 
     def suite_assets(self, suite: str) -> tuple[str, ...]:
@@ -392,20 +258,6 @@ class Plan:
     def method_assets(self, method: str) -> tuple[str, ...]:
         """The same for a method."""
         return tuple(sorted(configured("methods", self.config.methods[method]).assets))
-
-
-def of_several_sizes(cells: Iterable[Cell]) -> list[Cell]:
-    """Those of `cells` beside which there are others that differ in the number of calibration samples, seeds apart.
-
-    Samples are the same only if corpus and length are.
-    """
-    sizes: dict[tuple[object, ...], dict[Cell, int]] = {}
-    for cell in cells:
-        if cell.calibrated:
-            corpus, samples, seqlen = calibration_parts(cell.calibration)
-            key = (cell.model, cell.method, cell.allocator, cell.point, corpus, seqlen)
-            sizes.setdefault(key, {})[cell] = samples
-    return [cell for of in sizes.values() if len({*of.values()}) > 1 for cell in of]
 
 
 def load_plan(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Plan:

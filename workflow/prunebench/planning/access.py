@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prunebench.catalog import HubSource
+from prunebench.catalog import HubModelSource, HubSource
 from prunebench.planning.estimate import Estimate
 
 
@@ -25,6 +25,19 @@ def size(estimate: Estimate, asset: str) -> float | None:
         return None
     model = estimate.model(name)
     return float(model.parameters * model.item)
+
+
+def converted(estimate: Estimate, asset: str) -> float:
+    """Bytes of the copy that stays beside a hub model, at most: pickled weights become safetensors on arrival."""
+    of = source(estimate, asset)
+    pickled = isinstance(of, HubModelSource) and of.weights == "pytorch"
+    return size(estimate, asset) or 0.0 if pickled else 0.0
+
+
+def unsized(estimate: Estimate) -> list[str]:
+    """What comes from the hub and has no size before it is here."""
+    hub = [asset for asset in estimate.assets if isinstance(source(estimate, asset), HubSource)]
+    return [asset for asset in hub if size(estimate, asset) is None]
 
 
 def condition(estimate: Estimate, asset: str) -> str:

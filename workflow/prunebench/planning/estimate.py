@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from prunebench.cells import Cell, allocation_form, model_shape
+from prunebench.cells import Cell, allocation_form, allocator_of, method_of, model_shape
 from prunebench.config import calibration_parts, configured
 from prunebench.dag import Job, jobs
 from prunebench.methods.base import Method
@@ -32,7 +32,9 @@ TASKS = {
     "gsm8k": (1319, 1100),
 }
 """Rows of a task, and tokens of a row: the prompt with its examples and each choice that is not a single token. Counted
-on the rows of the catalog with SmolLM2's tokenizer; those of GSM8K are a guess."""
+on the rows of the catalog with SmolLM2's tokenizer, unless GUESSED."""
+GUESSED = ("gsm8k",)
+"""Those whose rows no package ships."""
 UNKNOWN = (5000, 200)
 """The same of a task that is not there."""
 GENERATED = {"gsm8k": 256}
@@ -128,7 +130,7 @@ class Estimate:
             for cell in study.cells:
                 for suite in study.suites[cell]:
                     yield Job.of("evaluate", **cell.wildcards, suite=suite), self._evaluation(cell, suite)
-            for search, seed in self.plan.searches(name):
+            for search, seed in self.plan.shown.searches(name):
                 yield from self._search(search, seed)
 
     def _pruning(self, cell: Cell) -> Iterator[tuple[Job, Cost]]:
@@ -141,7 +143,7 @@ class Estimate:
         if self.plan.gradients(cell) and text:
             yield Job.of("gradients", **cell.wildcards), costs.gradients(model, text, self.device)
         learning = text if self.plan.allocator_tokens(point) else None
-        allocator = configured("allocators", self.plan.config.allocators[cell.allocator])
+        allocator = allocator_of(self.plan.config, cell)
         steps = getattr(allocator.params, "steps", 0)
         yield Job.of("allocate", **point.wildcards), costs.allocate(model, learning, self.device, steps)
         read = text if self.plan.tokens(cell) else None
@@ -190,7 +192,7 @@ class Estimate:
         return Text(samples * seqlen, seqlen, compute.batch_size, compute.dtype)
 
     def _method(self, cell: Cell) -> Method:
-        method: Method = configured("methods", self.plan.config.methods[cell.method])
+        method: Method = method_of(self.plan.config, cell)
         return method
 
     def _part(self, cell: Cell) -> float:
@@ -215,10 +217,8 @@ def missing(estimate: Estimate) -> Mapping[str, str]:
             ]
             found |= {f"corpora/{corpus}": f"{CORPUS:,} tokens" for corpus in sorted(whole)}
         else:
-            rows, length = UNKNOWN
-            found |= {
-                f"tasks/{task}": f"{rows:,} rows of {length} tokens"
-                for task in plugin.params.tasks
-                if task not in TASKS
-            }
+            for task in plugin.params.tasks:
+                rows, length = TASKS.get(task, UNKNOWN)
+                if task not in TASKS or task in GUESSED:
+                    found[f"tasks/{task}"] = f"{rows:,} rows of {length:,} tokens"
     return found

@@ -60,6 +60,8 @@ def notes(estimate: Estimate) -> list[str]:
     total = f"{cards:.1f} hours of a card" if estimate.device.memory else f"{host:.1f} hours"
     besides = f", {host:.1f} hours of a processor beside them" if estimate.device.memory else ""
     lines = [f"In all about {total}{besides}, one job at a time. Rates {estimate.device.source}."]
+    if fetched := _fetched(estimate):
+        lines.append(fetched)
     kept = ", ".join(f"{decimal(int(size))} with {setting}" for setting, size in estimate.kept.items())
     setting = estimate.plan.config.keep_weights
     lines.append(f"Pruned weights that stay (keep_weights: {setting}): {kept}.")
@@ -116,6 +118,18 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+def _fetched(estimate: Estimate) -> str:
+    """What all downloads come to, if any has a size."""
+    size = sum(access.size(estimate, asset) or 0 for asset in estimate.assets)
+    copies = sum(access.converted(estimate, asset) for asset in estimate.assets)
+    said = [f"To fetch: models of at most {decimal(int(size))}"]
+    if copies:
+        said.append(f"{decimal(int(copies))} more for copies of pickled weights as safetensors")
+    if unsized := access.unsized(estimate):
+        said.append(f"and {', '.join(unsized)}, whose sizes are not known before")
+    return ", ".join(said) + "." if size else ""
+
+
 def _counts(estimate: Estimate) -> str:
     plan = estimate.plan
     skipped = sum(len(of.skipped) for of in plan.studies.values())
@@ -141,6 +155,7 @@ def _plain_asset(estimate: Estimate, asset: str, problems: dict[str, str | None]
     found = {
         "from": access.origin(estimate, asset),
         "bytes": round(size) if size else None,
+        "converted_bytes": round(access.converted(estimate, asset)),
         "access": access.condition(estimate, asset),
     }
     return found if problems is None else {**found, "problem": problems[asset]}

@@ -41,7 +41,7 @@ def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
 
     `cells` are the rows of results/cells.csv. A column with one value for all is not shown.
     """
-    labels = plan.labels()
+    labels = plan.shown.labels()
     scores = _headlines(cells)
     by_cell = {key: rows for key, rows in cells.groupby([*COLUMNS], sort=False)}
     rows = []
@@ -88,7 +88,7 @@ def _headlines(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
 
 
 def _head(plan: Plan, cells: pd.DataFrame, suite: str, task: str, metric: str) -> str:
-    labels = plan.labels()
+    labels = plan.shown.labels()
     name = labels.get(f"corpora/{task}", labels.get(f"tasks/{task}", task))
     several = cells.loc[cells["metric"] == metric, "suite"].nunique() > 1
     word = "Perplexity" if metric == "perplexity" else "Accuracy"
@@ -121,7 +121,7 @@ def cell_details(plan: Plan, records: Records) -> dict[str, Any]:
     for study, cell, reason in expected(plan):
         suites.setdefault(cell, {}).update(dict.fromkeys(plan.studies[study].suites[cell]))
         reasons[cell] = reason
-    labels = plan.labels()
+    labels = plan.shown.labels()
     return {
         cell_id(cell): {
             "title": str(cell),

@@ -46,9 +46,9 @@ def _study(plan: Plan, cells: pd.DataFrame, records: Records, name: str) -> dict
             "panels": [panel.title + ("" if panel.series else " (no cell to show)") for panel in chart.panels],
             "legend": swatches(chart),
             "plots": plots(chart),
-            "files": plan.figure_files(study, figure),
+            "files": plan.shown.figure_files(study, figure),
         }
-        for study, figure in plan.figures
+        for study, figure in plan.shown.figures
         if study == name
         for chart in [make_chart(plan, cells, records, study, figure)]
     ]
@@ -57,8 +57,8 @@ def _study(plan: Plan, cells: pd.DataFrame, records: Records, name: str) -> dict
         "title": plan.config.studies[name].title or name,
         "counts": _counts(cells[cells["study"] == name]),
         "tables": [
-            {"table": make_table(plan, cells, study, table, records), "files": plan.table_files(study, table)}
-            for study, table in plan.tables
+            {"table": make_table(plan, cells, study, table, records), "files": plan.shown.table_files(study, table)}
+            for study, table in plan.shown.tables
             if study == name
         ],
         "figures": figures,

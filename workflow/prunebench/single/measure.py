@@ -16,7 +16,8 @@ from prunebench.assets.corpora import load_split
 from prunebench.assets.manifest import Manifest, load_manifest
 from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
 from prunebench.canonical import canonical, spec_hash
-from prunebench.config import Config, configured, load_config
+from prunebench.checks import load_config
+from prunebench.config import Config, configured
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.stores import TensorStore
 from prunebench.engine.subject import Subject

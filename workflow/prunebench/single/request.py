@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from prunebench import registry
 from prunebench.canonical import canonical
-from prunebench.cells import Cell, model_shape
+from prunebench.cells import Cell, model_shape, search_used
 from prunebench.config import Config
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file
@@ -124,7 +124,7 @@ def work(request: Request) -> Work:
     if expansion.skipped:
         raise PrunebenchError(expansion.skipped[0][1])
     (cell,) = expansion.cells
-    if search := plan.search(cell):
+    if search := search_used(plan.config, cell):
         raise PrunebenchError(
             f"--allocator: {request.allocator} uses what the search {search.name!r} finds, which is a study's affair: "
             "name what it has found with --allocator-param"

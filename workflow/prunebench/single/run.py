@@ -14,8 +14,8 @@ import torch
 from prunebench import paths
 from prunebench.assets.manifest import load_manifest, write_manifest
 from prunebench.canonical import canonical
-from prunebench.cells import Cell, allocation_form, reads_profile, runs_model
-from prunebench.config import Config, calibration_corpus, configured
+from prunebench.cells import Cell, allocation_form, method_of, reads_profile, runs_model
+from prunebench.config import Config, calibration_corpus
 from prunebench.errors import PrunebenchError
 from prunebench.export import export, refuse_to_overwrite
 from prunebench.files import read_json, sha256_file
@@ -73,7 +73,7 @@ def _prune(wanted: Work, root: Path) -> Path:
     model = place(paths.MODEL)
     log.info("model %s", config.models[cell.model].title)
     write_manifest(resolved(arrive(config, specs, f"models/{cell.model}", root)), model.parent)
-    method = configured("methods", config.methods[cell.method])
+    method = method_of(config, cell)
     assets = [arrive(config, specs, asset, root) for asset in sorted(method.assets)]
     tokens = _tokens(wanted, root)
     digests = [load_manifest(path).digest for path in (model, *assets)] + [sha256_file(tokens) if tokens else None]

@@ -51,12 +51,12 @@ def make_chart(plan: Plan, cells: pd.DataFrame, records: Records, study: str, fi
 def _chart(plan: Plan, cells: pd.DataFrame, records: Records, study: str, figure: str) -> Chart:
     look = make_look(plan, study)
     if figure in OF_CELLS:
-        mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, "perplexity"))]
+        mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.shown.suites_of(study, "perplexity"))]
         return OF_CELLS[figure](mine, study, look)
     if figure == "agreement":
         return agreement_chart(promised_rows(plan, cells, records, study), look)
     rows = block_rows(plan, records, study, figure)
-    drawn = plan.figure_cells(study, figure)
+    drawn = plan.shown.figure_cells(study, figure)
     expected = len({allocation_form(plan.config, cell) for cell in drawn} if figure == "allocation" else drawn)
     return OF_BLOCKS[figure](rows, expected, look)
 
@@ -65,7 +65,7 @@ def make_look(plan: Plan, study: str) -> Look:
     """Labels and styles of a study's rows."""
     cells = plan.studies[study].cells
     return Look(
-        labels=plan.labels(),
+        labels=plan.shown.labels(),
         methods=list(dict.fromkeys(cell.method for cell in cells if cell.method != "dense")),
         allocators=list(dict.fromkeys(cell.allocator for cell in cells)),
         calibrations=list(dict.fromkeys(cell.calibration for cell in cells if cell.calibration != NO_CALIBRATION)),
@@ -80,7 +80,7 @@ def search_courses(plan: Plan, records: Records, study: str) -> tuple[pd.DataFra
 
     Searches of which any seed has no result are left out: the mean of the others would be that of the lucky.
     """
-    found = {run: records.search(*run) for run in plan.searches(study)}
+    found = {run: records.search(*run) for run in plan.shown.searches(study)}
     bad = {run: record for run, record in found.items() if record["status"] != "ok"}
     rows = [
         {
@@ -105,8 +105,8 @@ def search_courses(plan: Plan, records: Records, study: str) -> tuple[pd.DataFra
 
 def promised_rows(plan: Plan, cells: pd.DataFrame, records: Records, study: str) -> pd.DataFrame:
     """The rows of `cells` that figure `agreement` shows, and what the search had `promised` of each."""
-    promised = {str(cell): records.promised(cell) for cell in plan.figure_cells(study, "agreement")}
-    mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, "perplexity"))]
+    promised = {str(cell): records.promised(cell) for cell in plan.shown.figure_cells(study, "agreement")}
+    mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.shown.suites_of(study, "perplexity"))]
     drawn: Iterable[Any] = mine[list(AXES)].to_dict("records")
     names = pd.Series([str(Cell(**axes)) for axes in drawn], index=mine.index)
     return mine.assign(promised=names.map(promised))[names.isin(list(promised))]
@@ -119,7 +119,7 @@ def block_rows(plan: Plan, records: Records, study: str, figure: str) -> pd.Data
     """
     read = records.epochs if figure == "convergence" else records.blocks
     rows: dict[str, list[dict[str, object]]] = {}
-    for cell in plan.figure_cells(study, figure):
+    for cell in plan.shown.figure_cells(study, figure):
         shown = allocation_form(plan.config, cell) if figure == "allocation" else cell
         if str(shown) not in rows and (blocks := read(cell)):
             rows[str(shown)] = [{**asdict(shown), "id": str(shown), **block} for block in blocks]

@@ -46,10 +46,10 @@ def read_cells(path: Path) -> pd.DataFrame:
 
 def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records: Records) -> Table:
     """`table` of `study`, of the rows that `read_cells` gives; `records` know the losses behind perplexities."""
-    mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.suites_of(study, table))]
-    made = TABLES[table](with_losses(mine, records), study, plan.labels(), **_options(plan, study, table))
+    mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.shown.suites_of(study, table))]
+    made = TABLES[table](with_losses(mine, records), study, plan.shown.labels(), **_options(plan, study, table))
     if table == "perplexity":
-        made.notes.extend(rounding_notes(mine, plan.computations(), plan.labels()))
+        made.notes.extend(rounding_notes(mine, plan.shown.computations(), plan.shown.labels()))
     made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study)])
     return made
 
@@ -78,14 +78,17 @@ def _options(plan: Plan, study: str, table: str) -> dict[str, Any]:
     entries = plan.config.allocators.items()
     half = {"half": [name for name, entry in entries if entry.layers == "first_half"]}
     even = {"even": [name for name, entry in entries if entry.allocator == "uniform"]}
-    special: dict[str, dict[str, Any]] = {"gain": half | even, "published": {"find": partial(plan.published, study)}}
+    special: dict[str, dict[str, Any]] = {
+        "gain": half | even,
+        "published": {"find": partial(plan.shown.published, study)},
+    }
     return special.get(table, half)
 
 
 def partly_pruned(plan: Plan, study: str) -> list[str]:
     """A note if rows of a study prune only the first half of the blocks."""
     allocators = {cell.allocator: plan.config.allocators[cell.allocator] for cell in plan.studies[study].cells}
-    rows = ", ".join(plan.labels()[name] for name, entry in allocators.items() if entry.layers == "first_half")
+    rows = ", ".join(plan.shown.labels()[name] for name, entry in allocators.items() if entry.layers == "first_half")
     meaning = "of L blocks only the first L/2 (rounded down) are pruned; the sparsity of all L is about half as high"
     return [f"{rows}: {meaning}."] if rows else []
 

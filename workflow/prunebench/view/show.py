@@ -52,7 +52,7 @@ def show(plan: Plan, cell: Cell, console: Console) -> None:
 
 
 def _heading(plan: Plan, cell: Cell) -> Text:
-    labels = plan.labels()
+    labels = plan.shown.labels()
     titles = (labels[name] for name in (cell.model, cell.method, cell.allocator))
     return Text.assemble((path_of(cell), "bold"), "\n", ", ".join(titles))
 
