@@ -189,9 +189,9 @@ def test_a_study_of_what_is_published_has_the_table_and_others_have_not(
     assert plan.shown.table_files("tiny", "published")[0].endswith("tiny/published.md")
 
     some = load_plan({**config, "studies": {"tiny": {**config["studies"]["tiny"], "published": ["OWL", "BESA"]}}})
-    assert [match.value.source for match in some.published("tiny", cell, "ppl_tiny")] == ["OWL", "BESA"]
+    assert [match.value.source for match in some.shown.published("tiny", cell, "ppl_tiny")] == ["OWL", "BESA"]
     none = load_plan({**config, "studies": {"tiny": {**config["studies"]["tiny"], "published": "ELSA"}}})
-    assert none.tables == [("tiny", "perplexity")]
+    assert none.shown.tables == [("tiny", "perplexity")]
 
 
 def test_one_suite_does_not_show_the_values_of_another() -> None:
