@@ -30,7 +30,7 @@ smoke: install  ## every rule once, in under 4 minutes
 test: install  ## all tests
 	pytest -n logical --dist loadfile
 
-test-studies: install  ## every study of the papers to its tables, in miniature, in about half an hour
+test-studies: install  ## every study of the papers to its tables, in miniature, in about ten minutes
 	pytest -n logical -m "slow or studies" tests/e2e/test_miniatures.py tests/dag/test_papers.py
 
 test-cluster: install  ## tests through a real SLURM of one node, installed if there is none (root, Debian)
