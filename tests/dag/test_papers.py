@@ -52,7 +52,7 @@ OURS = {
     "dsa_mini_seeds": 6 * 3,
     "dsa_mini_agreement": 10,
 }
-"""Studies on models that packages ship."""
+"""Studies of ours, on models that packages ship or that are trained here."""
 OTHERS = sorted({path.name for path in STUDIES.glob("*.yaml")} - {*FILES})
 
 

@@ -324,7 +324,7 @@ def test_what_is_fetched_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     total = f"{sum(sizes) / 1e9:.1f} GB"
     assert notes(estimate)[1] == (
         f"To fetch: models of at most {total}, {total} more for copies of pickled weights as safetensors, "
-        "and corpora/c4, corpora/ptb, corpora/wikitext2, whose sizes are not known before."
+        "and what has no size before it is here: corpora/c4, corpora/ptb, corpora/wikitext2."
     )
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from prunebench.canonical import canonical
 from prunebench.cells import allocation_form
+from prunebench.fingerprint import fingerprint
 from prunebench.plan import Plan, load_plan
 from studies import PACKAGE, SHAPE, STUDY, changed, grid
 
@@ -85,6 +86,12 @@ def test_specs_of_the_quickstart_are_short(monkeypatch: pytest.MonkeyPatch) -> N
         made.append(plan.specs.evaluation(plan.cell(job), job["suite"]))
     assert len(made) > 2 + 3 * len(plan.cells)
     assert max(map(len, made)) < 1000
+
+
+def test_outputs_are_made_again_when_the_choice_of_their_cells_changes() -> None:
+    plan = load_plan(CONFIG)
+    for made in (plan.table_spec(), plan.figure_spec(), plan.report_spec()):
+        assert json.loads(made)["code"]["shown"] == fingerprint("prunebench.shown")
 
 
 WANDA = {"method": "wanda"}

@@ -48,7 +48,7 @@ def accept(base: str, root: Path, check: Callable[[], None] | None = None) -> li
 
 
 def entries(sources: Sources) -> list[str]:
-    """Sorted entry modules: the ones whose fingerprints specs hold."""
+    """Sorted entry modules: stages and plug-ins, whose fingerprints specs hold; of `shown` only cheap jobs hold it."""
     return sorted(
         module
         for module in sources.texts

@@ -10,7 +10,7 @@ from prunebench.config import ASKED, Config, calibration_parts, configured
 from prunebench.published.match import Match, matches
 
 FIGURES = ("perplexity", "calibration", "allocation", "search", "agreement", "reconstruction", "convergence", "cost")
-SHOWN = {**ASKED, "published": ("perplexity", "zeroshot")}
+SHARED = {**ASKED, "published": ("perplexity", "zeroshot")}
 """By table, the tables that suites give rise to, whose scores it shows; others show those of their own suites."""
 
 
@@ -43,8 +43,8 @@ class Shown:
 
     def suites_of(self, study: str, table: str) -> list[str]:
         """The suites of a study (catalog names) that `table` shows."""
-        shown = SHOWN.get(table, (table,))
-        return [suite for suite in self.studies[study].all_suites if self._table(suite) in shown]
+        makers = SHARED.get(table, (table,))
+        return [suite for suite in self.studies[study].all_suites if self._table(suite) in makers]
 
     def _table(self, suite: str) -> str:
         table: str = registry.load("suites", self.config.suites[suite].suite).table
@@ -80,8 +80,8 @@ class Shown:
         if figure == "calibration":
             return sized
         # At a single sparsity, a figure against sparsity would say less than the one against samples.
-        flat = figure == "perplexity" and sized and len({cell.point for cell in measured}) == 1
-        return [] if flat else measured
+        single = figure == "perplexity" and sized and len({cell.point for cell in measured}) == 1
+        return [] if single else measured
 
     def _measured(self, study: str) -> list[Cell]:
         """The pruned cells of a study whose perplexity is measured."""
@@ -105,8 +105,8 @@ class Shown:
 
     def searches(self, study: str) -> list[tuple[str, int]]:
         """(search, seed) of every run of the searches that a study shows."""
-        shown = self.config.studies[study].searches
-        return [(name, seed) for name in dict.fromkeys(shown) for seed in self.config.searches[name].seeds]
+        names = dict.fromkeys(self.config.studies[study].searches)
+        return [(name, seed) for name in names for seed in self.config.searches[name].seeds]
 
     def search_files(self, study: str, figure: str = "search") -> list[str]:
         """The results of those runs: what `figure` reads besides results/cells.csv."""

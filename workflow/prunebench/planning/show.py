@@ -126,7 +126,7 @@ def _fetched(estimate: Estimate) -> str:
     if copies:
         said.append(f"{decimal(int(copies))} more for copies of pickled weights as safetensors")
     if unsized := access.unsized(estimate):
-        said.append(f"and {', '.join(unsized)}, whose sizes are not known before")
+        said.append(f"and what has no size before it is here: {', '.join(unsized)}")
     return ", ".join(said) + "." if size else ""
 
 
@@ -155,7 +155,7 @@ def _plain_asset(estimate: Estimate, asset: str, problems: dict[str, str | None]
     found = {
         "from": access.origin(estimate, asset),
         "bytes": round(size) if size else None,
-        "converted_bytes": round(access.converted(estimate, asset)),
+        "converted_bytes": round(access.converted(estimate, asset)) if size else None,
         "access": access.condition(estimate, asset),
     }
     return found if problems is None else {**found, "problem": problems[asset]}
