@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import random
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import tiny
@@ -297,6 +298,15 @@ def test_a_search_that_finds_nothing_keeps_its_books(
     assert result["status"] == "failed" and "none of" in result["reason"] and "4 evaluations" in result["reason"]
     assert {entry["status"] for entry in result["history"]} <= {"failed", "invalid", "known"}
     assert "the loss is NaN" in (tmp_path / "broken/seed0.history.csv").read_text()
+
+
+def test_a_model_whose_inputs_overflow_is_a_failed_search(assets: Path, tmp_path: Path) -> None:
+    broken = shutil.copytree(assets, tmp_path / "assets")
+    norms = load_file(assets / "profile.safetensors")
+    save_file({site: torch.full_like(norm, math.inf) for site, norm in norms.items()}, broken / "profile.safetensors")
+    result = search(broken, tmp_path / "out")
+    assert result["status"] == "failed" and result["history"] == []
+    assert "before any candidate: the inputs of" in result["reason"] and "use bfloat16" in result["reason"]
 
 
 def test_the_books_of_a_search(tmp_path: Path) -> None:

@@ -21,7 +21,14 @@ from prunebench.tables.perplexity import perplexity_table
 from prunebench.tables.table import Table
 from studies import changed, grid
 
-LABELS = {"m": "Model M", "wanda": "Wanda", "uniform": "Uniform", "owl": "OWL", "dense": "Dense", "tasks/rte": "RTE"}
+LABELS = {
+    "models/m": "Model M",
+    "methods/wanda": "Wanda",
+    "allocators/uniform": "Uniform",
+    "allocators/owl": "OWL",
+    "methods/dense": "Dense",
+    "tasks/rte": "RTE",
+}
 CELL = {"study": "s", "model": "m", "pattern": "unstructured", "calibration": "c", "suite": "ppl", "task": "web"}
 OK = {"metric": "perplexity", "status": "ok"}
 NONE = {"value": None, "task": None, "metric": None, "reason": "it broke"}

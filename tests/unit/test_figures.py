@@ -30,7 +30,13 @@ from prunebench.report.plots import plots, swatches
 from prunebench.stages.collect import COLUMNS
 from studies import grid
 
-LABELS = {"m": "Model M", "wanda": "Wanda", "magnitude": "Magnitude", "dense": "Dense", "corpora/web": "Web text"}
+LABELS = {
+    "models/m": "Model M",
+    "methods/wanda": "Wanda",
+    "methods/magnitude": "Magnitude",
+    "methods/dense": "Dense",
+    "corpora/web": "Web text",
+}
 LOOK = Look(LABELS, ["magnitude", "wanda"], ["uniform", "owl"], ["c"], ["2of4"])
 BAD = {"task": None, "metric": None, "reason": "it broke"}
 
@@ -151,7 +157,9 @@ def test_two_allocators_of_an_n_m_pattern_are_told_apart() -> None:
     keys = [(method, allocator) for method in ("magnitude", "wanda") for allocator in ("uniform", "half")]
     rows = [row(method, "0.50", 30.0, pattern="2of4", allocator=allocator) for method, allocator in keys]
     made = perplexity_chart(table(*rows), "s", look).panels[0].series
-    assert [one.label for one in made] == [f"{LABELS[method]}, {allocator}, 2of4" for method, allocator in keys]
+    assert [one.label for one in made] == [
+        f"{LABELS[f'methods/{method}']}, {allocator}, 2of4" for method, allocator in keys
+    ]
     assert len({palette.marker(one.style) for one in made}) == len(keys)
 
 

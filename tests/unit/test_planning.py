@@ -298,6 +298,27 @@ def test_unknown_rates_are_errors_also_from_python() -> None:
         device("cpu").changed({"int8": 1.0}, None)
 
 
+def test_rates_given_for_the_processor_are_those_of_its_jobs() -> None:
+    plan = load_plan(STUDY)
+    stock, fast = device("cpu"), device("cpu").changed({"bfloat16": 1000.0, "float32": 1000.0, "float64": 1000.0}, None)
+    slow, quick = (sum(Estimate.of(plan, ["tiny"], on).hours) for on in (stock, fast))
+    assert quick < slow
+    assert sum(Estimate.of(plan, ["tiny"], replace(fast, memory=1e12)).hours) > 0
+
+
+def test_a_limit_is_one_of_rows_per_subject(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+
+    def evaluation(limit: int | None) -> float:
+        suite = {"suite": "lm_eval", "params": {"data": "olmo_mmlu", "tasks": ["mmlu"], "limit": limit}}
+        study = {"suites": "some", "grid": [{"model": "smollm2_135m", "method": "dense"}]}
+        plan = load_plan({"studies": {"tiny": study}, "suites": {"some": suite}})
+        made = Estimate.of(plan, ["tiny"], MACHINE)
+        return next(of.flops["bfloat16"] for job, of in made.costs.items() if job.rule == "evaluate")
+
+    assert evaluation(20) / evaluation(None) == pytest.approx(57 * 20 / 14042, rel=1e-3)
+
+
 def test_what_is_gated_and_not_verified_stands_beside_what_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     run = CliRunner().invoke(
@@ -315,7 +336,7 @@ def test_what_is_gated_and_not_verified_stands_beside_what_is_fetched(monkeypatc
 
 def test_what_is_fetched_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    estimate = Estimate.of(read_plan(Path("config/studies/sparsellm-table1.yaml")), ["sparsellm_table1"], MACHINE)
+    estimate = Estimate.of(read_plan(Path("config/studies/sparsellm-table1.yaml")), ["sparsellm_table1"], device("a100"))
     found = plain("sparsellm_table1", estimate)["assets"].values()
     sizes = [of["bytes"] for of in found if of["bytes"]]
     assert len(sizes) == 7
@@ -365,7 +386,7 @@ def test_sources_of_the_catalog_are_commits() -> None:
 
 def checked(*words: str) -> "tuple[int, dict[str, Any]]":
     run = CliRunner().invoke(app, ["plan", *words, "--check", "--json"])
-    return run.exit_code, json.loads(run.output)["assets"]
+    return run.exit_code, json.loads(run.stdout)["assets"]
 
 
 def test_a_check_says_what_cannot_be_had(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

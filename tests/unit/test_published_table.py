@@ -20,7 +20,13 @@ from prunebench.tables.means import Mean
 from prunebench.tables.published import difference, published_table, verdict
 from studies import STUDY, changed, grid
 
-LABELS = {"m": "Model M", "wanda": "Wanda", "uniform": "Uniform", "dense": "Dense", "tasks/rte": "RTE"}
+LABELS = {
+    "models/m": "Model M",
+    "methods/wanda": "Wanda",
+    "allocators/uniform": "Uniform",
+    "methods/dense": "Dense",
+    "tasks/rte": "RTE",
+}
 CELL = {"study": "s", "model": "m", "allocator": "uniform", "pattern": "unstructured", "calibration": "c"}
 OK = {"suite": "ppl", "task": "wikitext2", "metric": "perplexity", "status": "ok"}
 

@@ -82,6 +82,12 @@ def test_two_studies_that_share_a_cell_have_a_row_each_and_one_panel(nowhere: Pa
     assert len(gathered["data"]["cells"]) == 1 and gathered["counts"]["missing"] == 1
 
 
+def test_a_method_and_an_allocator_of_one_name_keep_their_titles() -> None:
+    config = changed("methods.tuned", {"method": "sparsegpt", "title": "SparseGPT, tuned"}, grid({"method": "dense"}))
+    labels = load_plan(changed("allocators.tuned", {"allocator": "owl", "title": "OWL, tuned"}, config)).shown.labels()
+    assert (labels["methods/tuned"], labels["allocators/tuned"]) == ("SparseGPT, tuned", "OWL, tuned")
+
+
 def test_it_says_how_far_the_numbers_carry() -> None:
     def said(**row: object) -> str:
         return " ".join(about(load_plan(grid({"method": "wanda", "sparsity": 0.5, **row})), "tiny"))

@@ -25,7 +25,7 @@ CELL = {
     "suite": "ppl",
 }
 OK = {"metric": "perplexity", "status": "ok"}
-LABELS = {"m": "Model M", "wanda": "Wanda", "uniform": "Uniform", "dense": "Dense"}
+LABELS = {"models/m": "Model M", "methods/wanda": "Wanda", "allocators/uniform": "Uniform", "methods/dense": "Dense"}
 
 
 def row(method: str, sparsity: str, value: float | None = None, seed: int = 0, **more: object) -> dict[str, object]:
@@ -65,7 +65,7 @@ def test_rows_of_a_model_stand_together_and_the_first_half_after_the_whole() -> 
     cells += [
         row("wanda", "0.75", 30.0, pattern="1of4", model=m, allocator=a) for m in "mn" for a in ("uniform", "half")
     ]
-    made = perplexity_table(table(*cells), "s", LABELS | {"half": "First half"})
+    made = perplexity_table(table(*cells), "s", LABELS | {"allocators/half": "First half"})
     assert [group for group, _ in made.columns] == ["50%", "70%", "80%", "1of4 (75%)"]
     stub = [("Dense", ""), ("magnitude", "Uniform"), ("Wanda", "Uniform"), ("magnitude", "First half")]
     stub.append(("Wanda", "First half"))
@@ -95,7 +95,7 @@ def test_cells_without_a_number_say_why(status: str) -> None:
     bad = row("wanda", "0.70", None, task=None, metric=None, status=status, reason="it broke")
     made = perplexity_table(table(row("wanda", "0.50", 20.0), bad), "s", LABELS)
     assert made.rows == [("Model M", "Wanda", "Uniform", "", "20.00", status)]
-    assert made.notes == [f"1 of 2 cells (1 {status}).", f"{status}: Wanda, uniform, 70%, seed 0: it broke"]
+    assert made.notes == [f"1 of 2 cells (1 {status}).", f"{status}: Wanda, Uniform, 70%, seed 0: it broke"]
 
 
 def test_calibration_sets_are_never_averaged_together() -> None:

@@ -6,7 +6,13 @@ from prunebench.tables.zeroshot import zeroshot_table
 
 CELL = {"study": "s", "model": "m", "allocator": "uniform", "pattern": "unstructured", "calibration": "c"}
 SCORE = {"suite": "seven", "metric": "acc", "stderr": 0.02, "n": 50, "status": "ok"}
-TITLES = {"m": "Model M", "wanda": "Wanda", "dense": "Dense", "tasks/boolq": "BoolQ", "seven": "50 rows"}
+TITLES = {
+    "models/m": "Model M",
+    "methods/wanda": "Wanda",
+    "methods/dense": "Dense",
+    "tasks/boolq": "BoolQ",
+    "suites/seven": "50 rows",
+}
 
 
 def row(method: str, sparsity: str, value: float | None, seed: int = 0, **more: object) -> dict[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from prunebench.errors import PrunebenchError
 from prunebench.files import atomic_path
 
 _CHUNK = 1 << 22
@@ -49,8 +50,16 @@ def full_name(stored: str) -> str:
 
 
 def shapes(directory: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor in the safetensors files of a model directory, by `full_name`, from their headers alone."""
-    entries = (entry for path in sorted(directory.glob("*.safetensors")) for entry in _entries(path))
+    """Shape of every tensor in the safetensors files of a model directory, by `full_name`, from their headers alone.
+
+    Raises PrunebenchError if there are none.
+    """
+    files = sorted(directory.glob("*.safetensors"))
+    if not files:
+        raise PrunebenchError(
+            f"{directory} holds no .safetensors file: load it with from_pretrained and write it with save_pretrained"
+        )
+    entries = (entry for path in files for entry in _entries(path))
     return {full_name(entry.name): tuple(entry.shape) for entry in entries}
 
 

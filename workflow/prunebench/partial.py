@@ -41,4 +41,5 @@ class Parts:
 
     def remove(self) -> None:
         """Forget everything: the result has been written."""
-        shutil.rmtree(self._directory)
+        if self._directory.exists():
+            shutil.rmtree(self._directory)

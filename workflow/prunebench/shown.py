@@ -130,17 +130,18 @@ class Shown:
         return [*tables, *figures, paths.REPORT]
 
     def labels(self) -> dict[str, str]:
-        """What tables and figures print for a catalog name; kinds that share names with others stand in front."""
-        labels = {name: model.title for name, model in self.config.models.items()}
+        """What tables and figures print for an entry of a catalog, such as methods/wanda: kinds may share names."""
+        labels = {f"models/{name}": model.title for name, model in self.config.models.items()}
         labels |= {f"corpora/{name}": corpus.title for name, corpus in self.config.corpora.items()}
         labels |= {f"searches/{name}": search.title or name for name, search in self.config.searches.items()}
-        labels |= {name: suite.title for name, suite in self.config.suites.items() if suite.title}
+        labels |= {f"suites/{name}": suite.title for name, suite in self.config.suites.items() if suite.title}
         bundles = self.config.tasks.values()
         labels |= {f"tasks/{task}": data.title for of in bundles for task, data in of.tasks.items() if data.title}
         for kind in ("methods", "allocators"):
             for name, entry in getattr(self.config, kind).items():
                 plugin = configured(kind, entry)
-                labels[name] = entry.title or (plugin.title if name == plugin.name else f"{plugin.title} ({name})")
+                own = plugin.title if name == plugin.name else f"{plugin.title} ({name})"
+                labels[f"{kind}/{name}"] = entry.title or own
         return labels
 
     def computations(self) -> dict[str, tuple[str, str, str]]:

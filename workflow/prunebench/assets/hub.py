@@ -7,6 +7,7 @@ Each file is checked against the digest that the hub states for it.
 
 import fnmatch
 import hashlib
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ from prunebench.catalog import HubCorpusSource, HubModelSource, HubSource
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file
 from prunebench.registry import did_you_mean
+
+# A line for every request is for those who look into httpx.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 CONFIG = "config.json"
 BESIDE_WEIGHTS = (

@@ -233,8 +233,10 @@ class _Text:
             if rows < (self._windows or 1):
                 raise PrunebenchError(f"--windows: {self._tokens} has {rows} windows, not {self._windows}")
             return np.load(self._tokens, allow_pickle=False)[: self._windows]
-        documents = corpus_documents(self._corpus) if self._corpus else [self._read()]
-        return text_windows(loaded, documents, self._seqlen, self._windows)
+        if self._corpus:
+            documents, most = corpus_documents(self._corpus)
+            return text_windows(loaded, documents, self._seqlen, self._windows)[: None if self._windows else most]
+        return text_windows(loaded, [self._read()], self._seqlen, self._windows)
 
     def _read(self) -> str:
         assert self._text is not None

@@ -45,7 +45,9 @@ def _kinds(rows: pd.DataFrame, look: Look) -> list[tuple[str, pd.DataFrame]]:
     kinds = rows.groupby(["method", "calibration", *layout.POINT], sort=False)
     return [
         (
-            ", ".join([look.title(str(method)), *([str(calibration)] if several else []), layout.point(part.iloc[0])]),
+            ", ".join(
+                [look.title(f"methods/{method}"), *([str(calibration)] if several else []), layout.point(part.iloc[0])]
+            ),
             part,
         )
         for (method, calibration, *_), part in kinds
@@ -54,7 +56,7 @@ def _kinds(rows: pd.DataFrame, look: Look) -> list[tuple[str, pd.DataFrame]]:
 
 def _points(rows: pd.DataFrame, label: str, index: int, look: Look) -> Series:
     found = [
-        (float(part["promised"].iloc[0]), geometric_mean(part["value"]), look.title(str(allocator)))
+        (float(part["promised"].iloc[0]), geometric_mean(part["value"]), look.title(f"allocators/{allocator}"))
         for allocator, part in rows.groupby("allocator", sort=False)
     ]
     several = rows["seed"].nunique() > 1

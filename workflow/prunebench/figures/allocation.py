@@ -33,7 +33,7 @@ def _series(rows: pd.DataFrame, look: Look) -> list[Series]:
     for (allocator, calibration), part in rows.groupby(["allocator", "calibration"], sort=False):
         index = look.allocators.index(str(allocator))
         several = len(look.calibrations) > 1 and calibration in look.calibrations
-        label = look.title(str(allocator)) + (f", {calibration}" if several else "")
+        label = look.title(f"allocators/{allocator}") + (f", {calibration}" if several else "")
         # Colours come again before markers do: then the dash changes, so that no two lines differ in the marker alone.
         dash = look.calibrations.index(str(calibration)) if several else 0
         style = Style(index, index, dash + index // len(COLOURS))

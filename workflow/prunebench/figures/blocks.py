@@ -13,7 +13,7 @@ def panels(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, "pd.Series[str
     """(title, model and point, rows) of each panel's worth of `rows`."""
     for model, of_model in rows.groupby("model", sort=False):
         for _, point in layout.points(of_model).iterrows():
-            name = [look.title(str(model))] if rows["model"].nunique() > 1 else []
+            name = [look.title(f"models/{model}")] if rows["model"].nunique() > 1 else []
             here = of_model[(of_model[layout.POINT] == point).all(axis=1)]
             yield ", ".join([*name, f"Sparsity {layout.point(point)}"]), point, here
 

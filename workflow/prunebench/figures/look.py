@@ -27,14 +27,14 @@ class Look:
     partial: Sequence[str] = ()
 
     def title(self, name: str) -> str:
-        """What is printed for a catalog name; that of a corpus is its kind and name, since kinds share no names."""
+        """What is printed for an entry of a catalog, such as corpora/c4_type or methods/wanda."""
         return self.labels.get(name, name.rpartition("/")[2])
 
     def label(self, row: "Mapping[str, Any] | pd.Series[Any]") -> str:
         """The legend entry of `row`: its method, and what else tells the study's rows apart."""
-        parts = [self.title(row["method"])]
+        parts = [self.title(f"methods/{row['method']}")]
         if len(self.structured if row["pattern"] in self.patterns else self.allocators) > 1:
-            parts.append(self.title(row["allocator"]))
+            parts.append(self.title(f"allocators/{row['allocator']}"))
         if row["pattern"] in self.patterns:
             parts.append(row["pattern"])
         if len(self.calibrations) > 1 and row["calibration"] in self.calibrations:

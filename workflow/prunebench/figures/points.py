@@ -73,8 +73,8 @@ def tests(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.DataFrame]]:
     """(title, finished rows) of every model and task of `rows`; the title says what is not the same for all."""
     for model, of_model in rows.groupby("model", sort=False):
         for suite, task in layout.tests(of_model):
-            parts = [look.title(str(model))] if rows["model"].nunique() > 1 else []
-            parts += [look.title(suite)] if rows["suite"].nunique() > 1 else []
+            parts = [look.title(f"models/{model}")] if rows["model"].nunique() > 1 else []
+            parts += [look.title(f"suites/{suite}")] if rows["suite"].nunique() > 1 else []
             parts += [look.title(f"corpora/{task}")] if task else []
             yield ", ".join(parts), finished(layout.of_test(of_model, (suite, task)))
 
@@ -82,4 +82,4 @@ def tests(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.DataFrame]]:
 def dense_level(rows: pd.DataFrame, look: Look) -> dict[str, float]:
     """The dense model of finished `rows` as the level of a panel, if it is there."""
     dense = rows[rows["method"] == "dense"]
-    return {} if dense.empty else {look.title("dense"): geometric_mean(dense["value"]).value}
+    return {} if dense.empty else {look.title("methods/dense"): geometric_mean(dense["value"]).value}

@@ -32,7 +32,7 @@ def search_chart(courses: pd.DataFrame, notes: Sequence[str], look: Look) -> Cha
             for (_, label), part in rows.groupby(["search", "label"], sort=False)
         ]
         level = math.exp(rows.drop_duplicates(["search", "seed"])["uniform"].map(math.log).mean())
-        panels.append(Panel(title, series, {look.title("uniform"): level}))
+        panels.append(Panel(title, series, {look.title("allocators/uniform"): level}))
     several = courses["seed"].nunique() > 1
     bands = ["Lines: geometric mean over seeds. Bands: from the lowest to the highest."] if several else []
     return Chart(

@@ -33,6 +33,8 @@ TASKS = {
 }
 """Rows of a task, and tokens of a row: the prompt with its examples and each choice that is not a single token. Counted
 on the rows of the catalog with SmolLM2's tokenizer, unless GUESSED."""
+SUBJECTS = {"mmlu": 57}
+"""Tasks of so many subjects, each of which a limit leaves so many rows."""
 GUESSED = ("gsm8k",)
 """Those whose rows no package ships."""
 UNKNOWN = (5000, 200)
@@ -61,7 +63,11 @@ class Estimate:
 
     plan: Plan
     device: Device
-    cpu: Device = DEVICES["cpu"]
+
+    @property
+    def cpu(self) -> Device:
+        """What runs jobs that need no card."""
+        return DEVICES["cpu"] if self.device.memory else self.device
 
     @classmethod
     def of(cls, plan: Plan, studies: list[str], device: Device) -> "Estimate":
@@ -171,7 +177,7 @@ class Estimate:
             return costs.perplexity(model, text, self.device)
         of = {task: TASKS.get(task, UNKNOWN) for task in plugin.params.tasks}
         limit = plugin.params.limit
-        rows = {task: min(count, limit) if limit else count for task, (count, _) in of.items()}
+        rows = {task: min(count, limit * SUBJECTS.get(task, 1)) if limit else count for task, (count, _) in of.items()}
         tokens = sum(rows[task] * length for task, (_, length) in of.items())
         generated = sum(rows[task] * GENERATED.get(task, 0) for task in of)
         longest = max(length for _, length in of.values())

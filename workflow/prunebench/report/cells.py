@@ -14,7 +14,7 @@ from prunebench.suites.base import MEAN
 from prunebench.tables import layout
 
 COLUMNS = ("study", *AXES)
-NAMED = ("model", "method", "allocator")
+NAMED = {"model": "models", "method": "methods", "allocator": "allocators"}
 """The axes whose values have titles."""
 LAST = 1e300
 """Where a row without a number is sorted: after all that have one."""
@@ -53,7 +53,7 @@ def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
                 "status": _text(layout.statuses(mine).iloc[0]),
                 "study": _text(study),
                 **{
-                    axis: _text(labels.get(value, value) if axis in NAMED else value)
+                    axis: _text(labels.get(f"{NAMED[axis]}/{value}", value) if axis in NAMED else value)
                     for axis, value in asdict(cell).items()
                 },
                 **{key: _number(mine, *test) for key, test in scores.items()},
@@ -145,7 +145,7 @@ def _results(records: Records, cell: Cell, suites: list[str], labels: dict[str, 
         "evaluations": [
             {
                 "suite": suite,
-                "title": labels.get(suite, ""),
+                "title": labels.get(f"suites/{suite}", ""),
                 **_evaluation(records.evaluation(cell, suite), labels),
                 "log": paths.log("evaluate").format(**cell.wildcards, suite=suite),
                 "measured": records.measured(cell, suite),

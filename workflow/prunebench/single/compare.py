@@ -11,7 +11,7 @@ import numpy as np
 
 from prunebench.errors import PrunebenchError
 from prunebench.paired import interval
-from prunebench.single.measure import Loaded, load, perplexity_of
+from prunebench.single.measure import Loaded, load, resumable_perplexity
 from prunebench.single.request import Compute, model_entry
 
 if TYPE_CHECKING:
@@ -38,19 +38,23 @@ def compare_models(
 ) -> list[Compared]:
     """Sparsity and perplexity of each of `models`, where `windows` gives a model its text as tokens.
 
-    Raises PrunebenchError if a model is not known, or cuts the text into other windows than the first: pairs would
-    have no meaning.
+    Raises PrunebenchError if a model is not known, or cuts the text into other windows than the first (pairs would have
+    no meaning), and for a single window.
     """
     for model in models:
         model_entry(model)
     rows: list[Compared] = []
+    pieces = []
     first: tuple[NDArray[np.int64], list[float]] | None = None
     for model in models:
         loaded = load(model, compute)
         tokens = windows(loaded)
         if first and not np.array_equal(tokens, first[0]):
             raise PrunebenchError(f"{model} has another tokenizer than {models[0]}: their perplexities do not compare")
-        score = perplexity_of(loaded, tokens, name)
+        if len(tokens) < 2:
+            raise PrunebenchError("one window says nothing about the spread: give more text, or lower --seqlen")
+        score, of = resumable_perplexity(loaded, tokens, name)
+        pieces.append(of)
         losses = score.details["window_losses"]
         row = Compared(model, loaded.sparsity, score.value)
         if first:
@@ -58,15 +62,16 @@ def compare_models(
         else:
             first = tokens, losses
         rows.append(row)
+    # Not sooner: after a kill in a later model, the earlier ones are not evaluated again.
+    for of in pieces:
+        of.remove()
     return rows
 
 
 def ratio(losses: Sequence[float], to: Sequence[float]) -> tuple[float, tuple[float, float]]:
-    """The ratio of two perplexities, from the losses of the same windows, and its 95% interval.
+    """The ratio of two perplexities, from the losses of the same (at least two) windows, and its 95% interval.
 
-    The interval is a paired bootstrap over windows. Raises PrunebenchError for a single window.
+    The interval is a paired bootstrap over windows.
     """
-    if len(losses) < 2:
-        raise PrunebenchError("one window says nothing about the spread: give more text, or lower --seqlen")
     low, high = interval(losses, to)
     return math.exp(np.subtract(losses, to).mean()), (math.exp(low), math.exp(high))

@@ -76,14 +76,19 @@ def perplexity_of(loaded: Loaded, windows: NDArray[np.int64], name: str) -> Scor
 
     Raises PrunebenchError if a loss is not finite.
     """
+    found, parts = resumable_perplexity(loaded, windows, name)
+    parts.remove()
+    return found
+
+
+def resumable_perplexity(loaded: Loaded, windows: NDArray[np.int64], name: str) -> tuple[Score, Parts]:
+    """The same, and the finished pieces of it, which are the caller's to remove."""
     assert loaded.manifest.shape is not None  # which models have
     check_ids(windows, loaded.manifest.shape.vocabulary, name)
     tokens = torch.from_numpy(windows)
     parts = _parts(loaded, {"windows": hashlib.sha256(windows.tobytes()).hexdigest(), "shape": list(windows.shape)})
     with _computing(loaded):
-        found = score(name, window_losses(loaded.subject, tokens, parts))
-    parts.remove()
-    return found
+        return score(name, window_losses(loaded.subject, tokens, parts)), parts
 
 
 def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]:
@@ -111,13 +116,19 @@ def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]
     return scores
 
 
-def corpus_documents(corpus: str) -> list[str]:
-    """The test split of a corpus of the catalog."""
+def corpus_documents(corpus: str) -> tuple[list[str], int | None]:
+    """The test split of a corpus of the catalog, and of how many first windows of it the benchmark takes at most.
+
+    Raises PrunebenchError if there is no such corpus, or it has no test split.
+    """
     if corpus not in catalog("corpora"):
         raise PrunebenchError(f"--corpus: unknown corpus {corpus!r}{registry.did_you_mean(corpus, catalog('corpora'))}")
     config = _config({}, Compute())
+    splits = config.corpora[corpus].splits
+    if "test" not in splits:
+        raise PrunebenchError(f"--corpus: corpus {corpus!r} has no split test (it has: {', '.join(splits)})")
     manifest = load_manifest(arrive(config, Specs(config), f"corpora/{corpus}", cache()))
-    return load_split(manifest.directory, "test")
+    return load_split(manifest.directory, "test"), manifest.test_windows
 
 
 def text_windows(loaded: Loaded, documents: list[str], seqlen: int, count: int | None) -> NDArray[np.int64]:

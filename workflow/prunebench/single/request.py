@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prunebench import registry
+from prunebench import checkpoints, registry
 from prunebench.canonical import canonical
 from prunebench.cells import Cell, model_shape, search_used
 from prunebench.config import Config
@@ -151,10 +151,15 @@ def slug(text: str) -> str:
 
 
 def directory_entry(directory: Path) -> dict[str, Any]:
-    """A catalog entry for a `from_pretrained` directory, kept in the dtype that it has."""
+    """A catalog entry for a `from_pretrained` directory, kept in the dtype that it has.
+
+    Raises PrunebenchError if no family reads it, or it holds no safetensors.
+    """
+    family = family_of(directory)
+    checkpoints.shapes(directory)
     return {
         "title": directory.resolve().name,
-        "family": family_of(directory),
+        "family": family,
         "source": {"kind": "path", "path": str(directory.resolve())},
         "dtype": stored_dtype(directory),
     }

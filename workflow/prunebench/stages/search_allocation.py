@@ -75,21 +75,22 @@ def _search(wanted: dict[str, Any], directory: Path, corpus: Path, profile: Path
         wanted["windows"],
         f"{corpus.name}: the tuning split",
     )
-    weights = MaskedWeights(anatomy)
-    streamed = StreamedModel(
-        directory,
-        family,
-        dtype=getattr(torch, wanted["compute"]["dtype"]),
-        storage=storage,
-        device=best_device(),
-        overrides=weights,
-    )
-    fitness = Fitness(streamed, weights, anatomy, torch.from_numpy(windows), wanted["compute"]["batch_size"])
     sparsity = float(wanted["sparsity"])
-    uniform = fitness.counts(dict.fromkeys(anatomy.sizes, sparsity))
-    space = spaces.load(wanted["space"])(anatomy, sparsity)
     books: dict[str, Any] = {"status": "failed", "history": []}
     try:
+        # Masks read the norms of the profile, which are not finite where the model overflows.
+        weights = MaskedWeights(anatomy)
+        streamed = StreamedModel(
+            directory,
+            family,
+            dtype=getattr(torch, wanted["compute"]["dtype"]),
+            storage=storage,
+            device=best_device(),
+            overrides=weights,
+        )
+        fitness = Fitness(streamed, weights, anatomy, torch.from_numpy(windows), wanted["compute"]["batch_size"])
+        uniform = fitness.counts(dict.fromkeys(anatomy.sizes, sparsity))
+        space = spaces.load(wanted["space"])(anatomy, sparsity)
         books["dense"] = parts.get_or("dense", lambda: fitness.perplexity(fitness.counts({})))
         books["uniform"] = parts.get_or("uniform", lambda: fitness.perplexity(uniform))
     except CellFailure as failure:

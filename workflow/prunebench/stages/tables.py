@@ -88,7 +88,9 @@ def _options(plan: Plan, study: str, table: str) -> dict[str, Any]:
 def partly_pruned(plan: Plan, study: str) -> list[str]:
     """A note if rows of a study prune only the first half of the blocks."""
     allocators = {cell.allocator: plan.config.allocators[cell.allocator] for cell in plan.studies[study].cells}
-    rows = ", ".join(plan.shown.labels()[name] for name, entry in allocators.items() if entry.layers == "first_half")
+    half = [name for name, entry in allocators.items() if entry.layers == "first_half"]
+    labels = plan.shown.labels()
+    rows = ", ".join(labels[f"allocators/{name}"] for name in half)
     meaning = "of L blocks only the first L/2 (rounded down) are pruned; the sparsity of all L is about half as high"
     return [f"{rows}: {meaning}."] if rows else []
 

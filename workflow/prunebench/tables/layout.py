@@ -56,16 +56,17 @@ def points(rows: pd.DataFrame) -> pd.DataFrame:
 def stub(key: Iterable[object], rows: pd.DataFrame, labels: Mapping[str, str]) -> tuple[str, ...]:
     """What stands in the columns STUB for `key` (values of ROW), where `rows` are all rows of the table."""
     model, method, allocator, calibration = map(str, key)
-    names = (model, method, "" if method == "dense" else allocator)
+    names = {"models": model, "methods": method, "allocators": "" if method == "dense" else allocator}
     several = len(set(rows["calibration"]) - {"none"}) > 1
     shown = calibration if several and calibration != "none" else ""
-    return (*(labels.get(name, name) for name in names), shown)
+    return (*(labels.get(f"{kind}/{name}", name) for kind, name in names.items()), shown)
 
 
 def protocol(rows: pd.DataFrame, labels: Mapping[str, str]) -> str:
     """The title of the suite, if all rows are of one and it has a title."""
     suites = rows["suite"].unique()
-    return f" ({labels[suites[0]]})" if len(suites) == 1 and suites[0] in labels else ""
+    title = labels.get(f"suites/{suites[0]}") if len(suites) == 1 else None
+    return f" ({title})" if title else ""
 
 
 def statuses(rows: pd.DataFrame) -> "pd.Series[str]":
@@ -87,6 +88,7 @@ def reasons(rows: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
     """One note for each cell without a number."""
     notes = []
     for _, row in rows[rows["status"] != "ok"].iterrows():
-        cell = f"{labels.get(row['method'], row['method'])}, {row['allocator']}, {point(row)}, seed {row['seed']}"
+        method, allocator = (labels.get(f"{axis}s/{row[axis]}", row[axis]) for axis in ("method", "allocator"))
+        cell = f"{method}, {allocator}, {point(row)}, seed {row['seed']}"
         notes.append(f"{row['status']}: {cell}: {row['reason']}")
     return list(dict.fromkeys(notes))

@@ -25,7 +25,7 @@ def rounding_notes(
     mine = mine.drop_duplicates([*SAME, "work", "compute"])
     notes = []
     for work, part in mine.groupby("work", sort=False):
-        label = labels.get(str(work), str(work))
+        label = labels.get(f"methods/{work}", str(work))
         for dtype, same in part.groupby("dtype", sort=False):
             logs = same.groupby(SAME)["log"]
             spread = logs.std()[logs.size() > 1]

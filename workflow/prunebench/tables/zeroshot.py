@@ -70,7 +70,8 @@ def _show(mean: Mean, test: layout.Test) -> str:
 def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, str]) -> list[str]:
     """What the suites are if there are several, what ± means, and on how many rows each accuracy rests."""
     suites = list(dict.fromkeys(suite for suite, _ in tests))
-    notes = [f"{suite}: {labels[suite]}." for suite in suites if len(suites) > 1 and suite in labels]
+    titles = {suite: labels.get(f"suites/{suite}") for suite in suites if len(suites) > 1}
+    notes = [f"{suite}: {title}." for suite, title in titles.items() if title]
     if any(task == MEAN for _, task in tests):
         several = rows.groupby([*layout.ROW, *layout.POINT])["seed"].nunique() > 1
         spread = "standard deviation over seeds" if several.all() else "standard error of the sample of rows"

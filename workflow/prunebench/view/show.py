@@ -53,7 +53,8 @@ def show(plan: Plan, cell: Cell, console: Console) -> None:
 
 def _heading(plan: Plan, cell: Cell) -> Text:
     labels = plan.shown.labels()
-    titles = (labels[name] for name in (cell.model, cell.method, cell.allocator))
+    names = (f"models/{cell.model}", f"methods/{cell.method}", f"allocators/{cell.allocator}")
+    titles = (labels[name] for name in names)
     return Text.assemble((path_of(cell), "bold"), "\n", ", ".join(titles))
 
 
