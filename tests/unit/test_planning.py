@@ -336,7 +336,9 @@ def test_what_is_gated_and_not_verified_stands_beside_what_is_fetched(monkeypatc
 
 def test_what_is_fetched_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    estimate = Estimate.of(read_plan(Path("config/studies/sparsellm-table1.yaml")), ["sparsellm_table1"], device("a100"))
+    estimate = Estimate.of(
+        read_plan(Path("config/studies/sparsellm-table1.yaml")), ["sparsellm_table1"], device("a100")
+    )
     found = plain("sparsellm_table1", estimate)["assets"].values()
     sizes = [of["bytes"] for of in found if of["bytes"]]
     assert len(sizes) == 7

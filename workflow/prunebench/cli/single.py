@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A from_pretrained directory, or a name from `models`.")]
+Model = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="A from_pretrained directory (safetensors), or a name from `models`."),
+]
 DType = Annotated[
     Literal["float32", "bfloat16", "float16"], typer.Option(help="Of the forward passes; weights keep their own.")
 ]
