@@ -34,7 +34,7 @@ TASKS = {
 """Rows of a task, and tokens of a row: the prompt with its examples and each choice that is not a single token. Counted
 on the rows of the catalog with SmolLM2's tokenizer, unless GUESSED."""
 SUBJECTS = {"mmlu": 57}
-"""Tasks of so many subjects, each of which a limit leaves so many rows."""
+"""How many subjects a task has, if it has any: a limit is one of rows of each."""
 GUESSED = ("gsm8k",)
 """Those whose rows no package ships."""
 UNKNOWN = (5000, 200)
