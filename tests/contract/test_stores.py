@@ -98,7 +98,7 @@ def test_weights_of_another_model_are_refused(model: Path, tmp_path: Path) -> No
 
 def test_tensors_are_rounded_as_they_are_read(tmp_path: Path) -> None:
     save_file({"w": torch.tensor([1 + 2**-10]), "ids": torch.tensor([300])}, tmp_path / "x.safetensors")
-    store = TensorStore(tmp_path, torch.bfloat16)
+    store = TensorStore(tmp_path / "x.safetensors", torch.bfloat16)
     assert (store["w"].dtype, store["w"].item()) == (torch.bfloat16, 1.0)
     assert (store["ids"].dtype, store["ids"].item()) == (torch.int64, 300)
-    assert TensorStore(tmp_path)["w"].item() == 1 + 2**-10
+    assert TensorStore(tmp_path / "x.safetensors")["w"].item() == 1 + 2**-10

@@ -3,6 +3,7 @@
 Entries are *named instances*: a model with its source, a method with its parameters. Unknown keys are errors.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -27,6 +28,8 @@ TASK = r"^[A-Za-z0-9_-]+$"
 CALIBRATION = r"^(?P<corpus>[a-z0-9][a-z0-9_.]*)_(?P<samples>[1-9]\d*)x(?P<seqlen>[1-9]\d*)$"
 Sha256 = Annotated[str, Field(pattern=SHA256)]
 DType = Literal["float32", "bfloat16", "float16"]
+STORED: Literal["stored"] = "stored"
+"""The `dtype` of a model whose weights each keep the dtype that they have in its files."""
 Members = Annotated[list[str], Field(min_length=1)] | Annotated[dict[str, str], Field(min_length=1)]
 Calibration = Annotated[str, Field(pattern=CALIBRATION)]
 Sparsity = Annotated[
@@ -182,10 +185,29 @@ class ModelEntry(Entry):
     pre_tokenizer: Literal["stored", "digits"] = Field(
         "stored", description="digits: split digits one by one, which a tokenizer rebuilt from SmolLM2's GGUF forgets"
     )
-    dtype: DType = Field(
-        "bfloat16", description="dtype of stored weights; every cell is rounded to it before evaluation"
+    dtype: DType | Literal["stored"] = Field(
+        STORED,
+        description="dtype of stored weights; every cell is rounded to it before evaluation. stored, the default where "
+        "weights arrive as safetensors: each keeps the dtype that it has; what is converted or trained here has "
+        "bfloat16 by default",
     )
     shape: Shape | None = Field(None, description="needed unless the source is a local path, where it is read")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _made_here_in_bfloat16(cls, data: Any) -> Any:
+        """Weights that are converted or trained here are written in one dtype, which has to be named."""
+        if not isinstance(data, Mapping) or "dtype" in data:
+            return data
+        source = data.get("source")
+        trained = isinstance(source, Mapping) and source.get("kind") == "trained"
+        return {**data, "dtype": "bfloat16"} if trained or data.get("format") == "gguf" else data
+
+    @model_validator(mode="after")
+    def _made_here_in_one_dtype(self) -> "ModelEntry":
+        if self.dtype == STORED and (self.format == "gguf" or isinstance(self.source, TrainedSource)):
+            raise ValueError("'dtype' must be float32, bfloat16 or float16: the weights are written here")
+        return self
 
     @model_validator(mode="after")
     def _shape_is_known(self) -> "ModelEntry":

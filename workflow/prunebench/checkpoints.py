@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from prunebench.errors import PrunebenchError
 from prunebench.files import atomic_path
 
 _CHUNK = 1 << 22
@@ -42,25 +41,6 @@ def merge(parts: Sequence[Path], destination: Path) -> None:
         out.write(struct.pack("<Q", len(text)) + text)
         for entry in entries:
             _copy(entry, out)
-
-
-def full_name(stored: str) -> str:
-    """The name of a tensor in the whole model. Some of OPT's files hold the bare decoder: decoder.layers.0..."""
-    return f"model.{stored}" if stored.startswith("decoder.") else stored
-
-
-def shapes(directory: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of every tensor in the safetensors files of a model directory, by `full_name`, from their headers alone.
-
-    Raises PrunebenchError if there are none.
-    """
-    files = sorted(directory.glob("*.safetensors"))
-    if not files:
-        raise PrunebenchError(
-            f"{directory} holds no .safetensors file: load it with from_pretrained and write it with save_pretrained"
-        )
-    entries = (entry for path in files for entry in _entries(path))
-    return {full_name(entry.name): tuple(entry.shape) for entry in entries}
 
 
 def metadata(path: Path) -> dict[str, str]:

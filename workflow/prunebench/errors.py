@@ -13,3 +13,9 @@ class CellFailure(Exception):
 
     Running the job again would fail again, so it is recorded as ``status: failed`` with this message as its reason.
     """
+
+
+def summary(error: BaseException) -> str:
+    """The kind of an error and the first line of its message that says something, for a message of one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

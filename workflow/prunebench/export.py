@@ -9,9 +9,11 @@ import torch
 from safetensors.torch import save_file
 
 from prunebench import paths
+from prunebench.assets.layout import CONFIG, INDEX, SINGLE, WEIGHT_SUFFIXES, Layout, read_layout
 from prunebench.assets.manifest import Manifest, load_manifest
 from prunebench.assets.staging import empty_directory, staging
-from prunebench.engine.stores import PackedStore, TensorStore
+from prunebench.catalog import STORED
+from prunebench.engine.stores import PackedStore, TensorStore, storage_dtype
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file, write_json, write_text
 from prunebench.provenance import versions
@@ -20,10 +22,6 @@ PRUNED = Path(paths.PRUNED.partition("{")[0])
 WEIGHTS = Path(paths.WEIGHTS).name
 MEASURED = Path(paths.PRUNE_MEASURED).name
 RECORD, CARD = "prunebench.json", "README.md"
-CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-"""What transformers calls them: the latter two are one file of weights, and the list of several."""
-DENSE = frozenset((".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf"))
-"""Suffixes of files that hold a model's weights, in one format or another."""
 
 
 def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, Any]:
@@ -41,6 +39,7 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
     refuse_to_overwrite(destination, force=force, precious=(source.resolve(), manifest.directory.resolve()))
     _refuse_changed(manifest, pruned["inputs"]["model"])
     storage: str = pruned["spec"]["storage"]
+    layout = read_layout(manifest.directory)
     record = {
         "cell": source.relative_to(root / PRUNED).as_posix(),
         "model": manifest.model_dump(mode="json", include={"title", "source"}),
@@ -50,8 +49,9 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
     }
     with staging(destination, "export") as scratch:
         _copy_all_but_weights(manifest, scratch)
-        write_json(scratch / CONFIG, with_dtype(read_json(scratch / CONFIG), storage))
-        _write_weights(manifest, source / WEIGHTS, getattr(torch, storage), scratch)
+        dtype = layout.dtype if storage == STORED else storage
+        write_json(scratch / CONFIG, with_dtype(layout.config, dtype))
+        _write_weights(layout, source / WEIGHTS, storage_dtype(storage), scratch)
         write_json(scratch / RECORD, record)
         write_text(scratch / CARD, model_card(record))
         if force:
@@ -79,7 +79,8 @@ def model_card(record: dict[str, Any]) -> str:
         "Allocator": allocator,
         "Calibration": f"{calibration} (sha256 {prune['inputs']['tokens']})" if "tokens" in prune["inputs"] else "none",
         "Computed with": compute or "weights alone, nothing runs forward",
-        "Stored as": f"{spec['storage']}, dense, with zeros in place",
+        "Stored as": f"{'the dtype of the source' if spec['storage'] == STORED else spec['storage']}, dense, "
+        "with zeros in place",
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     return (
@@ -158,30 +159,23 @@ def _refuse_changed(manifest: Manifest, digest: str) -> None:
 
 def _copy_all_but_weights(manifest: Manifest, destination: Path) -> None:
     for file in manifest.files:
-        if Path(file).suffix not in DENSE and not file.endswith(".index.json"):
+        if Path(file).suffix not in WEIGHT_SUFFIXES and not file.endswith(".index.json"):
             shutil.copyfile(manifest.directory / file, destination / file)
 
 
-def _write_weights(manifest: Manifest, weights: Path, storage: torch.dtype, destination: Path) -> None:
+def _write_weights(layout: Layout, weights: Path, storage: torch.dtype | None, destination: Path) -> None:
     """All tensors in `storage`, sharded as in the model directory: no more than one shard is in memory."""
-    base = TensorStore(manifest.directory, storage)
+    base = TensorStore(layout.directory, storage)
     pruned = PackedStore(weights, base)
-    shards = _shards(manifest)
     written: dict[str, str] = {}
     size = 0
-    for shard in shards:
-        tensors = {name: (pruned if name in pruned else base)[name] for name in TensorStore(manifest.directory / shard)}
-        file = shard if len(shards) > 1 else SINGLE
+    for shard in layout.files:
+        names = [name for name, place in layout.places.items() if place.file == shard]
+        tensors = {name: (pruned if name in pruned else base)[name] for name in names}
+        file = shard.name if len(layout.files) > 1 else SINGLE
         save_file(tensors, destination / file, metadata={"format": "pt"})
         shutil.copymode(destination / CONFIG, destination / file)  # safetensors makes its files private
         written |= dict.fromkeys(tensors, file)
         size += sum(tensor.nbytes for tensor in tensors.values())
-    if len(shards) > 1:
+    if len(layout.files) > 1:
         write_json(destination / INDEX, {"metadata": {"total_size": size}, "weight_map": written})
-
-
-def _shards(manifest: Manifest) -> list[str]:
-    """The files that `from_pretrained` reads weights from: a directory may hold them again in another layout."""
-    if INDEX in manifest.files:
-        return sorted(set(read_json(manifest.directory / INDEX)["weight_map"].values()))
-    return [file for file in manifest.files if file.endswith(".safetensors")]

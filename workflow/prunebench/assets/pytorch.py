@@ -9,13 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from prunebench.checkpoints import full_name
 from prunebench.errors import PrunebenchError
 from prunebench.files import atomic_path, write_json
 
 
 def convert_pytorch(files: Iterable[Path], dest: Path) -> None:
-    """Write the tensors in `files` into `dest` as safetensors by `full_name`, bit by bit: a file each, and an index.
+    """Write the tensors in `files` into `dest` as safetensors, bit by bit, by their names: a file each, and an index.
 
     The files are read by torch's unpickler of plain tensors (`weights_only`), which calls no code that they name.
     Raises PrunebenchError if a file holds anything else, or is damaged.
@@ -44,4 +43,4 @@ def _read(file: Path) -> dict[str, Tensor]:
     if not isinstance(stored, dict) or not all(isinstance(tensor, Tensor) for tensor in stored.values()):
         raise PrunebenchError(f"{file.name} holds more than tensors by name: name a revision with safetensors")
     # Tied tensors share memory, which safetensors refuses: each gets its own.
-    return {full_name(name): tensor.contiguous().clone() for name, tensor in stored.items()}
+    return {name: tensor.contiguous().clone() for name, tensor in stored.items()}

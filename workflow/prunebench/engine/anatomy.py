@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prunebench import checkpoints
+from prunebench.assets.layout import CONFIG, read_layout
+from prunebench.assets.manifest import read_shape
 from prunebench.engine.scratch import Scratch
 from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure, PrunebenchError
@@ -26,8 +27,8 @@ class Run:
 
     directory: Path
     family: type[Family]
-    storage: torch.dtype
-    """The dtype in which cells are stored."""
+    storage: torch.dtype | None
+    """The dtype in which cells are stored; None if each weight keeps its own."""
     tokens: Tensor
     """int64 [samples, seqlen]."""
     dtype: torch.dtype
@@ -45,7 +46,7 @@ class Anatomy:
         self,
         directory: Path,
         family: type[Family],
-        storage: torch.dtype,
+        storage: torch.dtype | None,
         profile: Path | None = None,
         run: Run | None = None,
     ) -> None:
@@ -112,16 +113,19 @@ class Anatomy:
 
 
 def linear_sizes(directory: Path, family: type[Family]) -> Sizes:
-    """(out, in) of every prunable linear by full name, in the order of the model; reads file headers only."""
-    shapes = checkpoints.shapes(directory)
+    """(out, in) of every prunable linear by full name, in the order of the model; reads file headers only.
+
+    Raises PrunebenchError if a tensor is missing. Blocks beyond those of config.json are passed over, as transformers
+    passes over them.
+    """
+    layout = read_layout(directory)
     sizes: Sizes = {}
-    block = 0
-    while (first := f"{family.full_name(block, family.linears()[0])}.weight") in shapes:
+    for block in range(read_shape(directory / CONFIG).blocks):
         for linear in family.linears():
             name = family.full_name(block, linear)
-            out, width = shapes[f"{name}.weight"]
+            place = layout.places.get(f"{name}.weight")
+            if place is None:
+                raise PrunebenchError(f"{directory} has no tensor {name}.weight: is the download complete?")
+            out, width = place.shape
             sizes[name] = (out, width)
-        block += 1
-    if not sizes:
-        raise PrunebenchError(f"{directory} has no tensor {first!r}: is its 'family' right?")
     return sizes

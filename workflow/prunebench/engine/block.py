@@ -48,6 +48,8 @@ class BlockView:
         self._gradients = gradients
         self._assets = assets or {}
         self._scratch = scratch
+        self._installed: dict[str, Tensor] = {}
+        """Parameters by their paths in the block, as they will be stored."""
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -115,15 +117,21 @@ class BlockView:
         return Spill(self._scratch or Path(tempfile.gettempdir()), self._model.device, resident)
 
     def weight(self, linear: str) -> Tensor:
-        """The current weight [out, in] of a linear."""
-        weight = self._module.get_submodule(linear).weight
-        assert isinstance(weight, Tensor)
-        return weight.detach()
+        """The current weight [out, in] of a linear, exact: in the dtype of its storage where the block runs in less."""
+        return self._exact(f"{linear}.weight")
 
     def bias(self, linear: str) -> Tensor | None:
-        """The bias [out] of a linear, if it has one."""
-        bias = self._module.get_submodule(linear).bias
-        return bias.detach() if isinstance(bias, Tensor) else None
+        """The bias [out] of a linear, if it has one; exact like the weight."""
+        return None if self._module.get_submodule(linear).bias is None else self._exact(f"{linear}.bias")
+
+    def _exact(self, path: str) -> Tensor:
+        """The current value of a parameter (its path in the block), before it is rounded for the forward passes."""
+        now = self._module.get_parameter(path).detach()
+        name = self._family.full_name(self.index, path)
+        stored = self._model.stored_dtype(name)
+        if torch.promote_types(stored, now.dtype) == now.dtype:
+            return now
+        return self._installed[path] if path in self._installed else self._model.stored(name).to(now.device)
 
     def gradient(self, linear: str) -> Tensor:
         """sqrt(sum over calibration windows of (d loss / d W)^2), float32 [out, in], of the unpruned model.
@@ -151,10 +159,12 @@ class BlockView:
         """As `install`, for any tensors by their full names; those outside this block are passed over."""
         for name, tensor in tensors.items():
             if self.owner(name) == self.index:
-                path, _, attribute = name.removeprefix(self._family.full_name(self.index, "")).rpartition(".")
-                now = getattr(self._module.get_submodule(path), attribute)
-                rounded = tensor.to(self._model.storage).to(now.device, now.dtype)
-                setattr(self._module.get_submodule(path), attribute, nn.Parameter(rounded, requires_grad=False))
+                path = name.removeprefix(self._family.full_name(self.index, ""))
+                now = self._module.get_parameter(path)
+                self._installed[path] = tensor.to(now.device, self._model.stored_dtype(name))
+                rounded = self._installed[path].to(now.dtype)
+                module, _, attribute = path.rpartition(".")
+                setattr(self._module.get_submodule(module), attribute, nn.Parameter(rounded, requires_grad=False))
 
     def forward(
         self,
@@ -169,7 +179,8 @@ class BlockView:
         `weights` (linear -> [out, in]) are tried in place of the current ones, which stay; the result is
         differentiable in them. `dense`: with the dense model's hidden states as input.
         """
-        trial = {f"{linear}.weight": weight for linear, weight in (weights or {}).items()}
+        paths = {f"{linear}.weight": weight for linear, weight in (weights or {}).items()}
+        trial = {path: weight.to(self._module.get_parameter(path).dtype) for path, weight in paths.items()}
         return self._stream(dense).run(self._module, self.index, batch, trial, row)
 
     def outputs(self) -> list[Tensor]:

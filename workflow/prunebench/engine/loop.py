@@ -101,13 +101,13 @@ def _prune_block(
     for linear, name in full.items():
         after = before[linear]
         if linear in result.linears:
-            after = _stored(result.linears[linear].weight, before[linear], model.storage, name)
+            after = _stored(result.linears[linear].weight, f"{name}.weight", model)
             stored[f"{name}.weight"] = after
         linears[name] = _count(before[linear], after, result, linear)
         if linear in samples:
             linears[name]["reconstruction_error"] = reconstruction_error(samples[linear], before[linear], after)
     for name, tensor in result.tensors.items():
-        stored[name] = _stored(tensor, model.tensors[name], model.storage, name)
+        stored[name] = _stored(tensor, name, model)
     return stored, {"linears": linears, **result.record}
 
 
@@ -121,10 +121,12 @@ def reconstruction_error(inputs: Tensor, before: Tensor, after: Tensor) -> float
     return float(missed / whole) if whole else 0.0
 
 
-def _stored(weight: Tensor, before: Tensor, storage: torch.dtype, name: str) -> Tensor:
-    if weight.shape != before.shape:
-        raise CellFailure(f"{name}: the method returned shape {tuple(weight.shape)}, not {tuple(before.shape)}")
-    rounded = weight.detach().to("cpu", storage).contiguous()
+def _stored(tensor: Tensor, name: str, model: StreamedModel) -> Tensor:
+    """The tensor as it will be stored under its full name; CellFailure if its shape or its values cannot be right."""
+    shape = model.tensors.shape(name)
+    if tensor.shape != shape:
+        raise CellFailure(f"{name}: the method returned shape {tuple(tensor.shape)}, not {shape}")
+    rounded = tensor.detach().to("cpu", model.stored_dtype(name)).contiguous()
     if not rounded.sum(dtype=torch.float64).isfinite():
         raise CellFailure(f"{name}: the pruned weights contain NaN or infinity")
     return rounded

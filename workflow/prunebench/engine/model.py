@@ -7,6 +7,7 @@ hidden state back to the model. Nothing of an architecture is written again here
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,14 @@ from accelerate import dispatch_model, init_empty_weights
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from prunebench.assets.layout import CONFIG
 from prunebench.engine.device import cards, spread
 from prunebench.engine.memory import give_back_freed_pages, keep_freed_pages
 from prunebench.engine.stores import TensorStore
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, summary
 from prunebench.models.base import Family
+
+log = logging.getLogger("prunebench")
 
 
 @dataclass(frozen=True)
@@ -54,36 +58,31 @@ class StreamedModel:
         directory: Path,
         family: type[Family],
         *,
-        dtype: torch.dtype,
-        storage: torch.dtype,
+        dtype: torch.dtype | None,
+        storage: torch.dtype | None,
         device: torch.device | str = "cpu",
         overrides: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Load all but the blocks. PrunebenchError if the directory is not a model of `family`.
+        """Load all but the blocks. PrunebenchError if the directory is not a whole model of `family`.
 
         Every weight is rounded to `storage`, the dtype in which cells are stored and compared, then used in `dtype`.
+        Without `storage` a weight keeps the dtype of its file; without `dtype` it is used in the dtype of its storage.
         """
         keep_freed_pages()
-        config = AutoConfig.from_pretrained(directory, local_files_only=True)
-        if config.model_type not in family.model_types:
-            raise PrunebenchError(
-                f"{directory} is a {config.model_type!r} model, which family {family.name!r} does not read "
-                f"({', '.join(sorted(family.model_types))}): mend 'family' of its catalog entry"
-            )
         self.family, self.device = family, torch.device(device)
         self.dtype, self.storage = dtype, storage
         self.tensors = TensorStore(directory)
         self._overrides = overrides if overrides is not None else {}
         if strangers := [name for name in self._overrides if name not in self.tensors]:
             raise PrunebenchError(f"the pruned weights hold {strangers[0]!r}, which {directory} does not have")
-        with init_empty_weights(include_buffers=False):
-            self._model: Any = AutoModelForCausalLM.from_config(config, dtype=dtype)
-        self._model.eval().requires_grad_(False)
+        self._model = _skeleton(directory, family, dtype)
+        self._stand_ins = _tie(self._model, self.tensors)
+        _check_tensors(self._model, self.tensors, self._stand_ins)
         self._blocks: list[nn.Module] = list(self._model.get_submodule(family.blocks))
         self._ports = [_Port(block) for block in self._blocks]
         self._put_in_place(self._ports)
         self._load(self._model, prefix="", skip=f"{family.blocks}.")
-        self._model.tie_weights()
+        self._model.tie_weights(recompute_mapping=False)
         self._model.to(self.device)
 
     @property
@@ -101,6 +100,16 @@ class StreamedModel:
             for name, _ in block.named_parameters()
         ]
         return {name: self._model.all_tied_weights_keys.get(name, name) for name in outside + inside}
+
+    def stored(self, name: str) -> Tensor:
+        """The parameter called `name` in the dtype that it is stored in, on the CPU; pruned where it is overridden."""
+        origin = self._stand_ins.get(name, name)
+        tensor = (self._overrides if origin in self._overrides else self.tensors)[origin]
+        return tensor if self.storage is None else tensor.to(self.storage)
+
+    def stored_dtype(self, name: str) -> torch.dtype:
+        """The dtype that the parameter called `name` is stored in."""
+        return self.storage or self.tensors.dtype(self._stand_ins.get(name, name))
 
     @property
     def context(self) -> int:
@@ -123,8 +132,8 @@ class StreamedModel:
         if there is no room.
         """
         devices, rooms = zip(*cards(self.device), strict=True)
-        item = self.dtype.itemsize + beside
-        places = spread([item * sum(p.numel() for p in block.parameters()) for block in self._blocks], rooms)
+        sizes = [sum(p.numel() * (p.element_size() + beside) for p in block.parameters()) for block in self._blocks]
+        places = spread(sizes, rooms)
         for index, (block, place) in enumerate(zip(self._blocks, places, strict=True)):
             self._load(block, prefix=f"{self.family.blocks}.{index}.")
             block.to(devices[place])
@@ -176,21 +185,88 @@ class StreamedModel:
 
     def _load(self, module: nn.Module, *, prefix: str, skip: str | None = None) -> None:
         """Fill `module`'s parameters from the files, except those whose full name starts with `skip`."""
-        wanted = {
-            name: prefix + name
+        state = {
+            name: self.stored(prefix + name).to(dtype=self.dtype)
             for name, _ in module.named_parameters(remove_duplicate=False)
             if not (skip and name.startswith(skip))
         }
-        state, absent = {}, []
-        for name, full in wanted.items():
-            source = self._overrides if full in self._overrides else self.tensors
-            if full in source:
-                state[name] = source[full].to(self.storage).to(self.dtype)
-            elif full not in self._model.all_tied_weights_keys:
-                absent.append(full)
-        if absent:
-            raise PrunebenchError(f"the model's files lack the tensors {absent[:3]}: is the download complete?")
         module.load_state_dict(state, assign=True, strict=False)
+
+
+def check_model(directory: Path, family: type[Family]) -> None:
+    """Compare the model directory's files with what its config.json says, from headers alone.
+
+    Raises PrunebenchError in one line if transformers could not make the model of them.
+    """
+    tensors = TensorStore(directory)
+    model = _skeleton(directory, family, None)
+    _check_tensors(model, tensors, _tie(model, tensors))
+
+
+def _skeleton(directory: Path, family: type[Family], dtype: torch.dtype | None) -> Any:
+    """The model that config.json describes, without weights; PrunebenchError if transformers cannot make it."""
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    # Whatever is wrong with config.json: each of its values has a check of its own, which raises what it likes.
+    except Exception as error:
+        raise PrunebenchError(f"{directory / CONFIG}: transformers cannot read it ({summary(error)})") from None
+    if config.model_type not in family.model_types:
+        raise PrunebenchError(
+            f"{directory} is a {config.model_type!r} model, which family {family.name!r} does not read "
+            f"({', '.join(sorted(family.model_types))}): mend 'family' of its catalog entry"
+        )
+    try:
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+    except Exception as error:
+        raise PrunebenchError(
+            f"{directory / CONFIG}: transformers cannot make a model of these values ({summary(error)})"
+        ) from None
+    return model.eval().requires_grad_(False)
+
+
+def _tie(model: PreTrainedModel, tensors: TensorStore) -> dict[str, str]:
+    """Parameters of `model` that the files do not hold -> the tensors that stand for them, as transformers ties them.
+
+    Where the files hold both of a tied pair, and they differ, `model` is untied and a warning says so.
+    """
+    tied: dict[str, str] = model.all_tied_weights_keys
+    stand_ins = {}
+    for name, source in list(tied.items()):
+        if name not in tensors:
+            stand_ins[name] = source
+        elif source not in tensors:
+            stand_ins[source] = name
+        elif not equal(tensors[name], tensors[source]):
+            log.warning(
+                "%s: config.json ties %s to %s, but the files hold two different tensors: each is used, as "
+                "transformers does",
+                tensors.path,
+                name,
+                source,
+            )
+            del tied[name]
+    return stand_ins
+
+
+def _check_tensors(model: PreTrainedModel, tensors: TensorStore, stand_ins: Mapping[str, str]) -> None:
+    """PrunebenchError unless `tensors` hold every parameter of `model`, in its shape and as floating-point numbers."""
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        origin = stand_ins.get(name, name)
+        if origin not in tensors:
+            raise PrunebenchError(f"the files of {tensors.path} lack the tensor {name}: is the download complete?")
+        if tensors.shape(origin) != parameter.shape:
+            raise PrunebenchError(
+                f"{tensors.path}: {origin} has the shape {list(tensors.shape(origin))}, but {CONFIG} asks for "
+                f"{list(parameter.shape)}: one of them belongs to another model"
+            )
+        if not tensors.dtype(origin).is_floating_point:
+            raise PrunebenchError(f"{tensors.path}: {origin} is stored as {tensors.dtype(origin)}, not as numbers")
+
+
+def equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, row by row of the first axis, so that no copy of both is made."""
+    return one.shape == other.shape and all(map(torch.equal, one, other))
 
 
 class _Port(nn.Module):

@@ -15,7 +15,7 @@ from torch import Tensor
 MASK, VALUES = ".mask", ".values"
 """What a tensor's name is followed by for the two parts of its packed form."""
 
-_INTEGERS = {2: torch.int16, 4: torch.int32}
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def pack(name: str, tensor: Tensor, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -83,5 +83,5 @@ def _bits(mask: Tensor, width: int) -> NDArray[np.uint8]:
 
 
 def _integers(tensor: Tensor) -> NDArray[np.signedinteger[Any]]:
-    """The bits of a 16- or 32-bit tensor: numpy has no bfloat16."""
+    """The bits of a 16-, 32- or 64-bit tensor: numpy has no bfloat16."""
     return tensor.view(_INTEGERS[tensor.element_size()]).numpy()

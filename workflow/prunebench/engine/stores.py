@@ -4,46 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from prunebench.checkpoints import full_name
+from prunebench.assets.layout import FLOATS, places, read_layout
+from prunebench.catalog import STORED
 from prunebench.engine import packing
 from prunebench.errors import PrunebenchError
 
 
+def storage_dtype(text: str) -> torch.dtype | None:
+    """The dtype to which a spec's `storage` rounds all weights; None if each keeps the dtype that it is stored in."""
+    return None if text == STORED else getattr(torch, text)
+
+
 class TensorStore(Mapping[str, Tensor]):
-    """The tensors of a safetensors file, or of all those in a directory, memory-mapped, by `full_name`."""
+    """The tensors of a safetensors file by their names, or of a model directory by their full names; memory-mapped."""
 
     def __init__(self, path: Path, dtype: torch.dtype | None = None) -> None:
-        """With `dtype`, floating-point tensors are rounded to it as they are read."""
-        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-        if not files:
-            raise PrunebenchError(f"{path} holds no .safetensors file")
+        """With `dtype`, floating-point tensors are rounded to it as they are read; without, they are as stored.
+
+        Raises PrunebenchError if a file is damaged, or a directory is not one that `from_pretrained` would load as it
+        is.
+        """
         self.path = path
         self._dtype = dtype
-        self._where: dict[str, tuple[Any, str]] = {}
-        for file in files:
-            handle = safe_open(file, framework="pt")
-            stored = handle.keys()
-            self._where |= {full_name(name): (handle, name) for name in stored}
+        self._places = read_layout(path).places if path.is_dir() else {place.stored: place for place in places(path)}
+        files = {place.file for place in self._places.values()}
+        self._handles = {file: safe_open(file, framework="pt") for file in files}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._where)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self._places)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._where
+        return name in self._places
 
     def __getitem__(self, name: str) -> Tensor:
-        handle, stored = self._where[name]
-        tensor: Tensor = handle.get_tensor(stored)
+        place = self._places[name]
+        tensor: Tensor = self._handles[place.file].get_tensor(place.stored)
         return tensor.to(self._dtype) if self._dtype and tensor.is_floating_point() else tensor
+
+    def dtype(self, name: str) -> torch.dtype:
+        """The dtype in which a tensor is stored."""
+        stored = self._places[name].dtype
+        return getattr(torch, FLOATS[stored]) if stored in FLOATS else self[name].dtype
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor, from its file's header."""
+        return self._places[name].shape
 
 
 class PackedStore(Mapping[str, Tensor]):

@@ -25,8 +25,8 @@ class Subject:
     weights: Path | None
     dtype: torch.dtype
     """Of the forward passes."""
-    storage: torch.dtype
-    """To which all weights are rounded first."""
+    storage: torch.dtype | None
+    """The dtype to which all weights are rounded first; None if each keeps its own."""
     batch_size: int
 
     @cached_property

@@ -1,6 +1,8 @@
 """The vocabulary for describing a decoder architecture. Light: names only, no torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -32,6 +34,10 @@ class Family:
     sites: ClassVar[tuple[Site, ...]]
     """All sites of a block, in the order of the forward pass."""
     ffn: ClassVar[FeedForward]
+    head: ClassVar[str] = "lm_head"
+    """First part of the names of the tensors that stand outside the decoder."""
+    renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """First parts of names in files -> first parts of names in the model, where transformers renames while it loads."""
 
     @classmethod
     def linears(cls) -> tuple[str, ...]:

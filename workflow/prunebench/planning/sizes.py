@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 from prunebench import registry
-from prunebench.catalog import ModelEntry, Shape
+from prunebench.catalog import STORED, ModelEntry, Shape
 from prunebench.cells import model_shape
 from prunebench.models.base import Family
 from prunebench.planning.operations import Sizes
 
-BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+BYTES = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8, STORED: 2}
+"""Bytes of a number by dtype. Models whose dtype is that of their files are taken for 16-bit ones."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from prunebench.canonical import canonical, spec_hash
 from prunebench.checks import load_config
 from prunebench.config import Config, configured
 from prunebench.engine.anatomy import linear_sizes
-from prunebench.engine.stores import TensorStore
+from prunebench.engine.stores import TensorStore, storage_dtype
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.partial import Parts
@@ -65,7 +65,7 @@ def load(model: str, compute: Compute) -> Loaded:
         family,
         None,
         dtype=getattr(torch, compute.dtype),
-        storage=getattr(torch, entry.dtype),
+        storage=storage_dtype(entry.dtype),
         batch_size=compute.batch_size,
     )
     return Loaded(manifest, subject, compute)

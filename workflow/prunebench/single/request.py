@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prunebench import checkpoints, registry
+from prunebench import registry
+from prunebench.assets.layout import read_layout
 from prunebench.canonical import canonical
+from prunebench.catalog import STORED
 from prunebench.cells import Cell, model_shape, search_used
 from prunebench.config import Config
 from prunebench.errors import PrunebenchError
-from prunebench.files import read_json, sha256_file
+from prunebench.files import sha256_file
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan import load_plan
 from prunebench.spec import Specs
@@ -29,7 +31,6 @@ PROJECT = Path(__file__).resolve().parents[3]
 CATALOG = PROJECT / "config/catalog"
 GIVEN = "given"
 """What a token file of the user's is called among corpora."""
-DTYPES = ("float32", "bfloat16", "float16")
 
 _STUDY = "one"
 _FILE = "command line"
@@ -151,44 +152,16 @@ def slug(text: str) -> str:
 
 
 def directory_entry(directory: Path) -> dict[str, Any]:
-    """A catalog entry for a `from_pretrained` directory, kept in the dtype that it has.
+    """A catalog entry for a `from_pretrained` directory, whose weights keep the dtype that they are stored in.
 
-    Raises PrunebenchError if no family reads it, or it holds no safetensors.
+    Raises PrunebenchError if no family reads it, or what it holds cannot be pruned (see `layout.read_layout`).
     """
-    family = family_of(directory)
-    checkpoints.shapes(directory)
     return {
         "title": directory.resolve().name,
-        "family": family,
+        "family": read_layout(directory).family.name,
         "source": {"kind": "path", "path": str(directory.resolve())},
-        "dtype": stored_dtype(directory),
+        "dtype": STORED,
     }
-
-
-def family_of(directory: Path) -> str:
-    """The architecture family of a `from_pretrained` directory; PrunebenchError if none reads it."""
-    model_type = _config(directory).get("model_type")
-    families = {name: registry.load("models", name) for name in registry.names("models")}
-    for name, family in families.items():
-        if model_type in family.model_types:
-            return name
-    known = ", ".join(sorted(kind for family in families.values() for kind in family.model_types))
-    raise PrunebenchError(f"{directory} is a model of type {model_type!r}, which is not known (known: {known})")
-
-
-def stored_dtype(directory: Path) -> str:
-    """The dtype in which a model directory says that it is stored; bfloat16 if it says none that is known."""
-    config = _config(directory)
-    stated = str(config.get("dtype") or config.get("torch_dtype"))
-    return stated if stated in DTYPES else "bfloat16"
-
-
-def _config(directory: Path) -> dict[str, Any]:
-    path = directory / "config.json"
-    if not path.is_file():
-        raise PrunebenchError(f"{directory} has no config.json: name a directory that from_pretrained can load")
-    config: dict[str, Any] = read_json(path)
-    return config
 
 
 def token_shape(path: Path) -> tuple[int, int]:

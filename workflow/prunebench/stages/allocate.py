@@ -14,7 +14,7 @@ from prunebench.assets.manifest import load_manifest
 from prunebench.canonical import canonical, spec_hash
 from prunebench.engine.anatomy import Anatomy, Run
 from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import TensorStore
+from prunebench.engine.stores import TensorStore, storage_dtype
 from prunebench.errors import CellFailure
 from prunebench.files import read_json, sha256_file, write_json
 from prunebench.patterns import parse_pattern
@@ -52,7 +52,7 @@ def allocate(
         record["inputs"]["tokens"] = sha256_file(tokens)
         identity = canonical(record | {"model": manifest.digest} | conditions())
         run = _run(wanted, manifest.directory, tokens, allocation.with_name(f".{allocation.stem}.parts"), identity)
-    family, storage = registry.load("models", wanted["family"]), getattr(torch, wanted["storage"])
+    family, storage = registry.load("models", wanted["family"]), storage_dtype(wanted["storage"])
     anatomy = Anatomy(manifest.directory, family, storage, profile, run)
     pattern = parse_pattern(wanted["pattern"])
     sparsity = float(pattern.sparsity) if pattern.structured else float(wanted["sparsity"])
@@ -79,7 +79,7 @@ def allocate(
 
 def _run(wanted: dict[str, Any], directory: Path, tokens: Path, scratch: Path, identity: str) -> Run:
     """What the engine needs; blocks that a killed job left in `scratch` are used if they have this `identity`."""
-    storage, compute = getattr(torch, wanted["storage"]), wanted["compute"]
+    storage, compute = storage_dtype(wanted["storage"]), wanted["compute"]
     return Run(
         directory,
         registry.load("models", wanted["family"]),

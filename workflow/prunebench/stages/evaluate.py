@@ -11,6 +11,7 @@ import torch
 from prunebench import registry
 from prunebench.assets.manifest import load_manifest
 from prunebench.canonical import canonical, spec_hash
+from prunebench.engine.stores import storage_dtype
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.files import read_json, write_json
@@ -55,7 +56,7 @@ def evaluate(
             registry.load("models", wanted["family"]),
             weights,
             dtype=getattr(torch, wanted["compute"]["dtype"]),
-            storage=getattr(torch, wanted["storage"]),
+            storage=storage_dtype(wanted["storage"]),
             batch_size=wanted["compute"]["batch_size"],
         )
         directories = {name: asset.directory for name, asset in arrived.items()}

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from prunebench import paths
+from prunebench import paths, registry
+from prunebench.assets.layout import INDEX, WEIGHT_SUFFIXES, Layout, read_layout
 from prunebench.assets.manifest import Manifest, describe_files, read_shape, write_manifest
 from prunebench.assets.sources import local_path, materialise
 from prunebench.assets.staging import empty_directory, staging
 from prunebench.canonical import spec_hash
-from prunebench.catalog import HubModelSource, ModelEntry, PackageSource, PathSource, Shape, TrainedSource
+from prunebench.catalog import STORED, HubModelSource, ModelEntry, PackageSource, PathSource, Shape, TrainedSource
 from prunebench.errors import PrunebenchError
 
 
@@ -32,17 +33,30 @@ def fetch_model(spec: str, dest: Path, training: Path | None = None) -> None:
     shape = read_shape(directory / "config.json")
     if entry.shape is not None:
         _check_shape(entry.title, stated=entry.shape, actual=shape)
-    files = sorted(file for file in directory.iterdir() if file.is_file() and not file.name.startswith("."))
+    layout = read_layout(directory)
+    if not isinstance(entry.source, TrainedSource) and entry.format != "gguf":
+        # Imported here: what was written on this machine needs no such look, nor torch.
+        from prunebench.engine.model import check_model
+
+        check_model(directory, registry.load("models", entry.family))
     manifest = Manifest(
         spec_hash=spec_hash(spec),
         title=entry.title,
         # What is here moves with the project, what is elsewhere does not.
         directory=directory if isinstance(entry.source, PathSource) else Path(os.path.relpath(directory, dest)),
-        files=describe_files(files),
+        files=describe_files(_files(layout)),
         source=entry.source,
         shape=shape,
     )
     write_manifest(manifest, dest)
+
+
+def _files(layout: Layout) -> list[Path]:
+    """The files that make the model what it is: weights that are read, and what is beside them but other weights."""
+    visible = [path for path in layout.directory.iterdir() if path.is_file() and not path.name.startswith(".")]
+    beside = [path for path in visible if path.suffix not in WEIGHT_SUFFIXES and not path.name.endswith(".index.json")]
+    index = [layout.directory / INDEX] if len(layout.files) > 1 else []
+    return sorted({*layout.files, *beside, *index})
 
 
 def _arrive(entry: ModelEntry, dest: Path, training: Path | None) -> Path:
@@ -71,6 +85,7 @@ def _convert(entry: ModelEntry, source: PackageSource | PathSource | HubModelSou
         ggufs = [file for file in materialise(source, scratch) if file.suffix == ".gguf"]
         if len(ggufs) != 1:
             raise PrunebenchError(f"'{entry.title}' needs exactly one .gguf file, its source has {len(ggufs)}")
+        assert entry.dtype != STORED  # which the entry refuses
         convert_gguf(ggufs[0], dest, dtype=entry.dtype, pre_tokenizer=entry.pre_tokenizer)
 
 

@@ -15,6 +15,7 @@ from prunebench.canonical import spec_hash
 from prunebench.engine.device import best_device
 from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.model import StreamedModel
+from prunebench.engine.stores import storage_dtype
 from prunebench.files import atomic_path, sha256_file
 from prunebench.provenance import Measurement
 
@@ -32,7 +33,7 @@ def gradients(spec: str, *, model: Path, tokens: Path, gradients: Path, measured
         load_manifest(model).directory,
         registry.load("models", wanted["family"]),
         dtype=getattr(torch, compute["dtype"]),
-        storage=getattr(torch, wanted["storage"]),
+        storage=storage_dtype(wanted["storage"]),
         device=best_device(),
     )
     found = calibration_gradients(streamed, torch.from_numpy(np.load(tokens, allow_pickle=False)))

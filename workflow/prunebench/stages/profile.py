@@ -13,6 +13,7 @@ from prunebench.canonical import spec_hash
 from prunebench.engine.device import best_device
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.profile import profile_model
+from prunebench.engine.stores import storage_dtype
 from prunebench.files import atomic_path, sha256_file
 from prunebench.provenance import Measurement
 
@@ -29,7 +30,7 @@ def profile(spec: str, *, model: Path, tokens: Path, profile: Path, measured: Pa
         load_manifest(model).directory,
         registry.load("models", wanted["family"]),
         dtype=getattr(torch, compute["dtype"]),
-        storage=getattr(torch, wanted["storage"]),
+        storage=storage_dtype(wanted["storage"]),
         device=best_device(),
     )
     norms = profile_model(streamed, torch.from_numpy(np.load(tokens, allow_pickle=False)), compute["batch_size"])

@@ -15,7 +15,7 @@ from prunebench.engine.device import best_device
 from prunebench.engine.loop import prune_model
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import TensorStore
+from prunebench.engine.stores import TensorStore, storage_dtype
 from prunebench.errors import CellFailure
 from prunebench.files import read_json, sha256_file, write_json
 from prunebench.methods.base import Method
@@ -61,7 +61,7 @@ def prune(
         "inputs": inputs,
     }
     # Beside the outputs but not one of them: Snakemake deletes those when a job fails.
-    base = TensorStore(manifest.directory, getattr(torch, wanted["storage"]))
+    base = TensorStore(manifest.directory, storage_dtype(wanted["storage"]))
     work = Scratch(result.parent / ".blocks", base, identity=canonical(record | conditions()))
     try:
         directories = {name: asset.directory for name, asset in arrived.items()}
@@ -99,8 +99,8 @@ def _prune_blocks(
     streamed = StreamedModel(
         directory,
         registry.load("models", wanted["family"]),
-        dtype=getattr(torch, compute["dtype"]),
-        storage=getattr(torch, wanted["storage"]),
+        dtype=storage_dtype(compute["dtype"]),
+        storage=storage_dtype(wanted["storage"]),
         device=best_device(),
     )
     return prune_model(

@@ -20,6 +20,7 @@ from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.device import best_device
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.progress import tally
+from prunebench.engine.stores import storage_dtype
 from prunebench.errors import CellFailure
 from prunebench.files import sha256_file, write_json, write_text
 from prunebench.partial import Parts
@@ -65,7 +66,7 @@ def search_allocation(
 
 
 def _search(wanted: dict[str, Any], directory: Path, corpus: Path, profile: Path, parts: Parts) -> dict[str, Any]:
-    storage = getattr(torch, wanted["storage"])
+    storage = storage_dtype(wanted["storage"])
     family = registry.load("models", wanted["family"])
     anatomy = Anatomy(directory, family, storage, profile)
     windows = first_windows(

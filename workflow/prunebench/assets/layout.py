@@ -1,0 +1,292 @@
+"""Which tensors `from_pretrained` loads from a model directory, and where they lie. Light: no torch.
+
+Only file headers are read. Whatever cannot be read, or would be read wrongly, is refused in one line before any work.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from prunebench import registry
+from prunebench.errors import PrunebenchError
+from prunebench.models.base import Family
+
+log = logging.getLogger("prunebench")
+
+CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+"""The names that transformers gives to a model's configuration, to one file of weights, and to the list of several."""
+WEIGHT_SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".ckpt"))
+"""Suffixes of files that hold weights, in one format or another."""
+FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""The dtypes of weights that can be pruned: their names in safetensors and in torch."""
+RESAVE = "load it with from_pretrained and write it with save_pretrained"
+
+_LFS = b"version https://git-lfs"
+_ADAPTER = "adapter_config.json"
+_BY_CONFIG = {
+    "fp8": "FineGrainedFP8Config(dequantize=True)",
+    "mxfp4": "Mxfp4Config(dequantize=True)",
+    "compressed-tensors": "CompressedTensorsConfig(run_compressed=False)",
+}
+"""Schemes that transformers can undo while it loads a model: the `quantization_config` that asks for it."""
+_BY_NAME = {
+    "qweight": "GPTQ or AWQ",
+    "weight_packed": "compressed-tensors",
+    "weight_scale": "compressed-tensors",
+    "weight_scale_inv": "FP8 in blocks",
+    "absmax": "bitsandbytes",
+    "SCB": "bitsandbytes",
+    "gate_up_proj_blocks": "MXFP4",
+    "down_proj_blocks": "MXFP4",
+}
+"""Last parts of the names of tensors that only quantised models have."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """One tensor: the file that holds it, its name in that file, its dtype in safetensors' words, and its shape."""
+
+    file: Path
+    stored: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The tensors of a model directory."""
+
+    directory: Path
+    config: dict[str, Any]
+    """What config.json says."""
+    family: type[Family]
+    files: tuple[Path, ...]
+    """The files that `from_pretrained` loads weights from, sorted by name."""
+    places: dict[str, Place]
+    """Every tensor in `files`, by its full name in the model."""
+
+    @cached_property
+    def dtype(self) -> str:
+        """The dtype that most weights of the blocks are stored in, as torch calls it."""
+        inside = [place.dtype for name, place in self.places.items() if name.startswith(f"{self.family.blocks}.")]
+        return FLOATS[max(sorted(set(inside)), key=inside.count)]
+
+
+def read_layout(directory: Path) -> Layout:
+    """The layout of the `from_pretrained` directory `directory`.
+
+    Raises PrunebenchError if there is no model of a known architecture, if it is quantised, or if a file is missing or
+    damaged.
+    """
+    config = read_config(directory)
+    family = family_of(directory, config)
+    _refuse_quantised(directory, config)
+    files = weight_files(directory, config)
+    _mind_adapters(directory)
+    by_name: dict[str, Place] = {}
+    for file in files:
+        for place in places(file):
+            name = full_name(place.stored, family)
+            if name in by_name:
+                raise PrunebenchError(
+                    f"{directory} holds {name} twice: as {by_name[name].stored} in {by_name[name].file.name} and as "
+                    f"{place.stored} in {file.name}. Delete the file that does not belong to the model, or {RESAVE}"
+                )
+            by_name[name] = place
+    _refuse_codes(directory, family, by_name)
+    return Layout(directory, config, family, files, by_name)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """What config.json in the model directory `directory` says; PrunebenchError if it is missing or damaged."""
+    path = directory / CONFIG
+    if not path.is_file():
+        raise PrunebenchError(f"{directory} has no {CONFIG}: {_without_config(directory)}")
+    config = _read_object(path)
+    if not isinstance(config.get("model_type"), str):
+        raise PrunebenchError(f"{path} names no 'model_type': take the {CONFIG} that belongs to the model")
+    return config
+
+
+def family_of(directory: Path, config: dict[str, Any]) -> type[Family]:
+    """The family that reads the model with this config.json; PrunebenchError naming all known types if none does."""
+    families = [registry.load("models", name) for name in registry.names("models")]
+    for family in families:
+        if config["model_type"] in family.model_types:
+            return family  # type: ignore[no-any-return]
+    known = ", ".join(sorted(kind for family in families for kind in family.model_types))
+    raise PrunebenchError(
+        f"{directory} is a model of type {config['model_type']!r}, which is not known (known: {known})"
+    )
+
+
+def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
+    """The files that `from_pretrained` would load weights from, sorted by name: one file, or the shards of an index.
+
+    Raises PrunebenchError, which says what is there instead, if there are none, one is missing, or an index is damaged.
+    """
+    named = config.get("transformers_weights")
+    if named is not None:
+        _check_name(named, directory / CONFIG)
+        chosen = directory / named
+    else:
+        chosen = next(
+            (directory / name for name in (SINGLE, INDEX) if (directory / name).is_file()), directory / SINGLE
+        )
+    if not chosen.is_file():
+        raise PrunebenchError(f"{directory} holds no {chosen.name}: {_instead(directory)}")
+    if not chosen.name.endswith(".index.json"):
+        return (chosen,)
+    where = _read_object(chosen).get("weight_map")
+    if not isinstance(where, dict) or not where:
+        raise PrunebenchError(f"{chosen} has no 'weight_map' with files: download it again, or {RESAVE}")
+    for name in where.values():
+        _check_name(name, chosen)
+    shards = tuple(directory / name for name in sorted(set(where.values())))
+    if absent := [shard.name for shard in shards if not shard.is_file()]:
+        raise PrunebenchError(
+            f"{directory} lacks {absent[0]}, one of {len(shards)} files that {chosen.name} names: is the download "
+            "complete?"
+        )
+    stored = {place.stored for shard in shards for place in places(shard)}
+    if lost := sorted(where.keys() - stored):
+        raise PrunebenchError(f"{chosen} names the tensor {lost[0]}, which {where[lost[0]]} does not hold: {RESAVE}")
+    return shards
+
+
+def full_name(stored: str, family: type[Family]) -> str:
+    """The name in the whole model of the tensor that a file calls `stored`.
+
+    A model that was saved without its head (`AutoModel`) has names without the first part: layers.0..., decoder....
+    """
+    for old, new in family.renamed.items():
+        stored = new + stored.removeprefix(old) if stored.startswith(f"{old}.") else stored
+    prefix = family.blocks.partition(".")[0]
+    return stored if stored.partition(".")[0] in (prefix, family.head) else f"{prefix}.{stored}"
+
+
+def places(file: Path) -> Iterator[Place]:
+    """The tensors of a safetensors file, from its header; PrunebenchError if the file is damaged."""
+    try:
+        with safe_open(file, framework="numpy") as handle:
+            names = handle.keys()
+            for name in names:
+                part = handle.get_slice(name)
+                yield Place(file, name, part.get_dtype(), tuple(part.get_shape()))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise PrunebenchError(f"{file} {_damage(file, error)}") from None
+
+
+def _damage(file: Path, error: Exception) -> str:
+    """What is wrong with a file that is not safetensors, and what to do."""
+    try:
+        with file.open("rb") as handle:
+            start = handle.read(len(_LFS))
+        if not start:
+            return "is empty: download it again"
+        if start == _LFS:
+            return "is a Git LFS pointer, not the weights: run `git lfs pull` in its directory"
+    except OSError as problem:
+        return f"cannot be read: {problem.strerror}"
+    return f"is damaged or cut short ({error}): download it again"
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in the file `path`; PrunebenchError if it is anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        with_pointer = path.read_bytes().startswith(_LFS)
+        hint = "it is a Git LFS pointer, run `git lfs pull`" if with_pointer else "download it again"
+        raise PrunebenchError(f"{path} is not JSON ({error}): {hint}") from None
+    if not isinstance(content, dict):
+        raise PrunebenchError(f"{path} holds a {type(content).__name__} instead of a JSON object: download it again")
+    return content
+
+
+def _check_name(name: object, where: Path) -> None:
+    """PrunebenchError unless `name`, which the file `where` gives, is the plain name of a file beside it."""
+    if not isinstance(name, str) or not name or name in (".", "..") or Path(name).name != name or "\\" in name:
+        raise PrunebenchError(f"{where} names the file {name!r}: only files in the model's own directory are read")
+
+
+def _without_config(directory: Path) -> str:
+    if (directory / _ADAPTER).is_file():
+        return "it is an adapter. Load it with its base model, call merge_and_unload(), and save the whole model"
+    if ggufs := sorted(directory.glob("*.gguf")):
+        return f"it holds {ggufs[0].name}. {_gguf(ggufs[0])}"
+    return "name a directory that from_pretrained can load"
+
+
+def _instead(directory: Path) -> str:
+    """Which other weights a directory without safetensors under transformers' names has, and what to do with them."""
+    names = sorted(path.name for path in directory.iterdir() if path.is_file())
+    if ggufs := [name for name in names if name.endswith(".gguf")]:
+        return f"its weights are {ggufs[0]}. {_gguf(directory / ggufs[0])}"
+    if pickled := [name for name in names if Path(name).suffix in (".bin", ".pt", ".pth", ".ckpt")]:
+        return f"its weights are pickled ({pickled[0]}); {RESAVE}"
+    if others := [name for name in names if name.endswith(".safetensors")]:
+        return f"from_pretrained does not load {others[0]} by itself. Give the file that name, or {RESAVE}"
+    return "no weights are there"
+
+
+def _gguf(file: Path) -> str:
+    return f"Load it with from_pretrained(..., gguf_file={file.name!r}) and write it with save_pretrained"
+
+
+def _mind_adapters(directory: Path) -> None:
+    """Refuse an adapter that `from_pretrained` would add to the model; say so where it would not."""
+    if not (directory / _ADAPTER).is_file():
+        return
+    if find_spec("peft"):
+        raise PrunebenchError(
+            f"{directory} holds an adapter ({_ADAPTER}), which from_pretrained adds to the model: call "
+            "merge_and_unload() and save the whole model, or move the adapter elsewhere"
+        )
+    log.warning("%s: the adapter beside the model is not read, as peft is not installed", directory)
+
+
+def _refuse_quantised(directory: Path, config: dict[str, Any]) -> None:
+    """PrunebenchError if config.json says that the weights are codes of a quantisation."""
+    parts = (config, config.get("text_config"))
+    for entry in (part.get(key) for part in parts if isinstance(part, dict) for key in _QUANTISED):
+        if not entry:
+            continue
+        scheme = entry.get("quant_method", "an unnamed scheme") if isinstance(entry, dict) else entry
+        if isinstance(entry, dict) and (entry.get("load_in_4bit") or entry.get("load_in_8bit")):
+            scheme = "bitsandbytes"
+        raise _quantised(directory, str(scheme))
+
+
+_QUANTISED = ("quantization_config", "compression_config")
+
+
+def _refuse_codes(directory: Path, family: type[Family], places: dict[str, Place]) -> None:
+    """PrunebenchError if tensors are codes of a quantisation, whatever config.json says."""
+    for name, place in places.items():
+        if scheme := _BY_NAME.get(name.rpartition(".")[2]):
+            raise _quantised(directory, f"{scheme}: it holds {name}")
+        in_block = name.startswith(f"{family.blocks}.") and name.removesuffix(".weight").endswith(family.linears())
+        if in_block and name.endswith(".weight") and place.dtype not in FLOATS:
+            raise _quantised(directory, f"{name} is stored as {place.dtype}")
+
+
+def _quantised(directory: Path, scheme: str) -> PrunebenchError:
+    option = _BY_CONFIG.get(scheme)
+    how = (
+        f"load it with from_pretrained(..., quantization_config={option}) and write it with save_pretrained"
+        if option
+        else "name the original, unquantised model"
+    )
+    return PrunebenchError(f"{directory} is quantised ({scheme}), and codes cannot be pruned: {how}")
