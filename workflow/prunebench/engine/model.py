@@ -10,21 +10,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import dispatch_model, init_empty_weights
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from prunebench.assets.layout import CONFIG
+from prunebench.assets.layout import CONFIG, read_config
 from prunebench.engine.device import cards, spread
+from prunebench.engine.fused import split_fused
 from prunebench.engine.memory import give_back_freed_pages, keep_freed_pages
 from prunebench.engine.stores import TensorStore
 from prunebench.errors import PrunebenchError, summary
 from prunebench.models.base import Family
+from prunebench.models.configs import dimensions
 
 log = logging.getLogger("prunebench")
 
@@ -42,9 +46,10 @@ class BlockCall:
         def narrow(value: Any) -> Any:
             if isinstance(value, (tuple, list)):
                 return type(value)(map(narrow, value))
-            # Some are made for one sample and shared. A vector, if there is one, has no axis of samples.
-            if isinstance(value, Tensor) and value.dim() > 1 and len(value) == batch:
-                return value[row : row + 1]
+            # Some are made for one sample and shared. A vector, if there is one, has no axis of samples. ALiBi has a
+            # row for each head of each sample.
+            if isinstance(value, Tensor) and value.dim() > 1 and len(value) and len(value) % batch == 0:
+                return value.chunk(batch)[row]
             return value
 
         return BlockCall(narrow(self.args), {name: narrow(value) for name, value in self.kwargs.items()})
@@ -79,6 +84,8 @@ class StreamedModel:
         self._stand_ins = _tie(self._model, self.tensors)
         _check_tensors(self._model, self.tensors, self._stand_ins)
         self._blocks: list[nn.Module] = list(self._model.get_submodule(family.blocks))
+        self._example = deepcopy(self._blocks[0])
+        """A first block that nobody else looks at, to see what blocks return."""
         self._ports = [_Port(block) for block in self._blocks]
         self._put_in_place(self._ports)
         self._load(self._model, prefix="", skip=f"{family.blocks}.")
@@ -112,13 +119,14 @@ class StreamedModel:
         return self.storage or self.tensors.dtype(self._stand_ins.get(name, name))
 
     @property
-    def context(self) -> int:
-        """The longest sequence that the model was made for."""
-        return int(self._model.config.max_position_embeddings)
+    def context(self) -> int | None:
+        """The longest sequence that the model was made for; None if it takes sequences of any length."""
+        lengths = (getattr(self._model.config, key, None) for key in ("max_position_embeddings", "max_seq_len"))
+        return next((length for length in lengths if isinstance(length, int)), None)
 
     def check_length(self, seqlen: int) -> None:
         """PrunebenchError if sequences of `seqlen` tokens are longer than the model was made for."""
-        if seqlen > self.context:
+        if self.context is not None and seqlen > self.context:
             raise PrunebenchError(
                 f"sequences of {seqlen} tokens are longer than the model's context of {self.context}: "
                 "lower the length in 'calibration', or 'seqlen' of the suite"
@@ -165,7 +173,7 @@ class StreamedModel:
         """Token ids [batch, seqlen] -> (input of block 0 [batch, seqlen, hidden], one BlockCall per block)."""
         self.check_length(tokens.shape[1])
         for port in self._ports:
-            port.record()
+            port.record(as_tuple=self._in_tuples)
         self._model.base_model(input_ids=tokens.to(self.device), use_cache=False)
         hidden = self._ports[0].hidden
         assert hidden is not None
@@ -175,9 +183,22 @@ class StreamedModel:
     def logits(self, tokens: Tensor, hidden: Tensor) -> Tensor:
         """The model's logits [batch, seqlen, vocabulary], where `hidden` is the output of the last block."""
         for port in self._ports:
-            port.replay(hidden.to(self.device))
+            port.replay(hidden.to(self.device), as_tuple=self._in_tuples)
         result: Tensor = self._model(input_ids=tokens.to(self.device), use_cache=False).logits
         return result
+
+    @cached_property
+    def _in_tuples(self) -> bool:
+        """Whether blocks of this architecture return a tuple, as the first one does when it runs on one token."""
+        answers: list[Any] = []
+        self._load(self._example, prefix=f"{self.family.blocks}.0.")
+        self._example.to(self.device).register_forward_hook(lambda _, __, output: answers.append(output))
+        self._put_in_place([self._example])
+        with torch.no_grad():
+            self._model.base_model(input_ids=torch.zeros(1, 1, dtype=torch.int64, device=self.device), use_cache=False)
+        self._put_in_place(self._ports)
+        self._example.to("meta")
+        return isinstance(answers[0], tuple)
 
     def _put_in_place(self, blocks: Sequence[nn.Module]) -> None:
         parent, _, child = self.family.blocks.rpartition(".")
@@ -222,7 +243,33 @@ def _skeleton(directory: Path, family: type[Family], dtype: torch.dtype | None) 
         raise PrunebenchError(
             f"{directory / CONFIG}: transformers cannot make a model of these values ({summary(error)})"
         ) from None
+    _fill_buffers(model)
+    if family.fused:
+        _split(model, config, family, directory)
     return model.eval().requires_grad_(False)
+
+
+def _fill_buffers(model: PreTrainedModel) -> None:
+    """Compute the tables that files do not hold (positions, mostly) as `from_pretrained` does: in float32.
+
+    They were computed while the model was made, in the dtype of its weights: GPT-J's would be rounded on the way.
+    """
+    with torch.no_grad():
+        for module in model.modules():
+            if next(module.buffers(recurse=False), None) is not None:
+                model._init_weights(module)
+
+
+def _split(model: PreTrainedModel, config: PreTrainedConfig, family: type[Family], directory: Path) -> None:
+    """Open the fused matrices; PrunebenchError if config.json leaves out what their parts follow from."""
+    path = directory / CONFIG
+    stated, meant = dimensions(read_config(directory), path), dimensions(config.to_dict(), path)
+    if stated != meant:
+        raise PrunebenchError(
+            f"{path} leaves out sizes, for which transformers takes {meant}: load it with AutoConfig.from_pretrained and "
+            "write it with save_pretrained"
+        )
+    split_fused(model, family, stated, directory)
 
 
 def _tie(model: PreTrainedModel, tensors: TensorStore) -> dict[str, str]:
@@ -284,22 +331,23 @@ class _Port(nn.Module):
         except AttributeError:
             return getattr(object.__getattribute__(self, "_block"), name)
 
-    def record(self) -> None:
-        """Remember the next call, change nothing."""
+    def record(self, *, as_tuple: bool = False) -> None:
+        """Remember the next call, change nothing; `as_tuple`: the model expects a tuple from its blocks."""
         self.hidden: Tensor | None = None
         self.call = BlockCall((), {})
         self._output: Tensor | None = None
+        self._as_tuple = as_tuple
 
-    def replay(self, output: Tensor) -> None:
-        """Answer calls with `output`."""
-        self.record()
+    def replay(self, output: Tensor, *, as_tuple: bool) -> None:
+        """Answer calls with `output`, or with a tuple of it."""
+        self.record(as_tuple=as_tuple)
         self._output = output
 
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if self._output is not None:
-            return self._output
-        self.hidden, self.call = hidden, BlockCall(args, kwargs)
-        return hidden
+    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor]:
+        if self._output is None:
+            self.hidden, self.call = hidden, BlockCall(args, kwargs)
+        output = hidden if self._output is None else self._output
+        return (output,) if self._as_tuple else output
 
 
 def block_output(result: Any) -> Tensor:
