@@ -257,7 +257,7 @@ MISTAKES: list[tuple[list[Any], str]] = [
     (["ppl", "{models}/llama", "--corpus", "reading"], "'reading' has no split test (it has: training)"),
     (
         ["prune", "{models}/pickled", "--out", "{out}", "--sparsity", "0.6"],
-        "holds no .safetensors file: load it",
+        "holds no model.safetensors: no weights are there",
     ),
 ]
 

@@ -380,9 +380,11 @@ def test_pickles_of_anything_but_tensors_are_refused(tmp_path: Path, hub: HubSer
     assert entries(tmp_path / "model") == set()
 
 
-def test_llava_arrives(tmp_path: Path) -> None:
-    fetch_model(model_spec({**LLAMA, "repo": "llava-hf/llava-1.5-7b-hf"}), tmp_path / "model")
-    assert "preprocessor_config.json" in load_manifest(tmp_path / "model/asset.json").files
+def test_a_model_of_an_unknown_kind_is_refused_before_its_weights_arrive(tmp_path: Path, hub: HubServer) -> None:
+    with pytest.raises(PrunebenchError, match=r"llava-1\.5-7b-hf is a model of type 'llava', which is not known"):
+        fetch_model(model_spec({**LLAMA, "repo": "llava-hf/llava-1.5-7b-hf"}), tmp_path / "model")
+    assert any(path.endswith("config.json") for path in hub.downloads())
+    assert not any(path.endswith(".safetensors") for path in hub.downloads())
 
 
 def test_sizes_that_the_config_of_llava_leaves_out(tmp_path: Path) -> None:

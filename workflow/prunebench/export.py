@@ -52,7 +52,9 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
     with staging(destination, "export") as scratch:
         _copy_all_but_weights(manifest, scratch)
         dtype = layout.dtype if storage == STORED else storage
-        write_json(scratch / CONFIG, with_dtype(layout.config, dtype))
+        # Its weights get the names that transformers looks for by itself.
+        config = {key: value for key, value in layout.config.items() if key != "transformers_weights"}
+        write_json(scratch / CONFIG, with_dtype(config, dtype))
         _write_weights(layout, source / WEIGHTS, storage_dtype(storage), scratch)
         write_json(scratch / RECORD, record)
         write_text(scratch / CARD, model_card(record))

@@ -24,6 +24,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from prunebench.assets.layout import CONFIG, check_config
 from prunebench.assets.manifest import Arrival, arrival_path, load_arrival, write_arrival
 from prunebench.catalog import HubCorpusSource, HubModelSource, HubSource
 from prunebench.errors import PrunebenchError
@@ -33,7 +34,6 @@ from prunebench.registry import did_you_mean
 # A line for every request is for those who look into httpx.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
-CONFIG = "config.json"
 BESIDE_WEIGHTS = (
     CONFIG,
     "generation_config.json",
@@ -121,6 +121,9 @@ def fetch(source: HubSource, dest: Path, paths: Collection[str] = ()) -> dict[st
     digests = {path: repository.digest(path) for path in wanted}
     arrival = Arrival(repo=source.repo, revision=source.revision, commit=repository.commit, digests=digests)
     check_unchanged(arrival, dest)
+    if isinstance(source, HubModelSource):
+        # Before the weights, which are gigabytes.
+        check_config(repository.bring(CONFIG, digests[CONFIG]), source.repo)
     files = {path: repository.bring(path, digest) for path, digest in digests.items()}
     write_arrival(arrival, dest)
     return files

@@ -89,7 +89,7 @@ def read_layout(directory: Path) -> Layout:
     """
     config = read_config(directory)
     family = family_of(directory, config)
-    _refuse_quantised(directory, config)
+    refuse_quantised(directory, config)
     files = weight_files(directory, config)
     _mind_adapters(directory)
     by_name: dict[str, Place] = {}
@@ -111,23 +111,28 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / CONFIG
     if not path.is_file():
         raise PrunebenchError(f"{directory} has no {CONFIG}: {_without_config(directory)}")
-    config = _read_object(path)
-    if not isinstance(config.get("model_type"), str):
-        raise PrunebenchError(f"{path} names no 'model_type': take the {CONFIG} that belongs to the model")
-    return config
+    return read_object(path)
 
 
-def family_of(directory: Path, config: dict[str, Any]) -> type[Family]:
+def check_config(file: Path, model: str) -> None:
+    """PrunebenchError unless the config.json in `file` is that of a model that can be pruned, which errors call `model`.
+
+    It says so before the weights, gigabytes of them, are fetched.
+    """
+    config = read_object(file)
+    family_of(model, config)
+    refuse_quantised(model, config)
+
+
+def family_of(model: Path | str, config: dict[str, Any]) -> type[Family]:
     """The family that reads the model with this config.json; PrunebenchError naming all known types if none does."""
-    kind = config["model_type"]
+    kind = str(config.get("model_type"))
     if kind in readers():
         return readers()[kind]
     if has_experts(config):
-        raise PrunebenchError(
-            f"{directory} is a mixture of experts ({kind!r}), which cannot be pruned: name a dense model"
-        )
+        raise PrunebenchError(f"{model} is a mixture of experts ({kind!r}), which cannot be pruned: name a dense model")
     raise PrunebenchError(
-        f"{directory} is a model of type {kind!r}, which is not known (known: {', '.join(sorted(readers()))})"
+        f"{model} is a model of type {kind!r}, which is not known (known: {', '.join(sorted(readers()))})"
     )
 
 
@@ -148,7 +153,7 @@ def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
         raise PrunebenchError(f"{directory} holds no {chosen.name}: {_instead(directory)}")
     if not chosen.name.endswith(".index.json"):
         return (chosen,)
-    where = _read_object(chosen).get("weight_map")
+    where = read_object(chosen).get("weight_map")
     if not isinstance(where, dict) or not where:
         raise PrunebenchError(f"{chosen} has no 'weight_map' with files: download it again, or {RESAVE}")
     for name in where.values():
@@ -209,7 +214,7 @@ def _damage(file: Path, error: Exception) -> str:
     return f"is damaged or cut short ({error}): download it again"
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in the file `path`; PrunebenchError if it is anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -266,7 +271,7 @@ def _mind_adapters(directory: Path) -> None:
     log.warning("%s: the adapter beside the model is not read, as peft is not installed", directory)
 
 
-def _refuse_quantised(directory: Path, config: dict[str, Any]) -> None:
+def refuse_quantised(model: Path | str, config: dict[str, Any]) -> None:
     """PrunebenchError if config.json says that the weights are codes of a quantisation."""
     parts = (config, config.get("text_config"))
     for entry in (part.get(key) for part in parts if isinstance(part, dict) for key in _QUANTISED):
@@ -275,7 +280,7 @@ def _refuse_quantised(directory: Path, config: dict[str, Any]) -> None:
         scheme = entry.get("quant_method", "an unnamed scheme") if isinstance(entry, dict) else entry
         if isinstance(entry, dict) and (entry.get("load_in_4bit") or entry.get("load_in_8bit")):
             scheme = "bitsandbytes"
-        raise _quantised(directory, str(scheme))
+        raise _quantised(model, str(scheme))
 
 
 _QUANTISED = ("quantization_config", "compression_config")
@@ -291,11 +296,11 @@ def _refuse_codes(directory: Path, family: type[Family], places: dict[str, Place
             raise _quantised(directory, f"{name} is stored as {place.dtype}")
 
 
-def _quantised(directory: Path, scheme: str) -> PrunebenchError:
+def _quantised(model: Path | str, scheme: str) -> PrunebenchError:
     option = _BY_CONFIG.get(scheme)
     how = (
         f"load it with from_pretrained(..., quantization_config={option}) and write it with save_pretrained"
         if option
         else "name the original, unquantised model"
     )
-    return PrunebenchError(f"{directory} is quantised ({scheme}), and codes cannot be pruned: {how}")
+    return PrunebenchError(f"{model} is quantised ({scheme}), and codes cannot be pruned: {how}")
