@@ -8,7 +8,10 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from prunebench.assets.layout import read_layout
+from prunebench.assets.parts import fused_parts
 from prunebench.engine.model import StreamedModel
+from prunebench.models.configs import Rows
 from prunebench.registry import load
 
 VOCABULARY = 160
@@ -125,9 +128,7 @@ def make_model(
     kind = name.removesuffix("_350m").partition("-")[0]
     depth = CONFIG_MAPPING[kind].attribute_map.get("num_hidden_layers", "num_hidden_layers")
     model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(
-            kind, **{**config, depth: blocks, "vocab_size": VOCABULARY, "pad_token_id": 0, **sizes}
-        )
+        AutoConfig.for_model(kind, **{**config, depth: blocks, "vocab_size": VOCABULARY, "pad_token_id": 0, **sizes})
     )
     # Wider than the usual initialisation, so that pruning changes the loss; biases and norms not at 0 and 1.
     for parameter in model.parameters():
@@ -171,3 +172,14 @@ def reference(directory: Path, dtype: torch.dtype = torch.float32) -> Any:
 def tokens(samples: int, seqlen: int, seed: int = 0) -> torch.Tensor:
     """Random token ids [samples, seqlen]."""
     return torch.randint(2, VOCABULARY, (samples, seqlen), generator=torch.Generator().manual_seed(seed))
+
+
+def fused_rows(directory: Path) -> dict[str, tuple[str, Rows]]:
+    """The fused linear that each part of one belongs to, and the part's rows there; linears by their full names."""
+    fused = fused_parts(read_layout(directory))
+    return {
+        name.removesuffix(".weight"): (stored.removesuffix(".weight"), part.rows)
+        for stored, parts in fused.items()
+        for name, part in parts.items()
+        if part.rows is not None and name.endswith(".weight")
+    }

@@ -1,4 +1,7 @@
-"""The tensors of a model directory as the engine names them: the parts of fused matrices as tensors of their own. Light."""
+"""The tensors of a model directory as the engine names them: the parts of a fused matrix are tensors of their own.
+
+Light: only file headers are read.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class Part:
 
 
 def fused_parts(layout: Layout) -> dict[str, dict[str, Part]]:
-    """The parts of every fused tensor of the blocks, weights and biases: name of the tensor -> name of the part -> part.
+    """The parts of every fused tensor of the blocks, weight or bias: name of the tensor -> name of the part -> part.
 
     Raises PrunebenchError if a tensor has another number of rows than config.json says.
     """
@@ -41,8 +44,8 @@ def fused_parts(layout: Layout) -> dict[str, dict[str, Part]]:
                     continue
                 if place.shape[:1] != (total,):
                     raise PrunebenchError(
-                        f"{place.file}: {place.stored} has the shape {list(place.shape)}, but {CONFIG} asks for {total} "
-                        "rows: one of them belongs to another model"
+                        f"{place.file}: {place.stored} has the shape {list(place.shape)}, but {CONFIG} asks for "
+                        f"{total} rows: one of them belongs to another model"
                     )
                 tensors[name] = {
                     layout.family.full_name(block, f"{linear}.{kind}"): Part(place, run) for linear, run in rows.items()

@@ -20,7 +20,8 @@ from prunebench.models.configs import Dimensions, Rows, part_rows
 
 def rows_of(fused: Tensor, rows: Rows) -> Tensor:
     """The rows of a stored tensor [total, ...] that are one part, [count, ...]; a view where they stand together."""
-    return fused.unflatten(0, (rows.groups, rows.run))[:, rows.start : rows.stop].flatten(0, 1)
+    part: Tensor = fused.unflatten(0, (rows.groups, rows.run))[:, rows.start : rows.stop].flatten(0, 1)
+    return part
 
 
 def join(parts: Sequence[Tensor], groups: int, axis: int = 0) -> Tensor:
@@ -75,8 +76,8 @@ def split_fused(model: nn.Module, family: type[Family], sizes: Dimensions, direc
             total = next(iter(rows.values())).total
             if linear.out_features != total:
                 raise PrunebenchError(
-                    f"{directory}: transformers makes {fused.matrix} with {linear.out_features} rows, but its parts have "
-                    f"{total} together: this variant of the architecture is not known"
+                    f"{directory}: transformers makes {fused.matrix} with {linear.out_features} rows, but its parts "
+                    f"have {total} together: this variant of the architecture is not known"
                 )
             parent, _, child = fused.matrix.rpartition(".")
             parts = {linear.rpartition(".")[2]: run for linear, run in rows.items()}

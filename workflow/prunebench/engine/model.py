@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from accelerate import dispatch_model, init_empty_weights
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from prunebench.assets.layout import CONFIG, read_config
 from prunebench.engine.device import cards, spread
@@ -40,19 +40,20 @@ class BlockCall:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def of_sample(self, row: int, batch: int) -> BlockCall:
-        """The arguments for one sample, if these are for a batch of so many."""
+    def of_sample(self, row: int, single: BlockCall) -> BlockCall:
+        """The arguments for one sample of the batch that these are for; `single`: those for some batch of one."""
 
-        def narrow(value: Any) -> Any:
+        def narrow(value: Any, one: Any) -> Any:
             if isinstance(value, (tuple, list)):
-                return type(value)(map(narrow, value))
-            # Some are made for one sample and shared. A vector, if there is one, has no axis of samples. ALiBi has a
-            # row for each head of each sample.
-            if isinstance(value, Tensor) and value.dim() > 1 and len(value) and len(value) % batch == 0:
-                return value.chunk(batch)[row]
+                return type(value)(map(narrow, value, one))
+            # What looks alike for one sample and for many is shared. Of the rest a sample may have several rows: ALiBi
+            # has one for every head.
+            if isinstance(value, Tensor) and value.shape != one.shape:
+                return value[row * len(one) : (row + 1) * len(one)]
             return value
 
-        return BlockCall(narrow(self.args), {name: narrow(value) for name, value in self.kwargs.items()})
+        kwargs = {name: narrow(value, single.kwargs[name]) for name, value in self.kwargs.items()}
+        return BlockCall(narrow(self.args, single.args), kwargs)
 
 
 class StreamedModel:
@@ -245,7 +246,7 @@ def _skeleton(directory: Path, family: type[Family], dtype: torch.dtype | None) 
         ) from None
     _fill_buffers(model)
     if family.fused:
-        _split(model, config, family, directory)
+        split_fused(model, family, dimensions(read_config(directory), directory / CONFIG), directory)
     return model.eval().requires_grad_(False)
 
 
@@ -258,18 +259,6 @@ def _fill_buffers(model: PreTrainedModel) -> None:
         for module in model.modules():
             if next(module.buffers(recurse=False), None) is not None:
                 model._init_weights(module)
-
-
-def _split(model: PreTrainedModel, config: PreTrainedConfig, family: type[Family], directory: Path) -> None:
-    """Open the fused matrices; PrunebenchError if config.json leaves out what their parts follow from."""
-    path = directory / CONFIG
-    stated, meant = dimensions(read_config(directory), path), dimensions(config.to_dict(), path)
-    if stated != meant:
-        raise PrunebenchError(
-            f"{path} leaves out sizes, for which transformers takes {meant}: load it with AutoConfig.from_pretrained and "
-            "write it with save_pretrained"
-        )
-    split_fused(model, family, stated, directory)
 
 
 def _tie(model: PreTrainedModel, tensors: TensorStore) -> dict[str, str]:

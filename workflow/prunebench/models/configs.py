@@ -99,8 +99,10 @@ def readers() -> Mapping[str, type[Family]]:
 
 
 def has_experts(config: Mapping[str, Any]) -> bool:
-    """Whether config.json describes a mixture of experts."""
-    return any(isinstance(config.get(key), int) and config[key] > 1 for key in _EXPERTS)
+    """Whether config.json, or an object in it, describes a mixture of experts."""
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    counts = [part.get(key) for part in parts for key in _EXPERTS]
+    return "moe" in str(config.get("model_type")) or any(isinstance(count, int) and count > 1 for count in counts)
 
 
 def dimensions(config: Mapping[str, Any], where: Path) -> Dimensions:
