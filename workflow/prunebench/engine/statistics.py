@@ -127,8 +127,8 @@ class Accumulator:
         unseen = [name for name, statistic in self.statistics.items() if not statistic.tokens]
         if unseen and kind is None:
             raise PrunebenchError(
-                f"blocks of this model do not call the linears of {unseen[0]}, but compute with their weights in another "
-                "way: this variant of the architecture is not known"
+                f"blocks of this model do not call the linears of {unseen[0]}, but compute with their weights in "
+                "another way: this variant of the architecture is not known"
             )
 
     def _hook(self, statistic: SiteStatistic) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

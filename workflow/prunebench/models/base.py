@@ -43,6 +43,8 @@ class FeedForward:
     activation: str
     """Module path of the elementwise non-linearity `act` within a block."""
     gate: str | None = None
+    relu: bool = False
+    """Whether `act` is ReLU, as published models of the family have it."""
 
 
 class Family:
