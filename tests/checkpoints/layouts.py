@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 import tiny
 
 Change = Callable[[Path], None]
+EMBEDDINGS = ("embed_tokens", "embed_in", "word_embeddings")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -104,7 +105,7 @@ def checkpoints_below(directory: Path) -> None:
 def bare_decoder(directory: Path) -> None:
     """Saved by AutoModel: names without their first part, and without a head (which is tied)."""
     state = tensors(directory)
-    prefix = "gpt_neox." if any(name.startswith("gpt_neox.") for name in state) else "model."
+    prefix = next(name for name in state if ".0." in name).partition(".")[0] + "."
     bare = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name != "lm_head.weight"}
     rewrite(directory, bare)
 
@@ -112,7 +113,9 @@ def bare_decoder(directory: Path) -> None:
 def head_only(directory: Path) -> None:
     """Saved by safetensors' save_model: of two tied tensors the one that comes first by name."""
     state = tensors(directory)
-    embedding = next(name for name in state if name.rsplit(".", 2)[-2] in ("embed_tokens", "embed_in"))
+    embedding = next(
+        name for name in state if name.rsplit(".", 2)[-2] in ("embed_tokens", "embed_in", "word_embeddings")
+    )
     state["lm_head.weight"] = state.pop(embedding)
     rewrite(directory, state)
 
@@ -120,14 +123,18 @@ def head_only(directory: Path) -> None:
 def both_tied(directory: Path) -> None:
     """Both names of a tied pair, with equal tensors, as in converted pickles."""
     state = tensors(directory)
-    embedding = next(name for name in state if name.rsplit(".", 2)[-2] in ("embed_tokens", "embed_in"))
+    embedding = next(
+        name for name in state if name.rsplit(".", 2)[-2] in ("embed_tokens", "embed_in", "word_embeddings")
+    )
     rewrite(directory, {**state, "lm_head.weight": state[embedding]})
 
 
 def another_head(directory: Path) -> None:
     """A tie in config.json, and a head of its own in the file."""
     state = tensors(directory)
-    embedding = next(name for name in state if name.rsplit(".", 2)[-2] in ("embed_tokens", "embed_in"))
+    embedding = next(
+        name for name in state if name.rsplit(".", 2)[-2] in ("embed_tokens", "embed_in", "word_embeddings")
+    )
     rewrite(directory, {**state, "lm_head.weight": state[embedding].flip(0)})
 
 

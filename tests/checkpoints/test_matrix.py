@@ -25,6 +25,13 @@ MEMBERS = [
     ),
     # Layouts that say nothing of the head, on a model with one of its own.
     *((layout, "llama", "float16", "right", False) for layout in sorted(layouts.UNTIED)),
+    # Other names of decoder, embedding and head, on matrices that hold several linears.
+    *(
+        (layout, architecture, "float16", "right", True)
+        for layout in ("unchanged", "bare_decoder", "head_only", "both_tied", "another_head")
+        for architecture in ("gpt_neox", "falcon", "bloom")
+    ),
+    ("unchanged", "gpt_neox", "float16", "right", False),
     # Every dtype, whatever the config says of it.
     *(("unchanged", "llama", dtype, says, True) for dtype in DTYPES for says in layouts.SAYS),
     # Every architecture, in two files whose dtype the config does not know.

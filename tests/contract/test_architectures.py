@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
@@ -270,6 +270,24 @@ def test_rows_of_heads_that_share_keys_stand_group_by_group() -> None:
     rows = {part.rpartition(".")[2]: rows_of(torch.arange(20), run) for part, run in part_rows(fused, sizes).items()}
     assert rows["query"].tolist() == [0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15]
     assert rows["key"].tolist() == [6, 7, 16, 17] and rows["value"].tolist() == [8, 9, 18, 19]
+
+
+def test_buffers_of_older_files_are_passed_over(tmp_path: Path) -> None:
+    """As Pythia's and GPT-J's files have them; one has the name that a bias would have."""
+    directory = tiny.make_model(tmp_path / "model", "gpt_neox")
+    expected = plain(directory)[0]
+    state = load_file(directory / SINGLE)
+    for block in ("gpt_neox.layers.0.attention", "gpt_neox.layers.1.attention"):
+        state[f"{block}.bias"] = torch.ones(1, 1, 64, 64, dtype=torch.uint8).tril()
+        state[f"{block}.masked_bias"] = torch.tensor(-1e9)
+        state[f"{block}.rotary_emb.inv_freq"] = torch.ones(2)
+    save_file(state, directory / SINGLE, {"format": "pt"})
+    torch.testing.assert_close(streamed_logits("gpt_neox", directory), expected)
+    prunebench.prune(directory, out=tmp_path / "out", method="magnitude", sparsity=0.5, threads=1)
+    after = load_file(tmp_path / "out" / SINGLE)
+    assert after.keys() == state.keys()
+    buffers = [name for name in state if name.endswith(("attention.bias", "masked_bias", "inv_freq"))]
+    assert len(buffers) == 6 and all(torch.equal(after[name], state[name]) for name in buffers)
 
 
 def test_a_fused_matrix_of_another_size_is_one_line(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from gguf import GGUFWriter
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -25,6 +27,7 @@ from prunebench.assets.tokens import load_tokenizer
 from prunebench.catalog import PackageSource, PathSource, Shape
 from prunebench.errors import PrunebenchError
 from prunebench.files import sha256_file
+from prunebench.models.configs import dimensions
 from prunebench.stages.calibrate import calibrate
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
@@ -325,6 +328,25 @@ def test_a_config_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(PrunebenchError, match="is not JSON"):
         read_shape(tmp_path / "config.json")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=3),
+    lambda value: st.lists(value, max_size=2) | st.dictionaries(st.text(max_size=3), value, max_size=2),
+    max_leaves=4,
+)
+KEYS = (*SIZE_KEYS, "head_dim", "num_key_value_heads", "multi_query", "n_head", "text_config", "model_type")
+
+
+@given(changes=st.dictionaries(st.sampled_from(KEYS), JSON, max_size=4), nested=st.booleans())
+def test_no_config_ends_in_a_traceback(changes: dict[str, Any], nested: bool) -> None:
+    config = {"text_config": {**CONFIG, **changes}} if nested else {**CONFIG, **changes}
+    try:
+        sizes = dimensions(config, Path("config.json"))
+    except PrunebenchError as error:
+        assert "\n" not in str(error) and "config.json" in str(error)
+    else:
+        assert min(vars(sizes).values()) > 0
 
 
 @pytest.mark.parametrize(
