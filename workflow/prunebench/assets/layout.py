@@ -115,7 +115,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def check_config(file: Path, model: str) -> None:
-    """PrunebenchError unless the config.json in `file` is that of a model that can be pruned, which errors call `model`.
+    """PrunebenchError unless the config.json in `file` is that of a model that can be pruned; errors call it `model`.
 
     It says so before the weights, gigabytes of them, are fetched.
     """
@@ -127,12 +127,13 @@ def check_config(file: Path, model: str) -> None:
 def family_of(model: Path | str, config: dict[str, Any]) -> type[Family]:
     """The family that reads the model with this config.json; PrunebenchError naming all known types if none does."""
     families = [registry.load("models", name) for name in registry.names("models")]
+    model_type = config.get("model_type")
     for family in families:
-        if config.get("model_type") in family.model_types:
+        if isinstance(model_type, str) and model_type in family.model_types:
             return family  # type: ignore[no-any-return]
     known = ", ".join(sorted(kind for family in families for kind in family.model_types))
     raise PrunebenchError(
-        f"{model} is a model of type {config.get('model_type')!r}, which is not known (known: {known})"
+        f"{model} is a model of type {model_type!r}, which is not known (known: {known})"
     )
 
 
