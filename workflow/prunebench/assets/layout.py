@@ -132,9 +132,7 @@ def family_of(model: Path | str, config: dict[str, Any]) -> type[Family]:
         if isinstance(model_type, str) and model_type in family.model_types:
             return family  # type: ignore[no-any-return]
     known = ", ".join(sorted(kind for family in families for kind in family.model_types))
-    raise PrunebenchError(
-        f"{model} is a model of type {model_type!r}, which is not known (known: {known})"
-    )
+    raise PrunebenchError(f"{model} is a model of type {model_type!r}, which is not known (known: {known})")
 
 
 def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
