@@ -11,6 +11,7 @@ from prunebench.methods import masks
 from prunebench.methods.magnitude import Magnitude
 from prunebench.patterns import UNSTRUCTURED, Pattern
 
+FULL = torch.ones(())
 SPARSITIES = st.integers(0, 99).map(lambda percent: f"{percent / 100:.2f}")
 
 
@@ -26,13 +27,13 @@ def score_matrices(draw: st.DrawFn, multiple: int = 1) -> torch.Tensor:
 
 @given(score_matrices(), SPARSITIES)
 def test_rows_equal_the_oracle(scores: torch.Tensor, sparsity: str) -> None:
-    mask = masks.prune_mask(scores, float(sparsity), UNSTRUCTURED, scope="row")
+    mask = masks.prune_mask(scores, FULL.expand_as(scores), float(sparsity), UNSTRUCTURED, scope="row")
     assert (mask.numpy() == oracle.row_mask(scores.numpy(), sparsity)).all()
 
 
 @given(score_matrices(), SPARSITIES)
 def test_the_whole_matrix_equals_the_oracle(scores: torch.Tensor, sparsity: str) -> None:
-    mask = masks.prune_mask(scores, float(sparsity), UNSTRUCTURED, scope="matrix")
+    mask = masks.prune_mask(scores, FULL.expand_as(scores), float(sparsity), UNSTRUCTURED, scope="matrix")
     assert (mask.numpy() == oracle.matrix_mask(scores.numpy(), sparsity)).all()
 
 
@@ -40,7 +41,7 @@ def test_the_whole_matrix_equals_the_oracle(scores: torch.Tensor, sparsity: str)
 def test_groups_equal_the_oracle(data: st.DataObject, group: int) -> None:
     keep = data.draw(st.integers(1, group - 1))
     scores = data.draw(score_matrices(multiple=group))
-    mask = masks.prune_mask(scores, 0.0, Pattern(keep, group), scope="row")
+    mask = masks.prune_mask(scores, FULL.expand_as(scores), 0.0, Pattern(keep, group), scope="row")
     assert (mask.numpy() == oracle.group_mask(scores.numpy(), keep, group)).all()
 
 
@@ -60,7 +61,7 @@ def test_both_ways_of_finding_the_threshold_agree() -> None:
 def test_scores_that_are_not_finite_fail_the_cell(bad: float) -> None:
     scores = torch.tensor([[1.0, bad], [2.0, 3.0]], dtype=torch.float64)
     with pytest.raises(CellFailure, match="not finite"):
-        masks.prune_mask(scores, 0.5, UNSTRUCTURED, scope="row")
+        masks.prune_mask(scores, FULL.expand_as(scores), 0.5, UNSTRUCTURED, scope="row")
 
 
 def test_magnitude_as_released_drops_one_too_many_and_all_ties() -> None:

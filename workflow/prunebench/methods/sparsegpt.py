@@ -70,9 +70,14 @@ class SparseGPT(Method):
         statistic: SiteStatistic,
         sparsities: Mapping[str, float],
         pattern: Pattern,
+        zeros: Mapping[str, torch.Tensor] | None = None,
     ) -> dict[str, PrunedLinear]:
-        """All linears of the site in one sweep, stacked along their outputs; masks are chosen for each alone."""
+        """All linears of the site in one sweep, stacked along their outputs; masks are chosen for each alone.
+
+        `zeros`, boolean [out, in], are places that must be zero; default: those that are.
+        """
         stacked = torch.cat([weight.double() for weight in weights.values()]).T.contiguous()
+        gone_before = self._gone_before(weights, zeros)
         hessian = statistic.hessian
         if self.params.dead_inputs == "zeroed":
             stacked[hessian.diagonal() == 0] = 0
@@ -80,9 +85,29 @@ class SparseGPT(Method):
         sizes = [len(weight) for weight in weights.values()]
         select = partial(self._select, sizes=sizes, sparsities=list(sparsities.values()), pattern=pattern)
         block = pattern.group if pattern.structured else self.params.columns
-        pruned, _ = obs.eliminate(stacked, U, block, select)
+        pruned, _ = obs.eliminate(stacked, U, block, select, gone_before)
         parts = pruned.T.split(sizes)
         return {name: PrunedLinear(part) for name, part in zip(weights, parts, strict=True)}
+
+    def unit(self, out: int, width: int) -> tuple[int, int]:
+        """A strip of columns."""
+        return out, self.params.columns
+
+    def _gone_before(
+        self, weights: Mapping[str, torch.Tensor], zeros: Mapping[str, torch.Tensor] | None
+    ) -> torch.Tensor | None:
+        """The zeros of all linears, boolean [in, out], which updates must not fill; None if there are none.
+
+        The published code fills them: where it is repeated, they are weights like all others.
+        """
+        if self.params.selection == "threshold":
+            return None
+        if zeros is None:
+            zeros = {name: weight == 0 for name, weight in weights.items() if not weight.all()}
+        if not any(of.any() for of in zeros.values()):
+            return None
+        none = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+        return torch.cat(list((none | dict(zeros)).values())).T.contiguous()
 
     def _select(
         self,
