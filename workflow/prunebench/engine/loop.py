@@ -42,8 +42,8 @@ def prune_model(
     `tokens` int64 [samples, seqlen], or None for methods that look at no data. `gradients`: those of rule `gradients`
     by full linear name, for methods that ask for them. Statistics inside a block come from the
     block's unpruned weights, its inputs from the pruned blocks before it (the order of the published codes). Memory is
-    one block plus activations. Raises CellFailure when the method does, and as soon as a block that is done and kept
-    in `scratch` misses the sparsity that the allocation gives it.
+    one block plus activations. Raises CellFailure when the method does, and as soon as a block that is done misses the
+    sparsity that the allocation gives it: `scratch` keeps those before it.
 
     A block in which the allocation wants no zeros stays as it is, whatever the pattern, and costs no statistics.
     """
@@ -67,9 +67,6 @@ def prune_model(
             dense_next = list(outputs(dense, module, index)) if dense and index < last else []
             compute = partial(_prune_block, view, model, method, allocation, pattern)
             weights, record = scratch.get_or(index, compute)
-            if "sparsity" in method.uses:
-                shares = {name: allocation[name] for name in record["linears"]}
-                check_block(index, record["linears"], shares, exact=method.exact)
             view.restore(weights)
             records.append(record)
             if activations is not None and index < last:
@@ -116,6 +113,8 @@ def _prune_block(
         linears[name] |= result.linears[linear].record if linear in result.linears else {}
         if linear in samples:
             linears[name]["reconstruction_error"] = reconstruction_error(samples[linear], before[linear], after)
+    if "sparsity" in method.uses:
+        check_block(view.index, linears, {name: allocation[name] for name in linears}, exact=method.exact)
     for name, tensor in result.tensors.items():
         stored[name] = _stored(tensor, model.tensors[name], model.storage, name)
     return stored, {"linears": linears, **result.record}
