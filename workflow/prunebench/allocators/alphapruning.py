@@ -63,7 +63,9 @@ class AlphaPruning(Allocator):
         for linears in model.blocks:
             filled = [linear for linear in linears if model.weight(linear).any()]
             if not filled:
-                raise CellFailure(f"all weights of {linears[0]} and the others of its block are 0: no spectrum, no tail")
+                raise CellFailure(
+                    f"all weights of {linears[0]} and the others of its block are 0: no spectrum, no tail"
+                )
             alphas.append(sum(estimate(spectrum(model.weight(linear), linear)) for linear in filled) / len(filled))
         return fit(scaled(alphas, model.blocks, model.sizes, self.params.epsilon, sparsity), model.sizes, sparsity)
 

@@ -51,7 +51,7 @@ class Besa(Method):
     with the block's output y on what the pruned blocks before it give, its pruned output y', and the mean sparsity
     alpha_block of all its weights. Prodigy takes `steps` steps on it, of one calibration sample each. At the end all
     alpha move by the same amount and are cut to [0, 1], so that the block's zeros are s of its weights, exactly. No
-    weight is changed but to zero.
+    weight is changed but to zero. Rows keep at least the zeros they had before.
 
     All linears of a block share the budget s, the mean of the allocation over their weights; linears to which the
     allocation gives 0 or 1 are left out and keep that. `granularity: matrix` learns one sparsity for each matrix,

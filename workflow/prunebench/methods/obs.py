@@ -80,8 +80,9 @@ def eliminate(
 
     `select(weight, loss)`, both [width, out], says which of a block's weights go (boolean, True = goes), once all
     columns before it have been compensated for. `gone_before`, boolean [in, out]: weights that go whatever `select`
-    says, and to which it sees a loss below all others, so that it takes them first. Returns the pruned W^T, and the scaled errors E [in, out] whose squares
-    add up to the growth of the damped error: sum E^2 = tr(D^T (H + lambda I) D) for the change D of W^T.
+    says, and to which it sees a loss below all others, so that it takes them first. Returns the pruned W^T, and the
+    scaled errors E [in, out] whose squares add up to the growth of the damped error: sum E^2 = tr(D^T (H + lambda I) D)
+    for the change D of W^T.
     """
     errors = torch.zeros_like(weight)
     gone = torch.zeros_like(weight, dtype=torch.bool)

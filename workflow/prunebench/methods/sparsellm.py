@@ -54,7 +54,7 @@ class SparseLLM(Method):
     squares, prunes those with the inner solver, and updates p, z and s, in this order: p and z in closed form, s by
     Gauss-Newton steps. The attention's linears are pruned by the inner solver alone. The epoch whose pruned FFN comes
     nearest to Y is taken (`keep_best`), so that no block ends further from Y than SparseGPT's; an epoch that fails
-    ends the block's epochs.
+    ends the block's epochs. Weights that are 0 before pruning are so in every epoch.
 
     The paper writes the fits with pseudo-inverses, which on few tokens fit noise in the weak directions of X and p:
     here they have a small penalty (`ridge`), which draws the weights to zero, or with `anchor` to the unpruned ones.

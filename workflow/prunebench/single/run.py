@@ -117,7 +117,7 @@ def _prune(wanted: Work, root: Path) -> Path:
     if record["status"] != "ok":
         raise PrunebenchError(
             f"{config.models[cell.model].title} could not be pruned: {record['reason']}. "
-            f"What was done before that is kept in {root}, where the same command goes on: delete it if you change plans"
+            f"What was done is kept in {root}, where the same command goes on: delete it if you change plans"
         )
     return result.parent
 
