@@ -271,7 +271,7 @@ def test_mistakes_are_explained_before_any_work(words: list[str], message: str, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_that_breaks_is_an_error_that_leaves_nothing(models: Path, tmp_path: Path) -> None:
+def test_a_model_that_breaks_is_an_error_that_says_where_its_work_is(models: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     model = AutoModelForCausalLM.from_pretrained(models / "llama")
     model.model.layers[0].mlp.down_proj.weight.data[0, 0] = torch.nan
@@ -280,7 +280,8 @@ def test_a_model_that_breaks_is_an_error_that_leaves_nothing(models: Path, tmp_p
     result = run(*command, "--calibration", models / "tokens.npy", *COMPUTE)
     assert result.exit_code == 1
     assert "could not be pruned" in result.stderr
-    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
+    assert f"is kept in {tmp_path / '.out.prune.part'}" in result.stderr.replace("\n", " ")
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == [".out.prune.part"]
 
 
 def test_a_variant_of_the_catalog_goes_by_its_name(models: Path, tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ def model_card(record: dict[str, Any]) -> str:
         "Stored as": f"{'the dtype of the source' if spec['storage'] == STORED else spec['storage']}, dense, "
         "with zeros in place",
     }
+    if beyond := prune.get("zeros_beyond_target"):
+        rows["Beyond the target"] = f"{beyond:,} weights, zero before pruning where fewer zeros were asked for"
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     return (
         f"# {title}, pruned to {prune['achieved_sparsity']:.0%} ({point})\n\n| | |\n|:--|:--|\n{table}\n\n"

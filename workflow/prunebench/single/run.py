@@ -81,7 +81,7 @@ def _prune(wanted: Work, root: Path) -> Path:
     point = allocation_form(config, cell)
     measured = profile_of(specs, point, root, tokens) if tokens and reads_profile(config, point) else None
     allocation = place(paths.ALLOCATION, point)
-    if not allocation.exists():
+    if not _done(allocation):
         seen = tokens if runs_model(config, point) else None
         if seen:
             log.info("allocate: %s, by a run of the model", cell.allocator)
@@ -100,7 +100,7 @@ def _prune(wanted: Work, root: Path) -> Path:
         times = place(paths.GRADIENTS_MEASURED)
         spec = specs.gradients(cell.model, cell.calibration, cell.seed)
         gradients(spec, model=model, tokens=tokens, gradients=slopes, measured=times)
-    if not result.exists():
+    if not _done(result):
         log.info("prune: %s", ", ".join(filter(None, [config.methods[cell.method].method, cell.allocator, cell.point])))
         prune(
             specs.prune(cell),
@@ -115,9 +115,16 @@ def _prune(wanted: Work, root: Path) -> Path:
         )
     record = read_json(result)
     if record["status"] != "ok":
-        shutil.rmtree(root)
-        raise PrunebenchError(f"{config.models[cell.model].title} could not be pruned: {record['reason']}")
+        raise PrunebenchError(
+            f"{config.models[cell.model].title} could not be pruned: {record['reason']}. "
+            f"What was done is kept in {root}, where the same command goes on: delete it if you change plans"
+        )
     return result.parent
+
+
+def _done(result: Path) -> bool:
+    """Whether a stage has written `result` and did not fail."""
+    return result.exists() and read_json(result)["status"] == "ok"
 
 
 def _tokens(wanted: Work, root: Path) -> Path | None:
