@@ -13,6 +13,8 @@ from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file, write_json
 
 MANIFEST_NAME = "asset.json"
+TEMPLATES = "additional_chat_templates"
+"""The directory in which transformers looks for a model's chat templates beside the usual one."""
 DEFAULT_SIZES = {
     "llama": {
         "num_hidden_layers": 32,
@@ -67,9 +69,20 @@ class Manifest(BaseModel):
         return spec_hash(canonical({name: record.sha256 for name, record in self.files.items()}))
 
 
-def describe_files(files: Iterable[Path]) -> dict[str, FileRecord]:
-    """Name, size and digest of each file (the whole content is read)."""
-    return {file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_file(file)) for file in files}
+def model_files(directory: Path) -> list[Path]:
+    """The files of a model directory: the visible ones at its top, and its further chat templates; sorted."""
+    files = [*directory.iterdir(), *(directory / TEMPLATES).glob("*.jinja")]
+    return sorted(file for file in files if file.is_file() and not file.name.startswith("."))
+
+
+def describe_files(files: Iterable[Path], directory: Path | None = None) -> dict[str, FileRecord]:
+    """Size and digest of each file, whose whole content is read, by its path below `directory` (default: its name)."""
+    return {
+        file.relative_to(directory or file.parent).as_posix(): FileRecord(
+            bytes=file.stat().st_size, sha256=sha256_file(file)
+        )
+        for file in files
+    }
 
 
 def arrival_path(dest: Path) -> Path:

@@ -22,6 +22,7 @@ from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.stores import TensorStore
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.locks import own
 from prunebench.partial import Parts
 from prunebench.provenance import conditions
 from prunebench.single.assets import arrive, cache
@@ -156,11 +157,11 @@ def _config(models: dict[str, Any], compute: Compute) -> Config:
 
 
 def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:
-    """Where finished pieces of an evaluation are kept until it is complete."""
+    """Where finished pieces of an evaluation are kept until it is complete; no other process works there."""
     whole = canonical(
         {**identity, "model": loaded.manifest.digest, "compute": loaded.compute.entry, **conditions()},
     )
-    return Parts(cache() / "evaluations" / spec_hash(whole), identity=whole)
+    return Parts(own(cache() / "evaluations" / spec_hash(whole)), identity=whole)
 
 
 @contextmanager

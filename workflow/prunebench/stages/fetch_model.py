@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from prunebench import paths
-from prunebench.assets.manifest import Manifest, describe_files, read_shape, write_manifest
+from prunebench.assets.manifest import Manifest, describe_files, model_files, read_shape, write_manifest
 from prunebench.assets.sources import local_path, materialise
 from prunebench.assets.staging import empty_directory, staging
 from prunebench.canonical import spec_hash
@@ -32,13 +32,12 @@ def fetch_model(spec: str, dest: Path, training: Path | None = None) -> None:
     shape = read_shape(directory / "config.json")
     if entry.shape is not None:
         _check_shape(entry.title, stated=entry.shape, actual=shape)
-    files = sorted(file for file in directory.iterdir() if file.is_file() and not file.name.startswith("."))
     manifest = Manifest(
         spec_hash=spec_hash(spec),
         title=entry.title,
         # What is here moves with the project, what is elsewhere does not.
         directory=directory if isinstance(entry.source, PathSource) else Path(os.path.relpath(directory, dest)),
-        files=describe_files(files),
+        files=describe_files(model_files(directory), directory),
         source=entry.source,
         shape=shape,
     )
