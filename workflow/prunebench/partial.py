@@ -13,7 +13,7 @@ log = logging.getLogger("prunebench")
 
 
 def claim(directory: Path, identity: str) -> None:
-    """Make `directory` the place of the work called `identity`: what other work left there is thrown away, and logged."""
+    """Make `directory` the place of the work called `identity`: what other work left is thrown away, and said."""
     mark = directory / "identity"
     if directory.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == identity):
         log.info("throwing away unfinished work in %s: it is of other settings, inputs or code", directory)
