@@ -32,12 +32,12 @@ def portable_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
     """
     if config.get("backend") != "tokenizers":
         return config
-    changed = {key: value for key, value in config.items() if key != "extra_special_tokens"}
-    extra = config.get("extra_special_tokens") or []
-    named = config.get("model_specific_special_tokens") or {}
-    # Transformers 4 takes a list under the first key only, and names under the second only.
-    changed |= {"additional_special_tokens": extra} if isinstance(extra, list) and extra else {}
-    changed |= {"extra_special_tokens": named} if named else {}
+    changed = dict(config)
+    # Transformers 4 takes a list of them under another name, and under this one a mapping.
+    if isinstance(config.get("extra_special_tokens"), list):
+        changed["additional_special_tokens"] = changed.pop("extra_special_tokens")
+    if named := config.get("model_specific_special_tokens"):
+        changed["extra_special_tokens"] = named
     written_by = _class_of(config.get("tokenizer_class"))
     defaults = {
         "model_input_names": list(getattr(written_by, "model_input_names", ("input_ids", "attention_mask"))),
