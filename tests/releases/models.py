@@ -1,4 +1,4 @@
-"""Tiny models and tokenizers, as transformers 5 writes them: every way in which its files differ from an older one's."""
+"""Tiny models and tokenizers as transformers 5 writes them: each way in which its files differ from an older one's."""
 
 import json
 from pathlib import Path

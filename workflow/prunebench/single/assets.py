@@ -75,7 +75,7 @@ def _complete(path: Path, spec: str) -> bool:
         return False
 
 
-def resolved(path: Path) -> Manifest:
-    """The manifest at `path`, its directory absolute: it can be written elsewhere."""
+def resolved(path: Path, title: str) -> Manifest:
+    """The manifest at `path` with the model's own title, which no spec holds; its directory is absolute."""
     manifest = load_manifest(path)
-    return manifest.model_copy(update={"directory": manifest.directory.resolve()})
+    return manifest.model_copy(update={"directory": manifest.directory.resolve(), "title": title})

@@ -25,7 +25,7 @@ from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.locks import own
 from prunebench.partial import Parts
 from prunebench.provenance import conditions
-from prunebench.single.assets import arrive, cache
+from prunebench.single.assets import arrive, cache, resolved
 from prunebench.single.request import CATALOG, Compute, catalog, check_ids, model_entry
 from prunebench.single.run import threads
 from prunebench.spec import Specs
@@ -59,7 +59,7 @@ def load(model: str, compute: Compute) -> Loaded:
     entry = config.models[name]
     specs = Specs(config)
     # A place for each directory: two of the same name may be in use at once.
-    manifest = load_manifest(arrive(config, specs, f"models/{name}", cache() / spec_hash(specs.model(name))))
+    manifest = resolved(arrive(config, specs, f"models/{name}", cache() / spec_hash(specs.model(name))), entry.title)
     family = registry.load("models", entry.family)
     subject = Subject(
         manifest.directory,

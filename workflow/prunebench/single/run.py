@@ -73,8 +73,9 @@ def _prune(wanted: Work, root: Path) -> Path:
         return root / pattern.format(**of.wildcards)
 
     model = place(paths.MODEL)
-    log.info("model %s", config.models[cell.model].title)
-    write_manifest(resolved(arrive(config, specs, f"models/{cell.model}", root)), model.parent)
+    title = config.models[cell.model].title
+    log.info("model %s", title)
+    write_manifest(resolved(arrive(config, specs, f"models/{cell.model}", root), title), model.parent)
     method = method_of(config, cell)
     assets = [arrive(config, specs, asset, root) for asset in sorted(method.assets)]
     tokens = _tokens(wanted, root)

@@ -70,7 +70,8 @@ def _run(plan: Plan, seed: int, spec: str, root: Path) -> dict[str, Any]:
     search, specs = plan.config.searches[_NAME], plan.specs
     drawn = Cell(search.model, "", "", "unstructured", search.sparsity, search.calibration, search.calibration_seed)
     model = root / paths.MODEL.format(model=search.model)
-    write_manifest(resolved(arrive(plan.config, specs, f"models/{search.model}", root)), model.parent)
+    here = arrive(plan.config, specs, f"models/{search.model}", root)
+    write_manifest(resolved(here, plan.config.models[search.model].title), model.parent)
     corpus = arrive(plan.config, specs, f"corpora/{search.corpus}", root)
     tokens = draw_tokens(plan.config, specs, drawn, root)
     digests = [load_manifest(path).digest for path in (model, corpus)] + [sha256_file(tokens)]
