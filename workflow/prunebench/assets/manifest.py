@@ -67,9 +67,14 @@ class Manifest(BaseModel):
         return spec_hash(canonical({name: record.sha256 for name, record in self.files.items()}))
 
 
-def describe_files(files: Iterable[Path]) -> dict[str, FileRecord]:
-    """Name, size and digest of each file (the whole content is read)."""
-    return {file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_file(file)) for file in files}
+def describe_files(files: Iterable[Path], directory: Path | None = None) -> dict[str, FileRecord]:
+    """Size and digest of each file, whose whole content is read, by its path below `directory` (default: its name)."""
+    return {
+        file.relative_to(directory or file.parent).as_posix(): FileRecord(
+            bytes=file.stat().st_size, sha256=sha256_file(file)
+        )
+        for file in files
+    }
 
 
 def arrival_path(dest: Path) -> Path:

@@ -198,10 +198,13 @@ def compare(
         return
     from rich.table import Table
 
+    from prunebench.titles import snapshot_title
+
     table = Table("model", "sparsity", "perplexity", "ratio to the first", "95% interval", title=f"on {source.name}")
     for row in rows:
         ratio = ("", "") if row.ratio is None else (f"{row.ratio:.4f}", "{:.4f} to {:.4f}".format(*row.interval or ()))
-        table.add_row(row.model, f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
+        name = snapshot_title(Path(row.model)) or row.model
+        table.add_row(name, f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
     _print(table)
 
 

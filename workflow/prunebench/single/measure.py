@@ -22,9 +22,10 @@ from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.stores import TensorStore, storage_dtype
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.locks import own
 from prunebench.partial import Parts
 from prunebench.provenance import conditions
-from prunebench.single.assets import arrive, cache
+from prunebench.single.assets import arrive, cache, resolved
 from prunebench.single.request import CATALOG, Compute, catalog, check_ids, model_entry
 from prunebench.single.run import threads
 from prunebench.spec import Specs
@@ -58,7 +59,7 @@ def load(model: str, compute: Compute) -> Loaded:
     entry = config.models[name]
     specs = Specs(config)
     # A place for each directory: two of the same name may be in use at once.
-    manifest = load_manifest(arrive(config, specs, f"models/{name}", cache() / spec_hash(specs.model(name))))
+    manifest = resolved(arrive(config, specs, f"models/{name}", cache() / spec_hash(specs.model(name))), entry.title)
     family = registry.load("models", entry.family)
     subject = Subject(
         manifest.directory,
@@ -156,11 +157,11 @@ def _config(models: dict[str, Any], compute: Compute) -> Config:
 
 
 def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:
-    """Where finished pieces of an evaluation are kept until it is complete."""
+    """Where finished pieces of an evaluation are kept until it is complete; no other process works there."""
     whole = canonical(
         {**identity, "model": loaded.manifest.digest, "compute": loaded.compute.entry, **conditions()},
     )
-    return Parts(cache() / "evaluations" / spec_hash(whole), identity=whole)
+    return Parts(own(cache() / "evaluations" / spec_hash(whole)), identity=whole)
 
 
 @contextmanager

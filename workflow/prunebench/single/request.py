@@ -24,6 +24,7 @@ from prunebench.files import sha256_file
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan import load_plan
 from prunebench.spec import Specs
+from prunebench.titles import title_of
 from prunebench.upkeep.limits import cpu_limit
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -138,7 +139,7 @@ def model_entry(model: str) -> tuple[str, dict[str, Any]]:
     """(catalog name, entries to add to the catalog) of a model directory or a catalog name."""
     directory = Path(model)
     if directory.is_dir():
-        name = slug(directory.resolve().name)
+        name = slug(title_of(directory))
         return name, {name: directory_entry(directory)}
     if model in catalog("models"):
         return model, {}
@@ -157,7 +158,7 @@ def directory_entry(directory: Path) -> dict[str, Any]:
     Raises PrunebenchError if no family reads it, or what it holds cannot be pruned (see `layout.read_layout`).
     """
     return {
-        "title": directory.resolve().name,
+        "title": title_of(directory),
         "family": read_layout(directory).family.name,
         "source": {"kind": "path", "path": str(directory.resolve())},
         "dtype": STORED,

@@ -17,7 +17,7 @@ from prunebench.canonical import canonical
 from prunebench.cells import Cell, allocation_form, method_of, reads_profile, runs_model
 from prunebench.config import Config, calibration_corpus
 from prunebench.errors import PrunebenchError
-from prunebench.export import export, refuse_to_overwrite
+from prunebench.export import refuse_to_overwrite, write_directory, writing
 from prunebench.files import read_json, sha256_file
 from prunebench.partial import claim
 from prunebench.provenance import conditions
@@ -37,18 +37,20 @@ def prune_to(request: Request, destination: Path, *, force: bool = False) -> dic
     """Prune a model and write it to the directory `destination`; returns what its prunebench.json says.
 
     Unfinished work lies beside `destination`: the same request goes on from there. Raises PrunebenchError for a
-    request that cannot be met, before work starts, and for a model that could not be pruned.
+    request that cannot be met, before work starts, for a model that could not be pruned, and at once while another run
+    writes `destination`.
     """
     wanted = work(request)
     destination = destination.resolve()
     given = [Path(request.model), *([request.tokens] if request.tokens else [])]
     precious = [path.resolve() for path in (*given, PROJECT, cache()) if path.exists()]
-    refuse_to_overwrite(destination, force=force, precious=tuple(precious))
     root = destination.with_name(f".{destination.name}.prune.part")
-    with threads(request.compute.threads):
-        cell = _prune(wanted, root)
-    record = export(str(cell), destination, force=force)
-    shutil.rmtree(root)
+    with writing(destination):
+        refuse_to_overwrite(destination, force=force, precious=tuple(precious))
+        with threads(request.compute.threads):
+            cell = _prune(wanted, root)
+        record = write_directory(cell, destination, force=force)
+        shutil.rmtree(root)
     return record
 
 
@@ -71,8 +73,9 @@ def _prune(wanted: Work, root: Path) -> Path:
         return root / pattern.format(**of.wildcards)
 
     model = place(paths.MODEL)
-    log.info("model %s", config.models[cell.model].title)
-    write_manifest(resolved(arrive(config, specs, f"models/{cell.model}", root)), model.parent)
+    title = config.models[cell.model].title
+    log.info("model %s", title)
+    write_manifest(resolved(arrive(config, specs, f"models/{cell.model}", root), title), model.parent)
     method = method_of(config, cell)
     assets = [arrive(config, specs, asset, root) for asset in sorted(method.assets)]
     tokens = _tokens(wanted, root)
