@@ -14,12 +14,11 @@ from typer.testing import CliRunner
 import prunebench
 import tiny
 from jobs import PruneJob, prune_job
-from prunebench.assets.manifest import Manifest, load_manifest
 from prunebench.cli import app
 from prunebench.engine.loss import window_losses
 from prunebench.engine.subject import Subject
 from prunebench.errors import PrunebenchError
-from prunebench.export import _shards, export
+from prunebench.export import export
 from prunebench.registry import load
 from prunebench.titles import title_of
 
@@ -295,27 +294,15 @@ def test_all_chat_templates_are_read_from_an_export(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["../stolen.safetensors", "{root}/stolen.safetensors", "sub/stolen.safetensors"])
 def test_a_shard_outside_the_directory_is_neither_read_nor_written(tmp_path: Path, name: str) -> None:
-    job = prune_job(tmp_path / "project", sparsity=0.5, shard="20KB")
-    job.run()
-    asset = job.root / "resources/models/tiny/asset.json"
-    index = job.root / "assets/model/model.safetensors.index.json"
-    (tmp_path / "project/assets/stolen.safetensors").write_text("mine")
+    model = tiny.make_model(tmp_path / "model", shard="20KB")
+    index = model / "model.safetensors.index.json"
+    (tmp_path / "stolen.safetensors").write_text("mine")
     said = json.loads(index.read_text())
-    first = next(iter(said["weight_map"]))
-    said["weight_map"][first] = name.format(root=tmp_path / "project/assets")
+    said["weight_map"][next(iter(said["weight_map"]))] = name.format(root=tmp_path)
     index.write_text(json.dumps(said))
-    manifest = load_manifest_of(asset, index)
-    with pytest.raises(PrunebenchError, match=r"names '.*stolen.safetensors', which is no file beside it"):
-        _shards(manifest)
-    assert (tmp_path / "project/assets/stolen.safetensors").read_text() == "mine"
-
-
-def load_manifest_of(asset: Path, changed: Path) -> Manifest:
-    """The manifest at `asset` with the size of a file that changed."""
-    text = json.loads(asset.read_text())
-    text["files"][changed.name]["bytes"] = changed.stat().st_size
-    asset.write_text(json.dumps(text))
-    return load_manifest(asset)
+    with pytest.raises(PrunebenchError, match="only files in the model's own directory are read"):
+        pruned_alone(model, tmp_path / "out")
+    assert (tmp_path / "stolen.safetensors").read_text() == "mine"
 
 
 def test_a_snapshot_in_the_hubs_cache_is_titled_by_its_repository(tmp_path: Path) -> None:

@@ -101,7 +101,9 @@ def prune(
         typer.echo(json.dumps(record, indent=1))
     else:
         seconds, pruned = record["measured"]["seconds"], record["prune"]
-        typer.echo(f"{out}: {pruned['achieved_sparsity']:.2%} zeros in its linears, pruned in {seconds:.0f} s")
+        beyond = pruned["zeros_beyond_target"] / pruned["prunable_weights"]
+        reason = f" ({beyond:.2%} were zero before, where fewer were asked for)" if beyond else ""
+        typer.echo(f"{out}: {pruned['achieved_sparsity']:.2%} zeros in its linears{reason}, pruned in {seconds:.0f} s")
 
 
 @app.command()
