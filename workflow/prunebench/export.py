@@ -136,7 +136,11 @@ def _find(cell: str) -> Path:
             return directory.absolute()  # not resolved: results/ may be a link to another disk
     known = ["/".join(path.parts[-6:-1]) for path in PRUNED.glob("*/*/*/*/*/prune.json")]
     near = difflib.get_close_matches(cell.removeprefix(f"{PRUNED}/"), known, n=3, cutoff=0)
-    hint = "the nearest are " + ", ".join(near) if near else f"there is none under {PRUNED.absolute()}"
+    hint = (
+        "the nearest are " + ", ".join(near)
+        if near
+        else f"there is none under {PRUNED.absolute()}. Run this where snakemake ran, or give the directory's path"
+    )
     raise PrunebenchError(f"no finished cell {cell!r}: {hint}")
 
 
