@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from prunebench.assets.layout import read_layout
+from prunebench.assets.parts import fused_parts
 from prunebench.engine.model import StreamedModel
+from prunebench.models.configs import Rows
 from prunebench.registry import load
 
 VOCABULARY = 160
@@ -30,6 +33,19 @@ _OPT: dict[str, Any] = {
     "max_position_embeddings": 64,
     "word_embed_proj_dim": 32,
 }
+_NEOX: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
+_FALCON: dict[str, Any] = {
+    "hidden_size": 32,
+    "ffn_hidden_size": 48,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
+_GPT: dict[str, Any] = {"n_embd": 32, "n_inner": 48, "n_head": 4, "n_positions": 64}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", _LLAMA),
     "mistral": ("llama", _LLAMA | {"sliding_window": 8}),
@@ -39,8 +55,61 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3_text": ("llama", _LLAMA | {"head_dim": 16, "sliding_window": 8}),
     "opt": ("opt", _OPT),
     "opt_350m": ("opt", _OPT | {"do_layer_norm_before": False, "word_embed_proj_dim": 16}),
+    "phi3": ("phi3", _LLAMA),
+    "gpt_neox": ("gpt_neox", _NEOX),
+    "falcon": ("falcon", _FALCON | {"new_decoder_architecture": True, "num_kv_heads": 2}),
 }
-"""name -> (family, config): every architecture that the adapters claim to read."""
+"""name -> (family, config): architectures that differ in what the engine has to mind. Many tests take all of them."""
+MORE_ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "bloom": ("bloom", {"hidden_size": 32, "n_head": 4}),
+    "falcon-multi_query": ("falcon", _FALCON),
+    "falcon-alibi": ("falcon", _FALCON | {"multi_query": False, "alibi": True, "bias": True, "parallel_attn": False}),
+    "falcon-one_norm": ("falcon", _FALCON | {"new_decoder_architecture": True, "num_ln_in_parallel_attn": 1}),
+    "glm": ("glm", _LLAMA | {"head_dim": 8, "attention_bias": True}),
+    "glm4": ("glm", _LLAMA | {"head_dim": 8}),
+    "gpt_bigcode": ("gpt_bigcode", _GPT),
+    "gpt_bigcode-heads": ("gpt_bigcode", _GPT | {"multi_query": False}),
+    "gpt_neo": (
+        "gpt_neo",
+        {
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_heads": 4,
+            "max_position_embeddings": 64,
+            "attention_types": [[["global", "local"], 1]],
+            "window_size": 8,
+        },
+    ),
+    "gpt_neox-serial": ("gpt_neox", _NEOX | {"use_parallel_residual": False, "attention_bias": False}),
+    "gptj": ("gptj", _GPT | {"rotary_dim": 4}),
+    "mpt": ("mpt", {"d_model": 32, "n_heads": 4, "max_seq_len": 64}),
+    "phi": ("phi", _LLAMA),
+    "phi-qk_norm": ("phi", _LLAMA | {"num_key_value_heads": 4, "qk_layernorm": True}),
+    "starcoder2": ("starcoder2", _LLAMA | {"sliding_window": 8}),
+    "nemotron": ("nemotron", _LLAMA | {"head_dim": 16}),
+    "arcee": ("nemotron", _LLAMA | {"head_dim": 8}),
+    "apertus": ("nemotron", _LLAMA),
+    "cohere": ("llama", _LLAMA),
+    "cohere2": ("llama", _LLAMA | {"head_dim": 8, "sliding_window": 8}),
+    "cwm": ("llama", _LLAMA | {"head_dim": 16, "sliding_window": 8}),
+    "ernie4_5": ("llama", _LLAMA | {"head_dim": 16, "use_bias": True}),
+    "exaone4": ("llama", _LLAMA | {"head_dim": 16, "sliding_window": 8}),
+    "gemma": ("llama", _LLAMA | {"head_dim": 16}),
+    "granite": ("llama", _LLAMA | {"residual_multiplier": 0.5, "logits_scaling": 2.0, "embedding_multiplier": 3.0}),
+    "helium": ("llama", _LLAMA | {"head_dim": 8}),
+    "hunyuan_v1_dense": ("llama", _LLAMA | {"head_dim": 16}),
+    "ministral": ("llama", _LLAMA | {"head_dim": 16, "sliding_window": 8}),
+    "ministral3": ("llama", _LLAMA | {"head_dim": 16}),
+    "olmo": ("llama", _LLAMA | {"clip_qkv": 0.5}),
+    "olmo2": ("llama", _LLAMA),
+    "olmo3": ("llama", _LLAMA | {"sliding_window": 8}),
+    "seed_oss": ("llama", _LLAMA | {"head_dim": 16}),
+    "smollm3": ("llama", _LLAMA),
+    "stablelm": ("llama", _LLAMA | {"use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True}),
+    "vaultgemma": ("llama", _LLAMA | {"head_dim": 16, "sliding_window": 8}),
+}
+"""The rest of what the adapters claim to read, which has tests of its own. What follows "-" names a variant."""
+EVERY_ARCHITECTURE = ARCHITECTURES | MORE_ARCHITECTURES
 
 
 def make_model(
@@ -54,13 +123,12 @@ def make_model(
     **sizes: Any,
 ) -> Path:
     """Write a random bf16 model of `blocks` blocks with its tokenizer to `directory`, in files of at most `shard`."""
-    _, config = ARCHITECTURES[name]
+    _, config = EVERY_ARCHITECTURE[name]
     torch.manual_seed(seed)
+    kind = name.removesuffix("_350m").partition("-")[0]
+    depth = CONFIG_MAPPING[kind].attribute_map.get("num_hidden_layers", "num_hidden_layers")
     model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(
-            name.removesuffix("_350m"),
-            **{**config, "num_hidden_layers": blocks, "vocab_size": VOCABULARY, "pad_token_id": 0, **sizes},
-        )
+        AutoConfig.for_model(kind, **{**config, depth: blocks, "vocab_size": VOCABULARY, "pad_token_id": 0, **sizes})
     )
     # Wider than the usual initialisation, so that pruning changes the loss; biases and norms not at 0 and 1.
     for parameter in model.parameters():
@@ -92,7 +160,7 @@ def open_model(
     directory: Path, name: str = "llama", dtype: torch.dtype = torch.float32, **options: Any
 ) -> StreamedModel:
     """The model as the engine sees it."""
-    family = load("models", ARCHITECTURES[name][0])
+    family = load("models", EVERY_ARCHITECTURE[name][0])
     return StreamedModel(directory, family, **{"dtype": dtype, "storage": torch.bfloat16, "device": DEVICE, **options})
 
 
@@ -104,3 +172,14 @@ def reference(directory: Path, dtype: torch.dtype = torch.float32) -> Any:
 def tokens(samples: int, seqlen: int, seed: int = 0) -> torch.Tensor:
     """Random token ids [samples, seqlen]."""
     return torch.randint(2, VOCABULARY, (samples, seqlen), generator=torch.Generator().manual_seed(seed))
+
+
+def fused_rows(directory: Path) -> dict[str, tuple[str, Rows]]:
+    """The fused linear that each part of one belongs to, and the part's rows there; linears by their full names."""
+    fused = fused_parts(read_layout(directory))
+    return {
+        name.removesuffix(".weight"): (stored.removesuffix(".weight"), part.rows)
+        for stored, parts in fused.items()
+        for name, part in parts.items()
+        if part.rows is not None and name.endswith(".weight")
+    }

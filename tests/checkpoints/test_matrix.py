@@ -106,7 +106,9 @@ def check_dtypes(stored: dict[str, torch.dtype], directory: Path) -> None:
             assert exported[name] == dtype, name
     assert sum(name in exported for name in stored) >= len(stored) - 1, "only a head and its embedding may change names"
     config = json.loads((directory / "config.json").read_text())
-    block = next(dtype for name, dtype in stored.items() if name.endswith("_proj.weight") and ".0." in name)
+    block = next(
+        dtype for name, dtype in stored.items() if name.endswith(("_proj.weight", "dense.weight")) and ".0." in name
+    )
     assert config["dtype"] == config["torch_dtype"] == str(block).removeprefix("torch.")
 
 

@@ -142,6 +142,7 @@ class ReconstructingClient(Method):
             torch.testing.assert_close(hidden, p, atol=1e-4, rtol=1e-4)
             bias = block.bias(ffn.down)
             target = y - (0 if bias is None else bias.double())
+            torch.testing.assert_close(p @ block.weight(ffn.down).double().T, target, atol=1e-4, rtol=1e-4)
             gram += p.T @ p
             cross += p.T @ target
             tokens += len(p)
@@ -153,7 +154,8 @@ class ReconstructingClient(Method):
         return BlockResult({ffn.down: PrunedLinear(refit.masked_fill(mask, 0))}, {"refit_tokens": tokens})
 
 
-@pytest.mark.parametrize("name", ["llama", "opt"])
+# Falcon's block adds to the output of its FFN in place.
+@pytest.mark.parametrize("name", ["llama", "opt", "phi3", "falcon"])
 def test_a_method_can_stream_values_and_refit(name: str, tmp_path: Path) -> None:
     directory = tiny.make_model(tmp_path / "model", name)
     weights = run(directory, ReconstructingClient(), tmp_path / "scratch", name)

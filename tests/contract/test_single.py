@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import prunebench
 import tiny
 from jobs import prune_job
-from prunebench import paths
+from prunebench import paths, registry
 from prunebench.cli import app, single
 from prunebench.errors import PrunebenchError
 from prunebench.export import export
@@ -32,6 +32,7 @@ from prunebench.single.recommend import TABLE, recommend
 
 COMPUTE = ["--batch-size", "2", "--threads", "1"]
 ROOT = Path(__file__).parents[2]
+FFN = registry.load("models", "llama").ffn
 METHODS = yaml.safe_load((ROOT / "config/catalog/methods.yaml").read_text())
 
 
@@ -193,7 +194,7 @@ def test_the_recommendation_is_the_best_row_of_the_readme() -> None:
             for key, row in shown.items()
             if row[column] and key[0] != "dense"
         }
-        best = recommend(pattern, sparsity)
+        best = recommend(pattern, sparsity, FFN)
         assert (best.method, best.allocator) == min(means, key=means.__getitem__)
         assert f"{min(means.values()):.1f}" in best.why
     assert TABLE.is_file()
@@ -203,7 +204,19 @@ def test_the_recommendation_is_the_best_row_of_the_readme() -> None:
     ("sparsity", "nearest"), [(0.1, "50%"), (0.5, "50%"), (0.59, "50%"), (0.6, "70%"), (0.99, "70%")]
 )
 def test_the_nearest_measured_sparsity_decides(sparsity: float, nearest: str) -> None:
-    assert f"lowest perplexity at {nearest} " in recommend("unstructured", sparsity).why
+    assert f"lowest perplexity at {nearest} " in recommend("unstructured", sparsity, FFN).why
+
+
+def test_a_method_that_cannot_do_a_model_is_not_recommended_and_refused_before_work(tmp_path: Path) -> None:
+    """SparseLLM is the best at 70%, but knows no FFN without gate but ReLU's."""
+    assert recommend("unstructured", 0.7, FFN).method == "sparsellm_tuned"
+    assert recommend("unstructured", 0.7, registry.load("models", "opt").ffn).method == "sparsellm_tuned"
+    assert recommend("unstructured", 0.7, registry.load("models", "falcon").ffn).method == "sparsegpt"
+    directory = tiny.make_model(tmp_path / "model", "falcon")
+    command = ["prune", directory, "--out", tmp_path / "out", "--sparsity", "0.7"]
+    result = run(*command, "--method", "sparsellm", "--samples", "2", "--seqlen", "16", *COMPUTE)
+    assert result.exit_code == 1 and "without gate is that of ReLU" in result.output
+    assert not (tmp_path / "out").exists() and not (tmp_path / "cache").exists()
 
 
 PRUNE = ["prune", "{models}/llama", "--out", "{out}"]

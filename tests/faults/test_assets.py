@@ -281,9 +281,67 @@ def test_shape_of_other_families(tmp_path: Path, changes: dict[str, Any], expect
 
 
 def test_shape_of_an_unknown_family_names_the_missing_key(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 8, "n_head": 2}))
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 8, "heads": 2}))
     with pytest.raises(PrunebenchError, match="num_attention_heads"):
         read_shape(tmp_path / "config.json")
+
+
+SIZE_KEYS = ("hidden_size", "num_attention_heads", "num_hidden_layers", "intermediate_size", "vocab_size")
+NO_SIZES = (0, -4, 1.5, "8", True, [8, 8], {"size": 8})
+
+
+@pytest.mark.parametrize("value", NO_SIZES)
+@pytest.mark.parametrize("key", [*SIZE_KEYS, "head_dim", "num_key_value_heads"])
+def test_a_size_that_is_none_is_one_line_that_names_it(tmp_path: Path, key: str, value: Any) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**CONFIG, key: value}))
+    with pytest.raises(PrunebenchError, match=rf"config\.json: {key} is .*, not a whole number above 0") as error:
+        read_shape(file)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "holds a list instead of a JSON object"),
+        ("7", "holds a int instead of a JSON object"),
+        ("{", "is not JSON"),
+        ('{"hidden_size": ' + "[" * 100_000, "is not JSON"),
+        (json.dumps({**CONFIG, "text_config": ["llama"]}), "text_config is .*, not an object"),
+        (json.dumps({**CONFIG, "text_config": "llama"}), "text_config is 'llama', not an object"),
+        (json.dumps({**CONFIG, "hidden_size": 3, "num_attention_heads": 8}), "less than one number for each of 8"),
+        (json.dumps({**CONFIG, "model_type": ["llama"], "vocab_size": None}), "has no vocab_size"),
+        (json.dumps({"text_config": {"model_type": {"a": 1}}}), "has no n_embed or hidden_size"),
+    ],
+)
+def test_a_config_that_is_none_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(PrunebenchError, match=message) as error:
+        read_shape(tmp_path / "config.json")
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b"\xff\xfe{")
+    with pytest.raises(PrunebenchError, match="is not JSON"):
+        read_shape(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("config", "key_value"),
+    [
+        ({}, 2),  # multi_query is Falcon's default
+        ({"multi_query": False}, 8),
+        ({"new_decoder_architecture": True, "num_kv_heads": 2}, 4),
+        ({"new_decoder_architecture": True}, 8),
+        ({"num_kv_heads": 4, "num_key_value_heads": 3}, 2),  # which only the new architecture looks at
+    ],
+)
+def test_the_keys_and_values_of_falcon(tmp_path: Path, config: dict[str, Any], key_value: int) -> None:
+    sizes = {"hidden_size": 8, "num_attention_heads": 4, "num_hidden_layers": 1, "vocab_size": 5}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "falcon", **sizes, **config}))
+    shape = read_shape(tmp_path / "config.json")
+    assert (shape.key_value, shape.ffn) == (key_value, 32)
 
 
 @pytest.mark.parametrize(

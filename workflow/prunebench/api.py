@@ -26,7 +26,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from prunebench.errors import PrunebenchError
 from prunebench.single.measure import load, perplexity_of
 from prunebench.single.recommend import recommend
-from prunebench.single.request import Compute, Request, cores, slug
+from prunebench.single.request import Compute, Request, cores, feed_forward, slug
 from prunebench.single.run import prune_to
 from prunebench.stages.calibrate import write_array
 from prunebench.suites.base import Score
@@ -85,12 +85,12 @@ def prune(
     A call that was interrupted goes on where it was when it is repeated, if the model is on disk. A model in memory has
     no tokenizer: it needs `tokens` wherever text is looked at.
     """
-    if method is None:
-        if params:
-            raise PrunebenchError("'params' belong to a method: name it")
-        best = recommend(pattern, sparsity)
-        method, allocator = best.method, allocator or best.allocator
+    if method is None and params:
+        raise PrunebenchError("'params' belong to a method: name it")
     with _on_disk(model) as source, _token_file(tokens) as file:
+        if method is None:
+            best = recommend(pattern, sparsity, feed_forward(source))
+            method, allocator = best.method, allocator or best.allocator
         request = Request(
             model=source,
             method=method,

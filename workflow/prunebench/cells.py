@@ -183,7 +183,9 @@ def supports(config: Config, cell: Cell) -> Support:
         return Support(
             False, f"{cell.pattern} fixes the sparsity of every linear, {cell.allocator} has nothing to decide"
         )
-    support: Support = method.supports(cell)
+    family = registry.load("models", config.models[cell.model].family)
+    of_model, of_cell = method.reads(family.ffn), method.supports(cell)
+    support: Support = of_cell if of_model.ok else of_model
     return support
 
 

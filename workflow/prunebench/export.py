@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from prunebench import paths
-from prunebench.assets.layout import CONFIG, INDEX, SINGLE, Layout, read_layout
+from prunebench.assets.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, saved_name
 from prunebench.assets.manifest import Manifest, load_manifest
+from prunebench.assets.parts import fused_parts
 from prunebench.assets.staging import empty_directory, staging
 from prunebench.catalog import STORED
+from prunebench.engine.fused import whole_tensor
 from prunebench.engine.stores import PackedStore, TensorStore, storage_dtype
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file, write_json, write_text
@@ -203,11 +205,16 @@ def _write_weights(layout: Layout, weights: Path, storage: torch.dtype | None, d
     """All tensors in `storage`, sharded as in the model directory: no more than one shard is in memory."""
     base = TensorStore(layout.directory, storage)
     pruned = PackedStore(weights, base)
+    fused = fused_parts(layout)
     written: dict[str, str] = {}
     size = 0
+
+    def read(name: str) -> torch.Tensor:
+        return (pruned if name in pruned else base)[name]
+
     for shard in layout.files:
         names = [name for name, place in layout.places.items() if place.file == shard]
-        tensors = {name: (pruned if name in pruned else base)[name] for name in names}
+        tensors = {saved_name(name, layout.family): whole_tensor(name, fused, read) for name in names}
         file = shard.name if len(layout.files) > 1 else SINGLE
         save_file(tensors, destination / file, metadata={"format": "pt"})
         shutil.copymode(destination / CONFIG, destination / file)  # safetensors makes its files private

@@ -16,9 +16,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from prunebench import registry
 from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family
+from prunebench.models.configs import has_experts, readers
 
 log = logging.getLogger("prunebench")
 
@@ -128,13 +128,14 @@ def check_config(file: Path, model: str) -> None:
 
 def family_of(model: Path | str, config: dict[str, Any]) -> type[Family]:
     """The family that reads the model with this config.json; PrunebenchError naming all known types if none does."""
-    families = [registry.load("models", name) for name in registry.names("models")]
-    model_type = config.get("model_type")
-    for family in families:
-        if isinstance(model_type, str) and model_type in family.model_types:
-            return family  # type: ignore[no-any-return]
-    known = ", ".join(sorted(kind for family in families for kind in family.model_types))
-    raise PrunebenchError(f"{model} is a model of type {model_type!r}, which is not known (known: {known})")
+    kind = config.get("model_type")
+    if isinstance(kind, str) and kind in readers():
+        return readers()[kind]
+    if has_experts(config):
+        raise PrunebenchError(f"{model} is a mixture of experts ({kind!r}), which cannot be pruned: name a dense model")
+    raise PrunebenchError(
+        f"{model} is a model of type {kind!r}, which is not known (known: {', '.join(sorted(readers()))})"
+    )
 
 
 def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
@@ -195,6 +196,13 @@ def full_name(stored: str, family: type[Family]) -> str:
         stored = new + stored.removeprefix(old) if stored.startswith(f"{old}.") else stored
     prefix = family.blocks.partition(".")[0]
     return stored if stored.partition(".")[0] in (prefix, family.head) else f"{prefix}.{stored}"
+
+
+def saved_name(name: str, family: type[Family]) -> str:
+    """The name in files of the tensor that is called `name` in the whole model."""
+    for old, new in family.renamed.items():
+        name = old + name.removeprefix(new) if name.startswith(f"{new}.") else name
+    return name
 
 
 def places(file: Path) -> Iterator[Place]:
@@ -300,7 +308,7 @@ def _refuse_codes(directory: Path, family: type[Family], places: dict[str, Place
     for name, place in places.items():
         if scheme := _BY_NAME.get(name.rpartition(".")[2]):
             raise _quantised(directory, f"{scheme}: it holds {name}")
-        in_block = name.startswith(f"{family.blocks}.") and name.removesuffix(".weight").endswith(family.linears())
+        in_block = name.startswith(f"{family.blocks}.") and name.removesuffix(".weight").endswith(family.matrices())
         if in_block and name.endswith(".weight") and place.dtype not in FLOATS:
             raise _quantised(directory, f"{name} is stored as {place.dtype}")
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -11,18 +10,9 @@ from prunebench.canonical import canonical, spec_hash
 from prunebench.catalog import HubSource, ModelSource, Sha256, Shape, Source, TasksSource
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file, write_json
+from prunebench.models.configs import dimensions
 
 MANIFEST_NAME = "asset.json"
-DEFAULT_SIZES = {
-    "llama": {
-        "num_hidden_layers": 32,
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_attention_heads": 32,
-        "vocab_size": 32000,
-    }
-}
-"""By model type, transformers' default sizes."""
 
 
 class FileRecord(BaseModel):
@@ -120,9 +110,10 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def read_shape(config_json: Path) -> Shape:
-    """The sizes in a transformers config.json: llama, mistral, qwen, gemma and opt keys, `text_config` included.
+    """The sizes in a transformers config.json, under the names of any known model type, `text_config` included.
 
-    Raises PrunebenchError naming the file and the key that is missing.
+    Raises PrunebenchError, which names the file and what is wrong with it, if it is missing or damaged, or if a size is
+    missing or is no whole number above 0.
     """
     try:
         config = read_json(config_json)
@@ -130,29 +121,21 @@ def read_shape(config_json: Path) -> Shape:
         raise PrunebenchError(
             f"{config_json} does not exist: name a from_pretrained directory, or state 'shape' in the catalog"
         ) from error
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise PrunebenchError(f"{config_json} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise PrunebenchError(f"{config_json} is not JSON: {error}") from error
-    text = config.get("text_config", {})
-    # transformers leaves out of a nested config what is the default of its model type.
-    sizes = {**config, **DEFAULT_SIZES.get(text.get("model_type", ""), {}), **text}
-    hidden = _size(sizes, config_json, "hidden_size")
-    heads = _size(sizes, config_json, "num_attention_heads")
-    head = sizes.get("head_dim") or hidden // heads
+    if not isinstance(config, dict):
+        raise PrunebenchError(f"{config_json} holds a {type(config).__name__} instead of a JSON object")
+    sizes = dimensions(config, config_json)
     return Shape(
-        blocks=_size(sizes, config_json, "num_hidden_layers"),
-        hidden=hidden,
-        ffn=_size(sizes, config_json, "intermediate_size", "ffn_dim"),
-        attention=heads * head,
-        vocabulary=_size(sizes, config_json, "vocab_size"),
-        key_value=(sizes.get("num_key_value_heads") or heads) * head,
+        blocks=sizes.blocks,
+        hidden=sizes.hidden,
+        ffn=sizes.ffn,
+        attention=sizes.attention,
+        vocabulary=sizes.vocabulary,
+        key_value=sizes.key_value,
     )
-
-
-def _size(sizes: dict[str, Any], config_json: Path, *keys: str) -> int:
-    for key in keys:
-        if isinstance(sizes.get(key), int):
-            return int(sizes[key])
-    raise PrunebenchError(f"{config_json} has no {' or '.join(keys)}: this kind of model is not known")
 
 
 def _check_size(manifest: Manifest, file: Path, expected: int) -> None:

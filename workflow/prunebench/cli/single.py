@@ -24,7 +24,9 @@ app = typer.Typer()
 
 Model = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A from_pretrained directory (safetensors), or a name from `models`."),
+    typer.Argument(
+        metavar="MODEL", help="A from_pretrained directory (safetensors; any type in README), or a name from `models`."
+    ),
 ]
 DType = Annotated[
     Literal["float32", "bfloat16", "float16"], typer.Option(help="Of the forward passes; weights keep their own.")
@@ -68,12 +70,12 @@ def prune(
     _check_calibration(calibration, corpus, samples, seqlen)
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.single.recommend import recommend
-    from prunebench.single.request import Request, parse_params, work
+    from prunebench.single.request import Request, feed_forward, parse_params, work
 
     if method is None:
         if param:
             raise PrunebenchError("--param belongs to a method: name it with --method")
-        best = recommend(pattern, sparsity)
+        best = recommend(pattern, sparsity, feed_forward(model))
         method, allocator = best.method, allocator or best.allocator
         typer.echo(f"{method} with {allocator}: {best.why}", err=True)
     drawn = {"corpus": corpus, "samples": samples, "seqlen": seqlen}

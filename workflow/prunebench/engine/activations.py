@@ -15,9 +15,11 @@ from prunebench.engine.model import BlockCall, StreamedModel, block_output
 class Activations:
     """The hidden states of all calibration samples between two blocks, as batches [batch, seqlen, hidden]."""
 
-    def __init__(self, hidden: list[Tensor], calls: list[list[BlockCall]], device: torch.device) -> None:
-        """`calls[i][b]` are the arguments of block b for batch i."""
-        self.hidden, self._calls, self._device = hidden, calls, device
+    def __init__(
+        self, hidden: list[Tensor], calls: list[list[BlockCall]], single: list[BlockCall], device: torch.device
+    ) -> None:
+        """`calls[i][b]` are the arguments of block b for batch i, `single[b]` those for a batch of one sample."""
+        self.hidden, self._calls, self._single, self._device = hidden, calls, single, device
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -41,13 +43,13 @@ class Activations:
         """
         call, hidden = self._calls[batch][block], self.hidden[batch]
         if row is not None:
-            call, hidden = call.of_sample(row, len(hidden)), hidden[row : row + 1]
+            call, hidden = call.of_sample(row, self._single[block]), hidden[row : row + 1]
         hidden = hidden.to(self._device)
         return block_output(functional_call(module, dict(weights or {}), (hidden, *call.args), call.kwargs))
 
     def copy(self) -> Activations:
         """A second stream over the same samples."""
-        return Activations(list(self.hidden), self._calls, self._device)
+        return Activations(list(self.hidden), self._calls, self._single, self._device)
 
 
 def embed(model: StreamedModel, tokens: Tensor, batch_size: int) -> Activations:
@@ -59,7 +61,8 @@ def embed(model: StreamedModel, tokens: Tensor, batch_size: int) -> Activations:
         keep = keep or roomy_device(model.device, states[0].nbytes * len(tokens))
         hidden.append(states.to(keep))
         calls.append(call)
-    return Activations(hidden, calls, model.device)
+    _, single = model.embed(tokens[:1])
+    return Activations(hidden, calls, single, model.device)
 
 
 @torch.no_grad()

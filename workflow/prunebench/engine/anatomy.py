@@ -12,6 +12,7 @@ from torch import Tensor
 
 from prunebench.assets.layout import CONFIG, read_layout
 from prunebench.assets.manifest import read_shape
+from prunebench.assets.parts import parts
 from prunebench.engine.scratch import Scratch
 from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure, PrunebenchError
@@ -118,14 +119,14 @@ def linear_sizes(directory: Path, family: type[Family]) -> Sizes:
     Raises PrunebenchError if a tensor is missing. Blocks beyond those of config.json are passed over, as transformers
     passes over them.
     """
-    layout = read_layout(directory)
+    tensors = parts(read_layout(directory))
     sizes: Sizes = {}
     for block in range(read_shape(directory / CONFIG).blocks):
         for linear in family.linears():
             name = family.full_name(block, linear)
-            place = layout.places.get(f"{name}.weight")
-            if place is None:
+            part = tensors.get(f"{name}.weight")
+            if part is None:
                 raise PrunebenchError(f"{directory} has no tensor {name}.weight: is the download complete?")
-            out, width = place.shape
+            out, width = part.shape
             sizes[name] = (out, width)
     return sizes

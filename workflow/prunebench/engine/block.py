@@ -88,12 +88,8 @@ class BlockView:
     @property
     def activation(self) -> Callable[[Tensor], Tensor]:
         """The FFN's elementwise non-linearity."""
-        found: Callable[[Tensor], Tensor] = next(
-            module
-            for name, module in self._module.named_modules()
-            if name.rsplit(".", 1)[-1] in ("act_fn", "activation_fn")
-        )
-        return found
+        activation: Callable[[Tensor], Tensor] = self._module.get_submodule(self.ffn.activation)
+        return activation
 
     @property
     def batches(self) -> range:
@@ -239,7 +235,10 @@ class BlockView:
         if side == "in":
             return module.register_forward_pre_hook(lambda _, inputs: seen.__setitem__(point, inputs[0].flatten(0, -2)))
         if side == "out":
-            return module.register_forward_hook(lambda _, __, output: seen.__setitem__(point, output.flatten(0, -2)))
+            # A copy: some blocks go on with the tensor itself, and add to it or clamp it in place.
+            return module.register_forward_hook(
+                lambda _, __, output: seen.__setitem__(point, output.flatten(0, -2).clone())
+            )
         raise ValueError(f"point {point!r} must end in '.in' or '.out'")
 
 

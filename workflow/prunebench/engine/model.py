@@ -10,7 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,15 @@ from accelerate import dispatch_model, init_empty_weights
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from prunebench.assets.layout import CONFIG
+from prunebench.assets.layout import CONFIG, read_config
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.device import cards, spread
+from prunebench.engine.fused import split_fused
 from prunebench.engine.memory import give_back_freed_pages, keep_freed_pages
 from prunebench.engine.stores import TensorStore
 from prunebench.errors import PrunebenchError, summary
 from prunebench.models.base import Family
+from prunebench.models.configs import dimensions
 
 log = logging.getLogger("prunebench")
 
@@ -37,18 +41,20 @@ class BlockCall:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
-    def of_sample(self, row: int, batch: int) -> BlockCall:
-        """The arguments for one sample, if these are for a batch of so many."""
+    def of_sample(self, row: int, single: BlockCall) -> BlockCall:
+        """The arguments for one sample of the batch that these are for; `single`: those for some batch of one."""
 
-        def narrow(value: Any) -> Any:
+        def narrow(value: Any, one: Any) -> Any:
             if isinstance(value, (tuple, list)):
-                return type(value)(map(narrow, value))
-            # Some are made for one sample and shared. A vector, if there is one, has no axis of samples.
-            if isinstance(value, Tensor) and value.dim() > 1 and len(value) == batch:
-                return value[row : row + 1]
+                return type(value)(map(narrow, value, one))
+            # What looks alike for one sample and for many is shared. Of the rest a sample may have several rows: ALiBi
+            # has one for every head.
+            if isinstance(value, Tensor) and value.shape != one.shape:
+                return value[row * len(one) : (row + 1) * len(one)]
             return value
 
-        return BlockCall(narrow(self.args), {name: narrow(value) for name, value in self.kwargs.items()})
+        kwargs = {name: narrow(value, single.kwargs[name]) for name, value in self.kwargs.items()}
+        return BlockCall(narrow(self.args, single.args), kwargs)
 
 
 class StreamedModel:
@@ -80,6 +86,8 @@ class StreamedModel:
         self._stand_ins = _tie(self._model, self.tensors)
         _check_tensors(self._model, self.tensors, self._stand_ins)
         self._blocks: list[nn.Module] = list(self._model.get_submodule(family.blocks))
+        self._example = deepcopy(self._blocks[0])
+        """A first block that nobody else looks at, to see what blocks return."""
         self._ports = [_Port(block) for block in self._blocks]
         self._put_in_place(self._ports)
         self._load(self._model, prefix="", skip=f"{family.blocks}.")
@@ -113,13 +121,14 @@ class StreamedModel:
         return self.storage or self.tensors.dtype(self._stand_ins.get(name, name))
 
     @property
-    def context(self) -> int:
-        """The longest sequence that the model was made for."""
-        return int(self._model.config.max_position_embeddings)
+    def context(self) -> int | None:
+        """The longest sequence that the model was made for; None if it takes sequences of any length."""
+        lengths = (getattr(self._model.config, key, None) for key in ("max_position_embeddings", "max_seq_len"))
+        return next((length for length in lengths if isinstance(length, int)), None)
 
     def check_length(self, seqlen: int) -> None:
         """PrunebenchError if sequences of `seqlen` tokens are longer than the model was made for."""
-        if seqlen > self.context:
+        if self.context is not None and seqlen > self.context:
             raise PrunebenchError(
                 f"sequences of {seqlen} tokens are longer than the model's context of {self.context}: "
                 "lower the length in 'calibration', or 'seqlen' of the suite"
@@ -166,7 +175,7 @@ class StreamedModel:
         """Token ids [batch, seqlen] -> (input of block 0 [batch, seqlen, hidden], one BlockCall per block)."""
         self.check_length(tokens.shape[1])
         for port in self._ports:
-            port.record()
+            port.record(as_tuple=self._in_tuples)
         self._model.base_model(input_ids=tokens.to(self.device), use_cache=False)
         hidden = self._ports[0].hidden
         assert hidden is not None
@@ -176,9 +185,22 @@ class StreamedModel:
     def logits(self, tokens: Tensor, hidden: Tensor) -> Tensor:
         """The model's logits [batch, seqlen, vocabulary], where `hidden` is the output of the last block."""
         for port in self._ports:
-            port.replay(hidden.to(self.device))
+            port.replay(hidden.to(self.device), as_tuple=self._in_tuples)
         result: Tensor = self._model(input_ids=tokens.to(self.device), use_cache=False).logits
         return result
+
+    @cached_property
+    def _in_tuples(self) -> bool:
+        """Whether blocks of this architecture return a tuple, as the first one does when it runs on one token."""
+        answers: list[Any] = []
+        self._load(self._example, prefix=f"{self.family.blocks}.0.")
+        self._example.to(self.device).register_forward_hook(lambda _, __, output: answers.append(output))
+        self._put_in_place([self._example])
+        with torch.no_grad():
+            self._model.base_model(input_ids=torch.zeros(1, 1, dtype=torch.int64, device=self.device), use_cache=False)
+        self._put_in_place(self._ports)
+        self._example.to("meta")
+        return isinstance(answers[0], tuple)
 
     def _put_in_place(self, blocks: Sequence[nn.Module]) -> None:
         parent, _, child = self.family.blocks.rpartition(".")
@@ -225,7 +247,21 @@ def _skeleton(directory: Path, family: type[Family], dtype: torch.dtype | None) 
         raise PrunebenchError(
             f"{directory / CONFIG}: transformers cannot make a model of these values ({summary(error)})"
         ) from None
+    _fill_buffers(model)
+    if family.fused:
+        split_fused(model, family, dimensions(read_config(directory), directory / CONFIG), directory)
     return model.eval().requires_grad_(False)
+
+
+def _fill_buffers(model: PreTrainedModel) -> None:
+    """Compute the tables that files do not hold (positions, mostly) as `from_pretrained` does: in float32.
+
+    They were computed while the model was made, in the dtype of its weights: GPT-J's would be rounded on the way.
+    """
+    with torch.no_grad():
+        for module in model.modules():
+            if next(module.buffers(recurse=False), None) is not None:
+                model._init_weights(module)
 
 
 def _tie(model: PreTrainedModel, tensors: TensorStore) -> dict[str, str]:
@@ -287,22 +323,23 @@ class _Port(nn.Module):
         except AttributeError:
             return getattr(object.__getattribute__(self, "_block"), name)
 
-    def record(self) -> None:
-        """Remember the next call, change nothing."""
+    def record(self, *, as_tuple: bool = False) -> None:
+        """Remember the next call, change nothing; `as_tuple`: the model expects a tuple from its blocks."""
         self.hidden: Tensor | None = None
         self.call = BlockCall((), {})
         self._output: Tensor | None = None
+        self._as_tuple = as_tuple
 
-    def replay(self, output: Tensor) -> None:
-        """Answer calls with `output`."""
-        self.record()
+    def replay(self, output: Tensor, *, as_tuple: bool) -> None:
+        """Answer calls with `output`, or with a tuple of it."""
+        self.record(as_tuple=as_tuple)
         self._output = output
 
-    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if self._output is not None:
-            return self._output
-        self.hidden, self.call = hidden, BlockCall(args, kwargs)
-        return hidden
+    def forward(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor | tuple[Tensor]:
+        if self._output is None:
+            self.hidden, self.call = hidden, BlockCall(args, kwargs)
+        output = hidden if self._output is None else self._output
+        return (output,) if self._as_tuple else output
 
 
 def block_output(result: Any) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prunebench.engine.products import product
+from prunebench.errors import PrunebenchError
 from prunebench.methods.base import Stat
 from prunebench.models.base import Site
 
@@ -120,9 +121,15 @@ class Accumulator:
         ]
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
+        unseen = [name for name, statistic in self.statistics.items() if not statistic.tokens]
+        if unseen and kind is None:
+            raise PrunebenchError(
+                f"blocks of this model do not call the linears of {unseen[0]}, but compute with their weights in "
+                "another way: this variant of the architecture is not known"
+            )
 
     def _hook(self, statistic: SiteStatistic) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _, inputs: statistic.add(inputs[0], self._needs)

@@ -10,8 +10,10 @@ from safetensors import safe_open
 from torch import Tensor
 
 from prunebench.assets.layout import FLOATS, places, read_layout
+from prunebench.assets.parts import Part, parts
 from prunebench.catalog import STORED
 from prunebench.engine import packing
+from prunebench.engine.fused import rows_of
 from prunebench.errors import PrunebenchError
 
 
@@ -21,7 +23,10 @@ def storage_dtype(text: str) -> torch.dtype | None:
 
 
 class TensorStore(Mapping[str, Tensor]):
-    """The tensors of a safetensors file by their names, or of a model directory by their full names; memory-mapped."""
+    """The tensors of a safetensors file by their names, or of a model directory by their full names; memory-mapped.
+
+    The parts of a fused matrix of a model are tensors of their own.
+    """
 
     def __init__(self, path: Path, dtype: torch.dtype | None = None) -> None:
         """With `dtype`, floating-point tensors are rounded to it as they are read; without, they are as stored.
@@ -31,32 +36,35 @@ class TensorStore(Mapping[str, Tensor]):
         """
         self.path = path
         self._dtype = dtype
-        self._places = read_layout(path).places if path.is_dir() else {place.stored: place for place in places(path)}
-        files = {place.file for place in self._places.values()}
+        self._parts = parts(read_layout(path)) if path.is_dir() else {at.stored: Part(at) for at in places(path)}
+        files = {part.place.file for part in self._parts.values()}
         self._handles = {file: safe_open(file, framework="pt") for file in files}
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter(self._parts)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._parts)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._parts
 
     def __getitem__(self, name: str) -> Tensor:
-        place = self._places[name]
+        place, rows = self._parts[name].place, self._parts[name].rows
         tensor: Tensor = self._handles[place.file].get_tensor(place.stored)
+        if rows is not None:
+            # A copy: tensors that share memory cannot be saved side by side.
+            tensor = rows_of(tensor, rows).clone()
         return tensor.to(self._dtype) if self._dtype and tensor.is_floating_point() else tensor
 
     def dtype(self, name: str) -> torch.dtype:
         """The dtype in which a tensor is stored."""
-        stored = self._places[name].dtype
+        stored = self._parts[name].place.dtype
         return getattr(torch, FLOATS[stored]) if stored in FLOATS else self[name].dtype
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor, from its file's header."""
-        return self._places[name].shape
+        return self._parts[name].shape
 
 
 class PackedStore(Mapping[str, Tensor]):

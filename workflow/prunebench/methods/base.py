@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from prunebench.cells import Cell
     from prunebench.engine.block import BlockView
     from prunebench.engine.statistics import SiteStatistic, Statistics
-    from prunebench.models.base import Site
+    from prunebench.models.base import FeedForward, Site
 
 
 class Stat(StrEnum):
@@ -101,6 +101,10 @@ class Method(Plugin):
 
     def supports(self, cell: Cell) -> Support:
         """Whether this method can do `cell`; the reason is printed in tables and reports."""
+        return Support(True)
+
+    def reads(self, ffn: FeedForward) -> Support:
+        """Whether this method can do models with such an FFN; the reason is printed as that of `supports` is."""
         return Support(True)
 
     def prune_block(

@@ -17,14 +17,15 @@ from prunebench.methods.base import BlockResult, Method, PrunedLinear, Stat
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import Pattern
-from prunebench.plugin import Parameters
+from prunebench.plugin import Parameters, Support
 
 if TYPE_CHECKING:
     from prunebench.engine.block import BlockView
     from prunebench.engine.statistics import SiteStatistic, Statistics
     from prunebench.methods.sparsellm_sweep import Auxiliaries, Penalties, Products
-    from prunebench.models.base import Site
+    from prunebench.models.base import FeedForward, Site
 
+NOT_RELU = "SparseLLM's z-step for FFNs without gate is that of ReLU: this model has another activation"
 NEWTON_STEPS = 2
 S_STEPS, S_RATE = 2, 0.01
 DOWN_STEPS, DOWN_RATE = 10, 0.01
@@ -123,6 +124,11 @@ class SparseLLM(Method):
         """As the inner solver."""
         return self._solver().exact
 
+    def reads(self, ffn: FeedForward) -> Support:
+        """The update of z is known for gated FFNs and for ReLU; one epoch updates nothing."""
+        known = self.params.epochs == 1 or ffn.gate is not None or ffn.relu
+        return Support(True) if known else Support(False, NOT_RELU)
+
     def prune_block(
         self,
         block: BlockView,
@@ -139,9 +145,7 @@ class SparseLLM(Method):
         ffn = [site for site in block.sites if {block.ffn.up, block.ffn.down} & {*site.linears}]
         attention = [site for site in block.sites if site not in ffn]
         if block.ffn.gate is None and not updates.is_relu(block.activation):
-            raise CellFailure(
-                "SparseLLM's z-step for FFNs without gate is that of ReLU: this model has another activation"
-            )
+            raise CellFailure(NOT_RELU)
         spill = block.spill(self.params.memory)
         if self.params.targets == "before":
             auxiliaries = Auxiliaries(block, spill)

@@ -15,4 +15,4 @@ class Opt(Family):
         Site("ffn_in", ("fc1",)),
         Site("ffn_mid", ("fc2",)),
     )
-    ffn = FeedForward(up="fc1", down="fc2")
+    ffn = FeedForward(up="fc1", down="fc2", activation="activation_fn", relu=True)

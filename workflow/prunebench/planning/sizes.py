@@ -47,18 +47,21 @@ class Model:
 
 def counted_sizes(shape: Shape, family: type[Family]) -> Sizes:
     """The matrices of a block of `family` with these sizes: (out, in) of each linear, widths of sites."""
-    (attention_in, attention_out, *ffn_sites), ffn = family.sites, family.ffn
-    query, *key_value = attention_in.linears
-    linears = {query: (shape.attention, shape.hidden)}
-    linears |= dict.fromkeys(key_value, (shape.key_value or shape.attention, shape.hidden))
-    linears |= dict.fromkeys(attention_out.linears, (shape.hidden, shape.attention))
-    for site in ffn_sites:
-        for linear in site.linears:
-            linears[linear] = (shape.hidden, shape.ffn) if linear == ffn.down else (shape.ffn, shape.hidden)
+    key_value = shape.key_value or shape.attention
+    of_site = {
+        "attention_in": (shape.hidden, (shape.attention, key_value, key_value)),
+        "attention_out": (shape.attention, (shape.hidden,)),
+        "ffn_in": (shape.hidden, (shape.ffn, shape.ffn)),
+        "ffn_mid": (shape.ffn, (shape.hidden,)),
+    }
     return Sizes(
         blocks=shape.blocks,
-        linears={linear: linears[linear] for linear in family.linears()},
-        sites=tuple(linears[site.linears[0]][1] for site in family.sites),
+        linears={
+            linear: (out, of_site[site.name][0])
+            for site in family.sites
+            for linear, out in zip(site.linears, of_site[site.name][1], strict=False)
+        },
+        sites=tuple(of_site[site.name][0] for site in family.sites),
         attention=shape.attention,
         hidden=shape.hidden,
         vocabulary=shape.vocabulary,

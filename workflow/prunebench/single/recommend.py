@@ -7,8 +7,9 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
+from prunebench.models.base import FeedForward
 from prunebench.patterns import parse_pattern, sparsity_text
-from prunebench.single.request import PROJECT, check_amount
+from prunebench.single.request import PROJECT, check_amount, method_named
 
 TABLE = PROJECT / "config/recommended.csv"
 """Perplexities of the quickstart study: rows of its results/cells.csv, as published in the README."""
@@ -23,8 +24,11 @@ class Recommendation:
     why: str
 
 
-def recommend(pattern: str, sparsity: float | str | None) -> Recommendation:
-    """The lowest perplexity of our table (geometric mean over texts) at the nearest measured sparsity."""
+def recommend(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> Recommendation:
+    """The lowest perplexity of our table (geometric mean over texts) at the nearest measured sparsity.
+
+    Methods that cannot do models with such an FFN are left out.
+    """
     check_amount(pattern, sparsity)
     structured = parse_pattern(pattern).structured
     with TABLE.open(encoding="utf-8") as file:
@@ -38,7 +42,7 @@ def recommend(pattern: str, sparsity: float | str | None) -> Recommendation:
         nearest = min(points, key=lambda point: (round(abs(float(point[1]) - wanted), 4), -float(point[1])))
     logs = defaultdict(list)
     for row in rows:
-        if (row["pattern"], row["sparsity"]) == nearest:
+        if (row["pattern"], row["sparsity"]) == nearest and method_named(row["method"]).reads(ffn).ok:
             logs[row["method"], row["allocator"]].append(math.log(float(row["value"])))
     ranked = sorted(logs, key=lambda choice: math.fsum(logs[choice]) / len(logs[choice]))
     shown = [f"{method} with {allocator} {_mean(logs[method, allocator]):.1f}" for method, allocator in ranked[:3]]

@@ -21,6 +21,8 @@ from prunebench.cells import Cell, model_shape, search_used
 from prunebench.config import Config
 from prunebench.errors import PrunebenchError
 from prunebench.files import sha256_file
+from prunebench.methods.base import Method
+from prunebench.models.base import FeedForward
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan import load_plan
 from prunebench.spec import Specs
@@ -145,6 +147,21 @@ def model_entry(model: str) -> tuple[str, dict[str, Any]]:
         return model, {}
     hint = registry.did_you_mean(model, catalog("models"))
     raise PrunebenchError(f"{model!r} is neither a directory nor a model of the catalog{hint}")
+
+
+def feed_forward(model: str) -> FeedForward:
+    """What the FFN of a model directory, or of a model of the catalog, looks like."""
+    name, entries = model_entry(model)
+    ffn: FeedForward = registry.load("models", (entries or catalog("models"))[name]["family"]).ffn
+    return ffn
+
+
+def method_named(name: str) -> Method:
+    """A method of the catalog, or one without an entry, as it is when nothing else is said."""
+    entry = _entry("methods", name, {})
+    plugin = registry.load("methods", entry["method"])
+    method: Method = plugin(plugin.configure(entry.get("preset", "paper"), entry["params"]))
+    return method
 
 
 def slug(text: str) -> str:

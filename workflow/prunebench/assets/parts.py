@@ -1,0 +1,63 @@
+"""The tensors of a model directory as the engine names them: the parts of a fused matrix are tensors of their own.
+
+Light: only file headers are read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from prunebench.assets.layout import CONFIG, Layout, Place
+from prunebench.errors import PrunebenchError
+from prunebench.models.configs import Rows, dimensions, part_rows
+
+
+@dataclass(frozen=True)
+class Part:
+    """A tensor of a file, or those of its rows that are one part of a fused matrix."""
+
+    place: Place
+    rows: Rows | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the part."""
+        return self.place.shape if self.rows is None else (self.rows.count, *self.place.shape[1:])
+
+
+def fused_parts(layout: Layout) -> dict[str, dict[str, Part]]:
+    """The parts of every fused tensor of the blocks, weight or bias: name of the tensor -> name of the part -> part.
+
+    Raises PrunebenchError if a tensor has another number of rows than config.json says.
+    """
+    if not layout.family.fused:
+        return {}
+    sizes = dimensions(layout.config, layout.directory / CONFIG)
+    tensors = {}
+    for fused in layout.family.fused:
+        rows = part_rows(fused, sizes)
+        total = next(iter(rows.values())).total
+        for block in range(sizes.blocks):
+            for kind in ("weight", "bias"):
+                name = layout.family.full_name(block, f"{fused.matrix}.{kind}")
+                if (place := layout.places.get(name)) is None:
+                    continue
+                if place.shape[:1] != (total,):
+                    raise PrunebenchError(
+                        f"{place.file}: {place.stored} has the shape {list(place.shape)}, but {CONFIG} asks for "
+                        f"{total} rows: one of them belongs to another model"
+                    )
+                tensors[name] = {
+                    layout.family.full_name(block, f"{linear}.{kind}"): Part(place, run) for linear, run in rows.items()
+                }
+    return tensors
+
+
+def parts(layout: Layout) -> dict[str, Part]:
+    """Every tensor of the model by its full name, with the parts of a fused one in its place."""
+    fused = fused_parts(layout)
+    return {
+        name: part
+        for stored, place in layout.places.items()
+        for name, part in fused.get(stored, {stored: Part(place)}).items()
+    }

@@ -1,0 +1,84 @@
+"""Fused matrices: several linears whose rows stand in one matrix of the files, opened as linears of their own.
+
+Everything that looks at linears (hooks, trial weights, gradients, statistics) then sees the parts. Their outputs are
+put together again as the model's own code expects them. A product of some rows may round otherwise than that of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from prunebench.assets.parts import Part
+from prunebench.errors import PrunebenchError
+from prunebench.models.base import Family
+from prunebench.models.configs import Dimensions, Rows, part_rows
+
+
+def rows_of(fused: Tensor, rows: Rows) -> Tensor:
+    """The rows of a stored tensor [total, ...] that are one part, [count, ...]; a view where they stand together."""
+    part: Tensor = fused.unflatten(0, (rows.groups, rows.run))[:, rows.start : rows.stop].flatten(0, 1)
+    return part
+
+
+def join(parts: Sequence[Tensor], groups: int, axis: int = 0) -> Tensor:
+    """The parts of a fused tensor as one, where their rows (or outputs) stand along `axis`, which counts from 0."""
+    runs = [part.unflatten(axis, (groups, -1)) for part in parts]
+    return torch.cat(runs, dim=axis + 1).flatten(axis, axis + 1)
+
+
+def whole_tensor(name: str, fused: Mapping[str, Mapping[str, Part]], read: Callable[[str], Tensor]) -> Tensor:
+    """The tensor that files call `name`, of which `read` gives it or, if it is one of `fused`, its parts."""
+    parts = fused.get(name)
+    if parts is None:
+        return read(name)
+    rows = next(iter(parts.values())).rows
+    assert rows is not None
+    return join([read(part) for part in parts], rows.groups)
+
+
+class FusedLinear(nn.Module):
+    """Linears in place of the one that held the rows of all, with the same input and the same output."""
+
+    def __init__(self, linear: nn.Linear, parts: Mapping[str, Rows]) -> None:
+        """`parts`: the rows of each part by its name. The parts have no values yet, wherever `linear` has its own."""
+        super().__init__()
+        self.groups = next(iter(parts.values())).groups
+        for name, rows in parts.items():
+            # Its own class: Falcon's linears add the bias in a step of its own, which rounds otherwise.
+            part = type(linear)(
+                linear.in_features,
+                rows.count,
+                bias=linear.bias is not None,
+                device="meta",
+                dtype=linear.weight.dtype,
+            )
+            self.add_module(name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out], as the linear that the files hold."""
+        return join([part(x) for part in self.children()], self.groups, axis=x.dim() - 1)
+
+
+def split_fused(model: nn.Module, family: type[Family], sizes: Dimensions, directory: Path) -> None:
+    """Put a FusedLinear in the place of every fused linear in the blocks of `model`, which is on `meta`.
+
+    Raises PrunebenchError if the parts do not have as many rows together as the linear.
+    """
+    for block in model.get_submodule(family.blocks).children():
+        for fused in family.fused:
+            linear = block.get_submodule(fused.matrix)
+            assert isinstance(linear, nn.Linear)
+            rows = part_rows(fused, sizes)
+            total = next(iter(rows.values())).total
+            if linear.out_features != total:
+                raise PrunebenchError(
+                    f"{directory}: transformers makes {fused.matrix} with {linear.out_features} rows, but its parts "
+                    f"have {total} together: this variant of the architecture is not known"
+                )
+            parent, _, child = fused.matrix.rpartition(".")
+            parts = {linear.rpartition(".")[2]: run for linear, run in rows.items()}
+            setattr(block.get_submodule(parent), child, FusedLinear(linear, parts))

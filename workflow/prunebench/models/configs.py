@@ -1,0 +1,166 @@
+"""What a model's config.json says of its architecture: which family reads it, and its sizes. Light: no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prunebench import registry
+from prunebench.errors import PrunebenchError
+from prunebench.models.base import Family, Fused
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "llama": {
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_attention_heads": 32,
+        "vocab_size": 32000,
+    },
+    "falcon": {"multi_query": True},
+    "gpt_bigcode": {"multi_query": True},
+}
+"""By model type, what transformers takes where config.json leaves it out."""
+
+# One size has as many names as there are model types; a config.json holds one of them.
+_BLOCKS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+_HIDDEN = ("n_embed", "hidden_size", "n_embd", "d_model")
+_HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
+_FFN = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """The sizes of a decoder."""
+
+    blocks: int
+    hidden: int
+    ffn: int
+    """Width of the FFN."""
+    heads: int
+    key_value_heads: int
+    head: int
+    """Width of a head."""
+    vocabulary: int
+
+    @property
+    def attention(self) -> int:
+        """Width of all queries, and of the attention's output."""
+        return self.heads * self.head
+
+    @property
+    def key_value(self) -> int:
+        """Width of all keys, and of all values."""
+        return self.key_value_heads * self.head
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a fused matrix that are one part: in each of `groups` equal runs of rows, `start` to `stop`."""
+
+    groups: int
+    start: int
+    stop: int
+    run: int
+    """How many rows a run has."""
+
+    @property
+    def total(self) -> int:
+        """How many rows the fused matrix has."""
+        return self.groups * self.run
+
+    @property
+    def count(self) -> int:
+        """How many rows the part has."""
+        return self.groups * (self.stop - self.start)
+
+
+def part_rows(fused: Fused, dimensions: Dimensions) -> dict[str, Rows]:
+    """Where the rows of each part of `fused` stand, by the part's name within a block."""
+    groups = dimensions.key_value_heads if fused.by_head else 1
+    ends = [0]
+    for size in fused.parts.values():
+        ends.append(ends[-1] + getattr(dimensions, size) // groups)
+    return {
+        linear: Rows(groups, start, stop, ends[-1])
+        for linear, start, stop in zip(fused.linears, ends, ends[1:], strict=False)
+    }
+
+
+@cache
+def readers() -> Mapping[str, type[Family]]:
+    """The family that reads each known model type."""
+    families = (registry.load("models", name) for name in registry.names("models"))
+    return {kind: family for family in families for kind in family.model_types}
+
+
+def has_experts(config: Mapping[str, Any]) -> bool:
+    """Whether config.json, or an object in it, describes a mixture of experts."""
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    counts = [part.get(key) for part in parts for key in _EXPERTS]
+    return "moe" in str(config.get("model_type")) or any(isinstance(count, int) and count > 1 for count in counts)
+
+
+def dimensions(config: Mapping[str, Any], where: Path) -> Dimensions:
+    """The sizes that the config.json at `where` states in `config`, or in its `text_config`.
+
+    Raises PrunebenchError, which names the file and the key, if a size is missing or is no whole number above 0.
+    """
+    text = config.get("text_config") or {}
+    if not isinstance(text, dict):
+        raise PrunebenchError(
+            f"{where}: text_config is {text!r}, not an object: take the file that belongs to the model"
+        )
+    kind = str((text or config).get("model_type"))
+    # transformers leaves out of a nested config what is the default of its model type.
+    sizes = {**config, **DEFAULTS.get(kind, {}), **text} if text else {**DEFAULTS.get(kind, {}), **config}
+    reader = readers().get(kind)
+    hidden = _size(sizes, where, _HIDDEN)
+    heads = _size(sizes, where, _HEADS)
+    head = _optional(sizes, where, ("head_dim",)) or hidden // heads
+    if not head:
+        raise PrunebenchError(f"{where}: a hidden size of {hidden} is less than one number for each of {heads} heads")
+    ffn = _optional(sizes, where, _FFN)
+    if ffn is None and reader is not None and reader.ffn_factor:
+        ffn = reader.ffn_factor * hidden
+    return Dimensions(
+        blocks=_size(sizes, where, _BLOCKS),
+        hidden=hidden,
+        ffn=ffn or _size(sizes, where, _FFN),
+        heads=heads,
+        key_value_heads=_key_value_heads(sizes, where, heads),
+        head=head,
+        vocabulary=_size(sizes, where, ("vocab_size",)),
+    )
+
+
+def _key_value_heads(sizes: Mapping[str, Any], where: Path, heads: int) -> int:
+    if "multi_query" not in sizes:
+        return _optional(sizes, where, ("num_key_value_heads",)) or heads
+    if sizes.get("new_decoder_architecture"):
+        return _optional(sizes, where, ("num_kv_heads",)) or heads
+    return 1 if sizes["multi_query"] else heads
+
+
+def _size(sizes: Mapping[str, Any], where: Path, keys: Sequence[str]) -> int:
+    size = _optional(sizes, where, keys)
+    if size is None:
+        raise PrunebenchError(f"{where} has no {' or '.join(keys)}: this kind of model is not known")
+    return size
+
+
+def _optional(sizes: Mapping[str, Any], where: Path, keys: Sequence[str]) -> int | None:
+    """The first of `keys` that is there; None if all are missing or null."""
+    key = next((key for key in keys if sizes.get(key) is not None), None)
+    if key is None:
+        return None
+    size = sizes[key]
+    if not isinstance(size, int) or isinstance(size, bool) or size <= 0:
+        raise PrunebenchError(
+            f"{where}: {key} is {size!r}, not a whole number above 0: take the file that belongs to the model"
+        )
+    return size
