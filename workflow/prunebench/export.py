@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from prunebench import paths
 from prunebench.assets.manifest import Manifest, load_manifest
 from prunebench.assets.staging import empty_directory, staging
+from prunebench.assets.tokens import in_words
 from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file, write_json, write_text
@@ -45,6 +46,7 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
         "cell": source.relative_to(root / PRUNED).as_posix(),
         "model": manifest.model_dump(mode="json", include={"title", "source"}),
         "prune": {key: value for key, value in pruned.items() if key != "blocks"},
+        **_calibration(source, root, pruned["inputs"].get("tokens")),
         "measured": read_json(source / MEASURED),
         "versions": versions(),
     }
@@ -77,7 +79,7 @@ def model_card(record: dict[str, Any]) -> str:
         "Sparsity": f"{prune['achieved_sparsity']:.2%} of {prune['prunable_weights']:,} weights in the blocks' linears",
         "Pattern": spec["pattern"],
         "Allocator": allocator,
-        "Calibration": f"{calibration} (sha256 {prune['inputs']['tokens']})" if "tokens" in prune["inputs"] else "none",
+        "Calibration": _tokens_in_words(calibration, record),
         "Computed with": compute or "weights alone, nothing runs forward",
         "Stored as": f"{spec['storage']}, dense, with zeros in place",
     }
@@ -102,6 +104,23 @@ def with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
         scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
         older = {"rope_theta": rope["rope_theta"], "rope_scaling": scaling if len(scaling) > 1 else None}
     return {**older, **config, "dtype": dtype, "torch_dtype": dtype}
+
+
+def _calibration(source: Path, root: Path, tokens: str | None) -> dict[str, Any]:
+    """How the calibration tokens with the digest `tokens` were drawn, if a stage did that, under `calibration`."""
+    path = root / Path(paths.TOKENS_RECORD.partition("{")[0]) / source.parents[3].name / f"{source.name}.json"
+    drawn = read_json(path) if path.is_file() else {}
+    return {"calibration": drawn} if tokens and drawn.get("sha256") == tokens else {}
+
+
+def _tokens_in_words(calibration: str, record: dict[str, Any]) -> str:
+    """What the model card says of the calibration tokens."""
+    if "tokens" not in record["prune"]["inputs"]:
+        return "none"
+    drawn = record.get("calibration", {})
+    said = [drawn.get("text"), in_words(drawn["bos"], drawn["bos"]) if "bos" in drawn else None]
+    digest = f"sha256 {record['prune']['inputs']['tokens']}"
+    return f"{calibration} ({', '.join(filter(None, [*said, digest]))})"
 
 
 def _find(cell: str) -> Path:
