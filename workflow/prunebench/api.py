@@ -89,11 +89,11 @@ def prune(
     `calibration` is text of one's own: a list of strings, or the name of a file (.txt, .jsonl, .parquet, .gz of these)
     or directory, whose text lies in `column` (default "text"). All of it is calibration text. Or it is token ids, int64
     [samples, seqlen]: an array or the name of an .npy file, taken as they are. Without it the text is `corpus`.
-    `samples` windows of `seqlen` tokens are drawn from text with `seed`, each with a BOS token in front of it if `bos`
-    says so, by default if the model's tokenizer puts one in front of a text by itself. `tokens` is an older name of
-    `calibration`. An n:m `pattern` (2of4: 2 kept of 4) takes the place of `sparsity`. Without a `method` the best of our
-    own table is taken. `dtype`, `batch_size` and `threads` (default: all cores) are those of the forward passes and move
-    numbers slightly.
+    `samples` windows of `seqlen` tokens are drawn from text with `seed`. With `bos` each begins with a BOS token; by
+    default it does if the model's tokenizer puts one in front of any text. `tokens` is an older name of `calibration`.
+    An n:m `pattern` (2of4: 2 kept of 4) takes the place of `sparsity`. Without a `method` the best of our own table is
+    taken. `dtype`, `batch_size` and `threads` (default: all cores) are those of the forward passes and move numbers
+    slightly.
 
     Raises PrunebenchError for a request that cannot be met, before work starts, and if the model breaks (NaN).
     A call that was interrupted goes on where it was when it is repeated, if the model is on disk. A model in memory has
@@ -104,7 +104,7 @@ def prune(
             raise PrunebenchError("'params' belong to a method: name it")
         best = recommend(pattern, sparsity)
         method, allocator = best.method, allocator or best.allocator
-    with _on_disk(model) as source, _own(_one_of(calibration, tokens)) as own:
+    with _own(_one_of(calibration, tokens)) as own, _on_disk(model) as source:
         request = Request(
             model=source,
             method=method,
@@ -142,19 +142,21 @@ def perplexity(
     """The perplexity of `model` on `text`, or on token ids.
 
     `text` is a list of strings, or the name of a file or directory of text, as for `prune`: it is cut into windows of
-    `seqlen` tokens without overlap, of which the first `windows` count (default all), each with a BOS token in front of
-    it if `bos` says so, by default if the model's tokenizer puts one in front of a text by itself. Or it is token ids,
-    int64 [windows, seqlen]: an array or the name of an .npy file. `tokens` is an older name of `text`.
+    `seqlen` tokens without overlap, of which the first `windows` count (default all). With `bos` each begins with a BOS
+    token; by default it does if the model's tokenizer puts one in front of any text. Or it is token ids, int64
+    [windows, seqlen]: an array or the name of an .npy file. `tokens` is an older name of `text`.
 
     The first token of a window is only context. `value` is exp of the mean loss, `stderr` its standard error over
-    windows, `details["window_losses"]` the loss of each (nats per token), `details["bos"]` whether they began with a BOS
-    token (None for token ids). Raises PrunebenchError if a loss is not finite, or the text cannot be read.
+    windows, `details["window_losses"]` the loss of each (nats per token), `details["bos"]` whether they begin with a
+    BOS token (None for token ids). Raises PrunebenchError if a loss is not finite, or the text cannot be read.
     """
-    with _on_disk(model) as source, _own(_one_of(text, tokens)) as own:
+    with _own(_one_of(text, tokens)) as own, _on_disk(model) as source:
         ids = load_ids(own.tokens) if own.tokens else None
         documents = own_documents(own.text, column) if own.text else []
         if ids is None and not documents:
             raise PrunebenchError("give a text or token ids to measure the perplexity on")
+        if ids is not None and bos is not None:
+            raise PrunebenchError("'bos': the windows of token ids are taken as they are; leave it out")
         loaded = load(source, Compute(dtype, batch_size, threads or cores()))
         if ids is not None:
             return perplexity_of(loaded, np.array(ids), "tokens")

@@ -238,7 +238,7 @@ class CorpusEntry(Entry):
     column: str | None = Field(
         None,
         exclude_if=_is_none,
-        description="column of parquet, key of JSON lines, that holds the text; default: text",
+        description="column of parquet, key of JSON lines, with the text; default: text",
     )
     join: str | None = Field(
         None, exclude_if=_is_none, description="of a hub source: makes one text of a split, tokenised as a whole"

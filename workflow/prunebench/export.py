@@ -117,10 +117,9 @@ def _tokens_in_words(calibration: str, record: dict[str, Any]) -> str:
     """What the model card says of the calibration tokens."""
     if "tokens" not in record["prune"]["inputs"]:
         return "none"
-    drawn = record.get("calibration", {})
-    said = [drawn.get("text"), in_words(drawn["bos"], drawn["bos"]) if "bos" in drawn else None]
-    digest = f"sha256 {record['prune']['inputs']['tokens']}"
-    return f"{calibration} ({', '.join(filter(None, [*said, digest]))})"
+    front = record.get("calibration", {}).get("bos")  # not known of tokens that were given
+    begun = "" if front is None else f"{in_words(front, front)}, "
+    return f"{calibration} ({begun}sha256 {record['prune']['inputs']['tokens']})"
 
 
 def _find(cell: str) -> Path:

@@ -1,4 +1,4 @@
-"""Files that hold text -> their texts. What cannot be read is one line that names the file, the line or row, and why."""
+"""Files that hold text -> their texts. What cannot be read is one line that names the file, the line, and why."""
 
 from __future__ import annotations
 
@@ -48,8 +48,9 @@ def text_files(path: Path) -> list[Path]:
         if path.is_file():
             return [path]
         if not path.is_dir():
-            what = "is neither a file nor a directory" if path.exists() else "does not exist: no such file or directory"
-            raise PrunebenchError(f"{path} {what}")
+            raise PrunebenchError(
+                f"{path} is neither a file nor a directory" if path.exists() else f"no such file or directory: {path}"
+            )
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     except OSError as error:
         raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None

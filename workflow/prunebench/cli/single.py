@@ -34,15 +34,11 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default a
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 Tokens = Annotated[Path | None, typer.Option(help="Token ids, .npy, int64 [samples, seqlen].")]
-Text = Annotated[
-    Path | None, typer.Option(help="Own text: .txt (one document), .jsonl, .parquet, .gz of these, or a directory.")
-]
-Column = Annotated[
-    str | None, typer.Option(help="Key (.jsonl) or column (.parquet) that holds one's own text. [default: text]")
-]
+Text = Annotated[Path | None, typer.Option(help="A file or directory of text.")]
+Column = Annotated[str | None, typer.Option(help="Where its text is. [default: text]")]
 Bos = Annotated[
     bool | None,
-    typer.Option("--bos/--no-bos", help="A BOS token in front of each window; default as the tokenizer does."),
+    typer.Option("--bos/--no-bos", help="A BOS token in each window; default: as the tokenizer adds one or not."),
 ]
 
 
@@ -56,13 +52,7 @@ def prune(
     allocator: Annotated[str | None, typer.Option(help="A name from `allocators`; goes with the method.")] = None,
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the method, repeatable.")] = None,
     allocator_param: Annotated[list[str] | None, typer.Option(help="The same of the allocator.")] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="Own text, all of it: .txt (one document), .jsonl, .parquet, .gz of these, or a directory of them. "
-            "Or token ids: .npy, int64 [samples, seqlen]."
-        ),
-    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Text of your own, or token ids (.npy).")] = None,
     column: Column = None,
     corpus: Annotated[str | None, typer.Option(help="Calibration text from the catalog. [default: c4_type]")] = None,
     bos: Bos = None,
@@ -82,11 +72,15 @@ def prune(
 
     It does what a cell of the benchmark does, by the same code: the same settings give the same weights. Ctrl-C loses
     at most one block: the same command goes on from there.
+
+    --calibration takes text of your own: .txt (a file is one document), .jsonl (one a line, under the key of --column),
+    .parquet (one a row, in that column), any of these as .gz, or a directory of them. All of it is calibration text, of
+    which --samples windows of --seqlen tokens are drawn by --seed. An .npy holds token ids, int64 [samples, seqlen],
+    which are taken as they are.
     """
     tokens, text = _own_calibration(calibration)
-    taken = {"--samples": samples, "--seqlen": seqlen, "--bos": bos} if tokens else {}
+    taken = {"--samples": samples, "--seqlen": seqlen} if tokens else {}
     _check_calibration(calibration, {"--corpus": corpus, **taken})
-    _check_column(column, text)
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.single.recommend import recommend
     from prunebench.single.request import Request, parse_params, work
@@ -146,6 +140,9 @@ def ppl(
     """Measure the perplexity of MODEL on tokens, a corpus or a text, in windows without overlap.
 
     Example: prunebench ppl path/to/model --corpus wikipedia --seqlen 512
+
+    --text takes .txt (a file is one document), .jsonl (one a line, under the key of --column), .parquet (one a row, in
+    that column), any of these as .gz, or a directory of them.
     """
     source = _Text(tokens, corpus, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
@@ -210,6 +207,7 @@ def compare(
     Example: prunebench compare path/to/model path/to/pruned --corpus wikipedia
 
     The interval of the ratio is a paired bootstrap over windows (95%): if it holds 1, the text cannot tell them apart.
+    --text takes the same files as in `ppl`.
     """
     if len(models) < 2:
         raise typer.BadParameter("name two or more models")
@@ -256,7 +254,8 @@ class _Text:
             raise PrunebenchError("--seqlen: the windows of --tokens have their length already")
         if tokens and bos is not None:
             raise PrunebenchError("--bos: the windows of --tokens are taken as they are; leave it out")
-        _check_column(column, text)
+        if column is not None and text is None:
+            raise PrunebenchError("--column belongs to a text of one's own, with --text: leave it out")
         self._ids = load_ids(tokens) if tokens else None
         self._documents = own_documents(text, column) if text else []
         self._corpus, self._seqlen, self._windows, self._bos = corpus, seqlen or 512, windows, bos
@@ -343,11 +342,6 @@ def _check_calibration(calibration: Path | None, others: dict[str, Any]) -> None
             raise PrunebenchError(f"{option}: {calibration} of --calibration settles it; leave one of them out")
     if calibration and not calibration.exists():
         raise PrunebenchError(f"--calibration: no such file: {calibration}")
-
-
-def _check_column(column: str | None, text: Path | None) -> None:
-    if column is not None and text is None:
-        raise PrunebenchError("--column belongs to a text of one's own, with --calibration or --text: leave it out")
 
 
 def _allocator_params(allocator: str | None, texts: list[str]) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def text_windows(
 ) -> tuple[NDArray[np.int64], bool]:
     """`count` windows int64 [n, `seqlen`] (default all) of a text called `name`, cut as the benchmark cuts them.
 
-    With `bos` each window begins with the tokenizer's BOS; None: if the tokenizer puts one in front of a text by itself.
+    With `bos` each window begins with the tokenizer's BOS; None: if the tokenizer puts one in front of any text.
     Also returns whether they do. Raises PrunebenchError if the text is too short for that, the tokenizer has no BOS, or
     it gives tokens that the model does not know.
     """

@@ -27,7 +27,9 @@ PROJECT = Path(__file__).resolve().parents[3]
 """The project that this package belongs to: its catalogs are known by name, its downloads are used."""
 CATALOG = PROJECT / "config/catalog"
 GIVEN = "given"
-"""What a text or a token file of the user's is called among corpora."""
+"""What a token file of the user's is called among corpora."""
+LONGEST_NAME = 100
+"""Letters of a name that becomes part of a path, which a file system limits."""
 DTYPES = ("float32", "bfloat16", "float16")
 
 _STUDY = "one"
@@ -88,20 +90,28 @@ class Work:
     cell: Cell
     specs: Specs
     tokens: Path | None
+    """Given by the user; otherwise they are drawn."""
+    own_text: bool = False
+    """Whether they are drawn from text of the user's."""
     bos: bool | None = None
 
 
 def work(request: Request) -> Work:
     """The cell of `request`. Raises PrunebenchError naming the option that is wrong, before anything is computed."""
     name, entries = model_entry(request.model)
+    if request.tokens and request.bos is not None:
+        raise PrunebenchError("--bos: the windows of token ids are taken as they are; leave it out")
+    if request.column is not None and not request.text:
+        raise PrunebenchError("--column belongs to a text of one's own, with --calibration: leave it out")
     given = load_ids(request.tokens) if request.tokens else None
     samples, seqlen = (request.samples, request.seqlen) if given is None else given.shape
+    corpus = _corpus(request)
     row: dict[str, Any] = {
         "model": name,
         "method": _STUDY,
         "allocator": _STUDY if request.allocator_params else request.allocator,
         "pattern": request.pattern,
-        "calibration": f"{GIVEN if request.tokens or request.text else request.corpus}_{samples}x{seqlen}",
+        "calibration": f"{corpus}_{samples}x{seqlen}",
         "seed": request.seed,
     }
     if request.sparsity is not None:
@@ -116,7 +126,7 @@ def work(request: Request) -> Work:
     if request.allocator_params:
         raw["allocators"] = {_STUDY: _entry("allocators", request.allocator, request.allocator_params)}
     if request.tokens or request.text:
-        raw["corpora"] = {GIVEN: _corpus(request)}
+        raw["corpora"] = {corpus: _corpus_entry(request)}
     try:
         plan = load_plan(raw, _FILE, CATALOG)
     except PrunebenchError as error:
@@ -133,7 +143,7 @@ def work(request: Request) -> Work:
             "name what it has found with --allocator-param"
         )
     specs = GivenTokens(plan.config, request.tokens) if request.tokens else plan.specs
-    return Work(plan.config, cell, specs, request.tokens, request.bos)
+    return Work(plan.config, cell, specs, request.tokens, own_text=bool(request.text), bos=request.bos)
 
 
 def model_entry(model: str) -> tuple[str, dict[str, Any]]:
@@ -240,13 +250,25 @@ def check_amount(pattern: str, sparsity: float | str | None) -> None:
         raise PrunebenchError("say how sparse: --sparsity 0.6, or --pattern 2of4")
 
 
-def _corpus(request: Request) -> dict[str, Any]:
+def _corpus(request: Request) -> str:
+    """What the calibration text is called among corpora: a text of the user's by its file, apart from the catalog's."""
+    if not request.text:
+        return GIVEN if request.tokens else request.corpus
+    name = slug(request.text.absolute().name)[:LONGEST_NAME]
+    return f"own_{name}" if name in catalog("corpora") else name
+
+
+def _corpus_entry(request: Request) -> dict[str, Any]:
     """A catalog entry for the calibration text of the user's, or for the token file, which is never read as text."""
     path = request.text or request.tokens
     assert path is not None
     if request.text:
         text_files(path)  # Where there is none, that is said before anything is fetched.
-    entry = {"title": path.name, "source": {"kind": "path", "path": str(path.absolute())}, "use": "calibration"}
+    entry = {
+        "title": path.absolute().name,
+        "source": {"kind": "path", "path": str(path.absolute())},
+        "use": "calibration",
+    }
     return {**entry, "documents": "auto", **({} if request.column is None else {"column": request.column})}
 
 

@@ -24,7 +24,7 @@ from prunebench.files import read_json, sha256_file, write_json
 from prunebench.partial import claim
 from prunebench.provenance import conditions
 from prunebench.single.assets import arrive, cache, resolved
-from prunebench.single.request import GIVEN, PROJECT, GivenTokens, Request, Work, work
+from prunebench.single.request import PROJECT, GivenTokens, Request, Work, work
 from prunebench.spec import Specs
 from prunebench.stages.allocate import allocate
 from prunebench.stages.calibrate import calibrate
@@ -137,7 +137,7 @@ def _with_tokens(wanted: Work, corpus: Path | None, root: Path) -> tuple[Work, P
         return wanted, wanted.tokens if cell.calibrated else None
     wanted = _with_bos(wanted, root)
     tokens = draw_tokens(wanted.specs, cell, corpus, root)
-    if calibration_corpus(cell.calibration) == GIVEN:
+    if wanted.own_text:
         # A path says nothing of what is in it.
         wanted = replace(wanted, specs=GivenTokens(wanted.config, tokens))
     return wanted, tokens

@@ -70,7 +70,6 @@ def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) 
         {
             "spec_hash": spec_hash(spec),
             "sha256": sha256_file(tokens),
-            "text": corpus_manifest.title,
             "samples": wanted.samples,
             "seqlen": wanted.seqlen,
             "bos": front,
