@@ -104,7 +104,7 @@ def prune(
             raise PrunebenchError("'params' belong to a method: name it")
         best = recommend(pattern, sparsity)
         method, allocator = best.method, allocator or best.allocator
-    with _own(_one_of(calibration, tokens)) as own, _on_disk(model) as source:
+    with _own(_one_of(calibration, tokens)) as own, _on_disk(model, own.text) as source:
         request = Request(
             model=source,
             method=method,
@@ -150,7 +150,7 @@ def perplexity(
     windows, `details["window_losses"]` the loss of each (nats per token), `details["bos"]` whether they begin with a
     BOS token (None for token ids). Raises PrunebenchError if a loss is not finite, or the text cannot be read.
     """
-    with _own(_one_of(text, tokens)) as own, _on_disk(model) as source:
+    with _own(_one_of(text, tokens)) as own, _on_disk(model, own.text) as source:
         ids = load_ids(own.tokens) if own.tokens else None
         documents = own_documents(own.text, column) if own.text else []
         if ids is None and not documents:
@@ -200,11 +200,16 @@ def _own(given: Given | None) -> Iterator[_Own]:
 
 
 @contextmanager
-def _on_disk(model: Model) -> Iterator[str]:
-    """The directory or catalog name of a model; one in memory is saved for as long as the context lasts."""
+def _on_disk(model: Model, text: Path | None) -> Iterator[str]:
+    """The directory or catalog name of a model; one in memory is saved for as long as the context lasts.
+
+    Raises PrunebenchError for a model in memory that is to read `text`.
+    """
     if isinstance(model, str | Path):
         yield str(model)
         return
+    if text:
+        raise PrunebenchError("a model in memory has no tokenizer: give token ids, or save it with its tokenizer")
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / slug(Path(model.config.name_or_path or "").name)
         model.save_pretrained(directory)
