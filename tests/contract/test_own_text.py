@@ -117,7 +117,12 @@ REFUSED: list[tuple[str, Files, str | None, str]] = [
     ("parquet as .txt", {"a.txt": ROWS}, None, "a.txt is a parquet file: let its name end in .parquet"),
     ("parquet as .jsonl", {"a.jsonl": ROWS}, None, "a.jsonl is a parquet file"),
     ("PDF", {"a.pdf": b"%PDF-1.7\n"}, None, "a.pdf is a PDF: extract its text first"),
-    ("ids as .txt", {"a.txt": saved(np.ones((2, 2), np.int64))}, None, "a.txt is an array of numpy: let its name end"),
+    (
+        "ids as .txt",
+        {"a.txt": saved(np.ones((2, 2), np.int64))},
+        None,
+        "a.txt is an array of numpy: token ids go by",
+    ),
     ("npz", {"a.npz": zipped(a=np.ones(2))}, None, "a.npz is a zip archive (such as .npz): token ids are read from"),
     ("gzip, cut short", {"a.jsonl.gz": PACKED[:-9]}, None, "a.jsonl.gz is a damaged gzip file, or cut short"),
     ("gzip, damaged", {"a.txt.gz": PACKED[:12] + b"\xff" * 9}, None, "a.txt.gz is a damaged gzip file"),
@@ -530,6 +535,9 @@ def test_mistakes_with_a_text_of_ones_own(home: Path, tmp_path: Path) -> None:
         with pytest.raises(PrunebenchError) as error:
             prunebench.prune(home / "plain", list(text), **options)
         assert message in str(error.value)
+    for text in ("a text itself\nof two lines", "and a long one " * 50, "a\0b"):
+        with pytest.raises(PrunebenchError, match=r"^no such file or directory: '.*': a text itself .*\[text\]$"):
+            prunebench.prune(home / "plain", text, **options)
     with pytest.raises(PrunebenchError, match="give one of them"):
         prunebench.prune(home / "plain", ["a"], tokens=["a"], **options)
     with pytest.raises(PrunebenchError, match="a model in memory has no tokenizer: give token ids"):

@@ -108,6 +108,16 @@ def test_directory_without_tokenizer_is_named(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": 3}', '{"model": {"type": "BPE"}}', "\0"])
+def test_a_damaged_tokenizer_is_one_line(content: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(PrunebenchError, match=f"cannot load a tokenizer from {tmp_path}") as error:
+        load_tokenizer(tmp_path)
+    assert "\n" not in str(error.value)
+
+
 def test_digits_keep_the_blank_line_before_them_whole() -> None:
     tokenizer = byte_tokenizer()
     text = "ab\n\n27"

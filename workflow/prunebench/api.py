@@ -186,6 +186,8 @@ def _own(given: Given | None) -> Iterator[_Own]:
         yield _Own()
     elif isinstance(given, str | Path):
         path = Path(given)
+        if isinstance(given, str) and not _exists(path):
+            raise PrunebenchError(f"no such file or directory: {given[:80]!r}: a text itself goes into a list, [text]")
         yield _Own(tokens=path) if path.suffix.lower() == ".npy" else _Own(text=path)
     else:
         with tempfile.TemporaryDirectory() as directory:
@@ -214,6 +216,13 @@ def _on_disk(model: Model, text: Path | None) -> Iterator[str]:
         directory = Path(scratch) / slug(Path(model.config.name_or_path or "").name)
         model.save_pretrained(directory)
         yield str(directory)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, say
+        return False
 
 
 def _array(tokens: Any) -> Any:

@@ -29,7 +29,7 @@ _GZIP = b"\x1f\x8b"
 _OTHERS = {
     b"PAR1": "a parquet file: let its name end in .parquet",
     b"PK\x03\x04": "a zip archive (such as .npz): token ids are read from .npy, text from what is inside",
-    b"\x93NUMPY": "an array of numpy: let its name end in .npy if it holds token ids",
+    b"\x93NUMPY": "an array of numpy: token ids go by --tokens or --calibration, in a file that ends in .npy",
     b"\xff\xfe": "UTF-16 text: save it as UTF-8",
     b"\xfe\xff": "UTF-16 text: save it as UTF-8",
     b"%PDF": "a PDF: extract its text first",
@@ -172,33 +172,40 @@ def _read_lines(path: Path, column: str) -> Iterator[str]:
                 decoded = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 raise _not_utf8(path, number, error) from None
-            if decoded.strip():
-                yield _text_of(decoded, column, f"{path}, line {number}")
+            if decoded and not decoded.isspace():
+                yield _text_of(decoded, column, path, number)
 
 
-def _text_of(line: str, column: str, where: str) -> str:
-    expected = f"a JSON object with the key {column!r}"
+def _text_of(line: str, column: str, path: Path, number: int) -> str:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         problem = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
-        raise PrunebenchError(f"{where}: expected {expected} on one line, but it is not JSON ({problem})") from None
-    if not isinstance(record, dict):
-        raise PrunebenchError(f"{where}: expected {expected}, found {_in_words(record)}: write one object a line")
-    return _checked(record, column, where, "key")
-
-
-def _checked(record: dict[str, Any], column: str, where: str, noun: str) -> str:
-    """The text that `record` has under `column`; PrunebenchError if that `noun` is not there, or holds no text."""
-    if column not in record:
-        raise _no_column(where, column, noun, record)
-    text = record[column]
-    if not isinstance(text, str):
         raise PrunebenchError(
-            f"{where}: {noun} {column!r} holds {_in_words(text)}, not a string: correct it, or name another {noun} "
-            "('column', --column)"
-        )
-    return _repaired(text)
+            f"{_expected(column, path, number)} on one line, but it is not JSON ({problem})"
+        ) from None
+    if not isinstance(record, dict):
+        found = f"found {_in_words(record)}: write one object a line"
+        raise PrunebenchError(f"{_expected(column, path, number)}, {found}")
+    text = record.get(column)
+    if not isinstance(text, str):
+        raise _no_text(f"{path}, line {number}", column, "key", record)
+    # Only an escape can stand for half of a character.
+    return _repaired(text) if "\\u" in line else text
+
+
+def _expected(column: str, path: Path, number: int) -> str:
+    return f"{path}, line {number}: expected a JSON object with the key {column!r}"
+
+
+def _no_text(where: str, column: str, noun: str, record: dict[str, Any]) -> PrunebenchError:
+    """What is wrong with a `record` that has no text under `column`."""
+    if column not in record:
+        return _no_column(where, column, noun, record)
+    return PrunebenchError(
+        f"{where}: {noun} {column!r} holds {_in_words(record[column])}, not a string: correct it, or name another "
+        f"{noun} ('column', --column)"
+    )
 
 
 def _read_parquet(path: Path, column: str) -> Iterator[str]:
@@ -222,7 +229,9 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
             for batch in file.iter_batches(columns=[column]):
                 for text in batch.column(0).to_pylist():
                     row += 1
-                    yield _checked({column: text}, column, f"{path}, row {row}", "column")
+                    if text is None:
+                        raise _no_text(f"{path}, row {row}", column, "column", {column: text})
+                    yield text
     # Which of these a damaged file raises depends on where the damage is.
     except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
         after = f" after row {row}" if row else ""

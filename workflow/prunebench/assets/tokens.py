@@ -30,7 +30,8 @@ def load_tokenizer(directory: Path) -> "PreTrainedTokenizerFast":
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError) as error:
+    # Of a damaged file the Rust library raises plain Exceptions, transformers whatever its parsers do.
+    except Exception as error:
         reason = " ".join(str(error).split())
         raise PrunebenchError(f"cannot load a tokenizer from {directory}: {reason}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
