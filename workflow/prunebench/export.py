@@ -15,6 +15,7 @@ from prunebench.assets.layout import CONFIG, INDEX, SINGLE, Layout, read_layout,
 from prunebench.assets.manifest import Manifest, load_manifest
 from prunebench.assets.parts import fused_parts
 from prunebench.assets.staging import empty_directory, staging
+from prunebench.assets.tokens import in_words
 from prunebench.catalog import STORED
 from prunebench.engine.fused import whole_tensor
 from prunebench.engine.stores import PackedStore, TensorStore, storage_dtype
@@ -78,6 +79,7 @@ def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str
         "cell": source.relative_to(root / PRUNED).as_posix(),
         "model": manifest.model_dump(mode="json", include={"title", "source"}),
         "prune": {key: value for key, value in pruned.items() if key != "blocks"},
+        **_calibration(source, root, pruned["inputs"].get("tokens")),
         "measured": read_json(source / MEASURED),
         "versions": versions(),
     }
@@ -115,7 +117,7 @@ def model_card(record: dict[str, Any]) -> str:
         "Sparsity": f"{prune['achieved_sparsity']:.2%} of {prune['prunable_weights']:,} weights in the blocks' linears",
         "Pattern": spec["pattern"],
         "Allocator": allocator,
-        "Calibration": f"{calibration} (sha256 {prune['inputs']['tokens']})" if "tokens" in prune["inputs"] else "none",
+        "Calibration": _tokens_in_words(calibration, record),
         "Computed with": compute or "weights alone, nothing runs forward",
         "Stored as": f"{'the dtype of the source' if spec['storage'] == STORED else spec['storage']}, dense, with "
         f"zeros in place, for transformers >= {OLDEST}",
@@ -129,6 +131,22 @@ def model_card(record: dict[str, Any]) -> str:
         f"\n\nMade by prunebench {record['versions'].get('prunebench', '')}; everything that decides its weights is in "
         f"`{RECORD}`. Licence and intended use are those of the model that it was made from.\n"
     )
+
+
+def _calibration(source: Path, root: Path, tokens: str | None) -> dict[str, Any]:
+    """How the calibration tokens with the digest `tokens` were drawn, if a stage did that, under `calibration`."""
+    path = root / Path(paths.TOKENS_RECORD.partition("{")[0]) / source.parents[3].name / f"{source.name}.json"
+    drawn = read_json(path) if path.is_file() else {}
+    return {"calibration": drawn} if tokens and drawn.get("sha256") == tokens else {}
+
+
+def _tokens_in_words(calibration: str, record: dict[str, Any]) -> str:
+    """What the model card says of the calibration tokens."""
+    if "tokens" not in record["prune"]["inputs"]:
+        return "none"
+    front = record.get("calibration", {}).get("bos")  # not known of tokens that were given
+    begun = "" if front is None else f"{in_words(front, front)}, "
+    return f"{calibration} ({begun}sha256 {record['prune']['inputs']['tokens']})"
 
 
 def _find(cell: str) -> Path:

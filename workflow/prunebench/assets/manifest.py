@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -47,6 +48,7 @@ class Manifest(BaseModel):
     source: ModelSource | Source | TasksSource
     shape: Shape | None = None  # models only
     documents: dict[str, int] | None = None  # corpora only: documents per split
+    split_by: Literal["position"] | None = None  # corpora only: too few documents to be split by their hashes
     test_windows: int | None = None  # corpora only: perplexity takes no more of the test split
     rows: dict[str, int] | None = None  # tasks only: rows per file
     arrival: Arrival | None = None  # from the hub only

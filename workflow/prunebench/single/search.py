@@ -18,7 +18,7 @@ from prunebench.plan import Plan, load_plan
 from prunebench.provenance import conditions
 from prunebench.single.assets import arrive, cache, resolved
 from prunebench.single.request import CATALOG, Compute, catalog, model_entry
-from prunebench.single.run import draw_tokens, profile_of, threads
+from prunebench.single.run import calibration_text, draw_tokens, profile_of, threads
 from prunebench.stages.search_allocation import search_allocation
 
 _NAME = "request"
@@ -73,7 +73,7 @@ def _run(plan: Plan, seed: int, spec: str, root: Path) -> dict[str, Any]:
     here = arrive(plan.config, specs, f"models/{search.model}", root)
     write_manifest(resolved(here, plan.config.models[search.model].title), model.parent)
     corpus = arrive(plan.config, specs, f"corpora/{search.corpus}", root)
-    tokens = draw_tokens(plan.config, specs, drawn, root)
+    tokens = draw_tokens(specs, drawn, calibration_text(plan.config, specs, drawn, root), root)
     digests = [load_manifest(path).digest for path in (model, corpus)] + [sha256_file(tokens)]
     claim(root / "results", canonical([spec, *digests, conditions()]))
     profile = profile_of(specs, drawn, root, tokens)
