@@ -26,4 +26,4 @@ rule allocate:
     shell:
         "python workflow/scripts/allocate.py --spec {params.spec:q} --threads {threads} --model {input.model} "
         "--profile {input.profile} --search {input.search} --tokens {input.tokens} --allocation {output.allocation} "
-        "2> {log}"
+        "--measured {output.measured} 2> {log}"

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -116,3 +117,15 @@ def check_dtypes(stored: dict[str, torch.dtype], directory: Path) -> None:
         dtype for name, dtype in stored.items() if name.endswith(("_proj.weight", "dense.weight")) and ".0." in name
     )
     assert config["dtype"] == config["torch_dtype"] == str(block).removeprefix("torch.")
+
+
+@pytest.mark.parametrize("compute", ["bfloat16", "float32"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_weights_keep_their_bits_whatever_the_forward_passes_run_in(dtype: str, compute: str, tmp_path: Path) -> None:
+    directory = layouts.make(tmp_path / "model", "llama", dtype)
+    options: dict[str, Any] = {"dtype": compute, "batch_size": 2, "threads": 1}
+    pruned = prunebench.prune(directory, WINDOWS, out=tmp_path / "out", method="wanda", sparsity=0.5, **options)
+    check_kept(parameters(directory), parameters(pruned.directory), pruned)
+    updated = prunebench.prune(directory, WINDOWS, out=tmp_path / "two", method="sparsegpt", sparsity=0.5, **options)
+    check_dtypes({name: tensor.dtype for name, tensor in layouts.tensors(directory).items()}, updated.directory)
+    assert perplexity(updated.directory) == pytest.approx(plain_perplexity(updated.directory), rel=1e-4)

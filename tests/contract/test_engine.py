@@ -25,7 +25,8 @@ from prunebench.methods.wanda import Wanda
 from prunebench.models.llama import Llama
 from prunebench.patterns import UNSTRUCTURED, Pattern
 
-CALIBRATED = Method.uses | {"calibration", "seed"}
+CALIBRATED = Method.uses - {"sparsity"} | {"calibration", "seed"}
+"""Of methods that look at tokens and need not meet a sparsity."""
 
 
 def run(directory: Path, method: Method, scratch: Path, name: str = "llama", **options: Any) -> dict[str, torch.Tensor]:
@@ -149,7 +150,7 @@ class ReconstructingClient(Method):
         torch.testing.assert_close(statistics["ffn_mid"].hessian, gram, rtol=1e-4, atol=1e-3)
         refit = torch.linalg.solve(gram + 1e-6 * gram.diag().mean() * torch.eye(width, device=gram.device), cross).T
         torch.testing.assert_close(gram @ refit.T, cross, rtol=1e-3, atol=1e-3 * cross.abs().max().item())
-        mask = masks.prune_mask(scores.magnitude(refit), allocation[ffn.down], pattern, scope="row")
+        mask = masks.prune_mask(scores.magnitude(refit), refit, allocation[ffn.down], pattern, scope="row")
         return BlockResult({ffn.down: PrunedLinear(refit.masked_fill(mask, 0))}, {"refit_tokens": tokens})
 
 

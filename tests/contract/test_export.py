@@ -3,20 +3,24 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
+import prunebench
 import tiny
 from jobs import PruneJob, prune_job
 from prunebench.cli import app
 from prunebench.engine.loss import window_losses
 from prunebench.engine.subject import Subject
 from prunebench.errors import PrunebenchError
-from prunebench.export import export, with_dtype
+from prunebench.export import export
 from prunebench.registry import load
+from prunebench.titles import title_of
 
 CELL = "tiny/wanda/uniform/unstructured-s0.70/text_4x16-seed0"
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0} | {
@@ -203,15 +207,130 @@ def test_interrupted_it_leaves_nothing(project: Path, monkeypatch: pytest.Monkey
     assert sorted(project.iterdir()) == before
 
 
-def test_both_generations_of_transformers_read_the_config() -> None:
-    modern = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e5}, "dtype": "float32"}
-    assert with_dtype(modern, "bfloat16") == {
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e5},
-        "rope_theta": 1e5,
-        "rope_scaling": None,
-        "dtype": "bfloat16",
-        "torch_dtype": "bfloat16",
-    }
-    assert with_dtype({"rope_theta": 7.0}, "float16") == {
-        "rope_theta": 7.0, "dtype": "float16", "torch_dtype": "float16",
-    }  # fmt: skip
+LISTED = {
+    "additional_chat_templates/tool_use.jinja": "tools",
+    "chat_template.jinja": "chat",
+    "generation_config.json": "{}",
+    "special_tokens_map.json": "{}",
+    "added_tokens.json": "{}",
+    "preprocessor_config.json": "{}",
+    "tokenizer.model": "pieces",
+    "vocab.json": "{}",
+    "merges.txt": "a b",
+    "qwen.tiktoken": "a",
+    "modeling_own.py": "pass",
+    "LICENSE": "terms",
+    "License.pdf": "terms",
+    "LICENSE-2.0": "terms",
+    "NOTICE.txt": "notice",
+    "USE_POLICY.md": "policy",
+}
+"""What goes with a model, beside what `tiny` makes."""
+UNLISTED = {
+    "additional_chat_templates/notes.txt": "not read",
+    "pytorch_model.bin": "other weights",
+    "model.gguf": "other weights",
+    "consolidated.00.pth": "other weights",
+    "pytorch_model.bin.index.json": "{}",
+    "model.safetensors.index.fp16.json": "{}",
+    "adapter_config.json": "{}",
+    "adapter_model.bin": "adapter",
+    "training_args.bin": "state",
+    "optimizer.pt": "state",
+    "rng_state.pth": "state",
+    "scheduler.pt": "state",
+    "trainer_state.json": "{}",
+    "all_results.json": "{}",
+    "events.out.tfevents.1.host": "log",
+    "latest": "global_step1",
+    "checkpoint-1/config.json": "{}",
+    "onnx/config.json": "{}",
+    ".cache/huggingface/x.json": "{}",
+    ".gitattributes": "hidden",
+}
+"""What belongs to other weights, to a training, or to nobody."""
+
+
+def with_files(directory: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text)
+
+
+def pruned_alone(model: Path, out: Path, **options: Any) -> set[str]:
+    """Prune a directory by magnitude; the paths of the files in the export."""
+    prunebench.prune(model, out=out, method="magnitude", sparsity=0.5, threads=1, **options)
+    return {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRUNEBENCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["files", "links, as in the hub's cache"])
+def test_what_a_reader_needs_goes_with_the_model_and_nothing_else(tmp_path: Path, linked: bool) -> None:
+    model = tiny.make_model(tmp_path / "model")
+    with_files(model, LISTED | UNLISTED)
+    needed = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", *LISTED}
+    if linked:
+        (tmp_path / "blobs").mkdir()
+        for number, path in enumerate(path for path in sorted(model.rglob("*")) if path.is_file()):
+            path.symlink_to(path.rename(tmp_path / f"blobs/{number}"))
+    files = pruned_alone(model, tmp_path / "out")
+    assert files == needed | {"prunebench.json", "README.md"}
+    assert not any(path.is_symlink() for path in (tmp_path / "out").rglob("*"))
+    same = set(LISTED) - {"tokenizer_config.json"}
+    assert {name: (tmp_path / "out" / name).read_text() for name in same} == {name: LISTED[name] for name in same}
+
+
+def test_all_chat_templates_are_read_from_an_export(tmp_path: Path) -> None:
+    tokenizer = tiny.make_tokenizer()
+    tokenizer.chat_template = {"default": "{{ messages[0]['content'] }}", "tool_use": "tools"}
+    model = tiny.make_model(tmp_path / "model", tokenizer=tokenizer)
+    pruned_alone(model, tmp_path / "out")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == tokenizer.chat_template
+
+
+@pytest.mark.parametrize("name", ["../stolen.safetensors", "{root}/stolen.safetensors", "sub/stolen.safetensors"])
+def test_a_shard_outside_the_directory_is_neither_read_nor_written(tmp_path: Path, name: str) -> None:
+    model = tiny.make_model(tmp_path / "model", shard="20KB")
+    index = model / "model.safetensors.index.json"
+    (tmp_path / "stolen.safetensors").write_text("mine")
+    said = json.loads(index.read_text())
+    said["weight_map"][next(iter(said["weight_map"]))] = name.format(root=tmp_path)
+    index.write_text(json.dumps(said))
+    with pytest.raises(PrunebenchError, match="only files in the model's own directory are read"):
+        pruned_alone(model, tmp_path / "out")
+    assert (tmp_path / "stolen.safetensors").read_text() == "mine"
+
+
+def test_a_snapshot_in_the_hubs_cache_is_titled_by_its_repository(tmp_path: Path) -> None:
+    commit = "0123abc" + 33 * "0"
+    snapshot = tmp_path / "hub/models--some-org--a--model/snapshots" / commit
+    tiny.make_model(snapshot)
+    (tmp_path / "link").symlink_to(snapshot)
+    for place in (snapshot, tmp_path / "link"):
+        assert title_of(place) == "some-org/a--model (0123abc)"
+    assert title_of(snapshot.parent / "main") == "main"
+    assert title_of(tmp_path / "hub/models--gpt2/snapshots" / commit) == "gpt2 (0123abc)"
+    pruned_alone(snapshot, tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text()
+    assert card.startswith("# some-org/a--model (0123abc), pruned to 50%")
+    record = json.loads((tmp_path / "out/prunebench.json").read_text())
+    assert record["model"]["title"] == "some-org/a--model (0123abc)"
+    assert record["cell"].startswith("some_org_a__model__0123abc_/")
+    np.save(tmp_path / "tokens.npy", tiny.tokens(4, 16).numpy())
+    words = [
+        "compare",
+        str(snapshot),
+        str(tmp_path / "out"),
+        "--tokens",
+        str(tmp_path / "tokens.npy"),
+        "--threads",
+        "1",
+    ]
+    run = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert run.exit_code == 0, run.output
+    assert "some-org/a--model (0123abc) " in run.output
+    assert commit not in run.output

@@ -1,5 +1,7 @@
 """Zero-shot tasks: what the model is asked, and what comes of it, is what lm-eval itself would ask and say."""
 
+import json
+import logging
 import random
 from pathlib import Path
 from typing import Any
@@ -357,3 +359,86 @@ def test_a_model_that_answers_nan_fails(job: PruneJob, tmp_path: Path, monkeypat
     task.build_all_requests(rank=0, world_size=1)
     with pytest.raises(CellFailure, match="NaN"):
         Harness(subject(job)).generate_until(task.instances)
+
+
+def shortened(job: PruneJob, directory: Path, context: int) -> Subject:
+    """The pruned model with a shorter context."""
+    export(str(job.weights.parent), directory)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"max_position_embeddings": context}))
+    return Subject(directory, load("models", "llama"), None, torch.bfloat16, torch.bfloat16, batch_size=4)
+
+
+def lost(task: str, context: int) -> dict[str, int]:
+    """What does not fit into a context of so many tokens, the last of which is only predicted; by hand."""
+    tokenizer = reading_tokenizer()
+    asked = requests(wired(task))
+    lengths = [sum(len(tokenizer(text)["input_ids"]) for text in args) for _, _, args in asked]
+    over = [length - context - 1 for length in lengths if length > context + 1]
+    return {"of": len(asked), "requests": len(over), "tokens": sum(over)}
+
+
+CONTEXT = 32
+
+
+def test_what_is_cut_off_is_counted_and_changes_nothing(
+    job: PruneJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "prunebench")
+    model = shortened(job, tmp_path / "model", CONTEXT)
+    entry = job.plan.config.suites["zeroshot"]
+    directory = (job.root / paths.TASKS.format(tasks="tiny")).parent
+    plugin = configured("suites", entry.model_copy(update={"params": entry.params | {"tasks": ["boolq", "arc_easy"]}}))
+    scores = plugin.run(model, {"tasks/tiny": directory}, Parts(tmp_path / "pieces"))
+    expected = {task: lost(task, CONTEXT) for task in ("boolq", "arc_easy")}
+    assert 0 < expected["boolq"]["requests"] < expected["boolq"]["of"] == 16
+    assert 0 < expected["arc_easy"]["requests"] < expected["arc_easy"]["of"] == 32
+    for score in scores:
+        assert score.details == ({} if score.task == "mean" else {"truncated": expected[score.task]})
+    theirs = HFLM(str(tmp_path / "model"), dtype="bfloat16", batch_size=4, device="cpu")
+    assert theirs.max_length == CONTEXT
+    for task in expected:
+        values = {result["metric"]: result["value"] for result in results(theirs, wired(task))}
+        assert values == {score.metric: score.value for score in scores if score.task == task}
+    for task, cut in expected.items():
+        said = f"{task}: {cut['requests']} of {cut['of']} requests are longer than the model's context: their first"
+        assert caplog.text.count(f"{said} tokens were cut off, {cut['tokens']} in all") == 1
+    caplog.clear()
+    assert plugin.run(model, {"tasks/tiny": directory}, Parts(tmp_path / "pieces")) == scores
+    assert "resuming: boolq" in caplog.text and "boolq: " in caplog.text.replace("resuming: boolq", "")
+
+
+def test_nothing_is_said_where_nothing_is_cut_off(
+    job: PruneJob, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "prunebench")
+    assert all(not score.details for score in run(job, tmp_path / "parts", tasks=["boolq", "arc_easy"]))
+    assert not caplog.records
+
+
+def test_prompts_of_generated_answers_are_counted(job: PruneJob, tmp_path: Path) -> None:
+    context = 256 + 25
+    task = stock_task("gsm8k", "gsm8k/gsm8k.yaml", {"test": ROWS["gsm8k"][:3], "train": ROWS["gsm8k"][3:]})
+    task.build_all_requests(rank=0, world_size=1)
+    room = context - Harness(shortened(job, tmp_path / "whole", 512)).max_gen_toks
+    tokenizer = reading_tokenizer()
+    lengths = [len(tokenizer(request.args[0])["input_ids"]) for request in task.instances]
+    over = [length - room for length in lengths if length > room]
+    assert over, lengths
+    harness = Harness(shortened(job, tmp_path / "model", context))
+    texts = harness.generate_until(task.instances)
+    assert (harness.cut.of, harness.cut.requests, harness.cut.tokens) == (3, len(over), sum(over))
+    theirs = HFLM(str(tmp_path / "model"), dtype="bfloat16", batch_size=4, device="cpu")
+    assert theirs.generate_until(task.instances, disable_tqdm=True) == texts
+
+
+def test_what_has_no_room_at_all_fails_the_cell(job: PruneJob, tmp_path: Path) -> None:
+    harness = Harness(shortened(job, tmp_path / "model", 4))
+    task = wired("arc_easy")
+    task.build_all_requests(rank=0, world_size=1)
+    with pytest.raises(CellFailure, match=r"an answer has \d+ tokens, the model's context 4"):
+        harness.loglikelihood(task.instances)
+    task = stock_task("gsm8k", "gsm8k/gsm8k.yaml", {"test": ROWS["gsm8k"]})
+    task.build_all_requests(rank=0, world_size=1)
+    with pytest.raises(CellFailure, match="context of 4 tokens has no room for a generated answer"):
+        harness.generate_until(task.instances)

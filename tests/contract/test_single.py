@@ -246,7 +246,7 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ),
     ([*PRUNE, "--sparsity", "0.6", "--corpus", "c4"], "--corpus: unknown corpus 'c4'"),
     ([*PRUNE, "--sparsity", "0.6", *TOKENS, "--corpus", "c4_type"], "leave one of them out"),
-    ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "text.txt is not a token file (.npy)"),
+    ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "'text.txt' is too short: its calibration"),
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "nowhere.npy"], "--calibration: no such file: nowhere.npy"),
     ([*PRUNE, "--sparsity", "0.6", "--device", "tpu"], "--device: 'tpu' is not auto, cpu, cuda or cuda:N"),
     (["prune", "smollm2", "--out", "{out}", "--sparsity", "0.6"], "did you mean 'smollm2_135m'?"),
@@ -260,7 +260,7 @@ MISTAKES: list[tuple[list[Any], str]] = [
     (["ppl", "{models}/llama", "--tokens", "{models}/foreign.npy"], "but the model knows 0 to 159"),
     (["ppl", "{models}/llama"], "name one of --tokens, --corpus and --text"),
     (["ppl", "{models}/llama", "--corpus", "c4_type", "--text", "x"], "not --corpus and --text"),
-    (["ppl", "{models}/llama", "--text", "nowhere"], "no such file: nowhere"),
+    (["ppl", "{models}/llama", "--text", "nowhere"], "no such file or directory: nowhere"),
     (["ppl", "{models}/llama", "--tokens", "{models}/tokens.npy", "--seqlen", "8"], "have their length already"),
     (["ppl", "{models}/llama", "--text", "{models}/text.txt", "--seqlen", "60", "--windows", "10000"], "too few for"),
     (["eval", "{models}/llama", "--suite", "pppl"], "--suite: unknown suite 'pppl': did you mean 'ppl'?"),
@@ -284,7 +284,7 @@ def test_mistakes_are_explained_before_any_work(words: list[str], message: str, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_that_breaks_is_an_error_that_leaves_nothing(models: Path, tmp_path: Path) -> None:
+def test_a_model_that_breaks_is_an_error_that_says_where_its_work_is(models: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     model = AutoModelForCausalLM.from_pretrained(models / "llama")
     model.model.layers[0].mlp.down_proj.weight.data[0, 0] = torch.nan
@@ -293,7 +293,8 @@ def test_a_model_that_breaks_is_an_error_that_leaves_nothing(models: Path, tmp_p
     result = run(*command, "--calibration", models / "tokens.npy", *COMPUTE)
     assert result.exit_code == 1
     assert "could not be pruned" in result.stderr
-    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
+    assert f"is kept in {tmp_path / '.out.prune.part'}" in result.stderr.replace("\n", " ")
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == [".out.prune.part"]
 
 
 def test_a_variant_of_the_catalog_goes_by_its_name(models: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oracles import masks as masks_oracle
 from oracles import sparsegpt as oracle
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import CellFailure
@@ -94,6 +95,56 @@ def test_any_shape_meets_the_oracle_and_the_budget(
     )
     assert np.array_equal(pruned.numpy() == 0, gone)
     assert np.allclose(pruned.numpy(), expected, rtol=1e-6, atol=1e-7 * max(1, np.abs(expected).max()))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    width=st.integers(1, 17).map(lambda groups: 4 * groups),
+    columns=st.integers(1, 40),
+    point=st.sampled_from([("unstructured", 0.0), ("unstructured", 0.5), ("unstructured", 0.83), ("2of4", 0.5)]),
+    before=st.floats(0, 1),
+    dead=st.integers(0, 3),
+    seed=st.integers(0, 1000),
+)
+def test_zeros_go_first_stay_and_meet_the_oracle(
+    width: int, columns: int, point: tuple[str, float], before: float, dead: int, seed: int
+) -> None:
+    x, (weight,), shape = inputs(width, dead=dead, seed=seed), weights(5, width=width, seed=seed).values(), point[0]
+    weight[torch.rand(weight.shape, generator=torch.Generator().manual_seed(seed)) < before] = 0
+    pattern = parse_pattern(shape)
+    pruned = prune({"w": weight}, x, point[1], pattern, columns=columns)["w"]
+    expected, gone = oracle.prune(
+        weight.double().numpy(), statistic(x).hessian.numpy(), point[1], pattern, columns=columns
+    )
+    assert np.array_equal(pruned.numpy() == 0, gone)
+    assert (pruned[weight == 0] == 0).all()
+    assert np.allclose(pruned.numpy(), expected, rtol=1e-6, atol=1e-7 * max(1, np.abs(expected).max()))
+    unit, size = ("groups", 4) if pattern.structured else ("strips", columns)
+    had, have = (masks_oracle.units(matrix.numpy(), unit, size) for matrix in (weight, pruned))
+    counts = [2 if pattern.structured else masks_oracle.nearest(part.size, f"{point[1]:.2f}") for part in had]
+    surplus = [max(0, int((part == 0).sum()) - count) for part, count in zip(had, counts, strict=True)]
+    assert [int((part == 0).sum()) for part in have] == [sum(pair) for pair in zip(counts, surplus, strict=True)]
+    method = SparseGPT(SparseGPT.Params(columns=columns))
+    assert method.zeros_beyond_target(weight == 0, point[1], pattern) == sum(surplus)
+
+
+def test_the_published_code_treats_zeros_as_weights() -> None:
+    x, (weight,) = inputs(64), weights(10, width=64).values()
+    weight[:, 40:60] = 0
+    params = {"selection": "threshold", "dead_inputs": "zeroed", "columns": 16}
+    released = prune({"w": weight}, x, 0.1, UNSTRUCTURED, **params)["w"]
+    hessian, options = statistic(x).hessian.numpy(), {"threshold": True, "keep_zeros": False, "columns": 16}
+    _, gone = oracle.prune(weight.double().numpy(), hessian, 0.1, UNSTRUCTURED, **options)
+    assert np.array_equal(released.numpy() == 0, gone) and not gone[:, 40:60].all()
+
+
+@pytest.mark.parametrize(("pattern", "sparsity"), POINTS)
+@pytest.mark.parametrize("damping", [0.0, 0.01])
+def test_where_all_inputs_are_zero_the_smallest_weights_go(pattern: str, sparsity: float, damping: float) -> None:
+    x, linears, shape = torch.zeros(50, 64), weights(12, 5, width=64), parse_pattern(pattern)
+    for name, pruned in prune(linears, x, sparsity, shape, damping=damping).items():
+        expected = magnitude(linears[name], sparsity, shape)
+        assert torch.equal(pruned.float(), expected)
 
 
 def test_linears_of_a_site_do_not_influence_each_other() -> None:

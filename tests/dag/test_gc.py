@@ -9,6 +9,7 @@ from test_view import PRUNEBENCH, WANDA, frozen
 from tree import STUDY, Tree
 
 DROPPED = "tiny/wanda/uniform/2of4/text_4x16-seed0"
+BROKEN = "broken/magnitude/uniform/unstructured-s0.50/none-seed0"
 POINT = "tiny/uniform/2of4/none-seed0"
 
 
@@ -101,6 +102,15 @@ def test_unfinished_work_beside_a_finished_result_goes(tree: Tree, place: str) -
     (found,) = listed(tree, "--downloads")
     assert place.startswith(found)
     gc(tree, "--downloads", "--yes")
+    assert not file.exists()
+
+
+def test_what_a_failed_job_keeps_for_the_next_try_stays_unless_asked_for(tree: Tree) -> None:
+    blocks = f"results/pruned/{BROKEN}/.blocks"
+    file = leave(tree.root / blocks / "block_000.safetensors")
+    assert listed(tree) == set()
+    assert listed(tree, "--unfinished") == {blocks}
+    gc(tree, "--unfinished", "--yes")
     assert not file.exists()
 
 

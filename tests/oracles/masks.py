@@ -1,6 +1,7 @@
 """Which weights go, written as the papers state it: sort, drop the lowest, ties by position."""
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,25 @@ def drop_lowest(scores: Scores, count: int) -> NDArray[np.bool_]:
     for index in sorted(range(len(scores)), key=lambda i: (scores[i], i))[:count]:
         mask[index] = True
     return mask
+
+
+def zeros_lowest(scores: Scores, weight: Scores) -> Scores:
+    """The scores, with one below all others wherever the weight is zero already."""
+    return np.where(weight == 0, scores.min() - 1, scores)
+
+
+def units(weight: NDArray[Any], unit: str, columns: int = 0) -> list[NDArray[Any]]:
+    """The parts of a matrix in which zeros are counted: its "rows", "matrix", or "strips" or "groups" of columns."""
+    match unit:
+        case "rows":
+            return list(weight)
+        case "matrix":
+            return [weight]
+        case "strips":
+            return [weight[:, start : start + columns] for start in range(0, weight.shape[1], columns)]
+        case "groups":
+            return [row[start : start + columns] for row in weight for start in range(0, len(row), columns)]
+    raise ValueError(unit)
 
 
 def nearest(total: int, sparsity: str) -> int:

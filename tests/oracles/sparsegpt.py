@@ -17,21 +17,26 @@ def prune(
     damping: float = 0.01,
     columns: int = 128,
     threshold: bool = False,
+    keep_zeros: bool = True,
 ) -> tuple[Array, NDArray[np.bool_]]:
     """(pruned W, mask of what went); W [out, in], H = X X^T [in, in].
+
+    Weights that are 0 are the cheapest and stay 0, with `keep_zeros`; else they are weights like all others.
 
     `threshold`, as the released code has it: in a strip go all weights up to the cost of rank sparsity x weights.
 
     Removing weight q of a row changes the columns after it by -w_q / [H^-1]_qq [H^-1]_q, and costs w_q^2 / [H^-1]_qq;
     then q is taken out of H^-1 by one step of Gaussian elimination, whether it was removed or not.
     """
+    zero = (W == 0) & keep_zeros
     W = W.copy()
     inverse = np.linalg.inv(H + damping * np.mean(np.diag(H)) * np.eye(len(H)))
     gone = np.zeros(W.shape, dtype=bool)
     block = pattern.group if pattern.structured else columns
     for start in range(0, W.shape[1], block):
         strip = slice(start, min(start + block, W.shape[1]))
-        gone[:, strip] = _select(W[:, strip] ** 2 / _diagonal_at_turn(inverse, strip), sparsity, pattern, threshold)
+        cost = np.where(zero[:, strip], -1, W[:, strip] ** 2 / _diagonal_at_turn(inverse, strip))
+        gone[:, strip] = _select(cost, sparsity, pattern, threshold) | zero[:, strip]
         for q in range(strip.start, strip.stop):
             removed = np.where(gone[:, q], W[:, q], 0)
             W -= np.outer(removed / inverse[q, q], inverse[q])

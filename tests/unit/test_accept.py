@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from prunebench import accept as acceptance
 from prunebench import cli
+from prunebench import fingerprint as fingerprints
 from prunebench.accept import Accepted, accept, entries
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json
@@ -150,6 +151,36 @@ def test_golden_tests_may_be_added_but_not_edited_or_deleted_with_the_code(root:
     (root / GOLDEN_FILE).unlink()
     with pytest.raises(PrunebenchError, match="nothing recorded: golden tests changed"):
         accept("HEAD", root, passing)
+
+
+def test_a_module_that_moved_takes_its_imports_in_golden_tests_along(root: Path) -> None:
+    golden = "from prunebench.methods.wanda import x\nfrom prunebench.methods.base import Method\n\n\ndef test(): {}\n"
+    moved = "from prunebench.formulas.base import Method\nfrom prunebench.formulas.wanda import x\n\n\ndef test(): {}\n"
+    write(root, {GOLDEN_FILE: golden.format("assert x == 3")})
+    commit(root)
+    write(root, {WANDA_FILE: "x = 3\n", GOLDEN_FILE: moved.format("assert x == 3")})
+    assert accept("HEAD", root, passing)
+    for edited in (moved.format("assert x"), moved.replace("import x", "import y as x").format("assert x == 3")):
+        write(root, {WANDA_FILE: "x = 4\n", GOLDEN_FILE: edited})
+        with pytest.raises(PrunebenchError, match="golden tests changed"):
+            accept("HEAD", root, passing)
+
+
+def test_another_opinion_of_what_is_numeric_can_be_accepted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base revision says itself what its fingerprints were: those are on disk."""
+    package = Path(fingerprints.__file__).parent
+    modules = ("fingerprint", "errors")
+    write(root, {f"workflow/prunebench/{name}.py": (package / f"{name}.py").read_text() for name in modules})
+    commit(root)
+    before = fingerprint(WANDA, tree(root))
+    for module in list(vars(fingerprints).values()):
+        if hasattr(module, "cache_clear"):
+            module.cache_clear()
+    monkeypatch.setattr(fingerprints, "NOT_NUMERIC", fingerprints.NOT_NUMERIC | {"prunebench.methods.base"})
+    assert digest(WANDA, tree(root)) != before
+    recorded = accept("HEAD", root, passing)
+    assert Accepted(WANDA, new=digest(WANDA, tree(root)), old=before) in recorded
+    assert fingerprint(WANDA, tree(root)) == before
 
 
 def test_the_project_may_be_a_directory_of_a_larger_repository(tmp_path: Path) -> None:

@@ -331,9 +331,8 @@ def test_a_split_that_a_hub_corpus_does_not_have(config: dict[str, Any], expecte
             HUB_TEXT | {"use": "training"},
             "'documents' of a hub source must be parquet or jsonl, and 'use'",
         ),
-        ("corpora.text.documents", "parquet", "'documents': parquet is read from a hub source only"),
         ("corpora.text.join", " ", "'join' is for a hub source, whose splits are its own"),
-        ("corpora.text.column", "body", "'column' is for a hub source, whose splits are its own"),
+        ("corpora.text.column", "body", "'column' is for documents in jsonl or parquet (or auto)"),
         ("corpora.text.test_documents", 5, "'test_documents' is for a hub source, whose splits are its own"),
     ],
 )

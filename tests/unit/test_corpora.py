@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.assets.corpora import SPLITS, DocumentKind, load_split, read_documents, split_of, write_splits
+from prunebench.assets.corpora import (
+    SPLITS,
+    load_split,
+    split_by_hash,
+    split_by_position,
+    split_of,
+    write_splits,
+)
+from prunebench.assets.texts import read_documents
+from prunebench.catalog import DocumentKind
 from prunebench.errors import PrunebenchError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
@@ -69,7 +78,7 @@ def test_split_shares_are_60_20_20() -> None:
 @given(documents=st.lists(TEXT))
 def test_splits_partition_the_documents(tmp_path_factory: pytest.TempPathFactory, documents: list[str]) -> None:
     dest = tmp_path_factory.mktemp("splits")
-    counts = write_splits(documents, dest)
+    counts = write_splits(split_by_hash(documents), dest)
     loaded = {split: load_split(dest, split) for split in SPLITS}
     assert {split: len(loaded[split]) for split in SPLITS} == counts
     for split in SPLITS:
@@ -79,6 +88,32 @@ def test_splits_partition_the_documents(tmp_path_factory: pytest.TempPathFactory
 
 def test_a_corpus_for_training_has_one_split(tmp_path: Path) -> None:
     documents = [f"document {index}" for index in range(20)]
-    assert write_splits(documents, tmp_path, training=True) == {"training": 20}
+    assert write_splits({"training": documents}, tmp_path) == {"training": 20}
     assert load_split(tmp_path, "training") == documents
     assert [path.name for path in tmp_path.iterdir()] == ["training.jsonl"]
+
+
+WORDS = [f"word{index}" for index in range(200)]
+
+
+@pytest.mark.parametrize("documents", [[" ".join(WORDS)], WORDS[:2], ["\n".join(WORDS)], ["\u3000".join(WORDS)]])
+def test_few_documents_are_cut_by_position_at_white_space(documents: list[str]) -> None:
+    if len(documents) == 2:
+        documents = [" ".join(WORDS[:20]), " ".join(WORDS[20:])]
+    splits = split_by_position(documents)
+    assert all(len(texts) == 1 for texts in splits.values())
+    words = {split: text.split() for split, (text,) in splits.items()}
+    assert words["calibration"] + words["tuning"] + words["test"] == WORDS
+    shares = [len(splits[split][0]) / len("\n\n".join(documents)) for split in SPLITS]
+    assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.01)
+
+
+@given(st.text())
+def test_a_cut_by_position_loses_nothing_or_says_why(text: str) -> None:
+    try:
+        splits = split_by_position([text])
+    except PrunebenchError as error:
+        assert "not enough white space" in str(error)
+    else:
+        assert all(splits[split][0].strip() for split in SPLITS)
+        assert "".join("".join(splits[split][0].split()) for split in SPLITS) == "".join(text.split())

@@ -11,6 +11,7 @@ from prunebench.methods import masks
 from prunebench.methods.magnitude import Magnitude
 from prunebench.patterns import UNSTRUCTURED, Pattern
 
+FULL = torch.ones(())
 SPARSITIES = st.integers(0, 99).map(lambda percent: f"{percent / 100:.2f}")
 
 
@@ -26,13 +27,13 @@ def score_matrices(draw: st.DrawFn, multiple: int = 1) -> torch.Tensor:
 
 @given(score_matrices(), SPARSITIES)
 def test_rows_equal_the_oracle(scores: torch.Tensor, sparsity: str) -> None:
-    mask = masks.prune_mask(scores, float(sparsity), UNSTRUCTURED, scope="row")
+    mask = masks.prune_mask(scores, FULL.expand_as(scores), float(sparsity), UNSTRUCTURED, scope="row")
     assert (mask.numpy() == oracle.row_mask(scores.numpy(), sparsity)).all()
 
 
 @given(score_matrices(), SPARSITIES)
 def test_the_whole_matrix_equals_the_oracle(scores: torch.Tensor, sparsity: str) -> None:
-    mask = masks.prune_mask(scores, float(sparsity), UNSTRUCTURED, scope="matrix")
+    mask = masks.prune_mask(scores, FULL.expand_as(scores), float(sparsity), UNSTRUCTURED, scope="matrix")
     assert (mask.numpy() == oracle.matrix_mask(scores.numpy(), sparsity)).all()
 
 
@@ -40,8 +41,58 @@ def test_the_whole_matrix_equals_the_oracle(scores: torch.Tensor, sparsity: str)
 def test_groups_equal_the_oracle(data: st.DataObject, group: int) -> None:
     keep = data.draw(st.integers(1, group - 1))
     scores = data.draw(score_matrices(multiple=group))
-    mask = masks.prune_mask(scores, 0.0, Pattern(keep, group), scope="row")
+    mask = masks.prune_mask(scores, FULL.expand_as(scores), 0.0, Pattern(keep, group), scope="row")
     assert (mask.numpy() == oracle.group_mask(scores.numpy(), keep, group)).all()
+
+
+@st.composite
+def pruned_before(draw: st.DrawFn, multiple: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """(scores, weights), some of the weights zero and scores of zeros arbitrary, negative ones among them."""
+    scores = draw(score_matrices(multiple)) - draw(st.integers(0, 3))
+    zero = draw(st.lists(st.booleans(), min_size=scores.numel(), max_size=scores.numel()))
+    return scores, torch.where(torch.tensor(zero).reshape(scores.shape), 0.0, 1.5)
+
+
+@given(pruned_before(), SPARSITIES, st.sampled_from(["row", "matrix"]))
+def test_zeros_go_first_and_count(case: tuple[torch.Tensor, torch.Tensor], sparsity: str, scope: masks.Scope) -> None:
+    scores, weight = case
+    mask = masks.prune_mask(scores, weight, float(sparsity), UNSTRUCTURED, scope=scope).numpy()
+    choose = {"row": oracle.row_mask, "matrix": oracle.matrix_mask}[scope]
+    assert (mask == choose(oracle.zeros_lowest(scores.numpy(), weight.numpy()), sparsity)).all()
+    pruned = masks.zeroed(weight, torch.from_numpy(mask)).numpy()
+    asked, had = (oracle.units(matrix, {"row": "rows"}.get(scope, scope)) for matrix in (pruned, weight.numpy()))
+    counts = [oracle.nearest(part.size, sparsity) for part in had]
+    for after, before, count in zip(asked, had, counts, strict=True):
+        assert (after == 0).sum() == max((before == 0).sum(), count)
+    rows, columns = (1 if scope == "row" else len(weight)), weight.shape[1]
+    beyond = masks.zeros_beyond(weight == 0, rows, columns, lambda total: oracle.nearest(total, sparsity))
+    assert beyond == sum(max(0, (part == 0).sum() - count) for part, count in zip(had, counts, strict=True))
+
+
+@given(st.data(), st.integers(2, 8))
+def test_zeros_go_first_in_groups(data: st.DataObject, group: int) -> None:
+    keep = data.draw(st.integers(1, group - 1))
+    scores, weight = data.draw(pruned_before(multiple=group))
+    mask = masks.prune_mask(scores, weight, 0.0, Pattern(keep, group), scope="row").numpy()
+    assert (mask == oracle.group_mask(oracle.zeros_lowest(scores.numpy(), weight.numpy()), keep, group)).all()
+    beyond = masks.zeros_beyond(weight == 0, 1, group, lambda _: group - keep)
+    parts = oracle.units(weight.numpy(), "groups", group)
+    assert beyond == sum(max(0, (part == 0).sum() - (group - keep)) for part in parts)
+
+
+@given(pruned_before(), st.integers(1, 30), st.integers(0, 9))
+def test_zeros_beyond_what_strips_are_asked_for(
+    case: tuple[torch.Tensor, torch.Tensor], columns: int, tenths: int
+) -> None:
+    zeros = case[1] == 0
+    beyond = masks.zeros_beyond(zeros, len(zeros), columns, lambda total: total * tenths // 10)
+    parts = oracle.units(zeros.numpy(), "strips", columns)
+    assert beyond == sum(max(0, int(part.sum()) - part.size * tenths // 10) for part in parts)
+
+
+def test_without_zeros_scores_are_not_copied() -> None:
+    scores = torch.rand(3, 4)
+    assert masks.zeros_first(scores, torch.ones(3, 4)) is scores
 
 
 @given(st.integers(1, 10_000), SPARSITIES)
@@ -60,7 +111,7 @@ def test_both_ways_of_finding_the_threshold_agree() -> None:
 def test_scores_that_are_not_finite_fail_the_cell(bad: float) -> None:
     scores = torch.tensor([[1.0, bad], [2.0, 3.0]], dtype=torch.float64)
     with pytest.raises(CellFailure, match="not finite"):
-        masks.prune_mask(scores, 0.5, UNSTRUCTURED, scope="row")
+        masks.prune_mask(scores, FULL.expand_as(scores), 0.5, UNSTRUCTURED, scope="row")
 
 
 def test_magnitude_as_released_drops_one_too_many_and_all_ties() -> None:

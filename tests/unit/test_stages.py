@@ -10,23 +10,28 @@ from prunebench.stages.prune import summarise
 from prunebench.suites.perplexity import score
 
 
-def blocks(zeros: int, already: int) -> list[dict[str, object]]:
-    return [{"linears": {"a": {"weights": 10_000, "inputs": 2000, "zeros": zeros, "already_zero": already}}}]
+def blocks(zeros: int, beyond: int) -> list[dict[str, object]]:
+    counts = {"weights": 10_000, "inputs": 2000, "zeros": zeros, "already_zero": 3000, "zeros_beyond_target": beyond}
+    return [{"linears": {"a": counts}}]
 
 
 @pytest.mark.parametrize(
-    ("zeros", "already", "target"), [(5000, 0, 0.5), (5010, 0, 0.5), (1000, 1000, 0.0), (3000, 3000, 0.2)]
+    ("zeros", "beyond", "target"),
+    [(5000, 0, 0.5), (5010, 0, 0.5), (1000, 1000, 0.0), (3000, 1000, 0.2), (3010, 1000, 0.2), (2000, 1000, 0.2)],
 )
-def test_zeros_up_to_rounding_or_from_before_pass(zeros: int, already: int, target: float) -> None:
-    assert summarise(blocks(zeros, already), target)["achieved_sparsity"] == zeros / 10_000
+def test_zeros_up_to_rounding_or_beyond_the_target_pass(zeros: int, beyond: int, target: float) -> None:
+    summary = summarise(blocks(zeros, beyond), target)
+    assert summary["achieved_sparsity"] == zeros / 10_000
+    assert (summary["already_zero"], summary["zeros_beyond_target"]) == (3000, beyond)
 
 
 @pytest.mark.parametrize(
-    ("zeros", "already", "target"), [(4980, 0, 0.5), (5020, 0, 0.5), (1100, 1000, 0.0), (5000, 1000, 0.4)]
+    ("zeros", "beyond", "target"),
+    [(4980, 0, 0.5), (5020, 0, 0.5), (1100, 1000, 0.0), (5000, 900, 0.4), (3000, 900, 0.2), (1900, 1000, 0.2)],
 )
-def test_a_missed_sparsity_fails_the_cell(zeros: int, already: int, target: float) -> None:
+def test_a_missed_sparsity_fails_the_cell(zeros: int, beyond: int, target: float) -> None:
     with pytest.raises(CellFailure, match="misses the target"):
-        summarise(blocks(zeros, already), target)
+        summarise(blocks(zeros, beyond), target)
 
 
 def test_a_destroyed_model_fails_the_cell() -> None:

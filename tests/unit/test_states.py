@@ -165,7 +165,7 @@ def test_a_wrong_study_gets_the_nearest(plan: Plan) -> None:
     assert "no study 'tinny' in config/config.yaml: did you mean 'tiny'?" in run.output
 
 
-@pytest.mark.parametrize("command", ["status", "show x", "retry --failed", "collect", "gc", "methods"])
+@pytest.mark.parametrize("command", ["status", "show x", "retry --failed", "collect", "gc"])
 def test_without_a_config_it_says_where_to_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = CliRunner().invoke(app, command.split())

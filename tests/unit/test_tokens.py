@@ -30,16 +30,17 @@ CONFIG = {
 }
 
 
-def byte_tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
-    """A byte-level BPE that, like llama's, adds <s> unless told not to."""
+def byte_tokenizer(*, bos: bool = True, added: str | None = "<s> $A", **special: str) -> PreTrainedTokenizerFast:
+    """A byte-level BPE that, like llama's, adds <s> unless told not to; `added` is what it makes of a text $A."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<s>"], initial_alphabet=alphabet)
     tokenizer.train_from_iterator(["\n\n a b\n\nc\n\n", *DOCUMENTS], trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **({"bos_token": "<s>"} if bos else {}))
+    if added:
+        tokenizer.post_processor = processors.TemplateProcessing(single=added, special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **({"bos_token": "<s>"} if bos else {}), **special)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_bos_is_at_the_front_only(tokenizer: PreTrainedTokenizerFast) -> None:
 
 def test_bos_without_such_a_token_is_an_error() -> None:
     with pytest.raises(PrunebenchError, match="no beginning-of-text token"):
-        token_stream(byte_tokenizer(bos=False), ["a"], bos=True)
+        token_stream(byte_tokenizer(bos=False, added=None), ["a"], bos=True)
 
 
 def test_no_documents_give_an_empty_stream(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -105,6 +106,16 @@ def test_directory_without_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     with pytest.raises(PrunebenchError, match=f"cannot load a tokenizer from {tmp_path}"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"model": 3}', '{"model": {"type": "BPE"}}', "\0"])
+def test_a_damaged_tokenizer_is_one_line(content: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(PrunebenchError, match=f"cannot load a tokenizer from {tmp_path}") as error:
+        load_tokenizer(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 def test_digits_keep_the_blank_line_before_them_whole() -> None:
@@ -146,6 +157,7 @@ def test_calibrate_draws_windows_of_the_calibration_split(
     assert json.loads((tmp_path / "record.json").read_text()) == {
         "spec_hash": hashlib.sha256(spec.encode()).hexdigest()[:16],
         "sha256": hashlib.sha256((tmp_path / "tokens.npy").read_bytes()).hexdigest(),
+        "bos": False,
         "samples": 4,
         "seqlen": 16,
         "stream_tokens": len(stream),

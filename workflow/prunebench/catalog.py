@@ -30,6 +30,11 @@ Sha256 = Annotated[str, Field(pattern=SHA256)]
 DType = Literal["float32", "bfloat16", "float16"]
 STORED: Literal["stored"] = "stored"
 """The `dtype` of a model whose weights each keep the dtype that they have in its files."""
+Bos = bool | Literal["window", "auto"]
+"""Where a beginning-of-text token stands: nowhere, once in front of a stream, in front of each window, or in front of
+each window if the tokenizer puts one in front of a text by itself."""
+DocumentKind = Literal["auto", "whole", "lines", "blank_lines", "wikiextractor", "jsonl", "parquet"]
+"""How a file of text is cut into documents."""
 Members = Annotated[list[str], Field(min_length=1)] | Annotated[dict[str, str], Field(min_length=1)]
 Calibration = Annotated[str, Field(pattern=CALIBRATION)]
 Sparsity = Annotated[
@@ -242,16 +247,21 @@ def _is_pack(value: object) -> bool:
 
 
 class CorpusEntry(Entry):
-    """One body of text, cut into documents and these into splits, or kept whole for training."""
+    """One body of text, cut into documents and these into splits, or kept whole for training or calibration."""
 
     title: str
     source: Source
-    documents: Literal["lines", "blank_lines", "wikiextractor", "jsonl", "requests", "parquet"] = Field(
-        description="how a file is cut into documents; requests: the texts that requests of OLMo's evaluation are "
-        "about; of a hub source: parquet or jsonl (.json.gz too), texts as they are"
+    documents: Literal[DocumentKind, "requests"] = Field(
+        description="how a file is cut into documents. auto: by its suffix, .txt whole, .jsonl (.json) by lines, "
+        ".parquet by rows, each also .gz; requests: the texts that requests of OLMo's evaluation are about; of a hub "
+        "source: parquet or jsonl (.json.gz too), texts as they are"
     )
     # Keys that only some corpora have are left out of the specs of the others.
-    column: str | None = Field(None, exclude_if=_is_none, description="column (key) of a hub file; default: text")
+    column: str | None = Field(
+        None,
+        exclude_if=_is_none,
+        description="column of parquet, key of JSON lines, with the text; default: text",
+    )
     join: str | None = Field(
         None, exclude_if=_is_none, description="of a hub source: makes one text of a split, tokenised as a whole"
     )
@@ -261,15 +271,23 @@ class CorpusEntry(Entry):
         description="pack: windows of one stream; documents: each window from a random document, those not "
         "longer than a window rejected",
     )
+    # Part of the spec of tokens alone: the text stays the same.
+    calibration_bos: Bos = Field(
+        False,
+        exclude=True,
+        description="a beginning-of-text token in calibration. true: one in front of the stream; window: in front of "
+        "each window; auto: in front of each window if the model's tokenizer puts one in front of a text by itself",
+    )
     test_documents: PositiveInt | None = Field(
         None, exclude_if=_is_none, description="of a hub source: so many first documents are the test split"
     )
     test_windows: PositiveInt | None = Field(
         None, exclude_if=_is_none, description="perplexity takes at most so many first windows of the test split"
     )
-    use: Literal["evaluation", "training"] = Field(
+    use: Literal["evaluation", "training", "calibration"] = Field(
         "evaluation",
-        description="evaluation: cut into the splits calibration, tuning and test; training: all one split",
+        description="evaluation: cut into the splits calibration, tuning and test; training or calibration: all one "
+        "split",
     )
 
     @property
@@ -277,18 +295,20 @@ class CorpusEntry(Entry):
         """The splits that it has."""
         if isinstance(self.source, HubCorpusSource):
             return tuple(self.source.files)
-        return ("training",) if self.use == "training" else ("calibration", "tuning", "test")
+        return ("calibration", "tuning", "test") if self.use == "evaluation" else (self.use,)
 
     @model_validator(mode="after")
     def _keys_go_with_the_source(self) -> "CorpusEntry":
         hub = isinstance(self.source, HubCorpusSource)
         if hub and (self.use != "evaluation" or self.documents not in ("parquet", "jsonl")):
             raise ValueError("'documents' of a hub source must be parquet or jsonl, and 'use' evaluation")
-        if not hub and self.documents == "parquet":
-            raise ValueError("'documents': parquet is read from a hub source only")
-        for key in ("column", "join", "test_documents"):
+        if self.column is not None and self.documents not in ("auto", "jsonl", "parquet"):
+            raise ValueError("'column' is for documents in jsonl or parquet (or auto): no other file has columns")
+        for key in ("join", "test_documents"):
             if not hub and getattr(self, key) is not None:
                 raise ValueError(f"{key!r} is for a hub source, whose splits are its own")
+        if self.calibration == "documents" and self.calibration_bos is True:
+            raise ValueError("'calibration_bos': there is no stream to put a token in front of; write window or auto")
         return self
 
 

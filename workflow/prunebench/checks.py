@@ -96,7 +96,7 @@ def _unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
     entry = config.corpora.get(corpus)
     if entry is None:
         return f"unknown corpus {corpus!r}{registry.did_you_mean(corpus, config.corpora)}"
-    if entry.use == use:
+    if (entry.use == "training") == (use == "training"):
         absent = [split for split in splits if split not in entry.splits]
         has = f"it has: {', '.join(entry.splits)}"
         return f"corpus {corpus!r} has no split {' or '.join(absent)} ({has})" if absent else None

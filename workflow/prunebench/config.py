@@ -164,7 +164,8 @@ def read_config(file: Path) -> dict[str, Any]:
     """The parsed config `file`, unchecked; PrunebenchError if it is not there or not YAML."""
     if not file.is_file():
         raise PrunebenchError(
-            f"there is no {file.absolute()}: run this where you run snakemake, or name a config with --configfile"
+            f"there is no {file.absolute()}: this needs a project, which is a copy of prunebench's repository; "
+            "run this where you run snakemake, or name a config with --configfile"
         )
     raw: dict[str, Any] = read_yaml(file)
     return raw

@@ -2,6 +2,8 @@
 
 import difflib
 import shutil
+from contextlib import AbstractContextManager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +11,42 @@ import torch
 from safetensors.torch import save_file
 
 from prunebench import paths
-from prunebench.assets.layout import CONFIG, INDEX, SINGLE, WEIGHT_SUFFIXES, Layout, read_layout, saved_name
+from prunebench.assets.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, saved_name
 from prunebench.assets.manifest import Manifest, load_manifest
 from prunebench.assets.parts import fused_parts
 from prunebench.assets.staging import empty_directory, staging
+from prunebench.assets.tokens import in_words
 from prunebench.catalog import STORED
 from prunebench.engine.fused import whole_tensor
 from prunebench.engine.stores import PackedStore, TensorStore, storage_dtype
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file, write_json, write_text
+from prunebench.locks import alone
+from prunebench.portable import OLDEST, portable_config, portable_tokenizer
 from prunebench.provenance import versions
 
 PRUNED = Path(paths.PRUNED.partition("{")[0])
 WEIGHTS = Path(paths.WEIGHTS).name
 MEASURED = Path(paths.PRUNE_MEASURED).name
 RECORD, CARD = "prunebench.json", "README.md"
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+READ = frozenset(
+    ("", ".json", ".jinja", ".model", ".spm", ".tiktoken", ".bpe", ".vocab", ".txt", ".md", ".rst", ".yaml", ".py")
+)
+"""Suffixes of what a reader of a model needs beside its weights. Another is of weights, or of a training's state."""
+TERMS = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
+"""Names of files that go with any copy of a model, whatever their suffix."""
+LEFT = (
+    "*.index.json",
+    "*.index.*.json",  # of a second format or variant
+    "adapter_*",  # with peft installed, transformers would put the adapter on top of the pruned weights
+    "trainer_state.json",
+    "*_results.json",
+    "quantize_config.json",
+    "latest",  # DeepSpeed's
+    "zero_to_fp32.py",
+)
+"""Names of files that belong to other weights than the exported ones, or to the training of the model."""
 
 
 def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, Any]:
@@ -31,13 +54,23 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
 
     `cell` is the cell's directory, or the part of it after results/pruned/. `destination` appears when it is complete.
     Raises PrunebenchError if there is no such cell, it failed, its weights were not kept, or its model changed since;
-    and if `destination` has content, unless `force`: then all of that is deleted.
+    if `destination` has content, unless `force`: then all of that is deleted; and if another run writes it now.
     """
-    source = _find(cell)
+    source, destination = _find(cell), destination.resolve()
+    with writing(destination):
+        return write_directory(source, destination, force=force)
+
+
+def writing(destination: Path) -> AbstractContextManager[None]:
+    """The right to write the directory `destination` (absolute), for one run at a time; PrunebenchError for others."""
+    return alone(destination, f"{destination} is being written", "wait for it, stop it, or choose another directory")
+
+
+def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str, Any]:
+    """Write the model of the cell in the directory `source` to `destination` (absolute), which is in `writing`."""
     root = source.parents[6]
     pruned = _finished(source, root)
     manifest = load_manifest(root / paths.MODEL.format(model=source.parents[3].name))
-    destination = destination.resolve()
     refuse_to_overwrite(destination, force=force, precious=(source.resolve(), manifest.directory.resolve()))
     _refuse_changed(manifest, pruned["inputs"]["model"])
     storage: str = pruned["spec"]["storage"]
@@ -46,6 +79,7 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
         "cell": source.relative_to(root / PRUNED).as_posix(),
         "model": manifest.model_dump(mode="json", include={"title", "source"}),
         "prune": {key: value for key, value in pruned.items() if key != "blocks"},
+        **_calibration(source, root, pruned["inputs"].get("tokens")),
         "measured": read_json(source / MEASURED),
         "versions": versions(),
     }
@@ -54,7 +88,9 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
         dtype = layout.dtype if storage == STORED else storage
         # Its weights get the names that transformers looks for by itself.
         config = {key: value for key, value in layout.config.items() if key != "transformers_weights"}
-        write_json(scratch / CONFIG, with_dtype(config, dtype))
+        write_json(scratch / CONFIG, portable_config(config, dtype))
+        if (scratch / TOKENIZER).is_file() and (scratch / TOKENIZER_CONFIG).is_file():
+            write_json(scratch / TOKENIZER_CONFIG, portable_tokenizer(read_json(scratch / TOKENIZER_CONFIG)))
         _write_weights(layout, source / WEIGHTS, storage_dtype(storage), scratch)
         write_json(scratch / RECORD, record)
         write_text(scratch / CARD, model_card(record))
@@ -81,11 +117,13 @@ def model_card(record: dict[str, Any]) -> str:
         "Sparsity": f"{prune['achieved_sparsity']:.2%} of {prune['prunable_weights']:,} weights in the blocks' linears",
         "Pattern": spec["pattern"],
         "Allocator": allocator,
-        "Calibration": f"{calibration} (sha256 {prune['inputs']['tokens']})" if "tokens" in prune["inputs"] else "none",
+        "Calibration": _tokens_in_words(calibration, record),
         "Computed with": compute or "weights alone, nothing runs forward",
-        "Stored as": f"{'the dtype of the source' if spec['storage'] == STORED else spec['storage']}, dense, "
-        "with zeros in place",
+        "Stored as": f"{'the dtype of the source' if spec['storage'] == STORED else spec['storage']}, dense, with "
+        f"zeros in place, for transformers >= {OLDEST}",
     }
+    if beyond := prune.get("zeros_beyond_target"):
+        rows["Beyond the target"] = f"{beyond:,} weights, zero before pruning where fewer zeros were asked for"
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
     return (
         f"# {title}, pruned to {prune['achieved_sparsity']:.0%} ({point})\n\n| | |\n|:--|:--|\n{table}\n\n"
@@ -95,18 +133,20 @@ def model_card(record: dict[str, Any]) -> str:
     )
 
 
-def with_dtype(config: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """A model's config.json for weights in `dtype`, in words that transformers 4 understands too.
+def _calibration(source: Path, root: Path, tokens: str | None) -> dict[str, Any]:
+    """How the calibration tokens with the digest `tokens` were drawn, if a stage did that, under `calibration`."""
+    path = root / Path(paths.TOKENS_RECORD.partition("{")[0]) / source.parents[3].name / f"{source.name}.json"
+    drawn = read_json(path) if path.is_file() else {}
+    return {"calibration": drawn} if tokens and drawn.get("sha256") == tokens else {}
 
-    It would pass over `rope_parameters`, of which it knows the parts as `rope_theta` and `rope_scaling`: the model
-    would load without a word, and compute something else.
-    """
-    rope = config.get("rope_parameters") or {}
-    older: dict[str, Any] = {}
-    if "rope_theta" in rope:
-        scaling = {key: value for key, value in rope.items() if key != "rope_theta"}
-        older = {"rope_theta": rope["rope_theta"], "rope_scaling": scaling if len(scaling) > 1 else None}
-    return {**older, **config, "dtype": dtype, "torch_dtype": dtype}
+
+def _tokens_in_words(calibration: str, record: dict[str, Any]) -> str:
+    """What the model card says of the calibration tokens."""
+    if "tokens" not in record["prune"]["inputs"]:
+        return "none"
+    front = record.get("calibration", {}).get("bos")  # not known of tokens that were given
+    begun = "" if front is None else f"{in_words(front, front)}, "
+    return f"{calibration} ({begun}sha256 {record['prune']['inputs']['tokens']})"
 
 
 def _find(cell: str) -> Path:
@@ -116,7 +156,11 @@ def _find(cell: str) -> Path:
             return directory.absolute()  # not resolved: results/ may be a link to another disk
     known = ["/".join(path.parts[-6:-1]) for path in PRUNED.glob("*/*/*/*/*/prune.json")]
     near = difflib.get_close_matches(cell.removeprefix(f"{PRUNED}/"), known, n=3, cutoff=0)
-    hint = "the nearest are " + ", ".join(near) if near else f"there is none under {PRUNED.absolute()}"
+    hint = (
+        "the nearest are " + ", ".join(near)
+        if near
+        else f"there is none under {PRUNED.absolute()}. Run this where snakemake ran, or give the directory's path"
+    )
     raise PrunebenchError(f"no finished cell {cell!r}: {hint}")
 
 
@@ -162,9 +206,17 @@ def _refuse_changed(manifest: Manifest, digest: str) -> None:
 
 
 def _copy_all_but_weights(manifest: Manifest, destination: Path) -> None:
-    for file in manifest.files:
-        if Path(file).suffix not in WEIGHT_SUFFIXES and not file.endswith(".index.json"):
-            shutil.copyfile(manifest.directory / file, destination / file)
+    for file in filter(_is_read, manifest.files):
+        (destination / file).parent.mkdir(exist_ok=True)
+        shutil.copyfile(manifest.directory / file, destination / file)
+
+
+def _is_read(file: str) -> bool:
+    """Whether a reader of the exported model needs a copy of the file, which has this path in the model directory."""
+    name = Path(file).name
+    if any(fnmatchcase(name.upper(), pattern) for pattern in TERMS):
+        return True
+    return Path(name).suffix in READ and not any(fnmatchcase(name, pattern) for pattern in LEFT)
 
 
 def _write_weights(layout: Layout, weights: Path, storage: torch.dtype | None, destination: Path) -> None:

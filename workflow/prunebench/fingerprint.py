@@ -47,6 +47,7 @@ NOT_NUMERIC = frozenset(
         "prunebench.fingerprint",  # this module; its output is pinned by a test
         "prunebench.job",  # what all scripts share: arguments, logging, exit codes
         "prunebench.lazy",  # defers the import of torch
+        "prunebench.locks",  # who may write where
         "prunebench.partial",  # keeps finished pieces of an evaluation, bit by bit
         "prunebench.paths",  # file names
         "prunebench.plan",  # which jobs there are

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.files import read_json, write_json, write_text
+from prunebench.locks import release
 
 log = logging.getLogger("prunebench")
 
 
 def claim(directory: Path, identity: str) -> None:
-    """Make `directory` the place of the work called `identity`: what other work left there is thrown away."""
+    """Make `directory` the place of the work called `identity`: what other work left is thrown away, and said."""
     mark = directory / "identity"
     if directory.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == identity):
+        log.info("throwing away unfinished work in %s: it is of other settings, inputs or code", directory)
         shutil.rmtree(directory)
     write_text(mark, identity)
 
@@ -40,6 +42,7 @@ class Parts:
         return read_json(path)
 
     def remove(self) -> None:
-        """Forget everything: the result has been written."""
+        """Forget everything: the result has been written. Where the place was locked, others may have it."""
         if self._directory.exists():
             shutil.rmtree(self._directory)
+        release(self._directory)

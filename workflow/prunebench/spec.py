@@ -63,7 +63,7 @@ class Specs:
     def tokens(self, model: str, calibration: str, seed: int) -> str:
         """Spec of calibrate: the token file that all methods share."""
         corpus, samples, seqlen = calibration_parts(calibration)
-        strategy = self.config.corpora[corpus].calibration
+        entry = self.config.corpora[corpus]
         return canonical(
             {
                 "code": _code("calibrate"),
@@ -72,7 +72,8 @@ class Specs:
                 "samples": samples,
                 "seqlen": seqlen,
                 "seed": seed,
-                **({} if strategy == "pack" else {"strategy": strategy}),
+                **({} if entry.calibration == "pack" else {"strategy": entry.calibration}),
+                **({} if entry.calibration_bos is False else {"bos": entry.calibration_bos}),
             }
         )
 

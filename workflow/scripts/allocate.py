@@ -6,7 +6,7 @@ from pathlib import Path
 from prunebench import job
 from prunebench.lease import take_gpus
 
-FILES = ("model", "allocation")
+FILES = ("model", "allocation", "measured")
 OPTIONAL = ("profile", "search", "tokens")
 
 
@@ -16,10 +16,7 @@ def main(arguments: Namespace) -> None:
         take_gpus()
     from prunebench.stages.allocate import allocate
 
-    # Not an argument: Snakemake compares the text of a rule's command, and would make every cell again for a new one.
-    measured = arguments.allocation.with_suffix(".measured.json")
-    given = {name: getattr(arguments, name) for name in (*FILES, *OPTIONAL)}
-    allocate(arguments.spec, measured=measured, **given)
+    allocate(arguments.spec, **{name: getattr(arguments, name) for name in (*FILES, *OPTIONAL)})
 
 
 if __name__ == "__main__":

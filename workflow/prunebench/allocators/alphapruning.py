@@ -30,7 +30,8 @@ class AlphaPruning(Allocator):
     `lambda_min`. Heavier tails have lower exponents and are a sign of better trained layers. A block's alpha is the
     mean over its linears, mapped to a ratio in `[1 - epsilon, 1 + epsilon]`: the lowest alpha to the lowest ratio, the
     highest to the highest, the others linearly between. Sparsities are these ratios, scaled until their mean, weighted
-    by parameters, is s; what leaves [0, 1] is cut off and the other blocks make up for it.
+    by parameters, is s; what leaves [0, 1] is cut off and the other blocks make up for it. Linears that are zero all
+    over have no spectrum and are left out of the mean.
 
     Needs no data. The cost per linear is a product W W^T on the smaller side and its eigenvalues, in float64:
     O(min(out, in)^2 (out + in)).
@@ -58,10 +59,14 @@ class AlphaPruning(Allocator):
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """From the dense model's weights; CellFailure if a spectrum has no tail."""
         estimate = {"peak": alpha_from_peak, "fitted": alpha_fitted}[self.params.tail]
-        alphas = [
-            sum(estimate(spectrum(model.weight(linear), linear)) for linear in linears) / len(linears)
-            for linears in model.blocks
-        ]
+        alphas = []
+        for linears in model.blocks:
+            filled = [linear for linear in linears if model.weight(linear).any()]
+            if not filled:
+                raise CellFailure(
+                    f"all weights of {linears[0]} and the others of its block are 0: no spectrum, no tail"
+                )
+            alphas.append(sum(estimate(spectrum(model.weight(linear), linear)) for linear in filled) / len(filled))
         return fit(scaled(alphas, model.blocks, model.sizes, self.params.epsilon, sparsity), model.sizes, sparsity)
 
 

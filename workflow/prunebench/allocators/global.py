@@ -20,8 +20,8 @@ class Global(Allocator):
 
     Scores are `|W_ij| ||x_j||_2` of the dense model; a fraction s of all of them, those of all pruned linears together,
     is at or below one threshold. Of scores that equal it, each linear gives the same fraction, so the budget holds
-    without a correction. Only the shares are used: which weights go is left to the method, which ranks anew inside its
-    rows or matrices.
+    without a correction. Weights that are zero come before those whose input is always 0. Only the shares are used:
+    which weights go is left to the method, which ranks anew inside its rows or matrices.
 
     Scores of different blocks are not on one scale, as the norms of their inputs differ widely: some linears may lose
     nearly everything. It is here as the baseline that it is in the literature, not as advice.
@@ -41,6 +41,8 @@ class Global(Allocator):
         """From the dense model's weights and site norms."""
 
         def score(linear: str) -> torch.Tensor:
-            return scores.wanda(model.weight(linear), model.squared_norm(linear))
+            weight, norm = model.weight(linear), model.squared_norm(linear)
+            score = scores.wanda(weight, norm)
+            return score if norm.all() else scores.above_zeros(score, weight)
 
         return fit(shares_below(score, model.sizes, sparsity), model.sizes, sparsity)

@@ -1,39 +1,23 @@
-"""Text files -> documents -> the three splits. Pure functions: nothing here knows where the text came from."""
+"""Documents -> the splits of a corpus. Nothing here knows where the text came from."""
 
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
+from prunebench.assets.texts import read_texts
 from prunebench.errors import PrunebenchError
-from prunebench.files import write_text
+from prunebench.files import atomic_path
 
-DocumentKind = Literal["lines", "blank_lines", "wikiextractor", "jsonl"]
 Split = Literal["calibration", "tuning", "test", "training"]
 SPLITS: tuple[Split, ...] = ("calibration", "tuning", "test")
 """Those of a corpus of evaluation; one of training is all `training`."""
+SEPARATOR = "\n\n"
+"""What stands between two documents in one text."""
 
-_BLANK_LINES = re.compile(r"\n\s*\n")
-_WIKIEXTRACTOR = re.compile(r"<doc [^>]*>\n(.*?)</doc>", re.DOTALL)
-
-
-def read_documents(path: Path, kind: DocumentKind) -> list[str]:
-    """The documents in the UTF-8 file `path`, stripped, in file order, empty ones dropped.
-
-    `lines`: one per line; `blank_lines`: paragraphs; `wikiextractor`: `<doc ...>` elements; `jsonl`: key "text".
-    Raises PrunebenchError if the file is not UTF-8, a JSON line has no text, or there is no document at all.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise PrunebenchError(f"{path} is not UTF-8 text: {error}") from error
-    stripped = (document.strip() for document in _cut(text, kind, path))
-    documents = [document for document in stripped if document]
-    if not documents:
-        raise PrunebenchError(f"{path} holds no document when read as '{kind}': correct 'documents' in the catalog")
-    return documents
+_WHITE_SPACE = re.compile(r"\s")
 
 
 def split_of(document: str) -> Split:
@@ -52,27 +36,33 @@ def percentile(document: str) -> int:
     return int.from_bytes(hashlib.sha256(document.encode("utf-8")).digest()[:8], "big") % 100
 
 
-def write_splits(documents: Iterable[str], dest: Path, *, training: bool = False) -> dict[Split, int]:
-    """Write `{split}.jsonl` for every split into `dest`, one {"text": ...} a line; return documents per split.
-
-    With `training` there is one split, `training`, that holds all documents.
-    """
-    splits: tuple[Split, ...] = ("training",) if training else SPLITS
-    lines: dict[Split, list[str]] = {split: [] for split in splits}
+def split_by_hash(documents: Iterable[str]) -> dict[Split, list[str]]:
+    """The documents of each split as `split_of` decides; of few documents a split may have none."""
+    splits: dict[Split, list[str]] = {split: [] for split in SPLITS}
     for document in documents:
-        split: Split = "training" if training else split_of(document)
-        lines[split].append(json.dumps({"text": document}, ensure_ascii=False) + "\n")
-    for split, texts in lines.items():
-        write_text(split_path(dest, split), "".join(texts))
-    return {split: len(texts) for split, texts in lines.items()}
+        splits[split_of(document)].append(document)
+    return splits
+
+
+def split_by_position(documents: Iterable[str]) -> dict[Split, list[str]]:
+    """One text in each split: the first 60% of the characters of all documents, the next 20%, and the rest.
+
+    The cuts are made at white space. Raises PrunebenchError if there is none where it is needed.
+    """
+    text = SEPARATOR.join(documents).strip()
+    calibration, rest = _halves(text, 0.6)
+    tuning, test = _halves(rest, 0.5)
+    return {"calibration": [calibration], "tuning": [tuning], "test": [test]}
+
+
+def write_splits(splits: Mapping[Split, Iterable[str]], dest: Path) -> dict[Split, int]:
+    """Write `{split}.jsonl` for every split into `dest`, one {"text": ...} a line; return documents per split."""
+    return {split: _write(split_path(dest, split), documents) for split, documents in splits.items()}
 
 
 def load_split(directory: Path, split: Split) -> list[str]:
     """The documents of one split that `write_splits` wrote into `directory`."""
-    path = split_path(directory, split)
-    # By line: of a shard of C4 the whole text, its lines and its documents at once would take gigabytes.
-    with path.open(encoding="utf-8", newline="\n") as lines:
-        return _read_jsonl(lines, path)
+    return list(read_texts(split_path(directory, split), "jsonl"))
 
 
 def split_path(directory: Path, split: Split) -> Path:
@@ -80,28 +70,21 @@ def split_path(directory: Path, split: Split) -> Path:
     return directory / f"{split}.jsonl"
 
 
-def _cut(text: str, kind: DocumentKind, path: Path) -> list[str]:
-    match kind:
-        case "lines":
-            # Not splitlines(): it also cuts at form feeds and Unicode line separators inside a document.
-            return text.split("\n")
-        case "blank_lines":
-            return _BLANK_LINES.split(text)
-        case "wikiextractor":
-            return _WIKIEXTRACTOR.findall(text)
-        case "jsonl":
-            return _read_jsonl(text.split("\n"), path)
+def _halves(text: str, share: float) -> tuple[str, str]:
+    """`text` in two, cut at the first white space after `share` of it, else at the last before that."""
+    place = int(len(text) * share)
+    after = _WHITE_SPACE.search(text, place)
+    cut = after.start() if after else max(text.rfind(space, 0, place) for space in (" ", "\n", "\t"))
+    if cut < 0:
+        raise PrunebenchError("there is not enough white space to cut it at")
+    return text[:cut].rstrip(), text[cut:].lstrip()
 
 
-def _read_jsonl(lines: Iterable[str], path: Path) -> list[str]:
-    return [_text_of(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()]
-
-
-def _text_of(line: str, path: Path, number: int) -> str:
-    try:
-        document = json.loads(line)["text"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise PrunebenchError(f'{path}, line {number}: expected a JSON object with the key "text"') from error
-    if not isinstance(document, str):
-        raise PrunebenchError(f'{path}, line {number}: "text" is not a string')
-    return document
+def _write(path: Path, documents: Iterable[str]) -> int:
+    """Write documents as they come: a shard of C4 does not have to fit into memory."""
+    count = 0
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for document in documents:
+            file.write(json.dumps({"text": document}, ensure_ascii=False) + "\n")
+            count += 1
+    return count

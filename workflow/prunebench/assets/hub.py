@@ -24,7 +24,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from prunebench.assets.layout import CONFIG, check_config
+from prunebench.assets.layout import CONFIG, TEMPLATES, check_config
 from prunebench.assets.manifest import Arrival, arrival_path, load_arrival, write_arrival
 from prunebench.catalog import HubCorpusSource, HubModelSource, HubSource
 from prunebench.errors import PrunebenchError
@@ -46,8 +46,12 @@ BESIDE_WEIGHTS = (
     "chat_template.*",
     "preprocessor_config.json",
     "processor_config.json",
+    "LICEN[CS]E*",
+    "NOTICE*",
+    "USE_POLICY*",
+    f"{TEMPLATES}/*.jinja",
 )
-"""What is fetched of a model besides its weights: patterns of file names at the top of the repository."""
+"""What is fetched of a model besides its weights: patterns of paths in the repository."""
 WEIGHTS = {"safetensors": "model.safetensors", "pytorch": "pytorch_model.bin"}
 """The file of all weights; where there are several, `<this>.index.json` names them."""
 SHA256_DIGITS = 64
@@ -151,7 +155,7 @@ def model_paths(repository: Repository) -> list[str]:
     """
     source = repository.source
     assert isinstance(source, HubModelSource)
-    top = [path for path in repository.paths if "/" not in path and _is_beside_weights(path)]
+    top = [path for path in repository.paths if _is_beside_weights(path)]
     whole = WEIGHTS[source.weights]
     index = f"{whole}.index.json"
     if CONFIG not in top:
@@ -177,7 +181,8 @@ def model_paths(repository: Repository) -> list[str]:
 
 
 def _is_beside_weights(path: str) -> bool:
-    return any(fnmatch.fnmatchcase(path, name) for name in BESIDE_WEIGHTS)
+    # A star must not stand for a directory.
+    return any(path.count("/") == name.count("/") and fnmatch.fnmatchcase(path, name) for name in BESIDE_WEIGHTS)
 
 
 def check_unchanged(arrival: Arrival, dest: Path) -> None:

@@ -24,6 +24,8 @@ log = logging.getLogger("prunebench")
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 """The names that transformers gives to a model's configuration, to one file of weights, and to the list of several."""
+TEMPLATES = "additional_chat_templates"
+"""The directory in which transformers looks for a model's chat templates beside the usual one."""
 WEIGHT_SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".ckpt"))
 """Suffixes of files that hold weights, in one format or another."""
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -115,7 +117,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def check_config(file: Path, model: str) -> None:
-    """PrunebenchError unless the config.json in `file` is that of a model that can be pruned, which errors call `model`.
+    """PrunebenchError unless the config.json in `file` is that of a model that can be pruned; errors call it `model`.
 
     It says so before the weights, gigabytes of them, are fetched.
     """
@@ -126,8 +128,8 @@ def check_config(file: Path, model: str) -> None:
 
 def family_of(model: Path | str, config: dict[str, Any]) -> type[Family]:
     """The family that reads the model with this config.json; PrunebenchError naming all known types if none does."""
-    kind = str(config.get("model_type"))
-    if kind in readers():
+    kind = config.get("model_type")
+    if isinstance(kind, str) and kind in readers():
         return readers()[kind]
     if has_experts(config):
         raise PrunebenchError(f"{model} is a mixture of experts ({kind!r}), which cannot be pruned: name a dense model")
@@ -168,6 +170,21 @@ def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
     if lost := sorted(where.keys() - stored):
         raise PrunebenchError(f"{chosen} names the tensor {lost[0]}, which {where[lost[0]]} does not hold: {RESAVE}")
     return shards
+
+
+def model_files(layout: Layout) -> list[Path]:
+    """The files that make a model what it is, sorted: the weights that are read, and what lies beside all weights."""
+    visible = [*layout.directory.iterdir(), *(layout.directory / TEMPLATES).glob("*.jinja")]
+    beside = [
+        path
+        for path in visible
+        if path.is_file()
+        and not path.name.startswith(".")
+        and path.suffix not in WEIGHT_SUFFIXES
+        and not path.name.endswith(".index.json")
+    ]
+    index = [layout.directory / INDEX] if len(layout.files) > 1 else []
+    return sorted({*layout.files, *beside, *index})
 
 
 def full_name(stored: str, family: type[Family]) -> str:

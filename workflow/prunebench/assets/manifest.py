@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -47,6 +48,7 @@ class Manifest(BaseModel):
     source: ModelSource | Source | TasksSource
     shape: Shape | None = None  # models only
     documents: dict[str, int] | None = None  # corpora only: documents per split
+    split_by: Literal["position"] | None = None  # corpora only: too few documents to be split by their hashes
     test_windows: int | None = None  # corpora only: perplexity takes no more of the test split
     rows: dict[str, int] | None = None  # tasks only: rows per file
     arrival: Arrival | None = None  # from the hub only
@@ -57,9 +59,14 @@ class Manifest(BaseModel):
         return spec_hash(canonical({name: record.sha256 for name, record in self.files.items()}))
 
 
-def describe_files(files: Iterable[Path]) -> dict[str, FileRecord]:
-    """Name, size and digest of each file (the whole content is read)."""
-    return {file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_file(file)) for file in files}
+def describe_files(files: Iterable[Path], directory: Path | None = None) -> dict[str, FileRecord]:
+    """Size and digest of each file, whose whole content is read, by its path below `directory` (default: its name)."""
+    return {
+        file.relative_to(directory or file.parent).as_posix(): FileRecord(
+            bytes=file.stat().st_size, sha256=sha256_file(file)
+        )
+        for file in files
+    }
 
 
 def arrival_path(dest: Path) -> Path:

@@ -71,6 +71,8 @@ def local_path(source: ModelSource | Source) -> Path:
     if not path.exists():
         hint = "" if path.is_absolute() else f" (looked for from the working directory {Path.cwd()})"
         raise PrunebenchError(f"no such file or directory: {path}{hint}. Correct 'path' in the catalog")
+    if not (path.is_file() or path.is_dir()):
+        raise PrunebenchError(f"{path} is neither a file nor a directory. Correct 'path' in the catalog")
     return path
 
 

@@ -36,6 +36,12 @@ Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default a
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 Tokens = Annotated[Path | None, typer.Option(help="Token ids, .npy, int64 [samples, seqlen].")]
+Text = Annotated[Path | None, typer.Option(help="A file or directory of text.")]
+Column = Annotated[str | None, typer.Option(help="Where its text is. [default: text]")]
+Bos = Annotated[
+    bool | None,
+    typer.Option("--bos/--no-bos", help="A BOS token in each window; default: as the tokenizer adds one or not."),
+]
 
 
 @app.command()
@@ -48,8 +54,10 @@ def prune(
     allocator: Annotated[str | None, typer.Option(help="A name from `allocators`; goes with the method.")] = None,
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the method, repeatable.")] = None,
     allocator_param: Annotated[list[str] | None, typer.Option(help="The same of the allocator.")] = None,
-    calibration: Tokens = None,
+    calibration: Annotated[Path | None, typer.Option(help="Text of your own, or token ids (.npy).")] = None,
+    column: Column = None,
     corpus: Annotated[str | None, typer.Option(help="Calibration text from the catalog. [default: c4_type]")] = None,
+    bos: Bos = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Windows of it. [default: 128]")] = None,
     seqlen: Annotated[int | None, typer.Option(min=1, help="Their tokens. [default: 512]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which windows, and whatever the method draws.")] = 0,
@@ -66,8 +74,15 @@ def prune(
 
     It does what a cell of the benchmark does, by the same code: the same settings give the same weights. Ctrl-C loses
     at most one block: the same command goes on from there.
+
+    --calibration takes text of your own: .txt (a file is one document), .jsonl (one a line, under the key of --column),
+    .parquet (one a row, in that column), any of these as .gz, or a directory of them. All of it is calibration text, of
+    which --samples windows of --seqlen tokens are drawn by --seed. An .npy holds token ids, int64 [samples, seqlen],
+    which are taken as they are.
     """
-    _check_calibration(calibration, corpus, samples, seqlen)
+    tokens, text = _own_calibration(calibration)
+    taken = {"--samples": samples, "--seqlen": seqlen} if tokens else {}
+    _check_calibration(calibration, {"--corpus": corpus, **taken})
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.single.recommend import recommend
     from prunebench.single.request import Request, feed_forward, parse_params, work
@@ -78,7 +93,7 @@ def prune(
         best = recommend(pattern, sparsity, feed_forward(model))
         method, allocator = best.method, allocator or best.allocator
         typer.echo(f"{method} with {allocator}: {best.why}", err=True)
-    drawn = {"corpus": corpus, "samples": samples, "seqlen": seqlen}
+    drawn = {"corpus": corpus, "samples": samples, "seqlen": seqlen, "bos": bos}
     request = Request(
         model=model,
         method=method,
@@ -87,7 +102,9 @@ def prune(
         allocator=allocator or "uniform",
         params=parse_params(param or []),
         allocator_params=_allocator_params(allocator, allocator_param or []),
-        tokens=calibration,
+        tokens=tokens,
+        text=text,
+        column=column,
         seed=seed,
         compute=compute,
         **{key: value for key, value in drawn.items() if value is not None},  # type: ignore[arg-type]
@@ -103,7 +120,9 @@ def prune(
         typer.echo(json.dumps(record, indent=1))
     else:
         seconds, pruned = record["measured"]["seconds"], record["prune"]
-        typer.echo(f"{out}: {pruned['achieved_sparsity']:.2%} zeros in its linears, pruned in {seconds:.0f} s")
+        beyond = pruned["zeros_beyond_target"] / pruned["prunable_weights"]
+        reason = f" ({beyond:.2%} were zero before, where fewer were asked for)" if beyond else ""
+        typer.echo(f"{out}: {pruned['achieved_sparsity']:.2%} zeros in its linears{reason}, pruned in {seconds:.0f} s")
 
 
 @app.command()
@@ -111,7 +130,9 @@ def ppl(
     model: Model,
     tokens: Tokens = None,
     corpus: Annotated[str | None, typer.Option(help="The test split of a corpus of the catalog.")] = None,
-    text: Annotated[Path | None, typer.Option(help="A UTF-8 text file.")] = None,
+    text: Text = None,
+    column: Column = None,
+    bos: Bos = None,
     seqlen: Annotated[int | None, typer.Option(min=2, help="Tokens per window. [default: 512]")] = None,
     windows: Annotated[int | None, typer.Option(min=1, help="The first so many windows; default all.")] = None,
     dtype: DType = "bfloat16",
@@ -123,8 +144,11 @@ def ppl(
     """Measure the perplexity of MODEL on tokens, a corpus or a text, in windows without overlap.
 
     Example: prunebench ppl path/to/model --corpus wikipedia --seqlen 512
+
+    --text takes .txt (a file is one document), .jsonl (one a line, under the key of --column), .parquet (one a row, in
+    that column), any of these as .gz, or a directory of them.
     """
-    source = _Text(tokens, corpus, text, seqlen, windows)
+    source = _Text(tokens, corpus, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.single.measure import load, perplexity_of
 
@@ -132,7 +156,7 @@ def ppl(
         loaded = load(model, compute)
         score = perplexity_of(loaded, source.windows(loaded), source.name)
     if as_json:
-        typer.echo(json.dumps({**_as_dict(score), "windows": score.n}))
+        typer.echo(json.dumps({**_as_dict(score), "windows": score.n, "bos": source.bos}))
     else:
         spread = "" if score.stderr is None else f" ± {score.stderr:.2f}"
         typer.echo(f"perplexity {score.value:.2f}{spread} on {score.n} windows of {source.name}")
@@ -171,7 +195,9 @@ def compare(
     ],
     tokens: Tokens = None,
     corpus: Annotated[str | None, typer.Option(help="The test split of a corpus. [default: wikipedia]")] = None,
-    text: Annotated[Path | None, typer.Option(help="A UTF-8 text file.")] = None,
+    text: Text = None,
+    column: Column = None,
+    bos: Bos = None,
     seqlen: Annotated[int | None, typer.Option(min=2, help="Tokens per window. [default: 512]")] = None,
     windows: Annotated[int | None, typer.Option(min=2, help="The first so many windows; default all.")] = None,
     dtype: DType = "bfloat16",
@@ -185,25 +211,29 @@ def compare(
     Example: prunebench compare path/to/model path/to/pruned --corpus wikipedia
 
     The interval of the ratio is a paired bootstrap over windows (95%): if it holds 1, the text cannot tell them apart.
+    --text takes the same files as in `ppl`.
     """
     if len(models) < 2:
         raise typer.BadParameter("name two or more models")
     given = corpus if any((tokens, corpus, text)) else "wikipedia"
-    source = _Text(tokens, given, text, seqlen, windows)
+    source = _Text(tokens, given, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.single.compare import compare_models
 
     with resumable():
         rows = compare_models(models, source.windows, source.name, compute)
     if as_json:
-        typer.echo(json.dumps([row.as_dict() for row in rows]))
+        typer.echo(json.dumps([{**row.as_dict(), "bos": source.bos} for row in rows]))
         return
     from rich.table import Table
+
+    from prunebench.titles import snapshot_title
 
     table = Table("model", "sparsity", "perplexity", "ratio to the first", "95% interval", title=f"on {source.name}")
     for row in rows:
         ratio = ("", "") if row.ratio is None else (f"{row.ratio:.4f}", "{:.4f} to {:.4f}".format(*row.interval or ()))
-        table.add_row(row.model, f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
+        name = snapshot_title(Path(row.model)) or row.model
+        table.add_row(name, f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
     _print(table)
 
 
@@ -211,44 +241,48 @@ class _Text:
     """What a perplexity is measured on: tokens, a corpus or a text, one of them."""
 
     def __init__(
-        self, tokens: Path | None, corpus: str | None, text: Path | None, seqlen: int | None, windows: int | None
+        self,
+        tokens: Path | None,
+        corpus: str | None,
+        text: Path | None,
+        column: str | None,
+        seqlen: int | None,
+        windows: int | None,
+        bos: bool | None,
     ) -> None:
+        from prunebench.assets.texts import own_documents
+        from prunebench.assets.tokens import load_ids
+
         given = [option for option, value in (("--tokens", tokens), ("--corpus", corpus), ("--text", text)) if value]
         if len(given) != 1:
             also = f", not {' and '.join(given)}" if given else ""
             raise PrunebenchError(f"name one of --tokens, --corpus and --text{also}")
         if tokens and seqlen:
             raise PrunebenchError("--seqlen: the windows of --tokens have their length already")
-        for path in filter(None, (tokens, text)):
-            if not path.is_file():
-                raise PrunebenchError(f"no such file: {path}")
-        self._tokens, self._corpus, self._text = tokens, corpus, text
-        self._seqlen, self._windows = seqlen or 512, windows
+        if tokens and bos is not None:
+            raise PrunebenchError("--bos: the windows of --tokens are taken as they are; leave it out")
+        if column is not None and text is None:
+            raise PrunebenchError("--column belongs to a text of one's own, with --text: leave it out")
+        self._ids = load_ids(tokens) if tokens else None
+        self._documents = own_documents(text, column) if text else []
+        self._corpus, self._seqlen, self._windows, self._bos = corpus, seqlen or 512, windows, bos
         self.name = str(tokens or corpus or text)
+        self.bos: bool | None = None
+        """Whether the windows that were last cut begin with a BOS token; None where token ids are given."""
 
     def windows(self, loaded: Any) -> Any:
         """The windows as the model's tokens, int64 [n, seqlen]."""
         import numpy as np
 
         from prunebench.single.measure import corpus_documents, text_windows
-        from prunebench.single.request import token_shape
 
-        if self._tokens:
-            rows, _ = token_shape(self._tokens)
-            if rows < (self._windows or 1):
-                raise PrunebenchError(f"--windows: {self._tokens} has {rows} windows, not {self._windows}")
-            return np.load(self._tokens, allow_pickle=False)[: self._windows]
-        if self._corpus:
-            documents, most = corpus_documents(self._corpus)
-            return text_windows(loaded, documents, self._seqlen, self._windows)[: None if self._windows else most]
-        return text_windows(loaded, [self._read()], self._seqlen, self._windows)
-
-    def _read(self) -> str:
-        assert self._text is not None
-        try:
-            return self._text.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise PrunebenchError(f"{self._text} is not UTF-8 text: {error}") from None
+        if self._ids is not None:
+            if len(self._ids) < (self._windows or 1):
+                raise PrunebenchError(f"--windows: {self.name} has {len(self._ids)} windows, not {self._windows}")
+            return np.array(self._ids[: self._windows])
+        documents, most = corpus_documents(self._corpus) if self._corpus else (self._documents, None)
+        windows, self.bos = text_windows(loaded, documents, self._seqlen, self._windows, self.name, self._bos)
+        return windows[: None if self._windows else most]
 
 
 def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Compute:
@@ -301,13 +335,19 @@ def resumable() -> Iterator[None]:
         raise
 
 
-def _check_calibration(calibration: Path | None, corpus: str | None, samples: int | None, seqlen: int | None) -> None:
-    if not calibration:
-        return
-    for option, value in (("--corpus", corpus), ("--samples", samples), ("--seqlen", seqlen)):
-        if value is not None:
-            raise PrunebenchError(f"{option}: the tokens of --calibration are taken as they are; leave one of them out")
-    if not calibration.is_file():
+def _own_calibration(calibration: Path | None) -> tuple[Path | None, Path | None]:
+    """(token file, text) that --calibration names: one of them at most."""
+    if calibration is None:
+        return None, None
+    return (calibration, None) if calibration.suffix.lower() == ".npy" else (None, calibration)
+
+
+def _check_calibration(calibration: Path | None, others: dict[str, Any]) -> None:
+    """Refuse options that say once more what --calibration settles."""
+    for option, value in others.items():
+        if calibration and value is not None:
+            raise PrunebenchError(f"{option}: {calibration} of --calibration settles it; leave one of them out")
+    if calibration and not calibration.exists():
         raise PrunebenchError(f"--calibration: no such file: {calibration}")
 
 

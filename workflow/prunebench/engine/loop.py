@@ -15,6 +15,7 @@ from prunebench.engine.block import BlockView
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.progress import track
 from prunebench.engine.scratch import Scratch
+from prunebench.engine.sparsity import check_block
 from prunebench.errors import CellFailure
 from prunebench.methods.base import BlockResult, Method, Stat
 from prunebench.patterns import Pattern
@@ -35,12 +36,14 @@ def prune_model(
 ) -> list[dict[str, Any]]:
     """Prune every block; returns one record per block: {"linears": {full name: {...}}, plus what the method recorded}.
 
-    The record of a linear counts its zeros and, where statistics were collected, says how far its outputs moved.
+    The record of a linear counts its zeros (see `engine.sparsity`) and, where statistics were collected, says how far
+    its outputs moved.
 
     `tokens` int64 [samples, seqlen], or None for methods that look at no data. `gradients`: those of rule `gradients`
     by full linear name, for methods that ask for them. Statistics inside a block come from the
     block's unpruned weights, its inputs from the pruned blocks before it (the order of the published codes). Memory is
-    one block plus activations. Raises CellFailure when the method does.
+    one block plus activations. Raises CellFailure when the method does, and as soon as a block that is done misses the
+    sparsity that the allocation gives it: `scratch` keeps those before it.
 
     A block in which the allocation wants no zeros stays as it is, whatever the pattern, and costs no statistics.
     """
@@ -103,9 +106,15 @@ def _prune_block(
         if linear in result.linears:
             after = _stored(result.linears[linear].weight, f"{name}.weight", model)
             stored[f"{name}.weight"] = after
-        linears[name] = _count(before[linear], after, result, linear)
+        linears[name] = _count(before[linear], after)
+        if linears[name]["already_zero"] and "sparsity" in method.uses:
+            beyond = method.zeros_beyond_target(before[linear] == 0, allocation[name], pattern)
+            linears[name]["zeros_beyond_target"] = beyond
+        linears[name] |= result.linears[linear].record if linear in result.linears else {}
         if linear in samples:
             linears[name]["reconstruction_error"] = reconstruction_error(samples[linear], before[linear], after)
+    if "sparsity" in method.uses:
+        check_block(view.index, linears, {name: allocation[name] for name in linears}, exact=method.exact)
     for name, tensor in result.tensors.items():
         stored[name] = _stored(tensor, name, model)
     return stored, {"linears": linears, **result.record}
@@ -132,12 +141,11 @@ def _stored(tensor: Tensor, name: str, model: StreamedModel) -> Tensor:
     return rounded
 
 
-def _count(before: Tensor, after: Tensor, result: BlockResult, linear: str) -> dict[str, Any]:
-    entry = result.linears.get(linear)
+def _count(before: Tensor, after: Tensor) -> dict[str, Any]:
     return {
         "weights": before.numel(),
         "inputs": before.shape[1],
         "zeros": after.numel() - int(after.count_nonzero()),
         "already_zero": before.numel() - int(before.count_nonzero()),
-        **(entry.record if entry else {}),
+        "zeros_beyond_target": 0,
     }

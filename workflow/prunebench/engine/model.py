@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from prunebench.assets.layout import CONFIG, read_config
+from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.device import cards, spread
 from prunebench.engine.fused import split_fused
 from prunebench.engine.memory import give_back_freed_pages, keep_freed_pages
@@ -220,6 +221,8 @@ def check_model(directory: Path, family: type[Family]) -> None:
 
     Raises PrunebenchError in one line if transformers could not make the model of them.
     """
+    # First: a config.json that asks for a billion blocks is not worth making.
+    linear_sizes(directory, family)
     tensors = TensorStore(directory)
     model = _skeleton(directory, family, None)
     _check_tensors(model, tensors, _tie(model, tensors))

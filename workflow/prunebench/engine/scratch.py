@@ -39,10 +39,15 @@ class Scratch:
         """
         self.directory, self._base = directory, base
         claim(directory, identity)
-        self.resumed_at = next(block for block in itertools.count() if not self._path(block).exists())
-        """The first block that is not there yet: 0 for a fresh start."""
+        self.resumed_at = self.finished
+        """The first block that was not there yet: 0 for a fresh start."""
         if self.resumed_at:
             log.info("resuming at block %d", self.resumed_at)
+
+    @property
+    def finished(self) -> int:
+        """How many blocks are there, counted from the first."""
+        return next(block for block in itertools.count() if not self._path(block).exists())
 
     def get_or(self, block: int, compute: Callable[[], Block]) -> Block:
         """A block's changed tensors (by full name) and record: from disk, or made by `compute` and kept.
@@ -69,6 +74,13 @@ class Scratch:
     def remove(self) -> None:
         """Forget everything: the result has been written."""
         shutil.rmtree(self.directory)
+
+    def keep_after_failure(self) -> None:
+        """Leave the finished blocks for the next run, and say so; without any, leave nothing."""
+        if self.finished:
+            log.warning("blocks finished before the failure are kept: %d in %s", self.finished, self.directory)
+        else:
+            self.remove()
 
     def _path(self, block: int) -> Path:
         return self.directory / f"block_{block:03d}.safetensors"

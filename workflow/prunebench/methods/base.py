@@ -69,10 +69,30 @@ class Method(Plugin):
     dense_stream: ClassVar[bool] = False
     """Whether the dense model's hidden states are carried along beside the pruned model's."""
 
+    scope: ClassVar[masks.Scope] = "matrix"
+    """Where it counts the zeros of an unstructured sparsity; `unit` is finer where neither word fits."""
+
     @property
     def exact(self) -> bool:
         """Whether it meets the sparsity to a weight; if not, it may prune more."""
         return True
+
+    def unit(self, out: int, width: int) -> tuple[int, int]:
+        """Rows (1 or `out`) and columns of the parts of a matrix [out, width] each of which meets the sparsity."""
+        return (1 if self.scope == "row" else out, width)
+
+    def asked(self, weights: int, sparsity: float) -> int:
+        """How many zeros `sparsity` means in a part of so many weights."""
+        return masks.pruned_count(weights, sparsity)
+
+    def zeros_beyond_target(self, zeros: torch.Tensor, sparsity: float, pattern: Pattern) -> int:
+        """How many of the `zeros`, boolean [out, in], that a linear has before pruning exceed what it is asked for.
+
+        They are counted where the method counts: of a part that has more zeros than asked for, none can go elsewhere.
+        """
+        if sparsity and pattern.structured:
+            return masks.zeros_beyond(zeros, 1, pattern.group, lambda _: pattern.group - pattern.keep)
+        return masks.zeros_beyond(zeros, *self.unit(*zeros.shape), lambda weights: self.asked(weights, sparsity))
 
     @property
     def needs_gradients(self) -> bool:
@@ -126,7 +146,10 @@ class Method(Plugin):
         sparsities: Mapping[str, float],
         pattern: Pattern,
     ) -> dict[str, PrunedLinear]:
-        """Prune the linears [out, in] that share one input; whatever depends on the input alone is computed once."""
+        """Prune the linears [out, in] that share one input; whatever depends on the input alone is computed once.
+
+        Weights that are 0 stay so and count as pruned (`masks.prune_mask` sees to it).
+        """
         raise TypeError(f"method {self.name!r} defines neither prune_site nor prune_block")
 
 
@@ -143,7 +166,10 @@ class MaskingMethod(Method):
         statistic: SiteStatistic,
         sparsities: Mapping[str, float],
         pattern: Pattern,
+        zeros: Mapping[str, torch.Tensor] | None = None,
     ) -> dict[str, PrunedLinear]:
-        """Each linear by itself."""
+        """Each linear by itself. `zeros`, boolean [out, in], are places that must be zero; default: that are."""
+        if zeros is not None:
+            weights = {name: masks.zeroed(weight, zeros[name]) for name, weight in weights.items()}
         gone = {name: self.mask(weight, statistic, sparsities[name], pattern) for name, weight in weights.items()}
         return {name: PrunedLinear(masks.zeroed(weights[name], mask)) for name, mask in gone.items()}

@@ -51,7 +51,7 @@ class Besa(Method):
     with the block's output y on what the pruned blocks before it give, its pruned output y', and the mean sparsity
     alpha_block of all its weights. Prodigy takes `steps` steps on it, of one calibration sample each. At the end all
     alpha move by the same amount and are cut to [0, 1], so that the block's zeros are s of its weights, exactly. No
-    weight is changed but to zero.
+    weight is changed but to zero. Rows keep at least the zeros they had before.
 
     All linears of a block share the budget s, the mean of the allocation over their weights; linears to which the
     allocation gives 0 or 1 are left out and keep that. `granularity: matrix` learns one sparsity for each matrix,
@@ -119,23 +119,56 @@ class Besa(Method):
             if linear in sizes
         }
         problem = Problem(block, ranks, {linear: entry.weight for linear, entry in gone.items()}, self.params)
+        before = {linear: (block.weight(linear) == 0).sum(dim=1).cpu() for linear in sizes}
         same = {linear: torch.tensor([budget], dtype=torch.float64) for linear in sizes}
-        uniform, _ = self._on_budget(same, sizes, budget)
-        zeros, sparsities = self._on_budget(problem.learn(budget), sizes, budget)
+        uniform, _ = self._on_budget(same, sizes, budget, before)
+        zeros, sparsities = self._on_budget(problem.learn(budget), sizes, budget, before)
         errors = {"uniform": problem.error(uniform), "learned": problem.error(zeros)}
+        beyond = self._beyond(before, zeros, sizes, budget)
         learned = {
             linear: PrunedLinear(
                 masks.zeroed(block.weight(linear), problem.gone(linear, of)),
-                {"sparsity": sparsities[linear], "rows": [int(end) / sizes[linear][1] for end in of.aminmax()]},
+                {
+                    "sparsity": sparsities[linear],
+                    "rows": [int(end) / sizes[linear][1] for end in of.aminmax()],
+                    "zeros_beyond_target": beyond[linear],
+                },
             )
             for linear, of in zeros.items()
         }
         return BlockResult(gone | learned, {"budget": budget, "error": errors})
 
+    def _beyond(
+        self,
+        before: Mapping[str, torch.Tensor],
+        zeros: Mapping[str, torch.Tensor],
+        sizes: Mapping[str, tuple[int, ...]],
+        budget: float,
+    ) -> dict[str, int]:
+        """How many of each linear's zeros from `before` (int64 [rows]) pruning exceed what is asked for.
+
+        With a sparsity for each row it is the block that is asked: its surplus is shared out as its zeros are.
+        """
+        if self.params.granularity == "matrix":
+            return {linear: int((rows - zeros[linear]).clamp(min=0).sum()) for linear, rows in before.items()}
+        counts = torch.stack([rows.sum() for rows in before.values()])
+        had = int(counts.sum())
+        surplus = max(0, had - masks.pruned_count(sum(map(prod, sizes.values())), budget))
+        ends = (counts.cumsum(0) * surplus) // max(had, 1)
+        shares = ends.diff(prepend=ends.new_zeros(1)).tolist()
+        return dict(zip(before, shares, strict=True))
+
     def _on_budget(
-        self, alpha: Mapping[str, torch.Tensor], sizes: Mapping[str, tuple[int, ...]], budget: float
+        self,
+        alpha: Mapping[str, torch.Tensor],
+        sizes: Mapping[str, tuple[int, ...]],
+        budget: float,
+        before: Mapping[str, torch.Tensor],
     ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-        """(zeros in each row, int64 [rows] or [1] for all; sparsity) of every linear, such that `budget` is met."""
+        """(zeros in each row, int64 [rows] or [1] for all; sparsity) of every linear, such that `budget` is met.
+
+        No row gets fewer zeros than it has `before` pruning, int64 [rows].
+        """
         if self.params.granularity == "matrix":
             of_matrix = {linear: float(of) for linear, of in alpha.items()}
             shares = fit(of_matrix, {linear: (out, width) for linear, (out, width) in sizes.items()}, budget)
@@ -143,7 +176,8 @@ class Besa(Method):
             return {linear: torch.tensor([count]) for linear, count in counts.items()}, shares
         wishes = torch.cat([alpha[linear].cpu().expand(out) for linear, (out, _) in sizes.items()])
         widths = torch.cat([torch.full((out,), width) for out, width in sizes.values()])
-        whole = updates.exact_zeros(wishes, widths, masks.pruned_count(int(widths.sum()), budget))
+        least = torch.cat([before[linear] for linear in sizes])
+        whole = updates.exact_zeros(wishes, widths, masks.pruned_count(int(widths.sum()), budget), least)
         zeros = dict(zip(sizes, whole.split([out for out, _ in sizes.values()]), strict=True))
         return zeros, {linear: int(of.sum()) / prod(sizes[linear]) for linear, of in zeros.items()}
 
@@ -153,4 +187,4 @@ def _ranks(weight: torch.Tensor, squared_norm: torch.Tensor) -> torch.Tensor:
     score = scores.wanda(weight, squared_norm)
     if not score.sum(dtype=torch.float64).isfinite():
         raise CellFailure("scores are not finite (NaN or infinity in weights or activations)")
-    return masks.ranks(score)
+    return masks.ranks(masks.zeros_first(score, weight))

@@ -73,20 +73,29 @@ def error(outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return torch.where(whole > 0, missed / whole.clamp_min(torch.finfo(whole.dtype).tiny), 0).mean()
 
 
-def exact_zeros(wishes: torch.Tensor, widths: torch.Tensor, total: int) -> torch.Tensor:
+def exact_zeros(
+    wishes: torch.Tensor, widths: torch.Tensor, total: int, least: torch.Tensor | None = None
+) -> torch.Tensor:
     """Whole numbers of zeros per row, int64 [rows], that sum to `total` and stay nearest in shape to `wishes`.
 
-    `wishes` float64 [rows] are sparsities, `widths` the rows' weights. As `allocators.budget.fit`: all wishes move by
-    the same amount and are cut to [0, 1]. Then the zeros are rounded down, and the rows that lost most by it get one
-    more, of equal ones the first.
+    `wishes` float64 [rows] are sparsities, `widths` the rows' weights, `least` int64 [rows] how many zeros each row has
+    at least (default: none); where these are more than `total`, they are the result. As `allocators.budget.fit`: all
+    wishes move by the same amount and are cut to [0, 1], and to what a row has at least. Then the zeros are rounded
+    down, and the rows that lost most by it get one more, of equal ones the first.
     """
     wishes, widths = wishes.double().cpu(), widths.cpu()
+    floor = torch.zeros_like(widths) if least is None else least.cpu()
+    if int(floor.sum()) >= total:
+        return floor
+
+    def moved(shift: float) -> torch.Tensor:
+        return ((wishes + shift).clamp(0, 1) * widths).maximum(floor.double())
+
     low, high = -float(wishes.max()), 1 - float(wishes.min())
     for _ in range(STEPS):
         middle = (low + high) / 2
-        spent = float(((wishes + middle).clamp(0, 1) * widths).sum())
-        low, high = (middle, high) if spent <= total else (low, middle)
-    share = (wishes + low).clamp(0, 1) * widths
+        low, high = (middle, high) if float(moved(middle).sum()) <= total else (low, middle)
+    share = moved(low)
     counts = share.floor().long()
     # Full rows last: by rounding, what is missing may exceed the number of rows with a fraction.
     lost = torch.where(counts < widths, share - counts, -1.0)

@@ -46,5 +46,5 @@ class Magnitude(MaskingMethod):
         """The smallest weights; the activations play no part."""
         score = scores.magnitude(weight)
         if self.params.selection == "exact" or pattern.structured:
-            return masks.prune_mask(score, sparsity, pattern, scope="matrix")
+            return masks.prune_mask(score, weight, sparsity, pattern, scope=self.scope)
         return masks.up_to_rank(score, sparsity)

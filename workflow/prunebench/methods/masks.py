@@ -1,15 +1,20 @@
 """Choosing which weights go: exact counts, ranked by (score, index), for every pattern.
 
-All functions take scores [out, in] (higher = keep) and return a boolean tensor of that shape, True = pruned.
+Functions take scores [out, in] (higher = keep) and most return a boolean tensor of that shape, True = pruned. A weight
+that is zero before pruning goes before every other, whatever its score (`zeros_first`): it counts towards the sparsity.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from prunebench.errors import CellFailure
 from prunebench.lazy import torch
 from prunebench.patterns import Pattern
+
+Scope = Literal["row", "matrix"]
+"""Of what an unstructured sparsity is a fraction: of each output row, or of all weights of a matrix together."""
 
 
 def pruned_count(total: int, sparsity: float) -> int:
@@ -19,20 +24,45 @@ def pruned_count(total: int, sparsity: float) -> int:
 
 
 def prune_mask(
-    scores: torch.Tensor, sparsity: float, pattern: Pattern, *, scope: Literal["row", "matrix"]
+    scores: torch.Tensor, weight: torch.Tensor, sparsity: float, pattern: Pattern, *, scope: Scope
 ) -> torch.Tensor:
     """The lowest `sparsity` of each row, or of the whole matrix; for n:m the lowest of each group of a row.
 
-    Raises CellFailure if a score is not finite.
+    Zeros of `weight` [out, in] go first. Where there are more of them than asked for, the mask holds some of them and
+    nothing else. Raises CellFailure if a score is not finite.
     """
     # One NaN or infinity spoils the sum, which takes a tenth of the time of looking at every score.
     if not scores.sum(dtype=torch.float64).isfinite():
         raise CellFailure("scores are not finite (NaN or infinity in weights or activations)")
+    scores = zeros_first(scores, weight)
     if pattern.structured:
         return lowest_of_groups(scores, pattern)
     if scope == "row":
         return lowest(scores, pruned_count(scores.shape[1], sparsity))
     return lowest_of_matrix(scores, sparsity)
+
+
+def zeros_first(scores: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """`scores` with -infinity where `weight` is 0, which ranks below all others; `scores` itself if no weight is 0."""
+    # To look costs a fraction of what the copy does.
+    if weight.all():
+        return scores
+    return torch.where((weight == 0).to(scores.device), -torch.inf, scores)
+
+
+def zeros_beyond(zeros: torch.Tensor, rows: int, columns: int, asked: Callable[[int], int]) -> int:
+    """How many of `zeros`, boolean [out, in], exceed what each part of the matrix is asked for, summed over its parts.
+
+    The parts have `rows` rows (1 or out) and `columns` columns, the last of a row fewer where `columns` does not divide
+    in; `asked` gives the number of zeros for a number of weights.
+    """
+    whole = zeros.shape[1] // columns * columns
+    surplus = 0
+    for part, width in ((zeros[:, :whole], columns), (zeros[:, whole:], zeros.shape[1] - whole)):
+        if part.numel():
+            counts = part.reshape(len(zeros) // rows, rows, -1, width).sum(dim=(1, 3))
+            surplus += int((counts - asked(rows * width)).clamp(min=0).sum())
+    return surplus
 
 
 def zeroed(weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -20,10 +20,13 @@ LEAF = 16
 def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
     """U [in, in] of H = `hessian` [in, in] with lambda = `damping` * mean(diag H); all float64.
 
-    Raises CellFailure if H is not finite, or not positive definite when damped.
+    Where all inputs are 0 and H with them, U is the identity: whatever the weights, the error is 0, and with it the
+    smallest weights go. Raises CellFailure if H is not finite, or not positive definite when damped.
     """
     if not hessian.diagonal().isfinite().all():
         raise CellFailure("activations on the calibration tokens are NaN or infinite: use bfloat16 or float32")
+    if not hessian.diagonal().any():
+        return torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
     # From the last column backwards, H = R R^T with R upper triangular; then U = R^-1, without ever forming H^-1.
     damped = hessian.flip(0, 1)
     damped.diagonal().add_(damping * hessian.diagonal().mean())
@@ -67,13 +70,19 @@ def losses(weight: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
 
 
 def eliminate(
-    weight: torch.Tensor, U: torch.Tensor, block: int, select: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    weight: torch.Tensor,
+    U: torch.Tensor,
+    block: int,
+    select: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    gone_before: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Remove weights from W^T = `weight` [in, out] (overwritten) block by block of `block` columns, left to right.
 
     `select(weight, loss)`, both [width, out], says which of a block's weights go (boolean, True = goes), once all
-    columns before it have been compensated for. Returns the pruned W^T, and the scaled errors E [in, out] whose squares
-    add up to the growth of the damped error: sum E^2 = tr(D^T (H + lambda I) D) for the change D of W^T.
+    columns before it have been compensated for. `gone_before`, boolean [in, out]: weights that go whatever `select`
+    says, and to which it sees a loss below all others, so that it takes them first. Returns the pruned W^T, and the
+    scaled errors E [in, out] whose squares add up to the growth of the damped error: sum E^2 = tr(D^T (H + lambda I) D)
+    for the change D of W^T.
     """
     errors = torch.zeros_like(weight)
     gone = torch.zeros_like(weight, dtype=torch.bool)
@@ -83,7 +92,12 @@ def eliminate(
 
     def choose(low: int, high: int) -> None:
         part = U[low:high, low:high]
-        gone[low:high] = select(weight[low:high], losses(weight[low:high], part))
+        loss = losses(weight[low:high], part)
+        if gone_before is None:
+            gone[low:high] = select(weight[low:high], loss)
+        else:
+            before = gone_before[low:high]
+            gone[low:high] = before | select(weight[low:high], loss.masked_fill_(before, -torch.inf))
         # Until a column's turn its errors hold 1 / U_jj where a weight goes, else 0.
         errors[low:high] = gone[low:high] / part.diagonal()[:, None]
         _in_halves(low, high, LEAF, one_by_one, apply)

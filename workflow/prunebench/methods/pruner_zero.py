@@ -62,6 +62,7 @@ class PrunerZero(Method):
     reference = "Dong et al. 2024, Pruner-Zero: Evolving Symbolic Pruning Metric from Scratch for LLMs"
     uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM, Stat.GRADIENT})
+    scope = "row"
 
     @property
     def needs_gradients(self) -> bool:
@@ -75,10 +76,9 @@ class PrunerZero(Method):
         pruned = {}
         for site in block.sites:
             for linear in site.linears:
-                mask = masks.prune_mask(
-                    self._scores(block, statistics, site, linear), allocation[linear], pattern, scope="row"
-                )
-                pruned[linear] = PrunedLinear(masks.zeroed(block.weight(linear), mask))
+                weight, score = block.weight(linear), self._scores(block, statistics, site, linear)
+                mask = masks.prune_mask(score, weight, allocation[linear], pattern, scope=self.scope)
+                pruned[linear] = PrunedLinear(masks.zeroed(weight, mask))
         return BlockResult(pruned)
 
     def _scores(self, block: BlockView, statistics: Statistics, site: Site, linear: str) -> torch.Tensor:

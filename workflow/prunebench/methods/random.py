@@ -39,6 +39,6 @@ class Random(Method):
             generator = torch.Generator().manual_seed(int.from_bytes(draw[:7], "big"))
             # Drawn on the CPU: GPUs have other generators.
             scores = torch.rand(weight.shape, generator=generator, dtype=torch.float64)
-            mask = masks.prune_mask(scores, sparsity, pattern, scope="matrix")
+            mask = masks.prune_mask(scores, weight, sparsity, pattern, scope=self.scope)
             pruned[linear] = PrunedLinear(masks.zeroed(weight, mask.to(weight.device)))
         return BlockResult(pruned)

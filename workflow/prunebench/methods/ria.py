@@ -51,9 +51,13 @@ class RIA(MaskingMethod):
         """A threshold takes ties along."""
         return bool(self.params.selection == "row")
 
+    def unit(self, out: int, width: int) -> tuple[int, int]:
+        """A row, or the whole matrix where a threshold is taken."""
+        return (1 if self.params.selection == "row" else out, width)
+
     def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
         """The lowest scores."""
         score = scores.ria(weight, statistic.squared_norm, self.params.power)
         if self.params.selection == "row" or pattern.structured:
-            return masks.prune_mask(score, sparsity, pattern, scope="row")
+            return masks.prune_mask(score, weight, sparsity, pattern, scope="row")
         return masks.up_to_rank(score, sparsity)

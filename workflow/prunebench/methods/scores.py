@@ -21,6 +21,11 @@ def wanda(weight: torch.Tensor, squared_norm: torch.Tensor) -> torch.Tensor:
     return weight.double().abs() * squared_norm.double().sqrt()
 
 
+def above_zeros(score: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """`score`, float64 [out, in] from 0 up, with the least positive number where it is 0 though `weight` is not."""
+    return torch.where((score == 0) & (weight != 0), torch.finfo(score.dtype).tiny, score)
+
+
 def ria(weight: torch.Tensor, squared_norm: torch.Tensor, power: float) -> torch.Tensor:
     """RIA's S_ij = (|W_ij| / sum_k |W_ik| + |W_ij| / sum_k |W_kj|) ||x_j||_2^power (Zhang et al. 2024), [out, in].
 

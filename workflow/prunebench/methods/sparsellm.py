@@ -55,7 +55,7 @@ class SparseLLM(Method):
     squares, prunes those with the inner solver, and updates p, z and s, in this order: p and z in closed form, s by
     Gauss-Newton steps. The attention's linears are pruned by the inner solver alone. The epoch whose pruned FFN comes
     nearest to Y is taken (`keep_best`), so that no block ends further from Y than SparseGPT's; an epoch that fails
-    ends the block's epochs.
+    ends the block's epochs. Weights that are 0 before pruning are so in every epoch.
 
     The paper writes the fits with pseudo-inverses, which on few tokens fit noise in the weak directions of X and p:
     here they have a small penalty (`ridge`), which draws the weights to zero, or with `anchor` to the unpruned ones.
@@ -158,7 +158,11 @@ class SparseLLM(Method):
         solved, record = problem.solve(allocation, pattern)
         return BlockResult(pruned | solved, record)
 
-    def _solver(self, repeats: int = 1) -> Method:
+    def zeros_beyond_target(self, zeros: torch.Tensor, sparsity: float, pattern: Pattern) -> int:
+        """As the inner solver."""
+        return self._solver().zeros_beyond_target(zeros, sparsity, pattern)
+
+    def _solver(self, repeats: int = 1) -> SparseGPT | Wanda:
         """The inner solver, for a Gram matrix to which its damping is added `repeats` times over."""
         if self.params.solver == "wanda":
             return Wanda(Wanda.configure(self.params.solver_preset))
@@ -166,7 +170,7 @@ class SparseLLM(Method):
         damping = self.params.damping * sum((1 + self.params.damping) ** power for power in range(repeats))
         return SparseGPT(SparseGPT.configure(self.params.solver_preset, {"damping": damping}))
 
-    def solver(self, epoch: int, inputs: bool) -> Method:
+    def solver(self, epoch: int, inputs: bool) -> SparseGPT | Wanda:
         """The inner solver of an epoch, for the linears that read the FFN's `inputs`, or for the down projection."""
         accumulates = inputs and self.params.damping_mode == "accumulating"
         return self._solver(epoch + 1 if accumulates else 1)
@@ -266,7 +270,8 @@ class _Problem:
                 statistic = statistic if inputs else SiteStatistic.of_gram(sums.gram, len(self.auxiliaries.x))
                 weights = self._refit(weights, statistic.hessian, sums)
             shares = {linear: allocation[linear] for linear in site.linears}
-            pruned = self.method.solver(epoch, inputs=inputs).prune_site(weights, statistic, shares, pattern)
+            zeros = {linear: dense[linear] == 0 for linear in site.linears}
+            pruned = self.method.solver(epoch, inputs=inputs).prune_site(weights, statistic, shares, pattern, zeros)
             self.block.install({linear: entry.weight for linear, entry in pruned.items()})
 
     def _refit(self, dense: Mapping[str, torch.Tensor], gram: torch.Tensor, sums: Products) -> dict[str, torch.Tensor]:
@@ -274,6 +279,8 @@ class _Problem:
         return {linear: self._fit(linear, weight.double(), gram, sums) for linear, weight in dense.items()}
 
     def _fit(self, linear: str, dense: torch.Tensor, gram: torch.Tensor, sums: Products) -> torch.Tensor:
+        if not gram.diagonal().any():
+            return dense  # inputs that are always 0 ask for nothing
         roles, tokens = self.block.ffn, len(self.auxiliaries.x)
         now = self.block.weight(linear).double()
         if linear == roles.down and self.method.params.refit_down == "gradient":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from torch import Tensor
@@ -206,7 +207,8 @@ def _losses(totals: dict[str, Tensor], penalties: Penalties, ratio: float) -> Lo
         "activation": penalties.gamma,
     }
     terms = {term: weight * float(totals[term]) for term, weight in weights.items() if term in totals}
-    return Losses(terms, float(totals["reconstruction"] / totals["output"]))
+    missed, whole = float(totals["reconstruction"]), float(totals["output"])
+    return Losses(terms, missed / whole if whole else inf if missed else 0.0)
 
 
 def _pieces(rows: Tensor) -> Iterator[slice]:

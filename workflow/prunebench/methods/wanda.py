@@ -41,10 +41,15 @@ class Wanda(MaskingMethod):
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}, "released": {"rounding": "down"}}
     uses: ClassVar[frozenset[str]] = MaskingMethod.uses | {"calibration", "seed"}
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM})
+    scope = "row"
+
+    def asked(self, weights: int, sparsity: float) -> int:
+        """Rounded as the parameters say."""
+        return int(weights * sparsity) if self.params.rounding == "down" else super().asked(weights, sparsity)
 
     def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
         """The lowest scores of each row."""
         score = scores.wanda(weight, statistic.squared_norm)
         if self.params.rounding == "down" and not pattern.structured:
-            return masks.lowest(score, int(weight.shape[1] * sparsity))
-        return masks.prune_mask(score, sparsity, pattern, scope="row")
+            return masks.lowest(masks.zeros_first(score, weight), self.asked(weight.shape[1], sparsity))
+        return masks.prune_mask(score, weight, sparsity, pattern, scope=self.scope)

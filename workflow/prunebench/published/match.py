@@ -94,8 +94,9 @@ def _text(params: Any, value: Published) -> Iterator[str]:
         yield f"windows {known}"
     if params.split != "test":
         yield f"on the test split, here on {params.split}"
-    if not params.bos:
-        yield "with a BOS token in front of the text, as published codes tokenise, here without"
+    if params.bos is not True:
+        where = "in front of each window" if params.bos else "without"
+        yield f"with a BOS token in front of the text, as published codes tokenise, here {where}"
     if params.windows and not (value.task == "c4" and params.windows >= C4_WINDOWS):
         yield f"all windows, here the first {params.windows}"
 

@@ -28,10 +28,7 @@ class MaskedWeights(Mapping[str, Tensor]):
 
     def __init__(self, anatomy: Anatomy) -> None:
         self._anatomy = anatomy
-        self._ranks = {
-            f"{linear}.weight": masks.ranks(scores.wanda(anatomy.weight(linear), anatomy.squared_norm(linear)))
-            for linear in anatomy.sizes
-        }
+        self._ranks = {f"{linear}.weight": _ranks(anatomy, linear) for linear in anatomy.sizes}
         self._counts = dict.fromkeys(self._ranks, 0)
 
     def __iter__(self) -> Iterator[str]:
@@ -56,6 +53,12 @@ class MaskedWeights(Mapping[str, Tensor]):
     @counts.setter
     def counts(self, counts: Counts) -> None:
         self._counts = dict(zip(self._ranks, counts, strict=True))
+
+
+def _ranks(anatomy: Anatomy, linear: str) -> Tensor:
+    """The rank of each weight [out, in] in its row by Wanda's score, zeros before all others."""
+    weight = anatomy.weight(linear)
+    return masks.ranks(masks.zeros_first(scores.wanda(weight, anatomy.squared_norm(linear)), weight))
 
 
 class Fitness:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import platformdirs
 
 from prunebench import paths
-from prunebench.assets.manifest import Manifest, load_manifest
+from prunebench.assets.manifest import MANIFEST_NAME, Manifest, load_manifest
+from prunebench.assets.staging import staging
 from prunebench.canonical import spec_hash
 from prunebench.catalog import PathSource
 from prunebench.config import Config
 from prunebench.errors import PrunebenchError
+from prunebench.files import read_json
+from prunebench.locks import in_turn
 from prunebench.single.request import PROJECT
 from prunebench.spec import Specs
 from prunebench.stages.fetch_corpus import fetch_corpus
@@ -32,19 +36,35 @@ def arrive(config: Config, specs: Specs, asset: str, root: Path) -> Path:
 
     What comes from a local path is looked at again every time, and noted under `root` only. A download that the
     project has is used as it is; others go into the cache, never into the project: Snakemake would not know them.
+    Of several processes that want the same, one fetches it and the others wait.
     """
     kind, name = asset.split("/")
     spec = specs.asset(asset)
     if isinstance(getattr(config, kind)[name].source, PathSource):
         path = root / paths.ASSET.format(asset=asset)
-        _FETCH[kind](spec, path.parent)
+        with in_turn(path.parent, asset):
+            _look_again(kind, spec, path)
         return path
-    for home in (PROJECT, cache()):
-        path = home / paths.ASSET.format(asset=asset)
-        if path.exists() and _complete(path, spec):
-            return path
-    _FETCH[kind](spec, path.parent)
+    ready, path = (home / paths.ASSET.format(asset=asset) for home in (PROJECT, cache()))
+    if _complete(ready, spec):
+        return ready
+    if not _complete(path, spec):
+        with in_turn(path.parent, asset):
+            if not _complete(path, spec):  # another process may have fetched it meanwhile
+                _FETCH[kind](spec, path.parent)
     return path
+
+
+def _look_again(kind: str, spec: str, path: Path) -> None:
+    """Make the asset.json at `path`, and what it describes, those of a local path as it is now.
+
+    What is there already is left alone if it would be the same: another process may be reading it.
+    """
+    with staging(path.parent, "look") as scratch:
+        _FETCH[kind](spec, scratch)
+        if not (_complete(path, spec) and read_json(path) == read_json(scratch / MANIFEST_NAME)):
+            shutil.rmtree(path.parent, ignore_errors=True)
+            scratch.rename(path.parent)
 
 
 def _complete(path: Path, spec: str) -> bool:
@@ -55,7 +75,7 @@ def _complete(path: Path, spec: str) -> bool:
         return False
 
 
-def resolved(path: Path) -> Manifest:
-    """The manifest at `path`, its directory absolute: it can be written elsewhere."""
+def resolved(path: Path, title: str) -> Manifest:
+    """The manifest at `path` with the model's own title, which no spec holds; its directory is absolute."""
     manifest = load_manifest(path)
-    return manifest.model_copy(update={"directory": manifest.directory.resolve()})
+    return manifest.model_copy(update={"directory": manifest.directory.resolve(), "title": title})

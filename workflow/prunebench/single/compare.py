@@ -50,7 +50,10 @@ def compare_models(
         loaded = load(model, compute)
         tokens = windows(loaded)
         if first and not np.array_equal(tokens, first[0]):
-            raise PrunebenchError(f"{model} has another tokenizer than {models[0]}: their perplexities do not compare")
+            raise PrunebenchError(
+                f"{model} has another tokenizer than {models[0]}, or puts another token in front: "
+                "their perplexities do not compare"
+            )
         if len(tokens) < 2:
             raise PrunebenchError("one window says nothing about the spread: give more text, or lower --seqlen")
         score, of = resumable_perplexity(loaded, tokens, name)

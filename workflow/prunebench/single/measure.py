@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,15 @@ import torch
 from prunebench import registry
 from prunebench.assets.corpora import load_split
 from prunebench.assets.manifest import Manifest, load_manifest
-from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
+from prunebench.assets.tokens import (
+    by_window,
+    check_ids,
+    first_windows,
+    front_of,
+    in_words,
+    load_tokenizer,
+    of_tokenizer,
+)
 from prunebench.canonical import canonical, spec_hash
 from prunebench.checks import load_config
 from prunebench.config import Config, configured
@@ -22,10 +31,11 @@ from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.stores import TensorStore, storage_dtype
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.locks import own
 from prunebench.partial import Parts
 from prunebench.provenance import conditions
-from prunebench.single.assets import arrive, cache
-from prunebench.single.request import CATALOG, Compute, catalog, check_ids, model_entry
+from prunebench.single.assets import arrive, cache, resolved
+from prunebench.single.request import CATALOG, Compute, catalog, model_entry
 from prunebench.single.run import threads
 from prunebench.spec import Specs
 from prunebench.suites.base import Score
@@ -33,6 +43,8 @@ from prunebench.suites.perplexity import score, window_losses
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+log = logging.getLogger("prunebench")
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,12 @@ class Loaded:
     manifest: Manifest
     subject: Subject
     compute: Compute
+
+    @property
+    def vocabulary(self) -> int:
+        """The number of token ids that the model knows."""
+        assert self.manifest.shape is not None  # which models have
+        return self.manifest.shape.vocabulary
 
     @property
     def sparsity(self) -> float:
@@ -58,7 +76,7 @@ def load(model: str, compute: Compute) -> Loaded:
     entry = config.models[name]
     specs = Specs(config)
     # A place for each directory: two of the same name may be in use at once.
-    manifest = load_manifest(arrive(config, specs, f"models/{name}", cache() / spec_hash(specs.model(name))))
+    manifest = resolved(arrive(config, specs, f"models/{name}", cache() / spec_hash(specs.model(name))), entry.title)
     family = registry.load("models", entry.family)
     subject = Subject(
         manifest.directory,
@@ -83,8 +101,7 @@ def perplexity_of(loaded: Loaded, windows: NDArray[np.int64], name: str) -> Scor
 
 def resumable_perplexity(loaded: Loaded, windows: NDArray[np.int64], name: str) -> tuple[Score, Parts]:
     """The same, and the finished pieces of it, which are the caller's to remove."""
-    assert loaded.manifest.shape is not None  # which models have
-    check_ids(windows, loaded.manifest.shape.vocabulary, name)
+    check_ids(windows, loaded.vocabulary, name)
     tokens = torch.from_numpy(windows)
     parts = _parts(loaded, {"windows": hashlib.sha256(windows.tobytes()).hexdigest(), "shape": list(windows.shape)})
     with _computing(loaded):
@@ -131,19 +148,21 @@ def corpus_documents(corpus: str) -> tuple[list[str], int | None]:
     return load_split(manifest.directory, "test"), manifest.test_windows
 
 
-def text_windows(loaded: Loaded, documents: list[str], seqlen: int, count: int | None) -> NDArray[np.int64]:
-    """`count` windows of `seqlen` tokens (default all), cut as the benchmark cuts them.
+def text_windows(
+    loaded: Loaded, documents: list[str], seqlen: int, count: int | None, name: str, bos: bool | None = None
+) -> tuple[NDArray[np.int64], bool]:
+    """`count` windows int64 [n, `seqlen`] (default all) of a text called `name`, cut as the benchmark cuts them.
 
-    Raises PrunebenchError if the text is too short for that.
+    With `bos` each window begins with the tokenizer's BOS; None: if the tokenizer puts one in front of any text.
+    Also returns whether they do. Raises PrunebenchError if the text is too short for that, the tokenizer has no BOS, or
+    it gives tokens that the model does not know.
     """
-    stream = token_stream(load_tokenizer(loaded.manifest.directory), documents, bos=False)
-    windows = cut_windows(stream, seqlen)
-    if len(windows) < (count or 1):
-        raise PrunebenchError(
-            f"the text has {len(stream)} tokens, too few for {count or 1} windows of {seqlen}: lower --seqlen"
-            + (" or --windows" if count else "")
-        )
-    return windows[:count]
+    tokenizer = load_tokenizer(loaded.manifest.directory)
+    front = front_of(tokenizer, by_window(bos))
+    log.info("%s: %s", loaded.manifest.title, in_words(front, by_window(bos)))
+    windows = first_windows(tokenizer, documents, seqlen, count, name, front=front)
+    check_ids(windows, loaded.vocabulary, of_tokenizer(loaded.manifest.title, name))
+    return windows, bool(front)
 
 
 def _config(models: dict[str, Any], compute: Compute) -> Config:
@@ -156,11 +175,11 @@ def _config(models: dict[str, Any], compute: Compute) -> Config:
 
 
 def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:
-    """Where finished pieces of an evaluation are kept until it is complete."""
+    """Where finished pieces of an evaluation are kept until it is complete; no other process works there."""
     whole = canonical(
         {**identity, "model": loaded.manifest.digest, "compute": loaded.compute.entry, **conditions()},
     )
-    return Parts(cache() / "evaluations" / spec_hash(whole), identity=whole)
+    return Parts(own(cache() / "evaluations" / spec_hash(whole)), identity=whole)
 
 
 @contextmanager

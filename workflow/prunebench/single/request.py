@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from prunebench import registry
 from prunebench.assets.layout import read_layout
+from prunebench.assets.texts import text_files
+from prunebench.assets.tokens import check_ids, load_ids
 from prunebench.canonical import canonical
 from prunebench.catalog import STORED
 from prunebench.cells import Cell, model_shape, search_used
@@ -26,6 +25,7 @@ from prunebench.models.base import FeedForward
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan import load_plan
 from prunebench.spec import Specs
+from prunebench.titles import title_of
 from prunebench.upkeep.limits import cpu_limit
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -33,6 +33,8 @@ PROJECT = Path(__file__).resolve().parents[3]
 CATALOG = PROJECT / "config/catalog"
 GIVEN = "given"
 """What a token file of the user's is called among corpora."""
+LONGEST_NAME = 100
+"""Letters of a name that becomes part of a path, which a file system limits."""
 
 _STUDY = "one"
 _FILE = "command line"
@@ -70,7 +72,13 @@ class Request:
     params: Mapping[str, Any] = field(default_factory=dict)
     allocator_params: Mapping[str, Any] = field(default_factory=dict)
     tokens: Path | None = None
-    """int64 [samples, seqlen] (.npy); otherwise windows drawn from `corpus` with `seed`."""
+    """int64 [samples, seqlen] (.npy); otherwise windows drawn with `seed` from `text`, or else from `corpus`."""
+    text: Path | None = None
+    """A file or directory of text, all of which is calibration text."""
+    column: str | None = None
+    """The key or column of `text` that holds the text; None: "text"."""
+    bos: bool | None = None
+    """Whether each window that is drawn begins with a BOS token; None: as the model's tokenizer does by itself."""
     corpus: str = "c4_type"
     samples: int = 128
     seqlen: int = 512
@@ -86,18 +94,28 @@ class Work:
     cell: Cell
     specs: Specs
     tokens: Path | None
+    """Given by the user; otherwise they are drawn."""
+    own_text: bool = False
+    """Whether they are drawn from text of the user's."""
+    bos: bool | None = None
 
 
 def work(request: Request) -> Work:
     """The cell of `request`. Raises PrunebenchError naming the option that is wrong, before anything is computed."""
     name, entries = model_entry(request.model)
-    samples, seqlen = token_shape(request.tokens) if request.tokens else (request.samples, request.seqlen)
+    if request.tokens and request.bos is not None:
+        raise PrunebenchError("--bos: the windows of token ids are taken as they are; leave it out")
+    if request.column is not None and not request.text:
+        raise PrunebenchError("--column belongs to a text of one's own, with --calibration: leave it out")
+    given = load_ids(request.tokens) if request.tokens else None
+    samples, seqlen = (request.samples, request.seqlen) if given is None else given.shape
+    corpus = _corpus(request)
     row: dict[str, Any] = {
         "model": name,
         "method": _STUDY,
         "allocator": _STUDY if request.allocator_params else request.allocator,
         "pattern": request.pattern,
-        "calibration": f"{GIVEN if request.tokens else request.corpus}_{samples}x{seqlen}",
+        "calibration": f"{corpus}_{samples}x{seqlen}",
         "seed": request.seed,
     }
     if request.sparsity is not None:
@@ -111,18 +129,14 @@ def work(request: Request) -> Work:
     }
     if request.allocator_params:
         raw["allocators"] = {_STUDY: _entry("allocators", request.allocator, request.allocator_params)}
-    if request.tokens:
-        # Never read as text: it makes the size of the calibration part of the cell's name.
-        source = {"kind": "path", "path": str(request.tokens)}
-        raw["corpora"] = {GIVEN: {"title": request.tokens.name, "source": source, "documents": "lines"}}
+    if request.tokens or request.text:
+        raw["corpora"] = {corpus: _corpus_entry(request)}
     try:
         plan = load_plan(raw, _FILE, CATALOG)
     except PrunebenchError as error:
         raise PrunebenchError(_as_options(str(error))) from None
-    if request.tokens:
-        check_ids(
-            np.load(request.tokens, mmap_mode="r"), model_shape(plan.config.models[name]).vocabulary, request.tokens
-        )
+    if given is not None:
+        check_ids(given, model_shape(plan.config.models[name]).vocabulary, request.tokens)
     expansion = plan.studies[_STUDY]
     if expansion.skipped:
         raise PrunebenchError(expansion.skipped[0][1])
@@ -132,15 +146,15 @@ def work(request: Request) -> Work:
             f"--allocator: {request.allocator} uses what the search {search.name!r} finds, which is a study's affair: "
             "name what it has found with --allocator-param"
         )
-    specs = _GivenTokens(plan.config, sha256_file(request.tokens)) if request.tokens else plan.specs
-    return Work(plan.config, cell, specs, request.tokens)
+    specs = GivenTokens(plan.config, request.tokens) if request.tokens else plan.specs
+    return Work(plan.config, cell, specs, request.tokens, own_text=bool(request.text), bos=request.bos)
 
 
 def model_entry(model: str) -> tuple[str, dict[str, Any]]:
     """(catalog name, entries to add to the catalog) of a model directory or a catalog name."""
     directory = Path(model)
     if directory.is_dir():
-        name = slug(directory.resolve().name)
+        name = slug(title_of(directory))
         return name, {name: directory_entry(directory)}
     if model in catalog("models"):
         return model, {}
@@ -174,32 +188,11 @@ def directory_entry(directory: Path) -> dict[str, Any]:
     Raises PrunebenchError if no family reads it, or what it holds cannot be pruned (see `layout.read_layout`).
     """
     return {
-        "title": directory.resolve().name,
+        "title": title_of(directory),
         "family": read_layout(directory).family.name,
         "source": {"kind": "path", "path": str(directory.resolve())},
         "dtype": STORED,
     }
-
-
-def token_shape(path: Path) -> tuple[int, int]:
-    """(samples, sequence length) of a token file; PrunebenchError unless it is an int64 array of two axes."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise PrunebenchError(f"{path} is not a token file (.npy): {error}") from None
-    if array.dtype != np.int64 or array.ndim != 2 or not array.size:
-        raise PrunebenchError(f"{path} holds {array.dtype} {list(array.shape)}, not int64 [samples, seqlen]")
-    return int(array.shape[0]), int(array.shape[1])
-
-
-def check_ids(tokens: NDArray[np.int64], vocabulary: int, name: object) -> None:
-    """PrunebenchError unless all `tokens` are among the ids of a model with that many."""
-    low, high = int(tokens.min()), int(tokens.max())
-    if low < 0 or high >= vocabulary:
-        raise PrunebenchError(
-            f"{name} holds token ids from {low} to {high}, but the model knows 0 to {vocabulary - 1}: "
-            "was it made with another tokenizer?"
-        )
 
 
 def catalog(kind: str) -> dict[str, Any]:
@@ -224,11 +217,11 @@ def parse_params(texts: list[str], option: str = "--param") -> dict[str, Any]:
     return params
 
 
-class _GivenTokens(Specs):
+class GivenTokens(Specs):
     """Specs of a cell whose calibration tokens are a file: its content stands for what would have drawn it."""
 
-    def __init__(self, config: Config, digest: str) -> None:
-        self._digest = digest
+    def __init__(self, config: Config, tokens: Path) -> None:
+        self._digest = sha256_file(tokens)
         super().__init__(config)
 
     def tokens(self, model: str, calibration: str, seed: int) -> str:
@@ -248,6 +241,28 @@ def check_amount(pattern: str, sparsity: float | str | None) -> None:
         raise PrunebenchError("say how sparse: --sparsity 0.6, or --pattern 2of4")
 
 
+def _corpus(request: Request) -> str:
+    """What the calibration text is called among corpora: a text of the user's by its file, apart from the catalog's."""
+    if not request.text:
+        return GIVEN if request.tokens else request.corpus
+    name = slug(request.text.absolute().name)[:LONGEST_NAME]
+    return f"own_{name}" if name in catalog("corpora") else name
+
+
+def _corpus_entry(request: Request) -> dict[str, Any]:
+    """A catalog entry for the calibration text of the user's, or for the token file, which is never read as text."""
+    path = request.text or request.tokens
+    assert path is not None
+    if request.text:
+        text_files(path)  # Where there is none, that is said before anything is fetched.
+    entry = {
+        "title": path.absolute().name,
+        "source": {"kind": "path", "path": str(path.absolute())},
+        "use": "calibration",
+    }
+    return {**entry, "documents": "auto", **({} if request.column is None else {"column": request.column})}
+
+
 def _method(request: Request) -> dict[str, Any]:
     # How it computes is said by the request.
     entry = _entry("methods", request.method, request.params)
@@ -265,7 +280,7 @@ def _check_names(request: Request) -> None:
         if name not in registry.names(kind) and name not in catalog(kind):
             known = (*registry.ready(kind), *catalog(kind))
             raise PrunebenchError(f"--{option}: unknown {option} {name!r}{registry.did_you_mean(name, known)}")
-    if not request.tokens and request.corpus not in catalog("corpora"):
+    if not (request.tokens or request.text) and request.corpus not in catalog("corpora"):
         hint = registry.did_you_mean(request.corpus, catalog("corpora"))
         raise PrunebenchError(f"--corpus: unknown corpus {request.corpus!r}{hint}")
     uses = registry.load("methods", _method(request)["method"]).uses

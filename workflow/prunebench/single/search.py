@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from prunebench import paths, registry
@@ -11,12 +12,13 @@ from prunebench.canonical import canonical, spec_hash
 from prunebench.cells import Cell
 from prunebench.errors import PrunebenchError
 from prunebench.files import read_json, sha256_file
+from prunebench.locks import alone
 from prunebench.partial import claim
 from prunebench.plan import Plan, load_plan
 from prunebench.provenance import conditions
 from prunebench.single.assets import arrive, cache, resolved
 from prunebench.single.request import CATALOG, Compute, catalog, model_entry
-from prunebench.single.run import draw_tokens, profile_of, threads
+from prunebench.single.run import calibration_text, draw_tokens, profile_of, threads
 from prunebench.stages.search_allocation import search_allocation
 
 _NAME = "request"
@@ -57,19 +59,21 @@ def run_search(request: SearchRequest) -> dict[str, Any]:
         "compute": request.compute.entry,
     }
     plan = load_plan(raw, "command line", CATALOG)
-    with threads(request.compute.threads):
-        return _run(plan, request.seed)
-
-
-def _run(plan: Plan, seed: int) -> dict[str, Any]:
-    search, specs = plan.config.searches[_NAME], plan.specs
-    spec = specs.search(_NAME, seed)
+    spec = plan.specs.search(_NAME, request.seed)
     root = cache() / "searches" / spec_hash(spec)
+    advice = "when it is done, the same command answers at once"
+    with threads(request.compute.threads), alone(root, "this search is under way", advice):
+        return _run(plan, request.seed, spec, root)
+
+
+def _run(plan: Plan, seed: int, spec: str, root: Path) -> dict[str, Any]:
+    search, specs = plan.config.searches[_NAME], plan.specs
     drawn = Cell(search.model, "", "", "unstructured", search.sparsity, search.calibration, search.calibration_seed)
     model = root / paths.MODEL.format(model=search.model)
-    write_manifest(resolved(arrive(plan.config, specs, f"models/{search.model}", root)), model.parent)
+    here = arrive(plan.config, specs, f"models/{search.model}", root)
+    write_manifest(resolved(here, plan.config.models[search.model].title), model.parent)
     corpus = arrive(plan.config, specs, f"corpora/{search.corpus}", root)
-    tokens = draw_tokens(plan.config, specs, drawn, root)
+    tokens = draw_tokens(specs, drawn, calibration_text(plan.config, specs, drawn, root), root)
     digests = [load_manifest(path).digest for path in (model, corpus)] + [sha256_file(tokens)]
     claim(root / "results", canonical([spec, *digests, conditions()]))
     profile = profile_of(specs, drawn, root, tokens)

@@ -73,8 +73,10 @@ def allocate(
         record |= {"status": "failed", "reason": str(failure)}
     measurement.write(measured, resumed_at=run.scratch.resumed_at if run else 0)
     write_json(allocation, record)
-    if run:
+    if run and record["status"] == "ok":
         run.scratch.remove()
+    elif run:
+        run.scratch.keep_after_failure()
 
 
 def _run(wanted: dict[str, Any], directory: Path, tokens: Path, scratch: Path, identity: str) -> Run:

@@ -1,5 +1,6 @@
 """Rule calibrate: the calibration split of a corpus, tokenised by a model -> one hashed array for all methods."""
 
+import logging
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,26 @@ from pydantic import BaseModel, PositiveInt
 
 from prunebench.assets.corpora import Split, load_split
 from prunebench.assets.manifest import load_manifest
-from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
+from prunebench.assets.tokens import (
+    Front,
+    check_ids,
+    front_of,
+    in_words,
+    load_tokenizer,
+    of_tokenizer,
+    room,
+    stream_windows,
+    with_front,
+)
 from prunebench.canonical import spec_hash
+from prunebench.catalog import Bos
 from prunebench.errors import PrunebenchError
 from prunebench.files import atomic_path, sha256_file, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+log = logging.getLogger("prunebench")
 
 SPLIT: Split = "calibration"
 
@@ -28,7 +42,7 @@ class CalibrateSpec(BaseModel):
     samples: PositiveInt
     seqlen: PositiveInt
     seed: int
-    bos: bool = False
+    bos: Bos = False
     strategy: Literal["pack", "documents"] = "pack"
 
 
@@ -37,15 +51,19 @@ def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) 
 
     `model` and `corpus` are asset.json paths. Unless the spec says `documents`, the split is packed into one stream,
     because few packaged documents fill a window alone.
-    Raises PrunebenchError if an asset is damaged or the corpus too short.
+    Raises PrunebenchError if an asset is damaged, the corpus too short, or a token unknown to the model.
     """
     wanted = CalibrateSpec.model_validate_json(spec)
     model_manifest, corpus_manifest = load_manifest(model), load_manifest(corpus)
     documents = load_split(corpus_manifest.directory, SPLIT)
     tokenizer = load_tokenizer(model_manifest.directory)
+    front = front_of(tokenizer, wanted.bos)
+    log.info("calibration with %s", in_words(front, wanted.bos))
     names = f"'{corpus_manifest.title}'", f"'{model_manifest.title}'"
     strategy = _from_documents if wanted.strategy == "documents" else _from_stream
-    windows, found = strategy(tokenizer, documents, wanted, *names)
+    windows, found = strategy(tokenizer, documents, wanted, front, *names)
+    assert model_manifest.shape is not None  # which models have
+    check_ids(windows, model_manifest.shape.vocabulary, of_tokenizer(names[1], names[0]))
     write_array(tokens, windows)
     write_json(
         record,
@@ -54,35 +72,46 @@ def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) 
             "sha256": sha256_file(tokens),
             "samples": wanted.samples,
             "seqlen": wanted.seqlen,
+            "bos": front,
             **found,
         },
     )
 
 
 def _from_stream(
-    tokenizer: "PreTrainedTokenizerFast", documents: list[str], wanted: CalibrateSpec, corpus: str, model: str
+    tokenizer: "PreTrainedTokenizerFast",
+    documents: list[str],
+    wanted: CalibrateSpec,
+    front: Front,
+    corpus: str,
+    model: str,
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
-    stream = token_stream(tokenizer, documents, bos=wanted.bos)
-    windows = cut_windows(stream, wanted.seqlen)
+    windows, tokens = stream_windows(tokenizer, documents, wanted.seqlen, front=front)
     if len(windows) < wanted.samples:
+        fewer = f"the number of windows ('samples') to {len(windows)}, or " if len(windows) else ""
         raise PrunebenchError(
-            f"{corpus} is too short: its {SPLIT} split has {len(stream)} tokens for {model}, but {wanted.samples} "
-            f"windows of {wanted.seqlen} need {wanted.samples * wanted.seqlen}. Lower 'samples' or 'seqlen', or name a "
-            "larger corpus"
+            f"{corpus} is too short: its {SPLIT} split has {tokens} tokens for {model}, but {wanted.samples} "
+            f"windows of {wanted.seqlen} need {wanted.samples * room(wanted.seqlen, front)}. Lower {fewer}their length "
+            "('seqlen'), or name a larger text"
         )
-    found = {"stream_tokens": len(stream), "windows_available": len(windows)}
+    found = {"stream_tokens": tokens, "windows_available": len(windows)}
     return draw(windows, wanted.samples, wanted.seed), found
 
 
 def _from_documents(
-    tokenizer: "PreTrainedTokenizerFast", documents: list[str], wanted: CalibrateSpec, corpus: str, model: str
+    tokenizer: "PreTrainedTokenizerFast",
+    documents: list[str],
+    wanted: CalibrateSpec,
+    front: Front,
+    corpus: str,
+    model: str,
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
     windows, rejected = draw_from_documents(
-        # As the tokenizer does it by itself: those of OPT and LLaMA put their BOS in front.
-        lambda document: tokenizer(document, verbose=False)["input_ids"],
+        # As the tokenizer does it by itself, those of OPT and LLaMA with their BOS in front, unless each window has it.
+        lambda document: tokenizer(document, add_special_tokens=not front, verbose=False)["input_ids"],
         documents,
         wanted.samples,
-        wanted.seqlen,
+        room(wanted.seqlen, front),
         wanted.seed,
     )
     if len(windows) < wanted.samples:
@@ -90,7 +119,8 @@ def _from_documents(
             f"{corpus} has no document of more than {wanted.seqlen} tokens for {model} in its {SPLIT} split: lower the "
             "length in 'calibration', or name a corpus of longer documents"
         )
-    return windows, {"documents": len(documents), "documents_rejected": rejected}
+    found = {"documents": len(documents), "documents_rejected": rejected}
+    return with_front(windows, tokenizer) if front else windows, found
 
 
 def draw_from_documents(

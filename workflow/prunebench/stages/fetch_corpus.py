@@ -1,17 +1,23 @@
 """Rule fetch_corpus: a catalog entry -> one file a split (calibration, tuning, test; or training) and asset.json."""
 
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from prunebench.assets.corpora import Split, read_documents, split_path, write_splits
+from prunebench.assets.corpora import Split, split_by_hash, split_by_position, split_path, write_splits
 from prunebench.assets.manifest import Manifest, describe_files, write_manifest
 from prunebench.assets.requests import read_passages
-from prunebench.assets.sources import materialise
+from prunebench.assets.sources import local_path, materialise
 from prunebench.assets.splits import write_own_splits
 from prunebench.assets.staging import empty_directory, staging
+from prunebench.assets.texts import COLUMN, own_documents, read_documents
 from prunebench.canonical import spec_hash
 from prunebench.catalog import CorpusEntry, HubCorpusSource, PackageSource, PathSource
+from prunebench.errors import PrunebenchError
+
+log = logging.getLogger("prunebench")
 
 
 class FetchCorpusSpec(BaseModel):
@@ -23,14 +29,18 @@ class FetchCorpusSpec(BaseModel):
 def fetch_corpus(spec: str, dest: Path) -> None:
     """Fetch the corpus that `spec` (canonical JSON) describes, cut it into splits, write `dest`/asset.json last.
 
-    Raises PrunebenchError if it cannot be fetched or holds no documents.
+    A corpus of evaluation with too few documents for three splits is cut by position, which asset.json says.
+    Raises PrunebenchError if it cannot be fetched, holds no documents, or cannot be cut.
     """
     entry = FetchCorpusSpec.model_validate_json(spec).entry
     empty_directory(dest)
+    by_position = False
     if isinstance(entry.source, HubCorpusSource):
         counts = _fetch_splits(entry, entry.source, dest)
     else:
-        counts = _cut(entry, entry.source, dest)
+        documents = _documents(entry, entry.source, dest)
+        splits, by_position = _split(entry, documents)
+        counts = write_splits(splits, dest)
     manifest = Manifest(
         spec_hash=spec_hash(spec),
         title=entry.title,
@@ -38,16 +48,43 @@ def fetch_corpus(spec: str, dest: Path) -> None:
         files=describe_files(split_path(dest, split) for split in counts),
         source=entry.source,
         documents={split: count for split, count in counts.items()},
+        split_by="position" if by_position else None,
         test_windows=entry.test_windows,
     )
     write_manifest(manifest, dest)
 
 
-def _cut(entry: CorpusEntry, source: PackageSource | PathSource, dest: Path) -> dict[Split, int]:
+def _documents(entry: CorpusEntry, source: PackageSource | PathSource, dest: Path) -> list[str]:
+    """All documents of a source that has no splits of its own."""
+    if entry.documents == "auto" and isinstance(source, PathSource):
+        return own_documents(local_path(source), entry.column)
     with staging(dest, "text") as scratch:
-        files = materialise(source, scratch)
-        documents = [document for file in files for document in _read(file, entry)]
-    return write_splits(documents, dest, training=entry.use == "training")
+        return [document for file in materialise(source, scratch) for document in _read(file, entry)]
+
+
+def _read(file: Path, entry: CorpusEntry) -> list[str]:
+    if entry.documents == "requests":
+        return read_passages(file)
+    return read_documents(file, entry.documents, entry.column or COLUMN)
+
+
+def _split(entry: CorpusEntry, documents: list[str]) -> tuple[Mapping[Split, list[str]], bool]:
+    """The splits of `documents`, and whether they were cut by position because the hash leaves a split empty."""
+    if entry.use != "evaluation":
+        return {entry.use: documents}, False
+    splits = split_by_hash(documents)
+    empty = [split for split, texts in splits.items() if not texts]
+    if not empty:
+        return splits, False
+    few = f"'{entry.title}' has {len(documents)} document{'s' * (len(documents) > 1)}, none for {' and '.join(empty)}"
+    try:
+        splits = split_by_position(documents)
+    except PrunebenchError as error:
+        raise PrunebenchError(
+            f"{few}, and as one text {error}: give it more documents, or say 'use: calibration'"
+        ) from None
+    log.info("%s: cut by position instead, 60%% calibration, 20%% tuning, 20%% test", few)
+    return splits, True
 
 
 def _fetch_splits(entry: CorpusEntry, source: HubCorpusSource, dest: Path) -> dict[Split, int]:
@@ -56,10 +93,3 @@ def _fetch_splits(entry: CorpusEntry, source: HubCorpusSource, dest: Path) -> di
 
     here = fetch(source, dest, [path for of in source.files.values() for path in of])
     return write_own_splits(entry, {split: [here[path] for path in of] for split, of in source.files.items()}, dest)
-
-
-def _read(file: Path, entry: CorpusEntry) -> list[str]:
-    if entry.documents == "requests":
-        return read_passages(file)
-    assert entry.documents != "parquet"  # only of a hub source
-    return read_documents(file, entry.documents)

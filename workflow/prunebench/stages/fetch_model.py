@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from prunebench import paths, registry
-from prunebench.assets.layout import INDEX, WEIGHT_SUFFIXES, Layout, read_layout
+from prunebench.assets.layout import model_files, read_layout
 from prunebench.assets.manifest import Manifest, describe_files, read_shape, write_manifest
 from prunebench.assets.sources import local_path, materialise
 from prunebench.assets.staging import empty_directory, staging
@@ -44,19 +44,11 @@ def fetch_model(spec: str, dest: Path, training: Path | None = None) -> None:
         title=entry.title,
         # What is here moves with the project, what is elsewhere does not.
         directory=directory if isinstance(entry.source, PathSource) else Path(os.path.relpath(directory, dest)),
-        files=describe_files(_files(layout)),
+        files=describe_files(model_files(layout), directory),
         source=entry.source,
         shape=shape,
     )
     write_manifest(manifest, dest)
-
-
-def _files(layout: Layout) -> list[Path]:
-    """The files that make the model what it is: weights that are read, and what is beside them but other weights."""
-    visible = [path for path in layout.directory.iterdir() if path.is_file() and not path.name.startswith(".")]
-    beside = [path for path in visible if path.suffix not in WEIGHT_SUFFIXES and not path.name.endswith(".index.json")]
-    index = [layout.directory / INDEX] if len(layout.files) > 1 else []
-    return sorted({*layout.files, *beside, *index})
 
 
 def _arrive(entry: ModelEntry, dest: Path, training: Path | None) -> Path:

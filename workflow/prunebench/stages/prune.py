@@ -15,6 +15,7 @@ from prunebench.engine.device import best_device
 from prunebench.engine.loop import prune_model
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.scratch import Scratch
+from prunebench.engine.sparsity import check, totals
 from prunebench.engine.stores import TensorStore, storage_dtype
 from prunebench.errors import CellFailure
 from prunebench.files import read_json, sha256_file, write_json
@@ -41,7 +42,8 @@ def prune(
     `assets` are the asset.json paths of what the method reads besides, in the order of the spec.
 
     Writes `weights` (packed, changed tensors only), `result` (JSON, the same bits for the same spec) and
-    `measured` (time, memory, host). A CellFailure is recorded in `result`, with empty `weights`.
+    `measured` (time, memory, host). A CellFailure is recorded in `result`, with empty `weights`; the blocks that were
+    finished before it stay beside the result, and the next run of the same job begins after them.
     """
     wanted = json.loads(spec)
     measurement = Measurement()
@@ -74,15 +76,24 @@ def prune(
         target = allocated["whole_model_sparsity"] if "sparsity" in method.uses else None
         record |= {"status": "ok", **summarise(blocks, target, exact=method.exact), "blocks": blocks}
         work.merge(len(blocks), weights)
-        outcome = f"sparsity {record['achieved_sparsity']:.4f}"
+        outcome = f"sparsity {record['achieved_sparsity']:.4f}{_beyond(record)}"
     except CellFailure as failure:
         record |= {"status": "failed", "reason": str(failure)}
         checkpoints.merge([], weights)
         outcome = f"failed: {failure}"
     measurement.write(measured, resumed_at=work.resumed_at)
     write_json(result, record)
-    work.remove()
+    if record["status"] == "ok":
+        work.remove()
+    else:
+        work.keep_after_failure()
     return outcome
+
+
+def _beyond(record: dict[str, Any]) -> str:
+    """The part of the sparsity that nobody asked for, in words; empty if there is none."""
+    share = record["zeros_beyond_target"] / record["prunable_weights"]
+    return f", {share:.4f} of it zero before pruning where fewer zeros were asked for" if share else ""
 
 
 def _prune_blocks(
@@ -124,22 +135,17 @@ def _method(wanted: dict[str, Any]) -> Method:
 
 
 def summarise(blocks: list[dict[str, Any]], target: float | None, *, exact: bool = True) -> dict[str, Any]:
-    """Whole-model sparsity from the block records; CellFailure if it misses `target` by more than rounding can.
+    """Whole-model sparsity from the block records; CellFailure if it misses `target` (see `engine.sparsity.check`).
 
-    `target` is None if the method takes no orders. Zeros that the model had before pruning count as zeros, and excuse
-    a sparsity above the target; so does a method that is not `exact`.
+    `target` is None if the method takes no orders. Zeros that the model had before pruning count as zeros.
     """
-    linears = [linear for block in blocks for linear in block["linears"].values()]
-    total = sum(linear["weights"] for linear in linears)
-    achieved = sum(linear["zeros"] for linear in linears) / total
-    already = sum(linear["already_zero"] for linear in linears)
-    tolerance = max(1e-3, 1 / min(linear["inputs"] for linear in linears))
-    most = max(target or 0, already / total) + tolerance if exact else 1
-    if target is not None and not target - tolerance <= achieved <= most:
-        raise CellFailure(f"sparsity {achieved:.4f} misses the target {target:.4f} by more than {tolerance:.4f}")
+    counts = totals(linear for block in blocks for linear in block["linears"].values())
+    if target is not None:
+        check(counts, target, exact=exact)
     return {
-        "achieved_sparsity": achieved,
+        "achieved_sparsity": counts["zeros"] / counts["weights"],
         "target_sparsity": target,
-        "already_zero": already,
-        "prunable_weights": total,
+        "already_zero": counts["already_zero"],
+        "zeros_beyond_target": counts["zeros_beyond_target"],
+        "prunable_weights": counts["weights"],
     }

@@ -13,8 +13,8 @@ import torch
 
 from prunebench import registry
 from prunebench.assets.corpora import load_split
-from prunebench.assets.manifest import load_manifest
-from prunebench.assets.tokens import first_windows, load_tokenizer
+from prunebench.assets.manifest import load_manifest, read_shape
+from prunebench.assets.tokens import check_ids, first_windows, load_tokenizer, of_tokenizer
 from prunebench.canonical import canonical, spec_hash
 from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.device import best_device
@@ -69,13 +69,10 @@ def _search(wanted: dict[str, Any], directory: Path, corpus: Path, profile: Path
     storage = storage_dtype(wanted["storage"])
     family = registry.load("models", wanted["family"])
     anatomy = Anatomy(directory, family, storage, profile)
-    windows = first_windows(
-        load_tokenizer(directory),
-        load_split(corpus, "tuning"),
-        wanted["seqlen"],
-        wanted["windows"],
-        f"{corpus.name}: the tuning split",
-    )
+    name = f"{corpus.name}: the tuning split"
+    documents = load_split(corpus, "tuning")
+    windows = first_windows(load_tokenizer(directory), documents, wanted["seqlen"], wanted["windows"], name)
+    check_ids(windows, read_shape(directory / "config.json").vocabulary, of_tokenizer(directory, name))
     sparsity = float(wanted["sparsity"])
     books: dict[str, Any] = {"status": "failed", "history": []}
     try:

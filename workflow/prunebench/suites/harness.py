@@ -10,7 +10,8 @@ import logging
 import math
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,35 @@ FEWSHOT_SEED = 1234
 """lm-eval's own default."""
 
 
+@dataclass
+class Cut:
+    """What lm-eval left out of requests that are longer than the model's context: their first tokens."""
+
+    of: int = 0
+    """requests"""
+    requests: int = 0
+    """of these longer than the context"""
+    tokens: int = 0
+    """that were cut off"""
+
+    def count(self, lengths: Collection[int], most: int) -> None:
+        """Take note of requests of `lengths` tokens, of which the model sees `most`."""
+        self.of += len(lengths)
+        over = [length - most for length in lengths if length > most]
+        self.requests += len(over)
+        self.tokens += sum(over)
+
+
 class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
-    """lm-eval's model class, which would take a NaN for the best answer, and draw progress bars into log files."""
+    """lm-eval's model class, which would take a NaN for the best answer, and draw progress bars into log files.
+
+    It cuts requests to the model's context in silence, too; here it is counted, in `cut`.
+    """
 
     def __init__(self, subject: Subject) -> None:
         tokenizer = load_tokenizer(subject.directory)
         super().__init__(subject.whole(), tokenizer=tokenizer, batch_size=subject.batch_size)
+        self.cut = Cut()
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding gives it; CellFailure if not finite."""
@@ -59,8 +83,33 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """The text that greedy decoding continues each prompt with; CellFailure where its logits are not finite."""
+        for request in requests:
+            room = self.max_length - request.args[1].get("max_gen_toks", self.max_gen_toks)
+            if room <= 0:
+                raise CellFailure(f"the model's context of {self.max_length} tokens has no room for a generated answer")
         texts: list[str] = super().generate_until(requests, disable_tqdm or not sys.stderr.isatty())
         return texts
+
+    def _loglikelihood_tokens(
+        self, requests: list[tuple[tuple[str, str], list[int], list[int]]], *args: Any, **options: Any
+    ) -> list[tuple[float, bool]]:
+        longest = max((len(continuation) for _, _, continuation in requests), default=0)
+        if longest > self.max_length:
+            raise CellFailure(f"an answer has {longest} tokens, the model's context {self.max_length}")
+        # The last token is only predicted, so one more than the context is seen.
+        self.cut.count([len(context) + len(continuation) for _, context, continuation in requests], self.max_length + 1)
+        answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, *args, **options)
+        return answers
+
+    def tok_batch_encode(
+        self, strings: list[str], padding_side: str = "left", left_truncate_len: int | None = None, **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Token ids and attention mask [strings, longest] of prompts; no more than the last `left_truncate_len`."""
+        ids, mask = super().tok_batch_encode(strings, padding_side, None, **options)
+        if left_truncate_len:
+            self.cut.count(mask.sum(dim=1).tolist(), left_truncate_len)
+            ids, mask = ids[:, -left_truncate_len:], mask[:, -left_truncate_len:]
+        return ids, mask
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: Any) -> Tensor:
         generated: Tensor = super()._model_generate(
@@ -110,6 +159,12 @@ def stock_task(
     task = ConfigurableTask(config=config)
     task.set_fewshot_seed(FEWSHOT_SEED)
     return task
+
+
+def counted(model: Harness, task: ConfigurableTask) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """`results`, and how many requests were cut to the model's context (see `Cut`)."""
+    model.cut = Cut()
+    return results(model, task), asdict(model.cut)
 
 
 def results(model: LM, task: ConfigurableTask) -> list[dict[str, Any]]:

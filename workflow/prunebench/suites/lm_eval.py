@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from prunebench.engine.subject import Subject
     from prunebench.partial import Parts
 
+log = logging.getLogger("prunebench")
+
 
 class LmEval(Suite):
     """`acc`, and `acc_norm` where the task has it, of lm-eval's own tasks on rows from the catalog.
@@ -33,7 +36,8 @@ class LmEval(Suite):
     at random, the same for every cell: the first rows of a data set need not resemble the others. Tasks are evaluated
     one by one on a model that is loaded once, and a killed job resumes with the next task. The whole model must fit
     into memory, unlike for perplexity: on a GPU, or where one has no room for it, on all that are visible. A
-    log-likelihood or a logit that is not finite fails the evaluation.
+    log-likelihood or a logit that is not finite fails the evaluation. Requests that are longer than the model's context
+    lose their first tokens, as in lm-eval: how many, of which task, is in the log and in the details of its scores.
     """
 
     class Params(Parameters):
@@ -70,20 +74,22 @@ class LmEval(Suite):
         from prunebench.assets.tasks import load_rows
         from prunebench.engine.progress import track
         from prunebench.files import read_json
-        from prunebench.suites.harness import Harness, results, stock_task
+        from prunebench.suites.harness import Harness, counted, stock_task
 
         directory = assets[f"tasks/{self.params.data}"]
         stock = read_json(directory / "tasks.json")
         model = cache(partial(Harness, subject))
         options = self.params.model_dump(include={"limit", "seed", "num_fewshot"})
 
-        def evaluate(name: str, definition: str) -> list[dict[str, Any]]:
-            return results(model(), stock_task(name, definition, load_rows(directory, name), **options))
+        def evaluate(name: str, definition: str) -> dict[str, Any]:
+            found, cut = counted(model(), stock_task(name, definition, load_rows(directory, name), **options))
+            return {"results": found, "cut": cut}
 
         scores: list[Score] = []
         for task in track(self.params.tasks, "task"):
             found = {name: parts.get_or(name, partial(evaluate, name, of)) for name, of in stock[task].items()}
             scores += _scores(task, found)
+            _warn_of_cuts(scores[-1])
         return [*scores, *_mean(scores)]
 
     def headline(self, scores: list[Score]) -> str:
@@ -92,20 +98,35 @@ class LmEval(Suite):
         return f"accuracy {last.task} {last.value:.1%}"
 
 
-def _scores(task: str, found: Mapping[str, list[dict[str, Any]]]) -> list[Score]:
-    """One score per metric; the subjects of a task are pooled by lm-eval's formulas, weighted by their rows."""
+def _scores(task: str, found: Mapping[str, dict[str, Any]]) -> list[Score]:
+    """One score per metric; the subjects of a task are pooled by lm-eval's formulas, weighted by their rows.
+
+    Where requests were longer than the model's context, `details` says under `truncated` how many, `of` how many, and
+    how many `tokens` were cut off.
+    """
+    cut = {key: sum(subject["cut"][key] for subject in found.values()) for key in ("requests", "of", "tokens")}
+    truncated = {"truncated": cut} if cut["requests"] else {}
     if len(found) == 1:
-        (results,) = found.values()
-        return [Score(task, **result) for result in results]
+        (subject,) = found.values()
+        return [Score(task, **result, details=dict(truncated)) for result in subject["results"]]
     from lm_eval.api.metrics import aggregate_subtask_metrics, pooled_sample_stderr
 
     scores = []
-    for subjects in zip(*found.values(), strict=True):
+    for subjects in zip(*(subject["results"] for subject in found.values()), strict=True):
         values, errors, sizes = ([subject[key] for subject in subjects] for key in ("value", "stderr", "n"))
         mean, stderr = aggregate_subtask_metrics(values, sizes), float(pooled_sample_stderr(errors, sizes))
-        details = dict(zip(found, values, strict=True))
+        details = dict(zip(found, values, strict=True)) | truncated
         scores.append(Score(task, subjects[0]["metric"], mean, stderr, sum(sizes), details))
     return scores
+
+
+def _warn_of_cuts(score: Score) -> None:
+    """Say in the log whether requests of a task were longer than the model's context."""
+    if cut := score.details.get("truncated"):
+        log.warning(
+            "%s: %d of %d requests are longer than the model's context: their first tokens were cut off, %d in all",
+            *(score.task, cut["requests"], cut["of"], cut["tokens"]),
+        )
 
 
 def _mean(scores: list[Score]) -> list[Score]:

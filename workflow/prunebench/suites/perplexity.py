@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 from collections.abc import Iterator, Mapping
@@ -11,16 +12,20 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
+from prunebench.catalog import Bos
 from prunebench.plugin import Parameters
 from prunebench.suites.base import Score, Suite
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedTokenizerFast
 
+    from prunebench.assets.tokens import Front
     from prunebench.config import Config
     from prunebench.engine.subject import Subject
     from prunebench.partial import Parts
 
+log = logging.getLogger("prunebench")
 
 PIECE = 1 << 17
 """Tokens between two points from which a killed evaluation resumes."""
@@ -49,7 +54,12 @@ class Perplexity(Suite):
         windows: PositiveInt | None = Field(None, description="the first so many windows of each corpus; default all")
         split: Literal["test", "tuning"] = "test"
         """tables of a paper take test; what chooses among variants takes tuning"""
-        bos: bool = Field(False, description="put the tokenizer's BOS in front of the stream (once, not per window)")
+        bos: Bos = Field(
+            False,
+            description="the tokenizer's beginning-of-text token. true: once, in front of the stream; window: in front "
+            "of each window, which then has one token of text less; auto: window if the tokenizer puts one in front of "
+            "a text by itself, else false",
+        )
 
     name = "perplexity"
     title = "Perplexity"
@@ -70,35 +80,40 @@ class Perplexity(Suite):
         """One perplexity per corpus, all corpora in one pass over the blocks."""
         import torch
 
-        windows = {corpus: self._windows(subject, assets[f"corpora/{corpus}"]) for corpus in self.params.corpora}
+        from prunebench.assets.tokens import front_of, in_words, load_tokenizer
+
+        tokenizer = load_tokenizer(subject.directory)
+        front = front_of(tokenizer, self.params.bos)
+        log.info("perplexity with %s", in_words(front, self.params.bos))
+        windows = {
+            corpus: self._windows(subject, tokenizer, front, assets[f"corpora/{corpus}"])
+            for corpus in self.params.corpora
+        }
         losses = window_losses(subject, torch.cat(list(windows.values())), parts)
         scores = []
         for corpus, part in windows.items():
             mine, losses = losses[: len(part)], losses[len(part) :]
-            scores.append(score(corpus, mine))
+            scores.append(score(corpus, mine, front))
         return scores
 
     def headline(self, scores: list[Score]) -> str:
         """The perplexities."""
         return "perplexity " + ", ".join(f"{score.task} {score.value:.2f}" for score in scores)
 
-    def _windows(self, subject: Subject, corpus: Path) -> Tensor:
+    def _windows(self, subject: Subject, tokenizer: PreTrainedTokenizerFast, front: Front, corpus: Path) -> Tensor:
         import torch
 
         from prunebench.assets.corpora import load_split
-        from prunebench.assets.manifest import MANIFEST_NAME, load_manifest
-        from prunebench.assets.tokens import first_windows, load_tokenizer
+        from prunebench.assets.manifest import MANIFEST_NAME, load_manifest, read_shape
+        from prunebench.assets.tokens import check_ids, first_windows, of_tokenizer
 
         params = self.params
-        windows = first_windows(
-            load_tokenizer(subject.directory),
-            load_split(corpus, params.split),
-            params.seqlen,
-            params.windows,
-            f"{corpus.name}: the {params.split} split",
-            bos=params.bos,
-        )
+        name = f"{corpus.name}: the {params.split} split"
+        documents = load_split(corpus, params.split)
+        windows = first_windows(tokenizer, documents, params.seqlen, params.windows, name, front=front)
         at_most = load_manifest(corpus / MANIFEST_NAME).test_windows if params.split == "test" else None
+        vocabulary = read_shape(subject.directory / "config.json").vocabulary
+        check_ids(windows[:at_most], vocabulary, of_tokenizer(subject.directory, name))
         return torch.from_numpy(windows[:at_most])
 
 
@@ -120,11 +135,14 @@ def window_losses(subject: Subject, windows: Tensor, parts: Parts) -> list[float
     return losses
 
 
-def score(corpus: str, losses: list[float]) -> Score:
-    """The perplexity of windows with these losses; CellFailure if it would not fit a float."""
+def score(corpus: str, losses: list[float], bos: Front | None = None) -> Score:
+    """The perplexity of windows with these losses; CellFailure if it would not fit a float.
+
+    `bos` says for the record where a beginning-of-text token stands; None where that is not known.
+    """
     from prunebench.engine import loss
 
     value = loss.perplexity(losses, corpus)
     # By the delta method: the spread of window losses, carried through exp.
     stderr = value * statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else None
-    return Score(corpus, "perplexity", value, stderr, len(losses), {"window_losses": losses})
+    return Score(corpus, "perplexity", value, stderr, len(losses), {"bos": bos, "window_losses": losses})

@@ -37,13 +37,15 @@ class Template(MaskingMethod):
     # What is to be collected: SITE_NORM (norms of each input's channels), HESSIAN (their Gram matrix), GRADIENT (of the
     # loss by each weight, for `prune_block`: see pruner_zero.py).
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM})
+    # Where zeros are counted: of each row, or ("matrix") of all rows of a matrix together.
+    scope = "row"
 
     def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
         """True where the weight [out, in] goes. `statistic` is of its input: `squared_norm` is float64 [in]."""
         # The score: change it here. In float64, so that the choice depends on the data and not on rounding.
         score = weight.double().abs() * statistic.squared_norm.to(weight.device) ** (self.params.power / 2)
-        # Exactly as many zeros as asked for, n:m included. scope="matrix" ranks all rows of the matrix together.
-        return masks.prune_mask(score, sparsity, pattern, scope="row")
+        # Exactly as many zeros as asked for, n:m included; what is zero already goes first.
+        return masks.prune_mask(score, weight, sparsity, pattern, scope=self.scope)
 
     # A method that also changes the weights it keeps writes `prune_site` instead of `mask` (see sparsegpt.py); one
     # that sees a whole block at once writes `prune_block`.

@@ -13,6 +13,7 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from prunebench.errors import PrunebenchError
 from prunebench.job import THREAD_VARIABLES
 from prunebench.provenance import code_revision, version
 from prunebench.upkeep import locks
@@ -36,7 +37,12 @@ class Finding:
 
 
 def examine(root: Path) -> Iterator[Finding]:
-    """Look at everything; `root` is the repository, with its requirements."""
+    """Look at everything; `root` is the repository, with its requirements. PrunebenchError if it is none."""
+    if not (root / "pyproject.toml").is_file() or not (root / "constraints.txt").is_file():
+        raise PrunebenchError(
+            f"{root} is no copy of prunebench's repository, whose requirements are looked at: install the package from "
+            "one, with pip install -e ."
+        )
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     constraints = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
     yield python(project["requires-python"])

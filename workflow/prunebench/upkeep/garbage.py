@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prunebench import dag, paths
 from prunebench.assets.manifest import MANIFEST_NAME
+from prunebench.files import read_json
 from prunebench.plan import Plan
 from prunebench.upkeep import locks
 from prunebench.view import logs
@@ -43,7 +44,7 @@ def orphans(plans: Iterable[Plan], *, downloads: bool = False, unfinished: bool 
     for path in _candidates(downloads):
         result = _scratch_of(path)
         if result is not None:
-            resumable = result in wanted and not result.exists()
+            resumable = result in wanted and not _is_final(result)
             if (unfinished or not resumable) and not _below(path.parent, in_use):
                 found.append(Orphan(path, f"unfinished {dag.maker(result)}", _size(path)))
         elif path.is_dir():
@@ -92,6 +93,13 @@ def _scratch_of(path: Path) -> Path | None:
         name = match["name"]
         possible = [path.with_name(name), path.with_name(f"{name}.json"), path.with_name(name) / MANIFEST_NAME]
     return next((result for result in possible if dag.maker(result)), None)
+
+
+def _is_final(result: Path) -> bool:
+    """Whether there is nothing to go on with: a job that failed keeps what it had done for the next try."""
+    if not result.exists():
+        return False
+    return not (result.suffix == ".json" and read_json(result).get("status") == "failed")
 
 
 def _named(log: Path) -> Iterator[Path]:

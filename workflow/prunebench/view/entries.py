@@ -16,13 +16,25 @@ from prunebench.catalog import ModelEntry
 from prunebench.config import CONFIG, SINGULAR, configured, read_config, with_catalogs
 from prunebench.errors import PrunebenchError
 from prunebench.parameters import parameters, spelled
+from prunebench.single.request import CATALOG
+
+# A config has a study; nothing else is of interest here.
+_NO_CONFIG = {"studies": {"none": {"suites": "ppl", "grid": [{"model": "smollm2_135m", "method": "dense"}]}}}
 
 
 class Shelf:
-    """All methods, allocators, suites or models (`kind`) that a config file can name."""
+    """All methods, allocators, suites or models (`kind`) that a config file can name.
+
+    Outside a project they are those that come with the package, which `prunebench prune` knows, too.
+    """
 
     def __init__(self, kind: str, configfile: Path = CONFIG) -> None:
-        config, files = with_catalogs(read_config(configfile), os.path.relpath(configfile))
+        self._outside = configfile == CONFIG and not CONFIG.exists()
+        config, files = (
+            with_catalogs(_NO_CONFIG, "command line", CATALOG)
+            if self._outside
+            else with_catalogs(read_config(configfile), os.path.relpath(configfile))
+        )
         self._kind = kind
         self._entries: dict[str, Any] = getattr(config, kind)
         self._files = {name: file for (of, name), file in files.items() if of == kind}
@@ -30,7 +42,8 @@ class Shelf:
 
     def listing(self) -> Table:
         """One line for each."""
-        table = Table("name", "title", "what it is", "from", box=None)
+        note = f"There is no {CONFIG} here: these come with the package." if self._outside else None
+        table = Table("name", "title", "what it is", "from", box=None, caption=note, caption_justify="left")
         for name in self._names:
             table.add_row(name, *map(Text, self._line(name)), Path(self._file(name)).name)
         return table

@@ -98,6 +98,8 @@ def _weights(pruned: dict[str, Any]) -> Iterator[RenderableType]:
     target = "" if pruned["target_sparsity"] is None else f" (target {pruned['target_sparsity']:.4f})"
     table.add_row("zeros", f"{pruned['achieved_sparsity']:.4f}{target}")
     table.add_row("prunable", f"{pruned['prunable_weights']:,} weights, {pruned['already_zero']:,} zero before")
+    if beyond := pruned.get("zeros_beyond_target"):
+        table.add_row("beyond target", f"{beyond:,} of these were zero where fewer zeros were asked for")
     yield table
     linears = {name: linear for block in pruned["blocks"] for name, linear in block["linears"].items()}
     errors = {name: of["reconstruction_error"] for name, of in linears.items() if "reconstruction_error" in of}

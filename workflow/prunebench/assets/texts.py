@@ -1,0 +1,314 @@
+"""Files that hold text -> their texts. What cannot be read is one line that names the file, the line, and why."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+from prunebench.catalog import DocumentKind
+from prunebench.errors import PrunebenchError
+
+log = logging.getLogger("prunebench")
+
+COLUMN = "text"
+"""The key of JSON lines and the column of parquet files that holds the text, unless another one is named."""
+KINDS: dict[str, DocumentKind] = {".txt": "whole", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
+"""How a file is cut into documents, by its suffix (in front of .gz, if it ends in that)."""
+COLUMNED = ("jsonl", "parquet")
+"""Kinds whose text lies under a key or in a column."""
+SUFFIXES = f"{', '.join(KINDS)}, and .gz of these"
+
+_GZIP = b"\x1f\x8b"
+_OTHERS = {
+    b"PAR1": "a parquet file: let its name end in .parquet",
+    b"PK\x03\x04": "a zip archive (such as .npz): token ids are read from .npy, text from what is inside",
+    b"\x93NUMPY": "an array of numpy: token ids go by --tokens or --calibration, in a file that ends in .npy",
+    b"\xff\xfe": "UTF-16 text: save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text: save it as UTF-8",
+    b"%PDF": "a PDF: extract its text first",
+}
+"""What files of other kinds begin with, and what to do about them."""
+_BLANK_LINES = re.compile(r"\n\s*\n")
+_WIKIEXTRACTOR = re.compile(r"<doc [^>]*>\n(.*?)</doc>", re.DOTALL)
+
+
+def text_files(path: Path) -> list[Path]:
+    """The file `path`, or the sorted visible files of the directory `path` that are text by their suffixes.
+
+    Raises PrunebenchError if there is nothing, or a directory without text.
+    """
+    try:
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise PrunebenchError(
+                f"{path} is neither a file nor a directory" if path.exists() else f"no such file or directory: {path}"
+            )
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    except OSError as error:
+        raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
+    texts = [file for file in files if _suffix(file) in KINDS]
+    if not texts:
+        raise PrunebenchError(f"{path} holds no text ({SUFFIXES}) directly in it: name a file or another directory")
+    if others := [file.name for file in files if file not in texts]:
+        log.info("%s: left out what is not text by its suffix: %s", path, ", ".join(others))
+    return texts
+
+
+def own_documents(path: Path, column: str | None = None) -> list[str]:
+    """The documents in the file or directory `path`, each file cut by its suffix; any other suffix is plain text.
+
+    `column` is the key or column that holds the text (None: "text").
+    Raises PrunebenchError if a file cannot be read, no file has columns although one is named, or there is no text.
+    """
+    files = text_files(path)
+    if column is not None and not any(_kind_of(file) in COLUMNED for file in files):
+        raise PrunebenchError(f"{path} is plain text, which has no column {column!r}: leave the column out")
+    documents = [document for file in files for document in _documents(file, _kind_of(file), column or COLUMN)]
+    if not documents:
+        raise PrunebenchError(f"{path} holds no text: it has nothing but white space")
+    return documents
+
+
+def read_documents(path: Path, kind: DocumentKind, column: str = COLUMN) -> list[str]:
+    """The documents in the UTF-8 file `path`, stripped, in file order, empty ones dropped.
+
+    `whole`: the file, as it is; `lines`: one per line; `blank_lines`: paragraphs; `wikiextractor`: `<doc ...>`
+    elements; `jsonl` and `parquet`: what the key or column `column` holds; `auto`: one of these by the file's suffix.
+    Raises PrunebenchError if the file is not UTF-8, a line or row has no text, or there is no document at all.
+    """
+    documents = _documents(path, _kind_of(path) if kind == "auto" else kind, column)
+    if not documents:
+        raise PrunebenchError(f"{path} holds no document when read as '{kind}': correct 'documents' in the catalog")
+    return documents
+
+
+def read_texts(path: Path, kind: DocumentKind, column: str = COLUMN) -> Iterator[str]:
+    """All texts in the file `path`, which is cut as `kind` says, as they are: neither stripped nor dropped.
+
+    A code unit that is half of a character (a lone surrogate, which no UTF-8 file can hold) becomes U+FFFD.
+    Raises PrunebenchError with the line or row that cannot be read.
+    """
+    with _explained(path):
+        match kind:
+            case "auto":
+                yield from read_texts(path, _kind_of(path), column)
+            case "parquet":
+                yield from _read_parquet(path, column)
+            case "jsonl":
+                yield from _read_lines(path, column)
+            case _:
+                yield from _cut(_read_whole(path), kind)
+
+
+def one_by_one(texts: Iterable[Any]) -> list[str]:
+    """The strings of a user's list as documents; PrunebenchError names the first entry that is no string."""
+    documents = []
+    for number, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise PrunebenchError(f"text {number} of the list is {_in_words(text)}, not a string")
+        documents.append(_repaired(text))
+    return documents
+
+
+def _kind_of(path: Path) -> DocumentKind:
+    return KINDS.get(_suffix(path), "whole")
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    return Path(name.removesuffix(".gz")).suffix
+
+
+def _documents(path: Path, kind: DocumentKind, column: str) -> list[str]:
+    texts = read_texts(path, kind, column)
+    if kind == "whole":
+        return [text for text in texts if text.strip()]
+    return [document for document in map(str.strip, texts) if document]
+
+
+def _cut(text: str, kind: DocumentKind) -> list[str]:
+    match kind:
+        case "lines":
+            # Not splitlines(): it also cuts at form feeds and Unicode line separators inside a document.
+            return text.split("\n")
+        case "blank_lines":
+            return _BLANK_LINES.split(text)
+        case "wikiextractor":
+            return _WIKIEXTRACTOR.findall(text)
+        case _:
+            return [text]
+
+
+def _read_whole(path: Path) -> str:
+    """The text of a file, plain or gzipped, with line feeds at the ends of its lines."""
+    with _opened(path) as file:
+        content = file.read()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # The place is counted after a byte order mark.
+        start = error.start + (len(content) - len(error.object))
+        raise _not_utf8(path, _line_number(content, start), error) from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if (place := text.find("\0")) >= 0:
+        line = text.count("\n", 0, place) + 1
+        raise PrunebenchError(f"{path}, line {line}: a zero byte, so this is not UTF-8 text: save it as UTF-8")
+    return text
+
+
+def _read_lines(path: Path, column: str) -> Iterator[str]:
+    """The texts under the key `column` of JSON lines, plain or gzipped; blank lines are passed over."""
+    with _opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                decoded = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, number, error) from None
+            if decoded and not decoded.isspace():
+                yield _text_of(decoded, column, path, number)
+
+
+def _text_of(line: str, column: str, path: Path, number: int) -> str:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        problem = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else error
+        raise PrunebenchError(
+            f"{_expected(column, path, number)} on one line, but it is not JSON ({problem})"
+        ) from None
+    if not isinstance(record, dict):
+        found = f"found {_in_words(record)}: write one object a line"
+        raise PrunebenchError(f"{_expected(column, path, number)}, {found}")
+    text = record.get(column)
+    if not isinstance(text, str):
+        raise _no_text(f"{path}, line {number}", column, "key", record)
+    # Only an escape can stand for half of a character.
+    return _repaired(text) if "\\u" in line else text
+
+
+def _expected(column: str, path: Path, number: int) -> str:
+    return f"{path}, line {number}: expected a JSON object with the key {column!r}"
+
+
+def _no_text(where: str, column: str, noun: str, record: dict[str, Any]) -> PrunebenchError:
+    """What is wrong with a `record` that has no text under `column`."""
+    if column not in record:
+        return _no_column(where, column, noun, record)
+    return PrunebenchError(
+        f"{where}: {noun} {column!r} holds {_in_words(record[column])}, not a string: correct it, or name another "
+        f"{noun} ('column', --column)"
+    )
+
+
+def _read_parquet(path: Path, column: str) -> Iterator[str]:
+    import pyarrow
+    from pyarrow import parquet
+
+    row = 0
+    with path.open("rb"):
+        pass  # What the system does not give is no damage.
+    try:
+        with parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            if column not in schema.names:
+                raise _no_column(str(path), column, "column", schema.names)
+            kind = schema.field(column).type
+            if not _is_text(kind):
+                raise PrunebenchError(
+                    f"{path}: column {column!r} holds {' '.join(str(kind).split())}, not text: name another column "
+                    "('column', --column)"
+                )
+            for batch in file.iter_batches(columns=[column]):
+                for text in batch.column(0).to_pylist():
+                    row += 1
+                    if text is None:
+                        raise _no_text(f"{path}, row {row}", column, "column", {column: text})
+                    yield text
+    # Which of these a damaged file raises depends on where the damage is.
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
+        after = f" after row {row}" if row else ""
+        raise PrunebenchError(
+            f"{path} is not a whole parquet file{after} ({_one_line(error)}): copy or make it again"
+        ) from None
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether an arrow type is text, stored plainly or by a dictionary."""
+    import pyarrow
+
+    kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+    tests = (pyarrow.types.is_string, pyarrow.types.is_large_string, pyarrow.types.is_string_view)
+    return any(is_kind(kind) for is_kind in tests)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, unpacked if it is gzipped; PrunebenchError if they begin as no text does."""
+    with path.open("rb") as start:
+        # Not by the suffix: files of a cache are named by their digests.
+        packed = start.read(len(_GZIP)) == _GZIP
+    with gzip.open(path) if packed else path.open("rb") as file:
+        head = cast("Any", file).peek(8)
+        for magic, what in _OTHERS.items():
+            if head.startswith(magic):
+                raise PrunebenchError(f"{path} is {what}")
+        yield cast("IO[bytes]", file)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in one line that the file `path` is damaged, or that the system does not give it."""
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise PrunebenchError(
+            f"{path} is a damaged gzip file, or cut short ({_one_line(error)}): copy it again"
+        ) from None
+    except OSError as error:
+        raise PrunebenchError(f"{path} cannot be read: {error.strerror or _one_line(error)}") from None
+
+
+def _not_utf8(path: Path, line: int, error: UnicodeDecodeError) -> PrunebenchError:
+    byte = error.object[error.start]
+    return PrunebenchError(f"{path}, line {line}: not UTF-8 text (byte 0x{byte:02x}, {error.reason}): save it as UTF-8")
+
+
+def _no_column(where: str, column: str, noun: str, names: Iterable[str]) -> PrunebenchError:
+    known = ", ".join(map(repr, names)) or "none"
+    if len(known) > 200:
+        known = f"{known[:200]}..."
+    return PrunebenchError(f"{where}: no {noun} {column!r} (it has: {known}): name another {noun} ('column', --column)")
+
+
+def _line_number(content: bytes, place: int) -> int:
+    """The number of the line of the byte at `place`."""
+    return len((content[:place] + b".").splitlines())
+
+
+def _repaired(text: str) -> str:
+    """`text` with what cannot be written as UTF-8 repaired: pairs of surrogates joined, lone ones replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _in_words(value: Any) -> str:
+    """The kind of a JSON value, for messages."""
+    if value is None:
+        return "null"
+    names = {bool: "a truth value", int: "a number", float: "a number", str: "a string", list: "a list"}
+    return names.get(type(value), "an object" if isinstance(value, dict) else f"a {type(value).__name__}")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,144 @@
+"""One run at a time in one place: a second run of the same work ends or waits, and does not spoil the first one's.
+
+A lock is the kernel's, on a file beside the place: it is gone when its holder has ended, however that happened. The
+file says who the holder is.
+"""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from prunebench.errors import PrunebenchError
+
+log = logging.getLogger("prunebench")
+
+WAIT = 0.2
+"""Seconds between two looks at a lock that another process holds."""
+LONGEST_COMMAND = 300
+"""Characters of a holder's command that are shown."""
+
+_held: dict[Path, int] = {}
+"""The places whose locks this process holds, and the descriptors of their files."""
+
+
+@contextmanager
+def alone(place: Path, doing: str, advice: str) -> Iterator[None]:
+    """Hold the lock of `place`, a directory that need not exist, for as long as the context lasts.
+
+    Raises PrunebenchError if the lock is held, by another process or by this one: "`doing` already, by ...: `advice`".
+    """
+    if place in _held or not take(place):
+        raise PrunebenchError(f"{doing} already, by {holder(place)}: {advice}")
+    try:
+        yield
+    finally:
+        release(place)
+
+
+@contextmanager
+def in_turn(place: Path, what: str) -> Iterator[None]:
+    """Hold the lock of `place` for as long as the context lasts, after waiting for it; `what` is for the log."""
+    if not take(place):
+        log.info("waiting for %s: %s has it in hand", what, holder(place))
+        while not take(place):
+            time.sleep(WAIT)
+    try:
+        yield
+    finally:
+        release(place)
+
+
+def own(place: Path) -> Path:
+    """`place`, or the first of PLACE.1, PLACE.2, ... where no other process works; its lock is held until `release`."""
+    for number in count():
+        candidate = place.with_name(f"{place.name}.{number}") if number else place
+        if take(candidate):
+            return candidate
+        log.info("%s does the same: working beside it", holder(candidate))
+    raise AssertionError("there is always another number")
+
+
+def take(place: Path) -> bool:
+    """Hold the lock of `place` from now on, which this process may do already; False if another process holds it.
+
+    Raises PrunebenchError if no file can be written beside `place`. A file system without locks lets everybody in.
+    """
+    if place in _held:
+        return True
+    file = _lock_file(place)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            if not _lock(descriptor):
+                os.close(descriptor)
+                return False
+            if _is_at(descriptor, file):
+                break
+            os.close(descriptor)  # its holder has deleted it since it was opened
+    except OSError as error:
+        raise PrunebenchError(f"cannot write {file} ({error.strerror}): choose another place") from error
+    _held[place] = descriptor
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps(_this_process()).encode())
+    return True
+
+
+def release(place: Path) -> None:
+    """Give back the lock of `place`, if this process holds it."""
+    descriptor = _held.pop(place, None)
+    if descriptor is not None:
+        _lock_file(place).unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def holder(place: Path) -> str:
+    """Who holds the lock of `place`, in words."""
+    try:
+        known = json.loads(_lock_file(place).read_text(encoding="utf-8"))
+        return f"process {known['pid']} on {known['host']} since {known['since']} ({known['command']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _lock_file(place: Path) -> Path:
+    return place.with_name(f".{place.name}.lock")
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return True
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    """Whether the open file still has its name."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _this_process() -> dict[str, str | int]:
+    program, *arguments = sys.argv or [""]
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": shlex.join([Path(program).name, *arguments])[:LONGEST_COMMAND],
+    }
