@@ -361,6 +361,23 @@ def test_a_model_that_answers_nan_fails(job: PruneJob, tmp_path: Path, monkeypat
         Harness(subject(job)).generate_until(task.instances)
 
 
+def test_a_tokenizer_that_is_larger_than_the_model_is_named(tmp_path: Path) -> None:
+    directory = tiny.make_model(tmp_path / "model", tokenizer=reading_tokenizer(), vocab_size=8)
+    model = Harness(Subject(directory, load("models", "llama"), None, torch.bfloat16, None, batch_size=4))
+    message = rf"the tokenizer of {directory} makes of a prompt holds token ids .*, but the model knows 0 to 7"
+    with pytest.raises(PrunebenchError, match=message):
+        model.loglikelihood(requests_of("boolq"))
+    with pytest.raises(PrunebenchError, match=message):
+        model.tok_batch_encode(["a question"])
+
+
+def requests_of(name: str) -> list[Any]:
+    """lm-eval's requests of a task on the rows of this file."""
+    task = wired(name)
+    task.build_all_requests(rank=0, world_size=1)
+    return list(task.instances)
+
+
 def shortened(job: PruneJob, directory: Path, context: int) -> Subject:
     """The pruned model with a shorter context."""
     export(str(job.weights.parent), directory)

@@ -16,9 +16,9 @@ import pytest
 from gguf import GGUFWriter
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from prunebench.assets.gguf import convert_gguf
 from prunebench.assets.manifest import load_manifest, read_shape
@@ -46,10 +46,12 @@ SHAPE = {"blocks": 2, "hidden": 8, "ffn": 16, "attention": 8, "vocabulary": 32}
 FOUND = {**SHAPE, "key_value": 8}
 """With what an entry need not state."""
 LINES = "".join(f"line number {index}\n" for index in range(100))
-CONTENT = {
+WEIGHTS = save(AutoModelForCausalLM.from_config(AutoConfig.for_model(**CONFIG)).state_dict(), {"format": "pt"})
+CONTENT: dict[str, str | bytes] = {
     "tinyasset/data/lines.txt": LINES,
     "tinyasset/model/config.json": json.dumps(CONFIG),
     "tinyasset/model/weights.bin": "weights " * 1000,
+    "tinyasset/model/model.safetensors": WEIGHTS,
     "tinyasset/other/lines.txt": "another file of that name",
     "tinyasset/__init__.py": "raise SystemExit('never imported')",
 }
@@ -235,11 +237,11 @@ def test_path_source_is_not_copied(tmp_path: Path) -> None:
 
 
 def test_fetched_model_loads_with_its_shape(tmp_path: Path, index: Path) -> None:
-    members = ("tinyasset/model/config.json", "tinyasset/model/weights.bin")
+    members = ("tinyasset/model/config.json", "tinyasset/model/model.safetensors")
     fetch_model(model_spec(package(index, *members), shape=SHAPE), tmp_path / "model")
     manifest = load_manifest(tmp_path / "model/asset.json")
     assert manifest.directory == tmp_path / "model"
-    assert set(manifest.files) == {"config.json", "weights.bin"}
+    assert set(manifest.files) == {"config.json", "model.safetensors"}
     assert manifest.shape == Shape.model_validate(FOUND)
     assert entries(tmp_path) == {"index", "model"}
 
@@ -256,6 +258,7 @@ def test_path_model_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
     local = tmp_path / "local"
     local.mkdir()
     (local / "config.json").write_text(json.dumps(CONFIG))
+    (local / "model.safetensors").write_bytes(WEIGHTS)
     monkeypatch.chdir(tmp_path)
     fetch_model(model_spec(PathSource(kind="path", path="local")), tmp_path / "model")
     assert load_manifest(tmp_path / "model/asset.json").directory == local
@@ -423,6 +426,7 @@ def test_corpus_too_short(tmp_path: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(local)
     (local / "config.json").write_text(json.dumps(CONFIG))
+    (local / "model.safetensors").write_bytes(WEIGHTS)
     (tmp_path / "text").write_text(LINES)
     fetch_model(model_spec(PathSource(kind="path", path=str(local))), tmp_path / "model")
     fetch_corpus(corpus_spec(PathSource(kind="path", path=str(tmp_path / "text"))), tmp_path / "corpus")

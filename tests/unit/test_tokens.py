@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+import tiny
 from prunebench.assets.corpora import load_split
 from prunebench.assets.gguf import split_digits
 from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
@@ -20,14 +21,8 @@ from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
 
 DOCUMENTS = [f"document {index} says {index * 7} and then\n\n{index} more words" for index in range(200)]
-CONFIG = {
-    "model_type": "llama",
-    "hidden_size": 8,
-    "intermediate_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "vocab_size": 400,
-}
+
+CONFIG = {"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 400}
 
 
 def byte_tokenizer(*, bos: bool = True, added: str | None = "<s> $A", **special: str) -> PreTrainedTokenizerFast:
@@ -52,8 +47,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def assets(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> tuple[Path, Path]:
     """asset.json of a model and of a corpus, both from local paths."""
     root = tmp_path_factory.mktemp("assets")
-    tokenizer.save_pretrained(root / "local")
-    (root / "local/config.json").write_text(json.dumps(CONFIG))
+    tiny.make_model(root / "local", tokenizer=tokenizer, vocab_size=400)
     (root / "text").write_text("".join(json.dumps({"text": document}) + "\n" for document in DOCUMENTS))
     model = {"title": "tiny", "family": "llama", "source": {"kind": "path", "path": str(root / "local")}}
     corpus = {"title": "text", "documents": "jsonl", "source": {"kind": "path", "path": str(root / "text")}}

@@ -17,17 +17,19 @@ from typing import Any
 
 import datasets
 import lm_eval.tasks
+import numpy as np
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
+from numpy.typing import ArrayLike
 from torch import Tensor
 from transformers import LogitsProcessorList
 
 from prunebench.assets.tasks import Row
-from prunebench.assets.tokens import load_tokenizer
+from prunebench.assets.tokens import check_ids, load_tokenizer, of_tokenizer
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 
@@ -73,6 +75,12 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         tokenizer = load_tokenizer(subject.directory)
         super().__init__(subject.whole(), tokenizer=tokenizer, batch_size=subject.batch_size)
         self.cut = Cut()
+        self._vocabulary = int(self.model.get_input_embeddings().num_embeddings)
+        self._name = subject.directory
+
+    def _check_ids(self, ids: ArrayLike) -> None:
+        """PrunebenchError unless the model has an embedding for all `ids` of prompts."""
+        check_ids(np.asarray(ids), self._vocabulary, of_tokenizer(self._name, "a prompt"))
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding gives it; CellFailure if not finite."""
@@ -93,6 +101,7 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], *args: Any, **options: Any
     ) -> list[tuple[float, bool]]:
+        self._check_ids([token for _, context, continuation in requests for token in (*context, *continuation)])
         longest = max((len(continuation) for _, _, continuation in requests), default=0)
         if longest > self.max_length:
             raise CellFailure(f"an answer has {longest} tokens, the model's context {self.max_length}")
@@ -106,6 +115,7 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
     ) -> tuple[Tensor, Tensor]:
         """Token ids and attention mask [strings, longest] of prompts; no more than the last `left_truncate_len`."""
         ids, mask = super().tok_batch_encode(strings, padding_side, None, **options)
+        self._check_ids(ids)
         if left_truncate_len:
             self.cut.count(mask.sum(dim=1).tolist(), left_truncate_len)
             ids, mask = ids[:, -left_truncate_len:], mask[:, -left_truncate_len:]
