@@ -52,10 +52,10 @@ bench: install  ## speed, beside a plain version and a counted floor, in about f
 	PYTHONPATH=workflow python -m benches.block
 
 schema: install  ## regenerate config/schema.json from the pydantic models
-	PYTHONPATH=workflow python -c "from prunebench.config import json_schema; print(json_schema(), end='')" > config/schema.json
+	PYTHONPATH=workflow python -c "from prunebench.config.schema import json_schema; print(json_schema(), end='')" > config/schema.json
 
 docs: install  ## regenerate docs/methods.md and docs/suites.md from plug-ins and catalogs
-	PYTHONPATH=workflow python -m prunebench.reference
+	PYTHONPATH=workflow python -m prunebench.choices.pages
 
 golden: install  ## record new golden numbers, after an intended change of a method
 	PYTHONPATH=workflow:tests python tests/golden/values.py

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from benches.commands import Job
-from prunebench import paths
-from prunebench.engine.stores import PackedStore, TensorStore
-from prunebench.files import read_json
+from prunebench.plan import paths
+from prunebench.storage.files import read_json
+from prunebench.storage.tensors import PackedStore, TensorStore
 
 Agreement = dict[str, float]
 

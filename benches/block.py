@@ -20,8 +20,8 @@ from benches.cases import PLAIN
 from benches.commands import Job
 from benches.run import load_bench, measure_rates
 from prunebench import registry
-from prunebench.files import read_json, write_json
-from prunebench.planning import operations
+from prunebench.estimate import operations
+from prunebench.storage.files import read_json, write_json
 
 BLOCK, SPARSITY, EPOCHS = 15, 0.7, 4
 SEQLEN, SAMPLES = 512, 16

@@ -11,11 +11,11 @@ from typing import Any
 from benches import agreement, commands
 from benches.agreement import Agreement
 from benches.commands import Job
-from prunebench import paths
-from prunebench.cells import Cell
-from prunebench.config import calibration_parts, configured
-from prunebench.files import read_json
-from prunebench.plan import Plan
+from prunebench.cell import Cell
+from prunebench.config.schema import calibration_parts, configured
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan
+from prunebench.storage.files import read_json
 
 PLAIN = "plain"
 JUDGED = 4

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunebench.files import read_json
-from prunebench.job import THREAD_VARIABLES
+from prunebench.runtime.script import THREAD_VARIABLES
+from prunebench.storage.files import read_json
 
 STUDIES = "benches/study.yaml"
 THREADS = 1

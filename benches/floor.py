@@ -14,10 +14,10 @@ import torch
 
 from prunebench import registry
 from prunebench.engine.anatomy import linear_sizes
-from prunebench.engine.memory import keep_freed_pages
-from prunebench.files import read_json, write_json
+from prunebench.engine.placement.memory import keep_freed_pages
+from prunebench.estimate.operations import DTYPES, Sizes
 from prunebench.models.base import Family
-from prunebench.planning.operations import DTYPES, Sizes
+from prunebench.storage.files import read_json, write_json
 
 
 def read_sizes(directory: Path, family: type[Family]) -> Sizes:

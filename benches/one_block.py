@@ -19,9 +19,9 @@ from prunebench import registry
 from prunebench.engine.activations import advance, embed
 from prunebench.engine.block import BlockView
 from prunebench.engine.model import StreamedModel
-from prunebench.files import write_json
 from prunebench.methods.sparsellm import SparseLLM
 from prunebench.patterns import UNSTRUCTURED
+from prunebench.storage.files import write_json
 
 BATCH = 8
 Record = dict[str, Any]

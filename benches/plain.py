@@ -25,8 +25,8 @@ from transformers import AutoModelForCausalLM
 from prunebench.assets.corpora import load_split
 from prunebench.assets.tasks import load_rows
 from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
-from prunebench.files import read_json, write_json
-from prunebench.provenance import Measurement
+from prunebench.runtime.provenance import Measurement
+from prunebench.storage.files import read_json, write_json
 from prunebench.suites.harness import stock_task
 
 COLUMNS = 128

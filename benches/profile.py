@@ -17,9 +17,9 @@ import yaml
 from tabulate import tabulate
 
 from benches import commands
-from prunebench import paths
-from prunebench.cells import Cell
-from prunebench.plan import Plan, load_plan
+from prunebench.cell import Cell
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan, load_plan
 from prunebench.stages.prune import prune
 
 STUDY = "quick"

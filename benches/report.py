@@ -11,8 +11,8 @@ from tabulate import tabulate
 
 from benches.cases import PLAIN, Case
 from benches.commands import THREADS
-from prunebench.files import write_text
-from prunebench.planning import operations
+from prunebench.estimate import operations
+from prunebench.storage.files import write_text
 
 Record = dict[str, Any]
 BEGIN, END = "<!-- table: written by make bench -->", "<!-- end of table -->"

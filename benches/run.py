@@ -12,8 +12,8 @@ import yaml
 from benches import commands, floor, report
 from benches.cases import Bench, Case
 from prunebench import registry
-from prunebench.files import read_json, write_json
-from prunebench.plan import load_plan
+from prunebench.plan.plan import load_plan
+from prunebench.storage.files import read_json, write_json
 
 ENOUGH = 180
 """Seconds after which a case is not repeated."""

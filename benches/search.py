@@ -17,17 +17,18 @@ import typer
 from tabulate import tabulate
 
 from benches import commands
-from prunebench import paths, registry
+from prunebench import registry
 from prunebench.assets.corpora import load_split
 from prunebench.assets.manifest import load_manifest
 from prunebench.assets.tokens import first_windows, load_tokenizer
+from prunebench.dsa.operations import Invalid
 from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.model import StreamedModel
 from prunebench.errors import CellFailure
-from prunebench.plan import read_plan
+from prunebench.plan import paths
+from prunebench.plan.plan import read_plan
 from prunebench.search import spaces
 from prunebench.search.fitness import Fitness, MaskedWeights
-from prunebench.search.operations import Invalid
 
 STUDY = Path("config/studies/dsa-mini.yaml")
 SEARCH = "dsa_70"

@@ -14,7 +14,7 @@ import time
 
 from tabulate import tabulate
 
-from prunebench import paths
+from prunebench.plan import paths
 
 RUNS = 5
 PARSE = ("-m", "snakemake", paths.MODEL.format(model="smollm2_135m"), "--dry-run", "--cores", "1", "--quiet", "all")
@@ -41,7 +41,7 @@ def main() -> None:
     """Measure all, print a row for each, the slowest last."""
     rows = {"Snakemake and the Snakefile (twice per job on SLURM)": least(*PARSE)}
     for rule in RULES:
-        rows[f"imports of {rule}"] = least("-c", f"import prunebench.job, prunebench.stages.{rule}")
+        rows[f"imports of {rule}"] = least("-c", f"import prunebench.runtime.script, prunebench.stages.{rule}")
     table = [[what, *of] for what, of in sorted(rows.items(), key=lambda row: row[1][1])]
     print(tabulate(table, headers=["", "seconds", "CPU seconds"], tablefmt="github", floatfmt=".2f"))
 

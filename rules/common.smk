@@ -9,10 +9,10 @@ PACKAGE = os.path.join(workflow.basedir, "workflow")
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]))
 sys.path.insert(0, PACKAGE)
 
-from prunebench import paths, resources
 from prunebench.errors import PrunebenchError
-from prunebench.plan import load_plan
-from prunebench.upkeep import slurm
+from prunebench.plan import paths, resources, slurm
+from prunebench.plan.plan import load_plan
+from prunebench.runtime import gpus
 
 try:
     # Relative: the name is part of a spec, and moving a project must not re-run anything.
@@ -43,9 +43,9 @@ localrules:
 def gpus_per_job(wildcards):
     """Of a job that runs the model. A job of a scheduler parses this again; a dry run knows only that there is --jobs."""
     if workflow.remote_exec:
-        return resources.gpus_given()
+        return gpus.gpus_given()
     elsewhere = workflow.non_local_exec or (workflow.dryrun and workflow.resource_settings.nodes is not None)
-    here = resources.gpus_per_job(elsewhere=elsewhere)
+    here = gpus.gpus_per_job(elsewhere=elsewhere)
     return min(here, workflow.global_resources["gpu"].value) if "gpu" in workflow.global_resources else here
 
 
@@ -59,9 +59,9 @@ def memory(rule):
     return lambda wildcards, attempt: attempt * resources.memory(rule, plan.work(wildcards))
 
 
-def minutes(rule, gpus=gpus_per_job):
+def minutes(rule, gpus_of=gpus_per_job):
     """For runtime, likewise, with so many GPUs."""
-    return lambda wildcards, attempt: attempt * resources.minutes(rule, plan.work(wildcards), gpus=gpus(wildcards))
+    return lambda wildcards, attempt: attempt * resources.minutes(rule, plan.work(wildcards), gpus=gpus_of(wildcards))
 
 
 onstart:

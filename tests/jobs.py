@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import tiny
-from prunebench import paths
-from prunebench.cells import Cell, allocation_form
-from prunebench.plan import Plan, load_plan
+from prunebench.cell import Cell
+from prunebench.plan import paths
+from prunebench.plan.grid import allocation_form
+from prunebench.plan.plan import Plan, load_plan
 from prunebench.stages.allocate import allocate
 from prunebench.stages.calibrate import calibrate
 from prunebench.stages.fetch_corpus import fetch_corpus

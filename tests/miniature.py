@@ -18,10 +18,10 @@ from pyarrow import parquet
 import hub_repositories
 import tiny
 from hub_server import HubServer
-from prunebench import dag, paths
-from prunebench.catalog import HubModelSource, HubSource
-from prunebench.config import calibration_parts, with_catalogs
-from prunebench.plan import Plan
+from prunebench.config.entries import HubModelSource, HubSource
+from prunebench.config.schema import calibration_parts, with_catalogs
+from prunebench.plan import dag, paths
+from prunebench.plan.plan import Plan
 from prunebench.stages.allocate import allocate
 from prunebench.stages.calibrate import calibrate
 from prunebench.stages.collect import collect

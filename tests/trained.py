@@ -7,8 +7,8 @@ from typing import Any
 
 import tiny
 from jobs import start
-from prunebench import paths
-from prunebench.plan import Plan, load_plan
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan, load_plan
 from prunebench.stages.fetch_corpus import fetch_corpus
 from studies import PACKAGE, changed
 

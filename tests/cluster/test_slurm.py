@@ -24,7 +24,7 @@ import tiny
 from cluster import slurm
 from cluster.slurm import Slurm
 from dag.tree import Tree
-from prunebench import paths
+from prunebench.plan import paths
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -41,7 +41,7 @@ HOLD = """
 # What a prune does after each block: wait for as long as there is a file `stop`, take 3 GB if there is one `eat`.
 STOP = """
     import time
-    from prunebench.engine.scratch import Scratch
+    from prunebench.storage.finished_blocks import Scratch
 
     save = Scratch.save
 
@@ -153,7 +153,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, cluster: Slurm) -> Tree:
     shutil.copy(Path(__file__).with_name("study.yaml"), tree.root / STUDY)
     tiny.make_model(tree.root / "assets/tiny")
     (tree.root / "assets/text.txt").write_text("\n".join(tiny.make_text(60)))
-    tree.edit("workflow/prunebench/lease.py", "    devices = range(gpus_here())\n", HOLD)
+    tree.edit("workflow/prunebench/runtime/gpus.py", "    devices = range(gpus_here())\n", HOLD)
     tree.edit("workflow/scripts/prune.py", "    take_gpus()\n", f"    take_gpus()\n{STOP}")
     return tree
 

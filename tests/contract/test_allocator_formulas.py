@@ -17,8 +17,8 @@ from prunebench.allocators.base import check_budget
 from prunebench.allocators.dlp import Dlp
 from prunebench.allocators.er import Er, erdos_renyi
 from prunebench.allocators.er_plus import ErPlus
-from prunebench.allocators.thresholds import at_ranks, shares_below
 from prunebench.errors import CellFailure
+from prunebench.formulas.thresholds import at_ranks, shares_below
 from prunebench.registry import load
 
 SPARSITIES = st.floats(0, 1)

@@ -14,17 +14,17 @@ from safetensors.torch import save_file
 import tiny
 from prunebench.allocators.base import Allocation, check_budget
 from prunebench.allocators.besa import Besa
-from prunebench.allocators.budget import fit, spread_over_blocks
 from prunebench.allocators.owl import Owl
 from prunebench.engine.anatomy import Anatomy, Run
 from prunebench.engine.profile import profile_model
-from prunebench.engine.scratch import Scratch
+from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import SiteStatistic
-from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure
-from prunebench.methods.base import Stat
+from prunebench.formulas.budget import fit, spread_over_blocks
 from prunebench.registry import load, ready
 from prunebench.stages.allocate import pruned_part
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import TensorStore
 
 ALLOCATORS = ready("allocators")
 # To rank blocks by; rounded, as the digits of differences of 1e-310 are not worth a test.

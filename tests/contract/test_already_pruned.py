@@ -20,13 +20,13 @@ from prunebench.cli import app
 from prunebench.engine import sparsity
 from prunebench.engine.anatomy import Anatomy, Run, linear_sizes
 from prunebench.engine.profile import profile_model
-from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure
-from prunebench.methods import masks
+from prunebench.formulas import masks
 from prunebench.methods.magnitude import Magnitude
 from prunebench.registry import load, ready
 from prunebench.search.fitness import MaskedWeights
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import TensorStore
 
 SOURCES = ["magnitude_50", "owl_60", "first_half", "2of4", "v_proj", "ffn_in", "neurons"]
 POINTS = [("unstructured", 0.5), ("unstructured", 0.6), ("2of4", 0.5)]

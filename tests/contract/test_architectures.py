@@ -21,11 +21,11 @@ from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.block import BlockView
 from prunebench.engine.fused import join, rows_of, split_fused
 from prunebench.engine.model import StreamedModel, check_model
-from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.estimate.sizes import counted_sizes
 from prunebench.models.configs import Dimensions, dimensions, has_experts, part_rows, readers
-from prunebench.planning.sizes import counted_sizes
 from prunebench.registry import load, names
+from prunebench.storage.tensors import TensorStore
 
 FUSED = [name for name, (family, _) in tiny.EVERY_ARCHITECTURE.items() if load("models", family).fused]
 WINDOWS = tiny.tokens(4, 16, seed=3)

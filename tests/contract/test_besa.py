@@ -14,21 +14,21 @@ from contract.test_allocators import running
 from contract.test_methods import prune
 from jobs import prune_job
 from oracles import besa as oracle
-from prunebench import paths
 from prunebench.allocators.besa import Besa as Allocator
-from prunebench.cells import allocation_form
 from prunebench.engine.activations import embed
 from prunebench.engine.anatomy import Anatomy, linear_sizes
 from prunebench.engine.block import BlockView
+from prunebench.engine.contract import Method
 from prunebench.engine.loop import prune_model
-from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.errors import CellFailure
-from prunebench.methods.base import Method
 from prunebench.methods.besa import Besa
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import UNSTRUCTURED
+from prunebench.plan import paths
+from prunebench.plan.grid import allocation_form
 from prunebench.stages.allocate import allocate
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import PackedStore, TensorStore
 
 TOKENS = tiny.tokens(6, 16)
 

@@ -19,13 +19,13 @@ import tiny
 from oracles import dsa as oracle
 from prunebench.allocators.base import check_budget
 from prunebench.allocators.dsa import Dsa
+from prunebench.dsa import importance, intervals, operations, released
+from prunebench.dsa.importance import Importances
+from prunebench.dsa.language import MATRIX, POST, PRE, REDUCE, Function, parse, random_function, reject
+from prunebench.dsa.operations import Invalid
 from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.profile import profile_model
 from prunebench.errors import CellFailure
-from prunebench.search import importance, intervals, operations, released
-from prunebench.search.importance import Importances
-from prunebench.search.language import MATRIX, POST, PRE, REDUCE, Function, parse, random_function, reject
-from prunebench.search.operations import Invalid
 
 README = "W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)"
 PAPER = "W:(LOG,ABSLOG)-(GEOMETRIC_MEAN)-(COS,EXP)"

@@ -11,19 +11,20 @@ import tiny
 from prunebench.engine.activations import advance, embed
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.block import BlockView
+from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.engine.loop import prune_model
 from prunebench.engine.loss import window_losses
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.scratch import Scratch
+from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Statistics
-from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.errors import CellFailure, PrunebenchError
-from prunebench.methods import masks, scores
-from prunebench.methods.base import BlockResult, Method, PrunedLinear, Stat
+from prunebench.formulas import masks, scores
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.wanda import Wanda
 from prunebench.models.llama import Llama
 from prunebench.patterns import UNSTRUCTURED, Pattern
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import PackedStore, TensorStore
 
 CALIBRATED = Method.uses - {"sparsity"} | {"calibration", "seed"}
 """Of methods that look at tokens and need not meet a sparsity."""

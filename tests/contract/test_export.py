@@ -14,13 +14,13 @@ from typer.testing import CliRunner
 import prunebench
 import tiny
 from jobs import PruneJob, prune_job
+from prunebench.assets.titles import title_of
 from prunebench.cli import app
 from prunebench.engine.loss import window_losses
 from prunebench.engine.subject import Subject
 from prunebench.errors import PrunebenchError
-from prunebench.export import export
 from prunebench.registry import load
-from prunebench.titles import title_of
+from prunebench.standalone.export import export
 
 CELL = "tiny/wanda/uniform/unstructured-s0.70/text_4x16-seed0"
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0} | {

@@ -10,12 +10,12 @@ import tiny
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.loop import prune_model
 from prunebench.engine.loss import window_losses
-from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.errors import PrunebenchError
 from prunebench.methods.external import External
 from prunebench.patterns import UNSTRUCTURED
 from prunebench.stages.prune import summarise
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import PackedStore, TensorStore
 
 
 @pytest.fixture(params=["llama", "opt"])

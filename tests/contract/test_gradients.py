@@ -14,7 +14,6 @@ from contract.test_methods import prune
 from jobs import prune_job
 from oracles import gradients as oracle
 from oracles import masks, scores
-from prunebench import checkpoints, paths
 from prunebench.engine import model as engine
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.block import BlockView
@@ -22,17 +21,19 @@ from prunebench.engine.fused import rows_of
 from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.loop import prune_model
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import TensorStore
+from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure, PrunebenchError
-from prunebench.methods import scores as ours
-from prunebench.methods.base import Stat
+from prunebench.formulas import scores as ours
 from prunebench.methods.pruner_zero import PrunerZero
 from prunebench.methods.ria import RIA
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import UNSTRUCTURED
+from prunebench.plan import paths
 from prunebench.registry import load
-from prunebench.results import Results
+from prunebench.results.current import Results
+from prunebench.storage import checkpoints
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import TensorStore
 
 TOKENS = (3, 12)
 

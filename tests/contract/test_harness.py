@@ -19,15 +19,15 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from jobs import PruneJob, prune_job
-from prunebench import paths
-from prunebench.config import configured
+from prunebench.config.schema import configured
 from prunebench.engine import model
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
-from prunebench.export import export
-from prunebench.partial import Parts
+from prunebench.plan import paths
 from prunebench.registry import load
 from prunebench.stages.fetch_tasks import fetch_tasks
+from prunebench.standalone.export import export
+from prunebench.storage.resume import Parts
 from prunebench.suites.base import Score
 from prunebench.suites.harness import DEFINITIONS, Harness, results, stock_task
 from zeroshot import READER, ROWS, TASKS, asks_the_same, bundle, mmlu, reading_tokenizer, requests, stock, write_jsonl

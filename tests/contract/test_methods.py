@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import tiny
-from prunebench.cells import Cell
+from prunebench.cell import Cell
 from prunebench.engine.anatomy import linear_sizes
+from prunebench.engine.contract import Method
 from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.loop import prune_model
-from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import PackedStore, TensorStore
-from prunebench.methods.base import Method
 from prunebench.patterns import parse_pattern
 from prunebench.registry import load, ready
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import PackedStore, TensorStore
 
 METHODS = ready("methods")
 PRUNING = [name for name in METHODS if "pattern" in load("methods", name).uses]

@@ -13,14 +13,14 @@ import tiny
 from contract.test_methods import prune
 from oracles import masks as oracle
 from oracles import scores
+from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import SiteStatistic
-from prunebench.engine.stores import TensorStore
-from prunebench.methods.base import Stat
 from prunebench.methods.magnitude import Magnitude
 from prunebench.methods.ria import RIA
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import UNSTRUCTURED, Pattern
 from prunebench.registry import load
+from prunebench.storage.tensors import TensorStore
 
 
 @settings(max_examples=60, deadline=None)

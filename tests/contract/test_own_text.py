@@ -26,14 +26,14 @@ from typer.testing import CliRunner
 
 import prunebench
 import tiny
-from prunebench import paths
 from prunebench.assets.corpora import SPLITS, load_split
 from prunebench.assets.manifest import load_manifest
 from prunebench.assets.texts import own_documents
 from prunebench.assets.tokens import adds_bos, front_of, load_ids
 from prunebench.cli import app
 from prunebench.errors import PrunebenchError
-from prunebench.plan import Plan, load_plan
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan, load_plan
 from prunebench.stages.calibrate import calibrate
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
@@ -551,7 +551,7 @@ def test_a_text_that_cannot_be_read_is_told_before_the_model_is_read(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bad.jsonl").write_text("{")
-    from prunebench.single import assets
+    from prunebench.standalone import assets
 
     monkeypatch.setitem(assets._FETCH, "models", lambda *_: pytest.fail("the model was read"))
     words = ["prune", home / "plain", "--out", tmp_path / "out", "--sparsity", "0.5", "--method", "wanda"]
@@ -591,8 +591,8 @@ def drawn(plan: Plan, tmp_path: Path) -> np.ndarray:
 
 def scores(plan: Plan, tmp_path: Path, model: Path) -> Any:
     from prunebench.engine.subject import Subject
-    from prunebench.partial import Parts
     from prunebench.registry import load
+    from prunebench.storage.resume import Parts
 
     suite = Perplexity(Perplexity.Params(**plan.config.suites["ppl"].params))
     subject = Subject(model, load("models", "llama"), None, torch.float32, torch.bfloat16, 2)

@@ -16,15 +16,15 @@ import hub_repositories
 import tiny
 from hub_server import HubServer
 from oracles import protocol
-from prunebench.config import Config, with_catalogs
+from prunebench.config.schema import Config, with_catalogs
 from prunebench.engine.subject import Subject
 from prunebench.errors import PrunebenchError
-from prunebench.partial import Parts
+from prunebench.plan.specs import Specs
 from prunebench.registry import load
-from prunebench.spec import Specs
 from prunebench.stages.calibrate import calibrate, draw_from_documents
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
+from prunebench.storage.resume import Parts
 from prunebench.suites.perplexity import Perplexity
 
 SEQLEN = 29

@@ -20,16 +20,15 @@ from transformers import AutoModelForCausalLM
 import tiny
 from prunebench.assets.corpora import load_split
 from prunebench.assets.tokens import first_windows, load_tokenizer
-from prunebench.catalog import CorpusEntry, ModelEntry
+from prunebench.config.entries import CorpusEntry, ModelEntry
+from prunebench.dsa.operations import Invalid
 from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.profile import profile_model
 from prunebench.errors import CellFailure
-from prunebench.methods import masks, scores
-from prunebench.partial import Parts
+from prunebench.formulas import masks, scores
 from prunebench.search import ledger
 from prunebench.search.fitness import Fitness, MaskedWeights
 from prunebench.search.ledger import Ledger
-from prunebench.search.operations import Invalid
 from prunebench.search.slopes import Slope
 from prunebench.search.slopes import Space as Slopes
 from prunebench.search.spaces import load
@@ -38,6 +37,7 @@ from prunebench.stages import search_allocation as stage
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
 from prunebench.stages.gather_search import gather_search
+from prunebench.storage.resume import Parts
 
 BLOCKS = 5
 
@@ -171,7 +171,7 @@ def test_the_same_seed_gives_the_same_history_and_its_best_is_the_lowest(
 
 
 def _function(text: str) -> Any:
-    from prunebench.search.language import parse
+    from prunebench.dsa.language import parse
 
     return parse(text)
 

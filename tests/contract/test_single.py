@@ -22,13 +22,14 @@ from typer.testing import CliRunner
 import prunebench
 import tiny
 from jobs import prune_job
-from prunebench import paths, registry
+from prunebench import registry
 from prunebench.cli import app, single
 from prunebench.errors import PrunebenchError
-from prunebench.export import export
-from prunebench.single import measure, request
-from prunebench.single.compare import ratio
-from prunebench.single.recommend import TABLE, recommend
+from prunebench.plan import paths
+from prunebench.standalone import measure, request
+from prunebench.standalone.compare import ratio
+from prunebench.standalone.export import export
+from prunebench.standalone.recommend import TABLE, recommend
 
 COMPUTE = ["--batch-size", "2", "--threads", "1"]
 ROOT = Path(__file__).parents[2]
@@ -121,7 +122,7 @@ def test_a_catalog_name_gives_the_very_spec_of_the_study(models: Path, tmp_path:
     study = {"suites": "ppl", "grid": [{"model": "smollm2_135m", "method": "wanda", "sparsity": 0.5}]}
     study["defaults"] = {"calibration": "c4_type_4x16"}
     compute = {"dtype": "bfloat16", "batch_size": 2, "threads": 1}
-    plan = prunebench.plan.load_plan({"studies": {"s": study}, "compute": compute}, catalog=request.CATALOG)
+    plan = prunebench.plan.plan.load_plan({"studies": {"s": study}, "compute": compute}, catalog=request.CATALOG)
     (cell,) = plan.cells
     found = request.work(asked)
     assert found.cell.point == cell.point

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from oracles import masks as masks_oracle
 from oracles import sparsegpt as oracle
+from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import CellFailure
-from prunebench.methods import obs
-from prunebench.methods.base import Stat
+from prunebench.formulas import obs
 from prunebench.methods.magnitude import Magnitude
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.patterns import UNSTRUCTURED, Pattern, parse_pattern

@@ -18,12 +18,13 @@ from prunebench.allocators.owl import Owl
 from prunebench.engine.activations import advance, embed
 from prunebench.engine.anatomy import Anatomy, linear_sizes
 from prunebench.engine.block import BlockView
+from prunebench.engine.contract import Method
+from prunebench.engine.placement.spill import Spill
 from prunebench.engine.profile import profile_model
-from prunebench.engine.spill import Spill
 from prunebench.errors import CellFailure, PrunebenchError
-from prunebench.methods import masks, scores, sparsellm_sweep
+from prunebench.formulas import masks, scores
 from prunebench.methods import sparsellm as sparsellm_module
-from prunebench.methods.base import Method
+from prunebench.methods import sparsellm_sweep
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.sparsellm import SparseLLM
 from prunebench.methods.sparsellm_sweep import Auxiliaries, FeedForward, Losses, Products

@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 
 import tiny
 from contract.test_methods import prune
-from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import PackedStore, TensorStore
 from prunebench.errors import PrunebenchError
 from prunebench.registry import load
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import PackedStore, TensorStore
 
 SIZES = {"hidden_size": 256, "intermediate_size": 768, "num_attention_heads": 4, "num_key_value_heads": 2}
 

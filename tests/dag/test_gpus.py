@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dag.tree import Tree
-from prunebench import paths
+from prunebench.plan import paths
 
 CORPUS = paths.CORPUS.format(corpus="text")
 WARNING = "This profile sets no limit for GPUs"
@@ -24,7 +24,7 @@ def fresh(tmp_path: Path) -> Tree:
         (tmp_path / "assets" / model).mkdir(parents=True)
         (tmp_path / "assets" / model / "config.json").write_text(json.dumps(SIZES))
     (tmp_path / "assets/text.txt").write_text("A line of text.\n" * 100)
-    tree.edit("workflow/prunebench/resources.py", 'DEVICES = Path("/dev")', 'DEVICES = Path("devices")')
+    tree.edit("workflow/prunebench/runtime/gpus.py", 'DEVICES = Path("/dev")', 'DEVICES = Path("devices")')
     (tmp_path / "devices").mkdir()
     return tree
 

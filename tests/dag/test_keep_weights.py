@@ -9,8 +9,8 @@ from test_failures import rows
 from test_reruns import CALIBRATED, CELLS, evaluated, pruned, tables
 
 from dag.tree import STUDY, Tree
-from prunebench.engine.packing import bitmask
-from prunebench.engine.stores import PackedStore, TensorStore
+from prunebench.storage.packing import bitmask
+from prunebench.storage.tensors import PackedStore, TensorStore
 
 
 def keep(tree: Tree, what: str) -> None:

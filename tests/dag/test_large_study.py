@@ -4,8 +4,9 @@ from collections import Counter
 
 import pytest
 
-from prunebench import cells, spec
-from prunebench.plan import load_plan
+from prunebench.plan import grid as cells
+from prunebench.plan import specs
+from prunebench.plan.plan import load_plan
 from studies import grid
 
 CELLS = 5000
@@ -18,14 +19,14 @@ ROWS = {
 
 def test_each_spec_of_a_large_study_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: Counter[str] = Counter()
-    canonical = spec.canonical
+    canonical = specs.canonical
 
     def counting(value: dict[str, object]) -> str:
         text = canonical(value)
         computed[text] += 1
         return text
 
-    monkeypatch.setattr(spec, "canonical", counting)
+    monkeypatch.setattr(specs, "canonical", counting)
     plan = load_plan(grid(ROWS))
     assert len(plan.cells) == len(plan.evaluations) == CELLS
     for _ in range(2):

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from dag.tree import Tree
-from prunebench import dag
-from prunebench.plan import Plan, read_plan
+from prunebench.plan import dag
+from prunebench.plan.plan import Plan, read_plan
 
 REPOSITORY = Path(__file__).parents[2]
 STUDIES = REPOSITORY / "config/studies"

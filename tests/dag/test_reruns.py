@@ -174,7 +174,7 @@ IN_THE_CODE: dict[str, tuple[str, str, str, set[str]]] = {
         set(),
     ),
     "logging": (
-        "workflow/prunebench/engine/progress.py",
+        "workflow/prunebench/runtime/progress.py",
         "{what} {done} of {total}, ",
         "{what} {done} of {total}: ",
         set(),

@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from dag.tree import STUDY, Tree
-from prunebench import paths
-from prunebench.cells import Cell
-from prunebench.dag import jobs
+from prunebench.cell import Cell
 from prunebench.errors import PrunebenchError
-from prunebench.files import sha256_file
-from prunebench.plan import Plan, load_plan
-from prunebench.results import Results
+from prunebench.plan import paths
+from prunebench.plan.dag import jobs
+from prunebench.plan.plan import Plan, load_plan
+from prunebench.results.current import Results
+from prunebench.storage.files import sha256_file
 from prunebench.upkeep import retry
 
 SEARCH = {"model": "tiny", "calibration": "text_4x16", "sparsity": 0.5, "evaluations": 5, "seeds": [0, 1]}

@@ -67,7 +67,7 @@ def frozen(tree: Tree) -> Iterator["subprocess.Popen[bytes]"]:
 JOBS = """
 import json
 from prunebench import dag
-from prunebench.plan import read_plan
+from prunebench.plan.plan import read_plan
 from pathlib import Path
 jobs = dag.jobs(read_plan(Path(sys.argv[1])))
 print(json.dumps([[str(file) for file in (*job.outputs, job.log)] for job in jobs]))

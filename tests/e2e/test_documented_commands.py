@@ -31,8 +31,8 @@ import warm
 import zeroshot
 from dag.tree import Tree
 from documents import DOCUMENTS, REPOSITORY, Block, Command, blocks, commands, read
-from prunebench.config import CATALOG
-from prunebench.plan import load_plan
+from prunebench.config.schema import CATALOG
+from prunebench.plan.plan import load_plan
 
 SET_UP = {
     "make demo": "make install, then `snakemake --cores all`, which is run here",

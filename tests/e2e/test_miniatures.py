@@ -9,8 +9,8 @@ import yaml
 import miniature
 from dag.test_papers import CELLS, FILES, STUDIES
 from hub_server import TOKEN, serving
-from prunebench import paths
-from prunebench.plan import load_plan
+from prunebench.plan import paths
+from prunebench.plan.plan import load_plan
 
 AXES = ["model", "method", "allocator", "pattern", "sparsity", "calibration", "seed"]
 FAST = ("dsa-search.yaml", "dsa-tasks.yaml")

@@ -11,8 +11,8 @@ import yaml
 
 from prunebench.assets.sources import download_wheel
 from prunebench.assets.tasks import load_rows, read_rows
-from prunebench.canonical import canonical
-from prunebench.catalog import PackageSource
+from prunebench.config.entries import PackageSource
+from prunebench.identity.canonical import canonical
 from prunebench.stages.fetch_tasks import fetch_tasks
 from prunebench.suites.harness import stock_task
 from zeroshot import asks_the_same, stock

@@ -24,14 +24,14 @@ from prunebench.assets.gguf import convert_gguf
 from prunebench.assets.manifest import load_manifest, read_shape
 from prunebench.assets.sources import local_path, materialise
 from prunebench.assets.tokens import load_tokenizer
-from prunebench.catalog import PackageSource, PathSource, Shape
+from prunebench.config.entries import PackageSource, PathSource, Shape
 from prunebench.errors import PrunebenchError
-from prunebench.files import sha256_file
 from prunebench.models.configs import dimensions
 from prunebench.stages.calibrate import calibrate
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
 from prunebench.stages.fetch_tasks import fetch_tasks
+from prunebench.storage.files import sha256_file
 
 WHEEL = "tinyasset-1.0-py3-none-any.whl"
 CONFIG = {

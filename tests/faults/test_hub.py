@@ -21,16 +21,16 @@ from prunebench.assets import hub as assets
 from prunebench.assets.corpora import load_split
 from prunebench.assets.manifest import arrival_path, load_manifest, read_shape
 from prunebench.assets.tokens import load_tokenizer
-from prunebench.canonical import canonical
-from prunebench.catalog import CorpusEntry, HubCorpusSource, HubModelSource, ModelEntry
-from prunebench.config import with_catalogs
+from prunebench.config.entries import CorpusEntry, HubCorpusSource, HubModelSource, ModelEntry
+from prunebench.config.schema import with_catalogs
 from prunebench.engine.anatomy import linear_sizes
-from prunebench.engine.stores import TensorStore
 from prunebench.errors import PrunebenchError
+from prunebench.identity.canonical import canonical
+from prunebench.plan.specs import Specs
 from prunebench.registry import load as family
-from prunebench.spec import Specs
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
+from prunebench.storage.tensors import TensorStore
 
 OPT = {"kind": "hub", "repo": "facebook/opt-125m", "revision": "refs/pr/1"}
 LLAMA = {"kind": "hub", "repo": "huggyllama/llama-7b", "revision": "main"}

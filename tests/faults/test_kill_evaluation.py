@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jobs import PruneJob, prune_job
-from prunebench import paths
+from prunebench.plan import paths
 from prunebench.stages.fetch_tasks import fetch_tasks
 from zeroshot import READER, bundle, reading_tokenizer
 

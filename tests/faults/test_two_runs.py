@@ -18,7 +18,7 @@ import yaml
 
 import tiny
 from prunebench.errors import PrunebenchError
-from prunebench.locks import alone, own, release, take
+from prunebench.runtime.locks import alone, own, release, take
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 COMPUTE = ["--batch-size", "2", "--threads", "1"]
@@ -60,7 +60,7 @@ if hang == "export":
         return write(*rest)
     write, export._write_weights = export._write_weights, slow
 from prunebench.single import request
-for module in (request, *(sys.modules[name] for name in ("prunebench.single.search",) if name in sys.modules)):
+for module in (request, *(sys.modules[name] for name in ("prunebench.standalone.search",) if name in sys.modules)):
     module.CATALOG = pathlib.Path.cwd() / "catalog"
 from prunebench.cli import app
 app()

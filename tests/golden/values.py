@@ -16,13 +16,13 @@ import tiny
 from contract.test_methods import METHODS, supports
 from contract.test_methods import prune as prune_tiny
 from jobs import prune_job
-from prunebench import paths
-from prunebench.canonical import canonical, spec_hash
 from prunebench.engine.loss import window_losses
-from prunebench.files import read_json, sha256_file
+from prunebench.identity.canonical import canonical, spec_hash
+from prunebench.plan import paths
 from prunebench.registry import load
 from prunebench.stages.evaluate import evaluate
 from prunebench.stages.prune import prune
+from prunebench.storage.files import read_json, sha256_file
 
 FILE = Path(__file__).with_name("values.json")
 POINTS = (("unstructured", 0.5), ("unstructured", 0.7), ("2of4", 0.5))

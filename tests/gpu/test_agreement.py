@@ -7,9 +7,9 @@ import torch
 
 import tiny
 from contract.test_methods import prune
+from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import SiteStatistic
-from prunebench.methods import masks
-from prunebench.methods.base import Stat
+from prunebench.formulas import masks
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import UNSTRUCTURED

@@ -9,11 +9,11 @@ import torch
 import tiny
 from benches import floor
 from prunebench.engine.loop import prune_model
-from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import TensorStore
+from prunebench.estimate import operations
 from prunebench.patterns import UNSTRUCTURED
-from prunebench.planning import operations
 from prunebench.registry import load
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import TensorStore
 
 SAMPLES, SEQLEN, BATCH = 16, 2048, 2
 SIZES = {

@@ -21,9 +21,9 @@ from transformers import AutoModelForCausalLM
 
 import prunebench
 from prunebench.errors import PrunebenchError
-from prunebench.files import read_json, write_json
-from prunebench.portable import OLDEST, portable_config, portable_tokenizer
-from prunebench.single.request import family_of
+from prunebench.standalone.portable import OLDEST, portable_config, portable_tokenizer
+from prunebench.standalone.request import family_of
+from prunebench.storage.files import read_json, write_json
 from releases import describe as script
 from releases.models import MODELS, TOKENIZERS, write_model, write_tokenizer
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from prunebench import accept as acceptance
 from prunebench import cli
-from prunebench import fingerprint as fingerprints
-from prunebench.accept import Accepted, accept, entries
 from prunebench.errors import PrunebenchError
-from prunebench.files import read_json
-from prunebench.fingerprint import Sources, digest, fingerprint
+from prunebench.identity import accept as acceptance
+from prunebench.identity import fingerprint as fingerprints
+from prunebench.identity.accept import Accepted, accept, entries
+from prunebench.identity.fingerprint import Sources, digest, fingerprint
+from prunebench.storage.files import read_json
 
 WANDA, MAGNITUDE = "prunebench.methods.wanda", "prunebench.methods.magnitude"
 FILES = {
@@ -168,15 +168,17 @@ def test_a_module_that_moved_takes_its_imports_in_golden_tests_along(root: Path)
 
 def test_another_opinion_of_what_is_numeric_can_be_accepted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The base revision says itself what its fingerprints were: those are on disk."""
-    package = Path(fingerprints.__file__).parent
-    modules = ("fingerprint", "errors")
-    write(root, {f"workflow/prunebench/{name}.py": (package / f"{name}.py").read_text() for name in modules})
+    package = Path(fingerprints.__file__).parents[1]
+    modules = ("__init__.py", "errors.py", "identity/__init__.py", "identity/fingerprint.py")
+    write(root, {f"workflow/prunebench/{name}": (package / name).read_text() for name in modules})
     commit(root)
     before = fingerprint(WANDA, tree(root))
     for module in list(vars(fingerprints).values()):
         if hasattr(module, "cache_clear"):
             module.cache_clear()
-    monkeypatch.setattr(fingerprints, "NOT_NUMERIC", fingerprints.NOT_NUMERIC | {"prunebench.methods.base"})
+    monkeypatch.setattr(
+        fingerprints, "NOT_NUMERIC_EITHER", fingerprints.NOT_NUMERIC_EITHER | {"prunebench.methods.base"}
+    )
     assert digest(WANDA, tree(root)) != before
     recorded = accept("HEAD", root, passing)
     assert Accepted(WANDA, new=digest(WANDA, tree(root)), old=before) in recorded

@@ -8,14 +8,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from prunebench.plan import Plan, load_plan
-from prunebench.records import Records
+from prunebench.plan.plan import Plan, load_plan
 from prunebench.report.data import gather
+from prunebench.results.detail import Records
 from prunebench.stages.collect import COLUMNS
 from prunebench.stages.report import render
-from prunebench.stages.tables import make_table
 from prunebench.tables.allocators import allocators_table
 from prunebench.tables.gain import gain_table
+from prunebench.tables.make import make_table
 from prunebench.tables.means import Mean
 from prunebench.tables.perplexity import perplexity_table
 from prunebench.tables.table import Table

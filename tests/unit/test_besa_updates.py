@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oracles import besa as oracle
-from prunebench.allocators.budget import fit
 from prunebench.errors import CellFailure
-from prunebench.methods import besa_learning, masks
+from prunebench.formulas import masks
+from prunebench.formulas.budget import fit
+from prunebench.methods import besa_learning
 from prunebench.methods import besa_updates as updates
 from prunebench.methods.besa import Besa
 from prunebench.methods.besa_learning import Problem, pruned

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from prunebench import paths
 from prunebench.allocators.uniform import Uniform
-from prunebench.cells import Cell, allocation_form
-from prunebench.plan import Plan, load_plan
+from prunebench.cell import Cell
+from prunebench.plan import paths
+from prunebench.plan.grid import allocation_form
+from prunebench.plan.plan import Plan, load_plan
 from studies import changed, grid
 
 CELL_PATHS = (paths.WEIGHTS, paths.PRUNED, paths.PRUNE_MEASURED, paths.EVALUATION, paths.EVALUATION_MEASURED)

@@ -55,5 +55,5 @@ def test_nothing_heavy_is_imported_for_help_status_and_plan() -> None:
     run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     loaded = set(json.loads(run.stdout.splitlines()[-1]))
-    assert {"prunebench.view.states", "prunebench.planning.estimate"} <= loaded
+    assert {"prunebench.view.states", "prunebench.estimate.estimate"} <= loaded
     assert loaded & (HEAVY | {"matplotlib", "jinja2", "plotly", "psutil"}) == set()

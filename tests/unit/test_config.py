@@ -8,10 +8,10 @@ import jsonschema
 import pytest
 import yaml
 
-from prunebench.checks import load_config
-from prunebench.config import json_schema
+from prunebench.config.schema import json_schema
 from prunebench.errors import PrunebenchError
-from prunebench.plan import load_plan
+from prunebench.plan.checks import load_config
+from prunebench.plan.plan import load_plan
 from studies import PACKAGE, REMOVED, STUDY, changed
 
 REPOSITORY = Path(__file__).parents[2]
@@ -441,4 +441,6 @@ def test_the_schema_refuses_what_we_refuse() -> None:
 
 def test_the_schema_on_disk_is_up_to_date() -> None:
     stored = (REPOSITORY / "config/schema.json").read_text(encoding="utf-8")
-    assert stored == json_schema(), "write it again: config/schema.json is what prunebench.config.json_schema() returns"
+    assert stored == json_schema(), (
+        "write it again: config/schema.json is what prunebench.config.schema.json_schema() returns"
+    )

@@ -9,8 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from prunebench.cli import app
-from prunebench.upkeep import doctor, limits, locks
-from prunebench.upkeep.slurm import Partition
+from prunebench.plan.slurm import Partition
+from prunebench.runtime import cgroups
+from prunebench.upkeep import doctor, locks
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -85,13 +86,13 @@ def test_limits_of_control_groups(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(limits, "MINE", tmp_path / "mine")
+    monkeypatch.setattr(cgroups, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(cgroups, "MINE", tmp_path / "mine")
     (tmp_path / "mine").write_text(mine)
     for name, text in files.items():
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / name).write_text(text + "\n")
-    assert (limits.cpu_limit(), limits.memory_limit()) == (cpus, memory)
+    assert (cgroups.cpu_limit(), cgroups.memory_limit()) == (cpus, memory)
 
 
 def test_a_full_or_closed_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from documents import DOCUMENTS, REPOSITORY, Block, blocks, commands, read
-from prunebench.plan import load_plan
+from prunebench.plan.plan import load_plan
 
 TEXT = """
 One file, `methods/mine.py`:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.search.language import (
+from prunebench.dsa.language import (
     POST,
     PRE,
     REDUCE,

@@ -8,8 +8,8 @@ import yaml
 from typer.testing import CliRunner
 
 from prunebench import registry
+from prunebench.choices import new
 from prunebench.cli import app
-from prunebench.upkeep import new
 from studies import STUDY, changed
 
 
@@ -92,7 +92,7 @@ def test_a_config_with_unknown_names_can_still_ask_what_there_is(project: Path) 
         ("method", "lambda", "cannot be a file of methods"),
         ("method", "../mine", "cannot be a file of methods"),
         ("method", "wanda", "is there already"),
-        ("method", "masks", "is there already"),
+        ("method", "besa_learning", "is there already"),
         ("method", "wanda_down", "'wanda_down' is a known method, from config/config.yaml"),
         ("allocator", "owl_wide", "'owl_wide' is a known allocator, from config/catalog/allocators.yaml"),
     ],

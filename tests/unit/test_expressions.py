@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from oracles import scores as oracle
 from prunebench.errors import PrunebenchError
-from prunebench.methods.expressions import BINARY, DEPTH, MATRICES, OPERATIONS, UNARY, Node, evaluate, parse
+from prunebench.formulas.expressions import BINARY, DEPTH, MATRICES, OPERATIONS, UNARY, Node, evaluate, parse
 from prunebench.methods.pruner_zero import PrunerZero
-from prunebench.plan import load_plan
+from prunebench.plan.plan import load_plan
 from studies import changed, grid
 
 EDGES = [0.0, -0.0, 1.0, -1.0, 1e-3, 99.0, 100.0, 101.0, 1e200, -1e200, 1e-200, float("inf"), float("nan")]

@@ -24,9 +24,9 @@ from prunebench.figures.perplexity import perplexity_chart
 from prunebench.figures.reconstruction import reconstruction_chart
 from prunebench.figures.search import search_chart
 from prunebench.methods.wanda import Wanda
-from prunebench.plan import load_plan
-from prunebench.records import losses, summary
+from prunebench.plan.plan import load_plan
 from prunebench.report.plots import plots, swatches
+from prunebench.results.detail import losses, summary
 from prunebench.stages.collect import COLUMNS
 from studies import grid
 

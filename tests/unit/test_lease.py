@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from jobs import prune_job
-from prunebench import lease, resources
 from prunebench.errors import PrunebenchError
-from prunebench.lease import held, take_gpus
+from prunebench.runtime import gpus
+from prunebench.runtime.gpus import held, take_gpus
 
 BORROWER = Path(__file__).parent / "data/borrower.py"
 WORKFLOW = Path(__file__).parents[2] / "workflow"
@@ -27,15 +27,15 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A machine with two GPUs, and an environment in which nobody has chosen any."""
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(resources, "DEVICES", tmp_path)
-    monkeypatch.setattr(lease, "LOCKS", tmp_path)
-    for name in (lease.VISIBLE, *lease.SCHEDULERS):
+    monkeypatch.setattr(gpus, "DEVICES", tmp_path)
+    monkeypatch.setattr(gpus, "LOCKS", tmp_path)
+    for name in (gpus.VISIBLE, *gpus.SCHEDULERS):
         # Set, then deleted: only so is what a lease writes there taken back after the test.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
     yield tmp_path
-    lease._for_life.close()
+    gpus._for_life.close()
 
 
 def test_many_processes_and_random_kills(tmp_path: Path, request: pytest.FixtureRequest) -> None:
@@ -139,21 +139,21 @@ def test_nothing_is_taken_on_a_machine_without_gpus(machine: Path) -> None:
 
 
 def test_jobs_ask_for_a_gpu_where_there_is_one_to_wait_for(machine: Path) -> None:
-    assert resources.gpus_per_job(elsewhere=False) == resources.gpus_per_job(elsewhere=True) == 1
+    assert gpus.gpus_per_job(elsewhere=False) == gpus.gpus_per_job(elsewhere=True) == 1
     for device in machine.glob("nvidia[01]"):
         device.unlink()
-    assert resources.gpus_per_job(elsewhere=False) == 0, "the limit of one would run jobs one by one"
-    assert resources.gpus_per_job(elsewhere=True) == 1, "a login node has none, those that it sends jobs to have"
+    assert gpus.gpus_per_job(elsewhere=False) == 0, "the limit of one would run jobs one by one"
+    assert gpus.gpus_per_job(elsewhere=True) == 1, "a login node has none, those that it sends jobs to have"
 
 
 def test_a_prune_job_waits_for_its_gpu_before_torch_is_loaded(machine: Path, tmp_path: Path) -> None:
     job = prune_job(tmp_path / "job", blocks=1)
     prelude = f"""
 import os, pathlib, sys
-from prunebench import lease, resources
-resources.DEVICES = lease.LOCKS = pathlib.Path({str(machine)!r})
-lock = lease._lock
-lease._lock = lambda descriptor: print("torch loaded:", "torch" in sys.modules, file=sys.stderr) or lock(descriptor)
+from prunebench.runtime import gpus
+gpus.DEVICES = gpus.LOCKS = pathlib.Path({str(machine)!r})
+lock = gpus._lock
+gpus._lock = lambda descriptor: print("torch loaded:", "torch" in sys.modules, file=sys.stderr) or lock(descriptor)
 """
     with held(1, (0, 1), machine), held(1, (0, 1), machine):
         process = job.start(prelude)

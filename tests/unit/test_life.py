@@ -11,13 +11,13 @@ from prunebench.view import logs
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 JOB = """
 import sys
-from prunebench import job
+from prunebench.runtime import script
 
 def body(arguments):
     print("started", flush=True)
     sys.stdin.readline()
 
-job.run(None, body)
+script.run(None, body)
 """
 
 

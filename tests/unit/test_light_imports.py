@@ -12,7 +12,7 @@ HEAVY |= {"snakemake", "matplotlib", "plotly", "itables", "jinja2"}
 PLAN_EVERYTHING = """
 import json, sys
 import yaml
-from prunebench.plan import load_plan
+from prunebench.plan.plan import load_plan
 
 plan = load_plan(yaml.safe_load(open("config/config.yaml")))
 plan.collect_spec(), plan.table_spec(), plan.figure_spec(), plan.report_spec(), plan.shown.outputs

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from oracles import masks as oracle
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import CellFailure
-from prunebench.methods import masks
+from prunebench.formulas import masks
 from prunebench.methods.magnitude import Magnitude
 from prunebench.patterns import UNSTRUCTURED, Pattern
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.engine.packing import bitmask, pack, unpack
+from prunebench.storage.packing import bitmask, pack, unpack
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 SHAPES = ((1, 1), (3, 7), (5, 8), (2, 9), (4, 64), (3, 2, 13))

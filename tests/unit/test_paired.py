@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from oracles.resampling import exact_mean_distribution
-from prunebench.paired import LEVEL, interval
+from prunebench.results.paired import LEVEL, interval
 
 ERROR = 0.008
 """Five standard deviations of a share of 9999 draws that is 0.025."""

@@ -10,18 +10,19 @@ import yaml
 from typer.testing import CliRunner
 
 from hub_server import HubServer
-from prunebench import dag, registry
-from prunebench.catalog import HubModelSource, Shape
+from prunebench import registry
 from prunebench.cli import app
-from prunebench.config import with_catalogs
+from prunebench.config.entries import HubModelSource, Shape
+from prunebench.config.schema import with_catalogs
 from prunebench.errors import PrunebenchError
-from prunebench.plan import Plan, load_plan, read_plan
-from prunebench.planning import costs, operations
-from prunebench.planning.costs import LIBRARIES, START, Cost, Text
-from prunebench.planning.devices import DEVICES, GIB, Device, device, parse_rates
-from prunebench.planning.estimate import Estimate, missing
-from prunebench.planning.show import notes, plain, too_large
-from prunebench.planning.sizes import Model, counted_sizes
+from prunebench.estimate import costs, operations
+from prunebench.estimate.costs import LIBRARIES, START, Cost, Text
+from prunebench.estimate.devices import DEVICES, GIB, Device, device, parse_rates
+from prunebench.estimate.estimate import Estimate, missing
+from prunebench.estimate.show import notes, plain, too_large
+from prunebench.estimate.sizes import Model, counted_sizes
+from prunebench.plan import dag
+from prunebench.plan.plan import Plan, load_plan, read_plan
 from studies import STUDY, changed, grid
 
 REPOSITORY = Path(__file__).parents[2]

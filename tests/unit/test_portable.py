@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from prunebench.portable import portable_config, portable_tokenizer
+from prunebench.standalone.portable import portable_config, portable_tokenizer
 
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 32}
 LONG = {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [2.0], "original_max_position_embeddings": 16}

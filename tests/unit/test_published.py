@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from prunebench import registry
-from prunebench.cells import Cell
-from prunebench.checks import load_config
+from prunebench.cell import Cell
 from prunebench.patterns import parse_pattern
+from prunebench.plan.checks import load_config
 from prunebench.published.match import Match, matches
 from prunebench.published.values import VALUES, Published, load_values
 from prunebench.tables.published import MEAN_POINTS, RELATIVE, TASK_POINTS

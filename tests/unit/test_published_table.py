@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from prunebench.cells import Cell
-from prunebench.files import sha256_file
-from prunebench.plan import load_plan
+from prunebench.cell import Cell
+from prunebench.plan.plan import load_plan
 from prunebench.published.match import Match
 from prunebench.published.values import VALUES, Published, load_values
 from prunebench.report.data import gather
 from prunebench.stages.collect import COLUMNS
 from prunebench.stages.report import render
+from prunebench.storage.files import sha256_file
 from prunebench.tables.means import Mean
 from prunebench.tables.published import difference, published_table, verdict
 from studies import STUDY, changed, grid

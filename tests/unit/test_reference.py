@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from prunebench import registry
-from prunebench.parameters import parameters
-from prunebench.reference import DOCS, pages
+from prunebench.choices.pages import DOCS, pages
+from prunebench.choices.parameters import parameters
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from prunebench.plan import Plan, load_plan
+from prunebench.plan.plan import Plan, load_plan
 from prunebench.report.about import about
 from prunebench.report.cells import LAST, cell_table
 from prunebench.report.data import gather
 from prunebench.stages.collect import collect
 from prunebench.stages.report import render
-from prunebench.stages.tables import read_cells
+from prunebench.tables.make import read_cells
 from studies import changed, grid
 
 HOSTILE = "</script><script>alert(1)</script>"

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 import tiny
 from dag.tree import REPOSITORY
-from prunebench import resources
 from prunebench.assets.manifest import read_shape
-from prunebench.catalog import Shape
-from prunebench.plan import Plan, load_plan
-from prunebench.resources import Work, memory, minutes, parameters
+from prunebench.config.entries import Shape
+from prunebench.plan import resources
+from prunebench.plan.plan import Plan, load_plan
+from prunebench.plan.resources import Work, memory, minutes, parameters
 
 SMOLLM2 = Shape(blocks=30, hidden=576, ffn=1536, attention=576, vocabulary=49152)
 LLAMA_7B = Shape(blocks=32, hidden=4096, ffn=11008, attention=4096, vocabulary=32000)

@@ -8,21 +8,22 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from prunebench import paths
-from prunebench.canonical import spec_hash
 from prunebench.figures.chart import Chart
 from prunebench.figures.draw import draw
+from prunebench.figures.make import make_chart
 from prunebench.figures.palette import colour, dash, marker
 from prunebench.figures.search import course
-from prunebench.plan import Plan, load_plan
-from prunebench.records import Records
+from prunebench.identity.canonical import spec_hash
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan, load_plan
+from prunebench.plan.specs import Specs
 from prunebench.report.data import gather
 from prunebench.report.plots import plots
-from prunebench.spec import Specs
+from prunebench.results.detail import Records
 from prunebench.stages.collect import COLUMNS, collect
-from prunebench.stages.figures import make_chart, write_figure
+from prunebench.stages.figures import write_figure
 from prunebench.stages.report import render
-from prunebench.stages.tables import read_cells
+from prunebench.tables.make import read_cells
 from studies import changed, grid
 
 SEARCH = {"title": "Twenty parents", "model": "tiny", "sparsity": 0.7, "strategy": "evolution", "seeds": [0, 1]}

@@ -100,7 +100,7 @@ def test_a_grid_proposes_everything_once_and_ends_by_itself() -> None:
 
 
 def test_the_config_knows_all_strategies() -> None:
-    from prunebench.catalog import SearchEntry
+    from prunebench.config.entries import SearchEntry
 
     choices = SearchEntry.model_fields["strategy"].annotation
     assert set(STRATEGIES) == set(choices.__args__)

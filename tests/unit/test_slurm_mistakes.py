@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from prunebench.errors import PrunebenchError
-from prunebench.upkeep import slurm
-from prunebench.upkeep.slurm import Partition, Request, mistakes
+from prunebench.plan import slurm
+from prunebench.plan.slurm import Partition, Request, mistakes
 
 CPU = Partition("cpu", default=True, gpus=0, minutes=60, memory=16_000)
 GPU = Partition("gpu", default=False, gpus=4, minutes=float("inf"), memory=512_000)

@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.canonical import canonical
-from prunebench.cells import allocation_form
-from prunebench.fingerprint import fingerprint
-from prunebench.plan import Plan, load_plan
+from prunebench.identity.canonical import canonical
+from prunebench.identity.fingerprint import fingerprint
+from prunebench.plan.grid import allocation_form
+from prunebench.plan.plan import Plan, load_plan
 from studies import PACKAGE, SHAPE, STUDY, changed, grid
 
 REPOSITORY = Path(__file__).parents[2]
@@ -91,7 +91,7 @@ def test_specs_of_the_quickstart_are_short(monkeypatch: pytest.MonkeyPatch) -> N
 def test_outputs_are_made_again_when_the_choice_of_their_cells_changes() -> None:
     plan = load_plan(CONFIG)
     for made in (plan.table_spec(), plan.figure_spec(), plan.report_spec()):
-        assert json.loads(made)["code"]["shown"] == fingerprint("prunebench.shown")
+        assert json.loads(made)["code"]["plan.outputs"] == fingerprint("prunebench.plan.outputs")
 
 
 WANDA = {"method": "wanda"}
@@ -169,7 +169,7 @@ def test_a_spec_of_a_zero_shot_suite_changes_iff_its_numbers_can(path: str, valu
 def test_another_release_of_lm_eval_gives_other_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     released = load_plan(ZEROSHOT), load_plan(CONFIG)
     before = [specs(plan) for plan in released]
-    monkeypatch.setattr("prunebench.spec.version", lambda library: {"lm_eval": "0.5.0"}[library])
+    monkeypatch.setattr("prunebench.plan.specs.version", lambda library: {"lm_eval": "0.5.0"}[library])
     after = [specs(load_plan(plan.raw)) for plan in released]
     assert [{kind for kind in one if one[kind] != other[kind]} for one, other in zip(before, after, strict=True)] == [
         {"evaluation"},

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.engine.device import GIB, spread
+from prunebench.engine.placement.device import GIB, spread
 from prunebench.errors import PrunebenchError
 
 

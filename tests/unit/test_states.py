@@ -8,12 +8,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from prunebench import dag
 from prunebench.cli import app
-from prunebench.dag import Job
 from prunebench.errors import PrunebenchError
-from prunebench.plan import Plan, read_plan
-from prunebench.results import Results
+from prunebench.plan import dag
+from prunebench.plan.dag import Job
+from prunebench.plan.plan import Plan, read_plan
+from prunebench.results.current import Results
 from prunebench.view import find
 from prunebench.view.states import State, states, stopped
 from prunebench.view.status import number

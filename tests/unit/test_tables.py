@@ -5,12 +5,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from prunebench.cells import Cell
-from prunebench.plan import load_plan
-from prunebench.records import Records
+from prunebench.cell import Cell
+from prunebench.plan.plan import load_plan
+from prunebench.results.detail import Records
 from prunebench.stages.collect import COLUMNS
-from prunebench.stages.tables import partly_pruned
-from prunebench.stages.tables import with_losses as attach_losses
+from prunebench.tables.make import partly_pruned
+from prunebench.tables.make import with_losses as attach_losses
 from prunebench.tables.means import mean
 from prunebench.tables.perplexity import perplexity_table
 from prunebench.tables.rounding import rounding_notes

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from prunebench.canonical import spec_hash
 from prunebench.errors import PrunebenchError
-from prunebench.plan import load_plan
+from prunebench.identity.canonical import spec_hash
+from prunebench.plan.plan import load_plan
 from prunebench.stages.fetch_model import fetch_model
 from studies import STUDY, changed
 from trained import trained

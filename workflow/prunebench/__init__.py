@@ -3,17 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prunebench.api import Pruned as Pruned
-    from prunebench.api import perplexity as perplexity
-    from prunebench.api import prune as prune
+    from prunebench.standalone.api import Pruned as Pruned
+    from prunebench.standalone.api import perplexity as perplexity
+    from prunebench.standalone.api import prune as prune
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`prunebench.prune` and the others of `prunebench.api`, imported when they are asked for."""
+    """`prunebench.prune` and the others of `prunebench.standalone.api`, imported when they are asked for."""
     if name in ("prune", "perplexity", "Pruned"):
-        from prunebench import api
+        from prunebench.standalone import api
 
         return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

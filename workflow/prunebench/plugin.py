@@ -1,8 +1,20 @@
 """What methods, allocators and suites have in common: a name, parameters with presets, and the axes they use."""
 
-from typing import Any, ClassVar, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    pass
 
 from pydantic import BaseModel, ConfigDict
+
+
+class Search(NamedTuple):
+    """Where an allocator takes what it does from: a search of the catalog, its best seed or a certain one."""
+
+    name: str
+    seed: int | None = None
 
 
 class Parameters(BaseModel):

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from prunebench import job
+from prunebench.runtime import script
 
 
 def main(arguments: Namespace) -> None:
@@ -14,4 +14,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, model=Path, corpus=Path, tokens=Path, record=Path)
+    script.run(__doc__, main, spec=str, model=Path, corpus=Path, tokens=Path, record=Path)

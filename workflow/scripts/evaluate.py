@@ -3,8 +3,8 @@
 from argparse import Namespace
 from pathlib import Path
 
-from prunebench import job
-from prunebench.lease import take_gpus
+from prunebench.runtime import script
+from prunebench.runtime.gpus import take_gpus
 
 
 def main(arguments: Namespace) -> str:
@@ -22,4 +22,4 @@ def main(arguments: Namespace) -> str:
 
 if __name__ == "__main__":
     files = dict.fromkeys(("model", "pruned", "weights", "result", "measured"), Path)
-    job.run(__doc__, main, spec=str, cell=str, assets=(Path, ...), **files)
+    script.run(__doc__, main, spec=str, cell=str, assets=(Path, ...), **files)

@@ -4,12 +4,12 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from prunebench import job
+from prunebench.runtime import script
 
 
 def main(arguments: Namespace) -> None:
     """Run the stage; heavy imports happen here, after the thread counts are set."""
-    from prunebench.plan import load_plan
+    from prunebench.plan.plan import load_plan
     from prunebench.stages.figures import write_figure
 
     spec = json.loads(arguments.spec)
@@ -18,4 +18,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, cells=Path, study=str, figure=str, outputs=(Path, ...))
+    script.run(__doc__, main, spec=str, cells=Path, study=str, figure=str, outputs=(Path, ...))

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from prunebench import job
+from prunebench.runtime import script
 
 
 def main(arguments: Namespace) -> str:
@@ -14,4 +14,4 @@ def main(arguments: Namespace) -> str:
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, results=(Path, ...), best=Path)
+    script.run(__doc__, main, spec=str, results=(Path, ...), best=Path)

@@ -6,8 +6,8 @@ Not called profile.py: beside the scripts that would hide the standard library's
 from argparse import Namespace
 from pathlib import Path
 
-from prunebench import job
-from prunebench.lease import take_gpus
+from prunebench.runtime import script
+from prunebench.runtime.gpus import take_gpus
 
 FILES = ("model", "tokens", "profile", "measured")
 
@@ -21,4 +21,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, **dict.fromkeys(FILES, Path))
+    script.run(__doc__, main, spec=str, **dict.fromkeys(FILES, Path))

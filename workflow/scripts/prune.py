@@ -3,8 +3,8 @@
 from argparse import Namespace
 from pathlib import Path
 
-from prunebench import job
-from prunebench.lease import take_gpus
+from prunebench.runtime import script
+from prunebench.runtime.gpus import take_gpus
 
 FILES = ("model", "allocation", "weights", "result", "measured")
 OPTIONAL = {"tokens": (Path, None), "gradients": (Path, None), "assets": (Path, ...)}
@@ -15,8 +15,8 @@ def main(arguments: Namespace) -> None:
     take_gpus()
     from prunebench.stages.prune import prune
 
-    job.log.info(prune(arguments.spec, **{key: getattr(arguments, key) for key in (*FILES, *OPTIONAL)}))
+    script.log.info(prune(arguments.spec, **{key: getattr(arguments, key) for key in (*FILES, *OPTIONAL)}))
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, **OPTIONAL, **dict.fromkeys(FILES, Path))
+    script.run(__doc__, main, spec=str, **OPTIONAL, **dict.fromkeys(FILES, Path))

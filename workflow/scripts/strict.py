@@ -4,8 +4,8 @@ import csv
 from argparse import Namespace
 from pathlib import Path
 
-from prunebench import job
 from prunebench.errors import PrunebenchError
+from prunebench.runtime import script
 
 
 def main(arguments: Namespace) -> None:
@@ -18,4 +18,4 @@ def main(arguments: Namespace) -> None:
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, cells=Path)
+    script.run(__doc__, main, cells=Path)

@@ -3,8 +3,8 @@
 from argparse import Namespace
 from pathlib import Path
 
-from prunebench import job
-from prunebench.lease import take_gpus
+from prunebench.runtime import script
+from prunebench.runtime.gpus import take_gpus
 
 FILES = ("training", "measured")
 
@@ -18,4 +18,4 @@ def main(arguments: Namespace) -> str:
 
 
 if __name__ == "__main__":
-    job.run(__doc__, main, spec=str, corpora=(Path, ...), **dict.fromkeys(FILES, Path))
+    script.run(__doc__, main, spec=str, corpora=(Path, ...), **dict.fromkeys(FILES, Path))

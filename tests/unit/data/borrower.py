@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from prunebench.lease import held
+from prunebench.runtime.gpus import held
 
 LEASES = 50
 locks, counts, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])

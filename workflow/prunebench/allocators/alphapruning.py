@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from prunebench.allocators.base import Allocation, Allocator
-from prunebench.allocators.budget import fit
 from prunebench.errors import CellFailure
+from prunebench.formulas.budget import fit
 from prunebench.lazy import torch
 from prunebench.plugin import Parameters
 

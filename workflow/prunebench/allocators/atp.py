@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import Field, model_validator
 
-from prunebench.allocators.base import Allocation, Allocator, Search
-from prunebench.allocators.budget import fit
-from prunebench.catalog import Sparsity
+from prunebench.allocators.base import Allocation, Allocator
+from prunebench.config.entries import Sparsity
 from prunebench.errors import CellFailure
-from prunebench.plugin import Parameters
+from prunebench.formulas.budget import fit
+from prunebench.plugin import Parameters, Search
 
 if TYPE_CHECKING:
     from prunebench.engine.anatomy import Anatomy

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.errors import CellFailure
-from prunebench.plugin import Plugin
+from prunebench.plugin import Plugin, Search
 
 if TYPE_CHECKING:
     from prunebench.engine.anatomy import Anatomy
 
 Allocation = dict[str, float]
 """Full linear name -> fraction of zeros."""
-
-
-class Search(NamedTuple):
-    """Where an allocator takes what it does from: a search of the catalog, its best seed or a certain one."""
-
-    name: str
-    seed: int | None = None
 
 
 class Allocator(Plugin):

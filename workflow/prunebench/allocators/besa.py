@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.allocators.base import Allocation, Allocator
 from prunebench.methods import besa as method
+from prunebench.methods.besa_parameters import Learning
 from prunebench.patterns import UNSTRUCTURED
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Besa(Allocator):
     0.05 to 50, different for every model.
     """
 
-    class Params(method.Learning):
+    class Params(Learning):
         """Parameters of BESA."""
 
     name = "besa"
@@ -43,9 +44,9 @@ class Besa(Allocator):
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """From a run of the engine over all blocks of `model`; blocks of its files that it leaves out are not run."""
         from prunebench.engine.anatomy import linear_sizes
-        from prunebench.engine.device import best_device
         from prunebench.engine.loop import prune_model
         from prunebench.engine.model import StreamedModel
+        from prunebench.engine.placement.device import best_device
 
         run = model.run
         streamed = StreamedModel(run.directory, run.family, dtype=run.dtype, storage=run.storage, device=best_device())

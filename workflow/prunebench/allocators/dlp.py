@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from prunebench.allocators.base import Allocation, Allocator
-from prunebench.allocators.budget import spread_over_blocks
-from prunebench.allocators.thresholds import Scores, at_ranks
-from prunebench.methods import scores
+from prunebench.formulas import scores
+from prunebench.formulas.budget import spread_over_blocks
+from prunebench.formulas.thresholds import Scores, at_ranks
 from prunebench.plugin import Parameters
 
 if TYPE_CHECKING:

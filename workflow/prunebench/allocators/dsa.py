@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from prunebench.allocators.base import Allocation, Allocator, Search
-from prunebench.allocators.budget import spread_over_blocks
+from prunebench.allocators.base import Allocation, Allocator
+from prunebench.dsa import language, released
+from prunebench.dsa.importance import Importances
+from prunebench.dsa.operations import Invalid
 from prunebench.errors import CellFailure
-from prunebench.plugin import Parameters
-from prunebench.search import language, released
-from prunebench.search.importance import Importances
-from prunebench.search.operations import Invalid
+from prunebench.formulas.budget import spread_over_blocks
+from prunebench.plugin import Parameters, Search
 
 if TYPE_CHECKING:
     from prunebench.engine.anatomy import Anatomy

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prunebench.allocators.base import Allocation, Allocator
-from prunebench.allocators.budget import fit
+from prunebench.formulas.budget import fit
 
 if TYPE_CHECKING:
     from prunebench.engine.anatomy import Anatomy

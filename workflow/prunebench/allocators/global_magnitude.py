@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from prunebench.allocators.base import Allocation, Allocator
-from prunebench.allocators.budget import fit
-from prunebench.allocators.thresholds import shares_below
-from prunebench.methods import scores
+from prunebench.formulas import scores
+from prunebench.formulas.budget import fit
+from prunebench.formulas.thresholds import shares_below
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, PositiveFloat
 
 from prunebench.allocators.base import Allocation, Allocator
-from prunebench.allocators.budget import spread_over_blocks
-from prunebench.methods import scores
+from prunebench.formulas import scores
+from prunebench.formulas.budget import spread_over_blocks
 from prunebench.plugin import Parameters
 
 if TYPE_CHECKING:

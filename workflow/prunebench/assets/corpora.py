@@ -9,7 +9,7 @@ from typing import Literal
 
 from prunebench.assets.texts import read_texts
 from prunebench.errors import PrunebenchError
-from prunebench.files import atomic_path
+from prunebench.storage.files import atomic_path
 
 Split = Literal["calibration", "tuning", "test", "training"]
 SPLITS: tuple[Split, ...] = ("calibration", "tuning", "test")

@@ -8,10 +8,10 @@ import torch
 from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerFast
 
-from prunebench.assets.staging import empty_directory, staging
 from prunebench.assets.tokens import load_tokenizer
-from prunebench.catalog import DType
+from prunebench.config.entries import DType
 from prunebench.errors import PrunebenchError
+from prunebench.storage.staging import empty_directory, staging
 
 
 def convert_gguf(gguf: Path, dest: Path, *, dtype: DType, pre_tokenizer: Literal["stored", "digits"]) -> None:

@@ -7,11 +7,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from prunebench.canonical import canonical, spec_hash
-from prunebench.catalog import HubSource, ModelSource, Sha256, Shape, Source, TasksSource
+from prunebench.config.entries import HubSource, ModelSource, Sha256, Shape, Source, TasksSource
 from prunebench.errors import PrunebenchError
-from prunebench.files import read_json, sha256_file, write_json
+from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.models.configs import dimensions
+from prunebench.storage.files import read_json, sha256_file, write_json
 
 MANIFEST_NAME = "asset.json"
 

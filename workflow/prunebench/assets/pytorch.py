@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from prunebench.errors import PrunebenchError
-from prunebench.files import atomic_path, write_json
+from prunebench.storage.files import atomic_path, write_json
 
 
 def convert_pytorch(files: Iterable[Path], dest: Path) -> None:

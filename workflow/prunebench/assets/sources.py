@@ -10,10 +10,10 @@ import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
-from prunebench.assets.staging import staging
-from prunebench.catalog import HubModelSource, ModelSource, PackageSource, PathSource, Source
+from prunebench.config.entries import HubModelSource, ModelSource, PackageSource, PathSource, Source
 from prunebench.errors import PrunebenchError
-from prunebench.files import sha256_file
+from prunebench.storage.files import sha256_file
+from prunebench.storage.staging import staging
 
 PIP_LINES_SHOWN = 6
 

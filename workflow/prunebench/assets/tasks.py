@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prunebench.assets.sources import local_members, materialise
-from prunebench.catalog import HubSource, PackageSource, PathSource, TaskData, TasksEntry
+from prunebench.config.entries import HubSource, PackageSource, PathSource, TaskData, TasksEntry
 from prunebench.errors import PrunebenchError
-from prunebench.files import write_text
+from prunebench.storage.files import write_text
 
 Row = dict[str, Any]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from prunebench.catalog import DocumentKind
+from prunebench.config.entries import DocumentKind
 from prunebench.errors import PrunebenchError
 
 log = logging.getLogger("prunebench")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunebench.assets.corpora import SEPARATOR
-from prunebench.catalog import Bos
+from prunebench.config.entries import Bos
 from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from prunebench.cli.options import Configfile
-from prunebench.config import CONFIG, SINGULAR
+from prunebench.config.schema import CONFIG, SINGULAR
 
 app = typer.Typer()
 new = typer.Typer(no_args_is_help=True, help="Add a method or an allocator of your own, from a template that works.")
@@ -20,7 +20,7 @@ def _lister(kind: str, example: str) -> Callable[..., None]:
     ) -> None:
         from rich.console import Console
 
-        from prunebench.view.entries import Shelf
+        from prunebench.choices.shelf import Shelf
 
         shelf = Shelf(kind, configfile)
         Console().print(shelf.detail(name) if name else shelf.listing())
@@ -45,7 +45,7 @@ def _creator(kind: str) -> Callable[..., None]:
         name: Annotated[str, typer.Argument(help="Its name in configs, and the name of its file.")],
         configfile: Configfile = CONFIG,
     ) -> None:
-        from prunebench.upkeep.new import create
+        from prunebench.choices.new import create
 
         path = create(kind, name, configfile)
         row = (

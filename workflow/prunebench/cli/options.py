@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from prunebench.config import CONFIG
+from prunebench.config.schema import CONFIG
 
 Configfile = Annotated[
     Path, typer.Option(help="The config whose studies are meant, as for snakemake.", show_default=str(CONFIG))

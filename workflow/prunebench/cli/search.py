@@ -61,12 +61,12 @@ def search(
         "windows": windows,
         "seqlen": seqlen,
     }
-    from prunebench.single.search import SearchRequest, run_search
+    from prunebench.standalone.search import SearchRequest, run_search
 
     with resumable():
         result = run_search(SearchRequest(model, sparsity, seed, options, compute))
     if out:
-        from prunebench.files import write_json
+        from prunebench.storage.files import write_json
 
         write_json(out, result)
     if as_json:

@@ -17,7 +17,7 @@ from prunebench.errors import PrunebenchError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from prunebench.single.request import Compute
+    from prunebench.standalone.request import Compute
     from prunebench.suites.base import Score
 
 app = typer.Typer()
@@ -84,8 +84,8 @@ def prune(
     taken = {"--samples": samples, "--seqlen": seqlen} if tokens else {}
     _check_calibration(calibration, {"--corpus": corpus, **taken})
     compute = prepare(dtype, batch_size, threads, device)
-    from prunebench.single.recommend import recommend
-    from prunebench.single.request import Request, feed_forward, parse_params, work
+    from prunebench.standalone.recommend import recommend
+    from prunebench.standalone.request import Request, feed_forward, parse_params, work
 
     if method is None:
         if param:
@@ -112,7 +112,7 @@ def prune(
     found = work(request)  # Mistakes are told before torch is imported, which takes seconds.
     if not found.cell.calibrated and (calibration or any(value is not None for value in drawn.values())):
         raise PrunebenchError(f"{method} with {found.cell.allocator} looks at no text: leave out its calibration")
-    from prunebench.single.run import prune_to
+    from prunebench.standalone.run import prune_to
 
     with resumable():
         record = prune_to(request, out, force=force)
@@ -150,7 +150,7 @@ def ppl(
     """
     source = _Text(tokens, corpus, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
-    from prunebench.single.measure import load, perplexity_of
+    from prunebench.standalone.measure import load, perplexity_of
 
     with resumable():
         loaded = load(model, compute)
@@ -178,7 +178,7 @@ def evaluate(
     Example: prunebench eval path/to/model --suite zeroshot7 --limit 100
     """
     compute = prepare(dtype, batch_size, threads, device)
-    from prunebench.single.measure import evaluate_suite, load
+    from prunebench.standalone.measure import evaluate_suite, load
 
     with resumable():
         scores = evaluate_suite(load(model, compute), suite, limit)
@@ -218,7 +218,7 @@ def compare(
     given = corpus if any((tokens, corpus, text)) else "wikipedia"
     source = _Text(tokens, given, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
-    from prunebench.single.compare import compare_models
+    from prunebench.standalone.compare import compare_models
 
     with resumable():
         rows = compare_models(models, source.windows, source.name, compute)
@@ -227,7 +227,7 @@ def compare(
         return
     from rich.table import Table
 
-    from prunebench.titles import snapshot_title
+    from prunebench.assets.titles import snapshot_title
 
     table = Table("model", "sparsity", "perplexity", "ratio to the first", "95% interval", title=f"on {source.name}")
     for row in rows:
@@ -274,7 +274,7 @@ class _Text:
         """The windows as the model's tokens, int64 [n, seqlen]."""
         import numpy as np
 
-        from prunebench.single.measure import corpus_documents, text_windows
+        from prunebench.standalone.measure import corpus_documents, text_windows
 
         if self._ids is not None:
             if len(self._ids) < (self._windows or 1):
@@ -290,8 +290,8 @@ def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Co
     from rich.console import Console
     from rich.logging import RichHandler
 
-    from prunebench.job import set_environment
-    from prunebench.single.request import Compute, cores
+    from prunebench.runtime.script import set_environment
+    from prunebench.standalone.request import Compute, cores
 
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -352,7 +352,7 @@ def _check_calibration(calibration: Path | None, others: dict[str, Any]) -> None
 
 
 def _allocator_params(allocator: str | None, texts: list[str]) -> dict[str, Any]:
-    from prunebench.single.request import parse_params
+    from prunebench.standalone.request import parse_params
 
     if texts and allocator is None:
         raise PrunebenchError("--allocator-param belongs to an allocator: name it with --allocator")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from prunebench.cli.options import Configfile, Study
-from prunebench.config import CONFIG
+from prunebench.config.schema import CONFIG
 
 app = typer.Typer()
 REFRESH = 2.0
@@ -41,12 +41,12 @@ def plan(
     """
     from rich.console import Console
 
-    from prunebench.plan import read_plan
-    from prunebench.planning import access
-    from prunebench.planning.devices import device as known
-    from prunebench.planning.devices import parse_rates
-    from prunebench.planning.estimate import Estimate
-    from prunebench.planning.show import overview, plain
+    from prunebench.estimate import access
+    from prunebench.estimate.devices import device as known
+    from prunebench.estimate.devices import parse_rates
+    from prunebench.estimate.estimate import Estimate
+    from prunebench.estimate.show import overview, plain
+    from prunebench.plan.plan import read_plan
     from prunebench.view import find
 
     made, machine = read_plan(configfile), known(device).changed(parse_rates(rate or []), memory)
@@ -82,8 +82,8 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
-    from prunebench.plan import read_plan
-    from prunebench.results import Results, headlines, remembered
+    from prunebench.plan.plan import read_plan
+    from prunebench.results.current import Results, headlines, remembered
     from prunebench.view import find
     from prunebench.view.states import states
     from prunebench.view.status import overview, plain
@@ -119,7 +119,7 @@ def show(
     """
     from rich.console import Console
 
-    from prunebench.plan import read_plan
+    from prunebench.plan.plan import read_plan
     from prunebench.view import find
     from prunebench.view.show import show as write
 
@@ -146,7 +146,7 @@ def retry(
 
     Example: prunebench retry --failed --cores 4 -- --rerun-triggers mtime
     """
-    from prunebench.plan import read_plan
+    from prunebench.plan.plan import read_plan
     from prunebench.upkeep import retry as again
     from prunebench.view import find
     from prunebench.view.commands import run, snakemake
@@ -185,8 +185,8 @@ def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
 
     Example: prunebench collect --configfile config/studies/smoke.yaml
     """
-    from prunebench import paths
-    from prunebench.plan import read_plan
+    from prunebench.plan import paths
+    from prunebench.plan.plan import read_plan
     from prunebench.stages.collect import collect as write_cells
     from prunebench.stages.outputs import write_outputs
     from prunebench.view import find

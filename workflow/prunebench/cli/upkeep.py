@@ -22,7 +22,7 @@ def accept(
     from rich.console import Console
     from rich.table import Table
 
-    from prunebench import accept as acceptance
+    from prunebench.identity import accept as acceptance
 
     console = Console()
     with console.status("comparing with the base revision and running the golden tests"):
@@ -46,7 +46,7 @@ def export(
 
     Tokenizer and configuration come with it, and prunebench.json says what was done. Run it where snakemake runs.
     """
-    from prunebench.export import export as write
+    from prunebench.standalone.export import export as write
 
     record = write(cell, directory, force=force)
     sparsity, storage = record["prune"]["achieved_sparsity"], record["prune"]["spec"]["storage"]
@@ -71,8 +71,8 @@ def gc(
     """
     from rich.filesize import decimal
 
-    from prunebench.config import CONFIG
-    from prunebench.plan import read_plan
+    from prunebench.config.schema import CONFIG
+    from prunebench.plan.plan import read_plan
     from prunebench.upkeep.garbage import delete, orphans
 
     files = [CONFIG, *sorted(CONFIG.parent.glob("studies/*.yaml")), *(configfile or [])]

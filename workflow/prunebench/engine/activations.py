@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunebench.engine.device import roomy_device
 from prunebench.engine.model import BlockCall, StreamedModel, block_output
+from prunebench.engine.placement.device import roomy_device
 
 
 class Activations:

@@ -13,10 +13,10 @@ from torch import Tensor
 from prunebench.assets.layout import CONFIG, read_layout
 from prunebench.assets.manifest import read_shape
 from prunebench.assets.parts import parts
-from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.models.base import Family
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import TensorStore
 
 Sizes = dict[str, tuple[int, int]]
 """(out, in) by full linear name, in the order of the model."""

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from prunebench.engine.activations import Activations, outputs
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.spill import Spill
+from prunebench.engine.placement.spill import Spill
+from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
-from prunebench.engine.stores import TensorStore
 from prunebench.errors import CellFailure
-from prunebench.methods.base import Stat
 from prunebench.models.base import FeedForward, Site
+from prunebench.storage.tensors import TensorStore
 
 
 class BlockView:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.progress import track
+from prunebench.runtime.progress import track
 
 SCALE = 2.0**10
 """Of the loss on its way back: gradients of float16 models reach below what float16 holds."""

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from prunebench.engine.activations import advance, embed, outputs
 from prunebench.engine.block import BlockView
+from prunebench.engine.contract import BlockResult, Method
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.progress import track
-from prunebench.engine.scratch import Scratch
 from prunebench.engine.sparsity import check_block
+from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
-from prunebench.methods.base import BlockResult, Method, Stat
 from prunebench.patterns import Pattern
+from prunebench.runtime.progress import track
+from prunebench.storage.finished_blocks import Scratch
 
 
 def prune_model(

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from prunebench.engine.activations import advance, embed
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.progress import track
 from prunebench.errors import CellFailure
+from prunebench.runtime.progress import track
 
 MEANINGLESS = 300
 """Mean loss beyond which exp (and its square) no longer fits a float."""

@@ -23,13 +23,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from prunebench.assets.layout import CONFIG, read_config
 from prunebench.engine.anatomy import linear_sizes
-from prunebench.engine.device import cards, spread
 from prunebench.engine.fused import split_fused
-from prunebench.engine.memory import give_back_freed_pages, keep_freed_pages
-from prunebench.engine.stores import TensorStore
+from prunebench.engine.placement.device import cards, spread
+from prunebench.engine.placement.memory import give_back_freed_pages, keep_freed_pages
 from prunebench.errors import PrunebenchError, summary
 from prunebench.models.base import Family
 from prunebench.models.configs import dimensions
+from prunebench.storage.tensors import TensorStore
 
 log = logging.getLogger("prunebench")
 

@@ -4,9 +4,9 @@ from torch import Tensor
 
 from prunebench.engine.activations import advance, embed
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.progress import track
+from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Accumulator
-from prunebench.methods.base import Stat
+from prunebench.runtime.progress import track
 
 
 def profile_model(model: StreamedModel, tokens: Tensor, batch_size: int) -> dict[str, Tensor]:

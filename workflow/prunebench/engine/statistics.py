@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from prunebench.engine.products import product
+from prunebench.engine.stat import Stat
 from prunebench.errors import PrunebenchError
-from prunebench.methods.base import Stat
 from prunebench.models.base import Site
 
 STRIPS, STRIP = 8, 192

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prunebench.engine.device import best_device
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.stores import PackedStore, TensorStore
+from prunebench.engine.placement.device import best_device
 from prunebench.models.base import Family
+from prunebench.storage.tensors import PackedStore, TensorStore
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from prunebench.cells import NO_CALIBRATION
-from prunebench.config import calibration_parts
+from prunebench.cell import NO_CALIBRATION
+from prunebench.config.schema import calibration_parts
 from prunebench.figures.chart import Axis, Chart, Panel
 from prunebench.figures.look import Look
 from prunebench.figures.points import bands, dense_level, line, tests

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from prunebench.figures.chart import Axis, Chart, Panel, Series, decimal
 from prunebench.figures.palette import GREY, colour, dash, marker
-from prunebench.files import atomic_path
+from prunebench.storage.files import atomic_path
 
 PAGE = 7.0
 """Inches: the text width of a page with two columns."""

@@ -6,36 +6,21 @@ from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
-
-from prunebench.allocators.budget import fit
+from prunebench.engine.contract import BlockResult, Method, PrunedLinear
+from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
+from prunebench.formulas import masks, scores
+from prunebench.formulas.budget import fit
 from prunebench.lazy import torch
 from prunebench.methods import besa_updates as updates
-from prunebench.methods import masks, scores
-from prunebench.methods.base import BlockResult, Method, PrunedLinear, Stat
+from prunebench.methods.besa_parameters import Learning
 from prunebench.patterns import Pattern
-from prunebench.plugin import Parameters, Support
+from prunebench.plugin import Support
 
 if TYPE_CHECKING:
-    from prunebench.cells import Cell
+    from prunebench.cell import Cell
     from prunebench.engine.block import BlockView
     from prunebench.engine.statistics import Statistics
-
-
-class Learning(Parameters):
-    """What the method and the allocator have in common."""
-
-    steps: PositiveInt = Field(128, description="optimiser steps per block, each on one calibration sample")
-    candidates: PositiveInt = Field(100, description="candidates are the multiples of 1 / candidates up to 1")
-    sigmoid: bool = Field(
-        True, description="beta = softmax(sigmoid(theta)); false: softmax(theta), which has no bounds and may run away"
-    )
-    start: Literal["budget", "half"] = Field(
-        "budget", description="the sparsity that everything starts from; half: 0.5, whatever the budget"
-    )
-    d_coef: PositiveFloat = Field(5.0, description="Prodigy's factor on the step length that it finds")
-    sparsity_beta: PositiveFloat = Field(5.0, description="weight of the penalty that holds the block's sparsity")
 
 
 class Besa(Method):

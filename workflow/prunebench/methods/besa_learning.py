@@ -10,8 +10,8 @@ from prodigyopt import Prodigy
 from torch import Tensor
 
 from prunebench.errors import CellFailure
+from prunebench.formulas import masks
 from prunebench.methods import besa_updates as updates
-from prunebench.methods import masks
 
 if TYPE_CHECKING:
     from prunebench.engine.block import BlockView

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from prunebench.methods.base import BlockResult, Method
+from prunebench.engine.contract import BlockResult, Method
 
 if TYPE_CHECKING:
     from prunebench.engine.block import BlockView

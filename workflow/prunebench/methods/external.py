@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from prunebench.catalog import Slug
+from prunebench.config.entries import Slug
+from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.errors import PrunebenchError
 from prunebench.lazy import torch
-from prunebench.methods.base import BlockResult, Method, PrunedLinear
 from prunebench.plugin import Parameters
 
 if TYPE_CHECKING:
     from prunebench.engine.block import BlockView
-    from prunebench.engine.stores import TensorStore
+    from prunebench.storage.tensors import TensorStore
 
 NO_MATTER = {"_name_or_path", "architectures", "dtype", "tie_word_embeddings", "transformers_version", "use_cache"}
 """Keys of config.json that change no number; that heads are tied alike shows in the tensors."""

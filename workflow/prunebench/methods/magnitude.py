@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from prunebench.methods import masks, scores
+from prunebench.formulas import masks, scores
 from prunebench.methods.base import MaskingMethod
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters

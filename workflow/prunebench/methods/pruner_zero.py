@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, field_validator
 
+from prunebench.engine.contract import BlockResult, Method, PrunedLinear
+from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
-from prunebench.methods import expressions, masks
-from prunebench.methods.base import BlockResult, Method, PrunedLinear, Stat
+from prunebench.formulas import expressions, masks
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters
 

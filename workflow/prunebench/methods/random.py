@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
+from prunebench.engine.contract import BlockResult, Method, PrunedLinear
+from prunebench.formulas import masks
 from prunebench.lazy import torch
-from prunebench.methods import masks
-from prunebench.methods.base import BlockResult, Method, PrunedLinear
 from prunebench.patterns import Pattern
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from prunebench.methods import masks, scores
-from prunebench.methods.base import MaskingMethod, Stat
+from prunebench.engine.stat import Stat
+from prunebench.formulas import masks, scores
+from prunebench.methods.base import MaskingMethod
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters
 

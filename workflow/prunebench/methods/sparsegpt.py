@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
+from prunebench.engine.contract import Method, PrunedLinear
+from prunebench.engine.stat import Stat
+from prunebench.formulas import masks, obs
 from prunebench.lazy import torch
-from prunebench.methods import masks, obs
-from prunebench.methods.base import Method, PrunedLinear, Stat
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
+from prunebench.engine.contract import BlockResult, Method, PrunedLinear
+from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
 from prunebench.lazy import torch
 from prunebench.methods import sparsellm_updates as updates
-from prunebench.methods.base import BlockResult, Method, PrunedLinear, Stat
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import Pattern
@@ -212,7 +213,7 @@ class _Problem:
         self, allocation: Mapping[str, float], pattern: Pattern
     ) -> tuple[dict[str, PrunedLinear], dict[str, Any]]:
         """The pruned linears of the best or last epoch; losses by epoch, as the record of the block."""
-        from prunebench.engine.memory import give_back_freed_pages
+        from prunebench.engine.placement.memory import give_back_freed_pages
         from prunebench.methods.sparsellm_sweep import FeedForward, Products
 
         params = self.method.params

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from prunebench.engine.block import BlockView
+from prunebench.engine.placement.spill import Spill
 from prunebench.engine.products import product
-from prunebench.engine.spill import Spill
 from prunebench.engine.statistics import add_gram
 from prunebench.methods import sparsellm_updates as updates
 

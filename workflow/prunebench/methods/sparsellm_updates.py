@@ -16,8 +16,8 @@ from functools import partial
 from typing import Any
 
 from prunebench.errors import CellFailure
+from prunebench.formulas import obs
 from prunebench.lazy import torch
-from prunebench.methods import obs
 
 Activation = Callable[["torch.Tensor"], "torch.Tensor"]
 Smooth = Callable[["torch.Tensor"], "tuple[torch.Tensor, torch.Tensor]"]

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prunebench.cells import NO_CALIBRATION, Cell
-from prunebench.config import Config, configured
+from prunebench.cell import NO_CALIBRATION, Cell
+from prunebench.config.schema import Config, configured
 from prunebench.published.values import Published, by_point
 from prunebench.suites.base import MEAN
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from prunebench import registry
-from prunebench.cells import NO_CALIBRATION
-from prunebench.config import calibration_parts
-from prunebench.plan import Plan
+from prunebench.cell import NO_CALIBRATION
+from prunebench.config.schema import calibration_parts
+from prunebench.plan.plan import Plan
 
 
 def about(plan: Plan, study: str) -> list[str]:

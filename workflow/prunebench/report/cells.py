@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from prunebench import paths
-from prunebench.cells import AXES, Cell
-from prunebench.plan import Plan
-from prunebench.records import Records
+from prunebench.cell import AXES, Cell
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan
+from prunebench.results.detail import Records
 from prunebench.suites.base import MEAN
 from prunebench.tables import layout
 

@@ -5,15 +5,15 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from prunebench.plan import Plan
-from prunebench.records import Records
+from prunebench.figures.make import make_chart
+from prunebench.plan.plan import Plan
 from prunebench.report.about import about
 from prunebench.report.cells import cell_details, cell_id, cell_table, expected
 from prunebench.report.plots import plots, swatches
 from prunebench.report.provenance import assets, conditions
-from prunebench.stages.figures import make_chart
-from prunebench.stages.tables import make_table
+from prunebench.results.detail import Records
 from prunebench.tables import layout
+from prunebench.tables.make import make_table
 
 STATUSES = {"ok": "done", "failed": "failed", "skipped": "skipped", "missing": "missing"}
 """What cells.csv says, and what people read."""

@@ -4,11 +4,11 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from prunebench import paths
 from prunebench.assets.manifest import load_manifest
 from prunebench.errors import PrunebenchError
-from prunebench.plan import Plan
-from prunebench.records import Records
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan
+from prunebench.results.detail import Records
 
 LIBRARIES = ("python", "torch", "transformers", "numpy", "lm_eval")
 

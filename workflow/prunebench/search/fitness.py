@@ -14,7 +14,7 @@ from prunebench.allocators.base import Allocation
 from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.loss import perplexity, window_losses
 from prunebench.engine.model import StreamedModel
-from prunebench.methods import masks, scores
+from prunebench.formulas import masks, scores
 
 Counts = tuple[int, ...]
 """How many weights of each row go, by linear in the order of the model. Equal counts are equal masks."""

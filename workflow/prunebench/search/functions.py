@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 from prunebench.allocators.base import Allocation
 from prunebench.allocators.dsa import Dsa
+from prunebench.dsa import language
+from prunebench.dsa.importance import Importances
 from prunebench.engine.anatomy import Anatomy
-from prunebench.search import language
-from prunebench.search.importance import Importances
 
 
 class Space:

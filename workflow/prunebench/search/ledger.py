@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from prunebench.dsa.operations import Invalid
 from prunebench.errors import CellFailure
-from prunebench.search.operations import Invalid
 from prunebench.search.strategies import Scored, Spent
 
 if TYPE_CHECKING:
-    from prunebench.partial import Parts
     from prunebench.search.fitness import Counts, Fitness
     from prunebench.search.spaces import Candidate, Space
+    from prunebench.storage.resume import Parts
 
 PATIENCE = 1000
 """Proposals in a row without a new allocation after which a space counts as exhausted."""

@@ -11,14 +11,14 @@ from safetensors import safe_open
 from prunebench import registry
 from prunebench.allocators.base import Allocator, check_budget
 from prunebench.assets.manifest import load_manifest
-from prunebench.canonical import canonical, spec_hash
 from prunebench.engine.anatomy import Anatomy, Run
-from prunebench.engine.scratch import Scratch
-from prunebench.engine.stores import TensorStore, storage_dtype
 from prunebench.errors import CellFailure
-from prunebench.files import read_json, sha256_file, write_json
+from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.patterns import parse_pattern
-from prunebench.provenance import Measurement, conditions
+from prunebench.runtime.provenance import Measurement, conditions
+from prunebench.storage.files import read_json, sha256_file, write_json
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import TensorStore, storage_dtype
 
 
 def allocate(

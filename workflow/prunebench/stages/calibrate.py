@@ -23,10 +23,10 @@ from prunebench.assets.tokens import (
     stream_windows,
     with_front,
 )
-from prunebench.canonical import spec_hash
-from prunebench.catalog import Bos
+from prunebench.config.entries import Bos
 from prunebench.errors import PrunebenchError
-from prunebench.files import atomic_path, sha256_file, write_json
+from prunebench.identity.canonical import spec_hash
+from prunebench.storage.files import atomic_path, sha256_file, write_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from prunebench.canonical import spec_hash
-from prunebench.cells import AXES, Cell
-from prunebench.files import read_json, write_text
-from prunebench.plan import Plan
-from prunebench.results import Results
+from prunebench.cell import AXES, Cell
+from prunebench.identity.canonical import spec_hash
+from prunebench.plan.plan import Plan
+from prunebench.results.current import Results
+from prunebench.storage.files import read_json, write_text
 
 COLUMNS = (
     "study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "suite", "task", "metric",

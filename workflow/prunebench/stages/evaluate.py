@@ -10,13 +10,13 @@ import torch
 
 from prunebench import registry
 from prunebench.assets.manifest import load_manifest
-from prunebench.canonical import canonical, spec_hash
-from prunebench.engine.stores import storage_dtype
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
-from prunebench.files import read_json, write_json
-from prunebench.partial import Parts
-from prunebench.provenance import Measurement, conditions, version
+from prunebench.identity.canonical import canonical, spec_hash
+from prunebench.runtime.provenance import Measurement, conditions, version
+from prunebench.storage.files import read_json, write_json
+from prunebench.storage.resume import Parts
+from prunebench.storage.tensors import storage_dtype
 from prunebench.suites.base import Suite
 
 

@@ -11,11 +11,11 @@ from prunebench.assets.manifest import Manifest, describe_files, write_manifest
 from prunebench.assets.requests import read_passages
 from prunebench.assets.sources import local_path, materialise
 from prunebench.assets.splits import write_own_splits
-from prunebench.assets.staging import empty_directory, staging
 from prunebench.assets.texts import COLUMN, own_documents, read_documents
-from prunebench.canonical import spec_hash
-from prunebench.catalog import CorpusEntry, HubCorpusSource, PackageSource, PathSource
+from prunebench.config.entries import CorpusEntry, HubCorpusSource, PackageSource, PathSource
 from prunebench.errors import PrunebenchError
+from prunebench.identity.canonical import spec_hash
+from prunebench.storage.staging import empty_directory, staging
 
 log = logging.getLogger("prunebench")
 

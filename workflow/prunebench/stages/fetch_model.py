@@ -5,14 +5,23 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from prunebench import paths, registry
+from prunebench import registry
 from prunebench.assets.layout import model_files, read_layout
 from prunebench.assets.manifest import Manifest, describe_files, read_shape, write_manifest
 from prunebench.assets.sources import local_path, materialise
-from prunebench.assets.staging import empty_directory, staging
-from prunebench.canonical import spec_hash
-from prunebench.catalog import STORED, HubModelSource, ModelEntry, PackageSource, PathSource, Shape, TrainedSource
+from prunebench.config.entries import (
+    STORED,
+    HubModelSource,
+    ModelEntry,
+    PackageSource,
+    PathSource,
+    Shape,
+    TrainedSource,
+)
 from prunebench.errors import PrunebenchError
+from prunebench.identity.canonical import spec_hash
+from prunebench.plan import paths
+from prunebench.storage.staging import empty_directory, staging
 
 
 class FetchModelSpec(BaseModel):

@@ -5,11 +5,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from prunebench.assets.manifest import Manifest, describe_files, write_manifest
-from prunebench.assets.staging import empty_directory, staging
 from prunebench.assets.tasks import read_rows, row_files, stock_definitions, write_rows
-from prunebench.canonical import spec_hash
-from prunebench.catalog import TasksEntry
-from prunebench.files import write_json
+from prunebench.config.entries import TasksEntry
+from prunebench.identity.canonical import spec_hash
+from prunebench.storage.files import write_json
+from prunebench.storage.staging import empty_directory, staging
 
 
 class FetchTasksSpec(BaseModel):

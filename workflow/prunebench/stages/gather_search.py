@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prunebench.canonical import spec_hash
-from prunebench.files import read_json, write_json
+from prunebench.identity.canonical import spec_hash
+from prunebench.storage.files import read_json, write_json
 
 
 def gather_search(spec: str, results: Sequence[Path], best: Path) -> str:

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 
 from prunebench import registry
 from prunebench.assets.manifest import load_manifest
-from prunebench.canonical import spec_hash
-from prunebench.engine.device import best_device
 from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.stores import storage_dtype
-from prunebench.files import atomic_path, sha256_file
-from prunebench.provenance import Measurement
+from prunebench.engine.placement.device import best_device
+from prunebench.identity.canonical import spec_hash
+from prunebench.runtime.provenance import Measurement
+from prunebench.storage.files import atomic_path, sha256_file
+from prunebench.storage.tensors import storage_dtype
 
 
 def gradients(spec: str, *, model: Path, tokens: Path, gradients: Path, measured: Path) -> None:

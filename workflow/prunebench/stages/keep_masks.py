@@ -4,9 +4,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from prunebench.engine.packing import MASK, bitmask
-from prunebench.engine.stores import TensorStore
-from prunebench.files import atomic_path
+from prunebench.storage.files import atomic_path
+from prunebench.storage.packing import MASK, bitmask
+from prunebench.storage.tensors import TensorStore
 
 
 def keep_masks(weights: Path, masks: Path) -> None:

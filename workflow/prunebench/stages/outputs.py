@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from prunebench import paths
-from prunebench.plan import Plan
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan
 from prunebench.stages.figures import write_figure
 from prunebench.stages.report import write_report
 from prunebench.stages.tables import write_table

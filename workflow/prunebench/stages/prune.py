@@ -8,20 +8,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from prunebench import checkpoints, registry
+from prunebench import registry
 from prunebench.assets.manifest import load_manifest
-from prunebench.canonical import canonical, spec_hash
-from prunebench.engine.device import best_device
+from prunebench.engine.contract import Method
 from prunebench.engine.loop import prune_model
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.scratch import Scratch
+from prunebench.engine.placement.device import best_device
 from prunebench.engine.sparsity import check, totals
-from prunebench.engine.stores import TensorStore, storage_dtype
 from prunebench.errors import CellFailure
-from prunebench.files import read_json, sha256_file, write_json
-from prunebench.methods.base import Method
+from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.patterns import parse_pattern
-from prunebench.provenance import Measurement, conditions
+from prunebench.runtime.provenance import Measurement, conditions
+from prunebench.storage import checkpoints
+from prunebench.storage.files import read_json, sha256_file, write_json
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import TensorStore, storage_dtype
 
 
 def prune(

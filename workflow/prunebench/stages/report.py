@@ -8,10 +8,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from prunebench.files import write_text
-from prunebench.plan import TEMPLATES, Plan
+from prunebench.plan.plan import TEMPLATES, Plan
 from prunebench.report.data import gather
-from prunebench.stages.tables import read_cells
+from prunebench.storage.files import write_text
+from prunebench.tables.make import read_cells
 
 
 def write_report(plan: Plan, cells: Path, output: Path) -> None:

@@ -15,20 +15,20 @@ from prunebench import registry
 from prunebench.assets.corpora import load_split
 from prunebench.assets.manifest import load_manifest, read_shape
 from prunebench.assets.tokens import check_ids, first_windows, load_tokenizer, of_tokenizer
-from prunebench.canonical import canonical, spec_hash
 from prunebench.engine.anatomy import Anatomy
-from prunebench.engine.device import best_device
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.progress import tally
-from prunebench.engine.stores import storage_dtype
+from prunebench.engine.placement.device import best_device
 from prunebench.errors import CellFailure
-from prunebench.files import sha256_file, write_json, write_text
-from prunebench.partial import Parts
-from prunebench.provenance import Measurement, conditions
+from prunebench.identity.canonical import canonical, spec_hash
+from prunebench.runtime.progress import tally
+from prunebench.runtime.provenance import Measurement, conditions
 from prunebench.search import spaces
 from prunebench.search.fitness import Fitness, MaskedWeights
 from prunebench.search.ledger import Ledger
 from prunebench.search.strategies import STRATEGIES, Spent
+from prunebench.storage.files import sha256_file, write_json, write_text
+from prunebench.storage.resume import Parts
+from prunebench.storage.tensors import storage_dtype
 
 COLUMNS = ("evaluation", "candidate", "status", "value", "reason")
 

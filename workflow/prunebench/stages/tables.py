@@ -1,35 +1,12 @@
 """Stage tables: one table of one study, in every format."""
 
-import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from prunebench import paths
-from prunebench.cells import AXES, Cell
-from prunebench.files import read_json, write_text
-from prunebench.plan import Plan
-from prunebench.records import Records
-from prunebench.tables.allocators import allocators_table
-from prunebench.tables.gain import gain_table
-from prunebench.tables.perplexity import perplexity_table
-from prunebench.tables.published import published_table
-from prunebench.tables.rounding import rounding_notes
-from prunebench.tables.table import Table
-from prunebench.tables.zeroshot import zeroshot_table
-
-COMPARED = ("torch", "transformers", "numpy")
-
-TABLES: dict[str, Callable[..., Table]] = {
-    "perplexity": perplexity_table,
-    "zeroshot": zeroshot_table,
-    "allocators": allocators_table,
-    "gain": gain_table,
-    "published": published_table,
-}
+from prunebench.plan.plan import Plan
+from prunebench.results.detail import Records
+from prunebench.storage.files import write_text
+from prunebench.tables.make import make_table, read_cells
 
 
 def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
@@ -37,78 +14,3 @@ def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequen
     made = make_table(plan, read_cells(cells), study, table, Records(plan))
     for output in outputs:
         write_text(output, made.render(output.suffix.removeprefix(".")))
-
-
-def read_cells(path: Path) -> pd.DataFrame:
-    """The rows of a results/cells.csv."""
-    return pd.read_csv(path, dtype={"sparsity": str})
-
-
-def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records: Records) -> Table:
-    """`table` of `study`, of the rows that `read_cells` gives; `records` know the losses behind perplexities."""
-    mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.shown.suites_of(study, table))]
-    made = TABLES[table](with_losses(mine, records), study, plan.shown.labels(), **_options(plan, study, table))
-    if table == "perplexity":
-        made.notes.extend(rounding_notes(mine, plan.shown.computations(), plan.shown.labels()))
-    made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study)])
-    return made
-
-
-def with_losses(cells: pd.DataFrame, records: Records) -> pd.DataFrame:
-    """`cells` with a column `losses`: for perplexities the loss of each window, None for all else.
-
-    Losses that are not those behind the perplexity (because the CSV is older than they) are left out.
-    """
-
-    def losses(row: Mapping[Hashable, Any]) -> list[float] | None:
-        if row["status"] != "ok" or row["metric"] != "perplexity":
-            return None
-        cell = Cell(**{axis: row[axis] for axis in AXES})
-        scores = records.evaluation(cell, row["suite"]).get("scores", ())
-        found = [score["details"].get("window_losses") for score in scores if score["task"] == row["task"]]
-        fitting = found and found[0] and math.isclose(math.log(row["value"]), math.fsum(found[0]) / len(found[0]))
-        return found[0] if fitting else None
-
-    found = [losses(row) for row in cells.to_dict("records")]
-    return cells.assign(losses=pd.Series(found, index=cells.index, dtype=object))
-
-
-def _options(plan: Plan, study: str, table: str) -> dict[str, Any]:
-    """What a table wants to know besides its rows."""
-    entries = plan.config.allocators.items()
-    half = {"half": [name for name, entry in entries if entry.layers == "first_half"]}
-    even = {"even": [name for name, entry in entries if entry.allocator == "uniform"]}
-    special: dict[str, dict[str, Any]] = {
-        "gain": half | even,
-        "published": {"find": partial(plan.shown.published, study)},
-    }
-    return special.get(table, half)
-
-
-def partly_pruned(plan: Plan, study: str) -> list[str]:
-    """A note if rows of a study prune only the first half of the blocks."""
-    allocators = {cell.allocator: plan.config.allocators[cell.allocator] for cell in plan.studies[study].cells}
-    half = [name for name, entry in allocators.items() if entry.layers == "first_half"]
-    labels = plan.shown.labels()
-    rows = ", ".join(labels[f"allocators/{name}"] for name in half)
-    meaning = "of L blocks only the first L/2 (rounded down) are pruned; the sparsity of all L is about half as high"
-    return [f"{rows}: {meaning}."] if rows else []
-
-
-def mixed_conditions(plan: Plan, study: str) -> list[str]:
-    """A note if the rows of a study were not all made on the same kind of device with the same library versions."""
-    conditions: dict[str, int] = {}
-    expansion = plan.studies[study]
-    for cell in expansion.cells:
-        where = {**cell.wildcards, "suite": ""}
-        files = [Path(paths.PRUNE_MEASURED.format(**where))]
-        files += [Path(paths.EVALUATION_MEASURED.format(**where | {"suite": s})) for s in expansion.suites[cell]]
-        for file in filter(Path.exists, files):
-            measured = read_json(file)
-            libraries = [f"{name} {measured['versions'].get(name)}" for name in COMPARED]
-            condition = ", ".join([measured["device"], *libraries])
-            conditions[condition] = conditions.get(condition, 0) + 1
-    if len(conditions) < 2:
-        return []
-    listed = "; ".join(f"{condition} ({count} jobs)" for condition, count in conditions.items())
-    return [f"Mixed conditions, small differences may come from them: {listed}."]

@@ -15,14 +15,14 @@ from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 from prunebench.assets.corpora import SPLITS, load_split
 from prunebench.assets.manifest import load_manifest
 from prunebench.assets.tokens import cut_windows, token_stream
-from prunebench.canonical import canonical, spec_hash
-from prunebench.catalog import ModelEntry, Shape, TrainedSource
-from prunebench.engine.device import best_device
-from prunebench.engine.memory import keep_freed_pages
+from prunebench.config.entries import ModelEntry, Shape, TrainedSource
+from prunebench.engine.placement.device import best_device
+from prunebench.engine.placement.memory import keep_freed_pages
 from prunebench.errors import PrunebenchError
-from prunebench.files import write_json
-from prunebench.partial import claim
-from prunebench.provenance import Measurement, conditions
+from prunebench.identity.canonical import canonical, spec_hash
+from prunebench.runtime.provenance import Measurement, conditions
+from prunebench.storage.files import write_json
+from prunebench.storage.resume import claim
 from prunebench.training.loop import Training
 from prunebench.training.scores import Scorer
 from prunebench.training.text import Texts, divide

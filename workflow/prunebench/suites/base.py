@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from prunebench.plugin import Plugin
 
 if TYPE_CHECKING:
-    from prunebench.config import Config
+    from prunebench.config.schema import Config
     from prunebench.engine.subject import Subject
-    from prunebench.partial import Parts
+    from prunebench.storage.resume import Parts
 
 
 MEAN = "mean"

@@ -16,9 +16,9 @@ from prunebench.registry import did_you_mean
 from prunebench.suites.base import MEAN, Score, Suite
 
 if TYPE_CHECKING:
-    from prunebench.config import Config
+    from prunebench.config.schema import Config
     from prunebench.engine.subject import Subject
-    from prunebench.partial import Parts
+    from prunebench.storage.resume import Parts
 
 log = logging.getLogger("prunebench")
 
@@ -72,8 +72,8 @@ class LmEval(Suite):
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """Task by task on one model; a killed job resumes with the next task."""
         from prunebench.assets.tasks import load_rows
-        from prunebench.engine.progress import track
-        from prunebench.files import read_json
+        from prunebench.runtime.progress import track
+        from prunebench.storage.files import read_json
         from prunebench.suites.harness import Harness, counted, stock_task
 
         directory = assets[f"tasks/{self.params.data}"]

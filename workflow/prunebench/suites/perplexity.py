@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
-from prunebench.catalog import Bos
+from prunebench.config.entries import Bos
 from prunebench.plugin import Parameters
 from prunebench.suites.base import Score, Suite
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from prunebench.assets.tokens import Front
-    from prunebench.config import Config
+    from prunebench.config.schema import Config
     from prunebench.engine.subject import Subject
-    from prunebench.partial import Parts
+    from prunebench.storage.resume import Parts
 
 log = logging.getLogger("prunebench")
 

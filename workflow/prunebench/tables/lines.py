@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from prunebench.cells import NO_CALIBRATION
+from prunebench.cell import NO_CALIBRATION
 from prunebench.suites.base import MEAN
 from prunebench.tables import layout
 from prunebench.tables.means import Mean, mean

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from prunebench.paired import interval
+from prunebench.results.paired import interval
 
 ERRORS = 1.96
 """So many standard errors are the half of a 95% interval."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pandas as pd
 
-from prunebench.cells import Cell
+from prunebench.cell import Cell
 from prunebench.published.match import Match
 from prunebench.suites.base import MEAN
 from prunebench.tables import layout

@@ -7,7 +7,7 @@ from typing import Any
 
 from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
 from prunebench.figures.draw import save
-from prunebench.files import read_json
+from prunebench.storage.files import read_json
 
 LINES = {"training_loss": ("Text trained on", Style(0, None)), "held_out_loss": ("Held-out text", Style(1, None))}
 

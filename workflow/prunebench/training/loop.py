@@ -10,10 +10,10 @@ from torch.nn import functional
 from torch.optim import AdamW, Muon, Optimizer
 from transformers import PreTrainedModel
 
-from prunebench.catalog import TrainedSource
-from prunebench.engine.progress import track
+from prunebench.config.entries import TrainedSource
 from prunebench.errors import PrunebenchError
-from prunebench.files import atomic_path
+from prunebench.runtime.progress import track
+from prunebench.storage.files import atomic_path
 
 POINTS = 40
 """Points of the loss curve; at each of them the state is kept."""

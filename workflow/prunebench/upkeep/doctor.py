@@ -14,11 +14,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from prunebench.errors import PrunebenchError
-from prunebench.job import THREAD_VARIABLES
-from prunebench.provenance import code_revision, version
+from prunebench.plan.slurm import partitions
+from prunebench.runtime.cgroups import cpu_limit, memory_limit
+from prunebench.runtime.provenance import code_revision, version
+from prunebench.runtime.script import THREAD_VARIABLES
 from prunebench.upkeep import locks
-from prunebench.upkeep.limits import cpu_limit, memory_limit
-from prunebench.upkeep.slurm import partitions
 
 GIB = 2**30
 LITTLE_DISK, NO_DISK = 20 * GIB, 2 * GIB

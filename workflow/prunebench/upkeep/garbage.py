@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from prunebench import dag, paths
 from prunebench.assets.manifest import MANIFEST_NAME
-from prunebench.files import read_json
-from prunebench.plan import Plan
+from prunebench.plan import dag, paths
+from prunebench.plan.plan import Plan
+from prunebench.storage.files import read_json
 from prunebench.upkeep import locks
 from prunebench.view import logs
 from prunebench.view.states import running_jobs

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from prunebench import dag
-from prunebench.dag import Job
 from prunebench.errors import PrunebenchError
-from prunebench.plan import Plan
-from prunebench.results import Results
+from prunebench.plan import dag
+from prunebench.plan.dag import Job
+from prunebench.plan.plan import Plan
+from prunebench.results.current import Results
 from prunebench.upkeep import locks
 from prunebench.view.states import State, running_jobs, states
 

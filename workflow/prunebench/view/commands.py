@@ -4,8 +4,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from prunebench.config import CONFIG
-from prunebench.plan import Plan
+from prunebench.config.schema import CONFIG
+from prunebench.plan.plan import Plan
 
 
 def snakemake(plan: Plan, targets: Iterable[Path], *, cores: str = "all", more: Sequence[str] = ()) -> list[str]:

@@ -4,10 +4,10 @@ import difflib
 import re
 from pathlib import Path
 
-from prunebench import paths
-from prunebench.cells import Cell
+from prunebench.cell import Cell
 from prunebench.errors import PrunebenchError
-from prunebench.plan import Plan
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan
 from prunebench.registry import did_you_mean
 
 _AROUND = re.compile(r"^(results/(pruned|evaluations)|logs/(prune|evaluate))/|\.log$")

@@ -12,13 +12,14 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from prunebench import dag, paths
-from prunebench.canonical import spec_hash
-from prunebench.cells import Cell, allocation_form
-from prunebench.dag import Job
-from prunebench.files import read_json
-from prunebench.plan import Plan
-from prunebench.results import Results
+from prunebench.cell import Cell
+from prunebench.identity.canonical import spec_hash
+from prunebench.plan import dag, paths
+from prunebench.plan.dag import Job
+from prunebench.plan.grid import allocation_form
+from prunebench.plan.plan import Plan
+from prunebench.results.current import Results
+from prunebench.storage.files import read_json
 from prunebench.view import logs
 from prunebench.view.commands import snakemake
 from prunebench.view.find import path_of

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunebench import dag
-from prunebench.cells import Cell
-from prunebench.dag import Job
-from prunebench.files import read_json
-from prunebench.plan import Plan
-from prunebench.results import Results
+from prunebench.cell import Cell
+from prunebench.plan import dag
+from prunebench.plan.dag import Job
+from prunebench.plan.plan import Plan
+from prunebench.results.current import Results
+from prunebench.storage.files import read_json
 from prunebench.suites.base import MEAN
 from prunebench.view import logs
 

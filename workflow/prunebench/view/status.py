@@ -8,8 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from prunebench.cells import NO_CALIBRATION, Cell
-from prunebench.plan import Plan
+from prunebench.cell import NO_CALIBRATION, Cell
+from prunebench.plan.plan import Plan
 from prunebench.view.find import path_of
 from prunebench.view.states import STATUSES, State, running_jobs
 

@@ -1,0 +1,58 @@
+"""Cells: the points of the benchmark. Light."""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+from prunebench.patterns import Pattern, parse_pattern
+
+NO_CALIBRATION = "none"
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One point of the benchmark. Fields are what paths and tables print."""
+
+    model: str
+    method: str
+    allocator: str
+    pattern: str
+    sparsity: str
+    """Two decimals; for n:m the (rounded) fraction that the pattern implies."""
+    calibration: str
+    seed: int
+
+    @cached_property
+    def shape(self) -> Pattern:
+        """The parsed pattern."""
+        return parse_pattern(self.pattern)
+
+    @property
+    def point(self) -> str:
+        """Pattern and sparsity as one path component: unstructured-s0.70, or 2of4."""
+        return self.pattern if self.shape.structured else f"unstructured-s{self.sparsity}"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether any part of this cell looks at calibration tokens."""
+        return self.calibration != NO_CALIBRATION
+
+    @property
+    def wildcards(self) -> dict[str, Any]:
+        """The fields that path patterns of `paths.py` want."""
+        return {
+            "model": self.model,
+            "method": self.method,
+            "allocator": self.allocator,
+            "point": self.point,
+            "calibration": self.calibration,
+            "seed": self.seed,
+        }
+
+    def __str__(self) -> str:
+        parts = [self.model, self.method, self.allocator, self.point]
+        return " ".join([*parts, f"{self.calibration}-seed{self.seed}"] if self.calibrated or self.seed else parts)
+
+
+AXES = tuple(field.name for field in fields(Cell))
+"""The fields of a cell, which are columns of results/cells.csv."""

@@ -1,0 +1,134 @@
+"""Checking what was read from a file against a pydantic model, with errors that a user of the file understands.
+
+They name the file, the key, the value and the nearest valid name.
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from prunebench import registry
+from prunebench.config.entries import CALIBRATION, REPO, REVISION, SHA256, SLUG, TASK
+from prunebench.errors import PrunebenchError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_IN_WORDS = {
+    "string_type": "must be text",
+    "string_pattern_mismatch": "has the wrong form",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "too_short": "must not be empty",
+    "union_tag_invalid": "'kind' must be one of {expected_tags}",
+    "union_tag_not_found": "'kind' is missing",
+}
+_FORMS = {
+    SLUG: "must be lower-case letters, digits, '_' and '.', a letter or digit first",
+    TASK: "must be letters, digits, '_' and '-'",
+    SHA256: "must be 64 hexadecimal digits",
+    REPO: "must be OWNER/NAME",
+    REVISION: "must be a commit, branch, tag or refs/...",
+    CALIBRATION: "must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512",
+}
+
+
+def validate(model: type[Model], raw: Any, file: str | Path) -> Model:
+    """`raw` as an instance of `model`; PrunebenchError names file, key, value and the nearest valid key."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise PrunebenchError("\n".join(f"{file}: {line}" for line in explain(error, model, raw))) from None
+
+
+def explain(error: ValidationError, model: type[BaseModel], raw: Any, prefix: str = "") -> list[str]:
+    """One line per mistake that pydantic found in `raw`, in words a user of the config file understands.
+
+    `prefix` is where in the file `raw` stands.
+    """
+    lines = []
+    for mistake in error.errors(include_url=False):
+        location, parent = _written(mistake, raw)
+        key = _dotted([*([prefix] if prefix else []), *location])
+        if mistake["type"] == "extra_forbidden":
+            hint = registry.did_you_mean(str(location[-1]), _sibling_keys(model, location, parent))
+            lines.append(f"unknown key {key!r}{hint}")
+        elif mistake["type"] == "missing":
+            lines.append(f"{key!r} is missing")
+        else:
+            lines.append(f"{key}: {_in_words(mistake)}" if key else _in_words(mistake))
+    return list(dict.fromkeys(lines))
+
+
+def _in_words(mistake: ErrorDetails) -> str:
+    """What is wrong with a value, the value itself, and the nearest valid one where there are few."""
+    value, context = mistake["input"], mistake.get("ctx", {})
+    if mistake["type"] == "value_error":
+        text = str(context["error"])
+        return text if repr(value) in text else f"{text} (got {value!r})"
+    text = mistake["msg"].replace("Input should be", "must be")
+    if mistake["type"] in _IN_WORDS:
+        text = _FORMS.get(context.get("pattern", ""), _IN_WORDS[mistake["type"]].format(**context))
+    hint = ""
+    if mistake["type"] == "literal_error" and isinstance(value, str):
+        hint = registry.did_you_mean(value, context["expected"].split("'")[1::2], list_all=False)
+    return f"{text} (got {value!r}){hint}"
+
+
+def _written(mistake: ErrorDetails, raw: Any) -> tuple[list[int | str], Any]:
+    """The location of a mistake as the file has it, and the value that holds its last part.
+
+    Pydantic adds which branch of a type it tried, and an index where one value was written for a list of one.
+    """
+    location: list[int | str] = []
+    node: Any = raw
+    parent, tagged = raw, False
+    for part in mistake["loc"]:
+        if isinstance(node, dict) and part == node.get("kind") and not tagged:
+            tagged = True
+        elif part in (node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()):
+            location.append(part)
+            node, parent, tagged = node[part], node, False
+    if mistake["type"] == "missing":
+        location.append(mistake["loc"][-1])
+    return location, parent
+
+
+def _dotted(location: list[int | str]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _sibling_keys(model: type[BaseModel], location: list[int | str], siblings: dict[str, Any]) -> list[str]:
+    """The keys that would have been valid at `location` beside `siblings`, read from the JSON schema of `model`."""
+    root = model.model_json_schema()
+    nodes = [root]
+    for part in location[:-1]:
+        nodes = [child for node in nodes for child in _children(root, node, part)]
+    branches = [leaf.get("properties", {}) for node in nodes for leaf in _variants(root, node)]
+    return sorted({key for branch in branches if _fits(branch, siblings) for key in branch})
+
+
+def _fits(properties: dict[str, Any], values: dict[str, Any]) -> bool:
+    """Whether `values` can belong to this branch of a type: its fixed values (`kind: path`) agree."""
+    return all(values.get(key, leaf["const"]) == leaf["const"] for key, leaf in properties.items() if "const" in leaf)
+
+
+def _variants(root: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
+    """`node` with references resolved and alternatives spread out."""
+    if "$ref" in node:
+        return _variants(root, root["$defs"][node["$ref"].rsplit("/", 1)[-1]])
+    options = node.get("anyOf", []) + node.get("oneOf", [])
+    return [leaf for option in options for leaf in _variants(root, option)] or [node]
+
+
+def _children(root: dict[str, Any], node: dict[str, Any], part: int | str) -> list[dict[str, Any]]:
+    found = []
+    for leaf in _variants(root, node):
+        named = leaf.get("items") if isinstance(part, int) else leaf.get("properties", {}).get(part)
+        found += [named, leaf.get("additionalProperties"), *leaf.get("patternProperties", {}).values()]
+    return [child for child in found if isinstance(child, dict)]

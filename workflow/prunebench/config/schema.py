@@ -1,0 +1,203 @@
+"""The configuration: what a config file may say, and how it is read and completed with the catalogs.
+
+Imports no torch: every cluster job parses the Snakefile, and with it this module.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BeforeValidator, Field, RootModel
+
+from prunebench import registry
+from prunebench.config.entries import (
+    AllocatorEntry,
+    Calibration,
+    Compute,
+    CorpusEntry,
+    Entry,
+    MethodEntry,
+    ModelEntry,
+    PluginEntry,
+    SearchEntry,
+    Slug,
+    Sparsity,
+    SuiteEntry,
+    TasksEntry,
+)
+from prunebench.config.explain import validate
+from prunebench.errors import PrunebenchError
+from prunebench.patterns import parse_pattern
+from prunebench.plugin import Search
+
+CONFIG = Path("config/config.yaml")
+"""What snakemake reads without --configfile."""
+CATALOG = Path("config/catalog")
+ASKED = {"allocators": ("perplexity",), "gain": ("perplexity", "zeroshot")}
+"""Tables that a study may ask for, and by the tables that suites give rise to, whose scores they show."""
+
+
+# In C where PyYAML was built with it: every cluster job reads all catalogs.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _checked_pattern(value: Any) -> str:
+    # YAML reads 2:4 as the number 124 (base 60, as in clock times).
+    if isinstance(value, int) or ":" in str(value):
+        raise ValueError("n:m patterns are written 2of4, for 2 kept of every 4 inputs")
+    return str(parse_pattern(str(value)))
+
+
+Item = TypeVar("Item")
+OneOrMore = Annotated[
+    list[Item], BeforeValidator(_as_list, json_schema_input_type=Item | list[Item]), Field(min_length=1)
+]
+PatternText = Annotated[str, BeforeValidator(_checked_pattern)]
+AskedTable = Literal["allocators", "gain"]
+Seed = Annotated[int, Field(ge=0, strict=True)]
+
+
+class Axes(Entry):
+    """The axes of the grid. Each takes one value or a list; a row of the grid is the product of its lists."""
+
+    model: OneOrMore[Slug] | None = Field(None, description="catalog names")
+    method: OneOrMore[Slug] | None = Field(None, description="method names")
+    allocator: OneOrMore[Slug] | None = Field(None, description="default: uniform")
+    pattern: OneOrMore[PatternText] | None = Field(
+        None, description="unstructured (default), or 2of4: 2 kept of every 4 inputs"
+    )
+    sparsity: OneOrMore[Sparsity] | None = Field(None, description="fraction of zeros; an n:m pattern fixes its own")
+    calibration: OneOrMore[Calibration] | None = Field(None, description="CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512")
+    seed: OneOrMore[Seed] | None = Field(None, description="default: 0")
+
+
+class Row(Axes):
+    """One row of a grid."""
+
+    suites: OneOrMore[Slug] | None = Field(None, description="for the cells of this row, instead of the study's")
+
+
+class Study(Entry):
+    """A named grid of cells, and the suites that evaluate them."""
+
+    title: str = ""
+    suites: OneOrMore[Slug]
+    defaults: Axes = Field(default_factory=Axes, description="axes that every row shares unless it says otherwise")
+    grid: list[Row] = Field(min_length=1)
+    exclude: list[Axes] = Field(default_factory=list, description="cells that match all axes of a row are left out")
+    tables: OneOrMore[AskedTable] = Field(
+        default_factory=list,
+        description="more tables than those of the suites. allocators: a row per allocator, method by method; "
+        "gain: how much better each is than uniform sparsity",
+    )
+    searches: OneOrMore[Slug] = Field(
+        default_factory=list, description="searches whose course is a figure: names from the catalog"
+    )
+    published: OneOrMore[str] = Field(
+        default_factory=list, description="whose published values stand beside ours: papers, default all that there are"
+    )
+
+
+class Config(Entry):
+    """The root of a config file. The catalog sections add entries to those of config/catalog/."""
+
+    studies: dict[Slug, Study] = Field(min_length=1)
+    compute: Compute = Field(default_factory=Compute)
+    keep_weights: Literal["packed", "mask", "none"] = Field(
+        "packed", description="what stays of a cell's weights after its evaluations: all, which are zero, or nothing"
+    )
+    models: dict[Slug, ModelEntry] = Field(default_factory=dict)
+    corpora: dict[Slug, CorpusEntry] = Field(default_factory=dict)
+    tasks: dict[Slug, TasksEntry] = Field(default_factory=dict)
+    methods: dict[Slug, MethodEntry] = Field(default_factory=dict)
+    allocators: dict[Slug, AllocatorEntry] = Field(default_factory=dict)
+    suites: dict[Slug, SuiteEntry] = Field(default_factory=dict)
+    searches: dict[Slug, SearchEntry] = Field(default_factory=dict)
+
+    def seeds(self, search: Search) -> list[int]:
+        """The seeds whose results `search` means."""
+        return self.searches[search.name].seeds if search.seed is None else [search.seed]
+
+
+CATALOGS: dict[str, type[Entry]] = {
+    "models": ModelEntry,
+    "corpora": CorpusEntry,
+    "tasks": TasksEntry,
+    "methods": MethodEntry,
+    "allocators": AllocatorEntry,
+    "suites": SuiteEntry,
+    "searches": SearchEntry,
+}
+
+SINGULAR = {kind: kind.removesuffix("s") for kind in CATALOGS}
+SINGULAR |= {"corpora": "corpus", "tasks": "bundle of tasks", "searches": "search"}
+
+
+def with_catalogs(
+    raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG
+) -> tuple[Config, dict[tuple[str, str], str]]:
+    """`raw` with the entries of the catalogs beside its own, names unchecked; and by (catalog, name) the file of each.
+
+    Methods and allocators are usable under their own name without an entry: adding one is adding a file.
+    """
+    config = validate(Config, raw, file)
+    merged: dict[str, dict[str, Any]] = {}
+    files: dict[tuple[str, str], str] = {}
+    for kind, entry in CATALOGS.items():
+        path = catalog / f"{kind}.yaml"
+        stored = validate(RootModel[dict[Slug, entry]], read_yaml(path), path).root if path.exists() else {}  # type: ignore[valid-type]
+        own = getattr(config, kind)
+        merged[kind] = stored | own
+        files |= {(kind, name): file if name in own else str(path) for name in merged[kind]}
+    for kind in ("methods", "allocators"):
+        bare = {name: CATALOGS[kind].model_validate({SINGULAR[kind]: name}) for name in registry.ready(kind)}
+        merged[kind] = bare | merged[kind]
+    return config.model_copy(update=merged), files
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The parsed config `file`, unchecked; PrunebenchError if it is not there or not YAML."""
+    if not file.is_file():
+        raise PrunebenchError(
+            f"there is no {file.absolute()}: this needs a project, which is a copy of prunebench's repository; "
+            "run this where you run snakemake, or name a config with --configfile"
+        )
+    raw: dict[str, Any] = read_yaml(file)
+    return raw
+
+
+def read_yaml(path: Path) -> Any:
+    """Parse the YAML file at `path`, an empty one as an empty mapping; PrunebenchError says where it is not YAML."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
+    except yaml.YAMLError as error:
+        raise PrunebenchError(f"{path} is not valid YAML: {error}") from None
+
+
+def configured(kind: str, entry: Any) -> Any:
+    """The plug-in instance that a methods, allocators or suites entry describes."""
+    plugin = registry.load(kind, getattr(entry, kind.removesuffix("s")))
+    preset = entry.preset if isinstance(entry, PluginEntry) else "paper"
+    return plugin(plugin.configure(preset, entry.params))
+
+
+def calibration_corpus(calibration: str) -> str:
+    """The corpus of a calibration name: c4_type for c4_type_16x512."""
+    return calibration_parts(calibration)[0]
+
+
+def calibration_parts(calibration: str) -> tuple[str, int, int]:
+    """(corpus, samples, sequence length) of a calibration name such as c4_type_16x512."""
+    corpus, _, size = calibration.rpartition("_")
+    samples, _, seqlen = size.partition("x")
+    return corpus, int(samples), int(seqlen)
+
+
+def json_schema() -> str:
+    """The JSON schema of a config file, for editors; config/schema.json is generated from it."""
+    return json.dumps(Config.model_json_schema(), indent=1, sort_keys=True) + "\n"

@@ -1,0 +1,1 @@
+"""DSA's small language of allocation functions: expressions, operations, intervals, importances."""

@@ -1,0 +1,49 @@
+"""Tensors of one block that may be larger than memory: those go to a file that the system pages in and out."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from prunebench.engine.placement.device import roomy_device
+from prunebench.errors import PrunebenchError
+
+GIB = 1 << 30
+
+
+class Spill:
+    """Hands out uninitialised tensors: on the device where they take little of it, else in memory, else in files.
+
+    Where a tensor lies changes no bit of what is computed from it.
+    """
+
+    def __init__(self, directory: Path, device: torch.device, resident: float) -> None:
+        """At most `resident` GiB of memory are taken; `directory` holds the files."""
+        self._directory, self._device, self._left = directory, device, int(resident * GIB)
+
+    def empty(self, rows: int, width: int, dtype: torch.dtype) -> Tensor:
+        """A tensor [rows, width]."""
+        size = rows * width * dtype.itemsize
+        device = roomy_device(self._device, size)
+        if device.type != "cpu":
+            return torch.empty(rows, width, dtype=dtype, device=device)
+        self._left -= size
+        if self._left >= 0:
+            return torch.empty(rows, width, dtype=dtype)
+        return self._in_file(rows * width, dtype).view(rows, width)
+
+    def _in_file(self, count: int, dtype: torch.dtype) -> Tensor:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix="spill-", dir=self._directory) as file:
+            try:
+                # Now: a disk that turns out to be full when a page is written kills the process without a word.
+                os.posix_fallocate(file.fileno(), 0, count * dtype.itemsize)
+            except OSError as error:
+                raise PrunebenchError(
+                    f"{self._directory}: no room for {count * dtype.itemsize / GIB:.1f} GiB of a block's variables "
+                    f"({error.strerror}): free disk space, or raise the method's 'memory'"
+                ) from error
+            # The mapping keeps the file's blocks when its name is gone, until the tensor is; also in a killed process.
+            return torch.from_file(file.name, shared=True, size=count, dtype=dtype)

@@ -1,0 +1,231 @@
+"""What every job of a plan takes, and what that comes to for a study. Reads the config and its catalogs alone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from prunebench.cell import Cell
+from prunebench.config.schema import calibration_parts, configured
+from prunebench.engine.contract import Method
+from prunebench.estimate import costs
+from prunebench.estimate.costs import Cost, Text
+from prunebench.estimate.devices import DEVICES, Device
+from prunebench.estimate.sizes import Model
+from prunebench.plan.dag import Job, jobs
+from prunebench.plan.grid import allocation_form, allocator_of, method_of, model_shape
+from prunebench.plan.plan import Plan
+
+TEXTS = {"wikitext2": 340_000, "ptb": 110_000}
+"""Tokens of the test split of a corpus, about: LLaMA's tokenizer cuts WikiText-2's into 166 windows of 2048."""
+CORPUS = 1 << 19
+"""The same of any other corpus of which a suite takes all."""
+TASKS = {
+    "boolq": (3270, 305),
+    "rte": (277, 160),
+    "hellaswag": (10042, 317),
+    "winogrande": (1267, 45),
+    "arc_easy": (2376, 127),
+    "arc_challenge": (1172, 148),
+    "openbookqa": (500, 60),
+    "piqa": (1838, 73),
+    "lambada_openai": (5153, 78),
+    "mmlu": (14042, 723),
+    "gsm8k": (1319, 1100),
+}
+"""Rows of a task, and tokens of a row: the prompt with its examples and each choice that is not a single token. Counted
+on the rows of the catalog with SmolLM2's tokenizer, unless GUESSED."""
+SUBJECTS = {"mmlu": 57}
+"""How many subjects a task has, if it has any: a limit is one of rows of each."""
+GUESSED = ("gsm8k",)
+"""Those whose rows no package ships."""
+UNKNOWN = (5000, 200)
+"""The same of a task that is not there."""
+GENERATED = {"gsm8k": 256}
+"""Tokens that a task has generated for a row, at most."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """All jobs of one rule."""
+
+    rule: str
+    jobs: tuple[Job, ...]
+    costs: tuple[Cost, ...]
+
+    @property
+    def counted(self) -> bool:
+        """Whether anything of them is estimated but the time to start."""
+        return any(cost != Cost() for cost in self.costs)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A plan, and the machine that it is to run on."""
+
+    plan: Plan
+    device: Device
+
+    @property
+    def cpu(self) -> Device:
+        """What runs jobs that need no card."""
+        return DEVICES["cpu"] if self.device.memory else self.device
+
+    @classmethod
+    def of(cls, plan: Plan, studies: list[str], device: Device) -> "Estimate":
+        """That of some studies of `plan`."""
+        return cls(replace(plan, studies={name: plan.studies[name] for name in studies}), device)
+
+    @cached_property
+    def costs(self) -> dict[Job, Cost]:
+        """By job, in the order of the run. Jobs that read, write or count nothing much have an empty cost."""
+        known = dict(self._known())
+        return {job: known.get(job, Cost()) for job in jobs(self.plan)}
+
+    @cached_property
+    def work(self) -> list[Work]:
+        """The same by rule."""
+        by_rule: dict[str, dict[Job, Cost]] = {}
+        for job, cost in self.costs.items():
+            by_rule.setdefault(job.rule, {})[job] = cost
+        return [Work(rule, tuple(of), tuple(of.values())) for rule, of in by_rule.items()]
+
+    def seconds(self, cost: Cost) -> float:
+        """Of a job with this cost."""
+        return cost.seconds(self.device, self.cpu)
+
+    @property
+    def hours(self) -> tuple[float, float]:
+        """Hours of a card (each of several counts), and hours of a processor for jobs that use none."""
+        cards = sum(self.seconds(cost) * cost.cards(self.device) for cost in self.costs.values())
+        host = sum(self.seconds(cost) for cost in self.costs.values() if not cost.cards(self.device))
+        return cards / 3600, host / 3600
+
+    @cached_property
+    def kept(self) -> dict[str, float]:
+        """Bytes of pruned weights that stay, by the setting of `keep_weights`."""
+        total = {"packed": 0.0, "mask": 0.0, "none": 0.0}
+        for cell in self.plan.cells:
+            of = costs.kept(self._method(cell), self.model(cell.model), float(cell.sparsity), self._part(cell))
+            total = {setting: size + of[setting] for setting, size in total.items()}
+        return total
+
+    @property
+    def disk(self) -> float:
+        """Bytes of other results that stay."""
+        return sum(cost.disk for cost in self.costs.values())
+
+    @property
+    def models(self) -> list[str]:
+        """The models that the jobs fetch."""
+        return [job.subject for job in self.costs if job.rule == "fetch_model"]
+
+    @property
+    def assets(self) -> list[str]:
+        """All that the jobs fetch, as models/opt_125m."""
+        kinds = {"fetch_model": "models", "fetch_corpus": "corpora", "fetch_tasks": "tasks"}
+        return [f"{kinds[job.rule]}/{job.subject}" for job in self.costs if job.rule in kinds]
+
+    def model(self, name: str) -> Model:
+        """The sizes of a model of the catalog."""
+        return Model.of(self.plan.config.models[name])
+
+    def _known(self) -> Iterator[tuple[Job, Cost]]:
+        """Of the jobs of cells and searches."""
+        for cell in self.plan.cells:
+            yield from self._pruning(cell)
+        for name, study in self.plan.studies.items():
+            for cell in study.cells:
+                for suite in study.suites[cell]:
+                    yield Job.of("evaluate", **cell.wildcards, suite=suite), self._evaluation(cell, suite)
+            for search, seed in self.plan.shown.searches(name):
+                yield from self._search(search, seed)
+
+    def _pruning(self, cell: Cell) -> Iterator[tuple[Job, Cost]]:
+        model, point = self.model(cell.model), allocation_form(self.plan.config, cell)
+        text = self._calibration(cell.calibration) if cell.calibrated else None
+        if self.plan.profile(point) and text:
+            yield Job.of("profile", **point.wildcards), costs.profile(model, text, self.device)
+        for search, seed in self.plan.search_runs(point):
+            yield from self._search(search, seed)
+        if self.plan.gradients(cell) and text:
+            yield Job.of("gradients", **cell.wildcards), costs.gradients(model, text, self.device)
+        learning = text if self.plan.allocator_tokens(point) else None
+        allocator = allocator_of(self.plan.config, cell)
+        steps = getattr(allocator.params, "steps", 0)
+        yield Job.of("allocate", **point.wildcards), costs.allocate(model, learning, self.device, steps)
+        read = text if self.plan.tokens(cell) else None
+        yield (
+            Job.of("prune", **cell.wildcards),
+            costs.prune(self._method(cell), model, read, self.device, self._part(cell)),
+        )
+
+    def _search(self, name: str, seed: int) -> Iterator[tuple[Job, Cost]]:
+        entry = self.plan.config.searches[name]
+        model, compute = self.model(entry.model), entry.compute or self.plan.config.compute
+        draw = {"model": entry.model, "calibration": entry.calibration, "seed": entry.calibration_seed}
+        profiled = self._calibration(entry.calibration)
+        yield Job.of("profile", **draw), costs.profile(model, profiled, self.device)
+        text = Text(entry.windows * entry.seqlen, entry.seqlen, compute.batch_size, compute.dtype)
+        job = Job.of("search_allocation", search=name, seed=seed)
+        yield job, costs.search(model, text, self.device, entry.evaluations)
+
+    def _evaluation(self, cell: Cell, suite: str) -> Cost:
+        entry, model = self.plan.config.suites[suite], self.model(cell.model)
+        compute, plugin = entry.compute or self.plan.config.compute, configured("suites", entry)
+        if plugin.table == "perplexity":
+            tokens = sum(self._test_tokens(corpus, plugin.params) for corpus in plugin.params.corpora)
+            text = Text(tokens, plugin.params.seqlen, compute.batch_size, compute.dtype)
+            return costs.perplexity(model, text, self.device)
+        of = {task: TASKS.get(task, UNKNOWN) for task in plugin.params.tasks}
+        limit = plugin.params.limit
+        rows = {task: min(count, limit * SUBJECTS.get(task, 1)) if limit else count for task, (count, _) in of.items()}
+        tokens = sum(rows[task] * length for task, (_, length) in of.items())
+        generated = sum(rows[task] * GENERATED.get(task, 0) for task in of)
+        longest = max(length for _, length in of.values())
+        text = Text(tokens, longest, compute.batch_size, compute.dtype)
+        return costs.zeroshot(model, text, self.device, generated)
+
+    def _test_tokens(self, corpus: str, params: object) -> int:
+        """How many tokens a suite with `params` takes of a corpus, as far as is known."""
+        windows = getattr(params, "windows", None)
+        stated = getattr(self.plan.config.corpora[corpus], "test_windows", None)
+        counts = [count for count in (windows, stated) if count]
+        seqlen = int(getattr(params, "seqlen", 1))
+        return min(counts) * seqlen if counts else TEXTS.get(corpus, CORPUS)
+
+    def _calibration(self, calibration: str) -> Text:
+        _, samples, seqlen = calibration_parts(calibration)
+        compute = self.plan.config.compute
+        return Text(samples * seqlen, seqlen, compute.batch_size, compute.dtype)
+
+    def _method(self, cell: Cell) -> Method:
+        method: Method = method_of(self.plan.config, cell)
+        return method
+
+    def _part(self, cell: Cell) -> float:
+        """The part of the blocks that are pruned."""
+        layers = self.plan.config.allocators[cell.allocator].layers
+        blocks = model_shape(self.plan.config.models[cell.model]).blocks
+        return blocks // 2 / blocks if layers == "first_half" else 1.0
+
+
+def missing(estimate: Estimate) -> Mapping[str, str]:
+    """What the estimate does not know, by what it took instead."""
+    plan = estimate.plan
+    found: dict[str, str] = {}
+    suites = dict.fromkeys(suite for study in plan.studies.values() for suite in study.all_suites)
+    for suite in suites:
+        plugin = configured("suites", plan.config.suites[suite])
+        if plugin.table == "perplexity":
+            whole = [
+                corpus
+                for corpus in set(plugin.params.corpora) - TEXTS.keys()
+                if not plugin.params.windows and not getattr(plan.config.corpora[corpus], "test_windows", None)
+            ]
+            found |= {f"corpora/{corpus}": f"{CORPUS:,} tokens" for corpus in sorted(whole)}
+        else:
+            for task in plugin.params.tasks:
+                rows, length = TASKS.get(task, UNKNOWN)
+                if task not in TASKS or task in GUESSED:
+                    found[f"tasks/{task}"] = f"{rows:,} rows of {length:,} tokens"
+    return found

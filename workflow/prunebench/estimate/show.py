@@ -1,0 +1,161 @@
+"""An estimate as tables, and as plain data for other programs."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from prunebench.estimate import access
+from prunebench.estimate.estimate import Estimate, Work, missing
+
+
+def overview(study: str, estimate: Estimate, problems: dict[str, str | None] | None = None) -> Group:
+    """Everything about one study; `problems` by asset are what a check has found, None where nothing is wrong."""
+    parts: list[RenderableType] = [Text.assemble((study, "bold"), f": {_counts(estimate)}")]
+    parts += [rules(estimate), downloads(estimate, problems)]
+    return Group(*parts, *(Text(line) for line in notes(estimate)))
+
+
+def rules(estimate: Estimate) -> Table:
+    """A row for each rule; those of which nothing is counted (downloads, tables) have a number of jobs only."""
+    table = Table("rule", "jobs", "hours", "longest", "memory", "of a card", "cards", title=estimate.device.title)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for work in estimate.work:
+        if not work.counted:
+            table.add_row(work.rule, str(len(work.jobs)))
+            continue
+        seconds = [estimate.seconds(cost) for cost in work.costs]
+        cards = max(cost.cards(estimate.device) for cost in work.costs)
+        table.add_row(
+            work.rule,
+            str(len(work.jobs)),
+            f"{sum(seconds) / 3600:.1f}",
+            duration(max(seconds)),
+            decimal(int(max(cost.host for cost in work.costs))),
+            decimal(int(card(work))) if card(work) else "",
+            str(cards) if cards else "",
+        )
+    return table
+
+
+def downloads(estimate: Estimate, problems: dict[str, str | None] | None) -> Table:
+    """A row for each asset; sizes of models follow from their shapes, those of others are not known before."""
+    table = Table("to fetch", "from", "at most", "access")
+    table.columns[2].justify = "right"
+    for asset in estimate.assets:
+        size = access.size(estimate, asset)
+        state = access.condition(estimate, asset)
+        if problems is not None:
+            state = problems[asset] or "ok"
+        table.add_row(asset, access.origin(estimate, asset), decimal(int(size)) if size else "", state)
+    return table
+
+
+def notes(estimate: Estimate) -> list[str]:
+    """What the tables do not say."""
+    cards, host = estimate.hours
+    total = f"{cards:.1f} hours of a card" if estimate.device.memory else f"{host:.1f} hours"
+    besides = f", {host:.1f} hours of a processor beside them" if estimate.device.memory else ""
+    lines = [f"In all about {total}{besides}, one job at a time. Rates {estimate.device.source}."]
+    if fetched := _fetched(estimate):
+        lines.append(fetched)
+    kept = ", ".join(f"{decimal(int(size))} with {setting}" for setting, size in estimate.kept.items())
+    setting = estimate.plan.config.keep_weights
+    lines.append(f"Pruned weights that stay (keep_weights: {setting}): {kept}.")
+    if estimate.disk:
+        lines.append(f"Other results that stay: {decimal(int(estimate.disk))}.")
+    scratch = max(cost.scratch for cost in estimate.costs.values())
+    if scratch:
+        lines.append(f"Files of a running job beside its finished blocks: up to {decimal(int(scratch))}.")
+    lines += [f"{rule}: does not fit {estimate.device.title}: {subject}" for rule, subject in too_large(estimate)]
+    lines += [
+        f"{asset}: its size is not known before it is here, taken for {by}" for asset, by in missing(estimate).items()
+    ]
+    return lines
+
+
+def too_large(estimate: Estimate) -> list[tuple[str, str]]:
+    """(rule, job) of what needs more than one card has and cannot be spread, the largest of each rule."""
+    memory, found = estimate.device.memory, []
+    for work in estimate.work if memory else []:
+        job, cost = max(zip(work.jobs, work.costs, strict=True), key=lambda pair: pair[1].card)
+        if memory and cost.card > memory and not cost.divisible:
+            found.append((work.rule, f"{job.subject} needs {decimal(int(cost.card))}"))
+    return found
+
+
+def plain(study: str, estimate: Estimate, problems: dict[str, str | None] | None = None) -> dict[str, Any]:
+    """The same for other programs: seconds and bytes."""
+    return {
+        "study": study,
+        "device": estimate.device.title,
+        "cells": len(estimate.plan.cells),
+        "skipped": sum(len(of.skipped) for of in estimate.plan.studies.values()),
+        "evaluations": len(estimate.plan.evaluations),
+        "card_seconds": round(3600 * estimate.hours[0]),
+        "host_seconds": round(3600 * estimate.hours[1]),
+        "rules": {work.rule: _plain_rule(estimate, work) for work in estimate.work},
+        "kept_bytes": {setting: round(size) for setting, size in estimate.kept.items()},
+        "other_result_bytes": round(estimate.disk),
+        "assets": {asset: _plain_asset(estimate, asset, problems) for asset in estimate.assets},
+        "notes": notes(estimate),
+    }
+
+
+def card(work: Work) -> float:
+    """The most that a job of a rule takes of cards."""
+    return max(cost.card for cost in work.costs)
+
+
+def duration(seconds: float) -> str:
+    """In words that are short."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _fetched(estimate: Estimate) -> str:
+    """What all downloads come to, if any has a size."""
+    size = sum(access.size(estimate, asset) or 0 for asset in estimate.assets)
+    copies = sum(access.converted(estimate, asset) for asset in estimate.assets)
+    said = [f"To fetch: models of at most {decimal(int(size))}"]
+    if copies:
+        said.append(f"{decimal(int(copies))} more for copies of pickled weights as safetensors")
+    if unsized := access.unsized(estimate):
+        said.append(f"and what has no size before it is here: {', '.join(unsized)}")
+    return ", ".join(said) + "." if size else ""
+
+
+def _counts(estimate: Estimate) -> str:
+    plan = estimate.plan
+    skipped = sum(len(of.skipped) for of in plan.studies.values())
+    left_out = f" ({skipped} more are skipped)" if skipped else ""
+    return f"{len(plan.cells)} cells{left_out}, {len(plan.evaluations)} evaluations, {len(estimate.costs)} jobs"
+
+
+def _plain_rule(estimate: Estimate, work: Work) -> dict[str, Any]:
+    seconds = [estimate.seconds(cost) for cost in work.costs]
+    return {
+        "jobs": len(work.jobs),
+        "seconds": round(sum(seconds)),
+        "longest_seconds": round(max(seconds)),
+        "host_bytes": round(max(cost.host for cost in work.costs)),
+        "card_bytes": round(card(work)),
+        "cards": max(cost.cards(estimate.device) for cost in work.costs),
+        "scratch_bytes": round(max(cost.scratch for cost in work.costs)),
+    }
+
+
+def _plain_asset(estimate: Estimate, asset: str, problems: dict[str, str | None] | None) -> dict[str, Any]:
+    size = access.size(estimate, asset)
+    found = {
+        "from": access.origin(estimate, asset),
+        "bytes": round(size) if size else None,
+        "converted_bytes": round(access.converted(estimate, asset)) if size else None,
+        "access": access.condition(estimate, asset),
+    }
+    return found if problems is None else {**found, "problem": problems[asset]}

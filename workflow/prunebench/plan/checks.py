@@ -1,0 +1,214 @@
+"""What can be wrong with a configuration that is well formed: names of nothing, parameters, files that are not there.
+
+`load_config` finds all of it before any job is planned.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from prunebench import registry
+from prunebench.allocators.base import Allocator
+from prunebench.assets.sources import local_path
+from prunebench.config.entries import PathSource, TrainedSource
+from prunebench.config.explain import explain
+from prunebench.config.schema import ASKED, CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
+from prunebench.errors import PrunebenchError
+from prunebench.plugin import Parameters, Search
+from prunebench.published.values import load_values
+
+
+def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Config:
+    """Validate `raw` (the parsed config `file`), complete it with the catalogs, check every name and parameter.
+
+    Raises PrunebenchError listing all mistakes found.
+    """
+    config, files = with_catalogs(raw, file, catalog)
+    mistakes = [f"{file}: {mistake}" for mistake in _unknown_names(config)]
+    mistakes += [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _bad_entries(config)]
+    mistakes = mistakes or [f"{file}: {mistake}" for mistake in (*_empty_tables(config), *_unknown_sources(config))]
+    # Only of what is used: a catalog may name local models that another machine has.
+    mistakes = mistakes or [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _missing_files(config)]
+    if mistakes:
+        raise PrunebenchError("\n".join(mistakes))
+    return config
+
+
+def _unknown_names(config: Config) -> list[str]:
+    """Every catalog name that a study uses and nobody defines."""
+    mistakes = []
+    for name, study in config.studies.items():
+        rows = {"defaults": study.defaults}
+        rows |= {f"grid[{i}]": row for i, row in enumerate(study.grid)}
+        rows |= {f"exclude[{i}]": row for i, row in enumerate(study.exclude)}
+        listed = {"suites": study.suites} | {f"grid[{i}].suites": row.suites or [] for i, row in enumerate(study.grid)}
+        uses = [(f"{key}[{i}]", "suites", suite) for key, suites in listed.items() for i, suite in enumerate(suites)]
+        uses += [(f"searches[{i}]", "searches", search) for i, search in enumerate(study.searches)]
+        for where, row in rows.items():
+            for axis, kind in (("model", "models"), ("method", "methods"), ("allocator", "allocators")):
+                uses += [(f"{where}.{axis}", kind, value) for value in getattr(row, axis) or []]
+            for value in row.calibration or []:
+                uses.append((f"{where}.calibration", "corpora", calibration_corpus(value)))
+        for where, kind, value in uses:
+            known = getattr(config, kind)
+            if value not in known:
+                hint = registry.did_you_mean(value, known)
+                if kind in ("methods", "allocators") and value in registry.names(kind):
+                    needs = ", ".join(registry.required(kind, value))
+                    hint = f": it needs parameters ({needs}), so give it an entry of its own under {kind!r}"
+                mistakes.append(f"studies.{name}.{where}: unknown {SINGULAR[kind]} {value!r}{hint}")
+            elif kind == "corpora" and (reason := _unfit(config, value, "evaluation", "calibration")):
+                mistakes.append(f"studies.{name}.{where}: {reason}")
+    return mistakes
+
+
+def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
+    """(catalog, name, mistake) for every plug-in, preset, parameter, corpus or model that an entry names in vain."""
+    for kind in ("methods", "allocators", "suites"):
+        for name, entry in getattr(config, kind).items():
+            for mistake in _plugin_mistakes(config, kind, name, entry):
+                yield kind, name, mistake
+    for name, model in config.models.items():
+        known = registry.names("models")
+        if model.family not in known:
+            hint = registry.did_you_mean(model.family, known)
+            yield "models", name, f"models.{name}.family: unknown family {model.family!r}{hint}"
+        if isinstance(model.source, TrainedSource):
+            needs = {"corpora": ("training", "training"), "unseen": ("evaluation", "calibration", "tuning", "test")}
+            for key, need in needs.items():
+                for reason in filter(None, (_unfit(config, corpus, *need) for corpus in getattr(model.source, key))):
+                    yield "models", name, f"models.{name}.source.{key}: {reason}"
+    for name, search in config.searches.items():
+        if search.model not in config.models:
+            hint = registry.did_you_mean(search.model, config.models)
+            yield "searches", name, f"searches.{name}.model: unknown model {search.model!r}{hint}"
+        corpora = {"corpus": (search.corpus, "tuning")}
+        corpora["calibration"] = (calibration_corpus(search.calibration), "calibration")
+        for key, (corpus, split) in corpora.items():
+            if unfit := _unfit(config, corpus, "evaluation", split):
+                yield "searches", name, f"searches.{name}.{key}: {unfit}"
+
+
+def _unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
+    """Why `corpus` cannot serve for `use` (evaluation or training) with these splits, if so."""
+    entry = config.corpora.get(corpus)
+    if entry is None:
+        return f"unknown corpus {corpus!r}{registry.did_you_mean(corpus, config.corpora)}"
+    if (entry.use == "training") == (use == "training"):
+        absent = [split for split in splits if split not in entry.splits]
+        has = f"it has: {', '.join(entry.splits)}"
+        return f"corpus {corpus!r} has no split {' or '.join(absent)} ({has})" if absent else None
+    has = "one split, training" if entry.use == "training" else "no split for training"
+    return f"corpus {corpus!r} is for {entry.use}: it has {has}"
+
+
+def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[str]:
+    key, singular = f"{kind}.{name}", SINGULAR[kind]
+    word = getattr(entry, singular)
+    try:
+        plugin = registry.load(kind, word)
+    except PrunebenchError as error:
+        return [f"{key}.{singular}: {error}"]
+    preset = getattr(entry, "preset", "paper")
+    if preset not in plugin.presets:
+        return [f"{key}.preset: unknown preset {preset!r}{registry.did_you_mean(preset, plugin.presets)}"]
+    try:
+        instance = configured(kind, entry)
+    except ValidationError as error:
+        given = {**plugin.presets[preset], **entry.params}
+        return explain(error, plugin.Params, given, prefix=f"{key}.params")
+    mistakes = [
+        f"{_holder(instance.params, asset)}: unknown {SINGULAR[of]} {asset!r}"
+        f"{registry.did_you_mean(asset, getattr(config, of))}"
+        for of, asset in (asset.split("/") for asset in instance.assets)
+        if asset not in getattr(config, of)
+    ]
+    corpora = [name for of, name in (asset.split("/") for asset in instance.assets) if of == "corpora"]
+    unfit = {name: _unfit(config, name, "evaluation") for name in corpora if name in config.corpora}
+    mistakes += [f"{_holder(instance.params, name)}: {reason}" for name, reason in unfit.items() if reason]
+    if kind == "allocators":
+        mistakes += [mistake for search in instance.searches if (mistake := _unfit_search(config, instance, search))]
+    if kind == "suites" and not mistakes:
+        mistakes = list(instance.mistakes(config))
+    return [f"{key}.params.{mistake}" for mistake in mistakes]
+
+
+def _empty_tables(config: Config) -> Iterator[str]:
+    """Every table that a study asks for although none of its suites measures what the table shows."""
+    for name, study in config.studies.items():
+        suites = {config.suites[suite].suite for row in study.grid for suite in row.suites or study.suites}
+        found = {registry.load("suites", suite).table for suite in suites}
+        for i, table in enumerate(study.tables):
+            if not found.intersection(ASKED[table]):
+                measured = " or ".join(ASKED[table])
+                yield f"studies.{name}.tables[{i}]: {table!r} needs a suite of the table {measured}"
+
+
+def _unknown_sources(config: Config) -> Iterator[str]:
+    """Every source of published values that a study asks for and that has none."""
+    for name, study in config.studies.items():
+        for i, source in enumerate(study.published):
+            known = {value.source for value in load_values()}
+            if source not in known:
+                yield f"studies.{name}.published[{i}]: unknown source {source!r}{registry.did_you_mean(source, known)}"
+
+
+def _unfit_search(config: Config, allocator: Allocator, search: Search) -> str | None:
+    """Why `allocator` cannot use what `search` finds, if so."""
+    entry = config.searches.get(search.name)
+    if entry is None:
+        return f"search: unknown search {search.name!r}{registry.did_you_mean(search.name, config.searches)}"
+    if entry.space != allocator.space:
+        return f"search: {search.name!r} is a search of {entry.space}, {allocator.name!r} takes {allocator.space}"
+    if search.seed is not None and search.seed not in entry.seeds:
+        known = ", ".join(map(str, entry.seeds))
+        return f"search_seed: search {search.name!r} has no seed {search.seed} (it has: {known})"
+    if allocator.place > entry.evaluations:
+        return (
+            f"place: search {search.name!r} has {entry.evaluations} evaluations, so none is in place {allocator.place}"
+        )
+    return None
+
+
+def _holder(params: Parameters, name: str) -> str:
+    """The parameter that is, or lists, `name`."""
+    return next(key for key, value in params if name == value or (isinstance(value, list) and name in value))
+
+
+def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
+    """(catalog, name, mistake) for every local model or corpus that a study uses and that is not there."""
+    studies = config.studies.values()
+    rows = [row for study in studies for row in (study.defaults, *study.grid)]
+    suites = {suite for study in studies for row in study.grid for suite in row.suites or study.suites}
+    used = {("models", model) for row in rows for model in row.model or []}
+    used |= {("corpora", calibration_corpus(value)) for row in rows for value in row.calibration or []}
+    plugins = [configured("suites", config.suites[suite]) for suite in suites]
+    plugins += [configured("methods", config.methods[method]) for row in rows for method in row.method or []]
+    assets = {asset for plugin in plugins for asset in plugin.assets}
+    used |= {(kind, name) for kind, name in (asset.split("/") for asset in assets)}
+    for name in _used_searches(config):
+        search = config.searches[name]
+        corpora = (search.corpus, calibration_corpus(search.calibration))
+        used |= {("models", search.model), *(("corpora", corpus) for corpus in corpora)}
+    sources = [config.models[name].source for kind, name in used if kind == "models"]
+    trained = [source for source in sources if isinstance(source, TrainedSource)]
+    used |= {("corpora", corpus) for source in trained for corpus in (*source.corpora, *source.unseen)}
+    for kind, name in sorted(used):
+        source = getattr(config, kind)[name].source
+        try:
+            if isinstance(source, PathSource):
+                local_path(source)
+        except PrunebenchError as error:
+            yield kind, name, f"{kind}.{name}.source.path: {error}"
+
+
+def _used_searches(config: Config) -> set[str]:
+    """The searches that studies show, and those whose results their allocators use."""
+    studies = config.studies.values()
+    rows = [row for study in studies for row in (study.defaults, *study.grid)]
+    allocators = {name for row in rows for name in row.allocator or []}
+    plugins = [configured("allocators", config.allocators[name]) for name in allocators]
+    taken = {search.name for plugin in plugins for search in plugin.searches}
+    return taken | {name for study in studies for name in study.searches}

@@ -1,0 +1,198 @@
+"""Cells: the points of the benchmark, their normal form, and the expansion of a study's grid into them."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from prunebench import registry
+from prunebench.assets.manifest import read_shape
+from prunebench.assets.sources import local_path
+from prunebench.cell import NO_CALIBRATION, Cell
+from prunebench.config.entries import ModelEntry, Shape
+from prunebench.config.schema import Axes, Config, Study, configured
+from prunebench.errors import PrunebenchError
+from prunebench.patterns import parse_pattern
+from prunebench.plugin import Search, Support
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """The cells of a study, and the ones left out because a plug-in cannot do them."""
+
+    cells: tuple[Cell, ...]
+    skipped: tuple[tuple[Cell, str], ...]
+    suites: Mapping[Cell, tuple[str, ...]]
+    """What is to be evaluated on each of them."""
+
+    @cached_property
+    def all_suites(self) -> tuple[str, ...]:
+        """All suites that any cell has, in the order of their appearance."""
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(self.suites.values())))
+
+
+def expand(config: Config, name: str, file: str = "config/config.yaml") -> Expansion:
+    """The distinct cells of study `name`, in the order of its grid.
+
+    Raises PrunebenchError where the grid asks for something that has no meaning (n:m that does not divide, say).
+    """
+    study = config.studies[name]
+    supported: dict[Cell, None] = {}
+    skipped: dict[Cell, str] = {}
+    suites: dict[Cell, dict[str, None]] = {}
+    fitting: set[tuple[str, str]] = set()
+    for index, row in enumerate(study.grid):
+        where = f"{file}: studies.{name}.grid[{index}]"
+        for point in _product(config, row, study, where):
+            if any(_matches(point, rule) for rule in study.exclude):
+                continue
+            support = supports(config, point)
+            if (point.model, point.pattern) not in fitting:
+                _check_divides(config, point, where)
+                fitting.add((point.model, point.pattern))
+            cell = normal_form(config, point)
+            # A cell of several rows is evaluated on the suites of all of them.
+            suites.setdefault(cell, {}).update(dict.fromkeys(row.suites or study.suites))
+            if support.ok:
+                supported[cell] = None
+            else:
+                skipped[cell] = support.reason
+    if not supported and not skipped:
+        raise PrunebenchError(f"{file}: studies.{name}: no cells are left: 'exclude' matches all of them")
+    wanted = {cell: tuple(of) for cell, of in suites.items()}
+    return Expansion(tuple(supported), tuple(skipped.items()), wanted)
+
+
+def axes_used(config: Config, method: str, allocator: str) -> frozenset[str]:
+    """The cell axes that can change the result of `method` with `allocator` (both catalog names)."""
+    uses: frozenset[str] = registry.load("methods", config.methods[method].method).uses
+    if "allocator" not in uses:
+        return uses
+    allocated: frozenset[str] = registry.load("allocators", config.allocators[allocator].allocator).uses
+    return uses | allocated
+
+
+def normal_form(config: Config, cell: Cell) -> Cell:
+    """`cell` with every axis fixed that nothing in it uses, so that equal work has one name."""
+    uses = axes_used(config, cell.method, cell.allocator)
+    if "pattern" not in uses:
+        cell = replace(cell, pattern="unstructured", sparsity="0.00")
+    if "allocator" not in uses:
+        cell = replace(cell, allocator="uniform")
+    return _fix_draw(cell, uses)
+
+
+def allocation_form(config: Config, cell: Cell) -> Cell:
+    """The point of the allocation that `cell` uses: shared by all methods, axes that the allocator ignores fixed."""
+    uses = registry.load("allocators", config.allocators[cell.allocator].allocator).uses
+    return _fix_draw(replace(cell, method=""), uses)
+
+
+def method_of(config: Config, cell: Cell) -> Any:
+    """The method that `cell` names, with its parameters."""
+    return configured("methods", config.methods[cell.method])
+
+
+def allocator_of(config: Config, cell: Cell) -> Any:
+    """The allocator that `cell` names, with its parameters."""
+    return configured("allocators", config.allocators[cell.allocator])
+
+
+def runs_model(config: Config, point: Cell) -> bool:
+    """Whether the allocator of `point` runs the model on the calibration tokens."""
+    allocator = registry.load("allocators", config.allocators[point.allocator].allocator)
+    return bool(allocator.runs_model)
+
+
+def reads_profile(config: Config, point: Cell) -> bool:
+    """Whether the allocation of `point` (in `allocation_form`) is made from the profile of the model."""
+    return point.calibrated and not runs_model(config, point)
+
+
+def search_used(config: Config, point: Cell) -> Search | None:
+    """The search whose result the allocation of `point` rests on, if its allocator uses one."""
+    search: Search | None = allocator_of(config, point).search(point.sparsity)
+    return search
+
+
+def _fix_draw(cell: Cell, uses: frozenset[str]) -> Cell:
+    return replace(
+        cell,
+        calibration=cell.calibration if "calibration" in uses else NO_CALIBRATION,
+        seed=cell.seed if "seed" in uses else 0,
+    )
+
+
+def supports(config: Config, cell: Cell) -> Support:
+    """Whether the method can do `cell`. An n:m pattern leaves an allocator nothing to decide."""
+    method = method_of(config, cell)
+    allocator = registry.load("allocators", config.allocators[cell.allocator].allocator)
+    if cell.shape.structured and "allocator" in method.uses and not allocator.structured:
+        return Support(
+            False, f"{cell.pattern} fixes the sparsity of every linear, {cell.allocator} has nothing to decide"
+        )
+    family = registry.load("models", config.models[cell.model].family)
+    of_model, of_cell = method.reads(family.ffn), method.supports(cell)
+    support: Support = of_cell if of_model.ok else of_model
+    return support
+
+
+def model_shape(entry: ModelEntry) -> Shape:
+    """The sizes of a model, from its entry or, for one that is already here, from its config.json."""
+    if entry.shape is not None:
+        return entry.shape
+    return read_shape(local_path(entry.source) / "config.json")
+
+
+def _product(config: Config, row: Axes, study: Study, where: str) -> Iterator[Cell]:
+    """Every combination of the row's axes, before the normal form."""
+
+    def axis(key: str, default: Any = None) -> list[Any]:
+        for values in (getattr(row, key), getattr(study.defaults, key), default):
+            if values is not None:
+                return list(values)
+        raise PrunebenchError(f"{where}: {key!r} is missing (here or under 'defaults')")
+
+    for model, method, allocator, pattern, seed in itertools.product(
+        axis("model"),
+        axis("method"),
+        axis("allocator", ["uniform"]),
+        axis("pattern", ["unstructured"]),
+        axis("seed", [0]),
+    ):
+        uses = axes_used(config, method, allocator)
+        shape = parse_pattern(pattern)
+        if "pattern" not in uses:
+            sparsities = ["0.00"]
+        elif shape.structured:
+            sparsities = [f"{float(shape.sparsity):.2f}"]
+            if row.sparsity is not None and sparsities[0] not in row.sparsity:
+                stated = ", ".join(row.sparsity)
+                raise PrunebenchError(
+                    f"{where}.sparsity: {pattern} fixes the sparsity at {sparsities[0]}, not {stated}"
+                )
+        else:
+            sparsities = axis("sparsity")
+        calibrations = axis("calibration") if "calibration" in uses else [NO_CALIBRATION]
+        for sparsity, calibration in itertools.product(sparsities, calibrations):
+            yield Cell(model, method, allocator, pattern, sparsity, calibration, seed)
+
+
+def _matches(cell: Cell, rule: Axes) -> bool:
+    """Whether every axis that `rule` names contains the cell's value."""
+    return all(getattr(cell, key) in values for key in Axes.model_fields if (values := getattr(rule, key)) is not None)
+
+
+def _check_divides(config: Config, cell: Cell, where: str) -> None:
+    pattern = cell.shape
+    if not pattern.structured:
+        return
+    shape = model_shape(config.models[cell.model])
+    for what in ("hidden", "attention", "ffn"):
+        width = getattr(shape, what)
+        if width % pattern.group:
+            raise PrunebenchError(
+                f"{where}.pattern: {pattern} does not fit {cell.model}: groups of {pattern.group} "
+                f"do not divide its {what} width {width}"
+            )

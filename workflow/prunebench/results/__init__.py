@@ -1,0 +1,1 @@
+"""What is on disk and still valid: current results, their details, paired comparisons."""

@@ -1,0 +1,81 @@
+"""What is on disk of a plan's cells, as far as it is current: the only way from results to figures and report."""
+
+import statistics
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prunebench.cell import Cell
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan
+from prunebench.results.current import Results, remembered
+from prunebench.storage.files import read_json
+
+
+class Records(Results):
+    """Reads each result of `plan` once. A result from other settings, code or inputs than today's counts as missing."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, remembered(read_json))
+        self.blocks = cache(self._blocks)
+        self.epochs = cache(self._epochs)
+
+    def measured(self, cell: Cell, suite: str | None = None) -> dict[str, Any] | None:
+        """What pruning `cell`, or evaluating `suite` on it, cost and ran on; None if there is no current result."""
+        result = self.evaluation(cell, suite) if suite else self.prune(cell)
+        pattern = paths.EVALUATION_MEASURED if suite else paths.PRUNE_MEASURED
+        path = Path(pattern.format(**cell.wildcards, suite=suite))
+        return read_json(path) if result["status"] != "missing" and path.exists() else None
+
+    def promised(self, cell: Cell) -> float | None:
+        """The perplexity at which a search found what allots `cell`; None without one, or where that is not current."""
+        if self.prune(cell)["status"] != "ok":
+            return None
+        found = self._read(Path(self._plan.allocation(cell))).get("found")
+        return float(found["value"]) if found else None
+
+    def _blocks(self, cell: Cell) -> list[dict[str, float]]:
+        """Of each block of `cell`: the `share` of zeros it was given and the fraction of `zeros` that it has.
+
+        Where text was looked at, also the reconstruction error of its linears: median (`error`), `low` and `high`.
+        """
+        record = self.prune(cell)
+        if record["status"] != "ok":
+            return []
+        shares = self._read(Path(self._plan.allocation(cell)))["sparsities"]
+        return [{"block": index, **summary(block["linears"], shares)} for index, block in enumerate(record["blocks"])]
+
+    def _epochs(self, cell: Cell) -> list[dict[str, float]]:
+        """The losses of each epoch in each block of `cell`, if its method works in epochs (see `losses`)."""
+        return losses(self.prune(cell).get("blocks", []))
+
+
+def summary(linears: dict[str, dict[str, Any]], shares: dict[str, float]) -> dict[str, float]:
+    """One block in a few numbers, from the record of its linears and the `shares` of zeros they were given."""
+    total = sum(linear["weights"] for linear in linears.values())
+    found = {
+        "share": sum(shares[name] * linear["weights"] for name, linear in linears.items()) / total,
+        "zeros": sum(linear["zeros"] for linear in linears.values()) / total,
+    }
+    errors = [linear["reconstruction_error"] for linear in linears.values() if "reconstruction_error" in linear]
+    if errors:
+        found |= {"low": min(errors), "error": statistics.median(errors), "high": max(errors)}
+    return found
+
+
+def losses(blocks: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Of each block (from 0 on) and epoch (from 1 on): the training `loss`, all its terms, and that of reconstruction.
+
+    `kept` is the epoch whose weights the block has. Blocks that were not pruned have no epochs.
+    """
+    return [
+        {
+            "block": index,
+            "epoch": number,
+            "loss": sum(epoch["terms"].values()),
+            "reconstruction": epoch["reconstruction"],
+            "kept": block["kept"],
+        }
+        for index, block in enumerate(blocks)
+        for number, epoch in enumerate(block.get("epochs", ()), start=1)
+    ]

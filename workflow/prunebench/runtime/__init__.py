@@ -1,0 +1,1 @@
+"""What every job does first and last: arguments, threads, GPUs, locks, progress, provenance."""

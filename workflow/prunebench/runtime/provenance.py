@@ -1,0 +1,106 @@
+"""What a job ran on and what it cost: written beside results, read by `collect` only, never part of a spec."""
+
+import importlib.metadata
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prunebench.storage.files import write_json
+
+LIBRARIES = (
+    "prunebench",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "prodigyopt",
+    "lm_eval",
+    "datasets",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that compute, as far as they are installed as packages."""
+    installed = {library: found for library in LIBRARIES if (found := version(library))}
+    return {"python": platform.python_version(), **installed}
+
+
+@cache
+def version(library: str) -> str | None:
+    """Version of an installed package, without importing it."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def conditions() -> dict[str, Any]:
+    """What may move the last bits of a number without being in its spec: a resumed job must not mix two of them."""
+    return {"versions": versions(), "device": _gpu()["device"]}
+
+
+class Measurement:
+    """Wall time, CPU time and peak memory from its creation to `write`."""
+
+    def __init__(self) -> None:
+        self._start, self._cpu_start = time.monotonic(), time.process_time()
+
+    def write(self, path: Path, **more: Any) -> None:
+        """Write seconds, CPU seconds (of all threads), peak memory (MiB, of host and GPU), device, host, versions and
+        `more` to `path` as JSON."""
+        record: dict[str, Any] = {
+            **more,
+            "seconds": round(time.monotonic() - self._start, 3),
+            "cpu_seconds": round(time.process_time() - self._cpu_start, 3),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            **_machine(),
+            "threads": os.environ.get("OMP_NUM_THREADS"),
+            "command": sys.argv,
+            "code": code_revision(),
+            "versions": versions(),
+            **_gpu(),
+        }
+        write_json(path, record)
+
+
+@cache
+def code_revision() -> str | None:
+    """The git revision that this code was run from, with "-dirty" after local edits; None outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return run.stdout.strip() or None
+
+
+def _machine() -> dict[str, Any]:
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"^model name\s*: (.*)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    return {
+        "host": platform.node(),
+        "os": platform.platform(),
+        "machine": named[1] if named else platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "memory_mb": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20,
+    }
+
+
+def _gpu() -> dict[str, Any]:
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return {"device": "cpu"}
+    return {
+        "device": torch.cuda.get_device_name(),
+        "gpu_memory_mb": torch.cuda.get_device_properties().total_memory // 2**20,
+        "cuda": torch.version.cuda,
+        "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1),
+    }

@@ -1,0 +1,238 @@
+"""Pruning and measuring from Python: `prunebench.prune`, `prunebench.perplexity`.
+
+    >>> import prunebench
+    >>> pruned = prunebench.prune("path/to/model", "my.txt", out="path/to/pruned", method="sparsegpt", sparsity=0.6)
+    >>> prunebench.perplexity(pruned.directory, "other.txt").value
+    >>> model = pruned.load()
+
+Both are what the command line and the benchmark do, stage by stage. They run where PyTorch finds a GPU, else on the
+CPU; set CUDA_VISIBLE_DEVICES before torch is imported to choose.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from prunebench.assets.texts import one_by_one, own_documents
+from prunebench.assets.tokens import check_array, load_ids
+from prunebench.errors import PrunebenchError
+from prunebench.stages.calibrate import write_array
+from prunebench.standalone.measure import load, perplexity_of, text_windows
+from prunebench.standalone.recommend import recommend
+from prunebench.standalone.request import Compute, Request, cores, feed_forward, slug
+from prunebench.standalone.run import prune_to
+from prunebench.storage.files import write_text
+from prunebench.suites.base import Score
+
+Model = str | Path | PreTrainedModel
+"""A `from_pretrained` directory, a name of config/catalog/models.yaml, or a model in memory."""
+Given = ArrayLike | torch.Tensor | Sequence[str] | str | Path
+"""Text: a list of strings, one a document, or the name of a file or directory of text. Or token ids: an integer array
+[windows, seqlen], or the name of an .npy file."""
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned model on disk."""
+
+    directory: Path
+    """What `from_pretrained` loads: dense tensors with zeros in place."""
+    record: dict[str, Any]
+    """What was done, as its prunebench.json says it."""
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction of zeros that was reached, among the weights of the blocks' linears."""
+        return float(self.record["prune"]["achieved_sparsity"])
+
+    def load(self, **options: Any) -> PreTrainedModel:
+        """The model, in the dtype in which it is stored unless `options` of `from_pretrained` say otherwise."""
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.directory, local_files_only=True, **options)
+        return model
+
+
+def prune(
+    model: Model,
+    calibration: Given | None = None,
+    *,
+    out: str | Path,
+    sparsity: float | None = None,
+    pattern: str = "unstructured",
+    method: str | None = None,
+    allocator: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    tokens: Given | None = None,
+    column: str | None = None,
+    bos: bool | None = None,
+    corpus: str = "c4_type",
+    samples: int = 128,
+    seqlen: int = 512,
+    seed: int = 0,
+    dtype: str = "bfloat16",
+    batch_size: int = 8,
+    threads: int | None = None,
+    force: bool = False,
+) -> Pruned:
+    """Prune `model` and write it to the directory `out`.
+
+    `calibration` is text of one's own: a list of strings, or the name of a file (.txt, .jsonl, .parquet, .gz of these)
+    or directory, whose text lies in `column` (default "text"). All of it is calibration text. Or it is token ids, int64
+    [samples, seqlen]: an array or the name of an .npy file, taken as they are. Without it the text is `corpus`.
+    `samples` windows of `seqlen` tokens are drawn from text with `seed`. With `bos` each begins with a BOS token; by
+    default it does if the model's tokenizer puts one in front of any text. `tokens` is an older name of `calibration`.
+    An n:m `pattern` (2of4: 2 kept of 4) takes the place of `sparsity`. Without a `method` the best of our own table is
+    taken. `dtype`, `batch_size` and `threads` (default: all cores) are those of the forward passes and move numbers
+    slightly.
+
+    Raises PrunebenchError for a request that cannot be met, before work starts, and if the model breaks (NaN).
+    A call that was interrupted goes on where it was when it is repeated, if the model is on disk. A model in memory has
+    no tokenizer: it needs token ids wherever text is looked at.
+    """
+    if method is None and params:
+        raise PrunebenchError("'params' belong to a method: name it")
+    with _own(_one_of(calibration, tokens)) as own, _on_disk(model, own.text) as source:
+        if method is None:
+            best = recommend(pattern, sparsity, feed_forward(source))
+            method, allocator = best.method, allocator or best.allocator
+        request = Request(
+            model=source,
+            method=method,
+            sparsity=sparsity,
+            pattern=pattern,
+            allocator=allocator or "uniform",
+            params=params or {},
+            tokens=own.tokens,
+            text=own.text,
+            column=column,
+            bos=bos,
+            corpus=corpus,
+            samples=samples,
+            seqlen=seqlen,
+            seed=seed,
+            compute=Compute(dtype, batch_size, threads or cores()),
+        )
+        record = prune_to(request, Path(out), force=force)
+    return Pruned(Path(out), record)
+
+
+def perplexity(
+    model: Model,
+    text: Given | None = None,
+    *,
+    tokens: Given | None = None,
+    column: str | None = None,
+    seqlen: int = 512,
+    windows: int | None = None,
+    bos: bool | None = None,
+    dtype: str = "bfloat16",
+    batch_size: int = 8,
+    threads: int | None = None,
+) -> Score:
+    """The perplexity of `model` on `text`, or on token ids.
+
+    `text` is a list of strings, or the name of a file or directory of text, as for `prune`: it is cut into windows of
+    `seqlen` tokens without overlap, of which the first `windows` count (default all). With `bos` each begins with a BOS
+    token; by default it does if the model's tokenizer puts one in front of any text. Or it is token ids, int64
+    [windows, seqlen]: an array or the name of an .npy file. `tokens` is an older name of `text`.
+
+    The first token of a window is only context. `value` is exp of the mean loss, `stderr` its standard error over
+    windows, `details["window_losses"]` the loss of each (nats per token), `details["bos"]` whether they begin with a
+    BOS token (None for token ids). Raises PrunebenchError if a loss is not finite, or the text cannot be read.
+    """
+    with _own(_one_of(text, tokens)) as own, _on_disk(model, own.text) as source:
+        ids = load_ids(own.tokens) if own.tokens else None
+        documents = own_documents(own.text, column) if own.text else []
+        if ids is None and not documents:
+            raise PrunebenchError("give a text or token ids to measure the perplexity on")
+        if ids is not None and bos is not None:
+            raise PrunebenchError("'bos': the windows of token ids are taken as they are; leave it out")
+        loaded = load(source, Compute(dtype, batch_size, threads or cores()))
+        if ids is not None:
+            return perplexity_of(loaded, np.array(ids), "tokens")
+        cut, begun = text_windows(loaded, documents, seqlen, windows, "the text", bos)
+        score = perplexity_of(loaded, cut, "text")
+    return replace(score, details={**score.details, "bos": begun})
+
+
+@dataclass(frozen=True)
+class _Own:
+    """What a user gave, as a file: token ids, text, or neither."""
+
+    tokens: Path | None = None
+    text: Path | None = None
+
+
+def _one_of(given: Given | None, older: Given | None) -> Given | None:
+    if given is not None and older is not None:
+        raise PrunebenchError("'tokens' is an older name of the argument before it: give one of them")
+    return older if given is None else given
+
+
+@contextmanager
+def _own(given: Given | None) -> Iterator[_Own]:
+    """What a user gave, as a file; what is in memory is written to one for as long as the context lasts."""
+    if given is None:
+        yield _Own()
+    elif isinstance(given, str | Path):
+        path = Path(given)
+        if isinstance(given, str) and not _exists(path):
+            raise PrunebenchError(f"no such file or directory: {given[:80]!r}: a text itself goes into a list, [text]")
+        yield _Own(tokens=path) if path.suffix.lower() == ".npy" else _Own(text=path)
+    else:
+        with tempfile.TemporaryDirectory() as directory:
+            if isinstance(given, list | tuple) and any(isinstance(part, str) for part in given):
+                path = Path(directory) / "texts.jsonl"
+                write_text(path, "".join(json.dumps({"text": text}) + "\n" for text in one_by_one(given)))
+                yield _Own(text=path)
+            else:
+                path = Path(directory) / "tokens.npy"
+                write_array(path, _array(given))
+                yield _Own(tokens=path)
+
+
+@contextmanager
+def _on_disk(model: Model, text: Path | None) -> Iterator[str]:
+    """The directory or catalog name of a model; one in memory is saved for as long as the context lasts.
+
+    Raises PrunebenchError for a model in memory that is to read `text`.
+    """
+    if isinstance(model, str | Path):
+        yield str(model)
+        return
+    if text:
+        raise PrunebenchError("a model in memory has no tokenizer: give token ids, or save it with its tokenizer")
+    with tempfile.TemporaryDirectory() as scratch:
+        directory = Path(scratch) / slug(Path(model.config.name_or_path or "").name)
+        model.save_pretrained(directory)
+        yield str(directory)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, say
+        return False
+
+
+def _array(tokens: Any) -> Any:
+    """Token ids as an int64 array [samples, seqlen]; ids of another integer type are widened.
+
+    Raises PrunebenchError if they are no such array.
+    """
+    try:
+        array = np.asarray(tokens.detach().cpu() if isinstance(tokens, torch.Tensor) else tokens)
+    except ValueError as error:
+        raise PrunebenchError(f"the token ids are no array [samples, seqlen]: {error}") from None
+    widened = array.astype(np.int64) if np.issubdtype(array.dtype, np.integer) else array
+    return check_array(widened, "the array")

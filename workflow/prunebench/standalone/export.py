@@ -1,0 +1,242 @@
+"""A finished cell as a directory that `from_pretrained` loads: the whole model, dense, with zeros in place."""
+
+import difflib
+import shutil
+from contextlib import AbstractContextManager
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from prunebench.assets.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, saved_name
+from prunebench.assets.manifest import Manifest, load_manifest
+from prunebench.assets.parts import fused_parts
+from prunebench.assets.tokens import in_words
+from prunebench.config.entries import STORED
+from prunebench.engine.fused import whole_tensor
+from prunebench.errors import PrunebenchError
+from prunebench.plan import paths
+from prunebench.runtime.locks import alone
+from prunebench.runtime.provenance import versions
+from prunebench.standalone.portable import OLDEST, portable_config, portable_tokenizer
+from prunebench.storage.files import read_json, sha256_file, write_json, write_text
+from prunebench.storage.staging import empty_directory, staging
+from prunebench.storage.tensors import PackedStore, TensorStore, storage_dtype
+
+PRUNED = Path(paths.PRUNED.partition("{")[0])
+WEIGHTS = Path(paths.WEIGHTS).name
+MEASURED = Path(paths.PRUNE_MEASURED).name
+RECORD, CARD = "prunebench.json", "README.md"
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+READ = frozenset(
+    ("", ".json", ".jinja", ".model", ".spm", ".tiktoken", ".bpe", ".vocab", ".txt", ".md", ".rst", ".yaml", ".py")
+)
+"""Suffixes of what a reader of a model needs beside its weights. Another is of weights, or of a training's state."""
+TERMS = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
+"""Names of files that go with any copy of a model, whatever their suffix."""
+LEFT = (
+    "*.index.json",
+    "*.index.*.json",  # of a second format or variant
+    "adapter_*",  # with peft installed, transformers would put the adapter on top of the pruned weights
+    "trainer_state.json",
+    "*_results.json",
+    "quantize_config.json",
+    "latest",  # DeepSpeed's
+    "zero_to_fp32.py",
+)
+"""Names of files that belong to other weights than the exported ones, or to the training of the model."""
+
+
+def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, Any]:
+    """Write the pruned model of `cell` to the directory `destination`; returns what its prunebench.json says.
+
+    `cell` is the cell's directory, or the part of it after results/pruned/. `destination` appears when it is complete.
+    Raises PrunebenchError if there is no such cell, it failed, its weights were not kept, or its model changed since;
+    if `destination` has content, unless `force`: then all of that is deleted; and if another run writes it now.
+    """
+    source, destination = _find(cell), destination.resolve()
+    with writing(destination):
+        return write_directory(source, destination, force=force)
+
+
+def writing(destination: Path) -> AbstractContextManager[None]:
+    """The right to write the directory `destination` (absolute), for one run at a time; PrunebenchError for others."""
+    return alone(destination, f"{destination} is being written", "wait for it, stop it, or choose another directory")
+
+
+def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str, Any]:
+    """Write the model of the cell in the directory `source` to `destination` (absolute), which is in `writing`."""
+    root = source.parents[6]
+    pruned = _finished(source, root)
+    manifest = load_manifest(root / paths.MODEL.format(model=source.parents[3].name))
+    refuse_to_overwrite(destination, force=force, precious=(source.resolve(), manifest.directory.resolve()))
+    _refuse_changed(manifest, pruned["inputs"]["model"])
+    storage: str = pruned["spec"]["storage"]
+    layout = read_layout(manifest.directory)
+    record = {
+        "cell": source.relative_to(root / PRUNED).as_posix(),
+        "model": manifest.model_dump(mode="json", include={"title", "source"}),
+        "prune": {key: value for key, value in pruned.items() if key != "blocks"},
+        **_calibration(source, root, pruned["inputs"].get("tokens")),
+        "measured": read_json(source / MEASURED),
+        "versions": versions(),
+    }
+    with staging(destination, "export") as scratch:
+        _copy_all_but_weights(manifest, scratch)
+        dtype = layout.dtype if storage == STORED else storage
+        # Its weights get the names that transformers looks for by itself.
+        config = {key: value for key, value in layout.config.items() if key != "transformers_weights"}
+        write_json(scratch / CONFIG, portable_config(config, dtype))
+        if (scratch / TOKENIZER).is_file() and (scratch / TOKENIZER_CONFIG).is_file():
+            write_json(scratch / TOKENIZER_CONFIG, portable_tokenizer(read_json(scratch / TOKENIZER_CONFIG)))
+        _write_weights(layout, source / WEIGHTS, storage_dtype(storage), scratch)
+        write_json(scratch / RECORD, record)
+        write_text(scratch / CARD, model_card(record))
+        if force:
+            empty_directory(destination)
+        scratch.rename(destination)
+    return record
+
+
+def model_card(record: dict[str, Any]) -> str:
+    """What a reader of the exported directory should know, in Markdown; `record` is its prunebench.json."""
+    prune, spec = record["prune"], record["prune"]["spec"]
+    _, _, allocator, point, calibration = record["cell"].split("/")
+    title = prune["model"]["title"]
+    source = prune["model"]["source"]
+    origin = f"{title} ({source['package']} {source['version']})" if source["kind"] == "package" else title
+    settings = ", ".join(f"{key} {value}" for key, value in spec["params"].items()) or "none"
+    compute = spec["compute"] and ", ".join(
+        f"{key.replace('_', ' ')} {value}" for key, value in spec["compute"].items()
+    )
+    rows = {
+        "Made from": origin,
+        "Method": f"{spec['method']} (parameters: {settings})",
+        "Sparsity": f"{prune['achieved_sparsity']:.2%} of {prune['prunable_weights']:,} weights in the blocks' linears",
+        "Pattern": spec["pattern"],
+        "Allocator": allocator,
+        "Calibration": _tokens_in_words(calibration, record),
+        "Computed with": compute or "weights alone, nothing runs forward",
+        "Stored as": f"{'the dtype of the source' if spec['storage'] == STORED else spec['storage']}, dense, with "
+        f"zeros in place, for transformers >= {OLDEST}",
+    }
+    if beyond := prune.get("zeros_beyond_target"):
+        rows["Beyond the target"] = f"{beyond:,} weights, zero before pruning where fewer zeros were asked for"
+    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    return (
+        f"# {title}, pruned to {prune['achieved_sparsity']:.0%} ({point})\n\n| | |\n|:--|:--|\n{table}\n\n"
+        "Embeddings, norms and head are as they were. Zeros save time and memory only in a runtime that knows of them."
+        f"\n\nMade by prunebench {record['versions'].get('prunebench', '')}; everything that decides its weights is in "
+        f"`{RECORD}`. Licence and intended use are those of the model that it was made from.\n"
+    )
+
+
+def _calibration(source: Path, root: Path, tokens: str | None) -> dict[str, Any]:
+    """How the calibration tokens with the digest `tokens` were drawn, if a stage did that, under `calibration`."""
+    path = root / Path(paths.TOKENS_RECORD.partition("{")[0]) / source.parents[3].name / f"{source.name}.json"
+    drawn = read_json(path) if path.is_file() else {}
+    return {"calibration": drawn} if tokens and drawn.get("sha256") == tokens else {}
+
+
+def _tokens_in_words(calibration: str, record: dict[str, Any]) -> str:
+    """What the model card says of the calibration tokens."""
+    if "tokens" not in record["prune"]["inputs"]:
+        return "none"
+    front = record.get("calibration", {}).get("bos")  # not known of tokens that were given
+    begun = "" if front is None else f"{in_words(front, front)}, "
+    return f"{calibration} ({begun}sha256 {record['prune']['inputs']['tokens']})"
+
+
+def _find(cell: str) -> Path:
+    """The directory of a cell that has been pruned."""
+    for directory in (Path(cell), PRUNED / cell):
+        if (directory / "prune.json").is_file():
+            return directory.absolute()  # not resolved: results/ may be a link to another disk
+    known = ["/".join(path.parts[-6:-1]) for path in PRUNED.glob("*/*/*/*/*/prune.json")]
+    near = difflib.get_close_matches(cell.removeprefix(f"{PRUNED}/"), known, n=3, cutoff=0)
+    hint = (
+        "the nearest are " + ", ".join(near)
+        if near
+        else f"there is none under {PRUNED.absolute()}. Run this where snakemake ran, or give the directory's path"
+    )
+    raise PrunebenchError(f"no finished cell {cell!r}: {hint}")
+
+
+def _finished(source: Path, root: Path) -> dict[str, Any]:
+    """What prune.json says of the cell in the directory `source` of the project `root`, if it has weights."""
+    record: dict[str, Any] = read_json(source / "prune.json")
+    if record["status"] != "ok":
+        raise PrunebenchError(f"nothing to export, {source} failed: {record['reason']}")
+    weights = source / WEIGHTS
+    if not weights.exists():
+        raise PrunebenchError(
+            f"the weights of {source} were not kept (keep_weights: none or mask), or deleted. Put keep_weights: packed "
+            f"into the config of its study, and run snakemake --cores all {weights.relative_to(root)}"
+        )
+    return record
+
+
+def refuse_to_overwrite(destination: Path, *, force: bool, precious: tuple[Path, ...] = ()) -> None:
+    """PrunebenchError unless a model may be written to the directory `destination` (absolute).
+
+    With `force` it may have content, but not the working directory or one of `precious`.
+    """
+    if any(path.is_relative_to(destination) for path in (Path.cwd(), *precious)):
+        raise PrunebenchError(
+            f"{destination} holds the project, or what the model is made from: choose another directory"
+        )
+    if destination.exists() and not destination.is_dir():
+        raise PrunebenchError(f"{destination} is a file: choose another directory")
+    if destination.exists() and any(destination.iterdir()) and not force:
+        raise PrunebenchError(
+            f"{destination} is not empty: choose another directory, or delete what it holds with --force"
+        )
+
+
+def _refuse_changed(manifest: Manifest, digest: str) -> None:
+    """PrunebenchError unless the files of the model are those that the cell was made from."""
+    changed = [file for file, entry in manifest.files.items() if sha256_file(manifest.directory / file) != entry.sha256]
+    if changed or manifest.digest != digest:
+        what = f" ({', '.join(changed)})" if changed else ""
+        raise PrunebenchError(
+            f"the model in {manifest.directory} has changed{what} since the cell was pruned: run snakemake again"
+        )
+
+
+def _copy_all_but_weights(manifest: Manifest, destination: Path) -> None:
+    for file in filter(_is_read, manifest.files):
+        (destination / file).parent.mkdir(exist_ok=True)
+        shutil.copyfile(manifest.directory / file, destination / file)
+
+
+def _is_read(file: str) -> bool:
+    """Whether a reader of the exported model needs a copy of the file, which has this path in the model directory."""
+    name = Path(file).name
+    if any(fnmatchcase(name.upper(), pattern) for pattern in TERMS):
+        return True
+    return Path(name).suffix in READ and not any(fnmatchcase(name, pattern) for pattern in LEFT)
+
+
+def _write_weights(layout: Layout, weights: Path, storage: torch.dtype | None, destination: Path) -> None:
+    """All tensors in `storage`, sharded as in the model directory: no more than one shard is in memory."""
+    base = TensorStore(layout.directory, storage)
+    pruned = PackedStore(weights, base)
+    fused = fused_parts(layout)
+    written: dict[str, str] = {}
+    size = 0
+
+    def read(name: str) -> torch.Tensor:
+        return (pruned if name in pruned else base)[name]
+
+    for shard in layout.files:
+        names = [name for name, place in layout.places.items() if place.file == shard]
+        tensors = {saved_name(name, layout.family): whole_tensor(name, fused, read) for name in names}
+        file = shard.name if len(layout.files) > 1 else SINGLE
+        save_file(tensors, destination / file, metadata={"format": "pt"})
+        shutil.copymode(destination / CONFIG, destination / file)  # safetensors makes its files private
+        written |= dict.fromkeys(tensors, file)
+        size += sum(tensor.nbytes for tensor in tensors.values())
+    if len(layout.files) > 1:
+        write_json(destination / INDEX, {"metadata": {"total_size": size}, "weight_map": written})

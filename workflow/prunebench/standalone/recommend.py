@@ -1,0 +1,56 @@
+"""Which method to take when none is named: the best of our own table."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+from prunebench.models.base import FeedForward
+from prunebench.patterns import parse_pattern, sparsity_text
+from prunebench.standalone.request import PROJECT, check_amount, method_named
+
+TABLE = PROJECT / "config/recommended.csv"
+"""Perplexities of the quickstart study: rows of its results/cells.csv, as published in the README."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A method and an allocator, and what speaks for them."""
+
+    method: str
+    allocator: str
+    why: str
+
+
+def recommend(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> Recommendation:
+    """The lowest perplexity of our table (geometric mean over texts) at the nearest measured sparsity.
+
+    Methods that cannot do models with such an FFN are left out.
+    """
+    check_amount(pattern, sparsity)
+    structured = parse_pattern(pattern).structured
+    with TABLE.open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if (row["pattern"] != "unstructured") == structured]
+    points = {(row["pattern"], row["sparsity"]) for row in rows}
+    if structured:
+        nearest = min(points, key=lambda point: (point[0] != pattern, point))
+    else:
+        wanted = float(sparsity_text(sparsity))
+        # Of two that are equally near, the harder one.
+        nearest = min(points, key=lambda point: (round(abs(float(point[1]) - wanted), 4), -float(point[1])))
+    logs = defaultdict(list)
+    for row in rows:
+        if (row["pattern"], row["sparsity"]) == nearest and method_named(row["method"]).reads(ffn).ok:
+            logs[row["method"], row["allocator"]].append(math.log(float(row["value"])))
+    ranked = sorted(logs, key=lambda choice: math.fsum(logs[choice]) / len(logs[choice]))
+    shown = [f"{method} with {allocator} {_mean(logs[method, allocator]):.1f}" for method, allocator in ranked[:3]]
+    at = nearest[0] if structured else f"{float(nearest[1]):.0%}"
+    method, allocator = ranked[0]
+    why = f"lowest perplexity at {at} in our quickstart on {rows[0]['model']}: {', '.join(shown)}"
+    return Recommendation(method, allocator, why)
+
+
+def _mean(logs: list[float]) -> float:
+    return math.exp(math.fsum(logs) / len(logs))

@@ -1,0 +1,86 @@
+"""Finished blocks of a running prune on disk, so that a killed job resumes at the next block."""
+
+import itertools
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from prunebench.storage import checkpoints
+from prunebench.storage.files import atomic_path
+from prunebench.storage.packing import pack
+from prunebench.storage.resume import claim
+from prunebench.storage.tensors import PackedStore, TensorStore
+
+log = logging.getLogger("prunebench")
+
+
+Block = tuple[Mapping[str, Tensor], dict[str, Any]]
+"""What pruning makes of a block: the changed tensors by full name (contiguous, on the CPU), and the record."""
+
+
+class Scratch:
+    """One safetensors file per finished block, its record in the file's metadata, so that both appear at once.
+
+    The hidden states between blocks are not kept: running the finished blocks forward again gives the same bits for
+    a fraction of the time it took to prune them, and needs no gigabytes per block.
+    """
+
+    def __init__(self, directory: Path, base: TensorStore, identity: str = "") -> None:
+        """`base` is the unpruned model, rounded to the dtype of the pruned weights.
+
+        Blocks that were left in `directory` under another `identity` (spec, digests of inputs) are thrown away.
+        """
+        self.directory, self._base = directory, base
+        claim(directory, identity)
+        self.resumed_at = self.finished
+        """The first block that was not there yet: 0 for a fresh start."""
+        if self.resumed_at:
+            log.info("resuming at block %d", self.resumed_at)
+
+    @property
+    def finished(self) -> int:
+        """How many blocks are there, counted from the first."""
+        return next(block for block in itertools.count() if not self._path(block).exists())
+
+    def get_or(self, block: int, compute: Callable[[], Block]) -> Block:
+        """A block's changed tensors (by full name) and record: from disk, or made by `compute` and kept.
+
+        Tensors are unpacked from disk whenever they are read, the first time too: a resumed run sees no other bits.
+        """
+        path = self._path(block)
+        if not path.exists():
+            self.save(block, *compute())
+        with safe_open(path, framework="pt") as file:
+            record = json.loads(file.metadata()["record"])
+        return PackedStore(path, self._base), record
+
+    def save(self, block: int, weights: Mapping[str, Tensor], record: dict[str, Any]) -> None:
+        """Keep a finished block, packed."""
+        parts = {part: data for name in weights for part, data in pack(name, weights[name], self._base).items()}
+        with atomic_path(self._path(block)) as temporary:
+            save_file(parts, temporary, metadata={"record": json.dumps(record, allow_nan=False)})
+
+    def merge(self, blocks: int, destination: Path) -> None:
+        """All blocks as one checkpoint at `destination`."""
+        checkpoints.merge([self._path(block) for block in range(blocks)], destination)
+
+    def remove(self) -> None:
+        """Forget everything: the result has been written."""
+        shutil.rmtree(self.directory)
+
+    def keep_after_failure(self) -> None:
+        """Leave the finished blocks for the next run, and say so; without any, leave nothing."""
+        if self.finished:
+            log.warning("blocks finished before the failure are kept: %d in %s", self.finished, self.directory)
+        else:
+            self.remove()
+
+    def _path(self, block: int) -> Path:
+        return self.directory / f"block_{block:03d}.safetensors"

@@ -1,0 +1,48 @@
+"""Finished pieces of a running evaluation on disk, so that a killed job resumes with the next piece."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prunebench.runtime.locks import release
+from prunebench.storage.files import read_json, write_json, write_text
+
+log = logging.getLogger("prunebench")
+
+
+def claim(directory: Path, identity: str) -> None:
+    """Make `directory` the place of the work called `identity`: what other work left is thrown away, and said."""
+    mark = directory / "identity"
+    if directory.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == identity):
+        log.info("throwing away unfinished work in %s: it is of other settings, inputs or code", directory)
+        shutil.rmtree(directory)
+    write_text(mark, identity)
+
+
+class Parts:
+    """One JSON file per finished piece."""
+
+    def __init__(self, directory: Path, identity: str = "") -> None:
+        """Pieces that were left in `directory` under another `identity` (spec, digests of inputs) are thrown away."""
+        self._directory = directory
+        claim(directory, identity)
+        self.resumed = False
+        """Whether a piece of an earlier run was used."""
+
+    def get_or(self, name: str, compute: Callable[[], Any]) -> Any:
+        """The piece `name`: from disk, or made by `compute` (JSON, floats exact) and kept."""
+        path = self._directory / f"{name}.json"
+        if path.exists():
+            log.info("resuming: %s is there", name)
+            self.resumed = True
+        else:
+            write_json(path, compute())
+        return read_json(path)
+
+    def remove(self) -> None:
+        """Forget everything: the result has been written. Where the place was locked, others may have it."""
+        if self._directory.exists():
+            shutil.rmtree(self._directory)
+        release(self._directory)

@@ -1,0 +1,102 @@
+"""Tensors on disk by name: as they are, and packed pruned ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from prunebench.assets.layout import FLOATS, places, read_layout
+from prunebench.assets.parts import Part, parts
+from prunebench.config.entries import STORED
+from prunebench.engine.fused import rows_of
+from prunebench.errors import PrunebenchError
+from prunebench.storage import packing
+
+
+def storage_dtype(text: str) -> torch.dtype | None:
+    """The dtype to which a spec's `storage` rounds all weights; None if each keeps the dtype that it is stored in."""
+    return None if text == STORED else getattr(torch, text)
+
+
+class TensorStore(Mapping[str, Tensor]):
+    """The tensors of a safetensors file by their names, or of a model directory by their full names; memory-mapped.
+
+    The parts of a fused matrix of a model are tensors of their own.
+    """
+
+    def __init__(self, path: Path, dtype: torch.dtype | None = None) -> None:
+        """With `dtype`, floating-point tensors are rounded to it as they are read; without, they are as stored.
+
+        Raises PrunebenchError if a file is damaged, or a directory is not one that `from_pretrained` would load as it
+        is.
+        """
+        self.path = path
+        self._dtype = dtype
+        self._parts = parts(read_layout(path)) if path.is_dir() else {at.stored: Part(at) for at in places(path)}
+        files = {part.place.file for part in self._parts.values()}
+        self._handles = {file: safe_open(file, framework="pt") for file in files}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parts)
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._parts
+
+    def __getitem__(self, name: str) -> Tensor:
+        place, rows = self._parts[name].place, self._parts[name].rows
+        tensor: Tensor = self._handles[place.file].get_tensor(place.stored)
+        if rows is not None:
+            # A copy: tensors that share memory cannot be saved side by side.
+            tensor = rows_of(tensor, rows).clone()
+        return tensor.to(self._dtype) if self._dtype and tensor.is_floating_point() else tensor
+
+    def dtype(self, name: str) -> torch.dtype:
+        """The dtype in which a tensor is stored."""
+        stored = self._parts[name].place.dtype
+        return getattr(torch, FLOATS[stored]) if stored in FLOATS else self[name].dtype
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor, from its file's header."""
+        return self._parts[name].shape
+
+
+class PackedStore(Mapping[str, Tensor]):
+    """The tensors that `packing.pack` put into a safetensors file, unpacked as they are read, by their own names."""
+
+    def __init__(self, path: Path, base: TensorStore) -> None:
+        """`base`: the model that was pruned, rounded to the dtype of the pruned tensors.
+
+        PrunebenchError if it lacks a tensor of the file; reading a tensor raises it too if shapes differ.
+        """
+        self._parts, self._base = TensorStore(path), base
+        self._names = {part.removesuffix(packing.VALUES).removesuffix(packing.MASK): None for part in self._parts}
+        if strangers := [name for name in self._names if name not in base]:
+            raise PrunebenchError(
+                f"{path} holds {strangers[0]!r}, which {base.path} does not have: it was made from another model"
+            )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        try:
+            return packing.unpack(name, self._parts, self._base[name])
+        except ValueError as error:
+            raise PrunebenchError(
+                f"{self._parts.path}: {name} was made from another model, or is damaged: {error}"
+            ) from error

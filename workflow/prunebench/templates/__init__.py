@@ -1,1 +1,0 @@
-"""What `prunebench new` copies: working plug-ins, to be changed."""
