@@ -8,11 +8,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from prunebench.assets.layout import read_layout
-from prunebench.assets.parts import fused_parts
 from prunebench.engine.model import StreamedModel
 from prunebench.models.configs import Rows
 from prunebench.registry import load
+from prunebench.storage.layout import read_layout
+from prunebench.storage.parts import fused_parts
 
 VOCABULARY = 160
 DEVICE = "cpu"

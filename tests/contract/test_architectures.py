@@ -14,17 +14,18 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 import prunebench
 import tiny
 from contract.test_methods import METHODS, prune
-from prunebench.assets.layout import CONFIG, SINGLE, family_of, read_layout
 from prunebench.assets.manifest import read_shape
 from prunebench.engine.activations import advance, embed
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.block import BlockView
-from prunebench.engine.fused import join, rows_of, split_fused
+from prunebench.engine.fused import split_fused
 from prunebench.engine.model import StreamedModel, check_model
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.estimate.sizes import counted_sizes
+from prunebench.formulas.rows import join, rows_of
 from prunebench.models.configs import Dimensions, dimensions, has_experts, part_rows, readers
 from prunebench.registry import load, names
+from prunebench.storage.layout import CONFIG, SINGLE, family_of, read_layout
 from prunebench.storage.tensors import TensorStore
 
 FUSED = [name for name, (family, _) in tiny.EVERY_ARCHITECTURE.items() if load("models", family).fused]

@@ -17,13 +17,13 @@ from oracles import masks, scores
 from prunebench.engine import model as engine
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.block import BlockView
-from prunebench.engine.fused import rows_of
 from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.loop import prune_model
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.formulas import scores as ours
+from prunebench.formulas.rows import rows_of
 from prunebench.methods.pruner_zero import PrunerZero
 from prunebench.methods.ria import RIA
 from prunebench.methods.wanda import Wanda

@@ -18,7 +18,7 @@ import yaml
 
 import tiny
 from prunebench.errors import PrunebenchError
-from prunebench.runtime.locks import alone, own, release, take
+from prunebench.storage.locks import alone, own, release, take
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 COMPUTE = ["--batch-size", "2", "--threads", "1"]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prunebench.errors import PrunebenchError
@@ -152,6 +152,7 @@ def test_f_strings_have_one_spelling() -> None:
     assert normalise('y = f"a"') == normalise('y = "a"') != normalise('y = f"{a}"')
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # on a busy machine
 @given(st.data())
 def test_comments_and_blank_lines_anywhere_keep_the_text(data: st.DataObject) -> None:
     words = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp")), max_size=20)

@@ -24,12 +24,12 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from prunebench.assets.layout import CONFIG, TEMPLATES, check_config
 from prunebench.assets.manifest import Arrival, arrival_path, load_arrival, write_arrival
 from prunebench.config.entries import HubCorpusSource, HubModelSource, HubSource
 from prunebench.errors import PrunebenchError
 from prunebench.registry import did_you_mean
 from prunebench.storage.files import read_json, sha256_file
+from prunebench.storage.layout import CONFIG, TEMPLATES, check_config
 
 # A line for every request is for those who look into httpx.
 logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prunebench.assets.layout import CONFIG, read_layout
 from prunebench.assets.manifest import read_shape
-from prunebench.assets.parts import parts
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.models.base import Family
 from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.layout import CONFIG, read_layout
+from prunebench.storage.parts import parts
 from prunebench.storage.tensors import TensorStore
 
 Sizes = dict[str, tuple[int, int]]

@@ -6,38 +6,15 @@ put together again as the model's own code expects them. A product of some rows 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from prunebench.assets.parts import Part
 from prunebench.errors import PrunebenchError
+from prunebench.formulas.rows import join
 from prunebench.models.base import Family
 from prunebench.models.configs import Dimensions, Rows, part_rows
-
-
-def rows_of(fused: Tensor, rows: Rows) -> Tensor:
-    """The rows of a stored tensor [total, ...] that are one part, [count, ...]; a view where they stand together."""
-    part: Tensor = fused.unflatten(0, (rows.groups, rows.run))[:, rows.start : rows.stop].flatten(0, 1)
-    return part
-
-
-def join(parts: Sequence[Tensor], groups: int, axis: int = 0) -> Tensor:
-    """The parts of a fused tensor as one, where their rows (or outputs) stand along `axis`, which counts from 0."""
-    runs = [part.unflatten(axis, (groups, -1)) for part in parts]
-    return torch.cat(runs, dim=axis + 1).flatten(axis, axis + 1)
-
-
-def whole_tensor(name: str, fused: Mapping[str, Mapping[str, Part]], read: Callable[[str], Tensor]) -> Tensor:
-    """The tensor that files call `name`, of which `read` gives it or, if it is one of `fused`, its parts."""
-    parts = fused.get(name)
-    if parts is None:
-        return read(name)
-    rows = next(iter(parts.values())).rows
-    assert rows is not None
-    return join([read(part) for part in parts], rows.groups)
 
 
 class FusedLinear(nn.Module):

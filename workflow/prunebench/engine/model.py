@@ -21,7 +21,6 @@ from accelerate import dispatch_model, init_empty_weights
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from prunebench.assets.layout import CONFIG, read_config
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.fused import split_fused
 from prunebench.engine.placement.device import cards, spread
@@ -29,6 +28,7 @@ from prunebench.engine.placement.memory import give_back_freed_pages, keep_freed
 from prunebench.errors import PrunebenchError, summary
 from prunebench.models.base import Family
 from prunebench.models.configs import dimensions
+from prunebench.storage.layout import CONFIG, read_config
 from prunebench.storage.tensors import TensorStore
 
 log = logging.getLogger("prunebench")

@@ -38,7 +38,6 @@ NOT_NUMERIC_EITHER = frozenset(
     (
         "prunebench",  # the version
         "prunebench.assets.hub",  # brings files, which are checked against their digests
-        "prunebench.assets.layout",  # finds the tensors of a model and refuses what cannot be read
         "prunebench.assets.manifest",  # names the files that arrived; their digests are in the spec
         "prunebench.assets.sources",  # brings files, which are checked against their digests
         "prunebench.cell",  # one point of the benchmark, which is in its spec

@@ -6,7 +6,6 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from prunebench import registry
-from prunebench.assets.layout import model_files, read_layout
 from prunebench.assets.manifest import Manifest, describe_files, read_shape, write_manifest
 from prunebench.assets.sources import local_path, materialise
 from prunebench.config.entries import (
@@ -21,6 +20,7 @@ from prunebench.config.entries import (
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan import paths
+from prunebench.storage.layout import model_files, read_layout
 from prunebench.storage.staging import empty_directory, staging
 
 

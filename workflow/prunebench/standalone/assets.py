@@ -15,12 +15,12 @@ from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan import paths
 from prunebench.plan.specs import Specs
-from prunebench.runtime.locks import in_turn
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
 from prunebench.stages.fetch_tasks import fetch_tasks
 from prunebench.standalone.request import PROJECT
 from prunebench.storage.files import read_json
+from prunebench.storage.locks import in_turn
 from prunebench.storage.staging import staging
 
 _FETCH = {"models": fetch_model, "corpora": fetch_corpus, "tasks": fetch_tasks}

@@ -10,18 +10,17 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from prunebench.assets.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, saved_name
 from prunebench.assets.manifest import Manifest, load_manifest
-from prunebench.assets.parts import fused_parts
 from prunebench.assets.tokens import in_words
 from prunebench.config.entries import STORED
-from prunebench.engine.fused import whole_tensor
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
-from prunebench.runtime.locks import alone
 from prunebench.runtime.provenance import versions
 from prunebench.standalone.portable import OLDEST, portable_config, portable_tokenizer
 from prunebench.storage.files import read_json, sha256_file, write_json, write_text
+from prunebench.storage.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, saved_name
+from prunebench.storage.locks import alone
+from prunebench.storage.parts import fused_parts, whole_tensor
 from prunebench.storage.staging import empty_directory, staging
 from prunebench.storage.tensors import PackedStore, TensorStore, storage_dtype
 

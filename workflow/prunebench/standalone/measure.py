@@ -31,11 +31,11 @@ from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.plan.checks import load_config
 from prunebench.plan.specs import Specs
-from prunebench.runtime.locks import own
 from prunebench.runtime.provenance import conditions
 from prunebench.standalone.assets import arrive, cache, resolved
 from prunebench.standalone.request import CATALOG, Compute, catalog, model_entry
 from prunebench.standalone.run import threads
+from prunebench.storage.locks import own
 from prunebench.storage.resume import Parts
 from prunebench.storage.tensors import TensorStore, storage_dtype
 from prunebench.suites.base import Score

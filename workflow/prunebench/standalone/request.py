@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from prunebench import registry
-from prunebench.assets.layout import read_layout
 from prunebench.assets.texts import text_files
 from prunebench.assets.titles import title_of
 from prunebench.assets.tokens import check_ids, load_ids
@@ -28,6 +27,7 @@ from prunebench.plan.plan import load_plan
 from prunebench.plan.specs import Specs
 from prunebench.runtime.cgroups import cpu_limit
 from prunebench.storage.files import sha256_file
+from prunebench.storage.layout import read_layout
 
 PROJECT = Path(__file__).resolve().parents[3]
 """The project that this package belongs to: its catalogs are known by name, its downloads are used."""

@@ -13,13 +13,13 @@ from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan, load_plan
-from prunebench.runtime.locks import alone
 from prunebench.runtime.provenance import conditions
 from prunebench.stages.search_allocation import search_allocation
 from prunebench.standalone.assets import arrive, cache, resolved
 from prunebench.standalone.request import CATALOG, Compute, catalog, model_entry
 from prunebench.standalone.run import calibration_text, draw_tokens, profile_of, threads
 from prunebench.storage.files import read_json, sha256_file
+from prunebench.storage.locks import alone
 from prunebench.storage.resume import claim
 
 _NAME = "request"

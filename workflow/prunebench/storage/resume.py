@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prunebench.runtime.locks import release
 from prunebench.storage.files import read_json, write_json, write_text
+from prunebench.storage.locks import release
 
 log = logging.getLogger("prunebench")
 

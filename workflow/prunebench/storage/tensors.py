@@ -9,12 +9,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from prunebench.assets.layout import FLOATS, places, read_layout
-from prunebench.assets.parts import Part, parts
 from prunebench.config.entries import STORED
-from prunebench.engine.fused import rows_of
 from prunebench.errors import PrunebenchError
+from prunebench.formulas.rows import rows_of
 from prunebench.storage import packing
+from prunebench.storage.layout import FLOATS, places, read_layout
+from prunebench.storage.parts import Part, parts
 
 
 def storage_dtype(text: str) -> torch.dtype | None:

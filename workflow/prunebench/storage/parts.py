@@ -5,11 +5,17 @@ Light: only file headers are read.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from prunebench.assets.layout import CONFIG, Layout, Place
 from prunebench.errors import PrunebenchError
+from prunebench.formulas.rows import join
 from prunebench.models.configs import Rows, dimensions, part_rows
+from prunebench.storage.layout import CONFIG, Layout, Place
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -61,3 +67,15 @@ def parts(layout: Layout) -> dict[str, Part]:
         for stored, place in layout.places.items()
         for name, part in fused.get(stored, {stored: Part(place)}).items()
     }
+
+
+def whole_tensor(
+    name: str, fused: Mapping[str, Mapping[str, Part]], read: Callable[[str], torch.Tensor]
+) -> torch.Tensor:
+    """The tensor that files call `name`, of which `read` gives it or, if it is one of `fused`, its parts."""
+    parts = fused.get(name)
+    if parts is None:
+        return read(name)
+    rows = next(iter(parts.values())).rows
+    assert rows is not None
+    return join([read(part) for part in parts], rows.groups)
