@@ -138,6 +138,28 @@ def another_head(directory: Path) -> None:
     rewrite(directory, {**state, "lm_head.weight": state[embedding].flip(0)})
 
 
+def doubled_prefix(directory: Path) -> None:
+    """Saved as part of a model that held the model under the name of its decoder."""
+    state = tensors(directory)
+    prefix = min(name.partition(".")[0] for name in state if not name.startswith("lm_head"))
+    rewrite(directory, {f"{prefix}.{name}": tensor for name, tensor in state.items()})
+
+
+def in_two_shards(directory: Path) -> None:
+    """A tensor in two shards, of which transformers takes the later one's."""
+    state = tensors(directory)
+    shard(directory)
+    first = load_file(directory / "model-00001-of-00002.safetensors")
+    late = sorted(state)[-1]
+    rewrite(directory, first | {late: state[late] + 1}, "model-00001-of-00002.safetensors")
+
+
+def flags(directory: Path) -> None:
+    """Tensors of no use in the blocks, more than there are weights, and not of numbers."""
+    junk = {f"model.layers.0.junk{number}": torch.ones(3, dtype=torch.bool) for number in range(60)}
+    rewrite(directory, tensors(directory) | junk)
+
+
 def more_blocks(directory: Path) -> None:
     """A block more than config.json says, which transformers passes over."""
     state = tensors(directory)
@@ -189,6 +211,9 @@ LAYOUTS: dict[str, Change] = {
         head_only,
         both_tied,
         another_head,
+        doubled_prefix,
+        in_two_shards,
+        flags,
         more_blocks,
         old_buffers,
         named_weights,
@@ -211,6 +236,8 @@ SAYS: dict[str, Change] = {
     "float32": says(dtype="float32"),
     "torch_dtype": says(dtype=None, torch_dtype="float16"),
     "both": says(dtype="float16", torch_dtype="bfloat16"),
+    "auto": says(dtype="auto"),
+    "unknown": says(dtype="fp16"),
 }
 
 

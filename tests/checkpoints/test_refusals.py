@@ -123,6 +123,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
     # Quantised, by config.json.
     "fp8_blocks": (says(quantization_config={"quant_method": "fp8"}), r"quantised \(fp8\).*FineGrainedFP8Config"),
     "compressed": (says(quantization_config={"quant_method": "compressed-tensors"}), "CompressedTensorsConfig"),
+    "quantised_somehow": (says(quantization_config={}), "quantised \\(an unnamed scheme\\)"),
+    "hqq": (with_tensors(model__layers__0__self_attn__q_proj__W_q=torch.ones(1)), "HQQ"),
     "compression": (says(compression_config={"quant_method": "compressed-tensors"}), "quantised"),
     "gptq": (says(quantization_config={"quant_method": "gptq", "bits": 4}), r"\(gptq\).*original, unquantised"),
     "awq": (says(quantization_config={"quant_method": "awq"}), r"quantised \(awq\)"),
@@ -170,8 +172,8 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "wrong_size": (header(lambda h: h[Q].update(shape=[31, 32])), "is damaged or cut short"),
     # Files that do not go together.
     "tensor_gone": (changed(Q, lambda _: None), f"has no tensor {Q}"),
-    "norm_gone": (changed("model.norm.weight", lambda _: None), "lack the tensor model.norm.weight"),
-    "embedding_gone": (changed("model.embed_tokens.weight", lambda _: None), "lack the tensor"),
+    "norm_gone": (changed("model.norm.weight", lambda _: None), "has no tensor model.norm.weight"),
+    "embedding_gone": (changed("model.embed_tokens.weight", lambda _: None), "has no tensor"),
     "other_shape": (changed(Q, lambda w: w[:-1]), r"q_proj.weight has the shape \[31, 32\], but config.json asks for"),
     "other_vocabulary": (says(vocab_size=200), r"has the shape \[160, 32\], but config.json asks for \[200, 32\]"),
     "deeper_config": (says(num_hidden_layers=3, layer_types=None), "has no tensor model.layers.2"),
@@ -181,7 +183,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "twice": (with_tensors(norm__weight=torch.ones(32)), "holds model.norm.weight twice"),
     "compiled": (
         lambda d: rewrite(d, {f"_orig_mod.{name}": tensor for name, tensor in tensors(d).items()}),
-        "has no tensor model.layers.0",
+        "has no tensor model.layers.0.*but _orig_mod|has no tensor",
     ),
     # Damaged indices.
     "shard_missing": (then(layouts.shard, without(FIRST_SHARD)), f"lacks {FIRST_SHARD}, one of 2 files"),
@@ -247,6 +249,36 @@ def test_what_cannot_be_read_is_refused_in_one_line(name: str, source: Path, tmp
     check_one_line(run("prune", directory, *out, "--calibration", tmp_path / "tokens.npy", "--threads", 1), message)
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.glob(".out*/**/*.safetensors")), "no block was pruned"
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '"x"', "", "\0", LFS.decode()])
+def test_a_tokenizer_that_cannot_be_exported_is_refused_before_work(content: str, source: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(source, directory)
+    (directory / "tokenizer_config.json").write_text(content)
+    words = ["--method", "magnitude", "--sparsity", 0.5, "--threads", 1]
+    check_one_line(run("prune", directory, "--out", tmp_path / "out", *words), "tokenizer_config.json")
+    assert not list(tmp_path.glob(".out*/**/*.safetensors")), "no block was pruned"
+
+
+def test_any_class_of_tokenizer_is_exported(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "model")
+    said = {"backend": "tokenizers", "tokenizer_class": ["x"]}
+    (tmp_path / "model/tokenizer_config.json").write_text(json.dumps(said))
+    words = ["--out", tmp_path / "out", "--method", "magnitude", "--sparsity", 0.5, "--threads", 1]
+    assert run("prune", tmp_path / "model", *words).exit_code == 0
+
+
+def test_weights_that_are_no_numbers_are_named(source: Path, tmp_path: Path, tokens: Path) -> None:
+    directory = tmp_path / "model"
+    for name, message in ((Q, Q), ("model.embed_tokens.weight", "embedding")):
+        shutil.copytree(source, directory, dirs_exist_ok=True)
+        state = tensors(directory)
+        state[name][5] = torch.nan
+        rewrite(directory, state)
+        words = ["--method", "wanda", "--sparsity", 0.5, "--calibration", tokens, "--threads", 1]
+        np.save(tokens, np.full((2, 8), 5))
+        check_one_line(run("prune", directory, "--out", tmp_path / name, *words), f"{message}.* NaN or")
 
 
 JSON = st.recursive(

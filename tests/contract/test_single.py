@@ -319,18 +319,18 @@ def test_gpus_are_counted_among_those_that_may_be_used(monkeypatch: pytest.Monke
 
 STOP = """
 import os, signal, sys
-from prunebench.engine import scratch
+from prunebench.storage import finished_blocks
 
 # As in a terminal, also where the tests run in the background, to which shells deny Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-save = scratch.Scratch.save
+save = finished_blocks.Scratch.save
 
 def interrupted(self, block, *rest):
     if block == 1:
         os.kill(os.getpid(), signal.SIGINT)
     save(self, block, *rest)
 
-scratch.Scratch.save = interrupted
+finished_blocks.Scratch.save = interrupted
 from prunebench.cli import app, single
 app(sys.argv[1:])
 """

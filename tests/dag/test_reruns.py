@@ -133,8 +133,8 @@ def test_change_of_the_study(tree: Tree, old: str, new: str, expected: set[str])
 IN_THE_CODE: dict[str, tuple[str, str, str, set[str]]] = {
     "numerics of wanda": (
         f"{METHODS}/wanda.py",
-        "int(weight.shape[1] * sparsity)",
-        "int(weight.shape[1] * sparsity + 0.5)",
+        "return int(weights * sparsity) if",
+        "return int(weights * sparsity + 0.5) if",
         pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables(),
     ),
     "numerics that methods share": (
@@ -202,7 +202,7 @@ def test_accepted_refactoring(tree: Tree) -> None:
 
 
 def test_refactoring_that_fails_the_golden_tests_is_not_accepted(tree: Tree) -> None:
-    tree.edit(f"{METHODS}/wanda.py", 'scope="row"', 'scope="matrix"')
+    tree.edit(f"{METHODS}/wanda.py", 'scope = "row"', 'scope = "matrix"')
     (tree.root / "tests/golden/test_more.py").write_text("def test_more():\n    assert False\n")
     assert tree.python(ACCEPT, "accept", "--base", "HEAD").returncode == 1
     assert tree.planned() == pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables()
@@ -280,7 +280,7 @@ def test_gradients_are_made_for_the_methods_that_look_at_them_and_run_again_with
     assert tree.planned() == tables()
     method, engine = f"{METHODS}/pruner_zero.py", "workflow/prunebench/engine/gradients.py"
     for file, old, new, expected in (
-        (method, 'scope="row"', 'scope="matrix"', ends),
+        (method, 'scope = "row"', 'scope = "matrix"', ends),
         (engine, ".logits[0, :-1].float()", ".logits[0, :-1].double()", GRADIENTS | ends),
     ):
         tree.edit(file, old, new)

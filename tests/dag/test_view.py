@@ -22,13 +22,13 @@ BROKEN = "broken/magnitude/uniform/unstructured-s0.50/none-seed0"
 PRUNEBENCH = "from prunebench.cli import app; app()"
 FREEZE = """
 import os, signal
-from prunebench.engine import scratch
-save = scratch.Scratch.save
+from prunebench.storage import finished_blocks
+save = finished_blocks.Scratch.save
 
 def freezing(self, block, *rest):
     return os.kill(os.getpid(), signal.SIGSTOP) if block else save(self, block, *rest)
 
-scratch.Scratch.save = freezing
+finished_blocks.Scratch.save = freezing
 """
 
 
@@ -66,7 +66,7 @@ def frozen(tree: Tree) -> Iterator["subprocess.Popen[bytes]"]:
 
 JOBS = """
 import json
-from prunebench import dag
+from prunebench.plan import dag
 from prunebench.plan.plan import read_plan
 from pathlib import Path
 jobs = dag.jobs(read_plan(Path(sys.argv[1])))

@@ -19,14 +19,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> PruneJob:
 
 DIE = """
 import os, signal
-from prunebench import checkpoints
-from prunebench.engine import scratch
-save, merge = scratch.Scratch.save, checkpoints.merge
+from prunebench.storage import checkpoints
+from prunebench.storage import finished_blocks
+save, merge = finished_blocks.Scratch.save, checkpoints.merge
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 """
-IN_BLOCK = "scratch.Scratch.save = lambda self, block, *rest: die() if block == {0} else save(self, block, *rest)"
+IN_BLOCK = (
+    "finished_blocks.Scratch.save = lambda self, block, *rest: die() if block == {0} else save(self, block, *rest)"
+)
 IN_MERGE = "checkpoints._copy = lambda entry, out: (out.write(b'half'), out.flush(), die())"
 
 
@@ -77,3 +79,16 @@ def test_the_same_command_twice_gives_the_same_bits(undisturbed: PruneJob) -> No
     before = [file.read_bytes() for file in files]
     undisturbed.run()
     assert [file.read_bytes() for file in files] == before
+
+
+def test_half_of_a_finished_block_is_pruned_again(undisturbed: PruneJob, tmp_path: Path) -> None:
+    """As a power cut or a full disk leaves it."""
+    job = prune_job(tmp_path, blocks=BLOCKS)
+    kill(job, IN_MERGE)
+    blocks = sorted(job.scratch.glob("block_*.safetensors"))
+    assert len(blocks) == BLOCKS
+    blocks[2].write_bytes(blocks[2].read_bytes()[:100])
+    blocks[-1].write_bytes(b"")
+    log = job.run()
+    assert "resuming at block 2" in log and f"{blocks[-1].name} is damaged" in log
+    assert_as_undisturbed(job, undisturbed)

@@ -14,13 +14,13 @@ from zeroshot import READER, bundle, reading_tokenizer
 TASKS = ["arc_easy", "rte", "piqa"]
 DIE_AT = """
 import os, signal
-from prunebench import partial
-get_or = partial.Parts.get_or
+from prunebench.storage import resume
+get_or = resume.Parts.get_or
 
 def dying(self, name, compute):
     return os.kill(os.getpid(), signal.SIGKILL) if name == {0!r} else get_or(self, name, compute)
 
-partial.Parts.get_or = dying
+resume.Parts.get_or = dying
 """
 
 

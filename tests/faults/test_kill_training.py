@@ -11,7 +11,7 @@ from trained import TrainJob, train_job
 DIE = """
 import os, signal
 import transformers
-from prunebench import files
+from prunebench.storage import files
 from prunebench.training import loop, scores
 
 def die(*_):

@@ -26,8 +26,8 @@ PATIENCE = 60.0
 
 HANG = """
 import pathlib, sys, time
-from prunebench.engine import scratch
-from prunebench import partial
+from prunebench.storage import finished_blocks
+from prunebench.storage import resume
 hang, start = sys.argv.pop(1), pathlib.Path.cwd() / "waiting"
 
 def wait():
@@ -35,31 +35,31 @@ def wait():
     while not pathlib.Path("go").exists():
         time.sleep(0.02)
 
-save, get_or = scratch.Scratch.save, partial.Parts.get_or
+save, get_or = finished_blocks.Scratch.save, resume.Parts.get_or
 if hang == "block":
     def slow(self, block, *rest):
         block == 1 and wait()
         return save(self, block, *rest)
-    scratch.Scratch.save = slow
+    finished_blocks.Scratch.save = slow
 if hang == "piece":
     def slow(self, *rest):
         found = get_or(self, *rest)
         wait()
         return found
-    partial.Parts.get_or = slow
+    resume.Parts.get_or = slow
 if hang == "search":
-    from prunebench.single import search
+    from prunebench.standalone import search
     def slow(*rest, **options):
         wait()
         return run(*rest, **options)
     run, search.search_allocation = search.search_allocation, slow
 if hang == "export":
-    from prunebench import export
+    from prunebench.standalone import export
     def slow(*rest):
         wait()
         return write(*rest)
     write, export._write_weights = export._write_weights, slow
-from prunebench.single import request
+from prunebench.standalone import request
 for module in (request, *(sys.modules[name] for name in ("prunebench.standalone.search",) if name in sys.modules)):
     module.CATALOG = pathlib.Path.cwd() / "catalog"
 from prunebench.cli import app
@@ -235,7 +235,7 @@ def test_a_second_measurement_is_made_beside_the_first(place: Path, words: list[
 FETCH = """
 import pathlib, sys, time
 from types import SimpleNamespace
-from prunebench.single import assets
+from prunebench.standalone import assets
 
 def fetch(spec, dest):
     if (dest / "half").exists():

@@ -22,8 +22,9 @@ from transformers import AutoModelForCausalLM
 import prunebench
 from prunebench.errors import PrunebenchError
 from prunebench.standalone.portable import OLDEST, portable_config, portable_tokenizer
-from prunebench.standalone.request import family_of
 from prunebench.storage.files import read_json, write_json
+from prunebench.storage.layout import family_of as reader
+from prunebench.storage.layout import read_config
 from releases import describe as script
 from releases.models import MODELS, TOKENIZERS, write_model, write_tokenizer
 
@@ -86,7 +87,7 @@ def described(python: Path, directories: list[Path]) -> dict[Path, Any]:
 def make_export(source: Path, destination: Path, sparsity: float) -> None:
     """Prune by magnitude; a kind of model that the package does not read gets the configs of an export only."""
     try:
-        family_of(source)
+        reader(source, read_config(source))
     except PrunebenchError:
         shutil.copytree(source, destination)
         config, tokenizer = (read_json(destination / file) for file in ("config.json", "tokenizer_config.json"))

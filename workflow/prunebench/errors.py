@@ -1,5 +1,10 @@
 """The two ways a job may end badly, kept apart because they need different treatment."""
 
+from textwrap import shorten
+
+LONGEST = 300
+"""Characters of a library's message that are shown."""
+
 
 class PrunebenchError(Exception):
     """Something the user or the machine must mend: bad config, missing file, wrong digest.
@@ -16,6 +21,6 @@ class CellFailure(Exception):
 
 
 def summary(error: BaseException) -> str:
-    """The kind of an error and the first line of its message that says something, for a message of one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    """The kind of an error and its message on one line, cut where it would be too long to read."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {shorten(text, LONGEST, placeholder=' ...')}" if text else type(error).__name__

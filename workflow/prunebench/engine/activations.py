@@ -10,6 +10,7 @@ from torch.func import functional_call
 
 from prunebench.engine.model import BlockCall, StreamedModel, block_output
 from prunebench.engine.placement.device import roomy_device
+from prunebench.errors import CellFailure
 
 
 class Activations:
@@ -58,6 +59,8 @@ def embed(model: StreamedModel, tokens: Tensor, batch_size: int) -> Activations:
     hidden, calls = [], []
     for batch in tokens.split(batch_size):
         states, call = model.embed(batch)
+        if not states.isfinite().all():
+            raise CellFailure("the model's embedding of the calibration tokens is NaN or infinite: mend the model")
         keep = keep or roomy_device(model.device, states[0].nbytes * len(tokens))
         hidden.append(states.to(keep))
         calls.append(call)

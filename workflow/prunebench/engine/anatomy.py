@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from prunebench.assets.manifest import read_shape
-from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.errors import CellFailure
 from prunebench.models.base import Family
 from prunebench.storage.finished_blocks import Scratch
-from prunebench.storage.layout import CONFIG, read_layout
+from prunebench.storage.layout import CONFIG, absent, read_layout
 from prunebench.storage.parts import parts
 from prunebench.storage.tensors import TensorStore
 
@@ -126,7 +126,7 @@ def linear_sizes(directory: Path, family: type[Family]) -> Sizes:
             name = family.full_name(block, linear)
             part = tensors.get(f"{name}.weight")
             if part is None:
-                raise PrunebenchError(f"{directory} has no tensor {name}.weight: is the download complete?")
+                raise absent(directory, f"{name}.weight", tensors)
             out, width = part.shape
             sizes[name] = (out, width)
     return sizes

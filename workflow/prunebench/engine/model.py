@@ -28,7 +28,7 @@ from prunebench.engine.placement.memory import give_back_freed_pages, keep_freed
 from prunebench.errors import PrunebenchError, summary
 from prunebench.models.base import Family
 from prunebench.models.configs import dimensions
-from prunebench.storage.layout import CONFIG, read_config
+from prunebench.storage.layout import CONFIG, absent, read_config
 from prunebench.storage.tensors import TensorStore
 
 log = logging.getLogger("prunebench")
@@ -231,7 +231,10 @@ def check_model(directory: Path, family: type[Family]) -> None:
 def _skeleton(directory: Path, family: type[Family], dtype: torch.dtype | None) -> Any:
     """The model that config.json describes, without weights; PrunebenchError if transformers cannot make it."""
     try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+        # Its own dtype may be one that transformers does not know; the tensors have theirs.
+        options = {"local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
+        config = AutoConfig.from_pretrained(directory, **options)
+        config.return_dict = True  # what the model answers is read by name
     # Whatever is wrong with config.json: each of its values has a check of its own, which raises what it likes.
     except Exception as error:
         raise PrunebenchError(f"{directory / CONFIG}: transformers cannot read it ({summary(error)})") from None
@@ -293,7 +296,7 @@ def _check_tensors(model: PreTrainedModel, tensors: TensorStore, stand_ins: Mapp
     for name, parameter in model.named_parameters(remove_duplicate=False):
         origin = stand_ins.get(name, name)
         if origin not in tensors:
-            raise PrunebenchError(f"the files of {tensors.path} lack the tensor {name}: is the download complete?")
+            raise absent(tensors.path, name, tensors)
         if tensors.shape(origin) != parameter.shape:
             raise PrunebenchError(
                 f"{tensors.path}: {origin} has the shape {list(tensors.shape(origin))}, but {CONFIG} asks for "

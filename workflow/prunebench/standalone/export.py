@@ -18,7 +18,7 @@ from prunebench.plan import paths
 from prunebench.runtime.provenance import versions
 from prunebench.standalone.portable import OLDEST, portable_config, portable_tokenizer
 from prunebench.storage.files import read_json, sha256_file, write_json, write_text
-from prunebench.storage.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, saved_name
+from prunebench.storage.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, read_object, saved_name
 from prunebench.storage.locks import alone
 from prunebench.storage.parts import fused_parts, whole_tensor
 from prunebench.storage.staging import empty_directory, staging
@@ -88,8 +88,8 @@ def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str
         # Its weights get the names that transformers looks for by itself.
         config = {key: value for key, value in layout.config.items() if key != "transformers_weights"}
         write_json(scratch / CONFIG, portable_config(config, dtype))
-        if (scratch / TOKENIZER).is_file() and (scratch / TOKENIZER_CONFIG).is_file():
-            write_json(scratch / TOKENIZER_CONFIG, portable_tokenizer(read_json(scratch / TOKENIZER_CONFIG)))
+        if (tokenizer := _portable_tokenizer(manifest.directory)) is not None:
+            write_json(scratch / TOKENIZER_CONFIG, tokenizer)
         _write_weights(layout, source / WEIGHTS, storage_dtype(storage), scratch)
         write_json(scratch / RECORD, record)
         write_text(scratch / CARD, model_card(record))
@@ -97,6 +97,19 @@ def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str
             empty_directory(destination)
         scratch.rename(destination)
     return record
+
+
+def check_exportable(directory: Path) -> None:
+    """PrunebenchError if a model pruned from the one in `directory` could not be written: said before any work."""
+    _portable_tokenizer(directory)
+
+
+def _portable_tokenizer(directory: Path) -> dict[str, Any] | None:
+    """The tokenizer_config.json of an export of the model in `directory`; None if it has no tokenizer to change."""
+    file = directory / TOKENIZER_CONFIG
+    if not file.is_file() or not (directory / TOKENIZER).is_file():
+        return None
+    return portable_tokenizer(read_object(file))
 
 
 def model_card(record: dict[str, Any]) -> str:

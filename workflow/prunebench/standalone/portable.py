@@ -66,7 +66,7 @@ def _older_rope(config: dict[str, Any]) -> dict[str, Any]:
     return older
 
 
-def _class_of(name: str | None) -> Any:
+def _class_of(name: object) -> Any:
     import transformers
 
-    return getattr(transformers, name or "", None)
+    return getattr(transformers, name, None) if isinstance(name, str) else None

@@ -28,10 +28,10 @@ from prunebench.stages.gradients import gradients
 from prunebench.stages.profile import profile
 from prunebench.stages.prune import prune
 from prunebench.standalone.assets import arrive, cache, resolved
-from prunebench.standalone.export import refuse_to_overwrite, write_directory, writing
+from prunebench.standalone.export import check_exportable, refuse_to_overwrite, write_directory, writing
 from prunebench.standalone.request import PROJECT, GivenTokens, Request, Work, work
 from prunebench.storage.files import read_json, sha256_file, write_json
-from prunebench.storage.resume import claim
+from prunebench.storage.resume import claim, is_whole
 
 log = logging.getLogger("prunebench")
 
@@ -81,6 +81,7 @@ def _prune(wanted: Work, root: Path) -> Path:
     title = config.models[cell.model].title
     log.info("model %s", title)
     write_manifest(resolved(arrive(config, wanted.specs, f"models/{cell.model}", root), title), model.parent)
+    check_exportable(load_manifest(model).directory)
     wanted, tokens = _with_tokens(wanted, corpus, root)
     specs = wanted.specs
     method = method_of(config, cell)
@@ -135,7 +136,7 @@ def _prune(wanted: Work, root: Path) -> Path:
 
 def _done(result: Path) -> bool:
     """Whether a stage has written `result` and did not fail."""
-    return result.exists() and read_json(result)["status"] == "ok"
+    return is_whole(result) and read_json(result)["status"] == "ok"
 
 
 def _with_tokens(wanted: Work, corpus: Path | None, root: Path) -> tuple[Work, Path | None]:

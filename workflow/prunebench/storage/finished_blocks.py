@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -47,7 +47,7 @@ class Scratch:
     @property
     def finished(self) -> int:
         """How many blocks are there, counted from the first."""
-        return next(block for block in itertools.count() if not self._path(block).exists())
+        return next(block for block in itertools.count() if not self._is_whole(block))
 
     def get_or(self, block: int, compute: Callable[[], Block]) -> Block:
         """A block's changed tensors (by full name) and record: from disk, or made by `compute` and kept.
@@ -55,11 +55,21 @@ class Scratch:
         Tensors are unpacked from disk whenever they are read, the first time too: a resumed run sees no other bits.
         """
         path = self._path(block)
-        if not path.exists():
+        if not self._is_whole(block):
             self.save(block, *compute())
-        with safe_open(path, framework="pt") as file:
-            record = json.loads(file.metadata()["record"])
-        return PackedStore(path, self._base), record
+        return PackedStore(path, self._base), _record(path)
+
+    def _is_whole(self, block: int) -> bool:
+        """Whether a block is there and can be read: a power cut or a full disk may leave half of it."""
+        path = self._path(block)
+        if not path.exists():
+            return False
+        try:
+            _record(path)
+        except (SafetensorError, ValueError, KeyError, TypeError, OSError):
+            log.warning("%s is damaged: the block is pruned again", path)
+            return False
+        return True
 
     def save(self, block: int, weights: Mapping[str, Tensor], record: dict[str, Any]) -> None:
         """Keep a finished block, packed."""
@@ -84,3 +94,10 @@ class Scratch:
 
     def _path(self, block: int) -> Path:
         return self.directory / f"block_{block:03d}.safetensors"
+
+
+def _record(path: Path) -> dict[str, Any]:
+    """The record of a block, from the header of its file."""
+    with safe_open(path, framework="pt") as file:
+        record: dict[str, Any] = json.loads(file.metadata()["record"])
+    return record

@@ -5,12 +5,15 @@ Only file headers are read. Whatever cannot be read, or would be read wrongly, i
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +50,10 @@ _BY_NAME = {
     "weight_scale_inv": "FP8 in blocks",
     "absmax": "bitsandbytes",
     "SCB": "bitsandbytes",
+    "W_q": "HQQ",
+    "_data": "quanto",
+    "_weight_qdata": "torchao",
+    "codes": "AQLM",
     "gate_up_proj_blocks": "MXFP4",
     "down_proj_blocks": "MXFP4",
 }
@@ -78,9 +85,12 @@ class Layout:
 
     @cached_property
     def dtype(self) -> str:
-        """The dtype that most weights of the blocks are stored in, as torch calls it."""
-        inside = [place.dtype for name, place in self.places.items() if name.startswith(f"{self.family.blocks}.")]
-        return FLOATS[max(sorted(set(inside)), key=inside.count)]
+        """The dtype that most weights of the blocks' linears are stored in, as torch calls it."""
+        counts: Counter[str] = Counter()
+        for name, place in self.places.items():
+            if _is_matrix(name, self.family) and place.dtype in FLOATS:
+                counts[FLOATS[place.dtype]] += prod(place.shape)
+        return counts.most_common(1)[0][0]
 
 
 def read_layout(directory: Path) -> Layout:
@@ -98,10 +108,11 @@ def read_layout(directory: Path) -> Layout:
     for file in files:
         for place in places(file):
             name = full_name(place.stored, family)
-            if name in by_name:
+            # Of one name in two shards transformers takes the later shard's.
+            if name in by_name and by_name[name].stored != place.stored:
                 raise PrunebenchError(
                     f"{directory} holds {name} twice: as {by_name[name].stored} in {by_name[name].file.name} and as "
-                    f"{place.stored} in {file.name}. Delete the file that does not belong to the model, or {RESAVE}"
+                    f"{place.stored} in {file.name}. Leave one of them out, or {RESAVE}"
                 )
             by_name[name] = place
     _refuse_codes(directory, family, by_name)
@@ -191,11 +202,15 @@ def full_name(stored: str, family: type[Family]) -> str:
     """The name in the whole model of the tensor that a file calls `stored`.
 
     A model that was saved without its head (`AutoModel`) has names without the first part: layers.0..., decoder....
+    One that was saved as part of another model may have the first part twice: model.model.layers.0, model.lm_head.
     """
     for old, new in family.renamed.items():
         stored = new + stored.removeprefix(old) if stored.startswith(f"{old}.") else stored
     prefix = family.blocks.partition(".")[0]
-    return stored if stored.partition(".")[0] in (prefix, family.head) else f"{prefix}.{stored}"
+    first, _, rest = stored.partition(".")
+    if first == prefix and rest.partition(".")[0] in (prefix, family.head):
+        return rest
+    return stored if first in (prefix, family.head) else f"{prefix}.{stored}"
 
 
 def saved_name(name: str, family: type[Family]) -> str:
@@ -292,7 +307,7 @@ def refuse_quantised(model: Path | str, config: dict[str, Any]) -> None:
     """PrunebenchError if config.json says that the weights are codes of a quantisation."""
     parts = (config, config.get("text_config"))
     for entry in (part.get(key) for part in parts if isinstance(part, dict) for key in _QUANTISED):
-        if not entry:
+        if entry is None:
             continue
         scheme = entry.get("quant_method", "an unnamed scheme") if isinstance(entry, dict) else entry
         if isinstance(entry, dict) and (entry.get("load_in_4bit") or entry.get("load_in_8bit")):
@@ -308,9 +323,23 @@ def _refuse_codes(directory: Path, family: type[Family], places: dict[str, Place
     for name, place in places.items():
         if scheme := _BY_NAME.get(name.rpartition(".")[2]):
             raise _quantised(directory, f"{scheme}: it holds {name}")
-        in_block = name.startswith(f"{family.blocks}.") and name.removesuffix(".weight").endswith(family.matrices())
-        if in_block and name.endswith(".weight") and place.dtype not in FLOATS:
+        if _is_matrix(name, family) and place.dtype not in FLOATS:
             raise _quantised(directory, f"{name} is stored as {place.dtype}")
+
+
+def _is_matrix(name: str, family: type[Family]) -> bool:
+    """Whether the tensor called `name` is the weight of a linear, or of several in one matrix, in a block."""
+    linear = name.removesuffix(".weight")
+    return name.startswith(f"{family.blocks}.") and linear != name and linear.endswith(family.matrices())
+
+
+def absent(directory: Path, name: str, there: Iterable[str]) -> PrunebenchError:
+    """The error for a tensor called `name` that no file of the model in `directory` holds; `there`: those that are."""
+    near = difflib.get_close_matches(name, there, n=1, cutoff=0)
+    other = f" (but {near[0]})" if near else ""
+    return PrunebenchError(
+        f"{directory} has no tensor {name}{other}: is the download complete, and are the names those of transformers?"
+    )
 
 
 def _quantised(model: Path | str, scheme: str) -> PrunebenchError:

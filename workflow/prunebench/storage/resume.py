@@ -21,6 +21,18 @@ def claim(directory: Path, identity: str) -> None:
     write_text(mark, identity)
 
 
+def is_whole(path: Path) -> bool:
+    """Whether the JSON file at `path` is there and can be read: a power cut or a full disk may leave half of it."""
+    try:
+        read_json(path)
+    except FileNotFoundError:
+        return False
+    except ValueError:
+        log.warning("%s is damaged: it is made again", path)
+        return False
+    return True
+
+
 class Parts:
     """One JSON file per finished piece."""
 
@@ -34,7 +46,7 @@ class Parts:
     def get_or(self, name: str, compute: Callable[[], Any]) -> Any:
         """The piece `name`: from disk, or made by `compute` (JSON, floats exact) and kept."""
         path = self._directory / f"{name}.json"
-        if path.exists():
+        if is_whole(path):
             log.info("resuming: %s is there", name)
             self.resumed = True
         else:
