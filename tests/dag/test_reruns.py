@@ -138,7 +138,7 @@ IN_THE_CODE: dict[str, tuple[str, str, str, set[str]]] = {
         pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables(),
     ),
     "numerics that methods share": (
-        f"{METHODS}/scores.py",
+        "workflow/prunebench/formulas/scores.py",
         "squared_norm.double().sqrt()",
         "squared_norm.double()",
         pruned(MAGNITUDE, *CALIBRATED, BROKEN) | evaluated(MAGNITUDE, *CALIBRATED, BROKEN) | tables(),
