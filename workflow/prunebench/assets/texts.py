@@ -23,25 +23,16 @@ KINDS: dict[str, DocumentKind] = {".txt": "whole", ".jsonl": "jsonl", ".json": "
 """How a file is cut into documents, by its suffix (in front of .gz, if it ends in that)."""
 COLUMNED = ("jsonl", "parquet")
 """Kinds whose text lies under a key or in a column."""
-SUFFIXES = f"{', '.join(KINDS)}, and .gz of these but .parquet"
-IN_DIRECTORIES = frozenset(KINDS) - {".json"}
-"""Suffixes of texts in a directory: JSON files there describe the others."""
+SUFFIXES = f"{', '.join(KINDS)}, and .gz of these"
 
 _GZIP = b"\x1f\x8b"
 _OTHERS = {
     b"PAR1": "a parquet file: let its name end in .parquet",
     b"PK\x03\x04": "a zip archive (such as .npz): token ids are read from .npy, text from what is inside",
     b"\x93NUMPY": "an array of numpy: token ids go by --tokens or --calibration, in a file that ends in .npy",
-    b"\xff\xfe\x00\x00": "UTF-32 text: save it as UTF-8",
     b"\xff\xfe": "UTF-16 text: save it as UTF-8",
     b"\xfe\xff": "UTF-16 text: save it as UTF-8",
     b"%PDF": "a PDF: extract its text first",
-    b"ARROW1": "an Arrow file: write it as .parquet or .jsonl",
-    b"\xff\xff\xff\xff": "an Arrow stream: write it as .parquet or .jsonl",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it, or pack it as .gz",
-    b"BZh": "compressed by bzip2: unpack it, or pack it as .gz",
-    b"\xfd7zXZ": "compressed by xz: unpack it, or pack it as .gz",
-    b"\x1f\x8b": "packed by gzip twice: unpack it once",
 }
 """What files of other kinds begin with, and what to do about them."""
 _BLANK_LINES = re.compile(r"\n\s*\n")
@@ -63,7 +54,7 @@ def text_files(path: Path) -> list[Path]:
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     except OSError as error:
         raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
-    texts = [file for file in files if _suffix(file) in IN_DIRECTORIES]
+    texts = [file for file in files if _suffix(file) in KINDS]
     if not texts:
         raise PrunebenchError(f"{path} holds no text ({SUFFIXES}) directly in it: name a file or another directory")
     if others := [file.name for file in files if file not in texts]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from prunebench.assets.corpora import SEPARATOR
 from prunebench.config.entries import Bos
-from prunebench.errors import PrunebenchError, summary
+from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -47,28 +47,15 @@ def token_stream(tokenizer: "PreTrainedTokenizerFast", documents: list[str], *, 
     """
     if not documents:
         return np.empty(0, dtype=np.int64)
-    separator, *token_lists = encode(tokenizer, [SEPARATOR, *documents], special=False)
+    # verbose=False: a document longer than the model's context is fine here, windows are cut below.
+    encoded = tokenizer([SEPARATOR, *documents], add_special_tokens=False, return_attention_mask=False, verbose=False)
+    separator, *token_lists = encoded["input_ids"]
     stream = [bos_token(tokenizer)] if bos else []
     stream += token_lists[0]
     for tokens in token_lists[1:]:
         stream += separator
         stream += tokens
     return np.array(stream, dtype=np.int64)
-
-
-def encode(tokenizer: "PreTrainedTokenizerFast", texts: list[str], *, special: bool) -> list[list[int]]:
-    """The token ids of each text; with `special` those that the tokenizer adds to a text by itself too.
-
-    Raises PrunebenchError if the tokenizer cannot encode them.
-    """
-    try:
-        # verbose=False: a text longer than the model's context is fine, windows are cut later.
-        encoded = tokenizer(texts, add_special_tokens=special, return_attention_mask=False, verbose=False)
-    # The Rust library raises plain Exceptions, of a vocabulary without its unknown token, say.
-    except Exception as error:
-        raise PrunebenchError(f"the tokenizer cannot encode the text ({summary(error)}): mend its files") from error
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
 
 
 def front_of(tokenizer: "PreTrainedTokenizerFast", bos: Bos) -> Front:
@@ -90,8 +77,9 @@ def by_window(bos: bool | None) -> Bos:
 
 
 def adds_bos(tokenizer: "PreTrainedTokenizerFast") -> bool:
-    """Whether the tokenizer by itself puts a beginning-of-text token in front of a text, alone or with others."""
-    return _bos_token(tokenizer) in _put_in_front(tokenizer)
+    """Whether the tokenizer by itself puts a beginning-of-text token in front of a text."""
+    text, whole = (_encoded(tokenizer, special=special) for special in (False, True))
+    return whole[1 : len(text) + 1] == text and whole[:1] == [_bos_token(tokenizer)]
 
 
 def bos_token(tokenizer: "PreTrainedTokenizerFast") -> int:
@@ -213,16 +201,15 @@ def check_array(array: Any, what: object) -> NDArray[np.int64]:
     return array  # type: ignore[no-any-return]
 
 
-def _put_in_front(tokenizer: "PreTrainedTokenizerFast") -> list[int]:
-    """The tokens that the tokenizer by itself puts in front of a text."""
-    (text,), (whole,) = (encode(tokenizer, ["a"], special=special) for special in (False, True))
-    starts = (start for start in range(len(whole)) if text and whole[start : start + len(text)] == text)
-    return whole[: next(starts, 0)]
+def _encoded(tokenizer: "PreTrainedTokenizerFast", *, special: bool) -> list[int]:
+    """A short text as tokens, with or without those that the tokenizer adds."""
+    tokens: list[int] = tokenizer("a", add_special_tokens=special)["input_ids"]
+    return tokens
 
 
 def _bos_token(tokenizer: "PreTrainedTokenizerFast") -> int | None:
     """The token that is declared to begin a text, else the one that the tokenizer alone puts in front of it, if any."""
     if tokenizer.bos_token_id is not None:
         return int(tokenizer.bos_token_id)
-    front = _put_in_front(tokenizer)
-    return front[0] if len(front) == 1 else None
+    text, whole = (_encoded(tokenizer, special=special) for special in (False, True))
+    return whole[0] if text and whole[1 : len(text) + 1] == text else None

@@ -1,6 +1,5 @@
 """The `prunebench` command: what a user does beside running the DAG. One module per group of commands."""
 
-import re
 from typing import Annotated, Any
 
 import typer
@@ -13,15 +12,6 @@ from prunebench.errors import PrunebenchError
 
 class _Commands(TyperGroup):
     """Ends every command alike: a PrunebenchError is one red block and not a traceback, Ctrl-C one line."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Refuse empty words: an unset variable of a shell would be the current directory."""
-        for word, before in zip(args, ["", *args], strict=False):
-            if not word or re.fullmatch(r"--[\w-]+=", word):
-                name = word.removesuffix("=") or (before if before.startswith("-") else "an argument")
-                typer.secho(f"error: {name} is empty: is a variable of your shell not set?", fg="red", err=True)
-                raise typer.Exit(1)
-        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:

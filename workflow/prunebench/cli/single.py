@@ -225,20 +225,15 @@ def compare(
     if as_json:
         typer.echo(json.dumps([{**row.as_dict(), "bos": source.bos} for row in rows]))
         return
-    from rich.markup import escape
     from rich.table import Table
 
     from prunebench.assets.titles import snapshot_title
 
-    table = Table(title=escape(f"on {source.name}"))
-    # A path that is too long is told by its end.
-    table.add_column("model", overflow="fold")
-    for head in ("sparsity", "perplexity", "ratio to the first", "95% interval"):
-        table.add_column(head)
+    table = Table("model", "sparsity", "perplexity", "ratio to the first", "95% interval", title=f"on {source.name}")
     for row in rows:
         ratio = ("", "") if row.ratio is None else (f"{row.ratio:.4f}", "{:.4f} to {:.4f}".format(*row.interval or ()))
         name = snapshot_title(Path(row.model)) or row.model
-        table.add_row(escape(name), f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
+        table.add_row(name, f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
     _print(table)
 
 
@@ -369,10 +364,9 @@ def _as_dict(score: Score) -> dict[str, Any]:
 
 
 def _score_table(title: str, scores: list[Score]) -> Table:
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("task", "metric", "value", "stderr", "rows", title=escape(title))
+    table = Table("task", "metric", "value", "stderr", "rows", title=title)
     for score in scores:
         shown = (f"{score.value:.4g}", "" if score.stderr is None else f"{score.stderr:.2g}", str(score.n))
         table.add_row(score.task, score.metric, *shown)

@@ -15,7 +15,6 @@ from prunebench.assets.manifest import load_manifest
 from prunebench.assets.tokens import (
     Front,
     check_ids,
-    encode,
     front_of,
     in_words,
     load_tokenizer,
@@ -109,7 +108,7 @@ def _from_documents(
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
     windows, rejected = draw_from_documents(
         # As the tokenizer does it by itself, those of OPT and LLaMA with their BOS in front, unless each window has it.
-        lambda document: encode(tokenizer, [document], special=not front)[0],
+        lambda document: tokenizer(document, add_special_tokens=not front, verbose=False)["input_ids"],
         documents,
         wanted.samples,
         room(wanted.seqlen, front),

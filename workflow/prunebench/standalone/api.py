@@ -16,7 +16,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +99,6 @@ def prune(
     A call that was interrupted goes on where it was when it is repeated, if the model is on disk. A model in memory has
     no tokenizer: it needs token ids wherever text is looked at.
     """
-    _check(samples=samples, seqlen=seqlen, batch_size=batch_size, threads=threads)
-    if str(out) == "":
-        raise PrunebenchError("'out' is empty: name a directory")
-    if params is not None and not isinstance(params, Mapping):
-        raise PrunebenchError(f"'params' is a {type(params).__name__}: give a mapping of names to values")
     if method is None and params:
         raise PrunebenchError("'params' belong to a method: name it")
     with _own(_one_of(calibration, tokens)) as own, _on_disk(model, own.text) as source:
@@ -156,7 +150,6 @@ def perplexity(
     windows, `details["window_losses"]` the loss of each (nats per token), `details["bos"]` whether they begin with a
     BOS token (None for token ids). Raises PrunebenchError if a loss is not finite, or the text cannot be read.
     """
-    _check(seqlen=seqlen, windows=windows, batch_size=batch_size, threads=threads)
     with _own(_one_of(text, tokens)) as own, _on_disk(model, own.text) as source:
         ids = load_ids(own.tokens) if own.tokens else None
         documents = own_documents(own.text, column) if own.text else []
@@ -180,14 +173,6 @@ class _Own:
     text: Path | None = None
 
 
-def _check(**counts: int | None) -> None:
-    """PrunebenchError unless every argument that is given is a whole number above 0 (of `seqlen`: above 1)."""
-    for name, count in counts.items():
-        least = 2 if name == "seqlen" else 1
-        if count is not None and (isinstance(count, bool) or not isinstance(count, Integral) or count < least):
-            raise PrunebenchError(f"{name!r} is {count!r}: give a whole number of at least {least}")
-
-
 def _one_of(given: Given | None, older: Given | None) -> Given | None:
     if given is not None and older is not None:
         raise PrunebenchError("'tokens' is an older name of the argument before it: give one of them")
@@ -199,8 +184,6 @@ def _own(given: Given | None) -> Iterator[_Own]:
     """What a user gave, as a file; what is in memory is written to one for as long as the context lasts."""
     if given is None:
         yield _Own()
-    elif isinstance(given, str) and not given:
-        raise PrunebenchError("the name of the text or of the token ids is empty")
     elif isinstance(given, str | Path):
         path = Path(given)
         if isinstance(given, str) and not _exists(path):
@@ -208,13 +191,9 @@ def _own(given: Given | None) -> Iterator[_Own]:
         yield _Own(tokens=path) if path.suffix.lower() == ".npy" else _Own(text=path)
     else:
         with tempfile.TemporaryDirectory() as directory:
-            given = _gathered(given)
-            if isinstance(given, list) and any(isinstance(part, str) for part in given):
+            if isinstance(given, list | tuple) and any(isinstance(part, str) for part in given):
                 path = Path(directory) / "texts.jsonl"
-                texts = one_by_one(given)
-                if not any(text.strip() for text in texts):
-                    raise PrunebenchError("the list holds no text: it has nothing but white space")
-                write_text(path, "".join(json.dumps({"text": text}) + "\n" for text in texts))
+                write_text(path, "".join(json.dumps({"text": text}) + "\n" for text in one_by_one(given)))
                 yield _Own(text=path)
             else:
                 path = Path(directory) / "tokens.npy"
@@ -229,36 +208,14 @@ def _on_disk(model: Model, text: Path | None) -> Iterator[str]:
     Raises PrunebenchError for a model in memory that is to read `text`.
     """
     if isinstance(model, str | Path):
-        if not str(model):
-            raise PrunebenchError("'model' is empty: name a directory, or a model of the catalog")
         yield str(model)
         return
-    if not isinstance(model, PreTrainedModel):
-        raise PrunebenchError(f"'model' is a {type(model).__name__}, neither a path nor a model of transformers")
     if text:
         raise PrunebenchError("a model in memory has no tokenizer: give token ids, or save it with its tokenizer")
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch) / slug(Path(model.config.name_or_path or "").name)
         model.save_pretrained(directory)
         yield str(directory)
-
-
-def _gathered(given: Any) -> Any:
-    """Texts or token ids from anything that can be gone through, as a list; arrays and tensors of numbers as they are.
-
-    Raises PrunebenchError if that is nothing, or no such thing.
-    """
-    if isinstance(given, bytes | bytearray | Mapping) or not hasattr(given, "__iter__"):
-        raise PrunebenchError(
-            f"the text or token ids are a {type(given).__name__}: give a list of strings, an array of ids, or a path"
-        )
-    if isinstance(given, torch.Tensor) or (isinstance(given, np.ndarray) and given.dtype.kind in "iufb"):
-        return given
-    # Of pyarrow, an item is a scalar around its value.
-    parts = [part.as_py() if hasattr(part, "as_py") else part for part in given]
-    if not parts:
-        raise PrunebenchError("the list of texts or token ids is empty")
-    return parts
 
 
 def _exists(path: Path) -> bool:

@@ -154,22 +154,13 @@ def work(request: Request) -> Work:
 def model_entry(model: str) -> tuple[str, dict[str, Any]]:
     """(catalog name, entries to add to the catalog) of a model directory or a catalog name."""
     directory = Path(model)
-    if not model.isprintable() and not model.isascii():
-        raise PrunebenchError(f"{model!a} is not the name of a file in UTF-8: rename it")
-    if _is_directory(directory):
+    if directory.is_dir():
         name = slug(title_of(directory))
         return name, {name: directory_entry(directory)}
     if model in catalog("models"):
         return model, {}
     hint = registry.did_you_mean(model, catalog("models"))
     raise PrunebenchError(f"{model!r} is neither a directory nor a model of the catalog{hint}")
-
-
-def _is_directory(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name that is too long, say
-        return False
 
 
 def feed_forward(model: str) -> FeedForward:

@@ -45,8 +45,6 @@ def prune_to(request: Request, destination: Path, *, force: bool = False) -> dic
     """
     wanted = work(request)
     destination = destination.resolve()
-    if not destination.name:
-        raise PrunebenchError(f"{destination} is the root of all directories: choose another one for the model")
     given = [Path(request.model), *filter(None, (request.tokens, request.text))]
     precious = [path.resolve() for path in (*given, PROJECT, cache()) if path.exists()]
     root = destination.with_name(f".{destination.name}.prune.part")
