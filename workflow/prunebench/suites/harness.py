@@ -29,7 +29,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 
 from prunebench.assets.tasks import Row
-from prunebench.assets.tokens import check_ids, load_tokenizer, of_tokenizer
+from prunebench.assets.tokens import check_ids, encoding, load_tokenizer, of_tokenizer
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 
@@ -81,6 +81,16 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def _check_ids(self, ids: ArrayLike) -> None:
         """PrunebenchError unless the model has an embedding for all `ids` of prompts."""
         check_ids(np.asarray(ids), self._vocabulary, of_tokenizer(self._name, "a prompt"))
+
+    def tok_encode(self, *args: Any, **options: Any) -> Any:
+        """The token ids of a prompt; PrunebenchError if the tokenizer cannot encode it."""
+        with encoding(self.tokenizer):
+            return super().tok_encode(*args, **options)
+
+    def tok_batch_encode(self, *args: Any, **options: Any) -> Any:
+        """The token ids of several prompts; PrunebenchError if the tokenizer cannot encode them."""
+        with encoding(self.tokenizer):
+            return super().tok_batch_encode(*args, **options)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding gives it; CellFailure if not finite."""
