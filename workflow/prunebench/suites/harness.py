@@ -87,11 +87,6 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         with encoding(self.tokenizer):
             return super().tok_encode(*args, **options)
 
-    def tok_batch_encode(self, *args: Any, **options: Any) -> Any:
-        """The token ids of several prompts; PrunebenchError if the tokenizer cannot encode them."""
-        with encoding(self.tokenizer):
-            return super().tok_batch_encode(*args, **options)
-
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding gives it; CellFailure if not finite."""
         answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm or not sys.stderr.isatty())
@@ -124,7 +119,8 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self, strings: list[str], padding_side: str = "left", left_truncate_len: int | None = None, **options: Any
     ) -> tuple[Tensor, Tensor]:
         """Token ids and attention mask [strings, longest] of prompts; no more than the last `left_truncate_len`."""
-        ids, mask = super().tok_batch_encode(strings, padding_side, None, **options)
+        with encoding(self.tokenizer):
+            ids, mask = super().tok_batch_encode(strings, padding_side, None, **options)
         self._check_ids(ids)
         if left_truncate_len:
             self.cut.count(mask.sum(dim=1).tolist(), left_truncate_len)
