@@ -17,15 +17,16 @@ from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:
     from rich.table import Table
-    from rich.text import Text as RichText
 
     from prunebench.standalone.request import Compute
     from prunebench.suites.base import Score
 
 app = typer.Typer()
 
-SHOWN = 24
-"""Letters of a model's name in a table: with its other columns that fits into 80."""
+OTHERS = 60
+"""Columns of a terminal that the table of `compare` needs beside the names of models."""
+SHOWN = 20
+"""Letters of a model's name that it shows at least."""
 
 Model = Annotated[
     str,
@@ -243,17 +244,18 @@ def compare(
         typer.echo(json.dumps([{**row.as_dict(), "bos": source.bos} for row in rows]))
         return
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from prunebench.assets.titles import snapshot_title
 
-    table = Table(
-        "model", "sparsity", "perplexity", "ratio to the first", "95% interval", title=escape(f"on {source.name}")
-    )
+    numbers = [Column(name, no_wrap=True) for name in ("sparsity", "perplexity")]
+    ratios = "ratio to the first", Column("95% interval", no_wrap=True)
+    name = Column("model", overflow="fold", min_width=SHOWN)
+    table = Table(name, *numbers, *ratios, title=escape(f"on {source.name}"))
     for row in rows:
         ratio = ("", "") if row.ratio is None else (f"{row.ratio:.4f}", "{:.4f} to {:.4f}".format(*row.interval or ()))
-        name = snapshot_title(Path(row.model)) or row.model
-        table.add_row(_end_of(name), f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
+        title = snapshot_title(Path(row.model)) or _end_of(row.model)
+        table.add_row(escape(title), f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
     _print(table)
 
 
@@ -394,11 +396,12 @@ def _score_table(title: str, scores: list[Score]) -> Table:
     return table
 
 
-def _end_of(name: str) -> RichText:
-    """A name for a table, which is cut at its front: the ends of paths tell them apart."""
-    from rich.text import Text as RichText
+def _end_of(path: str) -> str:
+    """A path for a table, cut at its front to what a terminal has room for: the ends of paths tell them apart."""
+    from rich.console import Console
 
-    return RichText(name if len(name) <= SHOWN else f"…{name[1 - SHOWN :]}")
+    room = max(SHOWN, Console().width - OTHERS)
+    return path if len(path) <= room else f"…{path[1 - room :]}"
 
 
 def _print(table: Table) -> None:

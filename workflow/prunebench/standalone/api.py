@@ -12,7 +12,6 @@ CPU; set CUDA_VISIBLE_DEVICES before torch is imported to choose.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -217,7 +216,7 @@ def _own(name: str, given: Given | None, column: str | None) -> Iterator[_Own]:
     """
     if given is None:
         yield _Own()
-    elif isinstance(given, str | os.PathLike):
+    elif is_path(given):
         path = named_path(given, f"'{name}'")
         if isinstance(given, str) and not path.exists():
             raise PrunebenchError(f"no such file or directory: {given[:80]!r}: a text itself goes into a list, [text]")
