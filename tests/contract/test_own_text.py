@@ -597,11 +597,11 @@ def test_mistakes_with_a_text_of_ones_own(home: Path, tmp_path: Path) -> None:
     assert "--seqlen: " in refused(*words, "--calibration", tmp_path / "ids.npy", "--seqlen", 4)
     options: dict[str, Any] = {"out": tmp_path / "out", "sparsity": 0.5, "method": "wanda"}
     for text, message in {
-        ("a", 3): "text 1 of the list is a number, not a string",
+        ("a", 3): "text 1 (counted from 0) is a number, not a string",
         ("",): "holds no text",
         ((1, 2), (3,)): "no array",
-        ((1.5, 2.5),): "the array holds float64 [1, 2], not int64",
-        (): "the array holds float64 [0], not int64",
+        ((1.5, 2.5),): "'calibration' holds float64 [1, 2], not int64",
+        (): "holds no text: it is empty",
     }.items():
         with pytest.raises(PrunebenchError) as error:
             prunebench.prune(home / "plain", list(text), **options)

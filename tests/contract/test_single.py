@@ -532,8 +532,10 @@ REFUSED: list[tuple[Any, str]] = [
     (np.ones((2, 2)), "'text' holds float64 [2, 2], not int64"),
     ([[-1, 2]], "holds token ids from -1 to 2, but the model knows 0 to 159"),
     ("", "'text': the name is empty"),
-    ("x" * 300, "'text': the name 'xxx"),
-    ("no\0file", "'text': no file can be called 'no\\x00file'"),
+    ("x" * 300, "a text itself goes into a list, [text]"),
+    (Path("x" * 300), "'text': the name 'xxx"),
+    ("no\0file", "a text itself goes into a list, [text]"),
+    (Path("no\0file"), "'text': no file can be called 'no\\x00file'"),
     ("a text itself", "a text itself goes into a list, [text]"),
 ]
 

@@ -217,9 +217,10 @@ def _own(name: str, given: Given | None, column: str | None) -> Iterator[_Own]:
     if given is None:
         yield _Own()
     elif is_path(given):
-        path = named_path(given, f"'{name}'")
-        if isinstance(given, str) and not path.exists():
+        path = Path(given)
+        if isinstance(given, str) and given.strip() and not _exists(path):
             raise PrunebenchError(f"no such file or directory: {given[:80]!r}: a text itself goes into a list, [text]")
+        named_path(given, f"'{name}'")
         yield _Own(tokens=path) if path.suffix.lower() == ".npy" else _Own(text=path)
     else:
         texts, ids = texts_or_ids(given, name)
@@ -251,6 +252,13 @@ def _on_disk(model: Model, text: Path | None) -> Iterator[str]:
         directory = Path(scratch) / slug(Path(model.config.name_or_path or "").name)
         model.save_pretrained(directory)
         yield str(directory)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _array(tokens: Any, name: str) -> Any:
