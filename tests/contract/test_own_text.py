@@ -1,8 +1,10 @@
 """Text of one's own: whatever the file is, it is read as documented, or one line says which line of it cannot be."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import math
 import os
 import pickle
@@ -14,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.ipc
 import pytest
 import torch
 from hypothesis import HealthCheck, example, given, settings
@@ -29,7 +32,7 @@ import tiny
 from prunebench.assets.corpora import SPLITS, load_split
 from prunebench.assets.manifest import load_manifest
 from prunebench.assets.texts import own_documents
-from prunebench.assets.tokens import adds_bos, front_of, load_ids
+from prunebench.assets.tokens import adds_bos, front_of, in_words, load_ids
 from prunebench.cli import app
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
@@ -48,6 +51,14 @@ Files = dict[str, bytes]
 def table(**columns: Any) -> bytes:
     sink = io.BytesIO()
     parquet.write_table(pa.table(columns), sink)
+    return sink.getvalue()
+
+
+def arrow(writer: Any) -> bytes:
+    sink = io.BytesIO()
+    rows = pa.table({"text": ["one"]})
+    with writer(sink, rows.schema) as stream:
+        stream.write_table(rows)
     return sink.getvalue()
 
 
@@ -94,6 +105,13 @@ READ: list[tuple[str, Files, str | None, list[str]]] = [
     ("JSON lines, .gz but plain", {"a.jsonl.gz": LINES}, None, ["one", "two"]),
     ("parquet", {"a.parquet": ROWS}, None, ["one", "two"]),
     ("parquet, own column", {"a.parquet": table(sentence=["one", " ", "two "])}, "sentence", ["one", "two"]),
+    ("parquet, gzipped", {"a.parquet.gz": gzip.compress(ROWS)}, None, ["one", "two"]),
+    (
+        "directory of Hugging Face data",
+        {"a.jsonl": LINES, "dataset_info.json": b'{"features": {}}', "state.json": b"{}", "b.json.gz": PACKED},
+        None,
+        ["one", "two"],
+    ),
     ("parquet, large strings", {"a.parquet": table(text=pa.array(["one"], pa.large_string()))}, None, ["one"]),
     ("parquet, dictionary", {"a.parquet": table(text=pa.array(["one"] * 2).dictionary_encode())}, None, ["one"] * 2),
     (
@@ -112,6 +130,17 @@ REFUSED: list[tuple[str, Files, str | None, str]] = [
     ("surrogates in UTF-8", {"a.txt": b"a\n\n\xed\xa0\x80"}, None, "a.txt, line 3: not UTF-8 text (byte 0xed"),
     ("after a mark", {"a.txt": b"\xef\xbb\xbfa\r\nb\rc\xff"}, None, "a.txt, line 3: not UTF-8 text (byte 0xff"),
     ("UTF-16", {"a.txt": "one".encode("utf-16")}, None, "a.txt is UTF-16 text: save it as UTF-8"),
+    ("UTF-32", {"a.txt": "one".encode("utf-32")}, None, "a.txt is UTF-32 text: save it as UTF-8"),
+    ("UTF-32, big-endian", {"a.txt": b"\0\0\xfe\xff\0\0\0a"}, None, "a.txt is UTF-32 text: save it as UTF-8"),
+    ("Arrow file", {"a.arrow": arrow(pa.ipc.new_file)}, None, "a.arrow is an Arrow file, as datasets saves it: write"),
+    ("Arrow stream", {"a.arrow": arrow(pa.ipc.new_stream)}, None, "a.arrow is an Arrow file, as datasets saves it"),
+    ("zstd", {"a.jsonl.zst": b"\x28\xb5\x2f\xfd\x24\0"}, None, "a.jsonl.zst is packed by zstd: unpack it"),
+    ("bzip2", {"a.txt.bz2": bz2.compress(LINES)}, None, "a.txt.bz2 is packed by bzip2: unpack it"),
+    ("xz", {"a.jsonl": lzma.compress(LINES)}, None, "a.jsonl is packed by xz: unpack it, or pack it by gzip"),
+    ("gzip in gzip", {"a.jsonl.gz": gzip.compress(PACKED)}, None, "a.jsonl.gz is packed by gzip twice: unpack it"),
+    ("parquet, gzip cut short", {"a.parquet.gz": gzip.compress(ROWS)[:-9]}, None, "is a damaged gzip file, or cut"),
+    ("parquet, text gzipped", {"a.parquet.gz": PACKED}, None, "a.parquet.gz is not a whole parquet file"),
+    ("directory of .json", {"a.json": LINES, "b.json": LINES}, None, "holds no text (.txt, .jsonl, .parquet, and .gz"),
     ("UTF-16 without a mark", {"a.txt": "o\nne".encode("utf-16-le")}, None, "a.txt, line 1: a zero byte"),
     ("binary", {"a.txt": b"ELF\n\0\1"}, None, "a.txt, line 2: a zero byte"),
     ("parquet as .txt", {"a.txt": ROWS}, None, "a.txt is a parquet file: let its name end in .parquet"),
@@ -170,7 +199,7 @@ REFUSED: list[tuple[str, Files, str | None, str]] = [
         "directory without text",
         {"a.png": b"\x89PNG", "b.npy": b""},
         None,
-        "holds no text (.txt, .jsonl, .json, .parquet",
+        "holds no text (.txt, .jsonl, .parquet",
     ),
     ("empty directory", {}, None, "holds no text (.txt"),
     ("directory, one damaged", {"a.txt": b"a", "b.jsonl": b"{"}, None, "b.jsonl, line 1: expected a JSON object"),
@@ -380,6 +409,48 @@ def test_what_a_tokenizer_adds_is_seen_by_encoding(
         assert front_of(made, "window") == "window" and front_of(made, True) is True
 
 
+def in_front(added: str, bos: str | None) -> PreTrainedTokenizerFast:
+    """A tokenizer that makes `added`, with the tokens <x> and <y> too, of a text."""
+    made = tokenizer(None, bos, additional_special_tokens=["<x>", "<y>"])
+    ids = [(token, made.convert_tokens_to_ids(token)) for token in ("<s>", "</s>", "<x>", "<y>")]
+    made.backend_tokenizer.post_processor = processors.TemplateProcessing(single=added, special_tokens=ids)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("added", "bos", "said"),
+    [
+        ("<s> $A", "<s>", "a BOS token in front of each window, as the tokenizer puts one"),
+        ("<s> $A </s>", None, "a BOS token in front of each window, as the tokenizer puts one"),
+        ("$A </s>", "<s>", "no BOS token, as the tokenizer puts none"),
+        ("<s> <x> $A", "<s>", "a BOS token in front of each window, where the tokenizer puts <s> <x> before a text"),
+        ("<x> <s> $A", "<s>", "no BOS token, where the tokenizer puts <x> <s> before a text"),
+        ("<x> $A", "<s>", "no BOS token, where the tokenizer puts <x> before a text"),
+        ("<x> <y> $A </s>", None, "no BOS token, where the tokenizer puts <x> <y> before a text"),  # as GLM's
+    ],
+)
+def test_what_stands_in_front_of_a_text_is_said(added: str, bos: str | None, said: str) -> None:
+    made = in_front(added, bos)
+    assert in_words(front_of(made, "auto"), "auto", made) == said
+
+
+@pytest.mark.parametrize("by", ["pack", "documents"])
+def test_a_tokenizer_that_cannot_encode(by: str, tmp_path: Path) -> None:
+    """It loads, as what is in tokenizer.json is well-formed; which class runs it is said elsewhere."""
+    directory = tiny.make_model(tmp_path / "model", tokenizer=tokenizer(None), vocab_size=300)
+    path = directory / "tokenizer.json"
+    content = json.loads(path.read_text())
+    content["model"] = {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "<unk>"}
+    path.write_text(json.dumps(content))
+    (tmp_path / "my.txt").write_text("\n\n".join(tiny.make_text(40)))
+    message = "cannot encode text (Exception: WordLevel error: Missing [UNK] token from the vocabulary)"
+    said = refused("ppl", directory, "--text", tmp_path / "my.txt", "--seqlen", 16)
+    assert message in said and str(directory) in said
+    keys: dict[str, Any] = {"documents": "blank_lines"} if by == "pack" else {"calibration": "documents"}
+    with pytest.raises(PrunebenchError, match="cannot encode text"):
+        drawn(study(tmp_path, tiny.make_text(60), model=directory, **keys), tmp_path)
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The models `begun` (its tokenizer adds BOS), `plain` (adds none) and `none` (has none), and my.txt."""
@@ -526,11 +597,11 @@ def test_mistakes_with_a_text_of_ones_own(home: Path, tmp_path: Path) -> None:
     assert "--seqlen: " in refused(*words, "--calibration", tmp_path / "ids.npy", "--seqlen", 4)
     options: dict[str, Any] = {"out": tmp_path / "out", "sparsity": 0.5, "method": "wanda"}
     for text, message in {
-        ("a", 3): "text 1 of the list is a number, not a string",
+        ("a", 3): "text 1 (counted from 0) is a number, not a string",
         ("",): "holds no text",
         ((1, 2), (3,)): "no array",
-        ((1.5, 2.5),): "the array holds float64 [1, 2], not int64",
-        (): "the array holds float64 [0], not int64",
+        ((1.5, 2.5),): "'calibration' holds float64 [1, 2], not int64",
+        (): "holds no text: it is empty",
     }.items():
         with pytest.raises(PrunebenchError) as error:
             prunebench.prune(home / "plain", list(text), **options)

@@ -8,10 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 import yaml
@@ -27,6 +32,7 @@ from prunebench.cli import app, single
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
 from prunebench.standalone import measure, request
+from prunebench.standalone.arguments import texts_or_ids
 from prunebench.standalone.compare import ratio
 from prunebench.standalone.export import export
 from prunebench.standalone.recommend import TABLE, recommend
@@ -250,6 +256,18 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "'text.txt' is too short: its calibration"),
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "nowhere.npy"], "--calibration: no such file: nowhere.npy"),
     ([*PRUNE, "--sparsity", "0.6", "--device", "tpu"], "--device: 'tpu' is not auto, cpu, cuda or cuda:N"),
+    (["ppl", "{models}/llama", "--text", ""], "--text: the name is empty: name a file or a directory"),
+    (["ppl", "{models}/llama", "--tokens", ""], "--tokens: the name is empty"),
+    (["ppl", "", "--text", "{models}/text.txt"], "MODEL: the name is empty"),
+    (["compare", "{models}/llama", "", "--text", "{models}/text.txt"], "MODEL: the name is empty"),
+    ([*PRUNE, "--sparsity", "0.6", "--calibration", ""], "--calibration: the name is empty"),
+    ([*PRUNE[:2], "--out", "", "--sparsity", "0.6"], "--out: the name is empty"),
+    ([*PRUNE[:2], "--out", "/", "--sparsity", "0.6"], "--out: / is the root of the file system"),
+    ([*PRUNE[:2], "--out", "o" * 240, "--sparsity", "0.6"], "is longer than 200 bytes: choose a shorter one"),
+    (["ppl", "x" * 300, "--text", "{models}/text.txt"], "MODEL: the name 'xxxxxxxx"),
+    (["ppl", "m\udcff", "--text", "{models}/text.txt"], "MODEL: the name 'm\\udcff' is not UTF-8: rename it"),
+    ([*PRUNE, "--sparsity", "0.6", "--calibration", "m\udcff"], "--calibration: the name 'm\\udcff' is not UTF-8"),
+    (["ppl", "{models}/llama", "--text", "{models}/text.txt", "--seqlen", "100"], "use shorter ones (--seqlen, "),
     (["prune", "smollm2", "--out", "{out}", "--sparsity", "0.6"], "did you mean 'smollm2_135m'?"),
     (["prune", "{models}", "--out", "{out}", "--sparsity", "0.6"], "has no config.json"),
     (["prune", "{models}/llama", "--out", "{models}", "--sparsity", "0.6", *TOKENS], "choose another directory"),
@@ -464,6 +482,141 @@ def test_python_does_what_the_command_line_does(models: Path, tmp_path: Path) ->
         prunebench.prune(models / "llama", tokens, out=tmp_path / "x", method="nope", sparsity=0.5)
     with pytest.raises(PrunebenchError, match="not int64"):
         prunebench.prune(models / "llama", tokens[0], out=tmp_path / "x", method="wanda", sparsity=0.5)
+
+
+TEXTS = tiny.make_text(40)
+GIVEN: dict[str, Callable[[], Any]] = {
+    "tuple": lambda: tuple(TEXTS),
+    "generator": lambda: (text for text in TEXTS),
+    "numpy": lambda: np.array(TEXTS),
+    "numpy objects": lambda: np.array(TEXTS, dtype=object),
+    "column of a dataset": lambda: datasets.Dataset.from_dict({"text": TEXTS})["text"],
+    "pyarrow": lambda: pa.array(TEXTS),
+    "pyarrow, chunked": lambda: pa.chunked_array([TEXTS]),
+    "pandas": lambda: pd.Series(TEXTS, index=range(5, 5 + len(TEXTS))),
+    "set": lambda: set(TEXTS),
+    "keys": lambda: dict.fromkeys(TEXTS).keys(),
+}
+
+
+@pytest.mark.parametrize("kind", GIVEN)
+def test_any_strings_are_texts(kind: str) -> None:
+    texts, ids = texts_or_ids(GIVEN[kind](), "text")
+    assert ids is None and texts == (sorted(set(TEXTS)) if kind in ("set", "keys") else TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["column of a dataset", "generator"])
+def test_what_is_iterated_is_measured_as_a_list_is(kind: str, models: Path) -> None:
+    options: dict[str, Any] = {"seqlen": 16, "windows": 3, "threads": 1}
+    expected = prunebench.perplexity(models / "llama", TEXTS, **options).value
+    assert prunebench.perplexity(models / "llama", GIVEN[kind](), **options).value == expected
+
+
+IDS = [[1, 2, 3], [4, 5, 6]]
+REFUSED: list[tuple[Any, str]] = [
+    ([], "'text' holds no text: it is empty"),
+    (["", " "], "'text' holds no text: it has nothing but white space"),
+    (["a", 3], "'text': text 1 (counted from 0) is a number, not a string"),
+    ([3, "a"], "'text': text 0 (counted from 0) is a number, not a string"),
+    (["a", None], "'text': text 1 (counted from 0) is null, not a string"),
+    ([None], "'text': text 0 (counted from 0) is null, not a string"),
+    ([b"a"], "'text': text 0 (counted from 0) is bytes, not a string"),
+    ([{"text": "a"}], "'text': text 0 (counted from 0) is an object, not a string"),
+    (np.array(["a", None], dtype=object), "'text': text 1 (counted from 0) is null"),
+    (b"a text", "'text' is of the type bytes: give a list of strings"),
+    ({"text": ["a"]}, "'text' is of the type dict: give a list of strings"),
+    (3, "'text' is of the type int: give a list of strings"),
+    (pd.DataFrame({"text": ["a"]}), "'text' holds object [1, 1], not int64 [samples, seqlen]"),
+    ([1, 2], "'text' holds int64 [2], not int64 [samples, seqlen]"),
+    ([[1, 2], [3]], "'text' is no array [samples, seqlen]: "),
+    (np.ones((2, 2)), "'text' holds float64 [2, 2], not int64"),
+    ([[-1, 2]], "holds token ids from -1 to 2, but the model knows 0 to 159"),
+    ("", "'text': the name is empty"),
+    ("x" * 300, "a text itself goes into a list, [text]"),
+    (Path("x" * 300), "'text': the name 'xxx"),
+    ("no\0file", "a text itself goes into a list, [text]"),
+    (Path("no\0file"), "'text': no file can be called 'no\\x00file'"),
+    ("a text itself", "a text itself goes into a list, [text]"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_what_is_no_text_is_refused_by_the_name_of_its_argument(given: Any, message: str, models: Path) -> None:
+    with pytest.raises(PrunebenchError) as error:
+        prunebench.perplexity(models / "llama", given, threads=1)
+    said = str(error.value)
+    assert message in said and "\n" not in said and tempfile.gettempdir() + "/tmp" not in said and "--" not in said
+    with pytest.raises(PrunebenchError) as error:
+        prunebench.prune(models / "llama", given, out=models / "out", sparsity=0.5, method="wanda", threads=1)
+    said = str(error.value)
+    assert message.replace("'text'", "'calibration'") in said and "--" not in said and "/tmp/tmp" not in said
+    assert not (models / "out").exists()
+
+
+ARGUMENTS: list[tuple[str, dict[str, Any], str]] = [
+    *(("perplexity", {"seqlen": value}, "a whole number of at least 2") for value in (0, -1, 1, 2.5, True, "8", None)),
+    *(("perplexity", {"windows": value}, "a whole number of at least 1") for value in (0, -1, 1.0)),
+    *(("prune", {"samples": value}, "a whole number of at least 1") for value in (0, "4")),
+    *(("prune", {"seqlen": value}, "a whole number of at least 1") for value in (0, -1)),
+    *(("prune", {"seed": value}, "a whole number of at least 0") for value in (-1, None)),
+    *((name, {"threads": 0}, "a whole number of at least 1") for name in ("prune", "perplexity")),
+    *((name, {"batch_size": 0}, "a whole number of at least 1") for name in ("prune", "perplexity")),
+    *((name, {"bos": "window"}, "True, False or None") for name in ("prune", "perplexity")),
+    *((name, {"dtype": "float64"}, "one of float32, bfloat16, float16") for name in ("prune", "perplexity")),
+    *((name, {"column": 3}, "a string") for name in ("prune", "perplexity")),
+    *((name, {"model": value}, "give the name of") for name in ("prune", "perplexity") for value in (None, 3, [])),
+    *((name, {"model": ""}, "the name is empty") for name in ("prune", "perplexity")),
+    *(("prune", {"sparsity": value}, "is not a number") for value in ("x", True, [0.5])),
+    *(("prune", {"sparsity": value}, "is outside [0, 1)") for value in (2, -0.5)),
+    ("prune", {"sparsity": 0.605}, "more than two decimals"),
+    ("prune", {"sparsity": None}, "say how sparse: "),
+    ("prune", {"params": 3}, "a dict of names and values"),
+    ("prune", {"params": {"dampin": 1}}, "unknown key "),
+    ("prune", {"pattern": None}, "a string"),
+    ("prune", {"method": "wandaa"}, "unknown method 'wandaa'"),
+    ("prune", {"corpus": 3}, "a string"),
+    ("prune", {"out": ""}, "the name is empty"),
+    ("prune", {"out": "/"}, "is the root of the file system"),
+    ("prune", {"out": None}, "is no path"),
+]
+
+
+@pytest.mark.parametrize(("function", "wrong", "message"), ARGUMENTS, ids=[f"{f} {w}" for f, w, _ in ARGUMENTS])
+def test_arguments_are_checked_before_work(
+    function: str, wrong: dict[str, Any], message: str, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prunebench.standalone.assets._FETCH", {})
+    arguments: dict[str, Any] = {"model": models / "llama"}
+    arguments |= {"out": tmp_path / "out", "sparsity": 0.5, "method": "wanda"} if function == "prune" else {}
+    arguments |= {"text": TEXTS} if function == "perplexity" else {"calibration": TEXTS}
+    with pytest.raises(PrunebenchError) as error:
+        getattr(prunebench, function)(**{**arguments, **wrong})
+    said = str(error.value)
+    assert message in said and f"'{next(iter(wrong))}'" in said and "--" not in said and "\n" not in said
+
+
+def test_the_first_windows_of_token_ids_count(models: Path) -> None:
+    ids = tiny.tokens(6, 16)
+    score = prunebench.perplexity(models / "llama", ids, windows=2, threads=1)
+    assert score.n == 2 and score.value == prunebench.perplexity(models / "llama", ids[:2], threads=1).value
+    with pytest.raises(PrunebenchError, match="'windows': there are 6 windows of token ids, not 7"):
+        prunebench.perplexity(models / "llama", ids, windows=7, threads=1)
+
+
+def test_names_in_tables_are_no_markup_and_are_told_apart(models: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "a_rather_long_way_to_it[b]/x["
+    directory.mkdir(parents=True)
+    for name in ("b]", "i]"):  # x[/b] is the end of a markup that nothing began
+        (directory / name).symlink_to(models / "llama")
+    (tmp_path / "own[i].txt").write_text((models / "text.txt").read_text())
+    words = [directory / "b]", directory / "i]", "--text", tmp_path / "own[i].txt", "--seqlen", 16]
+    result = run("compare", *words, "--windows", 3, *COMPUTE)
+    assert result.exit_code == 0, result.output
+    shown = "".join(result.stdout.split())
+    assert "x[/b]" in shown and "x[/i]" in shown and "own[i].txt" in shown, result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    result = run("eval", directory / "b]", "--suite", "ppl", *COMPUTE)
+    assert result.exit_code == 0 and "x[/b],ppl" in "".join(result.stdout.split()), result.output
 
 
 @pytest.mark.parametrize("command", ["prune", "ppl", "eval", "compare"])

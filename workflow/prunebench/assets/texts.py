@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import logging
 import re
@@ -23,16 +24,27 @@ KINDS: dict[str, DocumentKind] = {".txt": "whole", ".jsonl": "jsonl", ".json": "
 """How a file is cut into documents, by its suffix (in front of .gz, if it ends in that)."""
 COLUMNED = ("jsonl", "parquet")
 """Kinds whose text lies under a key or in a column."""
-SUFFIXES = f"{', '.join(KINDS)}, and .gz of these"
+IN_DIRECTORIES = tuple(suffix for suffix in KINDS if suffix != ".json")
+"""Suffixes of text in a directory: a .json beside text is rather about it (dataset_info.json, state.json)."""
 
 _GZIP = b"\x1f\x8b"
+_ARROW = "an Arrow file, as datasets saves it: write it as .parquet (Dataset.to_parquet)"
 _OTHERS = {
     b"PAR1": "a parquet file: let its name end in .parquet",
     b"PK\x03\x04": "a zip archive (such as .npz): token ids are read from .npy, text from what is inside",
     b"\x93NUMPY": "an array of numpy: token ids go by --tokens or --calibration, in a file that ends in .npy",
+    # Before UTF-16, as one mark begins with the other.
+    b"\xff\xfe\0\0": "UTF-32 text: save it as UTF-8",
+    b"\0\0\xfe\xff": "UTF-32 text: save it as UTF-8",
     b"\xff\xfe": "UTF-16 text: save it as UTF-8",
     b"\xfe\xff": "UTF-16 text: save it as UTF-8",
     b"%PDF": "a PDF: extract its text first",
+    b"ARROW1": _ARROW,
+    b"\xff\xff\xff\xff": _ARROW,
+    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it, or pack it by gzip",
+    b"BZh": "packed by bzip2: unpack it, or pack it by gzip",
+    b"\xfd7zXZ": "packed by xz: unpack it, or pack it by gzip",
+    _GZIP: "packed by gzip twice: unpack it once",
 }
 """What files of other kinds begin with, and what to do about them."""
 _BLANK_LINES = re.compile(r"\n\s*\n")
@@ -54,9 +66,12 @@ def text_files(path: Path) -> list[Path]:
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     except OSError as error:
         raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
-    texts = [file for file in files if _suffix(file) in KINDS]
+    texts = [file for file in files if _suffix(file) in IN_DIRECTORIES]
     if not texts:
-        raise PrunebenchError(f"{path} holds no text ({SUFFIXES}) directly in it: name a file or another directory")
+        raise PrunebenchError(
+            f"{path} holds no text ({', '.join(IN_DIRECTORIES)}, and .gz of these) directly in it: name a file or "
+            "another directory"
+        )
     if others := [file.name for file in files if file not in texts]:
         log.info("%s: left out what is not text by its suffix: %s", path, ", ".join(others))
     return texts
@@ -108,13 +123,21 @@ def read_texts(path: Path, kind: DocumentKind, column: str = COLUMN) -> Iterator
                 yield from _cut(_read_whole(path), kind)
 
 
-def one_by_one(texts: Iterable[Any]) -> list[str]:
-    """The strings of a user's list as documents; PrunebenchError names the first entry that is no string."""
+def one_by_one(texts: Iterable[Any], name: str) -> list[str]:
+    """The strings of a user's list as documents.
+
+    Raises PrunebenchError, which calls the list `name`, with the position of the first entry that is no string, or if
+    there is no text in any.
+    """
     documents = []
     for number, text in enumerate(texts):
         if not isinstance(text, str):
-            raise PrunebenchError(f"text {number} of the list is {_in_words(text)}, not a string")
+            raise PrunebenchError(f"{name}: text {number} (counted from 0) is {_in_words(text)}, not a string")
         documents.append(_repaired(text))
+    if not any(map(str.strip, documents)):
+        raise PrunebenchError(
+            f"{name} holds no text: {'it has nothing but white space' if documents else 'it is empty'}"
+        )
     return documents
 
 
@@ -213,10 +236,10 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
     from pyarrow import parquet
 
     row = 0
-    with path.open("rb"):
-        pass  # What the system does not give is no damage.
+    # Opened here: what the system does not give is no damage, and a damaged gzip file no damaged parquet file.
+    source = io.BytesIO(gzip.decompress(path.read_bytes())) if _is_packed(path) else path
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(source) as file:
             schema = file.schema_arrow
             if column not in schema.names:
                 raise _no_column(str(path), column, "column", schema.names)
@@ -249,13 +272,16 @@ def _is_text(kind: Any) -> bool:
     return any(is_kind(kind) for is_kind in tests)
 
 
+def _is_packed(path: Path) -> bool:
+    """Whether a file is gzipped. Its suffix does not say: files of a cache are named by their digests."""
+    with path.open("rb") as start:
+        return start.read(len(_GZIP)) == _GZIP
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     """The bytes of a file, unpacked if it is gzipped; PrunebenchError if they begin as no text does."""
-    with path.open("rb") as start:
-        # Not by the suffix: files of a cache are named by their digests.
-        packed = start.read(len(_GZIP)) == _GZIP
-    with gzip.open(path) if packed else path.open("rb") as file:
+    with gzip.open(path) if _is_packed(path) else path.open("rb") as file:
         head = cast("Any", file).peek(8)
         for magic, what in _OTHERS.items():
             if head.startswith(magic):
@@ -306,7 +332,7 @@ def _in_words(value: Any) -> str:
     """The kind of a JSON value, for messages."""
     if value is None:
         return "null"
-    names = {bool: "a truth value", int: "a number", float: "a number", str: "a string", list: "a list"}
+    names = {bool: "a truth value", int: "a number", float: "a number", str: "a string", list: "a list", bytes: "bytes"}
     return names.get(type(value), "an object" if isinstance(value, dict) else f"a {type(value).__name__}")
 
 

@@ -1,5 +1,7 @@
 """Documents -> one stream of token ids -> windows. Calibration and perplexity cut their text the same way."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 
 from prunebench.assets.corpora import SEPARATOR
 from prunebench.config.entries import Bos
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, summary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -39,6 +41,31 @@ def load_tokenizer(directory: Path) -> "PreTrainedTokenizerFast":
     return tokenizer
 
 
+@contextmanager
+def encoding(tokenizer: "PreTrainedTokenizerFast") -> Iterator[None]:
+    """PrunebenchError if the tokenizer, which was loaded, cannot encode a text."""
+    try:
+        yield
+    # The Rust library raises plain Exceptions.
+    except Exception as error:
+        raise PrunebenchError(
+            f"the tokenizer of {tokenizer.name_or_path or 'the model'} cannot encode text ({summary(error)}): its "
+            "tokenizer.json and tokenizer_config.json do not fit together"
+        ) from error
+
+
+def encode(tokenizer: "PreTrainedTokenizerFast", texts: list[str], *, special: bool = False) -> list[list[int]]:
+    """The token ids of each text, with `special` those that the tokenizer adds by itself included.
+
+    Raises PrunebenchError if the tokenizer cannot encode them.
+    """
+    with encoding(tokenizer):
+        # verbose=False: a text longer than the model's context is fine, windows are cut from it.
+        options = {"add_special_tokens": special, "return_attention_mask": False, "verbose": False}
+        tokens: list[list[int]] = tokenizer(texts, **options)["input_ids"]
+    return tokens
+
+
 def token_stream(tokenizer: "PreTrainedTokenizerFast", documents: list[str], *, bos: bool) -> NDArray[np.int64]:
     """The documents as one int64 vector: each tokenised alone, the tokens of a blank line between two of them.
 
@@ -47,9 +74,7 @@ def token_stream(tokenizer: "PreTrainedTokenizerFast", documents: list[str], *, 
     """
     if not documents:
         return np.empty(0, dtype=np.int64)
-    # verbose=False: a document longer than the model's context is fine here, windows are cut below.
-    encoded = tokenizer([SEPARATOR, *documents], add_special_tokens=False, return_attention_mask=False, verbose=False)
-    separator, *token_lists = encoded["input_ids"]
+    separator, *token_lists = encode(tokenizer, [SEPARATOR, *documents])
     stream = [bos_token(tokenizer)] if bos else []
     stream += token_lists[0]
     for tokens in token_lists[1:]:
@@ -77,9 +102,9 @@ def by_window(bos: bool | None) -> Bos:
 
 
 def adds_bos(tokenizer: "PreTrainedTokenizerFast") -> bool:
-    """Whether the tokenizer by itself puts a beginning-of-text token in front of a text."""
-    text, whole = (_encoded(tokenizer, special=special) for special in (False, True))
-    return whole[1 : len(text) + 1] == text and whole[:1] == [_bos_token(tokenizer)]
+    """Whether the first token that the tokenizer by itself puts in front of a text is the beginning-of-text token."""
+    before = _before(tokenizer)
+    return bool(before) and before[0] == _bos_token(tokenizer)
 
 
 def bos_token(tokenizer: "PreTrainedTokenizerFast") -> int:
@@ -90,13 +115,17 @@ def bos_token(tokenizer: "PreTrainedTokenizerFast") -> int:
     return token
 
 
-def in_words(front: Front, asked: Bos) -> str:
-    """Where a beginning-of-text token stands and, where `asked` is auto, that the tokenizer decided it."""
+def in_words(front: Front, asked: Bos, tokenizer: "PreTrainedTokenizerFast | None" = None) -> str:
+    """Where a beginning-of-text token stands and, where `asked` is auto, what `tokenizer` puts in front of a text."""
     if front is True:
         return "a BOS token in front of the text"
-    if front == "window":
-        return "a BOS token in front of each window" + (", as the tokenizer puts one" if asked == "auto" else "")
-    return "no BOS token" + (", as the tokenizer puts none" if asked == "auto" else "")
+    said = "a BOS token in front of each window" if front == "window" else "no BOS token"
+    if asked != "auto" or tokenizer is None:
+        return said
+    before = _before(tokenizer)
+    if len(before) > bool(front):  # More than that token, or another one.
+        return f"{said}, where the tokenizer puts {' '.join(tokenizer.convert_ids_to_tokens(before))} before a text"
+    return f"{said}, as the tokenizer puts {'one' if front else 'none'}"
 
 
 def stream_windows(
@@ -201,15 +230,16 @@ def check_array(array: Any, what: object) -> NDArray[np.int64]:
     return array  # type: ignore[no-any-return]
 
 
-def _encoded(tokenizer: "PreTrainedTokenizerFast", *, special: bool) -> list[int]:
-    """A short text as tokens, with or without those that the tokenizer adds."""
-    tokens: list[int] = tokenizer("a", add_special_tokens=special)["input_ids"]
-    return tokens
+def _before(tokenizer: "PreTrainedTokenizerFast") -> list[int]:
+    """The tokens that the tokenizer by itself puts in front of a text; none if the text is not found behind them."""
+    ((text,), (whole,)) = (encode(tokenizer, ["a"], special=special) for special in (False, True))
+    places = range(len(whole) - len(text) + 1) if text else ()
+    return next((whole[:place] for place in places if whole[place : place + len(text)] == text), [])
 
 
 def _bos_token(tokenizer: "PreTrainedTokenizerFast") -> int | None:
     """The token that is declared to begin a text, else the one that the tokenizer alone puts in front of it, if any."""
     if tokenizer.bos_token_id is not None:
         return int(tokenizer.bos_token_id)
-    text, whole = (_encoded(tokenizer, special=special) for special in (False, True))
-    return whole[0] if text and whole[1 : len(text) + 1] == text else None
+    before = _before(tokenizer)
+    return before[0] if len(before) == 1 else None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from prunebench.cli.options import path
 from prunebench.cli.single import AsJson, BatchSize, Device, DType, Model, Threads, prepare, resumable
 from prunebench.errors import PrunebenchError
 
@@ -37,7 +38,9 @@ def search(
     batch_size: BatchSize = 8,
     threads: Threads = None,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="Also write all that was tried, as JSON.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=path("--out"), help="Also write all that was tried, as JSON.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Search how sparse each block of MODEL should be, by running it with trial masks on held-out text.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from prunebench.cli.options import destination, path, path_or_name
 from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:
@@ -22,10 +23,17 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+OTHERS = 60
+"""Columns of a terminal that the table of `compare` needs beside the names of models."""
+SHOWN = 20
+"""Letters of a model's name that it shows at least."""
+
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="A from_pretrained directory (safetensors; any type in README), or a name from `models`."
+        metavar="MODEL",
+        parser=path_or_name,
+        help="A from_pretrained directory (safetensors; any type in README), or a name from `models`.",
     ),
 ]
 DType = Annotated[
@@ -35,8 +43,8 @@ BatchSize = Annotated[int, typer.Option(min=1, help="Windows per forward pass.")
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default all. They move numbers slightly.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
-Tokens = Annotated[Path | None, typer.Option(help="Token ids, .npy, int64 [samples, seqlen].")]
-Text = Annotated[Path | None, typer.Option(help="A file or directory of text.")]
+Tokens = Annotated[Path | None, typer.Option(parser=path("--tokens"), help="Token ids, .npy, int64 [samples, seqlen].")]
+Text = Annotated[Path | None, typer.Option(parser=path("--text"), help="A file or directory of text.")]
 Column = Annotated[str | None, typer.Option(help="Where its text is. [default: text]")]
 Bos = Annotated[
     bool | None,
@@ -47,14 +55,21 @@ Bos = Annotated[
 @app.command()
 def prune(
     model: Model,
-    out: Annotated[Path, typer.Option(help="Directory for the pruned model; it must be empty or not be there.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=destination("--out"), help="Directory for the pruned model; it must be empty or not be there."
+        ),
+    ],
     sparsity: Annotated[float | None, typer.Option(min=0, max=0.99, help="Fraction of zeros, as in 0.6.")] = None,
     pattern: Annotated[str, typer.Option(help="Or an n:m pattern: 2of4 keeps 2 of every 4.")] = "unstructured",
     method: Annotated[str | None, typer.Option(help="A name from `methods`; default: the best in our table.")] = None,
     allocator: Annotated[str | None, typer.Option(help="A name from `allocators`; goes with the method.")] = None,
     param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the method, repeatable.")] = None,
     allocator_param: Annotated[list[str] | None, typer.Option(help="The same of the allocator.")] = None,
-    calibration: Annotated[Path | None, typer.Option(help="Text of your own, or token ids (.npy).")] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(parser=path("--calibration"), help="Text of your own, or token ids (.npy).")
+    ] = None,
     column: Column = None,
     corpus: Annotated[str | None, typer.Option(help="Calibration text from the catalog. [default: c4_type]")] = None,
     bos: Bos = None,
@@ -191,7 +206,10 @@ def evaluate(
 @app.command()
 def compare(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL MODEL...", help="Directories or names; the first is compared with.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL MODEL...", parser=path_or_name, help="Directories or names; the first is compared with."
+        ),
     ],
     tokens: Tokens = None,
     corpus: Annotated[str | None, typer.Option(help="The test split of a corpus. [default: wikipedia]")] = None,
@@ -225,15 +243,19 @@ def compare(
     if as_json:
         typer.echo(json.dumps([{**row.as_dict(), "bos": source.bos} for row in rows]))
         return
-    from rich.table import Table
+    from rich.markup import escape
+    from rich.table import Column, Table
 
     from prunebench.assets.titles import snapshot_title
 
-    table = Table("model", "sparsity", "perplexity", "ratio to the first", "95% interval", title=f"on {source.name}")
+    numbers = [Column(name, no_wrap=True) for name in ("sparsity", "perplexity")]
+    ratios = "ratio to the first", Column("95% interval", no_wrap=True)
+    name = Column("model", overflow="fold", min_width=SHOWN)
+    table = Table(name, *numbers, *ratios, title=escape(f"on {source.name}"))
     for row in rows:
         ratio = ("", "") if row.ratio is None else (f"{row.ratio:.4f}", "{:.4f} to {:.4f}".format(*row.interval or ()))
-        name = snapshot_title(Path(row.model)) or row.model
-        table.add_row(name, f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
+        title = snapshot_title(Path(row.model)) or _end_of(row.model)
+        table.add_row(escape(title), f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
     _print(table)
 
 
@@ -364,13 +386,22 @@ def _as_dict(score: Score) -> dict[str, Any]:
 
 
 def _score_table(title: str, scores: list[Score]) -> Table:
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("task", "metric", "value", "stderr", "rows", title=title)
+    table = Table("task", "metric", "value", "stderr", "rows", title=escape(title))
     for score in scores:
         shown = (f"{score.value:.4g}", "" if score.stderr is None else f"{score.stderr:.2g}", str(score.n))
-        table.add_row(score.task, score.metric, *shown)
+        table.add_row(escape(score.task), score.metric, *shown)
     return table
+
+
+def _end_of(path: str) -> str:
+    """A path for a table, cut at its front to what a terminal has room for: the ends of paths tell them apart."""
+    from rich.console import Console
+
+    room = max(SHOWN, Console().width - OTHERS)
+    return path if len(path) <= room else f"…{path[1 - room :]}"
 
 
 def _print(table: Table) -> None:

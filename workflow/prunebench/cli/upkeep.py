@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from prunebench.cli.options import destination, path
+
 ROOT = Path(__file__).resolve().parents[3]
 app = typer.Typer()
 
@@ -39,7 +41,9 @@ def accept(
 @app.command()
 def export(
     cell: Annotated[str, typer.Argument(help="Directory of a finished cell, with or without results/pruned/.")],
-    directory: Annotated[Path, typer.Argument(help="Where to; it must be empty or not be there.")],
+    directory: Annotated[
+        Path, typer.Argument(parser=destination("DIRECTORY"), help="Where to; it must be empty or not be there.")
+    ],
     force: Annotated[bool, typer.Option(help="Delete what DIRECTORY holds.")] = False,
 ) -> None:
     """Write the pruned model of CELL to DIRECTORY, dense with zeros, for from_pretrained, lm-eval or vLLM.
@@ -56,7 +60,10 @@ def export(
 @app.command()
 def gc(
     configfile: Annotated[
-        list[Path] | None, typer.Option(help="A config whose results are wanted too; repeatable.", show_default=False)
+        list[Path] | None,
+        typer.Option(
+            parser=path("--configfile"), help="A config whose results are wanted too; repeatable.", show_default=False
+        ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Delete them.")] = False,
     downloads: Annotated[bool, typer.Option("--downloads", help="Also models, texts and tasks in resources/.")] = False,

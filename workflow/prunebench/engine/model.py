@@ -131,7 +131,7 @@ class StreamedModel:
         if self.context is not None and seqlen > self.context:
             raise PrunebenchError(
                 f"sequences of {seqlen} tokens are longer than the model's context of {self.context}: "
-                "lower the length in 'calibration', or 'seqlen' of the suite"
+                "use shorter ones (--seqlen, 'seqlen' of the suite, the length in 'calibration', narrower token ids)"
             )
 
     def whole(self, beside: int = 0) -> PreTrainedModel:

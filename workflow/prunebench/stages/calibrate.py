@@ -15,6 +15,7 @@ from prunebench.assets.manifest import load_manifest
 from prunebench.assets.tokens import (
     Front,
     check_ids,
+    encode,
     front_of,
     in_words,
     load_tokenizer,
@@ -58,7 +59,7 @@ def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) 
     documents = load_split(corpus_manifest.directory, SPLIT)
     tokenizer = load_tokenizer(model_manifest.directory)
     front = front_of(tokenizer, wanted.bos)
-    log.info("calibration with %s", in_words(front, wanted.bos))
+    log.info("calibration with %s", in_words(front, wanted.bos, tokenizer))
     names = f"'{corpus_manifest.title}'", f"'{model_manifest.title}'"
     strategy = _from_documents if wanted.strategy == "documents" else _from_stream
     windows, found = strategy(tokenizer, documents, wanted, front, *names)
@@ -108,7 +109,7 @@ def _from_documents(
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
     windows, rejected = draw_from_documents(
         # As the tokenizer does it by itself, those of OPT and LLaMA with their BOS in front, unless each window has it.
-        lambda document: tokenizer(document, add_special_tokens=not front, verbose=False)["input_ids"],
+        lambda document: encode(tokenizer, [document], special=not front)[0],
         documents,
         wanted.samples,
         room(wanted.seqlen, front),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,22 +24,23 @@ import torch
 from numpy.typing import ArrayLike
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from prunebench.assets.texts import one_by_one, own_documents
+from prunebench.assets.texts import own_documents
 from prunebench.assets.tokens import check_array, load_ids
 from prunebench.errors import PrunebenchError
 from prunebench.stages.calibrate import write_array
+from prunebench.standalone.arguments import check_arguments, in_python, is_path, texts_or_ids
 from prunebench.standalone.measure import load, perplexity_of, text_windows
 from prunebench.standalone.recommend import recommend
 from prunebench.standalone.request import Compute, Request, cores, feed_forward, slug
 from prunebench.standalone.run import prune_to
-from prunebench.storage.files import write_text
+from prunebench.storage.files import named_destination, named_path, write_text
 from prunebench.suites.base import Score
 
 Model = str | Path | PreTrainedModel
 """A `from_pretrained` directory, a name of config/catalog/models.yaml, or a model in memory."""
-Given = ArrayLike | torch.Tensor | Sequence[str] | str | Path
-"""Text: a list of strings, one a document, or the name of a file or directory of text. Or token ids: an integer array
-[windows, seqlen], or the name of an .npy file."""
+Given = ArrayLike | torch.Tensor | Iterable[str] | str | Path
+"""Text: a list or any other iterable of strings, one a document (a set is sorted), or the name of a file or directory
+of text. Or token ids: an integer array [windows, seqlen], or the name of an .npy file."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,18 @@ def prune(
     A call that was interrupted goes on where it was when it is repeated, if the model is on disk. A model in memory has
     no tokenizer: it needs token ids wherever text is looked at.
     """
+    least = {"samples": 1, "seqlen": 1, "seed": 0, "batch_size": 1, "threads": 1}
+    counts = {"samples": samples, "seqlen": seqlen, "seed": seed, "batch_size": batch_size, "threads": threads}
+    words = {"pattern": pattern, "method": method, "allocator": allocator, "corpus": corpus, "column": column}
+    check_arguments(least, {**counts, **words, "sparsity": sparsity, "params": params, "bos": bos, "dtype": dtype})
+    if not is_path(out):
+        raise PrunebenchError("'out' is no path: give the name of a directory")
+    named_destination(out, "'out'")
     if method is None and params:
         raise PrunebenchError("'params' belong to a method: name it")
-    with _own(_one_of(calibration, tokens)) as own, _on_disk(model, own.text) as source:
+    _check_model(model)
+    given = _one_of("calibration", calibration, tokens)
+    with in_python(), _own(*given, column) as own, _on_disk(model, own.text) as source:
         if method is None:
             best = recommend(pattern, sparsity, feed_forward(source))
             method, allocator = best.method, allocator or best.allocator
@@ -144,22 +154,30 @@ def perplexity(
     `text` is a list of strings, or the name of a file or directory of text, as for `prune`: it is cut into windows of
     `seqlen` tokens without overlap, of which the first `windows` count (default all). With `bos` each begins with a BOS
     token; by default it does if the model's tokenizer puts one in front of any text. Or it is token ids, int64
-    [windows, seqlen]: an array or the name of an .npy file. `tokens` is an older name of `text`.
+    [windows, seqlen]: an array or the name of an .npy file, of which the first `windows` count, too. `tokens` is an
+    older name of `text`.
 
     The first token of a window is only context. `value` is exp of the mean loss, `stderr` its standard error over
     windows, `details["window_losses"]` the loss of each (nats per token), `details["bos"]` whether they begin with a
     BOS token (None for token ids). Raises PrunebenchError if a loss is not finite, or the text cannot be read.
     """
-    with _own(_one_of(text, tokens)) as own, _on_disk(model, own.text) as source:
+    least = {"seqlen": 2, "windows": 1, "batch_size": 1, "threads": 1}
+    counts = {"seqlen": seqlen, "windows": windows, "batch_size": batch_size, "threads": threads}
+    check_arguments(least, {**counts, "column": column, "bos": bos, "dtype": dtype})
+    _check_model(model)
+    given = _one_of("text", text, tokens)
+    with in_python(), _own(*given, column) as own, _on_disk(model, own.text) as source:
         ids = load_ids(own.tokens) if own.tokens else None
         documents = own_documents(own.text, column) if own.text else []
         if ids is None and not documents:
             raise PrunebenchError("give a text or token ids to measure the perplexity on")
         if ids is not None and bos is not None:
             raise PrunebenchError("'bos': the windows of token ids are taken as they are; leave it out")
+        if ids is not None and len(ids) < (windows or 1):
+            raise PrunebenchError(f"'windows': there are {len(ids)} windows of token ids, not {windows}")
         loaded = load(source, Compute(dtype, batch_size, threads or cores()))
         if ids is not None:
-            return perplexity_of(loaded, np.array(ids), "tokens")
+            return perplexity_of(loaded, np.array(ids[:windows]), "tokens")
         cut, begun = text_windows(loaded, documents, seqlen, windows, "the text", bos)
         score = perplexity_of(loaded, cut, "text")
     return replace(score, details={**score.details, "bos": begun})
@@ -173,32 +191,50 @@ class _Own:
     text: Path | None = None
 
 
-def _one_of(given: Given | None, older: Given | None) -> Given | None:
+def _one_of(name: str, given: Given | None, older: Given | None) -> tuple[str, Given | None]:
+    """The name of the argument that was given, and what it is."""
     if given is not None and older is not None:
-        raise PrunebenchError("'tokens' is an older name of the argument before it: give one of them")
-    return older if given is None else given
+        raise PrunebenchError(f"'tokens' is an older name of '{name}': give one of them")
+    return (name, given) if older is None else ("tokens", older)
+
+
+def _check_model(model: Any) -> None:
+    if is_path(model):
+        named_path(model, "'model'")
+    elif not isinstance(model, PreTrainedModel):
+        raise PrunebenchError(
+            f"'model' is of the type {type(model).__name__}: give the name of a directory or of the catalog, or a "
+            "PreTrainedModel"
+        )
 
 
 @contextmanager
-def _own(given: Given | None) -> Iterator[_Own]:
-    """What a user gave, as a file; what is in memory is written to one for as long as the context lasts."""
+def _own(name: str, given: Given | None, column: str | None) -> Iterator[_Own]:
+    """The argument `name` as a file; what is in memory is written to one for as long as the context lasts.
+
+    Errors that arise meanwhile speak of the argument where they would speak of that file.
+    """
     if given is None:
         yield _Own()
-    elif isinstance(given, str | Path):
+    elif is_path(given):
         path = Path(given)
-        if isinstance(given, str) and not _exists(path):
+        if isinstance(given, str) and given.strip() and not _exists(path):
             raise PrunebenchError(f"no such file or directory: {given[:80]!r}: a text itself goes into a list, [text]")
+        named_path(given, f"'{name}'")
         yield _Own(tokens=path) if path.suffix.lower() == ".npy" else _Own(text=path)
     else:
+        texts, ids = texts_or_ids(given, name)
+        if column is not None:
+            raise PrunebenchError(f"'column' belongs to a file, and '{name}' is none: leave it out")
         with tempfile.TemporaryDirectory() as directory:
-            if isinstance(given, list | tuple) and any(isinstance(part, str) for part in given):
-                path = Path(directory) / "texts.jsonl"
-                write_text(path, "".join(json.dumps({"text": text}) + "\n" for text in one_by_one(given)))
-                yield _Own(text=path)
-            else:
-                path = Path(directory) / "tokens.npy"
-                write_array(path, _array(given))
-                yield _Own(tokens=path)
+            path = Path(directory) / ("tokens.npy" if texts is None else "texts.jsonl")
+            with in_python({str(path): f"'{name}'", f"'{path.name}'": f"'{name}'"}):
+                if texts is None:
+                    write_array(path, _array(ids, name))
+                    yield _Own(tokens=path)
+                else:
+                    write_text(path, "".join(json.dumps({"text": text}) + "\n" for text in texts))
+                    yield _Own(text=path)
 
 
 @contextmanager
@@ -207,7 +243,7 @@ def _on_disk(model: Model, text: Path | None) -> Iterator[str]:
 
     Raises PrunebenchError for a model in memory that is to read `text`.
     """
-    if isinstance(model, str | Path):
+    if not isinstance(model, PreTrainedModel):
         yield str(model)
         return
     if text:
@@ -221,18 +257,18 @@ def _on_disk(model: Model, text: Path | None) -> Iterator[str]:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except OSError:  # a name that is too long, say
+    except (OSError, ValueError):  # a name that no file can have
         return False
 
 
-def _array(tokens: Any) -> Any:
-    """Token ids as an int64 array [samples, seqlen]; ids of another integer type are widened.
+def _array(tokens: Any, name: str) -> Any:
+    """Token ids, given as the argument `name`, as int64 [samples, seqlen]; other integer types are widened.
 
     Raises PrunebenchError if they are no such array.
     """
     try:
         array = np.asarray(tokens.detach().cpu() if isinstance(tokens, torch.Tensor) else tokens)
-    except ValueError as error:
-        raise PrunebenchError(f"the token ids are no array [samples, seqlen]: {error}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise PrunebenchError(f"'{name}' is no array [samples, seqlen]: {error}") from None
     widened = array.astype(np.int64) if np.issubdtype(array.dtype, np.integer) else array
-    return check_array(widened, "the array")
+    return check_array(widened, f"'{name}'")

@@ -159,7 +159,7 @@ def text_windows(
     """
     tokenizer = load_tokenizer(loaded.manifest.directory)
     front = front_of(tokenizer, by_window(bos))
-    log.info("%s: %s", loaded.manifest.title, in_words(front, by_window(bos)))
+    log.info("%s: %s", loaded.manifest.title, in_words(front, by_window(bos), tokenizer))
     windows = first_windows(tokenizer, documents, seqlen, count, name, front=front)
     check_ids(windows, loaded.vocabulary, of_tokenizer(loaded.manifest.title, name))
     return windows, bool(front)

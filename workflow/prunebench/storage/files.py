@@ -1,5 +1,6 @@
 """Atomic writes and digests: a reader never sees half a file, whatever kills the writer."""
 
+import errno
 import hashlib
 import json
 import os
@@ -8,6 +9,11 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from prunebench.errors import PrunebenchError
+
+LONGEST = 200
+"""Bytes of the name of a directory that is written: a file system has 255, and unfinished work is named after it."""
 
 
 @contextmanager
@@ -54,3 +60,39 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of the file at `path`."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def named_path(name: str | os.PathLike[str], what: str) -> Path:
+    """The path `name` of a user, who gave it as `what`; it need not exist.
+
+    Raises PrunebenchError if it is empty (pathlib would take it for "."), not UTF-8, or no file can have it.
+    """
+    text = os.fspath(name)
+    if not text.strip():
+        raise PrunebenchError(f"{what}: the name is empty: name a file or a directory ('.' is the current one)")
+    shown = ascii(text if len(text) <= 80 else f"{text[:80]}...")
+    try:
+        text.encode()
+        Path(text).stat()
+    except UnicodeEncodeError:
+        raise PrunebenchError(f"{what}: the name {shown} is not UTF-8: rename it") from None
+    except ValueError as error:  # a zero byte
+        raise PrunebenchError(f"{what}: no file can be called {shown} ({error})") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise PrunebenchError(f"{what}: the name {shown} is too long for a file") from None
+    return Path(text)
+
+
+def named_destination(name: str | os.PathLike[str], what: str) -> Path:
+    """The path `name` of a directory to be written, which has files named after it beside it.
+
+    Raises PrunebenchError as `named_path` does, for the root of the file system, and for a name that is too long.
+    """
+    path = named_path(name, what)
+    own = path.resolve().name
+    if not own:
+        raise PrunebenchError(f"{what}: {path} is the root of the file system: name a directory below it")
+    if len(os.fsencode(own)) > LONGEST:
+        raise PrunebenchError(f"{what}: the name '{own[:80]}...' is longer than {LONGEST} bytes: choose a shorter one")
+    return path

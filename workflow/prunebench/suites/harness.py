@@ -29,7 +29,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList
 
 from prunebench.assets.tasks import Row
-from prunebench.assets.tokens import check_ids, load_tokenizer, of_tokenizer
+from prunebench.assets.tokens import check_ids, encoding, load_tokenizer, of_tokenizer
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 
@@ -82,6 +82,11 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         """PrunebenchError unless the model has an embedding for all `ids` of prompts."""
         check_ids(np.asarray(ids), self._vocabulary, of_tokenizer(self._name, "a prompt"))
 
+    def tok_encode(self, *args: Any, **options: Any) -> Any:
+        """The token ids of a prompt; PrunebenchError if the tokenizer cannot encode it."""
+        with encoding(self.tokenizer):
+            return super().tok_encode(*args, **options)
+
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding gives it; CellFailure if not finite."""
         answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm or not sys.stderr.isatty())
@@ -114,7 +119,8 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self, strings: list[str], padding_side: str = "left", left_truncate_len: int | None = None, **options: Any
     ) -> tuple[Tensor, Tensor]:
         """Token ids and attention mask [strings, longest] of prompts; no more than the last `left_truncate_len`."""
-        ids, mask = super().tok_batch_encode(strings, padding_side, None, **options)
+        with encoding(self.tokenizer):
+            ids, mask = super().tok_batch_encode(strings, padding_side, None, **options)
         self._check_ids(ids)
         if left_truncate_len:
             self.cut.count(mask.sum(dim=1).tolist(), left_truncate_len)

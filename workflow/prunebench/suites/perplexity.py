@@ -84,7 +84,7 @@ class Perplexity(Suite):
 
         tokenizer = load_tokenizer(subject.directory)
         front = front_of(tokenizer, self.params.bos)
-        log.info("perplexity with %s", in_words(front, self.params.bos))
+        log.info("perplexity with %s", in_words(front, self.params.bos, tokenizer))
         windows = {
             corpus: self._windows(subject, tokenizer, front, assets[f"corpora/{corpus}"])
             for corpus in self.params.corpora
