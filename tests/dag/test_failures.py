@@ -4,7 +4,7 @@ import csv
 
 from dag.tree import Tree
 
-REASON = "prune: model.layers.0.mlp.up_proj.weight holds NaN or infinity before pruning: mend the model"
+REASON = "prune: model.layers.0.mlp.up_proj.weight holds NaN or infinity"
 
 
 def rows(tree: Tree) -> list[dict[str, str]]:

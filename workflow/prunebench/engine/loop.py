@@ -91,7 +91,7 @@ def _prune_block(
     before = {linear: view.weight(linear) for linear in full}
     for linear, weight in before.items():
         if not weight.sum(dtype=torch.float64).isfinite():
-            raise CellFailure(f"{full[linear]}.weight holds NaN or infinity before pruning: mend the model")
+            raise CellFailure(f"{full[linear]}.weight holds NaN or infinity")
     pruned = _is_pruned(model, view.index, method, allocation)
     needs = method.needs - {Stat.GRADIENT}  # which no forward pass can collect
     at_once = [site.name for site in view.sites] if pruned and needs and not method.sequential else []
