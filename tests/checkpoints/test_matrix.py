@@ -1,4 +1,4 @@
-"""What is read, pruned and exported is what `from_pretrained` loads: layouts x dtypes x architectures."""
+"""Checkpoints are read, pruned and exported as `from_pretrained` loads them: layouts x dtypes x architectures."""
 
 import json
 import math
@@ -91,7 +91,7 @@ def test_a_checkpoint_is_read_pruned_and_exported_as_it_is(
 
 
 def check_kept(before: dict[str, Tensor], after: dict[str, Tensor], pruned: Pruned) -> None:
-    """What is not zero is bit-equal to the source; half of the linears' weights are zero, nothing else changed."""
+    """Kept weights are bit-equal to the source; half of the linears' weights are zero, and nothing else changed."""
     assert before.keys() == after.keys()
     zeros = 0
     for name, weight in after.items():

@@ -105,7 +105,7 @@ def expected(method: str, weight: torch.Tensor, pattern: str, share: float) -> t
 
 
 def check(method: str, before: dict[str, torch.Tensor], after: dict[str, torch.Tensor], pattern: str) -> None:
-    """What holds of every pruned matrix, by full name."""
+    """Check every pruned matrix, by its full name."""
     for name, weight in after.items():
         assert (weight[before[name] == 0] == 0).all(), f"{name}: zeros were filled"
         if method in MASKING:
