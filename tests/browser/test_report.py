@@ -103,10 +103,12 @@ def test_it_sorts_numbers_with_empty_ones_last(browser: "sync_api.Browser", repo
     with opened(browser, report) as page:
         head = page.locator("#cells thead th", has_text="Perplexity")
         head.click()
+        page.wait_for_selector("#cells th[aria-sort=ascending]")  # the table sorts in a task after the click's
         shown = column(page, "Perplexity")
         numbers = [float(text) for text in shown if text]
         assert len(numbers) == 4 and numbers == sorted(numbers) and shown[4:] == [""] * 3
         head.click()
+        page.wait_for_selector("#cells th[aria-sort=descending]")
         assert [float(text) for text in column(page, "Perplexity") if text] == sorted(numbers, reverse=True)
 
 

@@ -614,6 +614,7 @@ def test_names_in_tables_are_no_markup_and_are_told_apart(models: Path, tmp_path
     assert result.exit_code == 0, result.output
     shown = "".join(result.stdout.split())
     assert "x[/b]" in shown and "x[/i]" in shown and "own[i].txt" in shown, result.stdout
+    assert "1.0000 to 1.0000" in result.stdout, "the last column must not be cut"
     assert max(map(len, result.stdout.splitlines())) <= 80
     result = run("eval", directory / "b]", "--suite", "ppl", *COMPUTE)
     assert result.exit_code == 0 and "x[/b],ppl" in "".join(result.stdout.split()), result.output

@@ -9,6 +9,7 @@ from prunebench.config.schema import SINGULAR, read_config, with_catalogs
 from prunebench.errors import PrunebenchError
 
 PACKAGE = Path(registry.__file__).parent
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def create(kind: str, name: str, configfile: Path) -> Path:
@@ -18,7 +19,7 @@ def create(kind: str, name: str, configfile: Path) -> Path:
     """
     path = PACKAGE / kind / f"{name}.py"
     _refuse_bad_name(kind, name, path, configfile)
-    text = (PACKAGE / "templates" / f"{SINGULAR[kind]}.py").read_text(encoding="utf-8")
+    text = (TEMPLATES / f"{SINGULAR[kind]}.py").read_text(encoding="utf-8")
     title = "".join(part.capitalize() for part in name.split("_"))
     path.write_text(text.replace("Template", title).replace("template", name), encoding="utf-8")
     return path

@@ -248,10 +248,10 @@ def compare(
 
     from prunebench.assets.titles import snapshot_title
 
-    numbers = [Column(name, no_wrap=True) for name in ("sparsity", "perplexity")]
-    ratios = "ratio to the first", Column("95% interval", no_wrap=True)
+    heads = ("sparsity", "perplexity", "ratio to\nthe first", "95% interval")
     name = Column("model", overflow="fold", min_width=SHOWN)
-    table = Table(name, *numbers, *ratios, title=escape(f"on {source.name}"))
+    numbers = [Column(head, no_wrap=True) for head in heads]
+    table = Table(name, *numbers, title=escape(f"on {source.name}"))
     for row in rows:
         ratio = ("", "") if row.ratio is None else (f"{row.ratio:.4f}", "{:.4f} to {:.4f}".format(*row.interval or ()))
         title = snapshot_title(Path(row.model)) or _end_of(row.model)
