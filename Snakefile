@@ -12,15 +12,16 @@ if not workflow.configfiles:
     configfile: "config/config.yaml"
 
 
-STAGES = "assets train calibrate profile search allocate gradients prune evaluate collect report"
-
-
 include: "rules/common.smk"
 
 
-for stage in STAGES.split():
+# Where a rule says `localrule`, its jobs stay where snakemake runs: they take no time, need the network or only read
+# small files. Nodes of a cluster often have no network, and a batch job costs more than these do.
+for rules_of in sorted(Path(workflow.basedir, "rules").glob("*.smk")):
+    # Only a study with a model that is trained here has use for the rule that trains it.
+    if rules_of.stem != "common" and (rules_of.stem != "train" or plan.trains):
 
-    include: f"rules/{stage}.smk"
+        include: rules_of
 
 
 rule all:
@@ -30,20 +31,22 @@ rule all:
         rules.collect.input,
         rules.collect.output,
         plan.shown.outputs,
-        plan.masks,
+        [path for job in plan.masks for path in map(str, job.outputs)],
+    localrule: True
 
 
 rule strict:
-    # For CI: as `all`, but any failed cell makes snakemake exit non-zero.
     input:
         rules.all.input,
         cells=rules.collect.output.cells,
     log:
-        paths.log("strict"),
+        log_of("strict"),
+    # For CI: as `all`, but any failed cell makes snakemake exit non-zero.
+    localrule: True
     conda:
         "environment.yml"
     shell:
-        "python workflow/scripts/strict.py --cells {input.cells} 2> {log}"
+        "python -m prunebench.stages strict --cells {input.cells} 2> {log}"
 
 
 onsuccess:
@@ -54,5 +57,5 @@ onsuccess:
 
 onerror:
     # What could be computed was (keep-going): show that, so that no older number stays in tables, figures and report.
-    spec = plan.collect_spec()
-    shell("python workflow/scripts/collect.py --spec {spec:q} --cells {paths.CELLS} --tables yes")
+    spec = plan.job("collect").spec
+    shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {paths.CELLS}")

@@ -47,7 +47,7 @@ def main(
     with tempfile.TemporaryDirectory(prefix="bench-") as work:
         bench = load_bench("full", Path(work))
         cell = next(cell for cell in bench.plan.studies[bench.study].cells if cell.calibration == CALIBRATION)
-        (tokens,) = bench.plan.tokens(cell)[:1]
+        tokens = str(bench.plan.job("prune", **cell.wildcards).input("tokens"))
         commands.prepare([tokens, str(bench.model / "asset.json")])
         family = bench.plan.config.models[bench.dense.model].family
         sizes, rates = floor.read_sizes(bench.model, registry.load("models", family)), measure_rates(bench)

@@ -14,6 +14,7 @@ from benches.commands import Job
 from prunebench.cell import Cell
 from prunebench.config.schema import calibration_parts, configured
 from prunebench.plan import paths
+from prunebench.plan.graph import chain, ordered
 from prunebench.plan.plan import Plan
 from prunebench.storage.files import read_json
 
@@ -63,10 +64,10 @@ class Bench:
     @property
     def inputs(self) -> list[str]:
         """What the DAG must make before anything is timed."""
-        tokens = {file for cell in self.plan.studies[self.study].cells for file in self.plan.tokens(cell)}
-        suites = self.plan.studies[self.study].all_suites
-        assets = {paths.ASSET.format(asset=asset) for suite in suites for asset in self.plan.suite_assets(suite)}
-        return sorted(tokens | assets | {paths.PRUNED.format(**self.dense.wildcards)})
+        study = self.plan.studies[self.study]
+        jobs = ordered(job for cell in study.cells for job in chain(self.plan, cell, study.all_suites))
+        files = {str(job.outputs[0]) for job in jobs if job.rule == "calibrate" or job.asset}
+        return sorted(files | {paths.PRUNED.format(**self.dense.wildcards)})
 
     def cases(self) -> Iterator[Case]:
         """All of them."""
@@ -88,7 +89,7 @@ class Bench:
             model=self.model,
             method=method,
             sparsity=cells[0].sparsity,
-            tokens=self.plan.tokens(cells[0])[0],
+            tokens=self.plan.job("prune", **cells[0].wildcards).input("tokens"),
         )
         ours = {
             self._dtype(self.plan.config.methods[cell.method]): commands.ours(

@@ -17,10 +17,9 @@ import yaml
 from tabulate import tabulate
 
 from benches import commands
-from prunebench.cell import Cell
-from prunebench.plan import paths
-from prunebench.plan.plan import Plan, load_plan
-from prunebench.stages.prune import prune
+from prunebench.plan.jobs.base import Job
+from prunebench.plan.plan import load_plan
+from prunebench.stages.run import run
 
 STUDY = "quick"
 FORWARD = (("activations.py", "run"),)
@@ -32,7 +31,11 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "factorisation": (("obs.py", "inverse_factor"),),
     "elimination": (("obs.py", "eliminate"),),
     "scores, masks": SELECTION,
-    "rounding, counting, packing, writing": (("loop.py", "_stored"), ("loop.py", "_count"), ("scratch.py", "save")),
+    "rounding, counting, packing, writing": (
+        ("loop.py", "_stored"),
+        ("loop.py", "_count"),
+        ("finished_blocks.py", "save"),
+    ),
     "reconstruction errors": (("loop.py", "reconstruction_error"),),
 }
 """(file, function) by part; of a function that calls itself the outermost call counts."""
@@ -46,24 +49,22 @@ def main() -> None:
     torch.set_num_threads(commands.THREADS)
     plan = load_plan(yaml.safe_load(Path(commands.STUDIES).read_text(encoding="utf-8")), commands.STUDIES)
     cells = [cell for cell in plan.studies[STUDY].cells if cell.method != "dense"]
-    commands.prepare([file for cell in cells for file in (*plan.tokens(cell), plan.allocation(cell))])
-    columns = {cell.method: shares(profile(plan, cell)) for cell in cells}
+    jobs = [plan.job("prune", **cell.wildcards) for cell in cells]
+    commands.prepare([str(job.input(name)) for job in jobs for name in ("tokens", "allocation")])
+    columns = {cell.method: shares(profile(job)) for cell, job in zip(cells, jobs, strict=True)}
     names = list(dict.fromkeys(name for column in columns.values() for name in column))
     rows = [[name, *(column.get(name, "") for column in columns.values())] for name in names]
     print(tabulate(rows, ["", *columns], tablefmt="pipe", floatfmt=".0f"))
 
 
-def profile(plan: Plan, cell: Cell) -> pstats.Stats:
+def profile(job: Job) -> pstats.Stats:
     """The profile of one prune job, run in this process; its results are thrown away."""
     profiler = cProfile.Profile(time.process_time)
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
         profiler.runcall(
-            prune,
-            plan.specs.prune(cell),
-            model=Path(paths.MODEL.format(model=cell.model)),
-            tokens=Path(plan.tokens(cell)[0]),
-            allocation=Path(plan.allocation(cell)),
+            run,
+            job,
             weights=directory / "weights.safetensors",
             result=directory / "result.json",
             measured=directory / "measured.json",

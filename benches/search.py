@@ -40,7 +40,7 @@ def main(evaluations: Annotated[int, typer.Option(help="of random functions")] =
     plan = read_plan(STUDY)
     entry = plan.config.searches[SEARCH]
     model, corpus = paths.MODEL.format(model=entry.model), paths.CORPUS.format(corpus=entry.corpus)
-    profile = plan.search_profile(SEARCH)
+    profile = str(plan.job("search_allocation", search=SEARCH, seed=0).input("profile"))
     commands.python(*commands.SNAKEMAKE[:-1], str(STUDY), "--", model, corpus, profile)
     directory = load_manifest(Path(model)).directory
     family = registry.load("models", plan.config.models[entry.model].family)

@@ -15,10 +15,11 @@ import time
 from tabulate import tabulate
 
 from prunebench.plan import paths
+from prunebench.plan.jobs import rules
 
 RUNS = 5
 PARSE = ("-m", "snakemake", paths.MODEL.format(model="smollm2_135m"), "--dry-run", "--cores", "1", "--quiet", "all")
-RULES = tuple(rule for rule in paths.RULES if rule != "strict")
+RULES = tuple(rule for rule in rules() if rule != "strict")
 
 
 def cost(*command: str) -> tuple[float, float]:

@@ -4,26 +4,26 @@
 rule allocate:
     input:
         model=paths.MODEL,
-        profile=lambda wildcards: plan.profile(plan.cell(wildcards)),
-        search=lambda wildcards: plan.found(plan.cell(wildcards)),
-        tokens=lambda wildcards: plan.allocator_tokens(plan.cell(wildcards)),
+        profile=needs("allocate", "profile"),
+        search=needs("allocate", "search"),
+        tokens=needs("allocate", "tokens"),
     output:
         allocation=paths.ALLOCATION,
         measured=paths.ALLOCATION_MEASURED,
     log:
-        paths.log("allocate"),
+        log_of("allocate"),
     benchmark:
-        paths.benchmark("allocate")
+        benchmark_of("allocate")
     conda:
         "../environment.yml"
-    threads: lambda wildcards: plan.allocate_threads(plan.cell(wildcards))
+    threads: threads_of("allocate")
     resources:
-        gpu=gpus_to_allocate,
-        mem_mb=memory("allocate"),
-        runtime=minutes("allocate", gpus_to_allocate),
+        gpu=gpus_of("allocate"),
+        mem_mb=memory_of("allocate"),
+        runtime=minutes_of("allocate"),
     params:
-        spec=lambda wildcards: plan.specs.allocation(plan.cell(wildcards)),
+        spec=spec_of("allocate"),
     shell:
-        "python workflow/scripts/allocate.py --spec {params.spec:q} --threads {threads} --model {input.model} "
-        "--profile {input.profile} --search {input.search} --tokens {input.tokens} --allocation {output.allocation} "
-        "--measured {output.measured} 2> {log}"
+        "python -m prunebench.stages allocate --spec {params.spec:q} --threads {threads} --gpus {resources.gpu} "
+        "--model {input.model} --profile {input.profile} --search {input.search} --tokens {input.tokens} "
+        "--allocation {output.allocation} --measured {output.measured} 2> {log}"

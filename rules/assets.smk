@@ -3,52 +3,55 @@
 
 rule fetch_model:
     input:
-        lambda wildcards: plan.model_files(wildcards.model),
-        training=lambda wildcards: plan.training(wildcards.model),
+        files=needs("fetch_model", "files"),
+        training=needs("fetch_model", "training"),
     output:
         asset=paths.MODEL,
     log:
-        paths.log("fetch_model"),
+        log_of("fetch_model"),
     benchmark:
-        paths.benchmark("fetch_model")
+        benchmark_of("fetch_model")
+    localrule: True
     conda:
         "../environment.yml"
     params:
-        spec=lambda wildcards: plan.specs.model(wildcards.model),
+        spec=spec_of("fetch_model"),
     shell:
-        "python workflow/scripts/fetch_model.py --spec {params.spec:q} --training {input.training} "
+        "python -m prunebench.stages fetch_model --spec {params.spec:q} --training {input.training} "
         "--asset {output.asset} 2> {log}"
 
 
 rule fetch_corpus:
     input:
-        lambda wildcards: plan.corpus_files(wildcards.corpus),
+        files=needs("fetch_corpus", "files"),
     output:
         asset=paths.CORPUS,
     log:
-        paths.log("fetch_corpus"),
+        log_of("fetch_corpus"),
     benchmark:
-        paths.benchmark("fetch_corpus")
+        benchmark_of("fetch_corpus")
+    localrule: True
     conda:
         "../environment.yml"
     params:
-        spec=lambda wildcards: plan.specs.corpus(wildcards.corpus),
+        spec=spec_of("fetch_corpus"),
     shell:
-        "python workflow/scripts/fetch_corpus.py --spec {params.spec:q} --asset {output.asset} 2> {log}"
+        "python -m prunebench.stages fetch_corpus --spec {params.spec:q} --asset {output.asset} 2> {log}"
 
 
 rule fetch_tasks:
     input:
-        lambda wildcards: plan.task_files(wildcards.tasks),
+        files=needs("fetch_tasks", "files"),
     output:
         asset=paths.TASKS,
     log:
-        paths.log("fetch_tasks"),
+        log_of("fetch_tasks"),
     benchmark:
-        paths.benchmark("fetch_tasks")
+        benchmark_of("fetch_tasks")
+    localrule: True
     conda:
         "../environment.yml"
     params:
-        spec=lambda wildcards: plan.specs.tasks(wildcards.tasks),
+        spec=spec_of("fetch_tasks"),
     shell:
-        "python workflow/scripts/fetch_tasks.py --spec {params.spec:q} --asset {output.asset} 2> {log}"
+        "python -m prunebench.stages fetch_tasks --spec {params.spec:q} --asset {output.asset} 2> {log}"

@@ -4,21 +4,21 @@
 rule calibrate:
     input:
         model=paths.MODEL,
-        corpus=lambda wildcards: paths.CORPUS.format(corpus=plan.calibration_corpus(wildcards.calibration)),
+        corpus=needs("calibrate", "corpus"),
     output:
         tokens=paths.TOKENS,
         record=paths.TOKENS_RECORD,
     log:
-        paths.log("calibrate"),
+        log_of("calibrate"),
     benchmark:
-        paths.benchmark("calibrate")
+        benchmark_of("calibrate")
     conda:
         "../environment.yml"
     resources:
-        mem_mb=memory("calibrate"),
-        runtime=minutes("calibrate"),
+        mem_mb=memory_of("calibrate"),
+        runtime=minutes_of("calibrate"),
     params:
-        spec=lambda wildcards: plan.specs.tokens(wildcards.model, wildcards.calibration, int(wildcards.seed)),
+        spec=spec_of("calibrate"),
     shell:
-        "python workflow/scripts/calibrate.py --spec {params.spec:q} --model {input.model} --corpus {input.corpus} "
+        "python -m prunebench.stages calibrate --spec {params.spec:q} --model {input.model} --corpus {input.corpus} "
         "--tokens {output.tokens} --record {output.record} 2> {log}"

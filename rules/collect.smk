@@ -3,37 +3,41 @@
 
 rule collect:
     input:
-        [paths.EVALUATION.format(**wildcards) for wildcards in plan.evaluations],
+        evaluations=needs("collect", "evaluations"),
     output:
         cells=paths.CELLS,
     log:
-        paths.log("collect"),
+        log_of("collect"),
+    localrule: True
     conda:
         "../environment.yml"
     params:
-        spec=lambda wildcards: plan.collect_spec(),
+        spec=spec_of("collect"),
     shell:
-        "python workflow/scripts/collect.py --spec {params.spec:q} --cells {output.cells} 2> {log}"
+        "python -m prunebench.stages collect --spec {params.spec:q} --cells {output.cells} 2> {log}"
 
 
 rule tables:
     input:
         cells=rules.collect.output.cells,
     output:
-        expand(paths.TABLE, format=[of for of in paths.TABLE_FORMATS if of != "html"], allow_missing=True),
-        report(
-            expand(paths.TABLE, format="html", allow_missing=True)[0],
+        md=output_of("tables", "md"),
+        csv=output_of("tables", "csv"),
+        tex=output_of("tables", "tex"),
+        html=report(
+            output_of("tables", "html"),
             caption="../workflow/captions/table.rst",
             category="Tables",
             subcategory="{study}",
             labels={"study": "{study}", "table": "{table}"},
         ),
     log:
-        paths.log("tables"),
+        log_of("tables"),
+    localrule: True
     conda:
         "../environment.yml"
     params:
-        spec=lambda wildcards: plan.table_spec(),
+        spec=spec_of("tables"),
     shell:
-        "python workflow/scripts/tables.py --spec {params.spec:q} --cells {input.cells} --study {wildcards.study} "
+        "python -m prunebench.stages tables --spec {params.spec:q} --cells {input.cells} --study {wildcards.study} "
         "--table {wildcards.table} --outputs {output} 2> {log}"

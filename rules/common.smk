@@ -11,6 +11,7 @@ sys.path.insert(0, PACKAGE)
 
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths, resources, slurm
+from prunebench.plan.jobs import benchmark_of, log_of, output_of
 from prunebench.plan.plan import load_plan
 from prunebench.runtime import gpus
 
@@ -25,23 +26,42 @@ wildcard_constraints:
     **paths.WILDCARDS,
 
 
-# What takes no time, needs the network or only reads small files stays where snakemake runs: cluster nodes often have
-# no network, and a batch job costs more than these do. Without a cluster this means nothing.
-localrules:
-    all,
-    strict,
-    fetch_model,
-    fetch_corpus,
-    fetch_tasks,
-    gather_search,
-    collect,
-    tables,
-    figures,
-    report,
+# What follows from the class of a rule in workflow/prunebench/plan/jobs/, one word for each directive.
+def needs(rule, name):
+    return lambda wildcards: job_of(rule, wildcards).input(name)
 
 
-def gpus_per_job(wildcards):
-    """Of a job that runs the model. A job of a scheduler parses this again; a dry run knows only that there is --jobs."""
+def spec_of(rule):
+    return lambda wildcards: job_of(rule, wildcards).spec
+
+
+def threads_of(rule):
+    return lambda wildcards: job_of(rule, wildcards).threads
+
+
+def gpus_of(rule):
+    return lambda wildcards: gpus_per_job() if job_of(rule, wildcards).gpu else 0
+
+
+def memory_of(rule):
+    # More when a job has failed, as it may have had too little.
+    return lambda wildcards, attempt: attempt * resources.memory(job_of(rule, wildcards))
+
+
+def minutes_of(rule):
+    def minutes(wildcards, attempt):
+        job = job_of(rule, wildcards)
+        return attempt * resources.minutes(job, gpus=gpus_per_job() if job.gpu else 0)
+
+    return minutes
+
+
+def job_of(rule, wildcards):
+    return plan.job(rule, **dict(wildcards.items()))
+
+
+def gpus_per_job():
+    """GPUs of a job that runs the model. A job of a scheduler parses this again; a dry run knows only --jobs."""
     if workflow.remote_exec:
         return gpus.gpus_given()
     elsewhere = workflow.non_local_exec or (workflow.dryrun and workflow.resource_settings.nodes is not None)
@@ -49,23 +69,8 @@ def gpus_per_job(wildcards):
     return min(here, workflow.global_resources["gpu"].value) if "gpu" in workflow.global_resources else here
 
 
-def gpus_to_allocate(wildcards):
-    """Only some allocators run the model."""
-    return gpus_per_job(wildcards) if plan.allocator_tokens(plan.cell(wildcards)) else 0
-
-
-def memory(rule):
-    """For mem_mb: more when a job has failed, as it may have had too little."""
-    return lambda wildcards, attempt: attempt * resources.memory(rule, plan.work(wildcards))
-
-
-def minutes(rule, gpus_of=gpus_per_job):
-    """For runtime, likewise, with so many GPUs."""
-    return lambda wildcards, attempt: attempt * resources.minutes(rule, plan.work(wildcards), gpus=gpus_of(wildcards))
-
-
 onstart:
-    if "gpu" not in workflow.global_resources and gpus_per_job(None):
+    if "gpu" not in workflow.global_resources and gpus_per_job():
         logger.warning(
             "This profile sets no limit for GPUs, so jobs are started for more than there are. Add to its config.yaml, "
             "for two:\nresources:\n  gpu: 2"

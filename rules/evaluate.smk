@@ -6,25 +6,25 @@ rule evaluate:
         model=paths.MODEL,
         pruned=paths.PRUNED,
         weights=paths.WEIGHTS,
-        assets=lambda wildcards: [paths.ASSET.format(asset=asset) for asset in plan.suite_assets(wildcards.suite)],
+        assets=needs("evaluate", "assets"),
     output:
         result=ensure(paths.EVALUATION, non_empty=True),
         measured=paths.EVALUATION_MEASURED,
     log:
-        paths.log("evaluate"),
+        log_of("evaluate"),
     benchmark:
-        paths.benchmark("evaluate")
+        benchmark_of("evaluate")
     conda:
         "../environment.yml"
-    threads: lambda wildcards: plan.evaluate_threads(wildcards.suite)
+    threads: threads_of("evaluate")
     resources:
-        gpu=gpus_per_job,
-        mem_mb=memory("evaluate"),
-        runtime=minutes("evaluate"),
+        gpu=gpus_of("evaluate"),
+        mem_mb=memory_of("evaluate"),
+        runtime=minutes_of("evaluate"),
     params:
-        spec=lambda wildcards: plan.specs.evaluation(plan.cell(wildcards), wildcards.suite),
+        spec=spec_of("evaluate"),
     shell:
-        "python workflow/scripts/evaluate.py --spec {params.spec:q} --threads {threads} --cell '{wildcards.model} "
-        "{wildcards.method} {wildcards.allocator} {wildcards.point}' --model {input.model} --pruned {input.pruned} "
-        "--weights {input.weights} --assets {input.assets} --result {output.result} --measured {output.measured} "
-        "2> {log}"
+        "python -m prunebench.stages evaluate --spec {params.spec:q} --threads {threads} --gpus {resources.gpu} "
+        "--label '{wildcards.model} {wildcards.method} {wildcards.allocator} {wildcards.point}' --model {input.model} "
+        "--pruned {input.pruned} --weights {input.weights} --assets {input.assets} --result {output.result} "
+        "--measured {output.measured} 2> {log}"

@@ -9,18 +9,19 @@ rule gradients:
         gradients=paths.GRADIENTS,
         measured=paths.GRADIENTS_MEASURED,
     log:
-        paths.log("gradients"),
+        log_of("gradients"),
     benchmark:
-        paths.benchmark("gradients")
+        benchmark_of("gradients")
     conda:
         "../environment.yml"
-    threads: plan.config.compute.threads
+    threads: threads_of("gradients")
     resources:
-        gpu=gpus_per_job,
-        mem_mb=memory("gradients"),
-        runtime=minutes("gradients"),
+        gpu=gpus_of("gradients"),
+        mem_mb=memory_of("gradients"),
+        runtime=minutes_of("gradients"),
     params:
-        spec=lambda wildcards: plan.specs.gradients(wildcards.model, wildcards.calibration, int(wildcards.seed)),
+        spec=spec_of("gradients"),
     shell:
-        "python workflow/scripts/gradients.py --spec {params.spec:q} --threads {threads} --model {input.model} "
-        "--tokens {input.tokens} --gradients {output.gradients} --measured {output.measured} 2> {log}"
+        "python -m prunebench.stages gradients --spec {params.spec:q} --threads {threads} --gpus {resources.gpu} "
+        "--model {input.model} --tokens {input.tokens} --gradients {output.gradients} --measured {output.measured} "
+        "2> {log}"

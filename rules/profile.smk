@@ -9,18 +9,19 @@ rule profile:
         profile=paths.PROFILE,
         measured=paths.PROFILE_MEASURED,
     log:
-        paths.log("profile"),
+        log_of("profile"),
     benchmark:
-        paths.benchmark("profile")
+        benchmark_of("profile")
     conda:
         "../environment.yml"
-    threads: plan.config.compute.threads
+    threads: threads_of("profile")
     resources:
-        gpu=gpus_per_job,
-        mem_mb=memory("profile"),
-        runtime=minutes("profile"),
+        gpu=gpus_of("profile"),
+        mem_mb=memory_of("profile"),
+        runtime=minutes_of("profile"),
     params:
-        spec=lambda wildcards: plan.specs.profile(wildcards.model, wildcards.calibration, int(wildcards.seed)),
+        spec=spec_of("profile"),
     shell:
-        "python workflow/scripts/profile_model.py --spec {params.spec:q} --threads {threads} --model {input.model} "
-        "--tokens {input.tokens} --profile {output.profile} --measured {output.measured} 2> {log}"
+        "python -m prunebench.stages profile --spec {params.spec:q} --threads {threads} --gpus {resources.gpu} "
+        "--model {input.model} --tokens {input.tokens} --profile {output.profile} --measured {output.measured} "
+        "2> {log}"

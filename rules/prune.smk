@@ -4,32 +4,33 @@
 rule prune:
     input:
         model=paths.MODEL,
-        tokens=lambda wildcards: plan.tokens(plan.cell(wildcards)),
-        gradients=lambda wildcards: plan.gradients(plan.cell(wildcards)),
-        allocation=lambda wildcards: plan.allocation(plan.cell(wildcards)),
-        assets=lambda wildcards: [paths.ASSET.format(asset=asset) for asset in plan.method_assets(wildcards.method)],
+        tokens=needs("prune", "tokens"),
+        gradients=needs("prune", "gradients"),
+        allocation=needs("prune", "allocation"),
+        assets=needs("prune", "assets"),
     output:
         # A temp file is deleted when the last job of the run that reads it is done.
         weights=paths.WEIGHTS if plan.config.keep_weights == "packed" else temp(paths.WEIGHTS),
         result=ensure(paths.PRUNED, non_empty=True),
         measured=paths.PRUNE_MEASURED,
     log:
-        paths.log("prune"),
+        log_of("prune"),
     benchmark:
-        paths.benchmark("prune")
+        benchmark_of("prune")
     conda:
         "../environment.yml"
-    threads: lambda wildcards: plan.prune_threads(plan.cell(wildcards))
+    threads: threads_of("prune")
     resources:
-        gpu=gpus_per_job,
-        mem_mb=memory("prune"),
-        runtime=minutes("prune"),
+        gpu=gpus_of("prune"),
+        mem_mb=memory_of("prune"),
+        runtime=minutes_of("prune"),
     params:
-        spec=lambda wildcards: plan.specs.prune(plan.cell(wildcards)),
+        spec=spec_of("prune"),
     shell:
-        "python workflow/scripts/prune.py --spec {params.spec:q} --threads {threads} --model {input.model} "
-        "--tokens {input.tokens} --gradients {input.gradients} --allocation {input.allocation} --assets {input.assets} "
-        "--weights {output.weights} --result {output.result} --measured {output.measured} 2> {log}"
+        "python -m prunebench.stages prune --spec {params.spec:q} --threads {threads} --gpus {resources.gpu} "
+        "--model {input.model} --tokens {input.tokens} --gradients {input.gradients} --allocation {input.allocation} "
+        "--assets {input.assets} --weights {output.weights} --result {output.result} --measured {output.measured} "
+        "2> {log}"
 
 
 rule keep_masks:
@@ -39,11 +40,11 @@ rule keep_masks:
     output:
         masks=paths.MASKS,
     log:
-        paths.log("keep_masks"),
+        log_of("keep_masks"),
     conda:
         "../environment.yml"
     resources:
-        mem_mb=memory("keep_masks"),
-        runtime=minutes("keep_masks"),
+        mem_mb=memory_of("keep_masks"),
+        runtime=minutes_of("keep_masks"),
     shell:
-        "python workflow/scripts/keep_masks.py --weights {input.weights} --masks {output.masks} 2> {log}"
+        "python -m prunebench.stages keep_masks --weights {input.weights} --masks {output.masks} 2> {log}"

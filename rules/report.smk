@@ -4,31 +4,32 @@
 rule figures:
     input:
         cells=rules.collect.output.cells,
-        searches=lambda wildcards: plan.shown.search_files(wildcards.study, wildcards.figure),
+        searches=needs("figures", "searches"),
     output:
-        report(
-            expand(paths.FIGURE, format="svg", allow_missing=True)[0],
+        png=output_of("figures", "png"),
+        svg=report(
+            output_of("figures", "svg"),
             caption="../workflow/captions/figure.rst",
             category="Figures",
             subcategory="{study}",
             labels={"study": "{study}", "figure": "{figure}"},
         ),
-        expand(paths.FIGURE, format=[of for of in paths.FIGURE_FORMATS if of != "svg"], allow_missing=True),
     log:
-        paths.log("figures"),
+        log_of("figures"),
+    localrule: True
     conda:
         "../environment.yml"
     params:
-        spec=lambda wildcards: plan.figure_spec(),
+        spec=spec_of("figures"),
     shell:
-        "python workflow/scripts/figures.py --spec {params.spec:q} --cells {input.cells} --study {wildcards.study} "
+        "python -m prunebench.stages figures --spec {params.spec:q} --cells {input.cells} --study {wildcards.study} "
         "--figure {wildcards.figure} --outputs {output} 2> {log}"
 
 
 rule report:
     input:
         cells=rules.collect.output.cells,
-        searches=plan.shown.search_results,
+        searches=needs("report", "searches"),
     output:
         page=report(
             paths.REPORT,
@@ -37,10 +38,12 @@ rule report:
             labels={"page": "all studies of this config"},
         ),
     log:
-        paths.log("report"),
+        log_of("report"),
+    localrule: True
     conda:
         "../environment.yml"
     params:
-        spec=lambda wildcards: plan.report_spec(),
+        spec=spec_of("report"),
     shell:
-        "python workflow/scripts/report.py --spec {params.spec:q} --cells {input.cells} --output {output.page} 2> {log}"
+        "python -m prunebench.stages report --spec {params.spec:q} --cells {input.cells} --page {output.page} "
+        "2> {log}"

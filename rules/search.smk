@@ -3,43 +3,44 @@
 
 rule search_allocation:
     input:
-        model=lambda wildcards: paths.MODEL.format(model=plan.config.searches[wildcards.search].model),
-        corpus=lambda wildcards: paths.CORPUS.format(corpus=plan.config.searches[wildcards.search].corpus),
-        profile=lambda wildcards: plan.search_profile(wildcards.search),
+        model=needs("search_allocation", "model"),
+        corpus=needs("search_allocation", "corpus"),
+        profile=needs("search_allocation", "profile"),
     output:
         result=ensure(paths.SEARCH, non_empty=True),
         history=paths.SEARCH_HISTORY,
         measured=paths.SEARCH_MEASURED,
     log:
-        paths.log("search_allocation"),
+        log_of("search_allocation"),
     benchmark:
-        paths.benchmark("search_allocation")
+        benchmark_of("search_allocation")
     conda:
         "../environment.yml"
-    threads: lambda wildcards: plan.search_threads(wildcards.search)
+    threads: threads_of("search_allocation")
     resources:
-        gpu=gpus_per_job,
-        mem_mb=memory("search_allocation"),
-        runtime=minutes("search_allocation"),
+        gpu=gpus_of("search_allocation"),
+        mem_mb=memory_of("search_allocation"),
+        runtime=minutes_of("search_allocation"),
     params:
-        spec=lambda wildcards: plan.specs.search(wildcards.search, int(wildcards.seed)),
+        spec=spec_of("search_allocation"),
     shell:
-        "python workflow/scripts/search_allocation.py --spec {params.spec:q} --threads {threads} "
-        "--model {input.model} --corpus {input.corpus} --profile {input.profile} --result {output.result} "
-        "--history {output.history} --measured {output.measured} 2> {log}"
+        "python -m prunebench.stages search_allocation --spec {params.spec:q} --threads {threads} "
+        "--gpus {resources.gpu} --model {input.model} --corpus {input.corpus} --profile {input.profile} "
+        "--result {output.result} --history {output.history} --measured {output.measured} 2> {log}"
 
 
 rule gather_search:
     input:
-        results=lambda wildcards: plan.seed_results(wildcards.search),
+        results=needs("gather_search", "results"),
     output:
         best=ensure(paths.SEARCH_BEST, non_empty=True),
     log:
-        paths.log("gather_search"),
+        log_of("gather_search"),
+    localrule: True
     conda:
         "../environment.yml"
     params:
-        spec=lambda wildcards: plan.specs.search_best(wildcards.search),
+        spec=spec_of("gather_search"),
     shell:
-        "python workflow/scripts/gather_search.py --spec {params.spec:q} --results {input.results} "
+        "python -m prunebench.stages gather_search --spec {params.spec:q} --results {input.results} "
         "--best {output.best} 2> {log}"

@@ -1,26 +1,29 @@
 # A model whose weights no package has, from random ones.
 
 
+from prunebench.plan.jobs.train import NAMES as TRAINED
+
+
 rule train_model:
     input:
-        corpora=lambda wildcards: [paths.CORPUS.format(corpus=name) for name in plan.training_corpora(wildcards.model)],
+        corpora=needs("train_model", "corpora"),
     output:
-        paths.TRAINED,
-        training=ensure(paths.TRAINING, non_empty=True),
-        measured=paths.TRAINING_MEASURED,
+        [output_of("train_model", name) for name in TRAINED],
+        training=ensure(output_of("train_model", "training"), non_empty=True),
+        measured=output_of("train_model", "measured"),
     log:
-        paths.log("train_model"),
+        log_of("train_model"),
     benchmark:
-        paths.benchmark("train_model")
+        benchmark_of("train_model")
     conda:
         "../environment.yml"
-    threads: lambda wildcards: plan.training_threads(wildcards.model)
+    threads: threads_of("train_model")
     resources:
-        gpu=gpus_per_job,
-        mem_mb=memory("train_model"),
-        runtime=minutes("train_model"),
+        gpu=gpus_of("train_model"),
+        mem_mb=memory_of("train_model"),
+        runtime=minutes_of("train_model"),
     params:
-        spec=lambda wildcards: plan.specs.training(wildcards.model),
+        spec=spec_of("train_model"),
     shell:
-        "python workflow/scripts/train_model.py --spec {params.spec:q} --threads {threads} --corpora {input.corpora} "
-        "--training {output.training} --measured {output.measured} 2> {log}"
+        "python -m prunebench.stages train_model --spec {params.spec:q} --threads {threads} --gpus {resources.gpu} "
+        "--corpora {input.corpora} --training {output.training} --measured {output.measured} 2> {log}"

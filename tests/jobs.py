@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,14 @@ from typing import Any
 
 import tiny
 from prunebench.cell import Cell
-from prunebench.plan import paths
-from prunebench.plan.grid import allocation_form
+from prunebench.identity.canonical import canonical, spec_hash
+from prunebench.plan.graph import ordered
+from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, load_plan
-from prunebench.stages.allocate import allocate
-from prunebench.stages.calibrate import calibrate
-from prunebench.stages.fetch_corpus import fetch_corpus
-from prunebench.stages.fetch_model import fetch_model
-from prunebench.stages.gradients import gradients
+from prunebench.stages.run import command, run
+from prunebench.storage.files import read_json, sha256_file
 
-SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
+WORKFLOW = Path(__file__).parents[1] / "workflow"
 
 
 @dataclass
@@ -32,49 +31,34 @@ class PruneJob:
     cell: Cell
 
     @property
+    def job(self) -> Job:
+        return self.plan.job("prune", **self.cell.wildcards)
+
+    @property
     def scratch(self) -> Path:
         return self.weights.parent / ".blocks"
 
     @property
     def weights(self) -> Path:
-        return self.root / paths.WEIGHTS.format(**self.cell.wildcards)
+        return self.root / self.job.output("weights").path
 
     @property
     def result(self) -> Any:
-        return json.loads((self.root / paths.PRUNED.format(**self.cell.wildcards)).read_text())
+        return json.loads((self.root / self.job.outputs[0]).read_text())
 
     def start(self, prelude: str = "") -> subprocess.Popen[str]:
-        """Start the job's own script in a process of its own; `prelude` is Python that runs in it first."""
-        where = self.cell.wildcards
-        options = {
-            "spec": self.plan.specs.prune(self.cell),
-            "model": paths.MODEL.format(**where),
-            "allocation": self.plan.allocation(self.cell),
-            "weights": paths.WEIGHTS.format(**where),
-            "result": paths.PRUNED.format(**where),
-            "measured": paths.PRUNE_MEASURED.format(**where),
-            "tokens": self.plan.tokens(self.cell),
-            "gradients": self.plan.gradients(self.cell),
-        }
-        return start(self.root, "prune.py", options, prelude)
+        """Start the job's own command in a process of its own; `prelude` is Python that runs in it first."""
+        return start(self.root, self.job, prelude)
 
     def start_evaluation(self, suite: str, prelude: str = "") -> subprocess.Popen[str]:
-        """The same for the evaluation of `suite` on the finished cell; its result is `evaluation`."""
-        where = {**self.cell.wildcards, "suite": suite}
-        options = {
-            "spec": self.plan.specs.evaluation(self.cell, suite),
-            "cell": str(self.cell),
-            "model": paths.MODEL.format(**where),
-            "pruned": paths.PRUNED.format(**where),
-            "weights": paths.WEIGHTS.format(**where),
-            "assets": [paths.ASSET.format(asset=asset) for asset in self.plan.suite_assets(suite)],
-            "result": paths.EVALUATION.format(**where),
-            "measured": paths.EVALUATION_MEASURED.format(**where),
-        }
-        return start(self.root, "evaluate.py", options, prelude)
+        """Start the evaluation of `suite` on the finished cell; its result is `evaluation`."""
+        return start(self.root, self.evaluating(suite), prelude)
+
+    def evaluating(self, suite: str) -> Job:
+        return self.plan.job("evaluate", **self.cell.wildcards, suite=suite)
 
     def evaluation(self, suite: str) -> Path:
-        return self.root / paths.EVALUATION.format(**self.cell.wildcards, suite=suite)
+        return self.root / self.evaluating(suite).outputs[0]
 
     def run(self) -> str:
         """Run the job to its end; its log."""
@@ -116,29 +100,35 @@ def prune_job(
     row = {"model": "tiny", "method": method, "allocator": allocator, "sparsity": sparsity, "calibration": calibration}
     plan = load_plan({**config, "studies": {"tiny": {"suites": list(config["suites"]), "grid": [row]}}})
     (cell,) = plan.cells
-    model_asset = root / paths.MODEL.format(model="tiny")
-    corpus_asset = root / paths.CORPUS.format(corpus="text")
-    fetch_model(plan.specs.model("tiny"), model_asset.parent)
-    fetch_corpus(plan.specs.corpus("text"), corpus_asset.parent)
-    tokens, record = (root / pattern.format(**cell.wildcards) for pattern in (paths.TOKENS, paths.TOKENS_RECORD))
-    calibrate(plan.specs.tokens("tiny", calibration, 0), model_asset, corpus_asset, tokens, record)
-    point = allocation_form(plan.config, cell)
-    seen = tokens if plan.allocator_tokens(point) else None
-    times = root / paths.ALLOCATION_MEASURED.format(**point.wildcards)
-    found = {"allocation": root / plan.allocation(cell), "measured": times}
-    allocate(plan.specs.allocation(point), model=model_asset, tokens=seen, **found)
-    for path in plan.gradients(cell):
-        spec, measured = plan.specs.gradients("tiny", calibration, 0), paths.GRADIENTS_MEASURED.format(**cell.wildcards)
-        gradients(spec, model=model_asset, tokens=tokens, gradients=root / path, measured=root / measured)
+    job = plan.job("prune", **cell.wildcards)
+    for upstream in ordered([job])[:-1]:
+        run(upstream, root)
     return PruneJob(root, plan, cell)
 
 
-def start(root: Path, script: str, options: Mapping[str, str | list[str]], prelude: str = "") -> subprocess.Popen[str]:
-    """Start a script of the workflow in a process of its own, in `root`; `prelude` is Python that runs in it first."""
-    launch = f"import runpy; {prelude}\nrunpy.run_path({str(SCRIPTS / script)!r}, run_name='__main__')"
-    words = []
-    for name, value in options.items():
-        words += [f"--{name}", *([value] if isinstance(value, str) else value)]
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS.parent)}
-    command = [sys.executable, "-c", launch, *words]
-    return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+def start(root: Path, job: Job, prelude: str = "") -> subprocess.Popen[str]:
+    """Start `job` in a process of its own, in `root`, as its rule does; `prelude` is Python that runs in it first."""
+    launch = f"import runpy; {prelude}\nrunpy.run_module('prunebench.stages', run_name='__main__', alter_sys=True)"
+    environment = {**os.environ, "PYTHONPATH": str(WORKFLOW)}
+    words = [sys.executable, "-c", launch, *command(job)]
+    return subprocess.Popen(words, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def pipeline() -> dict[str, Any]:
+    """What each stage makes of a tiny text and model (bf16): splits, tokens, allocation, zeros, perplexity."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        job = prune_job(root, blocks=2)
+        evaluation = job.evaluating("ppl")
+        for step in ordered([evaluation]):
+            run(step, root)
+        corpus = root / job.plan.asset("corpora/text").outputs[0]
+        sparsities = read_json(root / str(job.job.input("allocation")))["sparsities"]
+        (score,) = read_json(root / evaluation.outputs[0])["scores"]
+        return {
+            "documents": read_json(corpus)["documents"],
+            "tokens": sha256_file(root / str(job.job.input("tokens"))),
+            "allocation": spec_hash(canonical(sparsities)),
+            "zeros": [sum(linear["zeros"] for linear in block["linears"].values()) for block in job.result["blocks"]],
+            "perplexity": [score["value"], score["stderr"], score["n"]],
+        }

@@ -7,7 +7,6 @@ of each task, which are made by hand; searches get 3 evaluations. `serve` puts t
 """
 
 import io
-from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,9 @@ import tiny
 from hub_server import HubServer
 from prunebench.config.entries import HubModelSource, HubSource
 from prunebench.config.schema import calibration_parts, with_catalogs
-from prunebench.plan import dag, paths
+from prunebench.plan import graph
 from prunebench.plan.plan import Plan
-from prunebench.stages.allocate import allocate
-from prunebench.stages.calibrate import calibrate
-from prunebench.stages.collect import collect
-from prunebench.stages.evaluate import evaluate
-from prunebench.stages.fetch_corpus import fetch_corpus
-from prunebench.stages.fetch_model import fetch_model
-from prunebench.stages.fetch_tasks import fetch_tasks
-from prunebench.stages.gather_search import gather_search
-from prunebench.stages.gradients import gradients
-from prunebench.stages.outputs import write_outputs
-from prunebench.stages.profile import profile
-from prunebench.stages.prune import prune
-from prunebench.stages.search_allocation import search_allocation
+from prunebench.stages.run import run
 from zeroshot import ROWS, bundle
 
 CATALOG = Path(__file__).parents[1] / "config/catalog"
@@ -43,7 +30,6 @@ SIZES = {**hub_repositories.SIZES, "max_position_embeddings": 1024}
 SHAPE = {key: value for key, value in hub_repositories.SHAPE.items() if key != "key_value"}
 PACKAGED = ("piqa", "boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa")
 
-Wildcards = Mapping[str, str]
 
 
 def derived(raw: dict[str, Any], rows: Path) -> dict[str, Any]:
@@ -117,118 +103,10 @@ def serve(hub: HubServer, plan: Plan, scratch: Path) -> None:
 
 def compute(plan: Plan) -> list[Path]:
     """Run every job of `plan` in the working directory, in order; the tables in Markdown."""
-    for job in dag.jobs(plan):
-        if job.rule in STEPS:
-            named = paths.expression(paths.RULES[job.rule].subject).fullmatch(job.subject)
-            assert named is not None
-            for file in job.outputs:
-                file.parent.mkdir(parents=True, exist_ok=True)
-            STEPS[job.rule](plan, named.groupdict())
-    cells = Path(paths.CELLS)
-    collect(plan, cells)
-    return write_outputs(plan, cells)
-
-
-def _at(pattern: str, of: Wildcards) -> Path:
-    return Path(pattern.format(**of))
-
-
-def _draw(of: Wildcards) -> tuple[str, str, int]:
-    return of["model"], of["calibration"], int(of["seed"])
-
-
-def _first(files: list[str]) -> Path | None:
-    return Path(files[0]) if files else None
-
-
-def _calibrate(plan: Plan, of: Wildcards) -> None:
-    corpus = _at(paths.CORPUS, {"corpus": plan.calibration_corpus(of["calibration"])})
-    tokens, record = _at(paths.TOKENS, of), _at(paths.TOKENS_RECORD, of)
-    calibrate(plan.specs.tokens(*_draw(of)), _at(paths.MODEL, of), corpus, tokens, record)
-
-
-def _profile(plan: Plan, of: Wildcards) -> None:
-    files = {"model": paths.MODEL, "tokens": paths.TOKENS, "profile": paths.PROFILE, "measured": paths.PROFILE_MEASURED}
-    profile(plan.specs.profile(*_draw(of)), **{name: _at(pattern, of) for name, pattern in files.items()})
-
-
-def _gradients(plan: Plan, of: Wildcards) -> None:
-    files = {"model": paths.MODEL, "tokens": paths.TOKENS}
-    files |= {"gradients": paths.GRADIENTS, "measured": paths.GRADIENTS_MEASURED}
-    gradients(plan.specs.gradients(*_draw(of)), **{name: _at(pattern, of) for name, pattern in files.items()})
-
-
-def _search(plan: Plan, of: Wildcards) -> None:
-    entry = plan.config.searches[of["search"]]
-    search_allocation(
-        plan.specs.search(of["search"], int(of["seed"])),
-        model=_at(paths.MODEL, {"model": entry.model}),
-        corpus=_at(paths.CORPUS, {"corpus": entry.corpus}),
-        profile=Path(plan.search_profile(of["search"])),
-        result=_at(paths.SEARCH, of),
-        history=_at(paths.SEARCH_HISTORY, of),
-        measured=_at(paths.SEARCH_MEASURED, of),
-    )
-
-
-def _gather(plan: Plan, of: Wildcards) -> None:
-    results = list(map(Path, plan.seed_results(of["search"])))
-    gather_search(plan.specs.search_best(of["search"]), results, _at(paths.SEARCH_BEST, of))
-
-
-def _allocate(plan: Plan, of: Wildcards) -> None:
-    point = plan.cell(of)
-    allocate(
-        plan.specs.allocation(point),
-        model=_at(paths.MODEL, of),
-        allocation=_at(paths.ALLOCATION, of),
-        measured=_at(paths.ALLOCATION_MEASURED, of),
-        profile=_first(plan.profile(point)),
-        search=_first(plan.found(point)),
-        tokens=_first(plan.allocator_tokens(point)),
-    )
-
-
-def _prune(plan: Plan, of: Wildcards) -> None:
-    cell = plan.cell(of)
-    prune(
-        plan.specs.prune(cell),
-        model=_at(paths.MODEL, of),
-        tokens=_first(plan.tokens(cell)),
-        gradients=_first(plan.gradients(cell)),
-        allocation=Path(plan.allocation(cell)),
-        assets=[_at(paths.ASSET, {"asset": asset}) for asset in plan.method_assets(cell.method)],
-        weights=_at(paths.WEIGHTS, of),
-        result=_at(paths.PRUNED, of),
-        measured=_at(paths.PRUNE_MEASURED, of),
-    )
-
-
-def _evaluate(plan: Plan, of: Wildcards) -> None:
-    evaluate(
-        plan.specs.evaluation(plan.cell(of), of["suite"]),
-        model=_at(paths.MODEL, of),
-        pruned=_at(paths.PRUNED, of),
-        weights=_at(paths.WEIGHTS, of),
-        assets=[_at(paths.ASSET, {"asset": asset}) for asset in plan.suite_assets(of["suite"])],
-        result=_at(paths.EVALUATION, of),
-        measured=_at(paths.EVALUATION_MEASURED, of),
-    )
-
-
-STEPS: dict[str, Callable[[Plan, Wildcards], None]] = {
-    "fetch_model": lambda plan, of: fetch_model(plan.specs.model(of["model"]), _at(paths.MODEL, of).parent),
-    "fetch_corpus": lambda plan, of: fetch_corpus(plan.specs.corpus(of["corpus"]), _at(paths.CORPUS, of).parent),
-    "fetch_tasks": lambda plan, of: fetch_tasks(plan.specs.tasks(of["tasks"]), _at(paths.TASKS, of).parent),
-    "calibrate": _calibrate,
-    "profile": _profile,
-    "gradients": _gradients,
-    "search_allocation": _search,
-    "gather_search": _gather,
-    "allocate": _allocate,
-    "prune": _prune,
-    "evaluate": _evaluate,
-}
+    made = [job for job in graph.jobs(plan) if job.rule != "strict"]
+    for job in made:
+        run(job)
+    return [job.outputs[0] for job in made if job.rule == "tables"]
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:

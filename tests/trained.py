@@ -96,5 +96,5 @@ def train_job(root: Path, **source: Any) -> TrainJob:
     }
     plan = load_plan(config)
     for name in CORPORA:
-        fetch_corpus(plan.specs.corpus(name), (root / paths.CORPUS.format(corpus=name)).parent)
+        fetch_corpus(plan.specs.corpus(name), asset=root / paths.CORPUS.format(corpus=name))
     return TrainJob(root, plan)

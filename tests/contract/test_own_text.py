@@ -237,7 +237,7 @@ def refused(*words: Any) -> str:
 def test_what_is_read(files: Files, column: str | None, expected: list[str], tmp_path: Path) -> None:
     path = place(tmp_path, files)
     assert own_documents(path, column) == expected
-    fetch_corpus(corpus(path, column, use="calibration"), tmp_path / "corpus")
+    fetch_corpus(corpus(path, column, use="calibration"), asset=tmp_path / "corpus" / "asset.json")
     assert load_split(tmp_path / "corpus", "calibration") == expected
     assert load_manifest(tmp_path / "corpus/asset.json").documents == {"calibration": len(expected)}
 
@@ -249,7 +249,7 @@ def test_what_is_refused_in_one_line(files: Files, column: str | None, message: 
         own_documents(path, column)
     assert message in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(PrunebenchError) as same:
-        fetch_corpus(corpus(path, column), tmp_path / "corpus")
+        fetch_corpus(corpus(path, column), asset=tmp_path / "corpus" / "asset.json")
     assert str(same.value) == str(error.value)
     assert not (tmp_path / "corpus/asset.json").exists()
     named = [] if column is None else ["--column", column]
@@ -354,10 +354,10 @@ def test_how_a_study_names_the_cutting(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("a\nb\n\nc")
     for kind, count in {"auto": 1, "whole": 1, "lines": 3, "blank_lines": 2}.items():
-        fetch_corpus(corpus(path, None, documents=kind, use="training"), tmp_path / kind)
+        fetch_corpus(corpus(path, None, documents=kind, use="training"), asset=tmp_path / kind / "asset.json")
         assert load_manifest(tmp_path / kind / "asset.json").documents == {"training": count}
     (tmp_path / "b.parquet").write_bytes(table(body=["a", "b"]))
-    fetch_corpus(corpus(tmp_path / "b.parquet", "body", documents="parquet", use="training"), tmp_path / "rows")
+    fetch_corpus(corpus(tmp_path / "b.parquet", "body", documents="parquet", use="training"), asset=tmp_path / "rows" / "asset.json")
     assert load_split(tmp_path / "rows", "training") == ["a", "b"]
 
 
@@ -646,8 +646,8 @@ def study(tmp_path: Path, text: str | list[str], *, bos: Any = False, model: Pat
             "suites": {"ppl": {"suite": "perplexity", "params": {"corpora": ["own"], "seqlen": 16, "bos": bos}}},
         }
     )
-    fetch_model(plan.specs.model("tiny"), (tmp_path / paths.MODEL.format(model="tiny")).parent)
-    fetch_corpus(plan.specs.corpus("own"), (tmp_path / paths.CORPUS.format(corpus="own")).parent)
+    fetch_model(plan.specs.model("tiny"), asset=tmp_path / paths.MODEL.format(model="tiny"))
+    fetch_corpus(plan.specs.corpus("own"), asset=tmp_path / paths.CORPUS.format(corpus="own"))
     return plan
 
 

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from prunebench.plan.specs import Specs
 
 import hub_repositories
 import tiny
@@ -19,7 +20,6 @@ from oracles import protocol
 from prunebench.config.schema import Config, with_catalogs
 from prunebench.engine.subject import Subject
 from prunebench.errors import PrunebenchError
-from prunebench.plan.specs import Specs
 from prunebench.registry import load
 from prunebench.stages.calibrate import calibrate, draw_from_documents
 from prunebench.stages.fetch_corpus import fetch_corpus
@@ -52,7 +52,7 @@ def config(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 @pytest.mark.parametrize("corpus", TEXTS)
 @pytest.mark.parametrize("bos", [True, False])
 def test_perplexity_is_that_of_the_published_codes(config: Config, tmp_path: Path, corpus: str, bos: bool) -> None:
-    fetch_corpus(Specs(config).corpus(corpus), tmp_path / corpus)
+    fetch_corpus(Specs(config).corpus(corpus), asset=tmp_path / corpus / "asset.json")
     subject = Subject(
         tmp_path / "local", load("models", "llama"), None, dtype=torch.float32, storage=torch.bfloat16, batch_size=3
     )
@@ -76,8 +76,8 @@ def test_perplexity_is_that_of_the_published_codes(config: Config, tmp_path: Pat
 
 def test_calibration_on_c4_is_that_of_the_published_codes(config: Config, tmp_path: Path) -> None:
     specs = Specs(config)
-    fetch_model(specs.model("tiny"), tmp_path / "model")
-    fetch_corpus(specs.corpus("c4"), tmp_path / "c4")
+    fetch_model(specs.model("tiny"), asset=tmp_path / "model" / "asset.json")
+    fetch_corpus(specs.corpus("c4"), asset=tmp_path / "c4" / "asset.json")
     assets = tmp_path / "model/asset.json", tmp_path / "c4/asset.json"
     tokens, record = tmp_path / "tokens.npy", tmp_path / "record.json"
     calibrate(specs.tokens("tiny", f"c4_6x{SEQLEN}", 3), *assets, tokens, record)

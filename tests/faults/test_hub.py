@@ -12,6 +12,7 @@ import pytest
 import torch
 from huggingface_hub import HfApi, constants, file_download
 from huggingface_hub.hf_api import RepoFile
+from prunebench.plan.specs import Specs
 from safetensors.torch import load, load_file, save
 from transformers import AutoModelForCausalLM
 
@@ -26,7 +27,6 @@ from prunebench.config.schema import with_catalogs
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical
-from prunebench.plan.specs import Specs
 from prunebench.registry import load as family
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
@@ -102,7 +102,7 @@ def half_files(cache: Path) -> list[Path]:
 
 
 def test_a_model_arrives_as_links_to_the_files_that_it_consists_of(tmp_path: Path, hub: HubServer, cache: Path) -> None:
-    fetch_model(model_spec(LLAMA), tmp_path / "model")
+    fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
     manifest = load_manifest(tmp_path / "model/asset.json")
     shards = {f"model-{number:05d}-of-00003.safetensors" for number in (1, 2, 3)}
     expected = {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", INDEX, *shards}
@@ -131,10 +131,10 @@ def test_the_server_lists_files_as_the_hub_does(hub: HubServer) -> None:
 
 
 def test_what_is_in_the_cache_is_not_downloaded_again(tmp_path: Path, hub: HubServer) -> None:
-    fetch_model(model_spec(OPT, family="opt"), tmp_path / "model")
+    fetch_model(model_spec(OPT, family="opt"), asset=tmp_path / "model" / "asset.json")
     before = hub.downloads()
     assert before
-    fetch_model(model_spec(OPT, family="opt"), tmp_path / "again")
+    fetch_model(model_spec(OPT, family="opt"), asset=tmp_path / "again" / "asset.json")
     assert hub.downloads() == before
     assert load_manifest(tmp_path / "again/asset.json").digest == load_manifest(tmp_path / "model/asset.json").digest
 
@@ -142,7 +142,7 @@ def test_what_is_in_the_cache_is_not_downloaded_again(tmp_path: Path, hub: HubSe
 def test_a_cut_download_goes_on_where_it_stopped(tmp_path: Path, hub: HubServer, no_waiting: None) -> None:
     name = "model-00002-of-00003.safetensors"
     hub.faults.cut[name] = 2
-    fetch_model(model_spec(LLAMA), tmp_path / "model")
+    fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
     ranges = [of for method, path, of in hub.requests if path.endswith(name) and method == "GET"]
     size = (tmp_path / "model" / name).stat().st_size
     whole, *starts = ranges
@@ -161,12 +161,12 @@ def test_a_download_that_never_ends_well_leaves_nothing_half_and_keeps_what_is_w
     else:
         hub.faults.short.add(name)
     with pytest.raises(PrunebenchError, match=r"(?s)huggyllama/llama-7b broke off .*arrived are kept: run again"):
-        fetch_model(model_spec(LLAMA), tmp_path / "model")
+        fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
     assert entries(tmp_path / "model") == set()
     assert not arrival_path(tmp_path / "model").exists()
     assert half_files(cache) == []
     hub.faults, before = Faults(), hub.downloads()
-    fetch_model(model_spec(LLAMA), tmp_path / "model")
+    fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
     fetched = {path.rpartition("/")[2] for path in hub.downloads()[len(before) :]}
     assert fetched == {name, "model-00003-of-00003.safetensors"}
 
@@ -178,10 +178,10 @@ def test_other_content_of_the_same_size_is_noticed(tmp_path: Path, hub: HubServe
     with pytest.raises(
         PrunebenchError, match=f"{name} from huggyllama/llama-7b is not the file .*\n.*{etag(name, content)}"
     ):
-        fetch_model(model_spec(LLAMA), tmp_path / "model")
+        fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
     assert entries(tmp_path / "model") == set()
     hub.faults = Faults()
-    fetch_model(model_spec(LLAMA), tmp_path / "model")
+    fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
     assert (tmp_path / "model" / name).read_bytes() == content
 
 
@@ -201,12 +201,12 @@ def test_a_gated_model(
     hub.connect(monkeypatch, tmp_path / "cache", token)
     expected = message.format(hub=hub.endpoint, repo=GATED["repo"])
     with pytest.raises(PrunebenchError, match=expected):
-        fetch_model(model_spec(GATED), tmp_path / "model")
+        fetch_model(model_spec(GATED), asset=tmp_path / "model" / "asset.json")
     assert re.search(expected, assets.check_access(source(GATED)) or "")
     assert hub.downloads() == []
     hub.connect(monkeypatch, tmp_path / "cache", TOKEN)
     assert assets.check_access(source(GATED)) is None
-    fetch_model(model_spec(GATED), tmp_path / "model")
+    fetch_model(model_spec(GATED), asset=tmp_path / "model" / "asset.json")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_what_is_not_there(
     hub.connect(monkeypatch, tmp_path / "cache", token)
     wanted = OPT | changes
     with pytest.raises(PrunebenchError, match=message):
-        fetch_model(model_spec(wanted, family="opt"), tmp_path / "model")
+        fetch_model(model_spec(wanted, family="opt"), asset=tmp_path / "model" / "asset.json")
     assert re.search(message, assets.check_access(source(wanted)) or "")
     assert hub.downloads() == []
     assert entries(tmp_path / "model") == set()
@@ -254,7 +254,7 @@ def test_a_missing_file_gives_near_names(tmp_path: Path, hub: HubServer) -> None
         "has no file penn_treebank/tests/0000.parquet at refs/convert/parquet: did you mean 'penn_treebank/test/0000"
     )
     with pytest.raises(PrunebenchError, match=message):
-        fetch_corpus(corpus_spec(wrong, column="sentence"), tmp_path / "corpus")
+        fetch_corpus(corpus_spec(wrong, column="sentence"), asset=tmp_path / "corpus" / "asset.json")
     assert message in (assets.check_access(HubCorpusSource.model_validate(wrong)) or "")
     assert assets.check_access(HubCorpusSource.model_validate(PTB)) is None
     assert hub.downloads() == []
@@ -264,7 +264,7 @@ def test_no_network(tmp_path: Path, hub: HubServer, no_waiting: None) -> None:
     hub.stop()
     message = f"cannot reach {hub.endpoint} for facebook/opt-125m .*check the network, proxies and HF_ENDPOINT"
     with pytest.raises(PrunebenchError, match=message):
-        fetch_model(model_spec(OPT, family="opt"), tmp_path / "model")
+        fetch_model(model_spec(OPT, family="opt"), asset=tmp_path / "model" / "asset.json")
     assert re.search(message, assets.check_access(source(OPT)) or "")
 
 
@@ -280,7 +280,7 @@ def test_what_the_transfer_of_large_files_raises_is_explained(
     with pytest.raises(
         PrunebenchError, match=r"broke off .Task error: error sending request.. Files that have arrived"
     ):
-        fetch_model(model_spec(OPT, family="opt"), tmp_path / "model")
+        fetch_model(model_spec(OPT, family="opt"), asset=tmp_path / "model" / "asset.json")
 
 
 def test_the_network_is_forbidden(tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,46 +288,46 @@ def test_the_network_is_forbidden(tmp_path: Path, hub: HubServer, monkeypatch: p
     with pytest.raises(
         PrunebenchError, match="HF_HUB_OFFLINE is set, so the hub cannot be asked for facebook/opt-125m"
     ):
-        fetch_model(model_spec(OPT, family="opt"), tmp_path / "model")
+        fetch_model(model_spec(OPT, family="opt"), asset=tmp_path / "model" / "asset.json")
     assert hub.requests == []
 
 
 def test_the_hub_is_down(tmp_path: Path, hub: HubServer, no_waiting: None) -> None:
     hub.faults.down = True
     with pytest.raises(PrunebenchError, match=r"answers 503 for facebook/opt-125m.*Try again later"):
-        fetch_model(model_spec(OPT, family="opt"), tmp_path / "model")
+        fetch_model(model_spec(OPT, family="opt"), asset=tmp_path / "model" / "asset.json")
 
 
 def test_a_branch_that_moved_is_noticed_and_the_old_commit_can_be_kept(tmp_path: Path, hub: HubServer) -> None:
-    fetch_model(model_spec(LLAMA), tmp_path / "model")
+    fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
     before = load_manifest(tmp_path / "model/asset.json")
     assert before.arrival
     files = commit_of(hub, LLAMA)
     now = hub.add("models", LLAMA["repo"], {**files, "generation_config.json": b"{}"})
     message = rf"another one than before \(changed: generation_config.json\)\n  before {before.arrival.commit}\n"
     with pytest.raises(PrunebenchError, match=f"{message}  now    {now}\n.*'revision: {before.arrival.commit}'"):
-        fetch_model(model_spec(LLAMA), tmp_path / "model")
-    fetch_model(model_spec({**LLAMA, "revision": before.arrival.commit}), tmp_path / "model")
+        fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
+    fetch_model(model_spec({**LLAMA, "revision": before.arrival.commit}), asset=tmp_path / "model" / "asset.json")
     assert load_manifest(tmp_path / "model/asset.json").digest == before.digest
     # From here on the commit is what arrived last, so the branch is news again.
-    fetch_model(model_spec(LLAMA), tmp_path / "model")
+    fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
     after = load_manifest(tmp_path / "model/asset.json")
     assert after.arrival and after.arrival.commit == now and after.digest != before.digest
 
 
 def test_other_content_at_the_same_commit_is_noticed(tmp_path: Path, hub: HubServer) -> None:
-    fetch_model(model_spec(LLAMA), tmp_path / "model")
+    fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
     commit_of(hub, LLAMA)["generation_config.json"] = b"{}"
     message = r"has other content than before.*changed: generation_config.json.*delete .*\.model\.hub\.json"
     with pytest.raises(PrunebenchError, match=f"(?s){message}"):
-        fetch_model(model_spec(LLAMA), tmp_path / "model")
+        fetch_model(model_spec(LLAMA), asset=tmp_path / "model" / "asset.json")
     arrival_path(tmp_path / "model").unlink()
 
 
 def test_weights_in_a_pull_request_or_converted_are_the_same(tmp_path: Path) -> None:
-    fetch_model(model_spec(OPT, family="opt"), tmp_path / "safe")
+    fetch_model(model_spec(OPT, family="opt"), asset=tmp_path / "safe" / "asset.json")
     pickled = {**OPT, "revision": "main", "weights": "pytorch"}
-    fetch_model(model_spec(pickled, family="opt"), tmp_path / "converted")
+    fetch_model(model_spec(pickled, family="opt"), asset=tmp_path / "converted" / "asset.json")
     assert "model.safetensors" in entries(tmp_path / "converted")
     assert not [name for name in entries(tmp_path / "converted") if name.endswith(".bin")]
     assert_equal_tensors(tmp_path / "converted", tmp_path / "safe")
@@ -335,7 +335,7 @@ def test_weights_in_a_pull_request_or_converted_are_the_same(tmp_path: Path) -> 
 
 def test_converted_shards_are_what_transformers_reads(tmp_path: Path) -> None:
     vicuna = {"kind": "hub", "repo": "lmsys/vicuna-7b-v1.5", "revision": "main", "weights": "pytorch"}
-    fetch_model(model_spec(vicuna), tmp_path / "model")
+    fetch_model(model_spec(vicuna), asset=tmp_path / "model" / "asset.json")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model", local_files_only=True)
     stored = {
         name: tensor for file in (tmp_path / "model").glob("*.safetensors") for name, tensor in load_file(file).items()
@@ -354,8 +354,8 @@ def test_files_that_hold_the_bare_decoder(tmp_path: Path, hub: HubServer, weight
     bare = {**files, "model.safetensors": save(tensors, metadata={"format": "pt"})}
     hub.add("models", "someone/opt", bare if weights == "safetensors" else hub_repositories.pickled(bare))
     wanted = {**OPT, "repo": "someone/opt", "revision": "main", "weights": weights}
-    fetch_model(model_spec(wanted, family="opt"), tmp_path / "bare")
-    fetch_model(model_spec(OPT, family="opt"), tmp_path / "whole")
+    fetch_model(model_spec(wanted, family="opt"), asset=tmp_path / "bare" / "asset.json")
+    fetch_model(model_spec(OPT, family="opt"), asset=tmp_path / "whole" / "asset.json")
     ours, theirs = TensorStore(tmp_path / "bare"), TensorStore(tmp_path / "whole")
     assert set(ours) == set(theirs) and all(name.startswith("model.decoder.") for name in ours)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -375,14 +375,14 @@ def test_pickles_of_anything_but_tensors_are_refused(tmp_path: Path, hub: HubSer
     hub.add("models", "someone/opt", {**files, "pytorch_model.bin": data})
     wanted = {**OPT, "repo": "someone/opt", "revision": "main", "weights": "pytorch"}
     with pytest.raises(PrunebenchError, match=r"(cannot be read as plain tensors|holds more than tensors)"):
-        fetch_model(model_spec(wanted, family="opt"), tmp_path / "model")
+        fetch_model(model_spec(wanted, family="opt"), asset=tmp_path / "model" / "asset.json")
     assert not trace.exists()
     assert entries(tmp_path / "model") == set()
 
 
 def test_a_model_of_an_unknown_kind_is_refused_before_its_weights_arrive(tmp_path: Path, hub: HubServer) -> None:
     with pytest.raises(PrunebenchError, match=r"llava-1\.5-7b-hf is a model of type 'llava', which is not known"):
-        fetch_model(model_spec({**LLAMA, "repo": "llava-hf/llava-1.5-7b-hf"}), tmp_path / "model")
+        fetch_model(model_spec({**LLAMA, "repo": "llava-hf/llava-1.5-7b-hf"}), asset=tmp_path / "model" / "asset.json")
     assert any(path.endswith("config.json") for path in hub.downloads())
     assert not any(path.endswith(".safetensors") for path in hub.downloads())
 
@@ -398,11 +398,11 @@ def test_own_splits_are_the_rows_as_they_are(tmp_path: Path) -> None:
     config, _ = with_catalogs({"studies": {"none": {"suites": ["ppl"], "grid": [{}]}}})
     rows = {"wikitext2": hub_repositories.wikitext_rows, "ptb": hub_repositories.ptb_rows}
     for name, joint in (("wikitext2", "\n\n"), ("ptb", " ")):
-        fetch_corpus(Specs(config).corpus(name), tmp_path / name)
+        fetch_corpus(Specs(config).corpus(name), asset=tmp_path / name / "asset.json")
         for split, theirs in (("calibration", "train"), ("tuning", "validation"), ("test", "test")):
             assert load_split(tmp_path / name, split) == [joint.join(rows[name](theirs))]
     c4 = config.model_copy(update={"corpora": {"c4": config.corpora["c4"].model_copy(update={"test_documents": 11})}})
-    fetch_corpus(Specs(c4).corpus("c4"), tmp_path / "c4")
+    fetch_corpus(Specs(c4).corpus("c4"), asset=tmp_path / "c4" / "asset.json")
     assert load_split(tmp_path / "c4", "calibration") == hub_repositories.c4_rows("train")
     assert load_split(tmp_path / "c4", "test") == [" ".join(hub_repositories.c4_rows("validation")[:11])]
     manifest = load_manifest(tmp_path / "c4/asset.json")
@@ -442,5 +442,5 @@ def test_texts_that_cannot_be_read(
     if content is not None:
         hub.add("datasets", PTB["repo"], {PTB["files"]["test"][0]: content}, PTB["revision"])
     with pytest.raises(PrunebenchError, match=message):
-        fetch_corpus(corpus_spec(PTB, **{"documents": kind, **keys}), tmp_path / "corpus")
+        fetch_corpus(corpus_spec(PTB, **{"documents": kind, **keys}), asset=tmp_path / "corpus" / "asset.json")
     assert entries(tmp_path / "corpus") == set()

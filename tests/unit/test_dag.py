@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
+from prunebench.plan.dag import Job
 
 from prunebench.plan import dag, paths
-from prunebench.plan.dag import Job
 from prunebench.plan.plan import Plan, load_plan
 from studies import changed, grid
 from trained import trained

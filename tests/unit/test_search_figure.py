@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from prunebench.plan.specs import Specs
 
 from prunebench.figures.chart import Chart
 from prunebench.figures.draw import draw
@@ -16,7 +17,6 @@ from prunebench.figures.search import course
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan, load_plan
-from prunebench.plan.specs import Specs
 from prunebench.report.data import gather
 from prunebench.report.plots import plots
 from prunebench.results.detail import Records

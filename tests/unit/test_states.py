@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prunebench.plan.dag import Job
 from typer.testing import CliRunner
 
 from prunebench.cli import app
 from prunebench.errors import PrunebenchError
 from prunebench.plan import dag
-from prunebench.plan.dag import Job
 from prunebench.plan.plan import Plan, read_plan
 from prunebench.results.current import Results
 from prunebench.view import find

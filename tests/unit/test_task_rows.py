@@ -117,7 +117,7 @@ def test_a_local_bundle_is_fetched_with_its_subjects(tmp_path: Path) -> None:
     entry = {"title": "Few", "source": {"kind": "path", "path": str(source)}, "tasks": tasks}
     files = {"mmlu_art.test.arrow", "mmlu_law.test.arrow", "rte.validation.jsonl.gz"}
     assert set(local_row_files(TasksEntry.model_validate(entry))) == files
-    fetch_tasks(json.dumps({"entry": entry}), tmp_path / "few")
+    fetch_tasks(json.dumps({"entry": entry}), asset=tmp_path / "few" / "asset.json")
     manifest = load_manifest(tmp_path / "few/asset.json")
     assert manifest.rows == {"mmlu_art.test": 2, "mmlu_law.test": 2, "rte.validation": 1}
     assert load_rows(manifest.directory, "mmlu_law") == {"test": ROWS}
@@ -142,11 +142,11 @@ def test_rows_from_the_hub_are_those_of_its_files(
     source = {"kind": "hub", "repo": "some/rows", "revision": "main"}
     rows = {"test": "main/a.parquet", "train": "main/b.parquet"}
     entry = {"title": "Rows", "source": source, "tasks": {"rte": {"stock": "glue/rte/default.yaml", "rows": rows}}}
-    fetch_tasks(json.dumps({"entry": entry}), tmp_path / "tasks")
+    fetch_tasks(json.dumps({"entry": entry}), asset=tmp_path / "tasks" / "asset.json")
     assert load_rows(tmp_path / "tasks", "rte") == {"test": ROWS[:1], "train": ROWS}
     manifest = load_manifest(tmp_path / "tasks/asset.json")
     assert manifest.arrival is not None and manifest.arrival.commit == commit
     rows["train"] = "main/c.parquet"
     with pytest.raises(PrunebenchError, match=r"some/rows has no file main/c\.parquet"):
-        fetch_tasks(json.dumps({"entry": entry}), tmp_path / "other")
+        fetch_tasks(json.dumps({"entry": entry}), asset=tmp_path / "other" / "asset.json")
     assert not (tmp_path / "other/asset.json").exists()

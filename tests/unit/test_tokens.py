@@ -51,8 +51,8 @@ def assets(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokeni
     (root / "text").write_text("".join(json.dumps({"text": document}) + "\n" for document in DOCUMENTS))
     model = {"title": "tiny", "family": "llama", "source": {"kind": "path", "path": str(root / "local")}}
     corpus = {"title": "text", "documents": "jsonl", "source": {"kind": "path", "path": str(root / "text")}}
-    fetch_model(json.dumps({"entry": model}), root / "model")
-    fetch_corpus(json.dumps({"entry": corpus}), root / "corpus")
+    fetch_model(json.dumps({"entry": model}), asset=root / "model" / "asset.json")
+    fetch_corpus(json.dumps({"entry": corpus}), asset=root / "corpus" / "asset.json")
     return root / "model/asset.json", root / "corpus/asset.json"
 
 

@@ -83,7 +83,7 @@ def test_what_changes_a_trained_model_changes_all_that_is_made_from_it(path: str
 
 def test_without_a_workflow_there_is_no_such_model(tmp_path: Path) -> None:
     with pytest.raises(PrunebenchError, match=r"run snakemake resources/models/mini/asset.json --cores 1 in a project"):
-        fetch_model(load_plan(CONFIG).specs.model("mini"), tmp_path / "mini")
+        fetch_model(load_plan(CONFIG).specs.model("mini"), asset=tmp_path / "mini" / "asset.json")
 
 
 def test_local_text_to_train_on_must_be_there(tmp_path: Path) -> None:

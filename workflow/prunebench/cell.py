@@ -1,5 +1,6 @@
 """Cells: the points of the benchmark. Light."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,20 @@ class Cell:
     """Two decimals; for n:m the (rounded) fraction that the pattern implies."""
     calibration: str
     seed: int
+
+    @classmethod
+    def of(cls, wildcards: Mapping[str, Any]) -> "Cell":
+        """The cell that the wildcards of a path name; `method` is empty where there is none."""
+        pattern, _, sparsity = wildcards["point"].partition("-s")
+        return cls(
+            wildcards["model"],
+            wildcards.get("method", ""),
+            wildcards["allocator"],
+            pattern,
+            sparsity or f"{float(parse_pattern(pattern).sparsity):.2f}",
+            wildcards["calibration"],
+            int(wildcards["seed"]),
+        )
 
     @cached_property
     def shape(self) -> Pattern:

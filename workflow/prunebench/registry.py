@@ -7,7 +7,7 @@ never stops the others. Modules beside them without such a class (shared formula
 import difflib
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,12 @@ def load(kind: str, name: str) -> Any:
     # Not isinstance: it asks a lazily imported module for its class, which imports it.
     classes = (value for value in vars(module).values() if issubclass(type(value), type))
     return next(plugin for plugin in classes if getattr(plugin, "name", None) == name)
+
+
+def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
+    """The plug-in called `name` with the parameters `params`, as a spec has them."""
+    plugin = load(kind, name)
+    return plugin(plugin.configure(overrides=dict(params)))
 
 
 @cache

@@ -238,7 +238,8 @@ class ModelEntry(Entry):
         return self
 
 
-def _is_none(value: object) -> bool:
+def is_none(value: object) -> bool:
+    """For `exclude_if`: a key without a value is left out of specs."""
     return value is None
 
 
@@ -259,11 +260,11 @@ class CorpusEntry(Entry):
     # Keys that only some corpora have are left out of the specs of the others.
     column: str | None = Field(
         None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="column of parquet, key of JSON lines, with the text; default: text",
     )
     join: str | None = Field(
-        None, exclude_if=_is_none, description="of a hub source: makes one text of a split, tokenised as a whole"
+        None, exclude_if=is_none, description="of a hub source: makes one text of a split, tokenised as a whole"
     )
     calibration: Literal["pack", "documents"] = Field(
         "pack",
@@ -279,10 +280,10 @@ class CorpusEntry(Entry):
         "each window; auto: in front of each window if the model's tokenizer puts one in front of a text by itself",
     )
     test_documents: PositiveInt | None = Field(
-        None, exclude_if=_is_none, description="of a hub source: so many first documents are the test split"
+        None, exclude_if=is_none, description="of a hub source: so many first documents are the test split"
     )
     test_windows: PositiveInt | None = Field(
-        None, exclude_if=_is_none, description="perplexity takes at most so many first windows of the test split"
+        None, exclude_if=is_none, description="perplexity takes at most so many first windows of the test split"
     )
     use: Literal["evaluation", "training", "calibration"] = Field(
         "evaluation",
@@ -315,7 +316,9 @@ class CorpusEntry(Entry):
 class TaskData(Entry):
     """Rows for one of lm-eval's tasks. Where it has many subjects, a `*` in `stock` and `rows` stands for a subject."""
 
-    title: str | None = Field(None, description="column head in tables; default: the task's name")
+    title: str | None = Field(
+        None, exclude_if=is_none, description="column head in tables; default: the task's name"
+    )
     stock: str = Field(description="the YAML file of the task below lm_eval/tasks; prompts and metrics are its own")
     rows: dict[TaskName, str] = Field(
         min_length=1,

@@ -46,12 +46,12 @@ def validate(model: type[Model], raw: Any, file: str | Path) -> Model:
 def explain(error: ValidationError, model: type[BaseModel], raw: Any, prefix: str = "") -> list[str]:
     """One line per mistake that pydantic found in `raw`, in words a user of the config file understands.
 
-    `prefix` is where in the file `raw` stands.
+    `prefix` is written in front of every key: where in the file `raw` stands, or the beginning of an option's name.
     """
     lines = []
     for mistake in error.errors(include_url=False):
         location, parent = _written(mistake, raw)
-        key = _dotted([*([prefix] if prefix else []), *location])
+        key = prefix + _dotted(location) if location else prefix.rstrip(". ")
         if mistake["type"] == "extra_forbidden":
             hint = registry.did_you_mean(str(location[-1]), _sibling_keys(model, location, parent))
             lines.append(f"unknown key {key!r}{hint}")

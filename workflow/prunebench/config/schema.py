@@ -106,7 +106,8 @@ class Study(Entry):
 class Config(Entry):
     """The root of a config file. The catalog sections add entries to those of config/catalog/."""
 
-    studies: dict[Slug, Study] = Field(min_length=1)
+    studies: dict[Slug, Study] = Field(default_factory=dict, json_schema_extra={"minProperties": 1})
+    """Empty where only entries of catalogs are wanted, for commands on one model; `load_plan` refuses that."""
     compute: Compute = Field(default_factory=Compute)
     keep_weights: Literal["packed", "mask", "none"] = Field(
         "packed", description="what stays of a cell's weights after its evaluations: all, which are zero, or nothing"

@@ -1,6 +1,6 @@
 """What every job of a plan takes, and what that comes to for a study. Reads the config and its catalogs alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -11,8 +11,9 @@ from prunebench.estimate import costs
 from prunebench.estimate.costs import Cost, Text
 from prunebench.estimate.devices import DEVICES, Device
 from prunebench.estimate.sizes import Model
-from prunebench.plan.dag import Job, jobs
-from prunebench.plan.grid import allocation_form, allocator_of, method_of, model_shape
+from prunebench.plan.graph import jobs
+from prunebench.plan.grid import allocator_of, method_of, model_shape
+from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 
 TEXTS = {"wikitext2": 340_000, "ptb": 110_000}
@@ -78,8 +79,7 @@ class Estimate:
     @cached_property
     def costs(self) -> dict[Job, Cost]:
         """By job, in the order of the run. Jobs that read, write or count nothing much have an empty cost."""
-        known = dict(self._known())
-        return {job: known.get(job, Cost()) for job in jobs(self.plan)}
+        return {job: self._cost(job) for job in jobs(self.plan)}
 
     @cached_property
     def work(self) -> list[Work]:
@@ -122,52 +122,45 @@ class Estimate:
     @property
     def assets(self) -> list[str]:
         """All that the jobs fetch, as models/opt_125m."""
-        kinds = {"fetch_model": "models", "fetch_corpus": "corpora", "fetch_tasks": "tasks"}
-        return [f"{kinds[job.rule]}/{job.subject}" for job in self.costs if job.rule in kinds]
+        return [job.asset for job in self.costs if job.asset]
 
     def model(self, name: str) -> Model:
         """The sizes of a model of the catalog."""
         return Model.of(self.plan.config.models[name])
 
-    def _known(self) -> Iterator[tuple[Job, Cost]]:
-        """Of the jobs of cells and searches."""
-        for cell in self.plan.cells:
-            yield from self._pruning(cell)
-        for name, study in self.plan.studies.items():
-            for cell in study.cells:
-                for suite in study.suites[cell]:
-                    yield Job.of("evaluate", **cell.wildcards, suite=suite), self._evaluation(cell, suite)
-            for search, seed in self.plan.shown.searches(name):
-                yield from self._search(search, seed)
+    def _cost(self, job: Job) -> Cost:
+        """The cost of a job by the formula of its rule."""
+        formulas: dict[str, Callable[[Job], Cost]] = {
+            "profile": self._profile,
+            "gradients": self._gradients,
+            "search_allocation": self._search,
+            "allocate": self._allocate,
+            "prune": self._prune,
+            "evaluate": lambda job: self._evaluation(job.cell, job.wildcards["suite"]),
+        }
+        return formulas[job.rule](job) if job.rule in formulas else Cost()
 
-    def _pruning(self, cell: Cell) -> Iterator[tuple[Job, Cost]]:
-        model, point = self.model(cell.model), allocation_form(self.plan.config, cell)
-        text = self._calibration(cell.calibration) if cell.calibrated else None
-        if self.plan.profile(point) and text:
-            yield Job.of("profile", **point.wildcards), costs.profile(model, text, self.device)
-        for search, seed in self.plan.search_runs(point):
-            yield from self._search(search, seed)
-        if self.plan.gradients(cell) and text:
-            yield Job.of("gradients", **cell.wildcards), costs.gradients(model, text, self.device)
-        learning = text if self.plan.allocator_tokens(point) else None
-        allocator = allocator_of(self.plan.config, cell)
-        steps = getattr(allocator.params, "steps", 0)
-        yield Job.of("allocate", **point.wildcards), costs.allocate(model, learning, self.device, steps)
-        read = text if self.plan.tokens(cell) else None
-        yield (
-            Job.of("prune", **cell.wildcards),
-            costs.prune(self._method(cell), model, read, self.device, self._part(cell)),
-        )
+    def _profile(self, job: Job) -> Cost:
+        return costs.profile(self.model(job.model), self._calibration(job), self.device)
 
-    def _search(self, name: str, seed: int) -> Iterator[tuple[Job, Cost]]:
-        entry = self.plan.config.searches[name]
-        model, compute = self.model(entry.model), entry.compute or self.plan.config.compute
-        draw = {"model": entry.model, "calibration": entry.calibration, "seed": entry.calibration_seed}
-        profiled = self._calibration(entry.calibration)
-        yield Job.of("profile", **draw), costs.profile(model, profiled, self.device)
+    def _gradients(self, job: Job) -> Cost:
+        return costs.gradients(self.model(job.model), self._calibration(job), self.device)
+
+    def _search(self, job: Job) -> Cost:
+        entry, compute = self.plan.config.searches[job.wildcards["search"]], job.compute
+        assert compute is not None
         text = Text(entry.windows * entry.seqlen, entry.seqlen, compute.batch_size, compute.dtype)
-        job = Job.of("search_allocation", search=name, seed=seed)
-        yield job, costs.search(model, text, self.device, entry.evaluations)
+        return costs.search(self.model(job.model), text, self.device, entry.evaluations)
+
+    def _allocate(self, job: Job) -> Cost:
+        text = self._calibration(job) if job.needs["tokens"] else None
+        steps = getattr(allocator_of(self.plan.config, job.cell).params, "steps", 0)
+        return costs.allocate(self.model(job.model), text, self.device, steps)
+
+    def _prune(self, job: Job) -> Cost:
+        text = self._calibration(job) if job.needs["tokens"] else None
+        method, part = self._method(job.cell), self._part(job.cell)
+        return costs.prune(method, self.model(job.model), text, self.device, part)
 
     def _evaluation(self, cell: Cell, suite: str) -> Cost:
         entry, model = self.plan.config.suites[suite], self.model(cell.model)
@@ -193,8 +186,8 @@ class Estimate:
         seqlen = int(getattr(params, "seqlen", 1))
         return min(counts) * seqlen if counts else TEXTS.get(corpus, CORPUS)
 
-    def _calibration(self, calibration: str) -> Text:
-        _, samples, seqlen = calibration_parts(calibration)
+    def _calibration(self, job: Job) -> Text:
+        _, samples, seqlen = calibration_parts(job.wildcards["calibration"])
         compute = self.plan.config.compute
         return Text(samples * seqlen, seqlen, compute.batch_size, compute.dtype)
 

@@ -59,7 +59,7 @@ def _unknown_names(config: Config) -> list[str]:
                     needs = ", ".join(registry.required(kind, value))
                     hint = f": it needs parameters ({needs}), so give it an entry of its own under {kind!r}"
                 mistakes.append(f"studies.{name}.{where}: unknown {SINGULAR[kind]} {value!r}{hint}")
-            elif kind == "corpora" and (reason := _unfit(config, value, "evaluation", "calibration")):
+            elif kind == "corpora" and (reason := unfit(config, value, "evaluation", "calibration")):
                 mistakes.append(f"studies.{name}.{where}: {reason}")
     return mistakes
 
@@ -68,7 +68,7 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
     """(catalog, name, mistake) for every plug-in, preset, parameter, corpus or model that an entry names in vain."""
     for kind in ("methods", "allocators", "suites"):
         for name, entry in getattr(config, kind).items():
-            for mistake in _plugin_mistakes(config, kind, name, entry):
+            for mistake in plugin_mistakes(config, kind, entry, f"{kind}.{name}.", f"{kind}.{name}.params."):
                 yield kind, name, mistake
     for name, model in config.models.items():
         known = registry.names("models")
@@ -78,7 +78,7 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
         if isinstance(model.source, TrainedSource):
             needs = {"corpora": ("training", "training"), "unseen": ("evaluation", "calibration", "tuning", "test")}
             for key, need in needs.items():
-                for reason in filter(None, (_unfit(config, corpus, *need) for corpus in getattr(model.source, key))):
+                for reason in filter(None, (unfit(config, corpus, *need) for corpus in getattr(model.source, key))):
                     yield "models", name, f"models.{name}.source.{key}: {reason}"
     for name, search in config.searches.items():
         if search.model not in config.models:
@@ -87,11 +87,11 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
         corpora = {"corpus": (search.corpus, "tuning")}
         corpora["calibration"] = (calibration_corpus(search.calibration), "calibration")
         for key, (corpus, split) in corpora.items():
-            if unfit := _unfit(config, corpus, "evaluation", split):
-                yield "searches", name, f"searches.{name}.{key}: {unfit}"
+            if problem := unfit(config, corpus, "evaluation", split):
+                yield "searches", name, f"searches.{name}.{key}: {problem}"
 
 
-def _unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
+def unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
     """Why `corpus` cannot serve for `use` (evaluation or training) with these splits, if so."""
     entry = config.corpora.get(corpus)
     if entry is None:
@@ -104,21 +104,25 @@ def _unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
     return f"corpus {corpus!r} is for {entry.use}: it has {has}"
 
 
-def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[str]:
-    key, singular = f"{kind}.{name}", SINGULAR[kind]
+def plugin_mistakes(config: Config, kind: str, entry: Any, key: str, param: str) -> list[str]:
+    """One line for each mistake in an entry of a catalog of plug-ins.
+
+    The name of a key of the entry is written after `key`, and the name of a parameter after `param`.
+    """
+    singular = SINGULAR[kind]
     word = getattr(entry, singular)
     try:
         plugin = registry.load(kind, word)
     except PrunebenchError as error:
-        return [f"{key}.{singular}: {error}"]
+        return [f"{key}{singular}: {error}"]
     preset = getattr(entry, "preset", "paper")
     if preset not in plugin.presets:
-        return [f"{key}.preset: unknown preset {preset!r}{registry.did_you_mean(preset, plugin.presets)}"]
+        return [f"{key}preset: unknown preset {preset!r}{registry.did_you_mean(preset, plugin.presets)}"]
     try:
         instance = configured(kind, entry)
     except ValidationError as error:
         given = {**plugin.presets[preset], **entry.params}
-        return explain(error, plugin.Params, given, prefix=f"{key}.params")
+        return explain(error, plugin.Params, given, prefix=param)
     mistakes = [
         f"{_holder(instance.params, asset)}: unknown {SINGULAR[of]} {asset!r}"
         f"{registry.did_you_mean(asset, getattr(config, of))}"
@@ -126,13 +130,13 @@ def _plugin_mistakes(config: Config, kind: str, name: str, entry: Any) -> list[s
         if asset not in getattr(config, of)
     ]
     corpora = [name for of, name in (asset.split("/") for asset in instance.assets) if of == "corpora"]
-    unfit = {name: _unfit(config, name, "evaluation") for name in corpora if name in config.corpora}
-    mistakes += [f"{_holder(instance.params, name)}: {reason}" for name, reason in unfit.items() if reason]
+    reasons = {name: unfit(config, name, "evaluation") for name in corpora if name in config.corpora}
+    mistakes += [f"{_holder(instance.params, name)}: {reason}" for name, reason in reasons.items() if reason]
     if kind == "allocators":
         mistakes += [mistake for search in instance.searches if (mistake := _unfit_search(config, instance, search))]
     if kind == "suites" and not mistakes:
         mistakes = list(instance.mistakes(config))
-    return [f"{key}.params.{mistake}" for mistake in mistakes]
+    return [f"{param}{mistake}" for mistake in mistakes]
 
 
 def _empty_tables(config: Config) -> Iterator[str]:

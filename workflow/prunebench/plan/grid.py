@@ -11,7 +11,7 @@ from prunebench.assets.manifest import read_shape
 from prunebench.assets.sources import local_path
 from prunebench.cell import NO_CALIBRATION, Cell
 from prunebench.config.entries import ModelEntry, Shape
-from prunebench.config.schema import Axes, Config, Study, configured
+from prunebench.config.schema import Axes, Config, configured
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import parse_pattern
 from prunebench.plugin import Search, Support
@@ -43,13 +43,13 @@ def expand(config: Config, name: str, file: str = "config/config.yaml") -> Expan
     suites: dict[Cell, dict[str, None]] = {}
     fitting: set[tuple[str, str]] = set()
     for index, row in enumerate(study.grid):
-        where = f"{file}: studies.{name}.grid[{index}]"
-        for point in _product(config, row, study, where):
+        where = f"{file}: studies.{name}.grid[{index}]."
+        for point in product(config, row, study.defaults, where):
             if any(_matches(point, rule) for rule in study.exclude):
                 continue
             support = supports(config, point)
             if (point.model, point.pattern) not in fitting:
-                _check_divides(config, point, where)
+                check_divides(config, point, where)
                 fitting.add((point.model, point.pattern))
             cell = normal_form(config, point)
             # A cell of several rows is evaluated on the suites of all of them.
@@ -145,14 +145,17 @@ def model_shape(entry: ModelEntry) -> Shape:
     return read_shape(local_path(entry.source) / "config.json")
 
 
-def _product(config: Config, row: Axes, study: Study, where: str) -> Iterator[Cell]:
-    """Every combination of the row's axes, before the normal form."""
+def product(config: Config, row: Axes, defaults: Axes, where: str) -> Iterator[Cell]:
+    """Every combination of the axes of `row`, or else of `defaults`, before the normal form.
+
+    Raises PrunebenchError, in front of which `where` says what the axis belongs to, for axes that do not fit together.
+    """
 
     def axis(key: str, default: Any = None) -> list[Any]:
-        for values in (getattr(row, key), getattr(study.defaults, key), default):
+        for values in (getattr(row, key), getattr(defaults, key), default):
             if values is not None:
                 return list(values)
-        raise PrunebenchError(f"{where}: {key!r} is missing (here or under 'defaults')")
+        raise PrunebenchError(f"{where.rstrip('.')}: {key!r} is missing (here or under 'defaults')")
 
     for model, method, allocator, pattern, seed in itertools.product(
         axis("model"),
@@ -170,7 +173,7 @@ def _product(config: Config, row: Axes, study: Study, where: str) -> Iterator[Ce
             if row.sparsity is not None and sparsities[0] not in row.sparsity:
                 stated = ", ".join(row.sparsity)
                 raise PrunebenchError(
-                    f"{where}.sparsity: {pattern} fixes the sparsity at {sparsities[0]}, not {stated}"
+                    f"{where}sparsity: {pattern} fixes the sparsity at {sparsities[0]}, not {stated}"
                 )
         else:
             sparsities = axis("sparsity")
@@ -184,7 +187,8 @@ def _matches(cell: Cell, rule: Axes) -> bool:
     return all(getattr(cell, key) in values for key in Axes.model_fields if (values := getattr(rule, key)) is not None)
 
 
-def _check_divides(config: Config, cell: Cell, where: str) -> None:
+def check_divides(config: Config, cell: Cell, where: str) -> None:
+    """PrunebenchError if the groups of an n:m pattern do not divide the widths of the model."""
     pattern = cell.shape
     if not pattern.structured:
         return
@@ -193,6 +197,6 @@ def _check_divides(config: Config, cell: Cell, where: str) -> None:
         width = getattr(shape, what)
         if width % pattern.group:
             raise PrunebenchError(
-                f"{where}.pattern: {pattern} does not fit {cell.model}: groups of {pattern.group} "
+                f"{where}pattern: {pattern} does not fit {cell.model}: groups of {pattern.group} "
                 f"do not divide its {what} width {width}"
             )

@@ -6,7 +6,6 @@ Paths are relative to the working directory and are never parsed to get results:
 
 import re
 from functools import cache
-from typing import NamedTuple
 
 CELL = "{model}/{method}/{allocator}/{point}/{calibration}-seed{seed}"
 
@@ -16,18 +15,8 @@ MODEL = "resources/models/{model}/asset.json"
 CORPUS = "resources/corpora/{corpus}/asset.json"
 TASKS = "resources/tasks/{tasks}/asset.json"
 
-_TRAINED = "results/trained/{model}"
-TRAINING = f"{_TRAINED}.json"
-TRAINING_MEASURED = f"{_TRAINED}.measured.json"
-_TRAINED_NAMES = (
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-)
-TRAINED = tuple(f"{_TRAINED}/{name}" for name in _TRAINED_NAMES)
-"""A `from_pretrained` directory."""
+TRAINED = "results/trained/{model}"
+"""The `from_pretrained` directory of a model that is trained here; without it, the beginning of its records' names."""
 
 _TOKENS = "results/calibration/{model}/{calibration}-seed{seed}"
 TOKENS = f"{_TOKENS}.npy"
@@ -68,36 +57,8 @@ FIGURE_FORMATS = ("svg", "png")
 REPORT = "results/report/index.html"
 
 
-class Rule(NamedTuple):
-    """What the jobs of a rule write."""
-
-    subject: str
-    """Names a job of the rule by its wildcards, in its log and its benchmark."""
-    outputs: tuple[str, ...]
-    """Patterns; when a job is done, the first is there."""
-
-
-_DRAW = "{model}/{calibration}-seed{seed}"
-RULES = {
-    "train_model": Rule("{model}", (TRAINING, TRAINING_MEASURED, *TRAINED)),
-    "fetch_model": Rule("{model}", (MODEL,)),
-    "fetch_corpus": Rule("{corpus}", (CORPUS,)),
-    "fetch_tasks": Rule("{tasks}", (TASKS,)),
-    "calibrate": Rule(_DRAW, (TOKENS, TOKENS_RECORD)),
-    "profile": Rule(_DRAW, (PROFILE, PROFILE_MEASURED)),
-    "search_allocation": Rule("{search}-seed{seed}", (SEARCH, SEARCH_HISTORY, SEARCH_MEASURED)),
-    "gather_search": Rule("{search}", (SEARCH_BEST,)),
-    "allocate": Rule("{model}/{allocator}/{point}/{calibration}-seed{seed}", (ALLOCATION, ALLOCATION_MEASURED)),
-    "gradients": Rule(_DRAW, (GRADIENTS, GRADIENTS_MEASURED)),
-    "prune": Rule(CELL, (PRUNED, PRUNE_MEASURED, WEIGHTS)),
-    "keep_masks": Rule(CELL, (MASKS,)),
-    "evaluate": Rule(f"{CELL}/{{suite}}", (EVALUATION, EVALUATION_MEASURED)),
-    "collect": Rule("cells", (CELLS,)),
-    "tables": Rule("{study}-{table}", tuple(TABLE.replace("{format}", format) for format in TABLE_FORMATS)),
-    "figures": Rule("{study}-{figure}", tuple(FIGURE.replace("{format}", format) for format in FIGURE_FORMATS)),
-    "report": Rule("index", (REPORT,)),
-    "strict": Rule("all", ()),
-}
+DRAW = "{model}/{calibration}-seed{seed}"
+"""What is drawn from a corpus for a model."""
 
 _SLUG = "[a-z0-9][a-z0-9_.]*"
 WILDCARDS = {
@@ -108,16 +69,6 @@ WILDCARDS = {
     "seed": r"\d+",
 }
 """What the wildcards of patterns stand for, as regular expressions; any other is one part of a path."""
-
-
-def log(rule: str) -> str:
-    """Log file pattern of `rule`."""
-    return f"logs/{rule}/{RULES[rule].subject}.log"
-
-
-def benchmark(rule: str) -> str:
-    """Benchmark file pattern of `rule` (whole-process seconds and memory, taken by Snakemake)."""
-    return f"benchmarks/{rule}/{RULES[rule].subject}.tsv"
 
 
 @cache

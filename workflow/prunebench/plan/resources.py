@@ -5,11 +5,14 @@ Light: the Snakefile calls this for every job. Nothing here can change a number,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from prunebench.errors import PrunebenchError
+from prunebench.plan.grid import model_shape
 
 if TYPE_CHECKING:
     from prunebench.config.entries import Shape
+    from prunebench.plan.jobs.base import Job
 
 
 LIBRARIES = 1500
@@ -23,16 +26,6 @@ CORPUS = 2 * 2**30
 """Bytes of the documents of a corpus: the first shard of C4 has 0.8 GB of text, and tokens of a part of it."""
 
 
-@dataclass(frozen=True)
-class Work:
-    """What decides how much a job costs."""
-
-    shape: Shape | None
-    """None: not known before the model is here."""
-    tokens: int = 0
-    """Of its calibration set, or that its training or search runs over."""
-
-
 def block_parameters(shape: Shape) -> int:
     """Weights of a block's linears, as if keys and values were not shared and the FFN had a gate: at most so many."""
     return 4 * shape.hidden * shape.attention + 3 * shape.hidden * shape.ffn
@@ -43,9 +36,18 @@ def parameters(shape: Shape) -> int:
     return shape.blocks * block_parameters(shape) + 2 * shape.vocabulary * shape.hidden
 
 
-def memory(rule: str, work: Work) -> int:
-    """MiB of main memory that a job of `rule` takes at most; on a GPU much of it is the GPU's."""
-    return LIBRARIES + (_bytes(rule, work.shape, work.tokens) // MIB if work.shape else 0)
+def memory(job: Job) -> int:
+    """MiB of main memory that `job` takes at most; on a GPU much of it is the GPU's."""
+    shape = _shape(job)
+    return LIBRARIES + (_bytes(job.rule, shape, job.tokens) // MIB if shape else 0)
+
+
+def _shape(job: Job) -> Shape | None:
+    """The sizes of the model of `job`; None for a local model that cannot be read yet: fetch_model says why."""
+    try:
+        return model_shape(job.config.models[job.model])
+    except PrunebenchError:
+        return None
 
 
 def _bytes(rule: str, shape: Shape, tokens: int) -> int:
@@ -72,9 +74,10 @@ def _gram_bytes(shape: Shape) -> int:
     return 8 * (sum(width**2 for width in widths) + 2 * max(widths) ** 2)
 
 
-def minutes(rule: str, work: Work, *, gpus: int) -> int:
-    """Minutes that a job of `rule` takes at most, with so many GPUs: an hour, and what its arithmetic takes."""
-    operations = _operations(rule, work.shape, work.tokens) if work.shape else 0
+def minutes(job: Job, *, gpus: int) -> int:
+    """Minutes that `job` takes at most, with so many GPUs: an hour, and the time of its arithmetic."""
+    shape = _shape(job)
+    operations = _operations(job.rule, shape, job.tokens) if shape else 0
     return 60 + int(operations / (GPU_RATE if gpus else CPU_RATE) / 60)
 
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from prunebench import registry
 from prunebench.cell import NO_CALIBRATION
-from prunebench.config.schema import calibration_parts
+from prunebench.config.schema import calibration_parts, configured
 from prunebench.plan.plan import Plan
 
 
@@ -24,8 +23,8 @@ def _protocol(plan: Plan, study: str) -> Iterator[str]:
             yield f"Calibration {name}: {samples} windows of {seqlen} tokens of {title}, the same for all methods."
     for suite in expansion.all_suites:
         entry = config.suites[suite]
-        plugin = registry.load("suites", entry.suite)
-        titles = [getattr(config, kind)[name].title for kind, name in (a.split("/") for a in plan.suite_assets(suite))]
+        plugin = configured("suites", entry)
+        titles = [getattr(config, kind)[name].title for kind, name in (a.split("/") for a in sorted(plugin.assets))]
         protocol = f" {entry.title}," if entry.title else ""
         yield f"{plugin.title} ({suite}):{protocol} on {', '.join(titles)}."
     yield (

@@ -8,6 +8,7 @@ import pandas as pd
 
 from prunebench.cell import AXES, Cell
 from prunebench.plan import paths
+from prunebench.plan.jobs import named
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
 from prunebench.suites.base import MEAN
@@ -132,13 +133,13 @@ def cell_details(plan: Plan, records: Records) -> dict[str, Any]:
 
 
 def _results(records: Records, cell: Cell, suites: list[str], labels: dict[str, str]) -> dict[str, Any]:
-    pruned = records.prune(cell)
+    pruned, pruning = records.prune(cell), named("prune", **cell.wildcards)
     kept = ("status", "reason", "achieved_sparsity", "already_zero", "prunable_weights", "inputs", "spec")
     return {
         "prune": {
             **{key: pruned[key] for key in kept if key in pruned},
-            "log": paths.log("prune").format(**cell.wildcards),
-            "target": paths.PRUNED.format(**cell.wildcards),
+            "log": str(pruning.log),
+            "target": str(pruning.outputs[0]),
             "measured": records.measured(cell),
         },
         "blocks": [{key: float(f"{value:.4g}") for key, value in block.items()} for block in records.blocks(cell)],
@@ -147,7 +148,7 @@ def _results(records: Records, cell: Cell, suites: list[str], labels: dict[str, 
                 "suite": suite,
                 "title": labels.get(f"suites/{suite}", ""),
                 **_evaluation(records.evaluation(cell, suite), labels),
-                "log": paths.log("evaluate").format(**cell.wildcards, suite=suite),
+                "log": str(named("evaluate", **cell.wildcards, suite=suite).log),
                 "measured": records.measured(cell, suite),
             }
             for suite in suites

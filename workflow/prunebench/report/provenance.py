@@ -6,7 +6,7 @@ from typing import Any
 
 from prunebench.assets.manifest import load_manifest
 from prunebench.errors import PrunebenchError
-from prunebench.plan import paths
+from prunebench.plan import graph
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
 
@@ -38,17 +38,13 @@ def _condition(measured: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 
 def assets(plan: Plan) -> list[dict[str, str]]:
     """What the studies read: each model, corpus and bundle of tasks, where it comes from and its digest."""
-    names = {f"models/{cell.model}" for cell in plan.cells}
-    names |= {f"corpora/{plan.calibration_corpus(cell.calibration)}" for cell in plan.cells if cell.calibrated}
-    names |= {asset for cell in plan.cells for asset in plan.method_assets(cell.method)}
-    names |= {asset for of in plan.studies.values() for suite in of.all_suites for asset in plan.suite_assets(suite)}
-    found = []
-    for name in sorted(names):
-        kind, catalog_name = name.split("/")
-        entry = getattr(plan.config, kind)[catalog_name]
-        path = Path(paths.ASSET.format(asset=name))
-        found.append({"name": name, "title": entry.title, "source": entry.source.origin, "digest": _digest(path)})
-    return found
+    rows = []
+    for job in sorted((job for job in graph.jobs(plan) if job.asset), key=lambda job: job.asset):
+        kind, name = job.asset.split("/")
+        entry = getattr(plan.config, kind)[name]
+        digest = _digest(job.outputs[0])
+        rows.append({"name": job.asset, "title": entry.title, "source": entry.source.origin, "digest": digest})
+    return rows
 
 
 def _digest(asset: Path) -> str:

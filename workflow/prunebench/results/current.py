@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 from prunebench.assets.manifest import load_manifest
 from prunebench.cell import Cell
 from prunebench.errors import PrunebenchError
-from prunebench.identity.canonical import spec_hash
-from prunebench.plan import paths
+from prunebench.plan.jobs.base import Job, Output
 from prunebench.plan.plan import Plan
 from prunebench.storage import checkpoints
 from prunebench.storage.files import read_json, sha256_file
@@ -30,53 +29,37 @@ class Results:
         self._gradients = _or_none(remembered(lambda path: checkpoints.metadata(path)["digest"]))
 
     def prune(self, cell: Cell) -> dict[str, Any]:
-        """The prune.json of `cell`; if there is none of today's, {"status": "missing", "reason": ...}."""
-        spec = spec_hash(self._plan.specs.prune(cell))
-        return self._current(paths.PRUNED.format(**cell.wildcards), spec, self._inputs(cell, ()))
+        """The prune.json of `cell`; if none is valid today, {"status": "missing", "reason": ...}."""
+        return self.valid(self._plan.job("prune", **cell.wildcards))
 
     def evaluation(self, cell: Cell, suite: str) -> dict[str, Any]:
         """The result of `suite` on `cell`, or "missing" in the same way."""
-        spec = spec_hash(self._plan.specs.evaluation(cell, suite))
-        inputs = self._inputs(cell, self._plan.suite_assets(suite))
-        return self._current(paths.EVALUATION.format(**cell.wildcards, suite=suite), spec, inputs)
+        return self.valid(self._plan.job("evaluate", **cell.wildcards, suite=suite))
 
     def search(self, search: str, seed: int) -> dict[str, Any]:
         """The result of a run of a search (by catalog name), or "missing" in the same way."""
-        entry = self._plan.config.searches[search]
-        inputs = {
-            "model": self._asset(paths.MODEL.format(model=entry.model)),
-            "corpus": self._asset(paths.CORPUS.format(corpus=entry.corpus)),
-            "profile": self._file(self._plan.search_profile(search)),
-        }
-        spec = spec_hash(self._plan.specs.search(search, seed))
-        return self._current(paths.SEARCH.format(search=search, seed=seed), spec, inputs)
+        return self.valid(self._plan.job("search_allocation", search=search, seed=seed))
 
-    def _inputs(self, cell: Cell, assets: tuple[str, ...]) -> dict[str, str | None]:
-        """Digests of what a cell is made from, as it is on disk now, under the names that results record."""
-        found = {
-            "model": self._asset(paths.MODEL.format(model=cell.model)),
-            "allocation": self._file(self._plan.allocation(cell)),
-            "tokens": self._file(paths.TOKENS.format(**cell.wildcards)) if cell.calibrated else None,
-        }
-        for path in self._plan.found(cell):
-            runs = self._plan.search_runs(cell)
-            current = all(self.search(*run)["status"] != "missing" for run in runs)
-            found["search"] = self._file(path) if current else None
-        for path in self._plan.gradients(cell):
-            found["gradients"] = self._gradients(path)
-        assets += self._plan.method_assets(cell.method)
-        return found | {name: self._asset(paths.ASSET.format(asset=name)) for name in assets}
-
-    def _current(self, path: str, expected: str, inputs: dict[str, str | None]) -> dict[str, Any]:
-        """The result file at `path` if it was made from the expected spec and inputs, else why there is none."""
-        record = _or_none(self._read)(path)
+    def valid(self, job: Job) -> dict[str, Any]:
+        """The result of `job` if it was made from the spec and the inputs of today, or "missing" in the same way."""
+        record = _or_none(self._read)(str(job.outputs[0]))
         if record is None:
             return {"status": "missing", "reason": "not run, or stopped by an error: see its log"}
-        if record["spec_hash"] != expected:
+        if record["spec_hash"] != job.spec_hash:
             return {"status": "missing", "reason": "on disk from other settings or code: run snakemake again"}
-        if changed := [name for name, digest in record["inputs"].items() if inputs.get(name) != digest]:
+        digests = {name: self._digest(output) for name, output in job.recorded.items()}
+        if changed := [name for name, digest in record["inputs"].items() if digests.get(name) != digest]:
             return {"status": "missing", "reason": f"on disk from another {' and '.join(changed)}: run snakemake again"}
         return record
+
+    def _digest(self, output: Output) -> str | None:
+        """The digest of a file as it is on disk now; None if it is not there, or is itself no longer valid."""
+        runs = [output.job] if output.job.rule == "search_allocation" else []
+        runs += output.job.upstream if output.job.rule == "gather_search" else []
+        if any(self.valid(run)["status"] == "missing" for run in runs):
+            return None
+        read = {"asset": self._asset, "gradients": self._gradients}.get(output.name, self._file)
+        return read(output.path)
 
 
 def remembered(read: Callable[[Path], Content]) -> Callable[[Path], Content]:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.cell import Cell
-from prunebench.plan import paths
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results, remembered
 from prunebench.storage.files import read_json
@@ -23,15 +22,15 @@ class Records(Results):
     def measured(self, cell: Cell, suite: str | None = None) -> dict[str, Any] | None:
         """What pruning `cell`, or evaluating `suite` on it, cost and ran on; None if there is no current result."""
         result = self.evaluation(cell, suite) if suite else self.prune(cell)
-        pattern = paths.EVALUATION_MEASURED if suite else paths.PRUNE_MEASURED
-        path = Path(pattern.format(**cell.wildcards, suite=suite))
+        job = self._plan.job("evaluate" if suite else "prune", **cell.wildcards, suite=suite)
+        path = Path(job.output("measured").path)
         return read_json(path) if result["status"] != "missing" and path.exists() else None
 
     def promised(self, cell: Cell) -> float | None:
         """The perplexity at which a search found what allots `cell`; None without one, or where that is not current."""
         if self.prune(cell)["status"] != "ok":
             return None
-        found = self._read(Path(self._plan.allocation(cell))).get("found")
+        found = self._read(self._plan.allocation(cell).outputs[0]).get("found")
         return float(found["value"]) if found else None
 
     def _blocks(self, cell: Cell) -> list[dict[str, float]]:
@@ -42,7 +41,7 @@ class Records(Results):
         record = self.prune(cell)
         if record["status"] != "ok":
             return []
-        shares = self._read(Path(self._plan.allocation(cell)))["sparsities"]
+        shares = self._read(self._plan.allocation(cell).outputs[0])["sparsities"]
         return [{"block": index, **summary(block["linears"], shares)} for index, block in enumerate(record["blocks"])]
 
     def _epochs(self, cell: Cell) -> list[dict[str, float]]:

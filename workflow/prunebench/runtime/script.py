@@ -1,9 +1,8 @@
-"""What every script of a rule does first and last: arguments, threads, logging, and how errors leave.
+"""What every job does first and last: its lock, threads, logging, and how errors leave it.
 
 Imports nothing heavy: thread counts must be in the environment before numpy and torch are loaded.
 """
 
-import argparse
 import contextlib
 import fcntl
 import json
@@ -15,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from prunebench.errors import PrunebenchError
 
@@ -24,41 +22,26 @@ log = logging.getLogger("prunebench")
 THREAD_VARIABLES = tuple(f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"))
 
 
-def run(description: str | None, body: Callable[[argparse.Namespace], str | None], **options: Any) -> None:
-    """Parse `options` (name -> type) as required command-line options, run `body`, print what it returns.
+def run(body: Callable[[], str | None], *, threads: int = 1, spec: str = "{}", label: str | None = None) -> None:
+    """Run `body` as a job with `threads` CPU threads; log the line that it returns, print it after `label`.
 
-    A type of Path makes the option a path; a tuple (type, default) makes it, or its value, optional; (Path, ...) takes
-    any number. `--threads` is always there. The log (stderr) starts with the command that repeats this job. A
-    PrunebenchError ends the process with exit code 1 and its message alone; anything else with its traceback.
+    The log (stderr) starts with the command that repeats this job. A PrunebenchError ends the process with exit code 1
+    and its message alone; anything else with its traceback. So does a thread count that is not the one of `spec`.
     """
-    arguments = _parse(description, options)
     _show_life()
-    set_environment(arguments.threads)
+    set_environment(threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    command = shlex.join([sys.executable, *sys.argv])
-    print(f"PYTHONPATH={shlex.quote(str(Path(__file__).parents[2]))} {command}", file=sys.stderr, flush=True)
+    package = shlex.quote(str(Path(__file__).parents[2]))
+    print(f"PYTHONPATH={package} {shlex.join(sys.orig_argv)}", file=sys.stderr, flush=True)
     try:
-        _check_threads(arguments)
-        outcome = body(arguments)
+        _check_threads(spec, threads)
+        outcome = body()
     except PrunebenchError as error:
         sys.exit(f"error: {error}")
     if outcome:
         log.info(outcome)
-        print(outcome, flush=True)
-
-
-def _parse(description: str | None, options: dict[str, Any]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads (default 1)")
-    for name, kind in options.items():
-        flag = f"--{name.replace('_', '-')}"
-        if isinstance(kind, tuple) and kind[1] is ...:
-            parser.add_argument(flag, type=kind[0], nargs="*", default=[])
-        elif isinstance(kind, tuple):
-            parser.add_argument(flag, type=kind[0], nargs="?", default=kind[1])
-        else:
-            parser.add_argument(flag, type=kind, required=True)
-    return parser.parse_args()
+    if outcome and label:
+        print(f"{label}: {outcome}", flush=True)
 
 
 def _show_life() -> None:
@@ -71,12 +54,12 @@ def _show_life() -> None:
                 time.sleep(0.001)
 
 
-def _check_threads(arguments: argparse.Namespace) -> None:
+def _check_threads(spec: str, threads: int) -> None:
     """Snakemake lowers a rule's threads to `--cores` without a word, and the thread count moves numbers."""
-    compute = json.loads(getattr(arguments, "spec", "{}")).get("compute")
-    if compute and compute["threads"] != arguments.threads:
+    compute = json.loads(spec).get("compute")
+    if compute and compute["threads"] != threads:
         raise PrunebenchError(
-            f"the config says threads: {compute['threads']}, but this job was given {arguments.threads}. "
+            f"the config says threads: {compute['threads']}, but this job was given {threads}. "
             f"Run snakemake with --cores {compute['threads']} or more, or change compute.threads in the config."
         )
 

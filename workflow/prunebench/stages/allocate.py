@@ -1,22 +1,23 @@
 """Stage allocate: how sparse each linear of a model is to be."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
 from prunebench import registry
 from prunebench.allocators.base import Allocator, check_budget
 from prunebench.assets.manifest import load_manifest
 from prunebench.engine.anatomy import Anatomy, Run
 from prunebench.errors import CellFailure
-from prunebench.identity.canonical import canonical, spec_hash
+from prunebench.identity.canonical import canonical
 from prunebench.patterns import parse_pattern
-from prunebench.runtime.provenance import Measurement, conditions
-from prunebench.storage.files import read_json, sha256_file, write_json
+from prunebench.plan.jobs.allocate import AllocateSpec
+from prunebench.runtime.provenance import conditions
+from prunebench.stages.outcome import Outcome
+from prunebench.storage import checkpoints
+from prunebench.storage.files import read_json, sha256_file
 from prunebench.storage.finished_blocks import Scratch
 from prunebench.storage.tensors import TensorStore, storage_dtype
 
@@ -38,58 +39,52 @@ def allocate(
 
     JSON: status, inputs, sparsities by full linear name, and what fraction of all weights they make zero.
     """
-    measurement = Measurement()
-    wanted = json.loads(spec)
-    manifest = load_manifest(model)
-    record: dict[str, Any] = {"spec_hash": spec_hash(spec), "spec": wanted, "inputs": {}}
+    settings, outcome = AllocateSpec.model_validate_json(spec), Outcome(spec)
+    directory = load_manifest(model).directory
     if profile:
-        with safe_open(profile, framework="pt") as file:
-            record["inputs"]["tokens"] = file.metadata()["tokens"]
+        outcome.inputs["tokens"] = checkpoints.metadata(profile)["tokens"]
     if search:
-        record["inputs"]["search"] = sha256_file(search)
+        outcome.inputs["search"] = sha256_file(search)
     run = None
     if tokens:
-        record["inputs"]["tokens"] = sha256_file(tokens)
-        identity = canonical(record | {"model": manifest.digest} | conditions())
-        run = _run(wanted, manifest.directory, tokens, allocation.with_name(f".{allocation.stem}.parts"), identity)
-    family, storage = registry.load("models", wanted["family"]), storage_dtype(wanted["storage"])
-    anatomy = Anatomy(manifest.directory, family, storage, profile, run)
-    pattern = parse_pattern(wanted["pattern"])
-    sparsity = float(pattern.sparsity) if pattern.structured else float(wanted["sparsity"])
-    try:
-        part = pruned_part(anatomy, wanted["layers"])
-        allocator = _allocator(wanted)
+        outcome.inputs["tokens"] = sha256_file(tokens)
+        identity = canonical(outcome.record | {"model": load_manifest(model).digest} | conditions())
+        run = _run(settings, directory, tokens, allocation.with_name(f".{allocation.stem}.parts"), identity)
+    family, storage = registry.load("models", settings.family), storage_dtype(settings.storage)
+    anatomy = Anatomy(directory, family, storage, profile, run)
+    pattern = parse_pattern(settings.pattern)
+    sparsity = float(pattern.sparsity) if pattern.structured else float(settings.sparsity)
+    with outcome.attempt() as record:
+        part = pruned_part(anatomy, settings.layers)
+        allocator: Allocator = registry.build("allocators", settings.allocator, settings.params)
         if search:
             record["found"] = _found(search, allocator.place)
             allocator = allocator.found(record["found"]["candidate"])
         shares = allocator.allocate(part, sparsity)
         check_budget(shares, part.sizes, sparsity)
         record |= {
-            "status": "ok",
             "sparsities": dict.fromkeys(anatomy.sizes, 0.0) | shares,
             "whole_model_sparsity": sparsity * (part.prunable_weights / anatomy.prunable_weights),
         }
-    except CellFailure as failure:
-        record |= {"status": "failed", "reason": str(failure)}
-    measurement.write(measured, resumed_at=run.scratch.resumed_at if run else 0)
-    write_json(allocation, record)
-    if run and record["status"] == "ok":
-        run.scratch.remove()
-    elif run:
+    outcome.write(allocation, measured, resumed_at=run.scratch.resumed_at if run else 0)
+    if run and outcome.failure:
         run.scratch.keep_after_failure()
+    elif run:
+        run.scratch.remove()
 
 
-def _run(wanted: dict[str, Any], directory: Path, tokens: Path, scratch: Path, identity: str) -> Run:
+def _run(settings: AllocateSpec, directory: Path, tokens: Path, scratch: Path, identity: str) -> Run:
     """What the engine needs; blocks that a killed job left in `scratch` are used if they have this `identity`."""
-    storage, compute = storage_dtype(wanted["storage"]), wanted["compute"]
+    storage, compute = storage_dtype(settings.storage), settings.compute
+    assert compute is not None  # which the specs of allocators that run the model have
     return Run(
         directory,
-        registry.load("models", wanted["family"]),
+        registry.load("models", settings.family),
         storage,
         torch.from_numpy(np.load(tokens, allow_pickle=False)),
-        getattr(torch, compute["dtype"]),
-        compute["batch_size"],
-        wanted["seed"],
+        getattr(torch, compute.dtype),
+        compute.batch_size,
+        settings.seed,
         Scratch(scratch, TensorStore(directory, storage), identity),
     )
 
@@ -119,9 +114,3 @@ def _in_place(history: list[dict[str, Any]], place: int) -> dict[str, Any]:
     if place > len(ranked):
         raise CellFailure(f"search: {len(ranked)} candidates have a value, so none is in place {place}")
     return {key: ranked[place - 1][key] for key in ("candidate", "value")}
-
-
-def _allocator(wanted: dict[str, Any]) -> Allocator:
-    plugin = registry.load("allocators", wanted["allocator"])
-    allocator: Allocator = plugin(plugin.configure(overrides=wanted["params"]))
-    return allocator

@@ -4,11 +4,10 @@ import logging
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, PositiveInt
 
 from prunebench.assets.corpora import Split, load_split
 from prunebench.assets.manifest import load_manifest
@@ -24,9 +23,9 @@ from prunebench.assets.tokens import (
     stream_windows,
     with_front,
 )
-from prunebench.config.entries import Bos
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
+from prunebench.plan.jobs.calibrate import CalibrateSpec
 from prunebench.storage.files import atomic_path, sha256_file, write_json
 
 if TYPE_CHECKING:
@@ -35,16 +34,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("prunebench")
 
 SPLIT: Split = "calibration"
-
-
-class CalibrateSpec(BaseModel):
-    """The part of the spec that this stage reads."""
-
-    samples: PositiveInt
-    seqlen: PositiveInt
-    seed: int
-    bos: Bos = False
-    strategy: Literal["pack", "documents"] = "pack"
 
 
 def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) -> None:

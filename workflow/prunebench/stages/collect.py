@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from prunebench.cell import AXES, Cell
-from prunebench.identity.canonical import spec_hash
-from prunebench.plan.plan import Plan
+from prunebench.plan.jobs.base import Job
+from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.current import Results
 from prunebench.storage.files import read_json, write_text
 
@@ -18,7 +18,12 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def collect(plan: Plan, destination: Path) -> pd.DataFrame:
+def collect(spec: str, *, cells: Path) -> None:
+    """Write all rows of the plan that `spec` describes to `cells` (CSV)."""
+    gather(plan_of(spec), cells)
+
+
+def gather(plan: Plan, destination: Path) -> pd.DataFrame:
     """Write all rows to `destination` (CSV) and return them.
 
     A result that is missing, or was made from another spec than today's config and code, gets a row that says so
@@ -39,7 +44,7 @@ def collect(plan: Plan, destination: Path) -> pd.DataFrame:
 
 
 def _rows(plan: Plan, cell: Cell, suite: str, results: Results) -> Iterator[dict[str, Any]]:
-    spec = spec_hash(plan.specs.evaluation(cell, suite))
+    spec = plan.job("evaluate", **cell.wildcards, suite=suite).spec_hash
     pruned, evaluated = results.prune(cell), results.evaluation(cell, suite)
     shared = {"spec_hash": spec, "achieved_sparsity": pruned.get("achieved_sparsity")}
     if pruned["status"] != "missing":
@@ -52,7 +57,7 @@ def _rows(plan: Plan, cell: Cell, suite: str, results: Results) -> Iterator[dict
 
 
 def _cost(plan: Plan, cell: Cell) -> dict[str, Any]:
-    files = [Path(file) for file in plan.measurements(cell)]
+    files = [Path(job.output("measured").path) for job in _own_jobs(plan.job("prune", **cell.wildcards))]
     measured = [read_json(file) for file in files if file.exists()]
     if not measured:
         return {}
@@ -60,3 +65,8 @@ def _cost(plan: Plan, cell: Cell) -> dict[str, Any]:
     whole = len(measured) == len(files) and not any(job.get("resumed_at") for job in measured)
     seconds = round(sum(job["seconds"] for job in measured), 3) if whole else None
     return {"prune_seconds": seconds, "peak_memory_mb": max(job["peak_memory_mb"] for job in measured)}
+
+
+def _own_jobs(job: Job) -> list[Job]:
+    """`job`, and all jobs that count as part of the cost of the cell that it makes."""
+    return list(dict.fromkeys([job, *(own for other in job.upstream if other.own_cost for own in _own_jobs(other))]))

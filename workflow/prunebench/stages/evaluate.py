@@ -1,10 +1,8 @@
 """Stage evaluate: one suite on one cell."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,12 +10,13 @@ from prunebench import registry
 from prunebench.assets.manifest import load_manifest
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
-from prunebench.identity.canonical import canonical, spec_hash
-from prunebench.runtime.provenance import Measurement, conditions, version
-from prunebench.storage.files import read_json, write_json
+from prunebench.plan.jobs.evaluate import EvaluateSpec
+from prunebench.runtime.provenance import version
+from prunebench.stages.outcome import Outcome
+from prunebench.storage.files import read_json
 from prunebench.storage.resume import Parts
 from prunebench.storage.tensors import storage_dtype
-from prunebench.suites.base import Suite
+from prunebench.suites.base import Score, Suite
 
 
 def evaluate(
@@ -37,39 +36,31 @@ def evaluate(
     Writes `result` (JSON with scores, the same bits for the same spec) and `measured`. A cell whose pruning failed is
     recorded as failed with that reason.
     """
-    wanted = json.loads(spec)
-    _check_versions(wanted["versions"])
-    measurement = Measurement()
-    manifest = load_manifest(model)
-    upstream = read_json(pruned)
-    arrived = dict(zip(wanted["assets"], map(load_manifest, assets), strict=True))
-    inputs = {**upstream["inputs"], **{name: asset.digest for name, asset in arrived.items()}}
-    record: dict[str, Any] = {"spec": wanted, "spec_hash": spec_hash(spec), "inputs": inputs}
-    plugin = registry.load("suites", wanted["suite"])
-    suite: Suite = plugin(plugin.configure(overrides=wanted["params"]))
-    parts = Parts(result.with_name(f".{result.stem}.parts"), identity=canonical(record | conditions()))
-    try:
+    settings, outcome = EvaluateSpec.model_validate_json(spec), Outcome(spec)
+    _check_versions(settings.versions)
+    manifest, upstream = load_manifest(model), read_json(pruned)
+    arrived = dict(zip(settings.assets, map(load_manifest, assets), strict=True))
+    outcome.inputs |= {**upstream["inputs"], **{name: asset.digest for name, asset in arrived.items()}}
+    suite: Suite = registry.build("suites", settings.suite, settings.params)
+    parts = Parts(result.with_name(f".{result.stem}.parts"), identity=outcome.identity)
+    scores: list[Score] = []
+    with outcome.attempt():
         if upstream["status"] != "ok":
             raise CellFailure(f"prune: {upstream['reason']}")
         subject = Subject(
             manifest.directory,
-            registry.load("models", wanted["family"]),
+            registry.load("models", settings.family),
             weights,
-            dtype=getattr(torch, wanted["compute"]["dtype"]),
-            storage=storage_dtype(wanted["storage"]),
-            batch_size=wanted["compute"]["batch_size"],
+            dtype=getattr(torch, settings.compute.dtype),
+            storage=storage_dtype(settings.storage),
+            batch_size=settings.compute.batch_size,
         )
         directories = {name: asset.directory for name, asset in arrived.items()}
         scores = suite.run(subject, directories, parts)
-        record |= {"status": "ok", "scores": [asdict(score) for score in scores]}
-        headline = suite.headline(scores)
-    except CellFailure as failure:
-        record |= {"status": "failed", "reason": str(failure), "scores": []}
-        headline = f"failed: {failure}"
-    measurement.write(measured, resumed=parts.resumed)
-    write_json(result, record)
+    outcome.record["scores"] = [asdict(score) for score in scores]
+    outcome.write(result, measured, resumed=parts.resumed)
     parts.remove()
-    return headline
+    return outcome.failure or suite.headline(scores)
 
 
 def _check_versions(expected: dict[str, str | None]) -> None:

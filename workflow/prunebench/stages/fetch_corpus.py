@@ -4,8 +4,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from prunebench.assets.corpora import Split, split_by_hash, split_by_position, split_path, write_splits
 from prunebench.assets.manifest import Manifest, describe_files, write_manifest
 from prunebench.assets.requests import read_passages
@@ -15,24 +13,20 @@ from prunebench.assets.texts import COLUMN, own_documents, read_documents
 from prunebench.config.entries import CorpusEntry, HubCorpusSource, PackageSource, PathSource
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
+from prunebench.plan.jobs.assets import FetchCorpusSpec
 from prunebench.storage.staging import empty_directory, staging
 
 log = logging.getLogger("prunebench")
 
 
-class FetchCorpusSpec(BaseModel):
-    """The part of the spec that this stage reads."""
-
-    entry: CorpusEntry
-
-
-def fetch_corpus(spec: str, dest: Path) -> None:
-    """Fetch the corpus that `spec` (canonical JSON) describes, cut it into splits, write `dest`/asset.json last.
+def fetch_corpus(spec: str, *, asset: Path) -> None:
+    """Fetch the corpus that `spec` (canonical JSON) describes, cut it into splits, and write `asset` (asset.json) last.
 
     A corpus of evaluation with too few documents for three splits is cut by position, which asset.json says.
     Raises PrunebenchError if it cannot be fetched, holds no documents, or cannot be cut.
     """
     entry = FetchCorpusSpec.model_validate_json(spec).entry
+    dest = asset.parent
     empty_directory(dest)
     by_position = False
     if isinstance(entry.source, HubCorpusSource):

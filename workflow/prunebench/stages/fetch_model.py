@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from prunebench import registry
 from prunebench.assets.manifest import Manifest, describe_files, read_shape, write_manifest
 from prunebench.assets.sources import local_path, materialise
@@ -20,23 +18,19 @@ from prunebench.config.entries import (
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan import paths
+from prunebench.plan.jobs.assets import FetchModelSpec
 from prunebench.storage.layout import model_files, read_layout
 from prunebench.storage.staging import empty_directory, staging
 
 
-class FetchModelSpec(BaseModel):
-    """The part of the spec that this stage reads."""
-
-    entry: ModelEntry
-
-
-def fetch_model(spec: str, dest: Path, training: Path | None = None) -> None:
-    """Fetch the model that `spec` (canonical JSON) describes into `dest`, and write `dest`/asset.json last.
+def fetch_model(spec: str, *, asset: Path, training: Path | None = None) -> None:
+    """Fetch the model that `spec` (canonical JSON) describes beside `asset`, its asset.json, which is written last.
 
     `training` is the record of a model that was trained here; its files lie beside it and are not copied.
     Raises PrunebenchError if it cannot be fetched or converted, or if its sizes are not those of the entry.
     """
     entry = FetchModelSpec.model_validate_json(spec).entry
+    dest = asset.parent
     empty_directory(dest)
     directory = _arrive(entry, dest, training)
     shape = read_shape(directory / "config.json")

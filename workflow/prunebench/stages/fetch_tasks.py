@@ -2,29 +2,22 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from prunebench.assets.manifest import Manifest, describe_files, write_manifest
 from prunebench.assets.tasks import read_rows, row_files, stock_definitions, write_rows
-from prunebench.config.entries import TasksEntry
 from prunebench.identity.canonical import spec_hash
+from prunebench.plan.jobs.assets import FetchTasksSpec
 from prunebench.storage.files import write_json
 from prunebench.storage.staging import empty_directory, staging
 
 
-class FetchTasksSpec(BaseModel):
-    """The part of the spec that this stage reads."""
+def fetch_tasks(spec: str, *, asset: Path) -> None:
+    """Fetch the rows that `spec` (canonical JSON) describes as NAME.SPLIT.jsonl beside `asset`, which is written last.
 
-    entry: TasksEntry
-
-
-def fetch_tasks(spec: str, dest: Path) -> None:
-    """Fetch the rows that `spec` (canonical JSON) describes as `dest`/NAME.SPLIT.jsonl, write `dest`/asset.json last.
-
-    `dest`/tasks.json says for each task which NAMEs it has (one per subject) and which stock definitions they are for.
+    tasks.json says for each task which NAMEs it has (one per subject) and which stock definitions they are for.
     Raises PrunebenchError if a file cannot be fetched or read.
     """
     entry = FetchTasksSpec.model_validate_json(spec).entry
+    dest = asset.parent
     empty_directory(dest)
     rows: dict[str, int] = {}
     with staging(dest, "rows") as scratch:

@@ -5,9 +5,14 @@ from pathlib import Path
 
 from prunebench.figures.draw import save
 from prunebench.figures.make import make_chart
-from prunebench.plan.plan import Plan
+from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.detail import Records
 from prunebench.tables.make import read_cells
+
+
+def figures(spec: str, *, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:
+    """Make `figure` of `study`, a study of the plan that `spec` describes, from the CSV `cells`, once per output."""
+    write_figure(plan_of(spec), cells, study, figure, outputs)
 
 
 def write_figure(plan: Plan, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:

@@ -1,7 +1,6 @@
 """Stage gradients: how steeply the loss of a model depends on each of its weights."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.placement.device import best_device
 from prunebench.identity.canonical import spec_hash
+from prunebench.plan.jobs.gradients import GradientsSpec
 from prunebench.runtime.provenance import Measurement
 from prunebench.storage.files import atomic_path, sha256_file
 from prunebench.storage.tensors import storage_dtype
@@ -27,13 +27,12 @@ def gradients(spec: str, *, model: Path, tokens: Path, gradients: Path, measured
     at it fail, and say so.
     """
     measurement = Measurement()
-    wanted = json.loads(spec)
-    compute = wanted["compute"]
+    settings = GradientsSpec.model_validate_json(spec)
     streamed = StreamedModel(
         load_manifest(model).directory,
-        registry.load("models", wanted["family"]),
-        dtype=getattr(torch, compute["dtype"]),
-        storage=storage_dtype(wanted["storage"]),
+        registry.load("models", settings.family),
+        dtype=getattr(torch, settings.compute.dtype),
+        storage=storage_dtype(settings.storage),
         device=best_device(),
     )
     found = calibration_gradients(streamed, torch.from_numpy(np.load(tokens, allow_pickle=False)))

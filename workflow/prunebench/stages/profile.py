@@ -1,6 +1,5 @@
 """Stage profile: what allocators that look at data need to know of a model."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from prunebench.engine.model import StreamedModel
 from prunebench.engine.placement.device import best_device
 from prunebench.engine.profile import profile_model
 from prunebench.identity.canonical import spec_hash
+from prunebench.plan.jobs.profile import ProfileSpec
 from prunebench.runtime.provenance import Measurement
 from prunebench.storage.files import atomic_path, sha256_file
 from prunebench.storage.tensors import storage_dtype
@@ -24,16 +24,15 @@ def profile(spec: str, *, model: Path, tokens: Path, profile: Path, measured: Pa
     Also writes `measured` (time, memory, host).
     """
     measurement = Measurement()
-    wanted = json.loads(spec)
-    compute = wanted["compute"]
+    settings = ProfileSpec.model_validate_json(spec)
     streamed = StreamedModel(
         load_manifest(model).directory,
-        registry.load("models", wanted["family"]),
-        dtype=getattr(torch, compute["dtype"]),
-        storage=storage_dtype(wanted["storage"]),
+        registry.load("models", settings.family),
+        dtype=getattr(torch, settings.compute.dtype),
+        storage=storage_dtype(settings.storage),
         device=best_device(),
     )
-    norms = profile_model(streamed, torch.from_numpy(np.load(tokens, allow_pickle=False)), compute["batch_size"])
+    norms = profile_model(streamed, torch.from_numpy(np.load(tokens, allow_pickle=False)), settings.compute.batch_size)
     with atomic_path(profile) as temporary:
         save_file(norms, temporary, metadata={"spec_hash": spec_hash(spec), "tokens": sha256_file(tokens)})
     measurement.write(measured)

@@ -1,6 +1,5 @@
 """Stage prune: one cell's weights."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,11 @@ from prunebench.engine.model import StreamedModel
 from prunebench.engine.placement.device import best_device
 from prunebench.engine.sparsity import check, totals
 from prunebench.errors import CellFailure
-from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.patterns import parse_pattern
-from prunebench.runtime.provenance import Measurement, conditions
+from prunebench.plan.jobs.prune import PruneSpec
+from prunebench.stages.outcome import Outcome
 from prunebench.storage import checkpoints
-from prunebench.storage.files import read_json, sha256_file, write_json
+from prunebench.storage.files import read_json, sha256_file
 from prunebench.storage.finished_blocks import Scratch
 from prunebench.storage.tensors import TensorStore, storage_dtype
 
@@ -46,49 +45,45 @@ def prune(
     `measured` (time, memory, host). A CellFailure is recorded in `result`, with empty `weights`; the blocks that were
     finished before it stay beside the result, and the next run of the same job begins after them.
     """
-    wanted = json.loads(spec)
-    measurement = Measurement()
-    manifest = load_manifest(model)
-    arrived = dict(zip(wanted["assets"], map(load_manifest, assets), strict=True))
-    allocated = read_json(allocation)
-    inputs = {"model": manifest.digest, "allocation": sha256_file(allocation), **allocated["inputs"]}
-    inputs |= {name: asset.digest for name, asset in arrived.items()}
+    settings, outcome = PruneSpec.model_validate_json(spec), Outcome(spec)
+    manifest, allocated = load_manifest(model), read_json(allocation)
+    arrived = dict(zip(settings.assets, map(load_manifest, assets), strict=True))
+    outcome.inputs |= {"model": manifest.digest, "allocation": sha256_file(allocation), **allocated["inputs"]}
+    outcome.inputs |= {name: asset.digest for name, asset in arrived.items()}
     if tokens:
-        inputs["tokens"] = sha256_file(tokens)
+        outcome.inputs["tokens"] = sha256_file(tokens)
     if gradients:
-        inputs["gradients"] = checkpoints.metadata(gradients)["digest"]
-    record: dict[str, Any] = {
-        "spec": wanted,
-        "spec_hash": spec_hash(spec),
-        "model": {"title": manifest.title, "source": manifest.source.model_dump(mode="json")},
-        "inputs": inputs,
-    }
+        outcome.inputs["gradients"] = checkpoints.metadata(gradients)["digest"]
+    outcome.name_model(manifest)
     # Beside the outputs but not one of them: Snakemake deletes those when a job fails.
-    base = TensorStore(manifest.directory, storage_dtype(wanted["storage"]))
-    work = Scratch(result.parent / ".blocks", base, identity=canonical(record | conditions()))
-    try:
+    base = TensorStore(manifest.directory, storage_dtype(settings.storage))
+    work = Scratch(result.parent / ".blocks", base, identity=outcome.identity)
+    with outcome.attempt() as record:
         directories = {name: asset.directory for name, asset in arrived.items()}
         if allocated["status"] != "ok":
             raise CellFailure(f"allocation: {allocated['reason']}")
-        blocks = _prune_blocks(
-            wanted, manifest.directory, tokens, gradients, allocated["sparsities"], directories, work
+        method: Method = registry.build("methods", settings.method, settings.params)
+        blocks = prune_model(
+            _streamed(settings, manifest.directory),
+            method,
+            allocated["sparsities"],
+            parse_pattern(settings.pattern),
+            torch.from_numpy(np.load(tokens, allow_pickle=False)) if tokens else None,
+            work,
+            batch_size=settings.compute.batch_size if settings.compute else 1,
+            seed=settings.seed,
+            gradients=TensorStore(gradients) if gradients else None,
+            assets=directories,
         )
-        method = _method(wanted)
         target = allocated["whole_model_sparsity"] if "sparsity" in method.uses else None
-        record |= {"status": "ok", **summarise(blocks, target, exact=method.exact), "blocks": blocks}
-        work.merge(len(blocks), weights)
-        outcome = f"sparsity {record['achieved_sparsity']:.4f}{_beyond(record)}"
-    except CellFailure as failure:
-        record |= {"status": "failed", "reason": str(failure)}
-        checkpoints.merge([], weights)
-        outcome = f"failed: {failure}"
-    measurement.write(measured, resumed_at=work.resumed_at)
-    write_json(result, record)
-    if record["status"] == "ok":
-        work.remove()
-    else:
+        record |= {**summarise(blocks, target, exact=method.exact), "blocks": blocks}
+    work.merge(0 if outcome.failure else len(blocks), weights)
+    outcome.write(result, measured, resumed_at=work.resumed_at)
+    if outcome.failure:
         work.keep_after_failure()
-    return outcome
+    else:
+        work.remove()
+    return outcome.failure or f"sparsity {record['achieved_sparsity']:.4f}{_beyond(record)}"
 
 
 def _beyond(record: dict[str, Any]) -> str:
@@ -97,42 +92,15 @@ def _beyond(record: dict[str, Any]) -> str:
     return f", {share:.4f} of it zero before pruning where fewer zeros were asked for" if share else ""
 
 
-def _prune_blocks(
-    wanted: dict[str, Any],
-    directory: Path,
-    tokens: Path | None,
-    gradients: Path | None,
-    allocation: dict[str, float],
-    assets: dict[str, Path],
-    scratch: Scratch,
-) -> list[dict[str, Any]]:
-    # Without calibration nothing is computed but scores of weights, so the storage dtype is the dtype.
-    compute = wanted["compute"] or {"dtype": wanted["storage"], "batch_size": 1}
-    streamed = StreamedModel(
+def _streamed(settings: PruneSpec, directory: Path) -> StreamedModel:
+    """The model as the engine reads it. Where nothing runs forward, the dtype of the weights is the dtype of scores."""
+    return StreamedModel(
         directory,
-        registry.load("models", wanted["family"]),
-        dtype=storage_dtype(compute["dtype"]),
-        storage=storage_dtype(wanted["storage"]),
+        registry.load("models", settings.family),
+        dtype=storage_dtype(settings.compute.dtype if settings.compute else settings.storage),
+        storage=storage_dtype(settings.storage),
         device=best_device(),
     )
-    return prune_model(
-        streamed,
-        _method(wanted),
-        allocation,
-        parse_pattern(wanted["pattern"]),
-        torch.from_numpy(np.load(tokens, allow_pickle=False)) if tokens else None,
-        scratch,
-        batch_size=compute["batch_size"],
-        seed=wanted["seed"],
-        gradients=TensorStore(gradients) if gradients else None,
-        assets=assets,
-    )
-
-
-def _method(wanted: dict[str, Any]) -> Method:
-    plugin = registry.load("methods", wanted["method"])
-    method: Method = plugin(plugin.configure(overrides=wanted["params"]))
-    return method
 
 
 def summarise(blocks: list[dict[str, Any]], target: float | None, *, exact: bool = True) -> dict[str, Any]:

@@ -8,10 +8,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from prunebench.plan.plan import TEMPLATES, Plan
+from prunebench.plan.jobs.outputs import TEMPLATES
+from prunebench.plan.plan import Plan, plan_of
 from prunebench.report.data import gather
 from prunebench.storage.files import write_text
 from prunebench.tables.make import read_cells
+
+
+def report(spec: str, *, cells: Path, page: Path) -> None:
+    """Write the report of all studies of the plan that `spec` describes to `page`, from the CSV `cells`."""
+    write_report(plan_of(spec), cells, page)
 
 
 def write_report(plan: Plan, cells: Path, output: Path) -> None:

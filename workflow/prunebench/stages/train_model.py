@@ -1,6 +1,5 @@
 """Stage train_model: text -> a tokenizer and a model of OPT's architecture, trained from random weights."""
 
-import json
 import logging
 import shutil
 from collections.abc import Sequence
@@ -19,9 +18,8 @@ from prunebench.config.entries import ModelEntry, Shape, TrainedSource
 from prunebench.engine.placement.device import best_device
 from prunebench.engine.placement.memory import keep_freed_pages
 from prunebench.errors import PrunebenchError
-from prunebench.identity.canonical import canonical, spec_hash
-from prunebench.runtime.provenance import Measurement, conditions
-from prunebench.storage.files import write_json
+from prunebench.plan.jobs.train import TrainModelSpec
+from prunebench.stages.outcome import Outcome
 from prunebench.storage.resume import claim
 from prunebench.training.loop import Training
 from prunebench.training.scores import Scorer
@@ -38,24 +36,19 @@ def train_model(spec: str, corpora: Sequence[Path], *, training: Path, measured:
     `training` (JSON: loss curve, bits per byte). On the CPU all but `measured` have
     the same bits for the same spec; on a GPU two runs differ in the order of their sums.
     """
-    wanted = json.loads(spec)
-    measurement = Measurement()
+    settings, outcome = TrainModelSpec.model_validate_json(spec), Outcome(spec)
     keep_freed_pages()
-    arrived = dict(zip(wanted["corpora"], map(load_manifest, corpora), strict=True))
+    arrived = dict(zip(settings.corpora, map(load_manifest, corpora), strict=True))
     directories = {name: manifest.directory for name, manifest in arrived.items()}
-    record: dict[str, Any] = {
-        "spec": wanted,
-        "spec_hash": spec_hash(spec),
-        "inputs": {name: manifest.digest for name, manifest in arrived.items()},
-    }
+    outcome.inputs |= {name: manifest.digest for name, manifest in arrived.items()}
     # Beside the outputs but not one of them: Snakemake deletes those when a job fails.
     scratch = training.with_name(f".{training.stem}.parts")
-    claim(scratch, canonical(record | conditions()))
-    outcome, resumed_at = _train(ModelEntry.model_validate(wanted["entry"]), directories, scratch, training)
-    measurement.write(measured, resumed_at=resumed_at)
-    write_json(training, record | outcome)
+    claim(scratch, outcome.identity)
+    trained, resumed_at = _train(settings.entry, directories, scratch, training)
+    outcome.record |= trained
+    outcome.write(training, measured, resumed_at=resumed_at)
     shutil.rmtree(scratch)
-    scores = outcome["scores"]["held_out"]["bits_per_byte"]
+    scores = trained["scores"]["held_out"]["bits_per_byte"]
     return "bits per byte: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
 
 

@@ -10,20 +10,14 @@ import platformdirs
 
 from prunebench.assets.manifest import MANIFEST_NAME, Manifest, load_manifest
 from prunebench.config.entries import PathSource
-from prunebench.config.schema import Config
 from prunebench.errors import PrunebenchError
-from prunebench.identity.canonical import spec_hash
-from prunebench.plan import paths
-from prunebench.plan.specs import Specs
-from prunebench.stages.fetch_corpus import fetch_corpus
-from prunebench.stages.fetch_model import fetch_model
-from prunebench.stages.fetch_tasks import fetch_tasks
+from prunebench.plan.jobs.base import Job
+from prunebench.plan.plan import Plan
+from prunebench.stages.run import run
 from prunebench.standalone.request import PROJECT
 from prunebench.storage.files import read_json
 from prunebench.storage.locks import in_turn
 from prunebench.storage.staging import staging
-
-_FETCH = {"models": fetch_model, "corpora": fetch_corpus, "tasks": fetch_tasks}
 
 
 def cache() -> Path:
@@ -31,7 +25,7 @@ def cache() -> Path:
     return Path(os.environ.get("PRUNEBENCH_CACHE") or platformdirs.user_cache_dir("prunebench"))
 
 
-def arrive(config: Config, specs: Specs, asset: str, root: Path) -> Path:
+def arrive(plan: Plan, asset: str, root: Path) -> Path:
     """The asset.json of `asset` (models/NAME, corpora/NAME or tasks/NAME), fetched if it is not here.
 
     What comes from a local path is looked at again every time, and noted under `root` only. A download that the
@@ -39,38 +33,38 @@ def arrive(config: Config, specs: Specs, asset: str, root: Path) -> Path:
     Of several processes that want the same, one fetches it and the others wait.
     """
     kind, name = asset.split("/")
-    spec = specs.asset(asset)
-    if isinstance(getattr(config, kind)[name].source, PathSource):
-        path = root / paths.ASSET.format(asset=asset)
+    job = plan.asset(asset)
+    if isinstance(getattr(plan.config, kind)[name].source, PathSource):
+        path = root / job.outputs[0]
         with in_turn(path.parent, asset):
-            _look_again(kind, spec, path)
+            _look_again(job, path)
         return path
-    ready, path = (home / paths.ASSET.format(asset=asset) for home in (PROJECT, cache()))
-    if _complete(ready, spec):
+    ready, path = (home / job.outputs[0] for home in (PROJECT, cache()))
+    if _complete(ready, job):
         return ready
-    if not _complete(path, spec):
+    if not _complete(path, job):
         with in_turn(path.parent, asset):
-            if not _complete(path, spec):  # another process may have fetched it meanwhile
-                _FETCH[kind](spec, path.parent)
+            if not _complete(path, job):  # another process may have fetched it meanwhile
+                run(job, asset=path, training=None)
     return path
 
 
-def _look_again(kind: str, spec: str, path: Path) -> None:
+def _look_again(job: Job, path: Path) -> None:
     """Make the asset.json at `path`, and what it describes, those of a local path as it is now.
 
     What is there already is left alone if it would be the same: another process may be reading it.
     """
     with staging(path.parent, "look") as scratch:
-        _FETCH[kind](spec, scratch)
-        if not (_complete(path, spec) and read_json(path) == read_json(scratch / MANIFEST_NAME)):
+        run(job, asset=scratch / MANIFEST_NAME)
+        if not (_complete(path, job) and read_json(path) == read_json(scratch / MANIFEST_NAME)):
             shutil.rmtree(path.parent, ignore_errors=True)
             scratch.rename(path.parent)
 
 
-def _complete(path: Path, spec: str) -> bool:
-    """Whether the asset at `path` was fetched as `spec` says, and all of it is still there."""
+def _complete(path: Path, job: Job) -> bool:
+    """Whether the asset at `path` was fetched as the spec of `job` says, and all of it is still there."""
     try:
-        return load_manifest(path).spec_hash == spec_hash(spec)
+        return load_manifest(path).spec_hash == job.spec_hash
     except PrunebenchError:
         return False
 

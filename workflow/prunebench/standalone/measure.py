@@ -24,16 +24,14 @@ from prunebench.assets.tokens import (
     load_tokenizer,
     of_tokenizer,
 )
-from prunebench.config.schema import Config, configured
+from prunebench.config.schema import configured
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
-from prunebench.plan.checks import load_config
-from prunebench.plan.specs import Specs
 from prunebench.runtime.provenance import conditions
 from prunebench.standalone.assets import arrive, cache, resolved
-from prunebench.standalone.request import CATALOG, Compute, catalog, model_entry
+from prunebench.standalone.request import Compute, catalog, catalogs, model_entry, plan_without_study
 from prunebench.standalone.run import threads
 from prunebench.storage.locks import own
 from prunebench.storage.resume import Parts
@@ -72,11 +70,11 @@ class Loaded:
 def load(model: str, compute: Compute) -> Loaded:
     """A model by directory or catalog name, downloaded if need be; PrunebenchError if it is not known."""
     name, entries = model_entry(model)
-    config = _config(entries, compute)
-    entry = config.models[name]
-    specs = Specs(config)
+    plan = plan_without_study(catalogs(compute, models=entries))
+    entry = plan.config.models[name]
     # A place for each directory: two of the same name may be in use at once.
-    manifest = resolved(arrive(config, specs, f"models/{name}", cache() / spec_hash(specs.model(name))), entry.title)
+    place = cache() / plan.asset(f"models/{name}").spec_hash
+    manifest = resolved(arrive(plan, f"models/{name}", place), entry.title)
     family = registry.load("models", entry.family)
     subject = Subject(
         manifest.directory,
@@ -115,17 +113,17 @@ def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]
     """
     if suite not in catalog("suites"):
         raise PrunebenchError(f"--suite: unknown suite {suite!r}{registry.did_you_mean(suite, catalog('suites'))}")
-    config = _config({}, loaded.compute)
-    entry = config.suites[suite]
+    plan = plan_without_study(catalogs(loaded.compute))
+    entry = plan.config.suites[suite]
     if limit is not None:
         if "limit" not in registry.load("suites", entry.suite).Params.model_fields:
             raise PrunebenchError(f"--limit: suite {suite!r} has no rows to limit")
         entry = entry.model_copy(update={"params": {**entry.params, "limit": limit}})
     plugin = configured("suites", entry)
-    specs = Specs(config)
-    here = {asset: load_manifest(arrive(config, specs, asset, cache())) for asset in plugin.assets}
-    directories = {asset: manifest.directory for asset, manifest in here.items()}
-    identity = {"suite": entry.model_dump(mode="json"), "assets": {name: of.digest for name, of in here.items()}}
+    manifests = {asset: load_manifest(arrive(plan, asset, cache())) for asset in plugin.assets}
+    directories = {asset: manifest.directory for asset, manifest in manifests.items()}
+    digests = {asset: manifest.digest for asset, manifest in manifests.items()}
+    identity = {"suite": entry.model_dump(mode="json"), "assets": digests}
     parts = _parts(loaded, identity)
     with _computing(loaded):
         scores: list[Score] = plugin.run(loaded.subject, directories, parts)
@@ -140,11 +138,11 @@ def corpus_documents(corpus: str) -> tuple[list[str], int | None]:
     """
     if corpus not in catalog("corpora"):
         raise PrunebenchError(f"--corpus: unknown corpus {corpus!r}{registry.did_you_mean(corpus, catalog('corpora'))}")
-    config = _config({}, Compute())
-    splits = config.corpora[corpus].splits
+    plan = plan_without_study(catalogs(Compute()))
+    splits = plan.config.corpora[corpus].splits
     if "test" not in splits:
         raise PrunebenchError(f"--corpus: corpus {corpus!r} has no split test (it has: {', '.join(splits)})")
-    manifest = load_manifest(arrive(config, Specs(config), f"corpora/{corpus}", cache()))
+    manifest = load_manifest(arrive(plan, f"corpora/{corpus}", cache()))
     return load_split(manifest.directory, "test"), manifest.test_windows
 
 
@@ -163,15 +161,6 @@ def text_windows(
     windows = first_windows(tokenizer, documents, seqlen, count, name, front=front)
     check_ids(windows, loaded.vocabulary, of_tokenizer(loaded.manifest.title, name))
     return windows, bool(front)
-
-
-def _config(models: dict[str, Any], compute: Compute) -> Config:
-    """The catalogs, and `models` besides."""
-    # A config has a study.
-    study = {"suites": "ppl", "grid": [{"model": "smollm2_135m", "method": "dense"}]}
-    return load_config(
-        {"studies": {"none": study}, "compute": compute.entry, "models": models}, "command line", CATALOG
-    )
 
 
 def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:

@@ -1,4 +1,4 @@
-"""What a user asks for one model, as a plan of one cell: so that the DAG's own checks and specs apply."""
+"""What a user asks for one model, as one cell: the checks and the jobs of the DAG apply to it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from prunebench import registry
 from prunebench.assets.texts import text_files
@@ -16,15 +18,17 @@ from prunebench.assets.titles import title_of
 from prunebench.assets.tokens import check_ids, load_ids
 from prunebench.cell import Cell
 from prunebench.config.entries import STORED
-from prunebench.config.schema import Config
+from prunebench.config.entries import Compute as ComputeEntry
+from prunebench.config.explain import explain
+from prunebench.config.schema import CATALOGS, SINGULAR, Config, Row
 from prunebench.engine.contract import Method
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical
 from prunebench.models.base import FeedForward
 from prunebench.patterns import parse_pattern, sparsity_text
-from prunebench.plan.grid import model_shape, search_used
-from prunebench.plan.plan import load_plan
-from prunebench.plan.specs import Specs
+from prunebench.plan.checks import load_config, plugin_mistakes, unfit
+from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports
+from prunebench.plan.plan import Plan
 from prunebench.runtime.cgroups import cpu_limit
 from prunebench.storage.files import sha256_file
 from prunebench.storage.layout import read_layout
@@ -37,8 +41,8 @@ GIVEN = "given"
 LONGEST_NAME = 100
 """Letters of a name that becomes part of a path, which a file system limits."""
 
-_STUDY = "one"
-_FILE = "command line"
+OWN = "one"
+"""What the method and the allocator of a request are called among the catalogs, where they have parameters."""
 
 
 def cores() -> int:
@@ -91,13 +95,13 @@ class Request:
 class Work:
     """A request made concrete."""
 
-    config: Config
+    plan: Plan
+    """The catalogs, and entries of the request's own: a plan without a study."""
     cell: Cell
-    specs: Specs
     tokens: Path | None
-    """Given by the user; otherwise they are drawn."""
+    """Token ids that the user gives; otherwise they are drawn."""
     own_text: bool = False
-    """Whether they are drawn from text of the user's."""
+    """Whether they are drawn from a text that the user gives."""
     bos: bool | None = None
 
 
@@ -111,44 +115,77 @@ def work(request: Request) -> Work:
     given = load_ids(request.tokens) if request.tokens else None
     samples, seqlen = (request.samples, request.seqlen) if given is None else given.shape
     corpus = _corpus(request)
-    row: dict[str, Any] = {
+    _check_names(request)
+    sections: dict[str, Any] = {"models": entries}
+    if request.tokens or request.text:
+        sections["corpora"] = {corpus: _corpus_entry(request)}
+    config = catalogs(request.compute, **sections)
+    config = _with_plugin(config, "methods", request.method, request.params, "--param ")
+    if request.allocator_params:
+        config = _with_plugin(config, "allocators", request.allocator, request.allocator_params, "--allocator-param ")
+    axes = {
         "model": name,
-        "method": _STUDY,
-        "allocator": _STUDY if request.allocator_params else request.allocator,
+        "method": OWN,
+        "allocator": OWN if request.allocator_params else request.allocator,
         "pattern": request.pattern,
         "calibration": f"{corpus}_{samples}x{seqlen}",
         "seed": request.seed,
     }
-    if request.sparsity is not None:
-        row["sparsity"] = request.sparsity
-    _check_names(request)
-    raw: dict[str, Any] = {
-        "studies": {_STUDY: {"suites": "ppl", "grid": [row]}},
-        "compute": request.compute.entry,
-        "models": entries,
-        "methods": {_STUDY: _method(request)},
-    }
-    if request.allocator_params:
-        raw["allocators"] = {_STUDY: _entry("allocators", request.allocator, request.allocator_params)}
-    if request.tokens or request.text:
-        raw["corpora"] = {corpus: _corpus_entry(request)}
-    try:
-        plan = load_plan(raw, _FILE, CATALOG)
-    except PrunebenchError as error:
-        raise PrunebenchError(_as_options(str(error))) from None
+    cell = _cell(config, axes if request.sparsity is None else {**axes, "sparsity": request.sparsity})
+    if cell.calibrated and (reason := unfit(config, corpus, "evaluation", "calibration")):
+        raise PrunebenchError(f"--corpus: {reason}")
     if given is not None:
-        check_ids(given, model_shape(plan.config.models[name]).vocabulary, request.tokens)
-    expansion = plan.studies[_STUDY]
-    if expansion.skipped:
-        raise PrunebenchError(expansion.skipped[0][1])
-    (cell,) = expansion.cells
-    if search := search_used(plan.config, cell):
+        check_ids(given, model_shape(config.models[name]).vocabulary, request.tokens)
+    if search := search_used(config, cell):
         raise PrunebenchError(
             f"--allocator: {request.allocator} uses what the search {search.name!r} finds, which is a study's affair: "
             "name what it has found with --allocator-param"
         )
-    specs = GivenTokens(plan.config, request.tokens) if request.tokens else plan.specs
-    return Work(plan.config, cell, specs, request.tokens, own_text=bool(request.text), bos=request.bos)
+    plan = with_tokens(plan_without_study(config), request.tokens) if request.tokens else plan_without_study(config)
+    return Work(plan, cell, request.tokens, own_text=bool(request.text), bos=request.bos)
+
+
+def catalogs(compute: Compute, **sections: Mapping[str, Any]) -> Config:
+    """The catalogs of the project with the entries of `sections` besides. Raises PrunebenchError for mistakes in them."""
+    try:
+        settings = ComputeEntry.model_validate(compute.entry)
+    except ValidationError as error:
+        lines = explain(error, ComputeEntry, compute.entry, prefix="--")
+        raise PrunebenchError("\n".join(line.replace("batch_size", "batch-size") for line in lines)) from None
+    return load_config({"compute": settings.model_dump(), **sections}, "command line", CATALOG)
+
+
+def plan_without_study(config: Config) -> Plan:
+    """A plan for the jobs of one model."""
+    return Plan({}, "command line", config, {})
+
+
+def with_tokens(plan: Plan, tokens: Path) -> Plan:
+    """`plan` where calibration tokens are the file `tokens`: its content stands for what would have drawn it."""
+    return replace(plan, given={"calibrate": canonical({"sha256": sha256_file(tokens)})})
+
+
+def _with_plugin(config: Config, kind: str, name: str, params: Mapping[str, Any], option: str) -> Config:
+    """`config` with an entry OWN for the plug-in `name`; PrunebenchError if `params`, options `option`, do not fit."""
+    fields = _entry(kind, name, params)
+    fields.pop("compute", None)  # how a method computes is said by the request
+    entry = CATALOGS[kind].model_validate(fields)
+    if mistakes := plugin_mistakes(config, kind, entry, f"--{SINGULAR[kind]}: ", option):
+        raise PrunebenchError("\n".join(mistakes))
+    return config.model_copy(update={kind: {**getattr(config, kind), OWN: entry}})
+
+
+def _cell(config: Config, axes: Mapping[str, Any]) -> Cell:
+    """The cell with these axes, in normal form; PrunebenchError if a plug-in does not do it."""
+    try:
+        row = Row.model_validate(axes)
+    except ValidationError as error:
+        raise PrunebenchError("\n".join(explain(error, Row, dict(axes), prefix="--"))) from None
+    (cell,) = product(config, row, row, "--")
+    check_divides(config, cell, "--")
+    if not (support := supports(config, cell)).ok:
+        raise PrunebenchError(support.reason)
+    return normal_form(config, cell)
 
 
 def model_entry(model: str) -> tuple[str, dict[str, Any]]:
@@ -218,18 +255,6 @@ def parse_params(texts: list[str], option: str = "--param") -> dict[str, Any]:
     return params
 
 
-class GivenTokens(Specs):
-    """Specs of a cell whose calibration tokens are a file: its content stands for what would have drawn it."""
-
-    def __init__(self, config: Config, tokens: Path) -> None:
-        self._digest = sha256_file(tokens)
-        super().__init__(config)
-
-    def tokens(self, model: str, calibration: str, seed: int) -> str:
-        """The digest of the file."""
-        return canonical({"sha256": self._digest})
-
-
 def check_amount(pattern: str, sparsity: float | str | None) -> None:
     """PrunebenchError unless pattern and sparsity say how many weights go."""
     try:
@@ -264,12 +289,6 @@ def _corpus_entry(request: Request) -> dict[str, Any]:
     return {**entry, "documents": "auto", **({} if request.column is None else {"column": request.column})}
 
 
-def _method(request: Request) -> dict[str, Any]:
-    # How it computes is said by the request.
-    entry = _entry("methods", request.method, request.params)
-    return {key: value for key, value in entry.items() if key != "compute"}
-
-
 def _entry(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """The catalog entry of a plug-in, or of one without an entry, with `params` on top of its own."""
     entry = catalog(kind).get(name, {})
@@ -284,19 +303,8 @@ def _check_names(request: Request) -> None:
     if not (request.tokens or request.text) and request.corpus not in catalog("corpora"):
         hint = registry.did_you_mean(request.corpus, catalog("corpora"))
         raise PrunebenchError(f"--corpus: unknown corpus {request.corpus!r}{hint}")
-    uses = registry.load("methods", _method(request)["method"]).uses
+    uses = registry.load("methods", _entry("methods", request.method, {})["method"]).uses
     if "sparsity" in uses:
         check_amount(request.pattern, request.sparsity)
     elif request.sparsity is not None:
         raise PrunebenchError(f"--sparsity: method {request.method!r} takes no sparsity, leave it out")
-
-
-def _as_options(text: str) -> str:
-    """Mistakes in the config that a request becomes, in terms of the options that it came from."""
-    text = re.sub(rf"^{_FILE}: ", "", text, flags=re.MULTILINE)
-    text = re.sub(rf"\bmethods\.{_STUDY}\.params\.", "--param ", text)
-    text = re.sub(rf"\bmethods\.{_STUDY}\b", "--method", text)
-    text = re.sub(rf"\ballocators\.{_STUDY}\.params\.", "--allocator-param ", text)
-    text = re.sub(rf"\ballocators\.{_STUDY}\b", "--allocator", text)
-    text = re.sub(r"\bcompute\.(\w+)", lambda match: f"--{match[1].replace('_', '-')}", text)
-    return re.sub(rf"\bstudies\.{_STUDY}\.grid\[0\]\.(\w+)(\[0\])?", r"--\1", text)

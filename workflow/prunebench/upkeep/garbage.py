@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prunebench.assets.manifest import MANIFEST_NAME
-from prunebench.plan import dag, paths
+from prunebench.plan import graph, paths
 from prunebench.plan.plan import Plan
 from prunebench.storage.files import read_json
 from prunebench.upkeep import locks
@@ -37,7 +37,7 @@ def orphans(plans: Iterable[Plan], *, downloads: bool = False, unfinished: bool 
     run would resume. What a running job or snakemake has in hand is left out, and so is all that the pipeline does
     not make under this name.
     """
-    wanted = {path for plan in plans for job in dag.jobs(plan) for path in job.files}
+    wanted = {path for plan in plans for job in graph.jobs(plan) for path in job.files}
     in_use = locks.locked_files() | {path for job in running_jobs() for path in (job.log, *_named(job.log))}
     kept = wanted | in_use
     found = []
@@ -46,11 +46,11 @@ def orphans(plans: Iterable[Plan], *, downloads: bool = False, unfinished: bool 
         if result is not None:
             resumable = result in wanted and not _is_final(result)
             if (unfinished or not resumable) and not _below(path.parent, in_use):
-                found.append(Orphan(path, f"unfinished {dag.maker(result)}", _size(path)))
+                found.append(Orphan(path, f"unfinished {graph.maker(result)}", _size(path)))
         elif path.is_dir():
             if path / MANIFEST_NAME not in wanted and not _below(path, in_use):
                 found.append(Orphan(path, "download", _size(path)))
-        elif path not in kept and (job := dag.maker(path)):
+        elif path not in kept and (job := graph.maker(path)):
             found.append(Orphan(path, job.rule, _size(path)))
     return sorted(found, key=lambda orphan: orphan.path)
 
@@ -81,7 +81,7 @@ def _candidates(downloads: bool) -> Iterator[Path]:
 def _is_download(directory: Path) -> bool:
     """Whether this is the place of an asset that has arrived."""
     manifest = directory / MANIFEST_NAME
-    return dag.maker(manifest) is not None and manifest.is_file() and not directory.is_symlink()
+    return graph.maker(manifest) is not None and manifest.is_file() and not directory.is_symlink()
 
 
 def _scratch_of(path: Path) -> Path | None:
@@ -92,7 +92,7 @@ def _scratch_of(path: Path) -> Path | None:
     elif match := _SCRATCH.fullmatch(path.name):
         name = match["name"]
         possible = [path.with_name(name), path.with_name(f"{name}.json"), path.with_name(name) / MANIFEST_NAME]
-    return next((result for result in possible if dag.maker(result)), None)
+    return next((result for result in possible if graph.maker(result)), None)
 
 
 def _is_final(result: Path) -> bool:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from prunebench.errors import PrunebenchError
-from prunebench.plan import dag
-from prunebench.plan.dag import Job
+from prunebench.plan import graph
+from prunebench.plan.jobs import named
+from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results
 from prunebench.upkeep import locks
@@ -23,7 +24,7 @@ def leftovers(plan: Plan, chosen: Sequence[State]) -> list[Path]:
         path
         for state in chosen
         if state.status == "failed"
-        for job in _from_culprit(state, dag.chain(plan, state.cell, [state.suite]))
+        for job in _from_culprit(state, graph.chain(plan, state.cell, [state.suite]))
         for path in job.outputs
         if path.exists()
     ]
@@ -32,7 +33,7 @@ def leftovers(plan: Plan, chosen: Sequence[State]) -> list[Path]:
 
 def targets(chosen: Sequence[State]) -> list[Path]:
     """The results that snakemake is to make."""
-    evaluations = (dag.Job.of("evaluate", **state.cell.wildcards, suite=state.suite) for state in chosen)
+    evaluations = (named("evaluate", **state.cell.wildcards, suite=state.suite) for state in chosen)
     return list(dict.fromkeys(evaluation.outputs[0] for evaluation in evaluations))
 
 

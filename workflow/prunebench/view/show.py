@@ -3,7 +3,6 @@
 import json
 import shlex
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -13,10 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench.cell import Cell
-from prunebench.identity.canonical import spec_hash
-from prunebench.plan import dag, paths
-from prunebench.plan.dag import Job
-from prunebench.plan.grid import allocation_form
+from prunebench.plan import graph
+from prunebench.plan.jobs import named
+from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results
 from prunebench.storage.files import read_json
@@ -40,11 +38,11 @@ def show(plan: Plan, cell: Cell, console: Console) -> None:
     console.print(_heading(plan, cell), _outcomes(results, mine))
     if all(state.status == "skipped" for state in mine):
         return
-    jobs = dag.chain(plan, cell, [state.suite for state in mine])
+    jobs = graph.chain(plan, cell, [state.suite for state in mine])
     console.print(_spec(plan, cell), *_allocation(plan, cell))
     pruned = results.prune(cell)["status"]
     if pruned == "ok":
-        console.print(*_weights(read_json(Path(paths.PRUNED.format(**cell.wildcards)))))
+        console.print(*_weights(results.prune(cell)))
     if pruned != "missing":
         older = {job for job in jobs for state in mine if state.status == "missing" and job == _evaluation(state)}
         console.print(*_cost([job for job in jobs if job not in older]))
@@ -75,9 +73,9 @@ def _outcomes(results: Results, mine: list[State]) -> Table:
 
 def _spec(plan: Plan, cell: Cell) -> Table:
     """Everything that can change the weights, one line each."""
-    text = plan.specs.prune(cell)
-    table = _pairs(f"spec of prune ({spec_hash(text)})")
-    for key, value in json.loads(text).items():
+    pruning = plan.job("prune", **cell.wildcards)
+    table = _pairs(f"spec of prune ({pruning.spec_hash})")
+    for key, value in json.loads(pruning.spec).items():
         if isinstance(value, dict):
             value = ", ".join(f"{name}: {of}" for name, of in value.items()) or None
         table.add_row(key, Text("-" if value is None else str(value)))
@@ -86,10 +84,9 @@ def _spec(plan: Plan, cell: Cell) -> Table:
 
 def _allocation(plan: Plan, cell: Cell) -> Iterator[Table]:
     """The allocation that the cell shares, if it is on disk as the plan wants it."""
-    path = Path(plan.allocation(cell))
-    record = read_json(path) if path.exists() else {}
-    wanted = spec_hash(plan.specs.allocation(allocation_form(plan.config, cell)))
-    if record.get("spec_hash") == wanted and record["status"] == "ok":
+    job = plan.allocation(cell)
+    record = read_json(job.outputs[0]) if job.done else {}
+    if record.get("spec_hash") == job.spec_hash and record["status"] == "ok":
         yield _bars("allocation: sparsity asked of a block's linears, mean", record["sparsities"])
 
 
@@ -160,7 +157,7 @@ def _again(plan: Plan, jobs: list[Job], mine: list[State]) -> Iterator[Text]:
 
 
 def _evaluation(state: State) -> Job:
-    return Job.of("evaluate", **state.cell.wildcards, suite=state.suite)
+    return named("evaluate", **state.cell.wildcards, suite=state.suite)
 
 
 def _pairs(title: str) -> Table:

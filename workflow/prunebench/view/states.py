@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.cell import Cell
-from prunebench.plan import dag
-from prunebench.plan.dag import Job
+from prunebench.plan import graph
+from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results
 from prunebench.storage.files import read_json
@@ -53,7 +53,7 @@ def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> 
     evaluated = results.evaluation(cell, suite)
     if evaluated["status"] == "ok":
         return State(study, cell, suite, "ok", score=headline(evaluated["scores"]))
-    jobs = dag.chain(plan, cell, [suite])
+    jobs = graph.chain(plan, cell, [suite])
     pruning, evaluation = next(job for job in jobs if job.rule == "prune"), jobs[-1]
     for job in (pruning, evaluation):
         if logs.running(job.log):
@@ -92,5 +92,5 @@ def headline(scores: list[dict[str, Any]]) -> dict[str, Any]:
 
 def running_jobs(root: Path = Path("logs")) -> list[Job]:
     """All jobs that run now, of whatever config."""
-    alive = (dag.maker(log) for log in sorted(root.rglob("*.log")) if logs.running(log))
+    alive = (graph.maker(log) for log in sorted(root.rglob("*.log")) if logs.running(log))
     return [job for job in alive if job]

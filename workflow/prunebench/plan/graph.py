@@ -1,0 +1,48 @@
+"""The jobs of a plan in an order in which they can run, and the job that writes a file."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from prunebench.cell import Cell
+from prunebench.plan import paths
+from prunebench.plan.jobs import benchmark_of, log_of, rules
+from prunebench.plan.jobs.base import Job
+from prunebench.plan.plan import Plan
+
+
+def chain(plan: Plan, cell: Cell, suites: Iterable[str]) -> list[Job]:
+    """All jobs that evaluating `suites` on `cell` rests on, each after those that it reads from; evaluations last."""
+    evaluations = [plan.job("evaluate", **cell.wildcards, suite=suite) for suite in suites]
+    return ordered([plan.job("prune", **cell.wildcards), *evaluations])
+
+
+def ordered(targets: Iterable[Job]) -> list[Job]:
+    """`targets` and all jobs that they rest on, each once and after the jobs that it reads from."""
+    done: dict[Job, None] = {}
+
+    def visit(job: Job) -> None:
+        if job not in done:
+            for other in job.upstream:
+                visit(other)
+            done[job] = None
+
+    for target in targets:
+        visit(target)
+    return list(done)
+
+
+def jobs(plan: Plan) -> list[Job]:
+    """Every job of the targets `all` and `strict`."""
+    tables = [plan.job("tables", study=study, table=table) for study, table in plan.shown.tables]
+    figures = [plan.job("figures", study=study, figure=figure) for study, figure in plan.shown.figures]
+    return ordered([plan.job("collect"), *plan.masks, *tables, *figures, plan.job("report"), plan.job("strict")])
+
+
+def maker(path: Path) -> Job | None:
+    """The job that writes `path`, if its name is one that a rule gives. The job belongs to no plan."""
+    for name, rule in rules().items():
+        # The longest first: {suite}.json fits ppl.measured.json as well.
+        for pattern in sorted((*rule.writes.values(), log_of(name), benchmark_of(name)), key=len, reverse=True):
+            if match := paths.expression(pattern).fullmatch(path.as_posix()):
+                return rule(None, match.groupdict())
+    return None

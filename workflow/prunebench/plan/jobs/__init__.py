@@ -1,0 +1,40 @@
+"""The job graph: each rule of the workflow has a class here, which says what its jobs need, write and are specified by.
+
+The rules, the hashes of specs, the checks of results, status, garbage, retries, estimates and the runs of one model all
+follow from these classes. `rules()` finds them: a new rule is a module here, a stage, and a file below rules/.
+"""
+
+import importlib
+import pkgutil
+from functools import cache
+from typing import Any
+
+from prunebench.plan.jobs.base import Job
+
+
+@cache
+def rules() -> dict[str, type[Job]]:
+    """The class of each rule by its name, in the order of the modules."""
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    classes = [value for module in modules for value in vars(module).values() if isinstance(value, type)]
+    return {value.rule: value for value in classes if issubclass(value, Job) and "rule" in vars(value)}
+
+
+def named(rule: str, **wildcards: Any) -> Job:
+    """The job of `rule` for `wildcards`, for its names and paths alone: it belongs to no plan."""
+    return rules()[rule](None, wildcards)
+
+
+def log_of(rule: str) -> str:
+    """Pattern of the log files of `rule`."""
+    return f"logs/{rule}/{rules()[rule].subject_pattern}.log"
+
+
+def benchmark_of(rule: str) -> str:
+    """Pattern of the benchmark files of `rule` (seconds and memory of whole processes, taken by Snakemake)."""
+    return f"benchmarks/{rule}/{rules()[rule].subject_pattern}.tsv"
+
+
+def output_of(rule: str, name: str) -> str:
+    """Pattern of the output `name` of `rule`."""
+    return rules()[rule].writes[name]

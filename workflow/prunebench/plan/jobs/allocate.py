@@ -1,0 +1,89 @@
+"""How sparse each linear is to be; methods that use the same allocator share the result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from prunebench.config.entries import Compute, is_none
+from prunebench.plan import paths
+from prunebench.plan.grid import allocator_of, reads_profile, runs_model, search_used
+from prunebench.plan.jobs.base import Job, Need, Spec
+
+
+class AllocateSpec(Spec):
+    """What decides the sparsity of each linear."""
+
+    model: str
+    family: str
+    allocator: str
+    params: dict[str, Any]
+    layers: str
+    pattern: str
+    sparsity: str
+    seed: int
+    storage: str
+    """The dtype of the stored weights."""
+    profile: str | None
+    search: str | None = Field(None, exclude_if=is_none)
+    tokens: str | None = Field(None, exclude_if=is_none)
+    """Set where the allocator runs the model on the calibration tokens; then `compute` is, too."""
+    compute: Compute | None = Field(None, exclude_if=is_none)
+
+
+class Allocate(Job):
+    """Decide how sparse each linear is to be. The cell of the wildcards is a point in `grid.allocation_form`."""
+
+    rule = "allocate"
+    subject_pattern = "{model}/{allocator}/{point}/{calibration}-seed{seed}"
+    writes: ClassVar = {"allocation": paths.ALLOCATION, "measured": paths.ALLOCATION_MEASURED}
+    own_cost = True
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The model, and what the allocator looks at: a profile, the result of a search, or the calibration tokens."""
+        config, point = self.config, self.cell
+        search = search_used(config, point)
+        calibrated = {name: value for name, value in self.wildcards.items() if name != "allocator"}
+        profile = self.plan.job("profile", **calibrated).output() if reads_profile(config, point) else None
+        tokens = self.plan.job("calibrate", **calibrated).output() if runs_model(config, point) else None
+        return {
+            "model": self.plan.job("fetch_model", **self.wildcards).output(),
+            "profile": profile,
+            "search": self.plan.search(search).output() if search else None,
+            "tokens": tokens,
+        }
+
+    def _spec(self) -> str:
+        config, point = self.config, self.cell
+        entry, model = config.allocators[point.allocator], config.models[point.model]
+        allocator = allocator_of(config, point)
+        return AllocateSpec(
+            code=self.code(allocator=f"allocators.{allocator.name}", family=f"models.{model.family}"),
+            model=self.hash_of("model"),
+            family=model.family,
+            allocator=allocator.name,
+            params=allocator.params.model_dump(mode="json"),
+            layers=entry.layers,
+            pattern=point.pattern,
+            sparsity=point.sparsity,
+            seed=point.seed,
+            storage=model.dtype,
+            profile=self.hash_of("profile"),
+            search=self.hash_of("search"),
+            tokens=self.hash_of("tokens"),
+            compute=self.compute,
+        ).text
+
+    @property
+    def gpu(self) -> bool:
+        """Whether the allocator runs the model."""
+        return runs_model(self.config, self.cell)
+
+    @property
+    def compute(self) -> Compute | None:
+        """The settings of the config where the allocator runs the model."""
+        return self.config.compute if self.gpu else None

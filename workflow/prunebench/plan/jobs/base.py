@@ -1,0 +1,225 @@
+"""What all jobs have in common. Light: Snakemake asks every job of a study for its inputs, threads and spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from string import Formatter
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prunebench.cell import NO_CALIBRATION, Cell
+from prunebench.config.schema import calibration_parts
+from prunebench.identity.canonical import canonical, spec_hash
+from prunebench.identity.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from prunebench.config.entries import Compute
+    from prunebench.config.schema import Config
+    from prunebench.plan.plan import Plan
+
+
+class Spec(BaseModel):
+    """Everything that can change the numbers of a job. The stage of the rule reads it, the job graph writes it.
+
+    Snakemake runs a job again when its params change, but compares them as a set without names, drops objects that it
+    cannot print, and cannot see an edit in an imported module. So each rule has one param: this, as canonical JSON. It
+    holds the job's own parameters, hashes of the specs that it builds on, and fingerprints of the code that computes.
+    Device, host and logging are provenance and not in it. A new field is left out of the JSON at its default
+    (`exclude_if`), so that jobs that do not use it keep their specs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    code: dict[str, str] = Field(default_factory=dict)
+    """Fingerprints of the stage and of the plug-ins that it uses."""
+
+    @property
+    def text(self) -> str:
+        """Canonical JSON: equal specs are equal strings."""
+        return canonical(self.model_dump(mode="json"))
+
+
+class Output(NamedTuple):
+    """A file that a job writes."""
+
+    job: Job
+    name: str
+
+    @property
+    def path(self) -> str:
+        """The path of the file, relative to the working directory."""
+        return self.job.writes[self.name].format(**self.job.wildcards)
+
+
+Need = Output | Sequence[Output] | Sequence[str] | None
+"""What one name among the inputs of a job stands for: a file of another job, several of them, local files, nothing."""
+
+
+class Job:
+    """One job of a rule. Two jobs with the same rule and subject are equal, whatever plan they belong to."""
+
+    rule: ClassVar[str]
+    """The name of the rule in the Snakefile, of its stage, and of the stage's module."""
+    subject_pattern: ClassVar[str]
+    """What a job is called by its wildcards: the names of its log and its benchmark end with it."""
+    writes: ClassVar[Mapping[str, str]] = {}
+    """The pattern of the path of each output by its name. When a job is done, the first output is there."""
+    runs_model: ClassVar[bool] = False
+    """Whether the jobs of the rule run a model."""
+    own_cost: ClassVar[bool] = False
+    """Whether the job counts as part of the cost of the cell that rests on it."""
+    def __init__(self, plan: Plan | None, wildcards: Mapping[str, Any]) -> None:
+        """`wildcards` may have more names than the rule. Without a plan only names and paths can be asked for."""
+        names = (name for _, name, _, _ in Formatter().parse(self.subject_pattern) if name)
+        self.wildcards: dict[str, str] = {name: str(wildcards[name]) for name in names}
+        self._plan = plan
+
+    @cached_property
+    def subject(self) -> str:
+        """What the job is called among the jobs of its rule."""
+        return self.subject_pattern.format(**self.wildcards)
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All files that the job writes. When it is done, the first is there; others may be deleted after use."""
+        return tuple(Path(self.output(name).path) for name in self.writes)
+
+    def output(self, name: str | None = None) -> Output:
+        """The output called `name`; the first one without a name."""
+        return Output(self, name or next(iter(self.writes)))
+
+    @property
+    def log(self) -> Path:
+        """The log of the job, whose first line is the command that repeats it."""
+        return Path(f"logs/{self.rule}/{self.subject}.log")
+
+    @property
+    def benchmark(self) -> Path:
+        """The file that Snakemake writes when the job is done."""
+        return Path(f"benchmarks/{self.rule}/{self.subject}.tsv")
+
+    @property
+    def done(self) -> bool:
+        """Whether the result of the job is there, whatever it was made from."""
+        return self.outputs[0].exists()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that are written for the job."""
+        return (*self.outputs, self.log, self.benchmark)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that the job belongs to."""
+        assert self._plan is not None, f"{self} was made from a path alone"
+        return self._plan
+
+    @property
+    def config(self) -> Config:
+        """The config of the plan."""
+        return self.plan.config
+
+    @cached_property
+    def cell(self) -> Cell:
+        """The cell that the wildcards name; without a method it is the point of an allocation."""
+        return Cell.of(self.wildcards)
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The inputs of the job by the name that its rule and its stage give them."""
+        return {}
+
+    def input(self, name: str) -> str | list[str]:
+        """The path or paths of the input `name`; an empty list if the job does not need it."""
+        need = self.needs[name]
+        if isinstance(need, Output):
+            return need.path
+        return [item.path if isinstance(item, Output) else item for item in need or ()]
+
+    @property
+    def upstream(self) -> Iterator[Job]:
+        """The jobs whose files this one reads."""
+        for need in self.needs.values():
+            for item in [need] if isinstance(need, Output) else need or ():
+                if isinstance(item, Output):
+                    yield item.job
+
+    @property
+    def recorded(self) -> Mapping[str, Output]:
+        """The files whose digests the result of the job records, by the name that they have there."""
+        return {name: need for name, need in self.needs.items() if isinstance(need, Output)}
+
+    @cached_property
+    def spec(self) -> str:
+        """Canonical JSON of everything that can change the numbers of the job; empty if nothing but its inputs can."""
+        return self.plan.given.get(self.rule) or self._spec()
+
+    def _spec(self) -> str:
+        return ""
+
+    @cached_property
+    def spec_hash(self) -> str:
+        """Short digest of the spec."""
+        return spec_hash(self.spec)
+
+    @property
+    def model(self) -> str:
+        """The catalog name of the model that decides how much the job takes; empty if none does."""
+        return self.wildcards.get("model", "")
+
+    @property
+    def asset(self) -> str:
+        """Kind and catalog name of what the job fetches (corpora/c4_type); empty if it fetches nothing."""
+        return ""
+
+    @property
+    def gpu(self) -> bool:
+        """Whether the job runs a model, and so wants a GPU."""
+        return self.runs_model
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that decide how long the job takes: of its calibration set, its training or its search."""
+        calibration = self.wildcards.get("calibration", NO_CALIBRATION)
+        if calibration == NO_CALIBRATION:
+            return 0
+        _, samples, seqlen = calibration_parts(calibration)
+        return samples * seqlen
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of the job. They are part of its spec where anything runs forward."""
+        return self.compute.threads if self.compute else 1
+
+    @property
+    def compute(self) -> Compute | None:
+        """How the job computes; None if nothing runs forward in it."""
+        return None
+
+    def code(self, **plugins: str) -> dict[str, str]:
+        """Fingerprints of the stage, and of the modules `plugins` by their role (family="models.opt")."""
+        modules = {"stage": f"stages.{self.rule}", **plugins}
+        return {role: fingerprint(f"prunebench.{module}") for role, module in modules.items()}
+
+    def hash_of(self, name: str) -> str | None:
+        """The hash of the spec of the job that writes the input `name`; None if the job needs none."""
+        need = self.needs[name]
+        return need.job.spec_hash if isinstance(need, Output) else None
+
+    def assets(self, names: Sequence[str]) -> list[Output]:
+        """The outputs of the jobs that fetch `names` (such as corpora/c4_type), in order."""
+        return [self.plan.asset(name).output() for name in sorted(names)]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and (self.rule, self.subject) == (other.rule, other.subject)
+
+    def __hash__(self) -> int:
+        return hash((self.rule, self.subject))
+
+    def __str__(self) -> str:
+        return f"{self.rule} {self.subject}"
+
+    __repr__ = __str__

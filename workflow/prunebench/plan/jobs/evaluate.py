@@ -1,0 +1,82 @@
+"""One suite on one cell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+from prunebench.config.entries import Compute
+from prunebench.config.schema import configured
+from prunebench.plan import paths
+from prunebench.plan.jobs.base import Job, Need, Output, Spec
+from prunebench.runtime.provenance import version
+
+
+class EvaluateSpec(Spec):
+    """What decides the scores of a suite on a cell."""
+
+    prune: str
+    family: str
+    storage: str
+    """The dtype of the stored weights."""
+    suite: str
+    params: dict[str, Any]
+    assets: dict[str, str]
+    """Hashes of specs by the names of the assets that the suite reads."""
+    versions: dict[str, str | None]
+    """Versions of the libraries whose releases move the scores."""
+    compute: Compute
+
+
+class Evaluate(Job):
+    """Evaluate one suite on one cell, and print its headline number."""
+
+    rule = "evaluate"
+    subject_pattern = f"{paths.CELL}/{{suite}}"
+    writes: ClassVar = {"result": paths.EVALUATION, "measured": paths.EVALUATION_MEASURED}
+    runs_model = True
+
+    @cached_property
+    def suite(self) -> Any:
+        """The suite with its parameters."""
+        return configured("suites", self.config.suites[self.wildcards["suite"]])
+
+    @property
+    def pruning(self) -> Job:
+        """The job that prunes the cell."""
+        return self.plan.job("prune", **self.wildcards)
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The pruned cell, its model, and what the suite reads."""
+        return {
+            "model": self.plan.job("fetch_model", **self.wildcards).output(),
+            "pruned": self.pruning.output("result"),
+            "weights": self.pruning.output("weights"),
+            "assets": self.assets(self.suite.assets),
+        }
+
+    @property
+    def recorded(self) -> Mapping[str, Output]:
+        """What the pruned cell was made from, and what the suite reads."""
+        return {**self.pruning.recorded, **{asset.job.asset: asset for asset in self.assets(self.suite.assets)}}
+
+    def _spec(self) -> str:
+        model = self.config.models[self.wildcards["model"]]
+        return EvaluateSpec(
+            code=self.code(suite=f"suites.{self.suite.name}", family=f"models.{model.family}"),
+            prune=self.pruning.spec_hash,
+            family=model.family,
+            storage=model.dtype,
+            suite=self.suite.name,
+            params=self.suite.params.model_dump(mode="json"),
+            assets={asset.job.asset: asset.job.spec_hash for asset in self.assets(self.suite.assets)},
+            versions={library: version(library) for library in self.suite.libraries},
+            compute=self.compute,
+        ).text
+
+    @property
+    def compute(self) -> Compute:
+        """The settings of the suite, or else of the config."""
+        return self.config.suites[self.wildcards["suite"]].compute or self.config.compute

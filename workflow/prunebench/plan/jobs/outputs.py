@@ -1,0 +1,138 @@
+"""Everything that is on disk and valid as one tidy table, and all that people read of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from prunebench.config.entries import is_none
+from prunebench.identity.canonical import canonical, spec_hash
+from prunebench.identity.fingerprint import fingerprint
+from prunebench.plan import paths
+from prunebench.plan.jobs.base import Job, Need, Spec
+from prunebench.published.values import VALUES
+from prunebench.storage.files import sha256_file
+
+TEMPLATES = Path(__file__).parents[2] / "report/template"
+
+
+class CollectSpec(Spec):
+    """The config that the stage makes its plan of, and a digest of the cells that it expects."""
+
+    code: str  # type: ignore[assignment]
+    config: dict[str, Any]
+    file: str
+    """The name of the config file, for messages."""
+    cells: str
+
+
+class Collect(Job):
+    """Gather every result of the studies into one tidy CSV."""
+
+    rule = "collect"
+    subject_pattern = "cells"
+    writes: ClassVar = {"cells": paths.CELLS}
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The results of all evaluations."""
+        return {"evaluations": [self.plan.job("evaluate", **point).output() for point in self.plan.evaluations]}
+
+    def _spec(self) -> str:
+        studies = self.plan.studies.values()
+        cells = canonical([[str(cell) for cell in study.cells] + [*map(str, study.skipped)] for study in studies])
+        code = fingerprint("prunebench.stages.collect")
+        return CollectSpec(code=code, config=self.plan.raw, file=self.plan.file, cells=spec_hash(cells)).text
+
+
+class ShownSpec(Spec):
+    """What decides how tables, figures or the report look besides the numbers."""
+
+    labels: str
+    config: dict[str, Any]
+    file: str
+    """The name of the config file, for messages."""
+    published: str | None = Field(None, exclude_if=is_none)
+    """Digest of the published values, which count as code."""
+    templates: list[str] | None = Field(None, exclude_if=is_none)
+    """Digests of the report's templates and of the published values."""
+
+
+class Shown(Job):
+    """Base of the jobs that make what people read."""
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The table of all cells."""
+        return {"cells": self.plan.job("collect").output()}
+
+    def _spec(self) -> str:
+        labels = spec_hash(canonical(self.plan.shown.labels()))
+        # How it is drawn, and which cells are in it.
+        code = {module: fingerprint(f"prunebench.{module}") for module in (f"stages.{self.rule}", "plan.outputs")}
+        return ShownSpec(code=code, labels=labels, config=self.plan.raw, file=self.plan.file, **self._files()).text
+
+    def _files(self) -> dict[str, Any]:
+        """Digests of files that count as code."""
+        return {}
+
+
+class Tables(Shown):
+    """Write one table of one study in all its formats."""
+
+    rule = "tables"
+    subject_pattern = "{study}-{table}"
+    writes: ClassVar = {format: paths.TABLE.replace("{format}", format) for format in paths.TABLE_FORMATS}
+
+    def _files(self) -> dict[str, Any]:
+        return {"published": sha256_file(VALUES)}
+
+
+class Figures(Shown):
+    """Write one figure of one study in all its formats."""
+
+    rule = "figures"
+    subject_pattern = "{study}-{figure}"
+    writes: ClassVar = {format: paths.FIGURE.replace("{format}", format) for format in paths.FIGURE_FORMATS}
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The table of all cells, and for the course of a search its results."""
+        shows_search = self.wildcards["figure"] == "search"
+        runs = self.plan.shown.searches(self.wildcards["study"]) if shows_search else []
+        searches = [self.plan.job("search_allocation", search=name, seed=seed).output() for name, seed in runs]
+        return {**super().needs, "searches": searches}
+
+
+class Report(Shown):
+    """Write the report of all studies of a config."""
+
+    rule = "report"
+    subject_pattern = "index"
+    writes: ClassVar = {"page": paths.REPORT}
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The table of all cells, and the results of the searches that studies show."""
+        runs = dict.fromkeys(run for study in self.plan.studies for run in self.plan.shown.searches(study))
+        searches = [self.plan.job("search_allocation", search=name, seed=seed).output() for name, seed in runs]
+        return {**super().needs, "searches": searches}
+
+    def _files(self) -> dict[str, Any]:
+        return {"templates": [sha256_file(file) for file in (*sorted(TEMPLATES.iterdir()), VALUES)]}
+
+
+class Strict(Job):
+    """Fail if any cell has no result."""
+
+    rule = "strict"
+    subject_pattern = "all"
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The table of all cells."""
+        return {"cells": self.plan.job("collect").output()}

@@ -1,0 +1,56 @@
+"""What allocators that look at data need to know of a model; all of them share it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import ClassVar
+
+from prunebench.config.entries import Compute
+from prunebench.plan import paths
+from prunebench.plan.jobs.base import Job, Need, Spec
+
+
+class ProfileSpec(Spec):
+    """What decides the profile of a model."""
+
+    model: str
+    family: str
+    storage: str
+    """The dtype of the stored weights."""
+    tokens: str
+    compute: Compute
+
+
+class Profile(Job):
+    """Record the statistics of the inputs of every linear of the dense model."""
+
+    rule = "profile"
+    subject_pattern = paths.DRAW
+    writes: ClassVar = {"profile": paths.PROFILE, "measured": paths.PROFILE_MEASURED}
+    runs_model = True
+    own_cost = True
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The model and the calibration tokens."""
+        return {
+            "model": self.plan.job("fetch_model", **self.wildcards).output(),
+            "tokens": self.plan.job("calibrate", **self.wildcards).output(),
+        }
+
+    def _spec(self) -> str:
+        entry = self.config.models[self.wildcards["model"]]
+        return ProfileSpec(
+            code=self.code(family=f"models.{entry.family}"),
+            model=self.hash_of("model"),
+            family=entry.family,
+            storage=entry.dtype,
+            tokens=self.hash_of("tokens"),
+            compute=self.compute,
+        ).text
+
+    @property
+    def compute(self) -> Compute:
+        """The settings of the config."""
+        return self.config.compute

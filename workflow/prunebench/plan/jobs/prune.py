@@ -1,0 +1,113 @@
+"""The weights of one cell, and what stays of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from prunebench.config.entries import Compute, is_none
+from prunebench.plan import paths
+from prunebench.plan.grid import method_of
+from prunebench.plan.jobs.base import Job, Need, Output, Spec
+
+
+class PruneSpec(Spec):
+    """What decides the weights of a cell."""
+
+    model: str
+    family: str
+    storage: str
+    """The dtype of the stored weights."""
+    tokens: str | None
+    """None, as `compute`: nothing runs forward, so neither can change the result."""
+    gradients: str | None = Field(None, exclude_if=is_none)
+    allocation: str
+    assets: dict[str, str]
+    """Hashes of specs by the names of the assets that the method reads."""
+    method: str
+    params: dict[str, Any]
+    pattern: str
+    sparsity: str
+    seed: int
+    compute: Compute | None
+
+
+class Prune(Job):
+    """Prune one cell."""
+
+    rule = "prune"
+    subject_pattern = paths.CELL
+    writes: ClassVar = {"result": paths.PRUNED, "measured": paths.PRUNE_MEASURED, "weights": paths.WEIGHTS}
+    runs_model = True
+    own_cost = True
+
+    @cached_property
+    def method(self) -> Any:
+        """The method of the cell with its parameters."""
+        return method_of(self.config, self.cell)
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The model, the allocation, and what the method looks at besides."""
+        calibrated = "calibration" in self.method.uses
+        return {
+            "model": self.plan.job("fetch_model", **self.wildcards).output(),
+            "assets": self.assets(self.method.assets),
+            "tokens": self.plan.job("calibrate", **self.wildcards).output() if calibrated else None,
+            # Before the allocation: where that fails, the gradients need not be made again.
+            "gradients": self.plan.job("gradients", **self.wildcards).output() if self.method.needs_gradients else None,
+            "allocation": self.plan.allocation(self.cell).output(),
+        }
+
+    @property
+    def recorded(self) -> Mapping[str, Output]:
+        """The inputs, and the files that the allocation rests on."""
+        allocation = self.needs["allocation"]
+        assert isinstance(allocation, Output)
+        files = dict(super().recorded)
+        if self.cell.calibrated:
+            files["tokens"] = self.plan.job("calibrate", **self.wildcards).output()
+        if search := allocation.job.recorded.get("search"):
+            files["search"] = search
+        return files | {asset.job.asset: asset for asset in self.assets(self.method.assets)}
+
+    def _spec(self) -> str:
+        cell, model = self.cell, self.config.models[self.cell.model]
+        return PruneSpec(
+            code=self.code(method=f"methods.{self.method.name}", family=f"models.{model.family}"),
+            model=self.hash_of("model"),
+            family=model.family,
+            storage=model.dtype,
+            tokens=self.hash_of("tokens"),
+            gradients=self.hash_of("gradients"),
+            allocation=self.hash_of("allocation"),
+            assets={asset.job.asset: asset.job.spec_hash for asset in self.assets(self.method.assets)},
+            method=self.method.name,
+            params=self.method.params.model_dump(mode="json"),
+            pattern=cell.pattern,
+            sparsity=cell.sparsity,
+            seed=cell.seed,
+            compute=self.compute,
+        ).text
+
+    @property
+    def compute(self) -> Compute | None:
+        """The settings of the method, or else of the config, where anything runs forward."""
+        own = self.config.methods[self.cell.method].compute or self.config.compute
+        return own if self.needs["tokens"] else None
+
+
+class KeepMasks(Job):
+    """Keep which weights of a cell are zero, where the weights themselves go."""
+
+    rule = "keep_masks"
+    subject_pattern = paths.CELL
+    writes: ClassVar = {"masks": paths.MASKS}
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The packed weights."""
+        return {"weights": self.plan.job("prune", **self.wildcards).output("weights")}

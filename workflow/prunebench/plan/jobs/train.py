@@ -1,0 +1,63 @@
+"""A model whose weights no package has, from random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import ClassVar
+
+from prunebench.config.entries import Compute, ModelEntry, TrainedSource
+from prunebench.plan import paths
+from prunebench.plan.jobs.base import Job, Need, Spec
+
+NAMES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+"""The files of the `from_pretrained` directory that training writes."""
+
+
+class TrainModelSpec(Spec):
+    """What decides the weights of a model that is trained here."""
+
+    entry: ModelEntry
+    corpora: dict[str, str]
+    """Hashes of specs by the names of the corpora that are read."""
+    compute: Compute
+
+
+class TrainModel(Job):
+    """Train one model."""
+
+    rule = "train_model"
+    subject_pattern = "{model}"
+    writes: ClassVar = {
+        "training": f"{paths.TRAINED}.json",
+        "measured": f"{paths.TRAINED}.measured.json",
+        **{name: f"{paths.TRAINED}/{name}" for name in NAMES},
+    }
+    runs_model = True
+
+    @property
+    def _source(self) -> TrainedSource:
+        source = self.config.models[self.wildcards["model"]].source
+        assert isinstance(source, TrainedSource)
+        return source
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The corpora to train on and those whose text must not be trained on, in the order of the spec."""
+        return {"corpora": self.assets([f"corpora/{name}" for name in (*self._source.corpora, *self._source.unseen)])}
+
+    def _spec(self) -> str:
+        name = self.wildcards["model"]
+        corpora = {job.wildcards["corpus"]: job.spec_hash for job in self.upstream}
+        entry = self.config.models[name].model_copy(update={"title": name})
+        return TrainModelSpec(code=self.code(), entry=entry, corpora=corpora, compute=self._source.compute).text
+
+    @property
+    def compute(self) -> Compute:
+        """The settings of the source: training has its own."""
+        return self._source.compute
+
+    @property
+    def tokens(self) -> int:
+        """The tokens that training runs over."""
+        return self._source.steps * self._source.compute.batch_size * self._source.context

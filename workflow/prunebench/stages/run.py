@@ -1,0 +1,66 @@
+"""Running the stage of a job: in this process, or by the command that its rule runs.
+
+A stage is the function that is called as its module. Its parameters are the spec, wildcards, inputs and outputs of the
+job by name: `Path`, `Path | None` for an input that some jobs do not need, and `Sequence[Path]`.
+"""
+
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prunebench.plan.jobs.base import Job
+
+
+def stage(name: str) -> Callable[..., str | None]:
+    """The stage called `name`. The import may take seconds."""
+    function: Callable[..., str | None] = getattr(importlib.import_module(f"prunebench.stages.{name}"), name)
+    return function
+
+
+def parameters(function: Callable[..., Any]) -> Mapping[str, Any]:
+    """The types of the parameters of a stage by name."""
+    hints = typing.get_type_hints(function)
+    return {name: hints[name] for name in inspect.signature(function).parameters}
+
+
+def run(job: Job, root: Path = Path(), **given: Any) -> str | None:
+    """Run `job` in this process; returns the line that says how it went.
+
+    All its files lie below `root`, but inputs and outputs that `given` has by name. An input that the job does not need
+    stays away.
+    """
+    function = stage(job.rule)
+    arguments = {name: _argument(job, name, root) for name in parameters(function)}
+    arguments |= {name: path for name, path in given.items() if arguments.get(name) is not None}
+    for name in arguments.keys() & job.writes.keys():
+        arguments[name].parent.mkdir(parents=True, exist_ok=True)
+    return function(**arguments)
+
+
+def command(job: Job) -> list[str]:
+    """The words after `python -m prunebench.stages` that run `job`, as its rule writes them."""
+    words = [job.rule, "--threads", str(job.threads)]
+    for name in parameters(stage(job.rule)):
+        value = _argument(job, name, Path())
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        words += [f"--{name}", *map(str, values)]
+    return words
+
+
+def _argument(job: Job, name: str, root: Path) -> Any:
+    """What a job passes to its stage for the parameter `name`."""
+    if name == "spec":
+        return job.spec
+    if name in job.needs:
+        paths = job.input(name)
+        if isinstance(paths, str):
+            return root / paths
+        return [root / path for path in paths] if isinstance(job.needs[name], Sequence) else None
+    if name in job.writes:
+        return root / job.output(name).path
+    if name == "outputs":
+        return [root / path for path in job.outputs]
+    return job.wildcards[name]

@@ -1,0 +1,17 @@
+"""Stage strict: a failure of the whole run if any cell has no result, which is what CI wants to know."""
+
+import csv
+from pathlib import Path
+
+from prunebench.errors import PrunebenchError
+
+SHOWN = ("model", "method", "allocator", "pattern", "sparsity", "suite", "status", "reason")
+
+
+def strict(*, cells: Path) -> None:
+    """Raise PrunebenchError, which lists the rows of the CSV `cells` that are neither ok nor skipped."""
+    with cells.open(encoding="utf-8") as file:
+        bad = [row for row in csv.DictReader(file) if row["status"] not in ("ok", "skipped")]
+    if bad:
+        lines = (" ".join(row[name] for name in SHOWN) for row in bad)
+        raise PrunebenchError("\n".join(["cells without a result:", *lines]))
