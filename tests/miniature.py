@@ -31,7 +31,6 @@ SHAPE = {key: value for key, value in hub_repositories.SHAPE.items() if key != "
 PACKAGED = ("piqa", "boolq", "rte", "hellaswag", "winogrande", "arc_easy", "arc_challenge", "openbookqa")
 
 
-
 def derived(raw: dict[str, Any], rows: Path) -> dict[str, Any]:
     """The miniature of a parsed config file; rows of tasks are written into the directory `rows`."""
     full, _ = with_catalogs(raw, catalog=CATALOG)

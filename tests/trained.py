@@ -8,6 +8,7 @@ from typing import Any
 import tiny
 from jobs import start
 from prunebench.plan import paths
+from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.stages.fetch_corpus import fetch_corpus
 from studies import PACKAGE, changed
@@ -52,26 +53,24 @@ class TrainJob:
 
     @property
     def record(self) -> Path:
-        return self.root / paths.TRAINING.format(model="mini")
+        return self.root / self.job.outputs[0]
 
     @property
     def scratch(self) -> Path:
         return self.record.with_name(".mini.parts")
 
+    @property
+    def job(self) -> Job:
+        return self.plan.job("train_model", model="mini")
+
     def made(self) -> dict[str, bytes]:
         """All files but the measurements."""
-        files = [self.record, *(self.root / file.format(model="mini") for file in paths.TRAINED)]
+        files = [self.root / path for path in self.job.outputs if not path.name.endswith(".measured.json")]
         return {file.name: file.read_bytes() for file in files}
 
     def start(self, prelude: str = "") -> subprocess.Popen[str]:
-        """Start the job's own script in a process of its own; `prelude` is Python that runs in it first."""
-        options = {
-            "spec": self.plan.specs.training("mini"),
-            "corpora": [paths.CORPUS.format(corpus=name) for name in self.plan.training_corpora("mini")],
-            "training": paths.TRAINING.format(model="mini"),
-            "measured": paths.TRAINING_MEASURED.format(model="mini"),
-        }
-        return start(self.root, "train_model.py", options, prelude)
+        """Start the job's own command in a process of its own; `prelude` is Python that runs in it first."""
+        return start(self.root, self.job, prelude)
 
     def run(self) -> str:
         """Run the job to its end; its log."""
@@ -96,5 +95,5 @@ def train_job(root: Path, **source: Any) -> TrainJob:
     }
     plan = load_plan(config)
     for name in CORPORA:
-        fetch_corpus(plan.specs.corpus(name), asset=root / paths.CORPUS.format(corpus=name))
+        fetch_corpus(plan.asset(f"corpora/{name}").spec, asset=root / paths.CORPUS.format(corpus=name))
     return TrainJob(root, plan)

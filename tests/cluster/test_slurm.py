@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 STUDY = "cluster.yaml"
 CELL = {"model": "tiny", "method": "wanda", "allocator": "owl", "point": "unstructured-s0.50"}
 CELL |= {"calibration": "text_4x16", "seed": "0"}
-PRUNED, WEIGHTS, LOG = (pattern.format(**CELL) for pattern in (paths.PRUNED, paths.WEIGHTS, paths.log("prune")))
+PRUNED, WEIGHTS, LOG = (pattern.format(**CELL) for pattern in (paths.PRUNED, paths.WEIGHTS, log_of("prune")))
 # What a job does where it would take a GPU: wait as long as there is a file `hold`.
 HOLD = """
     while Path("hold").exists():
@@ -154,7 +154,11 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, cluster: Slurm) -> Tree:
     tiny.make_model(tree.root / "assets/tiny")
     (tree.root / "assets/text.txt").write_text("\n".join(tiny.make_text(60)))
     tree.edit("workflow/prunebench/runtime/gpus.py", "    devices = range(gpus_here())\n", HOLD)
-    tree.edit("workflow/scripts/prune.py", "    take_gpus()\n", f"    take_gpus()\n{STOP}")
+    tree.edit(
+        "workflow/prunebench/stages/__main__.py",
+        "        take_gpus(job.gpus)\n",
+        f"        take_gpus(job.gpus)\n{STOP}",
+    )
     return tree
 
 

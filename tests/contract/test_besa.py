@@ -25,7 +25,6 @@ from prunebench.methods.besa import Besa
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import UNSTRUCTURED
 from prunebench.plan import paths
-from prunebench.plan.grid import allocation_form
 from prunebench.stages.allocate import allocate
 from prunebench.storage.finished_blocks import Scratch
 from prunebench.storage.tensors import PackedStore, TensorStore
@@ -184,7 +183,7 @@ def test_a_killed_allocation_goes_on_with_the_next_block(
 ) -> None:
     job = prune_job(tmp_path, method="magnitude", allocator="besa", blocks=3)
     where = job.cell.wildcards
-    spec = job.plan.specs.allocation(allocation_form(job.plan.config, job.cell))
+    spec = job.plan.allocation(job.cell).spec
     done = tmp_path / job.plan.allocation(job.cell)
     undisturbed = done.read_bytes()
     recorded = json.loads(undisturbed)

@@ -182,7 +182,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> PruneJob:
     root = tmp_path_factory.mktemp("job")
     tasks = {"tiny": bundle(root / "assets/tasks", *SEVEN, "mmlu")}
     made = prune_job(root, tokenizer=reading_tokenizer(), more={"suites": suites(), "tasks": tasks}, **READER)
-    fetch_tasks(made.plan.specs.tasks("tiny"), asset=root / paths.TASKS.format(tasks="tiny"))
+    fetch_tasks(made.plan.asset("tasks/tiny").spec, asset=root / paths.TASKS.format(tasks="tiny"))
     made.run()
     return made
 

@@ -357,7 +357,10 @@ def test_how_a_study_names_the_cutting(tmp_path: Path) -> None:
         fetch_corpus(corpus(path, None, documents=kind, use="training"), asset=tmp_path / kind / "asset.json")
         assert load_manifest(tmp_path / kind / "asset.json").documents == {"training": count}
     (tmp_path / "b.parquet").write_bytes(table(body=["a", "b"]))
-    fetch_corpus(corpus(tmp_path / "b.parquet", "body", documents="parquet", use="training"), asset=tmp_path / "rows" / "asset.json")
+    fetch_corpus(
+        corpus(tmp_path / "b.parquet", "body", documents="parquet", use="training"),
+        asset=tmp_path / "rows" / "asset.json",
+    )
     assert load_split(tmp_path / "rows", "training") == ["a", "b"]
 
 
@@ -646,8 +649,8 @@ def study(tmp_path: Path, text: str | list[str], *, bos: Any = False, model: Pat
             "suites": {"ppl": {"suite": "perplexity", "params": {"corpora": ["own"], "seqlen": 16, "bos": bos}}},
         }
     )
-    fetch_model(plan.specs.model("tiny"), asset=tmp_path / paths.MODEL.format(model="tiny"))
-    fetch_corpus(plan.specs.corpus("own"), asset=tmp_path / paths.CORPUS.format(corpus="own"))
+    fetch_model(plan.asset("models/tiny").spec, asset=tmp_path / paths.MODEL.format(model="tiny"))
+    fetch_corpus(plan.asset("corpora/own").spec, asset=tmp_path / paths.CORPUS.format(corpus="own"))
     return plan
 
 
@@ -655,7 +658,12 @@ def drawn(plan: Plan, tmp_path: Path) -> np.ndarray:
     (cell,) = plan.cells
     where = [tmp_path / name for name in (paths.MODEL.format(model="tiny"), paths.CORPUS.format(corpus="own"))]
     tokens = tmp_path / "tokens.npy"
-    calibrate(plan.specs.tokens("tiny", cell.calibration, 0), *where, tokens, tmp_path / "tokens.json")
+    calibrate(
+        plan.job("calibrate", model="tiny", calibration=cell.calibration, seed=0).spec,
+        *where,
+        tokens,
+        tmp_path / "tokens.json",
+    )
     array: np.ndarray = np.load(tokens)
     return array
 
@@ -755,15 +763,18 @@ def test_windows_from_documents_can_begin_with_bos(home: Path, tmp_path: Path) -
         study(tmp_path, "a", model=home / "begun", calibration_bos=True, **keys)
 
 
+DRAW = {"model": "tiny", "calibration": "own_4x16", "seed": 0}
+
+
 def test_calibration_bos_is_part_of_the_tokens_and_fetches_nothing_again(home: Path, tmp_path: Path) -> None:
     text = " ".join(tiny.make_text(60))
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    without = study(tmp_path / "a", text, model=home / "plain").specs
-    with_bos = study(tmp_path / "a", text, model=home / "plain", calibration_bos="window").specs
-    assert without.corpus("own") == with_bos.corpus("own")
-    assert without.tokens("tiny", "own_4x16", 0) != with_bos.tokens("tiny", "own_4x16", 0)
-    assert "bos" not in json.loads(without.tokens("tiny", "own_4x16", 0))
+    without = study(tmp_path / "a", text, model=home / "plain")
+    with_bos = study(tmp_path / "a", text, model=home / "plain", calibration_bos="window")
+    assert without.asset("corpora/own").spec == with_bos.asset("corpora/own").spec
+    assert without.job("calibrate", **DRAW).spec != with_bos.job("calibrate", **DRAW).spec
+    assert "bos" not in json.loads(without.job("calibrate", **DRAW).spec)
 
 
 # Ids beyond the embedding
@@ -775,7 +786,7 @@ def test_a_tokenizer_that_knows_more_than_the_model_stops_calibrate(home: Path, 
     plan = study(tmp_path, " ".join(tiny.make_text(60)), model=small)
     (cell,) = plan.cells
     options = {
-        "--spec": plan.specs.tokens("tiny", cell.calibration, 0),
+        "--spec": plan.job("calibrate", model="tiny", calibration=cell.calibration, seed=0).spec,
         "--model": paths.MODEL.format(model="tiny"),
         "--corpus": paths.CORPUS.format(corpus="own"),
         "--tokens": "tokens.npy",
@@ -783,7 +794,7 @@ def test_a_tokenizer_that_knows_more_than_the_model_stops_calibrate(home: Path, 
     }
     script = [
         sys.executable,
-        ROOT / "workflow/scripts/calibrate.py",
+        *("-m", "prunebench.stages", "calibrate"),
         *[part for pair in options.items() for part in pair],
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow")}

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from prunebench.plan.specs import Specs
 
 import hub_repositories
 import tiny
@@ -20,6 +19,7 @@ from oracles import protocol
 from prunebench.config.schema import Config, with_catalogs
 from prunebench.engine.subject import Subject
 from prunebench.errors import PrunebenchError
+from prunebench.plan.plan import Plan
 from prunebench.registry import load
 from prunebench.stages.calibrate import calibrate, draw_from_documents
 from prunebench.stages.fetch_corpus import fetch_corpus
@@ -52,7 +52,7 @@ def config(hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> C
 @pytest.mark.parametrize("corpus", TEXTS)
 @pytest.mark.parametrize("bos", [True, False])
 def test_perplexity_is_that_of_the_published_codes(config: Config, tmp_path: Path, corpus: str, bos: bool) -> None:
-    fetch_corpus(Specs(config).corpus(corpus), asset=tmp_path / corpus / "asset.json")
+    fetch_corpus(Plan({}, "test", config, {}).asset(f"corpora/{corpus}").spec, asset=tmp_path / corpus / "asset.json")
     subject = Subject(
         tmp_path / "local", load("models", "llama"), None, dtype=torch.float32, storage=torch.bfloat16, batch_size=3
     )
@@ -75,12 +75,12 @@ def test_perplexity_is_that_of_the_published_codes(config: Config, tmp_path: Pat
 
 
 def test_calibration_on_c4_is_that_of_the_published_codes(config: Config, tmp_path: Path) -> None:
-    specs = Specs(config)
-    fetch_model(specs.model("tiny"), asset=tmp_path / "model" / "asset.json")
-    fetch_corpus(specs.corpus("c4"), asset=tmp_path / "c4" / "asset.json")
+    plan = Plan({}, "test", config, {})
+    fetch_model(plan.asset("models/tiny").spec, asset=tmp_path / "model" / "asset.json")
+    fetch_corpus(plan.asset("corpora/c4").spec, asset=tmp_path / "c4" / "asset.json")
     assets = tmp_path / "model/asset.json", tmp_path / "c4/asset.json"
     tokens, record = tmp_path / "tokens.npy", tmp_path / "record.json"
-    calibrate(specs.tokens("tiny", f"c4_6x{SEQLEN}", 3), *assets, tokens, record)
+    calibrate(plan.job("calibrate", model="tiny", calibration=f"c4_6x{SEQLEN}", seed=3).spec, *assets, tokens, record)
     documents = [hub_repositories.tokenizer()(row)["input_ids"] for row in hub_repositories.c4_rows("train")]
     assert np.load(tokens).tolist() == protocol.calibration_windows(documents, 6, SEQLEN, 3)
     found = json.loads(record.read_text())
@@ -88,7 +88,7 @@ def test_calibration_on_c4_is_that_of_the_published_codes(config: Config, tmp_pa
     tokens.unlink()
     message = "'c4' has no document of more than 5000 tokens for 'tiny' in its calibration split: lower the length"
     with pytest.raises(PrunebenchError, match=message):
-        calibrate(specs.tokens("tiny", "c4_1x5000", 0), *assets, tokens, record)
+        calibrate(plan.job("calibrate", model="tiny", calibration="c4_1x5000", seed=0).spec, *assets, tokens, record)
     assert not tokens.exists()
 
 

@@ -132,7 +132,9 @@ def test_a_catalog_name_gives_the_very_spec_of_the_study(models: Path, tmp_path:
     (cell,) = plan.cells
     found = request.work(asked)
     assert found.cell.point == cell.point
-    assert json.loads(found.specs.prune(found.cell)) == json.loads(plan.specs.prune(cell))
+    assert json.loads(found.plan.job("prune", **found.cell.wildcards).spec) == json.loads(
+        plan.job("prune", **cell.wildcards).spec
+    )
 
 
 @pytest.mark.parametrize("allocator", ["uniform", "owl", "besa"])
@@ -321,9 +323,9 @@ def test_a_variant_of_the_catalog_goes_by_its_name(models: Path, tmp_path: Path)
     (request.CATALOG / "methods.yaml").write_text(yaml.safe_dump(variant))
     asked = request.Request(str(models / "llama"), "wanda_released", 0.5, tokens=models / "tokens.npy")
     found = request.work(asked)
-    assert json.loads(found.specs.prune(found.cell))["params"] == {"rounding": "down"}
+    assert json.loads(found.plan.job("prune", **found.cell.wildcards).spec)["params"] == {"rounding": "down"}
     other = request.work(dataclasses.replace(asked, params={"rounding": "nearest"}))
-    assert json.loads(other.specs.prune(other.cell))["params"] == {"rounding": "nearest"}
+    assert json.loads(other.plan.job("prune", **other.cell.wildcards).spec)["params"] == {"rounding": "nearest"}
 
 
 def test_gpus_are_counted_among_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

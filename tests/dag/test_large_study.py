@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from prunebench.plan import grid as cells
-from prunebench.plan import specs
+from prunebench.plan.jobs import base
 from prunebench.plan.plan import load_plan
 from studies import grid
 
@@ -19,22 +19,21 @@ ROWS = {
 
 def test_each_spec_of_a_large_study_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: Counter[str] = Counter()
-    canonical = specs.canonical
+    canonical = base.canonical
 
     def counting(value: dict[str, object]) -> str:
         text = canonical(value)
         computed[text] += 1
         return text
 
-    monkeypatch.setattr(specs, "canonical", counting)
+    monkeypatch.setattr(base, "canonical", counting)
     plan = load_plan(grid(ROWS))
     assert len(plan.cells) == len(plan.evaluations) == CELLS
     for _ in range(2):
-        for job in plan.evaluations:
-            cell = plan.cell(job)
-            plan.specs.evaluation(cell, job["suite"])
-            plan.specs.prune(cell)
-            plan.prune_threads(cell)
+        for wildcards in plan.evaluations:
+            assert plan.job("evaluate", **wildcards).spec
+            pruning = plan.job("prune", **wildcards)
+            assert pruning.spec and pruning.threads
     # prune and evaluate of each cell; the two methods share 50 allocations and 50 token files; model and corpus.
     assert len(computed) == 2 * CELLS + 50 + 50 + 2
     assert set(computed.values()) == {1}

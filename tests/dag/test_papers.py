@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from dag.tree import Tree
-from prunebench.plan import dag
 from prunebench.plan.plan import Plan, read_plan
 
 REPOSITORY = Path(__file__).parents[2]
@@ -95,7 +94,7 @@ def planned(file: str, tree: Tree) -> None:
     """A dry run of snakemake finds the jobs that the package counts."""
     run = tree.snakemake("--dry-run", "--quiet", "rules", study=f"config/studies/{file}")
     assert run.returncode == 0, run.stdout
-    jobs = [job for job in dag.jobs(read(file)) if job.rule != "strict"]
+    jobs = [job for job in graph.jobs(read(file)) if job.rule != "strict"]
     assert f"total {len(jobs) + 1:>12}".split() in [line.split() for line in run.stdout.splitlines()], run.stdout
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prunebench.plan.dag import jobs
 
 from dag.tree import STUDY, Tree
 from prunebench.cell import Cell
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
+from prunebench.plan.graph import jobs
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.results.current import Results
 from prunebench.storage.files import sha256_file

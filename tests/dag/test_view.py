@@ -50,7 +50,9 @@ def frozen(tree: Tree) -> Iterator["subprocess.Popen[bytes]"]:
     log = tree.root / f"logs/prune/{WANDA}.log"
     _, python, *words = shlex.split(log.read_text().splitlines()[0])
     (tree.root / f"results/pruned/{WANDA}/prune.json").unlink()
-    code = f"{FREEZE}\nimport runpy, sys\nsys.argv = {words!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    code = (
+        f"{FREEZE}\nimport runpy, sys\nsys.argv = {words!r}\nrunpy.run_module('prunebench.stages', run_name='__main__')"
+    )
     environment = {**os.environ, "PYTHONPATH": str(tree.root / "workflow")}
     with log.open("w") as stderr:
         process = subprocess.Popen([python, "-c", code], cwd=tree.root, env=environment, stderr=stderr)
@@ -69,7 +71,7 @@ import json
 from prunebench.plan import dag
 from prunebench.plan.plan import read_plan
 from pathlib import Path
-jobs = dag.jobs(read_plan(Path(sys.argv[1])))
+jobs = graph.jobs(read_plan(Path(sys.argv[1])))
 print(json.dumps([[str(file) for file in (*job.outputs, job.log)] for job in jobs]))
 print(json.dumps([str(job.benchmark) for job in jobs]))
 """

@@ -58,7 +58,7 @@ def test_the_smoke_study_from_nothing(workdir: Path) -> None:
     tables = workdir / "results/tables/smoke"
     assert sorted(path.suffix for path in tables.iterdir()) == sorted(2 * [".csv", ".html", ".md", ".tex"])
     first = next(workdir.glob("logs/prune/smollm2_135m/wanda/**/*.log")).read_text().splitlines()[0]
-    assert "workflow/scripts/prune.py --spec" in first
+    assert "-m prunebench.stages prune --spec" in first
     record = json.loads(next(workdir.glob("results/pruned/smollm2_135m/dense/**/prune.json")).read_text())
     assert record["already_zero"] == 33_483, "exact zeros of the 4-bit source, counted and reported"
 

@@ -268,7 +268,9 @@ def test_path_model_stays_where_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_path_model_without_config(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PrunebenchError, match=r"config\.json does not exist"):
-        fetch_model(model_spec(PathSource(kind="path", path=str(tmp_path / "file"))), asset=tmp_path / "model" / "asset.json")
+        fetch_model(
+            model_spec(PathSource(kind="path", path=str(tmp_path / "file"))), asset=tmp_path / "model" / "asset.json"
+        )
 
 
 @pytest.mark.parametrize(
@@ -429,7 +431,9 @@ def test_corpus_too_short(tmp_path: Path) -> None:
     (local / "model.safetensors").write_bytes(WEIGHTS)
     (tmp_path / "text").write_text(LINES)
     fetch_model(model_spec(PathSource(kind="path", path=str(local))), asset=tmp_path / "model" / "asset.json")
-    fetch_corpus(corpus_spec(PathSource(kind="path", path=str(tmp_path / "text"))), asset=tmp_path / "corpus" / "asset.json")
+    fetch_corpus(
+        corpus_spec(PathSource(kind="path", path=str(tmp_path / "text"))), asset=tmp_path / "corpus" / "asset.json"
+    )
     documents = (load_manifest(tmp_path / "corpus/asset.json").documents or {})["calibration"]
     tokens, record = tmp_path / "tokens.npy", tmp_path / "record.json"
 
@@ -484,7 +488,9 @@ def test_gguf_becomes_a_plain_directory(tmp_path: Path) -> None:
     tensors = write_gguf(tmp_path / "tiny.gguf")
     shape = {"blocks": 1, "hidden": 32, "ffn": 64, "attention": 32, "vocabulary": 258}
     source = PathSource(kind="path", path=str(tmp_path / "tiny.gguf"))
-    fetch_model(model_spec(source, format="gguf", pre_tokenizer="digits", shape=shape), asset=tmp_path / "model" / "asset.json")
+    fetch_model(
+        model_spec(source, format="gguf", pre_tokenizer="digits", shape=shape), asset=tmp_path / "model" / "asset.json"
+    )
     manifest = load_manifest(tmp_path / "model/asset.json")
     weights = load_file(manifest.directory / "model.safetensors")
     down = weights["model.layers.0.mlp.down_proj.weight"]

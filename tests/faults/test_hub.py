@@ -12,7 +12,6 @@ import pytest
 import torch
 from huggingface_hub import HfApi, constants, file_download
 from huggingface_hub.hf_api import RepoFile
-from prunebench.plan.specs import Specs
 from safetensors.torch import load, load_file, save
 from transformers import AutoModelForCausalLM
 
@@ -398,11 +397,11 @@ def test_own_splits_are_the_rows_as_they_are(tmp_path: Path) -> None:
     config, _ = with_catalogs({"studies": {"none": {"suites": ["ppl"], "grid": [{}]}}})
     rows = {"wikitext2": hub_repositories.wikitext_rows, "ptb": hub_repositories.ptb_rows}
     for name, joint in (("wikitext2", "\n\n"), ("ptb", " ")):
-        fetch_corpus(Specs(config).corpus(name), asset=tmp_path / name / "asset.json")
+        fetch_corpus(Plan({}, "test", config, {}).asset(f"corpora/{name}").spec, asset=tmp_path / name / "asset.json")
         for split, theirs in (("calibration", "train"), ("tuning", "validation"), ("test", "test")):
             assert load_split(tmp_path / name, split) == [joint.join(rows[name](theirs))]
     c4 = config.model_copy(update={"corpora": {"c4": config.corpora["c4"].model_copy(update={"test_documents": 11})}})
-    fetch_corpus(Specs(c4).corpus("c4"), asset=tmp_path / "c4" / "asset.json")
+    fetch_corpus(Plan({}, "test", c4, {}).asset("corpora/c4").spec, asset=tmp_path / "c4" / "asset.json")
     assert load_split(tmp_path / "c4", "calibration") == hub_repositories.c4_rows("train")
     assert load_split(tmp_path / "c4", "test") == [" ".join(hub_repositories.c4_rows("validation")[:11])]
     manifest = load_manifest(tmp_path / "c4/asset.json")

@@ -235,9 +235,11 @@ def test_a_second_measurement_is_made_beside_the_first(place: Path, words: list[
 FETCH = """
 import pathlib, sys, time
 from types import SimpleNamespace
+from prunebench.plan.jobs import named
 from prunebench.standalone import assets
 
-def fetch(spec, dest):
+def fetch(job, asset, training):
+    dest = asset.parent
     if (dest / "half").exists():
         sys.exit("two fetch at once")
     dest.mkdir(parents=True, exist_ok=True)
@@ -248,11 +250,11 @@ def fetch(spec, dest):
     (dest / "half").unlink()
     (dest / "asset.json").touch()
 
-assets._FETCH["models"] = fetch
-assets._complete = lambda path, spec: path.exists()
+assets.run = fetch
+assets._complete = lambda path, job: path.exists()
 config = SimpleNamespace(models={"m": SimpleNamespace(source=None)})
-specs = SimpleNamespace(asset=lambda asset: "{}")
-print(assets.arrive(config, specs, "models/m", pathlib.Path("root")))
+plan = SimpleNamespace(config=config, asset=lambda asset: named("fetch_model", model="m"))
+print(assets.arrive(plan, "models/m", pathlib.Path("root")))
 """
 
 

@@ -13,11 +13,11 @@ JOB = """
 import sys
 from prunebench.runtime import script
 
-def body(arguments):
+def body():
     print("started", flush=True)
     sys.stdin.readline()
 
-script.run(None, body)
+script.run(body)
 """
 
 

@@ -12,15 +12,13 @@ HEAVY |= {"snakemake", "matplotlib", "plotly", "itables", "jinja2"}
 PLAN_EVERYTHING = """
 import json, sys
 import yaml
+from prunebench.plan.graph import jobs
 from prunebench.plan.plan import load_plan
+from prunebench.plan.resources import memory, minutes
 
 plan = load_plan(yaml.safe_load(open("config/config.yaml")))
-plan.collect_spec(), plan.table_spec(), plan.figure_spec(), plan.report_spec(), plan.shown.outputs
-for job in plan.evaluations:
-    cell = plan.cell(job)
-    plan.specs.evaluation(cell, job["suite"])
-    plan.tokens(cell), plan.gradients(cell), plan.allocation(cell)
-    plan.prune_threads(cell), plan.evaluate_threads(job["suite"])
+for job in jobs(plan):
+    job.spec, job.threads, memory(job), minutes(job, gpus=0), [job.input(name) for name in job.needs]
 print(json.dumps(sorted(sys.modules)))
 """
 

@@ -21,7 +21,6 @@ from prunebench.estimate.devices import DEVICES, GIB, Device, device, parse_rate
 from prunebench.estimate.estimate import Estimate, missing
 from prunebench.estimate.show import notes, plain, too_large
 from prunebench.estimate.sizes import Model, counted_sizes
-from prunebench.plan import dag
 from prunebench.plan.plan import Plan, load_plan, read_plan
 from studies import STUDY, changed, grid
 
@@ -186,7 +185,7 @@ def test_the_jobs_of_a_plan_are_those_of_its_dag() -> None:
         {"method": ["magnitude", "wanda", "pruner_zero"], "allocator": ["uniform", "owl", "besa"], "sparsity": 0.5},
     )
     estimate = Estimate.of(plan, ["tiny"], DEVICES["a100"])
-    assert list(estimate.costs) == dag.jobs(plan)
+    assert list(estimate.costs) == graph.jobs(plan)
     counted = {work.rule for work in estimate.work if work.counted}
     assert counted == {"prune", "evaluate", "allocate", "profile", "gradients"}
     assert sum(estimate.hours) * 3600 == pytest.approx(sum(map(estimate.seconds, estimate.costs.values())))

@@ -1,6 +1,8 @@
 """What jobs ask for covers what they take, and follows the size of the model."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -10,15 +12,23 @@ from hypothesis import strategies as st
 import tiny
 from dag.tree import REPOSITORY
 from prunebench.assets.manifest import read_shape
-from prunebench.config.entries import Shape
+from prunebench.config.entries import PathSource, Shape
 from prunebench.plan import resources
 from prunebench.plan.plan import Plan, load_plan
-from prunebench.plan.resources import Work, memory, minutes, parameters
+from prunebench.plan.resources import memory, minutes, parameters
 
 SMOLLM2 = Shape(blocks=30, hidden=576, ffn=1536, attention=576, vocabulary=49152)
 LLAMA_7B = Shape(blocks=32, hidden=4096, ffn=11008, attention=4096, vocabulary=32000)
 RULES = ["calibrate", "profile", "gradients", "search_allocation", "train_model", "allocate", "prune", "keep_masks"]
 RULES += ["evaluate"]
+
+
+def job(rule: str, shape: Shape | None, tokens: int = 0) -> Any:
+    """What is asked of a job to find its memory and its time; without a shape its model is not here yet."""
+    source = PathSource(kind="path", path="not/here")
+    config = SimpleNamespace(models={"some": SimpleNamespace(shape=shape, source=source)})
+    return SimpleNamespace(rule=rule, model="some", tokens=tokens, config=config)
+
 
 sizes = st.builds(
     Shape,
@@ -44,23 +54,23 @@ def test_parameters_are_at_least_those_of_the_model(name: str, tmp_path: Path) -
 def test_known_models() -> None:
     assert parameters(LLAMA_7B) == pytest.approx(6.74e9, rel=0.01)
     # The most that jobs of SmolLM2 took, of all methods with 16 x 512 tokens (measured.json of this project's runs).
-    assert memory("prune", Work(SMOLLM2, 16 * 512)) > 1386
-    assert memory("evaluate", Work(SMOLLM2, 16 * 512)) > 1318
-    assert minutes("prune", Work(SMOLLM2, 16 * 512), gpus=0) > 1775 / 60
+    assert memory(job("prune", SMOLLM2, 16 * 512)) > 1386
+    assert memory(job("evaluate", SMOLLM2, 16 * 512)) > 1318
+    assert minutes(job("prune", SMOLLM2, 16 * 512), gpus=0) > 1775 / 60
     # Half of what a node with eight GPUs has for each, at the papers' calibration.
-    assert 16_000 < memory("prune", Work(LLAMA_7B, 128 * 2048)) < 64_000
-    assert minutes("prune", Work(LLAMA_7B, 128 * 2048), gpus=1) < 12 * 60
+    assert 16_000 < memory(job("prune", LLAMA_7B, 128 * 2048)) < 64_000
+    assert minutes(job("prune", LLAMA_7B, 128 * 2048), gpus=1) < 12 * 60
 
 
 @given(shape=sizes, tokens=st.integers(0, 10**7), rule=st.sampled_from(RULES))
 def test_more_of_anything_asks_for_no_less(shape: Shape, tokens: int, rule: str) -> None:
-    asked = memory(rule, Work(shape, tokens)), minutes(rule, Work(shape, tokens), gpus=0)
+    asked = memory(job(rule, shape, tokens)), minutes(job(rule, shape, tokens), gpus=0)
     for key in Shape.model_fields:
-        larger = Work(shape.model_copy(update={key: 2 * (getattr(shape, key) or 0)}), 2 * tokens)
-        assert memory(rule, larger) >= asked[0] and minutes(rule, larger, gpus=0) >= asked[1]
-    assert minutes(rule, Work(shape, tokens), gpus=1) <= asked[1]
-    assert memory(rule, Work(None)) == resources.LIBRARIES <= asked[0]
-    assert minutes(rule, Work(None), gpus=0) == 60 <= asked[1]
+        larger = job(rule, shape.model_copy(update={key: 2 * (getattr(shape, key) or 0)}), 2 * tokens)
+        assert memory(larger) >= asked[0] and minutes(larger, gpus=0) >= asked[1]
+    assert minutes(job(rule, shape, tokens), gpus=1) <= asked[1]
+    assert memory(job(rule, None)) == resources.LIBRARIES <= asked[0]
+    assert minutes(job(rule, None), gpus=0) == 60 <= asked[1]
 
 
 @pytest.fixture
@@ -71,20 +81,18 @@ def plan(monkeypatch: pytest.MonkeyPatch) -> Plan:
     return load_plan({"studies": {"one": study}, "models": {"missing": missing}})
 
 
-class Wildcards(dict[str, str]):
-    """As Snakemake's: of which only items() is used."""
-
-
-def test_the_work_of_jobs(plan: Plan) -> None:
-    def work(**wildcards: str) -> Work:
-        return plan.work(Wildcards(wildcards))
-
-    assert work(model="smollm2_135m", calibration="c4_type_16x512", seed="0") == Work(SMOLLM2, 16 * 512)
-    assert work(model="smollm2_135m", calibration="none", seed="0") == Work(SMOLLM2, 0)
+def test_the_sizes_of_jobs(plan: Plan) -> None:
+    draw = {"model": "smollm2_135m", "seed": "0"}
+    assert plan.job("calibrate", **draw, calibration="c4_type_16x512").tokens == 16 * 512
+    assert plan.job("calibrate", **draw, calibration="none").tokens == 0
+    assert memory(plan.job("profile", **draw, calibration="c4_type_16x512")) == memory(
+        job("profile", SMOLLM2, 16 * 512)
+    )
     trained = yaml.safe_load((REPOSITORY / "config/catalog/models.yaml").read_text())["opt_mini"]["source"]
     tokens = trained["steps"] * trained["compute"]["batch_size"] * trained["context"]
-    assert work(model="opt_mini").tokens == tokens
+    assert plan.job("train_model", model="opt_mini").tokens == tokens
     name, search = next(iter(plan.config.searches.items()))
-    runs = search.evaluations * search.windows * search.seqlen
-    assert work(search=name, seed="0") == Work(plan.config.models[search.model].shape, runs)
-    assert work(model="missing", calibration="none", seed="0") == Work(None)
+    searching = plan.job("search_allocation", search=name, seed=0)
+    assert searching.model == search.model
+    assert searching.tokens == search.evaluations * search.windows * search.seqlen
+    assert memory(plan.job("profile", model="missing", calibration="none", seed="0")) == resources.LIBRARIES

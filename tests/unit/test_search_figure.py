@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from prunebench.plan.specs import Specs
 
 from prunebench.figures.chart import Chart
 from prunebench.figures.draw import draw
@@ -16,6 +15,7 @@ from prunebench.figures.palette import colour, dash, marker
 from prunebench.figures.search import course
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan import paths
+from prunebench.plan.jobs.search import SearchAllocation
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.report.data import gather
 from prunebench.report.plots import plots
@@ -37,7 +37,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""
     monkeypatch.chdir(tmp_path)
     # Results are handmade: the spec that they are to have is their name.
-    monkeypatch.setattr(Specs, "search", lambda self, search, seed: f"{search} {seed}")
+    monkeypatch.setattr(SearchAllocation, "spec", property(lambda job: "{search} {seed}".format(**job.wildcards)))
     return tmp_path
 
 

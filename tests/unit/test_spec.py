@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from prunebench.identity.canonical import canonical
 from prunebench.identity.fingerprint import fingerprint
-from prunebench.plan.grid import allocation_form
 from prunebench.plan.plan import Plan, load_plan
 from studies import PACKAGE, SHAPE, STUDY, changed, grid
 
@@ -27,18 +26,19 @@ JSON = st.recursive(
 def specs(plan: Plan) -> dict[str, str]:
     """The spec of every job that the first cell needs, by kind."""
     cell, suite = next(iter(plan.cells)), plan.evaluations[0]["suite"]
-    (_, corpus) = cell.model, plan.calibration_corpus(cell.calibration)
+    corpus = calibration_corpus(cell.calibration)
     return {
-        "model": plan.specs.model(cell.model),
-        "corpus": plan.specs.corpus(corpus),
-        "tokens": plan.specs.tokens(cell.model, cell.calibration, cell.seed),
-        "allocation": plan.specs.allocation(allocation_form(plan.config, cell)),
-        "prune": plan.specs.prune(cell),
-        "evaluation": plan.specs.evaluation(cell, suite),
+        "model": plan.asset(f"models/{cell.model}").spec,
+        "corpus": plan.asset(f"corpora/{corpus}").spec,
+        "tokens": plan.job("calibrate", model=cell.model, calibration=cell.calibration, seed=cell.seed).spec,
+        "allocation": plan.allocation(cell).spec,
+        "prune": plan.job("prune", **cell.wildcards).spec,
+        "evaluation": plan.job("evaluate", **cell.wildcards, suite=suite).spec,
     }
 
 
 BEFORE = specs(load_plan(CONFIG))
+SHOWN = {"study": "tiny", "table": "perplexity", "figure": "perplexity"}
 EVERYTHING = set(BEFORE)
 
 
@@ -78,19 +78,22 @@ def test_canonical_refuses_what_json_does_not_have(value: float) -> None:
 def test_specs_of_the_quickstart_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     plan = load_plan(yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8")))
-    made = [plan.collect_spec(), plan.table_spec()]
+    made = [plan.job("collect").spec, plan.job("tables", **SHOWN).spec]
     for cell in plan.cells:
-        made += [plan.specs.prune(cell), plan.specs.allocation(allocation_form(plan.config, cell))]
-        made += [plan.specs.tokens(cell.model, cell.calibration, cell.seed)] if cell.calibrated else []
-    for job in plan.evaluations:
-        made.append(plan.specs.evaluation(plan.cell(job), job["suite"]))
+        made += [plan.job("prune", **cell.wildcards).spec, plan.allocation(cell).spec]
+        made += (
+            [plan.job("calibrate", model=cell.model, calibration=cell.calibration, seed=cell.seed).spec]
+            if cell.calibrated
+            else []
+        )
+    made += [plan.job("evaluate", **wildcards).spec for wildcards in plan.evaluations]
     assert len(made) > 2 + 3 * len(plan.cells)
     assert max(map(len, made)) < 1000
 
 
 def test_outputs_are_made_again_when_the_choice_of_their_cells_changes() -> None:
     plan = load_plan(CONFIG)
-    for made in (plan.table_spec(), plan.figure_spec(), plan.report_spec()):
+    for made in (plan.job(rule, **SHOWN).spec for rule in ("tables", "figures", "report")):
         assert json.loads(made)["code"]["plan.outputs"] == fingerprint("prunebench.plan.outputs")
 
 
@@ -169,7 +172,7 @@ def test_a_spec_of_a_zero_shot_suite_changes_iff_its_numbers_can(path: str, valu
 def test_another_release_of_lm_eval_gives_other_evaluations(monkeypatch: pytest.MonkeyPatch) -> None:
     released = load_plan(ZEROSHOT), load_plan(CONFIG)
     before = [specs(plan) for plan in released]
-    monkeypatch.setattr("prunebench.plan.specs.version", lambda library: {"lm_eval": "0.5.0"}[library])
+    monkeypatch.setattr("prunebench.plan.jobs.evaluate.version", lambda library: {"lm_eval": "0.5.0"}[library])
     after = [specs(load_plan(plan.raw)) for plan in released]
     assert [{kind for kind in one if one[kind] != other[kind]} for one, other in zip(before, after, strict=True)] == [
         {"evaluation"},
@@ -181,7 +184,7 @@ def changes(one: Plan, other: Plan) -> set[str]:
     """The kinds of spec in which two plans differ."""
 
     def all_specs(plan: Plan) -> dict[str, str]:
-        return {**specs(plan), "tasks": plan.specs.tasks("few")}
+        return {**specs(plan), "tasks": plan.asset("tasks/few").spec}
 
     before, after = all_specs(one), all_specs(other)
     return {kind for kind in before if after[kind] != before[kind]}
@@ -196,7 +199,7 @@ def test_the_same_work_under_another_name_has_the_same_spec() -> None:
     config = changed("methods.mine", {"method": "wanda", "preset": "released"}, grid())
     config = changed("studies.tiny.grid", [{"method": ["mine", "wanda_down"], "sparsity": 0.5}], config)
     plan = load_plan(config)
-    first, second = (plan.specs.prune(cell) for cell in plan.cells)
+    first, second = (plan.job("prune", **cell.wildcards).spec for cell in plan.cells)
     assert first == second
 
 
@@ -204,10 +207,13 @@ def test_compute_settings_do_not_touch_what_runs_nothing_forward() -> None:
     magnitude = changed("studies.tiny.grid", [{"method": "magnitude", "sparsity": 0.5}], CONFIG)
     one, other = load_plan(magnitude), load_plan(changed("compute.threads", 2, magnitude))
     (cell,) = one.cells
-    assert one.specs.prune(cell) == other.specs.prune(cell)
-    assert one.specs.evaluation(cell, "ppl_tiny") != other.specs.evaluation(cell, "ppl_tiny")
-    assert (one.prune_threads(cell), other.prune_threads(cell)) == (1, 1)
-    assert (one.evaluate_threads("ppl_tiny"), other.evaluate_threads("ppl_tiny")) == (1, 2)
+    assert one.job("prune", **cell.wildcards).spec == other.job("prune", **cell.wildcards).spec
+    assert (
+        one.job("evaluate", **cell.wildcards, suite="ppl_tiny").spec
+        != other.job("evaluate", **cell.wildcards, suite="ppl_tiny").spec
+    )
+    assert [plan.job("prune", **cell.wildcards).threads for plan in (one, other)] == [1, 1]
+    assert [plan.job("evaluate", **cell.wildcards, suite="ppl_tiny").threads for plan in (one, other)] == [1, 2]
 
 
 OWL = changed("studies.tiny.grid", [{"method": "magnitude", "allocator": "owl", "sparsity": 0.5, "seed": 0}], CONFIG)
@@ -231,11 +237,11 @@ def test_a_calibrated_allocator_brings_its_data_to_a_method_without(path: str, v
     def made(config: dict[str, Any]) -> dict[str, str]:
         plan = load_plan(config)
         (cell,) = plan.cells
-        assert plan.profile(allocation_form(plan.config, cell)) and not plan.tokens(cell)
+        assert plan.allocation(cell).needs["profile"] and not plan.job("prune", **cell.wildcards).needs["tokens"]
         return {
-            "profile": plan.specs.profile(cell.model, cell.calibration, cell.seed),
-            "allocation": plan.specs.allocation(allocation_form(plan.config, cell)),
-            "prune": plan.specs.prune(cell),
+            "profile": plan.job("profile", model=cell.model, calibration=cell.calibration, seed=cell.seed).spec,
+            "allocation": plan.allocation(cell).spec,
+            "prune": plan.job("prune", **cell.wildcards).spec,
         }
 
     before, after = made(OWL), made(changed(path, value, OWL))
@@ -263,8 +269,8 @@ def test_gradients_change_iff_their_numbers_can(path: str, value: Any, expected:
     def made(config: dict[str, Any]) -> dict[str, str]:
         plan = load_plan(config)
         (cell,) = plan.cells
-        gradients = plan.specs.gradients(cell.model, cell.calibration, cell.seed)
-        return {"gradients": gradients, "prune": plan.specs.prune(cell)}
+        gradients = plan.job("gradients", model=cell.model, calibration=cell.calibration, seed=cell.seed).spec
+        return {"gradients": gradients, "prune": plan.job("prune", **cell.wildcards).spec}
 
     before, after = made(LOSS), made(changed(path, value, LOSS))
     assert {kind for kind in before if after[kind] != before[kind]} == expected
@@ -274,7 +280,11 @@ def test_a_method_that_does_not_look_at_the_loss_has_no_gradients_in_its_spec() 
     for config, wanted in ((CONFIG, False), (LOSS, True), (changed("methods.pruner_zero", WITHOUT, LOSS), False)):
         plan = load_plan(config)
         (cell,) = plan.cells
-        assert ("gradients" in json.loads(plan.specs.prune(cell))) == bool(plan.gradients(cell)) == wanted
+        assert (
+            ("gradients" in json.loads(plan.job("prune", **cell.wildcards).spec))
+            == bool(plan.job("prune", **cell.wildcards).needs["gradients"])
+            == wanted
+        )
 
 
 BESA = changed("studies.tiny.grid.0.allocator", "besa", OWL)
@@ -298,10 +308,11 @@ def test_an_allocator_that_runs_the_model_depends_on_tokens_and_compute(path: st
     def made(config: dict[str, Any]) -> str:
         plan = load_plan(config)
         (cell,) = plan.cells
-        point = allocation_form(plan.config, cell)
-        assert plan.allocator_tokens(point) and not plan.profile(point) and not plan.tokens(cell)
-        assert plan.allocate_threads(point) == plan.config.compute.threads
-        return plan.specs.allocation(point)
+        job = plan.allocation(cell)
+        assert job.needs["tokens"] and not job.needs["profile"]
+        assert not plan.job("prune", **cell.wildcards).needs["tokens"]
+        assert job.threads == plan.config.compute.threads
+        return job.spec
 
     assert (made(BESA) != made(changed(path, value, BESA))) == expected
 
@@ -309,9 +320,7 @@ def test_an_allocator_that_runs_the_model_depends_on_tokens_and_compute(path: st
 @pytest.mark.parametrize("config", [CONFIG, OWL])
 def test_only_such_an_allocator_has_tokens_and_compute_in_its_spec(config: dict[str, Any]) -> None:
     of_besa, of_other = (
-        json.loads(plan.specs.allocation(allocation_form(plan.config, cell)))
-        for plan in map(load_plan, (BESA, config))
-        for cell in plan.cells
+        json.loads(plan.allocation(cell).spec) for plan in map(load_plan, (BESA, config)) for cell in plan.cells
     )
     assert of_besa.keys() - of_other.keys() == {"tokens", "compute"} and of_besa["profile"] is None
 
@@ -324,15 +333,16 @@ def test_an_external_checkpoint_is_part_of_what_is_made_from_it() -> None:
     plan = load_plan(changed("models.theirs", theirs, config))
     other = load_plan(changed("models.theirs", {**theirs, "source": PACKAGE}, config))
     (cell,) = plan.cells
-    assert plan.method_assets("theirs") == ("models/theirs",)
+    (asset,) = plan.job("prune", **cell.wildcards).input("assets")
+    assert asset == "resources/models/theirs/asset.json"
     assert (cell.sparsity, cell.calibration) == ("0.00", "none")
-    assert plan.specs.prune(cell) != other.specs.prune(cell)
+    assert plan.job("prune", **cell.wildcards).spec != other.job("prune", **cell.wildcards).spec
 
 
 def test_what_is_known_of_a_hub_source_is_in_no_spec() -> None:
     hub = {"kind": "hub", "repo": "facebook/opt-125m", "revision": "main"}
     plans = [load_plan(changed("models.tiny.source", hub | more)) for more in ({}, {"verified": True, "gated": True})]
-    specs = [plan.specs.model("tiny") for plan in plans]
+    specs = [plan.asset("models/tiny").spec for plan in plans]
     assert specs[0] == specs[1]
     assert json.loads(specs[0])["entry"]["source"] == hub | {"weights": "safetensors"}
     assert plans[1].config.models["tiny"].source.gated
@@ -341,7 +351,10 @@ def test_what_is_known_of_a_hub_source_is_in_no_spec() -> None:
 def test_keys_that_only_some_corpora_have_are_in_their_specs_only() -> None:
     """A key with a default would otherwise change the spec of everything that was ever made."""
     plan = load_plan(STUDY)
-    assert set(json.loads(plan.specs.corpus("text"))["entry"]) == {"title", "source", "documents", "use"}
-    assert "strategy" not in json.loads(plan.specs.tokens("tiny", "text_4x16", 0))
+    assert set(json.loads(plan.asset("corpora/text").spec)["entry"]) == {"title", "source", "documents", "use"}
+    assert "strategy" not in json.loads(plan.job("calibrate", model="tiny", calibration="text_4x16", seed=0).spec)
     by_document = load_plan(changed("corpora.text.calibration", "documents"))
-    assert json.loads(by_document.specs.tokens("tiny", "text_4x16", 0))["strategy"] == "documents"
+    assert (
+        json.loads(by_document.job("calibrate", model="tiny", calibration="text_4x16", seed=0).spec)["strategy"]
+        == "documents"
+    )

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prunebench.plan.dag import Job
 from typer.testing import CliRunner
 
 from prunebench.cli import app
 from prunebench.errors import PrunebenchError
-from prunebench.plan import dag
+from prunebench.plan import graph
+from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, read_plan
 from prunebench.results.current import Results
 from prunebench.view import find
@@ -42,7 +42,7 @@ def look(plan: Plan) -> dict[str, State]:
 
 
 def job(plan: Plan, name: str, rule: str) -> Job:
-    return next(job for job in dag.chain(plan, find.cell(plan, name), ["ppl_tiny"]) if job.rule == rule)
+    return next(job for job in graph.chain(plan, find.cell(plan, name), ["ppl_tiny"]) if job.rule == rule)
 
 
 def write(path: Path, text: str = "") -> None:

@@ -58,8 +58,11 @@ def test_a_mistake_is_explained(path: str, value: Any, expected: str) -> None:
 
 
 def hashes(config: dict[str, Any]) -> dict[str, str]:
-    specs = load_plan(config).specs
-    return {"training": spec_hash(specs.training("mini")), "model": spec_hash(specs.model("mini"))}
+    plan = load_plan(config)
+    return {
+        "training": spec_hash(plan.job("train_model", model="mini").spec),
+        "model": spec_hash(plan.asset("models/mini").spec),
+    }
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,7 @@ def test_what_changes_a_trained_model_changes_all_that_is_made_from_it(path: str
 
 def test_without_a_workflow_there_is_no_such_model(tmp_path: Path) -> None:
     with pytest.raises(PrunebenchError, match=r"run snakemake resources/models/mini/asset.json --cores 1 in a project"):
-        fetch_model(load_plan(CONFIG).specs.model("mini"), asset=tmp_path / "mini" / "asset.json")
+        fetch_model(load_plan(CONFIG).asset("models/mini").spec, asset=tmp_path / "mini" / "asset.json")
 
 
 def test_local_text_to_train_on_must_be_there(tmp_path: Path) -> None:
@@ -95,8 +98,9 @@ def test_local_text_to_train_on_must_be_there(tmp_path: Path) -> None:
 def test_the_inputs_of_the_job_are_in_the_order_of_its_spec() -> None:
     essays = changed("corpora.essays", STUDY["corpora"]["text"], CONFIG)
     plan = load_plan(changed(f"{SOURCE}.unseen", ["text", "essays"], essays))
-    assert plan.training_corpora("mini") == list(json.loads(plan.specs.training("mini"))["corpora"])
-    assert plan.training_corpora("mini") == ["essays", "lessons", "text"]
+    job = plan.job("train_model", model="mini")
+    assert list(json.loads(job.spec)["corpora"]) == ["essays", "lessons", "text"]
+    assert [other.wildcards["corpus"] for other in job.upstream] == ["essays", "lessons", "text"]
 
 
 def test_the_threads_of_the_job_are_those_of_its_source() -> None:

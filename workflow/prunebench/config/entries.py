@@ -316,9 +316,7 @@ class CorpusEntry(Entry):
 class TaskData(Entry):
     """Rows for one of lm-eval's tasks. Where it has many subjects, a `*` in `stock` and `rows` stands for a subject."""
 
-    title: str | None = Field(
-        None, exclude_if=is_none, description="column head in tables; default: the task's name"
-    )
+    title: str | None = Field(None, exclude_if=is_none, description="column head in tables; default: the task's name")
     stock: str = Field(description="the YAML file of the task below lm_eval/tasks; prompts and metrics are its own")
     rows: dict[TaskName, str] = Field(
         min_length=1,

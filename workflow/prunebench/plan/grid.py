@@ -172,9 +172,7 @@ def product(config: Config, row: Axes, defaults: Axes, where: str) -> Iterator[C
             sparsities = [f"{float(shape.sparsity):.2f}"]
             if row.sparsity is not None and sparsities[0] not in row.sparsity:
                 stated = ", ".join(row.sparsity)
-                raise PrunebenchError(
-                    f"{where}sparsity: {pattern} fixes the sparsity at {sparsities[0]}, not {stated}"
-                )
+                raise PrunebenchError(f"{where}sparsity: {pattern} fixes the sparsity at {sparsities[0]}, not {stated}")
         else:
             sparsities = axis("sparsity")
         calibrations = axis("calibration") if "calibration" in uses else [NO_CALIBRATION]

@@ -61,9 +61,7 @@ def _run(job: Job, root: Path) -> dict[str, Any]:
     search = job.config.searches[_NAME]
     model = fetch_to_root(job, root)
     corpus = arrive(job.plan, f"corpora/{search.corpus}", root)
-    draw = job.plan.job(
-        "calibrate", model=search.model, calibration=search.calibration, seed=search.calibration_seed
-    )
+    draw = job.plan.job("calibrate", model=search.model, calibration=search.calibration, seed=search.calibration_seed)
     tokens = draw_tokens(draw, calibration_text(draw, root), root)
     digests = [load_manifest(path).digest for path in (model, corpus)] + [sha256_file(tokens)]
     claim(root / "results", canonical([job.spec, *digests, conditions()]))

@@ -71,6 +71,7 @@ class Job:
     """Whether the jobs of the rule run a model."""
     own_cost: ClassVar[bool] = False
     """Whether the job counts as part of the cost of the cell that rests on it."""
+
     def __init__(self, plan: Plan | None, wildcards: Mapping[str, Any]) -> None:
         """`wildcards` may have more names than the rule. Without a plan only names and paths can be asked for."""
         names = (name for _, name, _, _ in Formatter().parse(self.subject_pattern) if name)
