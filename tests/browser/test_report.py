@@ -19,10 +19,10 @@ WANDA = "tiny/wanda/uniform/unstructured-s0.50/text_4x16-seed0"
 MAKE = """
 import pathlib, yaml
 from prunebench.plan.plan import load_plan
-from prunebench.stages.collect import collect
+from prunebench.stages.collect import write_cells
 from prunebench.stages.outputs import write_outputs
 plan, cells = load_plan(yaml.safe_load(open(sys.argv[1])), sys.argv[1]), pathlib.Path('results/cells.csv')
-collect(plan, cells)
+write_cells(plan, cells)
 write_outputs(plan, cells)
 """
 

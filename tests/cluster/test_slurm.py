@@ -25,6 +25,7 @@ from cluster import slurm
 from cluster.slurm import Slurm
 from dag.tree import Tree
 from prunebench.plan import paths
+from prunebench.plan.jobs import log_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -40,19 +41,19 @@ HOLD = """
 """
 # What a prune does after each block: wait for as long as there is a file `stop`, take 3 GB if there is one `eat`.
 STOP = """
-    import time
-    from prunebench.storage.finished_blocks import Scratch
+        import time
+        from prunebench.storage.finished_blocks import Scratch
 
-    save = Scratch.save
+        save = Scratch.save
 
-    def save_and_stop(*arguments):
-        save(*arguments)
-        while Path("stop").exists():
-            time.sleep(0.1)
-        eaten = bytearray(b"x") * (3000 << 20 if Path("eat").exists() else 0)
-        time.sleep(100 if eaten else 0)
+        def save_and_stop(*arguments):
+            save(*arguments)
+            while Path("stop").exists():
+                time.sleep(0.1)
+            eaten = bytearray(b"x") * (3000 << 20 if Path("eat").exists() else 0)
+            time.sleep(100 if eaten else 0)
 
-    Scratch.save = save_and_stop
+        Scratch.save = save_and_stop
 """
 PATIENCE = 600
 """Seconds until a run counts as hung."""

@@ -36,6 +36,7 @@ from prunebench.assets.tokens import adds_bos, front_of, in_words, load_ids
 from prunebench.cli import app
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
+from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.stages.calibrate import calibrate
 from prunebench.stages.fetch_corpus import fetch_corpus
@@ -627,7 +628,13 @@ def test_a_text_that_cannot_be_read_is_told_before_the_model_is_read(
     (tmp_path / "bad.jsonl").write_text("{")
     from prunebench.standalone import assets
 
-    monkeypatch.setitem(assets._FETCH, "models", lambda *_: pytest.fail("the model was read"))
+    fetch = assets.run
+
+    def fetch_no_model(job: Job, **given: Any) -> str | None:
+        assert job.rule != "fetch_model", "the model was read"
+        return fetch(job, **given)
+
+    monkeypatch.setattr(assets, "run", fetch_no_model)
     words = ["prune", home / "plain", "--out", tmp_path / "out", "--sparsity", "0.5", "--method", "wanda"]
     assert "bad.jsonl, line 1" in refused(*words, "--calibration", tmp_path / "bad.jsonl")
 

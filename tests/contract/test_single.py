@@ -77,8 +77,7 @@ def catalogs(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     }.items():
         (tmp_path / "catalog").mkdir(exist_ok=True)
         (tmp_path / f"catalog/{kind}.yaml").write_text(yaml.safe_dump(entries))
-    for module in (request, measure):
-        monkeypatch.setattr(module, "CATALOG", tmp_path / "catalog")
+    monkeypatch.setattr(request, "CATALOG", tmp_path / "catalog")
 
 
 def run(*words: Any) -> Any:
@@ -587,7 +586,7 @@ ARGUMENTS: list[tuple[str, dict[str, Any], str]] = [
 def test_arguments_are_checked_before_work(
     function: str, wrong: dict[str, Any], message: str, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prunebench.standalone.assets._FETCH", {})
+    monkeypatch.setattr("prunebench.standalone.assets.run", lambda job, **_: pytest.fail(f"{job} was run"))
     arguments: dict[str, Any] = {"model": models / "llama"}
     arguments |= {"out": tmp_path / "out", "sparsity": 0.5, "method": "wanda"} if function == "prune" else {}
     arguments |= {"text": TEXTS} if function == "perplexity" else {"calibration": TEXTS}

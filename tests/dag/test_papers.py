@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dag.tree import Tree
+from prunebench.plan import graph
 from prunebench.plan.plan import Plan, read_plan
 
 REPOSITORY = Path(__file__).parents[2]

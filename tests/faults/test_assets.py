@@ -438,7 +438,7 @@ def test_corpus_too_short(tmp_path: Path) -> None:
     tokens, record = tmp_path / "tokens.npy", tmp_path / "record.json"
 
     def run(samples: int) -> None:
-        spec = json.dumps({"samples": samples, "seqlen": 3, "seed": 0})
+        spec = json.dumps({"model": "m", "corpus": "c", "samples": samples, "seqlen": 3, "seed": 0})
         calibrate(spec, tmp_path / "model/asset.json", tmp_path / "corpus/asset.json", tokens, record)
 
     message = f"'Tiny text' is too short: its calibration split has {3 * documents} tokens.* need {3 * documents + 3}"

@@ -26,6 +26,7 @@ from prunebench.config.schema import with_catalogs
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical
+from prunebench.plan.plan import Plan
 from prunebench.registry import load as family
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model

@@ -237,8 +237,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "{'test': '*.jsonl'}}}})",
     ),
     # the rest
-    ("studies", REMOVED, "'studies' is missing"),
-    ("studies", {}, "studies: must not be empty (got {})"),
+    ("studies", REMOVED, "'studies' is missing: a config names at least one study"),
+    ("studies", {}, "'studies' is missing: a config names at least one study"),
     ("studies.tiny.suites", REMOVED, "'studies.tiny.suites' is missing"),
     ("compute.threads", 0, "compute.threads: must be greater than 0 (got 0)"),
     (

@@ -21,6 +21,7 @@ from prunebench.estimate.devices import DEVICES, GIB, Device, device, parse_rate
 from prunebench.estimate.estimate import Estimate, missing
 from prunebench.estimate.show import notes, plain, too_large
 from prunebench.estimate.sizes import Model, counted_sizes
+from prunebench.plan import graph
 from prunebench.plan.plan import Plan, load_plan, read_plan
 from studies import STUDY, changed, grid
 

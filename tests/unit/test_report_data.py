@@ -12,7 +12,7 @@ from prunebench.plan.plan import Plan, load_plan
 from prunebench.report.about import about
 from prunebench.report.cells import LAST, cell_table
 from prunebench.report.data import gather
-from prunebench.stages.collect import collect
+from prunebench.stages.collect import write_cells
 from prunebench.stages.report import render
 from prunebench.tables.make import read_cells
 from studies import changed, grid
@@ -28,7 +28,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def collected(plan: Plan, directory: Path) -> pd.DataFrame:
-    collect(plan, directory / "cells.csv")
+    write_cells(plan, directory / "cells.csv")
     return read_cells(directory / "cells.csv")
 
 

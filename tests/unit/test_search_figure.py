@@ -20,7 +20,7 @@ from prunebench.plan.plan import Plan, load_plan
 from prunebench.report.data import gather
 from prunebench.report.plots import plots
 from prunebench.results.detail import Records
-from prunebench.stages.collect import COLUMNS, collect
+from prunebench.stages.collect import COLUMNS, write_cells
 from prunebench.stages.figures import write_figure
 from prunebench.stages.report import render
 from prunebench.tables.make import read_cells
@@ -175,7 +175,7 @@ def test_candidates_that_broke_the_model_hide_nothing() -> None:
 def test_without_any_result_the_figure_and_the_report_say_so(nowhere: Path) -> None:
     plan = planned({"mine": SEARCH})
     assert [text.get_text() for text in draw(chart(plan)).axes[0].texts] == ["no cell to show"]
-    collect(plan, nowhere / "cells.csv")
+    write_cells(plan, nowhere / "cells.csv")
     write_figure(plan, nowhere / "cells.csv", "tiny", "search", [nowhere / "search.svg"])
     page = render(gather(plan, read_cells(nowhere / "cells.csv")))
     assert "Best allocation function so far" in page and "Rests on 0 of 2 runs of searches." in page

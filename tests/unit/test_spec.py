@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prunebench.config.schema import calibration_corpus
 from prunebench.identity.canonical import canonical
 from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan.plan import Plan, load_plan

@@ -140,7 +140,7 @@ def test_calibrate_draws_windows_of_the_calibration_split(
     tmp_path: Path, assets: tuple[Path, Path], tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model, corpus = assets
-    spec = '{"samples":4,"seed":3,"seqlen":16}'
+    spec = '{"corpus":"c","model":"m","samples":4,"seed":3,"seqlen":16}'
     calibrate(spec, model, corpus, tmp_path / "tokens.npy", tmp_path / "record.json")
     tokens = np.load(tmp_path / "tokens.npy", allow_pickle=False)
     stream = token_stream(tokenizer, load_split(corpus.parent, "calibration"), bos=False)
@@ -161,7 +161,7 @@ def test_calibrate_draws_windows_of_the_calibration_split(
 
 def test_calibrate_is_reproducible_and_seeded(tmp_path: Path, assets: tuple[Path, Path]) -> None:
     def run(name: str, seed: int, bos: bool = False) -> bytes:
-        spec = json.dumps({"samples": 4, "seqlen": 16, "seed": seed, "bos": bos})
+        spec = json.dumps({"model": "m", "corpus": "c", "samples": 4, "seqlen": 16, "seed": seed, "bos": bos})
         calibrate(spec, *assets, tmp_path / name, tmp_path / "record.json")
         return (tmp_path / name).read_bytes()
 

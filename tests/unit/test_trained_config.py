@@ -104,4 +104,4 @@ def test_the_inputs_of_the_job_are_in_the_order_of_its_spec() -> None:
 
 
 def test_the_threads_of_the_job_are_those_of_its_source() -> None:
-    assert load_plan(changed(f"{SOURCE}.compute.threads", 2, CONFIG)).training_threads("mini") == 2
+    assert load_plan(changed(f"{SOURCE}.compute.threads", 2, CONFIG)).job("train_model", model="mini").threads == 2

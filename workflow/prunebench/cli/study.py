@@ -187,14 +187,14 @@ def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
     """
     from prunebench.plan import paths
     from prunebench.plan.plan import read_plan
-    from prunebench.stages.collect import gather
+    from prunebench.stages.collect import write_cells
     from prunebench.stages.outputs import write_outputs
     from prunebench.view import find
 
     plan = read_plan(configfile)
     studies = find.studies(plan, study)
     cells = Path(paths.CELLS)
-    gather(plan, cells)
+    write_cells(plan, cells)
     for table in write_outputs(plan, cells):
         if table.parent.name in studies:
             typer.echo(table.read_text(encoding="utf-8"))

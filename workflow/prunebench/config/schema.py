@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, Field, RootModel
+from pydantic import BeforeValidator, ConfigDict, Field, RootModel
 
 from prunebench import registry
 from prunebench.config.entries import (
@@ -105,6 +105,8 @@ class Study(Entry):
 
 class Config(Entry):
     """The root of a config file. The catalog sections add entries to those of config/catalog/."""
+
+    model_config = ConfigDict(json_schema_extra={"required": ["studies"]})
 
     studies: dict[Slug, Study] = Field(default_factory=dict, json_schema_extra={"minProperties": 1})
     """Empty where only entries of catalogs are wanted, for commands on one model; `load_plan` refuses that."""

@@ -43,9 +43,9 @@ def memory(job: Job) -> int:
 
 
 def _shape(job: Job) -> Shape | None:
-    """The sizes of the model of `job`; None for a local model that cannot be read yet: fetch_model says why."""
+    """The sizes of the model of `job`; None without a model, or if it cannot be read yet: fetch_model says why."""
     try:
-        return model_shape(job.config.models[job.model])
+        return model_shape(job.config.models[job.model]) if job.model else None
     except PrunebenchError:
         return None
 

@@ -20,10 +20,10 @@ COLUMNS = (
 
 def collect(spec: str, *, cells: Path) -> None:
     """Write all rows of the plan that `spec` describes to `cells` (CSV)."""
-    gather(plan_of(spec), cells)
+    write_cells(plan_of(spec), cells)
 
 
-def gather(plan: Plan, destination: Path) -> pd.DataFrame:
+def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
     """Write all rows to `destination` (CSV) and return them.
 
     A result that is missing, or was made from another spec than today's config and code, gets a row that says so

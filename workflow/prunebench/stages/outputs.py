@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan, plan_of
-from prunebench.stages.collect import gather
+from prunebench.stages.collect import write_cells
 from prunebench.stages.figures import write_figure
 from prunebench.stages.report import write_report
 from prunebench.stages.tables import write_table
@@ -13,7 +13,7 @@ from prunebench.stages.tables import write_table
 def outputs(spec: str, *, cells: Path) -> str:
     """Gather all results of the plan that `spec` describes in `cells` (CSV), make all that rests on it; the tables."""
     plan = plan_of(spec)
-    gather(plan, cells)
+    write_cells(plan, cells)
     return "\n".join(["", *(table.read_text(encoding="utf-8") for table in write_outputs(plan, cells))])
 
 

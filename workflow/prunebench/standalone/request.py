@@ -146,7 +146,7 @@ def work(request: Request) -> Work:
 
 
 def catalogs(compute: Compute, **sections: Mapping[str, Any]) -> Config:
-    """The catalogs of the project with the entries of `sections` besides. Raises PrunebenchError for mistakes in them."""
+    """The catalogs of the project, and the entries of `sections`. Raises PrunebenchError for mistakes in them."""
     try:
         settings = ComputeEntry.model_validate(compute.entry)
     except ValidationError as error:

@@ -97,10 +97,9 @@ def run_jobs(targets: list[Job], root: Path, **given: Any) -> None:
     Nothing is fetched or drawn: models are there, and `given` has the tokens and assets by the names of the inputs.
     """
     for job in ordered(targets):
-        if job.own_cost or job in targets:
-            if not _done(root / job.outputs[0]):
-                log.info("%s: %s", job, (type(job).__doc__ or "").splitlines()[0])
-                run(job, root, **given)
+        if (job.own_cost or job in targets) and not _done(root / job.outputs[0]):
+            log.info("%s: %s", job, (type(job).__doc__ or "").splitlines()[0])
+            run(job, root, **given)
 
 
 def _done(result: Path) -> bool:
