@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from prunebench.plugin import Parameters
 
-if TYPE_CHECKING:
-    pass
-
 
 class Learning(Parameters):
-    """What the method and the allocator have in common."""
+    """The parameters that the method `besa` and the allocator `besa` have in common."""
 
     steps: PositiveInt = Field(128, description="optimiser steps per block, each on one calibration sample")
     candidates: PositiveInt = Field(100, description="candidates are the multiples of 1 / candidates up to 1")
