@@ -176,7 +176,7 @@ class SparseLLM(Method):
         return SparseGPT(SparseGPT.configure(self.params.solver_preset, {"damping": damping}))
 
     def solver(self, epoch: int, inputs: bool) -> SparseGPT | Wanda:
-        """The inner solver of an epoch, for the linears that read the FFN's `inputs` or else for the down projection."""
+        """The inner solver of an epoch, for the linears that read the FFN's `inputs`, or for the down projection."""
         accumulates = inputs and self.params.damping_mode == "accumulating"
         return self._solver(epoch + 1 if accumulates else 1)
 
