@@ -50,7 +50,7 @@ class AlphaPruning(Allocator):
 
         epsilon: float = Field(0.3, ge=0, le=1, description="how far ratios are from 1, before scaling")
         tail: Literal["peak", "fitted"] = "peak"
-        """start of a tail; peak: at the peak of the spectrum; fitted: up to 1.5 times that, where a power law fits best"""
+        """peak: a tail starts at the peak of the spectrum; fitted: up to 1.5 times that, where a power law fits best"""
 
     name = "alphapruning"
     title = "AlphaPruning"
