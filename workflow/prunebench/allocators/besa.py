@@ -49,10 +49,9 @@ class Besa(Allocator):
         from prunebench.engine.anatomy import linear_sizes
         from prunebench.engine.loop import prune_model
         from prunebench.engine.model import StreamedModel
-        from prunebench.engine.placement.device import best_device
 
         run = model.run
-        streamed = StreamedModel(run.directory, run.family, dtype=run.dtype, storage=run.storage, device=best_device())
+        streamed = StreamedModel(run.directory, run.family, dtype=run.dtype, storage=run.storage)
         everywhere = dict.fromkeys(linear_sizes(run.directory, run.family), 0.0)
         params = {**self.params.model_dump(), "granularity": "matrix"}
         records = prune_model(

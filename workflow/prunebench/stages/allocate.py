@@ -11,7 +11,7 @@ from safetensors import safe_open
 from prunebench import registry
 from prunebench.allocators.base import Allocator, check_budget
 from prunebench.assets.manifest import load_manifest
-from prunebench.engine.anatomy import Anatomy, Run
+from prunebench.engine.anatomy import Anatomy, RunInputs
 from prunebench.errors import CellFailure
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.patterns import parse_pattern
@@ -79,10 +79,10 @@ def allocate(
         run.scratch.keep_after_failure()
 
 
-def _run(wanted: dict[str, Any], directory: Path, tokens: Path, scratch: Path, identity: str) -> Run:
+def _run(wanted: dict[str, Any], directory: Path, tokens: Path, scratch: Path, identity: str) -> RunInputs:
     """What the engine needs; blocks that a killed job left in `scratch` are used if they have this `identity`."""
     storage, compute = storage_dtype(wanted["storage"]), wanted["compute"]
-    return Run(
+    return RunInputs(
         directory,
         registry.load("models", wanted["family"]),
         storage,
