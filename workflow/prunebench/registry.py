@@ -14,12 +14,10 @@ from typing import Any
 
 from prunebench.errors import PrunebenchError
 
-KINDS = ("methods", "allocators", "suites", "models")
-
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
-    """The sorted names of all plug-ins of `kind`, one of `KINDS`."""
+    """The sorted names of all plug-ins of `kind`, which is a folder: methods, allocators, suites, models, search."""
     folder = Path(__file__).parent / kind
     return tuple(
         sorted(

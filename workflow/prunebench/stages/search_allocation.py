@@ -22,7 +22,6 @@ from prunebench.errors import CellFailure
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.runtime.progress import tally
 from prunebench.runtime.provenance import Measurement, conditions
-from prunebench.search import spaces
 from prunebench.search.fitness import Fitness, MaskedWeights
 from prunebench.search.ledger import Ledger
 from prunebench.search.strategies import STRATEGIES, Spent
@@ -88,7 +87,7 @@ def _search(wanted: dict[str, Any], directory: Path, corpus: Path, profile: Path
         )
         fitness = Fitness(streamed, weights, anatomy, torch.from_numpy(windows), wanted["compute"]["batch_size"])
         uniform = fitness.counts(dict.fromkeys(anatomy.sizes, sparsity))
-        space = spaces.load(wanted["space"])(anatomy, sparsity)
+        space = registry.load("search", wanted["space"])(anatomy, sparsity)
         books["dense"] = parts.get_or("dense", lambda: fitness.perplexity(fitness.counts({})))
         books["uniform"] = parts.get_or("uniform", lambda: fitness.perplexity(uniform))
     except CellFailure as failure:
