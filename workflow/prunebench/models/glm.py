@@ -1,10 +1,10 @@
-"""GLM-4 (glm and glm4): LLaMA's block with gate and up in one matrix."""
+"""GLM-4 (glm and glm4): LLaMA's block with the gate and the up projection in one matrix."""
 
 from prunebench.models.base import Family, FeedForward, Fused, Site
 
 
 class Glm(Family):
-    """7 linears per block on 4 sites."""
+    """The GLM-4 family: 7 linears per block on 4 sites."""
 
     name = "glm"
     model_types = frozenset({"glm", "glm4"})
