@@ -1,6 +1,6 @@
-"""What every script of a rule does first and last: arguments, threads, logging, and how errors leave.
+"""The first and the last steps of every script of a rule: arguments, threads, logging, and the report of errors.
 
-Imports nothing heavy: thread counts must be in the environment before numpy and torch are loaded.
+This must not import numpy or torch, which read thread counts from the environment when they are loaded.
 """
 
 import argparse
@@ -25,11 +25,11 @@ THREAD_VARIABLES = tuple(f"{library}_NUM_THREADS" for library in ("OMP", "MKL", 
 
 
 def run(description: str | None, body: Callable[[argparse.Namespace], str | None], **options: Any) -> None:
-    """Parse `options` (name -> type) as required command-line options, run `body`, print what it returns.
+    """Parse `options` (name -> type) as required command-line options, run `body`, and print its result.
 
-    A type of Path makes the option a path; a tuple (type, default) makes it, or its value, optional; (Path, ...) takes
-    any number. `--threads` is always there. The log (stderr) starts with the command that repeats this job. A
-    PrunebenchError ends the process with exit code 1 and its message alone; anything else with its traceback.
+    With a tuple (type, default) the option, or its value, is optional; (Path, ...) takes any number of paths.
+    `--threads` is always an option. The log (stderr) starts with the command that repeats this job. A PrunebenchError
+    ends the process with exit code 1 and its message alone, any other error with its traceback.
     """
     arguments = _parse(description, options)
     _show_life()
@@ -62,17 +62,17 @@ def _parse(description: str | None, options: dict[str, Any]) -> argparse.Namespa
 
 
 def _show_life() -> None:
-    """Lock the log file (where stderr is one) for as long as this process lives: `prunebench status` sees by it."""
+    """Lock the log file, if stderr is one, until this process ends: it tells `prunebench status` that the job runs."""
     with contextlib.suppress(OSError):  # not every file system has locks
         if stat.S_ISREG(os.fstat(2).st_mode):
-            for _ in range(10):  # whoever looks whether the lock is free holds it for an instant
+            for _ in range(10):  # a process that checks the lock holds it for an instant
                 with contextlib.suppress(BlockingIOError):
                     return fcntl.flock(2, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 time.sleep(0.001)
 
 
 def _check_threads(arguments: argparse.Namespace) -> None:
-    """Snakemake lowers a rule's threads to `--cores` without a word, and the thread count moves numbers."""
+    """Raise PrunebenchError if Snakemake has lowered the threads of the spec to `--cores`: they may change numbers."""
     compute = json.loads(getattr(arguments, "spec", "{}")).get("compute")
     if compute and compute["threads"] != arguments.threads:
         raise PrunebenchError(
@@ -82,9 +82,9 @@ def _check_threads(arguments: argparse.Namespace) -> None:
 
 
 def set_environment(threads: int) -> None:
-    """What libraries read when they are imported: thread counts, and whether they may draw progress bars.
+    """Set the variables that libraries read at import: thread counts, and whether they may draw progress bars.
 
-    Two jobs with default threads on two cores collapse, so every library gets what the rule was given.
+    Two jobs with default threads on two cores would be very slow, so every library gets the threads of the rule.
     """
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
