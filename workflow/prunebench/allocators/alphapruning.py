@@ -39,10 +39,9 @@ class AlphaPruning(Allocator):
 
     For LLaMA-2-7B at 70% the authors take an epsilon of 0.5 with magnitude, 0.3 with Wanda and 0.2 with SparseGPT; the
     default of their code is 0.3. That code looks for the start of the tail among all eigenvalues from `log10(0.95 p)`
-    to `1.5 p`, where p is the lower end of the fullest bin; the logarithm, most likely a mistake, makes the lower limit
-    negative for p below 1.05. It takes the start whose tail is nearest to a power law in Kolmogorov-Smirnov distance,
-    and counts `lambda_min` itself among the k (preset `released`, here in float64, not float32, and without eigenvalues
-    that are 0). It does not cut ratios that exceed 1 after scaling.
+    to `1.5 p`, where p is the lower end of the fullest bin (the logarithm is most likely a mistake). It takes the start
+    whose tail is nearest to a power law in Kolmogorov-Smirnov distance, and counts `lambda_min` itself among the k
+    (preset `released`, here in float64 and without eigenvalues that are 0). It does not cut ratios above 1.
     """
 
     class Params(Parameters):

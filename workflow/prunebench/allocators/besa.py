@@ -23,10 +23,7 @@ class Besa(Allocator):
     The method `besa` with `granularity: matrix` prunes the model block by block: it ranks weights within rows by
     Wanda's score, and learns an `alpha = sum_k beta_k p_k` for each matrix by gradients of the block's output error
     through a soft mask. Only the sparsities of the matrices are kept, for any method to prune by; the method `wanda`
-    then makes the same masks again.
-
-    The cost is that of the method: a forward and a backward pass of a block for each of `steps` steps and a few
-    passes over the calibration tokens. It takes as long as pruning, and like pruning goes on where it was killed.
+    then makes the same masks again. It takes as long as pruning by the method `besa`.
 
     The differences from the published code are those of the method. In addition, its runs with one sparsity per matrix
     compare a block's output with the dense model's output on the dense model's hidden states; here the target is the

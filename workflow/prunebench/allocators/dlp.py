@@ -28,10 +28,9 @@ class Dlp(Allocator):
     V_b is the exact median of the scores `|W_ij| ||x_j||_2` of all linears of block b in the dense model (of an even
     number, the mean of the two in the middle). With `I_b = 1 - V_b / sum(V)` and
     `r_b = 2 alpha (I_b - min I) / (max I - min I)`, all linears of block b get the sparsity `s - r_b + mean(r)`, as in
-    OWL. The mean of r is weighted by parameters. Sparsities are cut to [0, 1], and the other blocks make up for it.
-
-    The cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that read
-    data, and two passes over the scores.
+    OWL. The mean of r is weighted by parameters. Sparsities are cut to [0, 1], and the other blocks make up for it. The
+    cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that read data,
+    and two passes over the scores.
 
     The paper says median; the published code takes the mean for unstructured sparsity (preset `released`) and the
     median, the lower of the two in the middle, only for n:m. Its n:m form, which gives blocks different n, is not

@@ -41,11 +41,9 @@ class Dsa(Allocator):
 
     A function that gives equal importances whatever the model is refused when the config is read. A function that does
     so on a model, or gives NaN or infinity, fails the cell. Most functions depend on the scale of the scores, and so on
-    the number of calibration tokens, over which the norms are sums.
-
-    The cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that read
-    data, and a few passes over the scores, with one block in memory at a time. A matrix reduction costs as much as a
-    forward pass in float64 over as many tokens as the smaller side of a linear.
+    the number of calibration tokens, over which the norms are sums. The cost is one forward pass of the dense model,
+    shared by all allocators that read data, and a few passes over the scores, with one block in memory at a time. A
+    matrix reduction costs as much as a forward pass in float64 over as many tokens as the smaller side of a linear.
 
     The published code (preset `released`) always uses a lambda of 0.08 and cannot compute matrix reductions. It turns
     NaN into 0 and infinity into -1, and two of its best known functions depend on that: its README's

@@ -25,10 +25,8 @@ class Owl(Allocator):
     D_b is the percentage of outliers among the scores `|W_ij| ||x_j||_2` of all linears of block b in the dense model.
     With `r_b = 2 lambda (D_b - min D) / (max D - min D)`, all linears of block b get the sparsity `s - r_b + mean(r)`,
     so that the sparsest and the densest block are 2 lambda apart (`spread` is lambda). The mean of r is weighted by
-    parameters. Sparsities are cut to [0, 1], and the other blocks make up for it.
-
-    The cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that read
-    data, and two passes over the scores.
+    parameters. Sparsities are cut to [0, 1], and the other blocks make up for it. The cost is one forward pass of the
+    dense model over the calibration tokens, shared by all allocators that read data, and two passes over the scores.
 
     The published code takes the plain mean over blocks, which is the same for blocks of one size, and raises
     sparsities below 0 to 1%, which breaks the budget; neither is repeated. Its README takes M = 5, the default of its

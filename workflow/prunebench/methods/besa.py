@@ -45,11 +45,10 @@ class Besa(Method):
     All linears of a block share the budget s, the mean of the allocation over their weights, except for linears to
     which the allocation gives 0 or 1. With `granularity: matrix` each matrix has one sparsity, as in allocator `besa`.
 
-    Cost: for every step a forward and a backward pass of the block, a sort of all scores, and three forward passes
-    over all samples, two of which are for the record: the block's error with s everywhere and with the learned
-    sparsities. Memory beside the block and its activations: the block's outputs on all samples, the graph of one
-    sample's backward pass, a rank (2 bytes) and a trial copy of each weight, about 24 bytes for each weight of the
-    largest linear, and about 6 kB for each row of the block.
+    Cost: a forward and a backward pass of the block for every step, and three forward passes over all samples, two of
+    them for the record (the block's error with s everywhere and with the learned sparsities). Memory: the block's
+    outputs on all samples, the graph of one sample's backward pass, a rank (2 bytes) and a trial copy of each weight,
+    about 24 bytes for each weight of the largest linear, and about 6 kB for each row.
 
     Differences from the published code: it starts at the sparsity 0.5 whatever s is (preset `released`). Because the
     sigmoid keeps the weights of candidates within a factor e of one another, it then reaches only 0.38 to 0.62: for
@@ -158,14 +157,14 @@ class Besa(Method):
         No row gets fewer zeros than it has `before` pruning, int64 [rows].
         """
         if self.params.granularity == "matrix":
-            wanted = {linear: float(share) for linear, share in alpha.items()}
-            shares = fit(wanted, {linear: (out, width) for linear, (out, width) in sizes.items()}, budget)
+            wishes = {linear: float(share) for linear, share in alpha.items()}
+            shares = fit(wishes, {linear: (out, width) for linear, (out, width) in sizes.items()}, budget)
             counts = {linear: masks.pruned_count(sizes[linear][1], share) for linear, share in shares.items()}
             return {linear: torch.tensor([count]) for linear, count in counts.items()}, shares
-        wishes = torch.cat([alpha[linear].cpu().expand(out) for linear, (out, _) in sizes.items()])
+        rows = torch.cat([alpha[linear].cpu().expand(out) for linear, (out, _) in sizes.items()])
         widths = torch.cat([torch.full((out,), width) for out, width in sizes.values()])
         least = torch.cat([before[linear] for linear in sizes])
-        whole = updates.exact_zeros(wishes, widths, masks.pruned_count(int(widths.sum()), budget), least)
+        whole = updates.exact_zeros(rows, widths, masks.pruned_count(int(widths.sum()), budget), least)
         zeros = dict(zip(sizes, whole.split([out for out, _ in sizes.values()]), strict=True))
         return zeros, {linear: int(counts.sum()) / prod(sizes[linear]) for linear, counts in zeros.items()}
 

@@ -48,30 +48,30 @@ class External(Method):
 
     def prune_block(self, block: BlockView, *_: Any) -> BlockResult:
         """Return the checkpoint's tensors of this block, and with block 0 also those outside all blocks."""
-        theirs = block.asset(*self.assets)
+        source = block.asset(*self.assets)
         if block.index == 0:
-            self._check(block, theirs)
-        linears = {linear: PrunedLinear(theirs[f"{name}.weight"]) for linear, name in block.full_names.items()}
+            self._check(block, source)
+        linears = {linear: PrunedLinear(source[f"{name}.weight"]) for linear, name in block.full_names.items()}
         replaced = {f"{name}.weight" for name in block.full_names.values()}
         others = [name for name in block.parameters if name not in replaced and self._belongs(name, block)]
-        return BlockResult(linears, tensors={name: theirs[name] for name in others if name in block.original})
+        return BlockResult(linears, tensors={name: source[name] for name in others if name in block.original})
 
     def _belongs(self, name: str, block: BlockView) -> bool:
         owner = block.owner(name)
         return owner == block.index or (owner is None and block.index == 0)
 
-    def _check(self, block: BlockView, theirs: TensorStore) -> None:
+    def _check(self, block: BlockView, source: TensorStore) -> None:
         """Raise PrunebenchError unless both models compute alike and have the same parameters in the same shapes."""
         from transformers import AutoConfig
 
         ours = block.original
         for name in block.parameters:
-            our_shape, their_shape = ([*store[name].shape] if name in store else "nothing" for store in (ours, theirs))
+            our_shape, their_shape = ([*store[name].shape] if name in store else "nothing" for store in (ours, source))
             # A checkpoint may hold a copy of a tied tensor.
-            copy = name in theirs and name not in ours and torch.equal(theirs[name], theirs[block.parameters[name]])
+            copy = name in source and name not in ours and torch.equal(source[name], source[block.parameters[name]])
             if our_shape != their_shape and not copy:
                 self._refuse(f"{name} is {their_shape} there and {our_shape} here")
-        configs = [AutoConfig.from_pretrained(store.path, local_files_only=True).to_dict() for store in (theirs, ours)]
+        configs = [AutoConfig.from_pretrained(store.path, local_files_only=True).to_dict() for store in (source, ours)]
         for key in {**configs[0], **configs[1]}.keys() - NO_MATTER:
             their_value, our_value = (config.get(key) for config in configs)
             if our_value != their_value:

@@ -39,10 +39,9 @@ class PrunerZero(Method):
     `log`, `exp` and `sqrt` are those of the published code; in addition `mms` and `zsn` of equal numbers are 0. A score
     that is NaN or infinite, such as a quotient by 0, fails the cell.
 
-    Cost: a forward and a backward pass of the whole model for each window, unless the formula has no `G`; all cells of
-    the same model, calibration and seed share them. They need the whole model in memory, with a float32 number for each
-    weight. Pruning itself costs as much as Wanda; input norms are collected for every formula, and tell how far the
-    outputs move. Scores are in float64.
+    Cost: unless the formula has no `G`, a forward and a backward pass of the whole model for each window, with a
+    float32 number for each weight in memory too; all cells of the same model, calibration and seed share them. Pruning
+    itself costs as much as Wanda. Scores are in float64.
 
     Differences from the published code: it computes G on text from WikiText-2, the corpus it is tested on, in training
     mode and rounded to float16; here G comes from the calibration text of all methods, in evaluation mode and float32.

@@ -34,9 +34,8 @@ class SparseGPT(Method):
     stay 0; where all inputs were 0, the smallest weights go.
 
     Cost: two forward passes over the calibration tokens; per input of the block one Gram matrix and one factorisation,
-    cubic in its width; per linear one sweep, out x in^2. Linears that share an input share both. All is in float64,
-    except that products of inputs are summed in float32 within a batch. Memory: one float64 matrix in x in for each
-    input of the block.
+    cubic in its width, which linears share; per linear one sweep, out x in^2. All is in float64, except that products
+    of inputs are summed in float32 within a batch. Memory: a float64 matrix in x in for each input of the block.
 
     Differences from the published code: it computes in float32 and scales the Gram matrix by 2 / samples, which
     cancels. It takes a value of the strip as a threshold, so one weight too many plus all ties, zeroes every weight of

@@ -57,10 +57,9 @@ class SparseLLM(Method):
 
     where X and Y are the FFN's inputs and outputs in the unpruned block; without gate the third term is
     gamma ||p - act(z)||^2. The first epoch prunes every linear with the inner solver. Each further epoch fits dense
-    weights to z, s and p by least squares, prunes them with the inner solver, and updates p, z and s, in this order: p
-    and z in closed form, s by Gauss-Newton steps. The epoch whose pruned FFN comes nearest to Y is taken (`keep_best`),
-    so that no block ends further from Y than with SparseGPT; an epoch that fails ends the block's epochs. Weights that
-    are 0 before pruning are 0 in every epoch.
+    weights to z, s and p by least squares, prunes them with the inner solver, and updates p and z in closed form and s
+    by Gauss-Newton steps. The epoch whose pruned FFN comes nearest to Y is taken (`keep_best`), so that no block ends
+    further from Y than with SparseGPT. Weights that are 0 before pruning are 0 in every epoch.
 
     The paper's fits use pseudo-inverses, which on few tokens fit noise in the weak directions of X and p. Here they
     have a small penalty (`ridge`), which draws the weights to zero, or with `anchor: dense` to the unpruned weights.
@@ -74,9 +73,8 @@ class SparseLLM(Method):
     by two gradient steps of length 0.01, which diverge where |act'(s) z| is large, so that the block fails or
     perplexity explodes. It damps the Gram matrix of X once more in every epoch, refits without a penalty, keeps the
     last epoch, gives blocks 1, 30 and 31 of any model one epoch only, and without gate refits W_down by ten gradient
-    steps. Two things are not repeated: inverses and variables in half precision, and a pseudo-inverse that keeps all
-    directions, of which those below 3.5e-4 of the largest are noise in a float32 Gram matrix. The paper's tables prune
-    the first half of the blocks: allocator `first_half`.
+    steps. Its half precision, and a pseudo-inverse that keeps directions that are noise (below 3.5e-4 of the largest),
+    are not repeated. The paper's tables prune the first half of the blocks: allocator `first_half`.
     """
 
     class Params(Parameters):

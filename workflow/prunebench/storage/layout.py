@@ -334,12 +334,12 @@ def _is_matrix(name: str, family: type[Family]) -> bool:
     return name.startswith(f"{family.blocks}.") and linear != name and linear.endswith(family.matrices())
 
 
-def absent(directory: Path, name: str, there: Iterable[str]) -> PrunebenchError:
-    """The error for a tensor `name` that no file in `directory` holds; `there` are the names that files hold."""
-    near = difflib.get_close_matches(name, there, n=1, cutoff=0)
-    other = f" (but {near[0]})" if near else ""
+def absent(directory: Path, name: str, names: Iterable[str]) -> PrunebenchError:
+    """The error for a tensor `name` that no file in `directory` holds; `names` are the tensors that files hold."""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0)
+    hint = f" (but {near[0]})" if near else ""
     return PrunebenchError(
-        f"{directory} has no tensor {name}{other}: is the download complete, and are the names those of transformers?"
+        f"{directory} has no tensor {name}{hint}: is the download complete, and are the names those of transformers?"
     )
 
 
