@@ -21,8 +21,8 @@ NO_MATTER = {"_name_or_path", "architectures", "dtype", "tie_word_embeddings", "
 
 
 class External(Method):
-    """Replace all tensors by those of another model of the catalog, which was pruned elsewhere.
-    Its sparsity is measured, and tables show it in the column of that sparsity.
+    """Replace all tensors by those of a pruned model of the catalog.
+    That model was pruned elsewhere. Its sparsity is measured, and tables show it in the column of that sparsity.
 
         methods:
           their_wanda: {method: external, params: {model: their_checkpoint}}
