@@ -14,6 +14,8 @@ from typing import Any
 
 from prunebench.errors import PrunebenchError
 
+KINDS = ("methods", "allocators", "suites", "models")
+
 
 @cache
 def names(kind: str) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""The first and the last steps of every script of a rule: arguments, threads, logging, and the report of errors.
+"""What every script of a rule does first and last: arguments, threads, logging, and how errors leave.
 
-This must not import numpy or torch, which read thread counts from the environment when they are loaded.
+Imports nothing heavy: thread counts must be in the environment before numpy and torch are loaded.
 """
 
 import argparse
@@ -25,11 +25,11 @@ THREAD_VARIABLES = tuple(f"{library}_NUM_THREADS" for library in ("OMP", "MKL", 
 
 
 def run(description: str | None, body: Callable[[argparse.Namespace], str | None], **options: Any) -> None:
-    """Parse `options` (name -> type) as required command-line options, run `body`, and print its result.
+    """Parse `options` (name -> type) as required command-line options, run `body`, print what it returns.
 
-    With a tuple (type, default) the option, or its value, is optional; (Path, ...) takes any number of paths.
-    `--threads` is always an option. The log (stderr) starts with the command that repeats this job. A PrunebenchError
-    ends the process with exit code 1 and its message alone, any other error with its traceback.
+    A type of Path makes the option a path; a tuple (type, default) makes it, or its value, optional; (Path, ...) takes
+    any number. `--threads` is always there. The log (stderr) starts with the command that repeats this job. A
+    PrunebenchError ends the process with exit code 1 and its message alone; anything else with its traceback.
     """
     arguments = _parse(description, options)
     _show_life()
@@ -72,7 +72,7 @@ def _show_life() -> None:
 
 
 def _check_threads(arguments: argparse.Namespace) -> None:
-    """Raise PrunebenchError if Snakemake has lowered the threads of the spec to `--cores`: they may change numbers."""
+    """Snakemake lowers a rule's threads to `--cores` without a word, and the thread count moves numbers."""
     compute = json.loads(getattr(arguments, "spec", "{}")).get("compute")
     if compute and compute["threads"] != arguments.threads:
         raise PrunebenchError(
