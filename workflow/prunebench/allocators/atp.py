@@ -68,7 +68,7 @@ class Atp(Allocator):
         name = self.params.search.get(sparsity)
         return Search(name) if name else None
 
-    def found(self, candidate: str) -> Atp:
+    def with_candidate(self, candidate: str) -> Atp:
         """This allocator with the slope `candidate` (text) that its search found."""
         return Atp(self.params.model_copy(update={"slope": float(candidate)}))
 

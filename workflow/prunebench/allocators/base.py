@@ -40,9 +40,9 @@ class Allocator(Plugin):
         """The rank of the candidate that the allocator takes, among all that its search tried; 1 is the best."""
         return 1
 
-    def found(self, candidate: str) -> Allocator:
+    def with_candidate(self, candidate: str) -> Allocator:
         """This allocator with the candidate (text) that its search found."""
-        raise PluginMistake(f"allocator {self.name!r} has a `search` but does not define found")
+        raise PluginMistake(f"allocator {self.name!r} has a `search` but does not define with_candidate")
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
         """The sparsity of each linear, such that the mean weighted by parameters is `sparsity` (see `budget.fit`).

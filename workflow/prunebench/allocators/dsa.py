@@ -111,7 +111,7 @@ class Dsa(Allocator):
         """The rank of the candidate that is taken; 1 is the best."""
         return int(self.params.place)
 
-    def found(self, candidate: str) -> Dsa:
+    def with_candidate(self, candidate: str) -> Dsa:
         """This allocator with the function `candidate` (text) that its search found."""
         return Dsa(self.params.model_copy(update={"function": candidate}))
 

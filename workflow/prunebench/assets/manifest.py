@@ -12,6 +12,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.models.configs import dimensions
 from prunebench.storage.files import read_json, sha256_file, write_json
+from prunebench.storage.layout import read_object
 
 MANIFEST_NAME = "asset.json"
 
@@ -117,18 +118,7 @@ def read_shape(config_json: Path) -> Shape:
     Raises PrunebenchError, which names the file and the mistake, if it is missing or damaged, or if a size is missing
     or is no whole number above 0.
     """
-    try:
-        config = read_json(config_json)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise PrunebenchError(
-            f"{config_json} does not exist: name a from_pretrained directory, or state 'shape' in the catalog"
-        ) from error
-    except OSError as error:
-        raise PrunebenchError(f"{config_json} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise PrunebenchError(f"{config_json} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise PrunebenchError(f"{config_json} holds a {type(config).__name__} instead of a JSON object")
+    config = read_object(config_json, "name a from_pretrained directory, or state 'shape' in the catalog")
     sizes = dimensions(config, config_json)
     return Shape(
         blocks=sizes.blocks,

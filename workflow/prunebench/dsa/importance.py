@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prunebench.dsa import operations
 from prunebench.dsa import released as published
-from prunebench.dsa.language import CONSTANT, MATRIX, VECTOR, Function, canonical, reject
+from prunebench.dsa.language import CONSTANT, MATRIX, VECTOR, Function, normal_form, reject
 from prunebench.dsa.operations import Invalid
 from prunebench.formulas import scores
 from prunebench.lazy import torch
@@ -40,11 +40,11 @@ class Importances:
     def values(self, function: Function, released: bool = False) -> list[float]:
         """V_b of every block. Raises Invalid, with the reason, if one is not finite or all of several are equal.
 
-        They are computed from the canonical form, so that equal functions give the same bits. With `released` they are
+        They are computed from the normal form, so that equal functions give the same bits. With `released` they are
         computed like the published code, from the function as it is written.
         """
         if not released:
-            function = canonical(function)
+            function = normal_form(function)
             if reason := reject(function):
                 raise Invalid(reason)
         key = (function.pre, function.reduce, released)

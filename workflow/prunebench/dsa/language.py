@@ -1,4 +1,4 @@
-"""The language of allocation functions: their text, a canonical form, checks without data, and random variation.
+"""The language of allocation functions: their text, a normal form, checks without data, and random variation.
 
 A function computes an importance of each block from the Wanda scores of its linears: PRE changes scores, REDUCE makes
 one or a few numbers from a block's scores, TRANSFORM and POST change these numbers (Li et al. 2024, Discovering
@@ -88,8 +88,8 @@ def parse(text: str) -> Function:
         raise ValueError(f"{text!r}: {error}") from None
 
 
-def canonical(function: Function) -> Function:
-    """The canonical form of `function`; functions that simple rules prove equal have the same form.
+def normal_form(function: Function) -> Function:
+    """The normal form of `function`; functions that simple rules prove equal have the same form.
 
     The rules drop NO_OP, ABS of values that are never negative or before an operation that ignores signs (POW), and a
     rescaling that the next one undoes. LOG followed by ABS becomes ABSLOG. After a REDUCE of NO_OP values are changed
@@ -117,7 +117,7 @@ def reject(function: Function) -> str | None:
     The proofs need the operations alone: NORMALIZE fixes some moments (up to the number of scores, which is the same
     for all blocks), and interval arithmetic shows that TRANSFORM or POST map all values to the same one.
     """
-    function = canonical(function)
+    function = normal_form(function)
     if function.pre[-1:] == ("NORMALIZE",) and function.reduce in ("MEAN", "VAR", "STD", "FROBENIUS_NORM"):
         return f"the {function.reduce} of scores after NORMALIZE is the same for all blocks"
     if function.pre[-2:] == ("NORMALIZE", "POW") and function.reduce in ("MEAN", "L1_NORM"):
@@ -140,10 +140,10 @@ def mutate(function: Function, rng: random.Random) -> Function:
     """`function` with one random stage drawn again, until the function differs."""
     stages = _stages(function)
     stage = rng.choice(list(stages))
-    before = canonical(function)
+    before = normal_form(function)
     while True:
         mutant = _function({**stages, stage: _draw_stage(stage, rng)})
-        if canonical(mutant) != before:
+        if normal_form(mutant) != before:
             return mutant
 
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from prunebench.errors import PrunebenchError
+from prunebench.storage.locks import lock
 
 log = logging.getLogger("prunebench")
 
@@ -83,7 +84,7 @@ def held(count: int, devices: Sequence[int], locks: Path) -> Iterator[tuple[int,
     with ExitStack() as stack:
         with ExitStack() as queue:
             gate = _open(locks / "prunebench-gpus.lock", queue)
-            if not _lock(gate):
+            if not lock(gate):
                 log.info("waiting for a GPU: other jobs wait for one, too")
                 fcntl.flock(gate, fcntl.LOCK_EX)
             taken = _collect(count, devices, locks, stack)
@@ -96,7 +97,7 @@ def _collect(count: int, devices: Sequence[int], locks: Path, stack: ExitStack) 
     wait = SHORTEST_WAIT
     while True:
         for device in devices:
-            if len(taken) < count and device not in taken and _lock(files[device]):
+            if len(taken) < count and device not in taken and lock(files[device]):
                 taken.append(device)
         if len(taken) == count:
             return tuple(sorted(taken))
@@ -126,11 +127,3 @@ def _opened(file: Path) -> int:
             return os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
         time.sleep(0.01)
     raise PrunebenchError(f"{file} cannot be read: its owner, or root, has to delete it or to `chmod a+r` it")
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -23,15 +23,15 @@ class Space:
 
     def draw(self, rng: random.Random) -> language.Function:
         """A random function."""
-        return language.canonical(language.random_function(rng))
+        return language.normal_form(language.random_function(rng))
 
     def mutate(self, candidate: language.Function, rng: random.Random) -> language.Function:
         """`candidate` with one stage drawn again."""
-        return language.canonical(language.mutate(candidate, rng))
+        return language.normal_form(language.mutate(candidate, rng))
 
     def cross(self, first: language.Function, second: language.Function, rng: random.Random) -> language.Function:
         """A function with each stage from one of the two."""
-        return language.canonical(language.crossover(first, second, rng))
+        return language.normal_form(language.crossover(first, second, rng))
 
     def every(self) -> Iterable[language.Function]:
         """Raise TypeError: there are too many functions for a grid."""

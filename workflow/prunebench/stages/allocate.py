@@ -61,7 +61,7 @@ def allocate(
         allocator = _allocator(wanted)
         if search:
             record["found"] = _found(search, allocator.place)
-            allocator = allocator.found(record["found"]["candidate"])
+            allocator = allocator.with_candidate(record["found"]["candidate"])
         shares = allocator.allocate(part, sparsity)
         check_budget(shares, part.sizes, sparsity)
         record |= {

@@ -247,10 +247,12 @@ def _damage(file: Path, error: Exception) -> str:
     return f"is damaged or cut short ({error}): download it again"
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in the file `path`. Raises PrunebenchError if it holds anything else."""
+def read_object(path: Path, advice: str = "download it again") -> dict[str, Any]:
+    """The JSON object in the file `path`. PrunebenchError, with `advice` on a missing file, if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise PrunebenchError(f"{path} does not exist: {advice}") from None
     except OSError as error:
         raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -80,7 +80,7 @@ def take(place: Path) -> bool:
         file.parent.mkdir(parents=True, exist_ok=True)
         while True:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-            if not _lock(descriptor):
+            if not lock(descriptor):
                 os.close(descriptor)
                 return False
             if _is_at(descriptor, file):
@@ -115,7 +115,8 @@ def _lock_file(place: Path) -> Path:
     return place.with_name(f".{place.name}.lock")
 
 
-def _lock(descriptor: int) -> bool:
+def lock(descriptor: int) -> bool:
+    """Lock an open file; False if another process holds it. True on a file system without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

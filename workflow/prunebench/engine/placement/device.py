@@ -7,7 +7,7 @@ import torch
 from prunebench.errors import PrunebenchError
 from prunebench.runtime.gpus import USABLE
 
-GIB = 2**30
+GIB = 1 << 30
 
 
 def best_device() -> torch.device:

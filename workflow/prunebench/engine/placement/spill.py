@@ -7,10 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prunebench.engine.placement.device import roomy_device
+from prunebench.engine.placement.device import GIB, roomy_device
 from prunebench.errors import PrunebenchError
-
-GIB = 1 << 30
 
 
 class Spill:
