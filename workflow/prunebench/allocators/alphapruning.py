@@ -47,7 +47,7 @@ class AlphaPruning(Allocator):
     class Params(Parameters):
         """Parameters of AlphaPruning."""
 
-        epsilon: float = Field(0.3, ge=0, le=1, description="how far ratios are from 1, before scaling")
+        epsilon: float = Field(0.3, ge=0, le=1, description="the greatest distance of ratios from 1, before scaling")
         tail: Literal["peak", "fitted"] = "peak"
         """peak: a tail starts at the peak of the spectrum; fitted: up to 1.5 times that, where a power law fits best"""
 

@@ -39,17 +39,16 @@ class Atp(Allocator):
         slope: float | None = Field(
             None,
             ge=0,
-            description="sparsity of a block minus that of the one before it; default: half of the largest that needs "
-            "no cut",
+            description="the growth of sparsity per block; default: half of the largest that needs no cut",
         )
         search: dict[Sparsity, str] = Field(
-            default_factory=dict, description="for each sparsity, the search of the catalog that found the slope"
+            default_factory=dict, description="the search of the catalog that found the slope, for each sparsity"
         )
 
         @model_validator(mode="after")
         def _agree(self) -> Self:
             if self.search and self.slope is not None:
-                raise ValueError("'search' finds a slope: leave out 'slope'")
+                raise ValueError("'search' finds the slope: leave out 'slope'")
             return self
 
     name = "atp"

@@ -58,17 +58,17 @@ class Dsa(Allocator):
     class Params(Parameters):
         """Parameters of DSA."""
 
-        released: bool = Field(False, description="compute as the published code, NaN and all")
-        function: str = Field(PAPER, description="such as W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)")
-        search: str | None = Field(None, description="take the function that this search of the catalog found")
-        search_seed: int | None = Field(None, ge=0, description="that of one of its seeds; null: the best")
+        released: bool = Field(False, description="compute like the published code")
+        function: str = Field(PAPER, description="the function of a block's scores")
+        search: str | None = Field(None, description="a search of the catalog, whose function is used")
+        search_seed: int | None = Field(None, ge=0, description="the seed of the search; null: the best one")
         place: int = Field(
             1,
             ge=1,
-            description="of all that this seed tried: 1 is the best, 2 the next",
+            description="the rank of the function among those that the seed tried; 1 is the best",
             exclude_if=lambda place: place == 1,
         )
-        spread: float | None = Field(None, ge=0, description="lambda; null: LAMBDA percent, 0.08 without one")
+        spread: float | None = Field(None, ge=0, description="lambda; null: LAMBDA percent, or 0.08 without")
 
         @field_validator("function")
         @classmethod
@@ -82,11 +82,11 @@ class Dsa(Allocator):
         @model_validator(mode="after")
         def _agree(self) -> Self:
             if self.search and (self.released or self.function != PAPER):
-                raise ValueError("'search' finds a function, as we compute it: leave out 'function' and 'released'")
+                raise ValueError("'search' finds a function, computed our way: leave out 'function' and 'released'")
             if self.search_seed is not None and not self.search:
-                raise ValueError("'search_seed' is one of a 'search': name that too")
+                raise ValueError("'search_seed' is a seed of a 'search': name that search too")
             if self.place > 1 and self.search_seed is None:
-                raise ValueError("'place' is among what one seed tried: name a 'search_seed' too")
+                raise ValueError("'place' is a rank among the functions of one seed: name a 'search_seed' too")
             return self
 
     name = "dsa"

@@ -37,7 +37,7 @@ class Owl(Allocator):
         """Parameters of OWL."""
 
         M: PositiveFloat = Field(5, description="an outlier is a score above M times the mean")
-        spread: float = Field(0.08, ge=0, description="lambda")
+        spread: float = Field(0.08, ge=0, description="lambda, half the distance of the end blocks")
 
     name = "owl"
     title = "OWL"

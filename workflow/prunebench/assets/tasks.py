@@ -117,7 +117,7 @@ def _read_lines(path: Path) -> list[Row]:
 
 
 def _rows_of_requests(requests: list[Row], row: Callable[[Row], Row]) -> list[Row]:
-    # One request per choice, and for some tasks the same again without context: the first of each document will do.
+    # There is one request per choice, and in some tasks again without context; the first of each document is used.
     first: dict[Any, Row] = {}
     for request in requests:
         first.setdefault(request["native_id"], request)

@@ -83,7 +83,7 @@ class SparseLLM(Method):
         alpha: PositiveFloat = Field(5.0, description="weight of ||z - W_up X||^2 and of ||s - W_gate X||^2")
         beta: PositiveFloat = Field(5.0, description="weight of ||Y - W_down p||^2")
         gamma: PositiveFloat = Field(5.0, description="weight of ||p - act(s) z||^2, without gate ||p - act(z)||^2")
-        epochs: PositiveInt = Field(4, description="how often the FFN is pruned; 1 is the inner solver alone")
+        epochs: PositiveInt = Field(4, description="the number of times the FFN is pruned; 1: by the solver alone")
         plain_blocks: tuple[NonNegativeInt, ...] = Field((), description="blocks that get one epoch")
         solver: Literal["sparsegpt", "wanda"] = Field("sparsegpt", description="prunes each linear in each epoch")
         solver_preset: Literal["paper", "released"] = "paper"
