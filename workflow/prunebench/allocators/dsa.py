@@ -35,7 +35,7 @@ class Dsa(Allocator):
     EXP, NORMALIZE, SIGMOID, TANH and MMS (to [0, 1]) and changes scores. REDUCE is a statistic of all scores of the
     block (MEAN, VAR, STD, GEOMETRIC_MEAN, L1_NORM, FROBENIUS_NORM, ENTROPY) or of each linear's Gram matrix (GRAM,
     CORREF, DIAGONAL, DETERMINANT, RANK, SLOGDET), averaged. TRANSFORM and POST are among SIN, COS, TAN, ASIN, ACOS,
-    ATAN, EXP, LOG, ABS, SIGMOID, TANH and SOFTPLUS. NO_OP means nothing in any of them. V_b is scaled to [0, 1]; the
+    ATAN, EXP, LOG, ABS, SIGMOID, TANH and SOFTPLUS. NO_OP does nothing in any of them. V_b is scaled to [0, 1]; the
     sparsest and the densest block are 2 lambda apart, and lambda is LAMBDA percent. The mean is weighted by parameters.
     Sparsities are cut to [0, 1], and the other blocks make up for it.
 
