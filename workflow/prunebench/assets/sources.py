@@ -65,7 +65,7 @@ def local_members(source: PathSource, members: Mapping[str, str]) -> dict[str, P
 def local_path(source: ModelSource | Source) -> Path:
     """The file or directory of a `path` source. PrunebenchError if it does not exist, or for another source."""
     if not isinstance(source, PathSource):
-        raise PrunebenchError(f"what is {source.origin} has no local path")
+        raise PrunebenchError(f"an asset {source.origin} has no local path")
     path = Path(source.path)
     if not path.exists():
         hint = "" if path.is_absolute() else f" (looked for from the working directory {Path.cwd()})"

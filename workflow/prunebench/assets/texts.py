@@ -73,7 +73,7 @@ def text_files(path: Path) -> list[Path]:
             "another directory"
         )
     if others := [file.name for file in files if file not in texts]:
-        log.info("%s: left out what is not text by its suffix: %s", path, ", ".join(others))
+        log.info("%s: left out files without a suffix of text: %s", path, ", ".join(others))
     return texts
 
 
