@@ -11,8 +11,7 @@ from prunebench.config.entries import HubSource, ModelSource, Sha256, Shape, Sou
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.models.configs import dimensions
-from prunebench.storage.files import read_json, sha256_file, write_json
-from prunebench.storage.layout import read_object
+from prunebench.storage.files import read_json, read_object, sha256_file, write_json
 
 MANIFEST_NAME = "asset.json"
 

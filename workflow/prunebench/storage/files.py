@@ -14,6 +14,8 @@ from prunebench.errors import PrunebenchError
 
 LONGEST = 200
 """The longest name of a directory that is written, in bytes: file systems allow 255, and suffixes are added."""
+LFS = b"version https://git-lfs"
+"""The first bytes of a Git LFS pointer."""
 
 
 @contextmanager
@@ -54,6 +56,23 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Parse the JSON file at `path`."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_object(path: Path, advice: str = "download it again") -> dict[str, Any]:
+    """The JSON object in the file `path`. PrunebenchError, with `advice` on a missing file, if there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise PrunebenchError(f"{path} does not exist: {advice}") from None
+    except OSError as error:
+        raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        with_pointer = path.read_bytes().startswith(LFS)
+        hint = "it is a Git LFS pointer, run `git lfs pull`" if with_pointer else "download it again"
+        raise PrunebenchError(f"{path} is not JSON ({error}): {hint}") from None
+    if not isinstance(content, dict):
+        raise PrunebenchError(f"{path} holds a {type(content).__name__} instead of a JSON object: download it again")
+    return content
 
 
 def sha256_file(path: Path) -> str:

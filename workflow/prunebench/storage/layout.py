@@ -7,7 +7,6 @@ work.
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family
 from prunebench.models.configs import has_experts, readers
+from prunebench.storage.files import LFS, read_object
 
 log = logging.getLogger("prunebench")
 
@@ -36,7 +36,6 @@ FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat1
 """The dtypes of weights that can be pruned: name in safetensors -> name in torch."""
 RESAVE = "load it with from_pretrained and write it with save_pretrained"
 
-_LFS = b"version https://git-lfs"
 _ADAPTER = "adapter_config.json"
 _BY_CONFIG = {
     "fp8": "FineGrainedFP8Config(dequantize=True)",
@@ -237,31 +236,14 @@ def _damage(file: Path, error: Exception) -> str:
     """The end of an error message: what is wrong with a file that is not safetensors, and what to do."""
     try:
         with file.open("rb") as handle:
-            start = handle.read(len(_LFS))
+            start = handle.read(len(LFS))
         if not start:
             return "is empty: download it again"
-        if start == _LFS:
+        if start == LFS:
             return "is a Git LFS pointer, not the weights: run `git lfs pull` in its directory"
     except OSError as problem:
         return f"cannot be read: {problem.strerror}"
     return f"is damaged or cut short ({error}): download it again"
-
-
-def read_object(path: Path, advice: str = "download it again") -> dict[str, Any]:
-    """The JSON object in the file `path`. PrunebenchError, with `advice` on a missing file, if there is none."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise PrunebenchError(f"{path} does not exist: {advice}") from None
-    except OSError as error:
-        raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        with_pointer = path.read_bytes().startswith(_LFS)
-        hint = "it is a Git LFS pointer, run `git lfs pull`" if with_pointer else "download it again"
-        raise PrunebenchError(f"{path} is not JSON ({error}): {hint}") from None
-    if not isinstance(content, dict):
-        raise PrunebenchError(f"{path} holds a {type(content).__name__} instead of a JSON object: download it again")
-    return content
 
 
 def _check_name(name: object, where: Path) -> None:
