@@ -80,7 +80,7 @@ def run_plain(options: argparse.Namespace, tokens: torch.Tensor) -> tuple[Record
 def run_ours(options: argparse.Namespace, tokens: torch.Tensor) -> tuple[Record, dict[str, torch.Tensor]]:
     """The same of ours."""
     family, dtype = registry.load("models", options.family), getattr(torch, options.dtype)
-    model = StreamedModel(options.model, family, dtype=dtype, storage=torch.bfloat16)
+    model = StreamedModel(options.model, family, dtype=dtype, storage=torch.bfloat16, device="cpu")
     activations = embed(model, tokens, BATCH)
     for index in range(options.block):
         with model.block(index) as module:

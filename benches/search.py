@@ -27,7 +27,6 @@ from prunebench.engine.model import StreamedModel
 from prunebench.errors import CellFailure
 from prunebench.plan import paths
 from prunebench.plan.plan import read_plan
-from prunebench.search import spaces
 from prunebench.search.fitness import Fitness, MaskedWeights
 
 STUDY = Path("config/studies/dsa-mini.yaml")
@@ -54,7 +53,7 @@ def main(evaluations: Annotated[int, typer.Option(help="of random functions")] =
         directory, family, dtype=getattr(torch, compute.dtype), storage=torch.bfloat16, device="cpu", overrides=weights
     )
     fitness = Fitness(streamed, weights, anatomy, torch.from_numpy(windows), compute.batch_size)
-    space, dense = spaces.load(entry.space)(anatomy, float(entry.sparsity)), fitness.counts({})
+    space, dense = registry.load("search", entry.space)(anatomy, float(entry.sparsity)), fitness.counts({})
     rng = random.Random(0)
     forward: list[float] = []
     allocated: list[float] = []

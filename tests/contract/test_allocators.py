@@ -15,11 +15,11 @@ import tiny
 from prunebench.allocators.base import Allocation, check_budget
 from prunebench.allocators.besa import Besa
 from prunebench.allocators.owl import Owl
-from prunebench.engine.anatomy import Anatomy, Run
+from prunebench.engine.anatomy import Anatomy, RunInputs
 from prunebench.engine.profile import profile_model
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import SiteStatistic
-from prunebench.errors import CellFailure
+from prunebench.errors import CellFailure, PluginMistake
 from prunebench.formulas.budget import fit, spread_over_blocks
 from prunebench.registry import load, ready
 from prunebench.stages.allocate import pruned_part
@@ -71,7 +71,7 @@ def allocate(name: str, preset: str, anatomy: Anatomy, sparsity: float, scratch:
 def running(anatomy: Anatomy, scratch: Path) -> Anatomy:
     """The same with the tokens of its profile, in float32; without the profile, which is for other allocators."""
     directory = anatomy._tensors.path
-    run = Run(
+    run = RunInputs(
         directory,
         anatomy._family,
         torch.bfloat16,
@@ -239,10 +239,10 @@ def test_budgets_are_checked() -> None:
 
 def test_an_allocator_that_looks_at_data_must_say_so(anatomy: Anatomy) -> None:
     blind = Anatomy(Path(anatomy._tensors.path), anatomy._family, torch.bfloat16)
-    with pytest.raises(TypeError, match="'calibration' in `uses`"):
+    with pytest.raises(PluginMistake, match="'calibration' in `uses`"):
         Owl().allocate(blind, 0.5)
 
 
 def test_an_allocator_that_runs_the_model_must_say_so(anatomy: Anatomy) -> None:
-    with pytest.raises(TypeError, match="`runs_model = True`"):
+    with pytest.raises(PluginMistake, match="`runs_model = True`"):
         Besa().allocate(anatomy, 0.5)

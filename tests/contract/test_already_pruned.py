@@ -18,7 +18,7 @@ from oracles import masks as oracle
 from prunebench.allocators.base import check_budget
 from prunebench.cli import app
 from prunebench.engine import sparsity
-from prunebench.engine.anatomy import Anatomy, Run, linear_sizes
+from prunebench.engine.anatomy import Anatomy, RunInputs, linear_sizes
 from prunebench.engine.profile import profile_model
 from prunebench.errors import CellFailure
 from prunebench.formulas import masks
@@ -237,7 +237,7 @@ def anatomy(directory: Path, scratch: Path) -> Anatomy:
     streamed, tokens = tiny.open_model(directory), tiny.tokens(4, 16)
     save_file(profile_model(streamed, tokens, batch_size=2), scratch / "profile.safetensors")
     parts = Scratch(scratch / "parts", TensorStore(directory, torch.bfloat16))
-    seen = Run(directory, streamed.family, torch.bfloat16, tokens, torch.float32, 2, 0, parts)
+    seen = RunInputs(directory, streamed.family, torch.bfloat16, tokens, torch.float32, 2, 0, parts)
     return Anatomy(directory, streamed.family, torch.bfloat16, scratch / "profile.safetensors", seen)
 
 

@@ -17,7 +17,7 @@ from prunebench.engine.loss import window_losses
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Statistics
-from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.errors import CellFailure, PluginMistake, PrunebenchError
 from prunebench.formulas import masks, scores
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.wanda import Wanda
@@ -355,5 +355,5 @@ def test_a_statistic_that_was_not_declared_is_an_error(tmp_path: Path) -> None:
     class Undeclared(Wanda):
         needs = frozenset({Stat.HESSIAN})
 
-    with pytest.raises(KeyError, match=r"Stat\.SITE_NORM"):
+    with pytest.raises(PluginMistake, match=r"Stat\.SITE_NORM"):
         run(tiny.make_model(tmp_path / "model"), Undeclared(), tmp_path / "scratch")

@@ -21,7 +21,7 @@ from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.loop import prune_model
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.stat import Stat
-from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.errors import CellFailure, PluginMistake, PrunebenchError
 from prunebench.formulas import scores as ours
 from prunebench.formulas.rows import rows_of
 from prunebench.methods.pruner_zero import PrunerZero
@@ -168,7 +168,7 @@ def test_without_its_file_a_method_that_reads_gradients_is_told_so(tmp_path: Pat
     model = tiny.open_model(directory)
     with model.block(0) as module:
         view = BlockView(module, 0, None, model=model)
-        with pytest.raises(RuntimeError, match=r"without declaring Stat\.GRADIENT"):
+        with pytest.raises(PluginMistake, match=r"without declaring Stat\.GRADIENT"):
             view.gradient("mlp.up_proj")
 
 
@@ -179,7 +179,7 @@ def test_gradients_alone_collect_nothing_and_give_a_whole_run(tmp_path: Path) ->
         needs = frozenset({Stat.GRADIENT})
 
         def _scores(self, block: Any, statistics: Any, site: Any, linear: str) -> torch.Tensor:
-            with pytest.raises(KeyError, match="without declaring"):
+            with pytest.raises(PluginMistake, match="without declaring"):
                 _ = statistics[site.name].squared_norm
             return block.gradient(linear).double()
 

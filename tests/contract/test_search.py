@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import tiny
+from prunebench import registry
 from prunebench.assets.corpora import load_split
 from prunebench.assets.tokens import first_windows, load_tokenizer
 from prunebench.config.entries import CorpusEntry, ModelEntry
@@ -31,7 +32,6 @@ from prunebench.search.fitness import Fitness, MaskedWeights
 from prunebench.search.ledger import Ledger
 from prunebench.search.slopes import Slope
 from prunebench.search.slopes import Space as Slopes
-from prunebench.search.spaces import load
 from prunebench.search.strategies import Scored, Spent
 from prunebench.stages import search_allocation as stage
 from prunebench.stages.fetch_corpus import fetch_corpus
@@ -164,7 +164,7 @@ def test_the_same_seed_gives_the_same_history_and_its_best_is_the_lowest(
     assert list(table["candidate"]) == [entry["candidate"] for entry in history]
     assert not list((tmp_path / "a").glob(".*"))
     # Judged anew, from the outside.
-    allocation = load("functions")(anatomy, 0.6).allocate(_function(first["best"]["candidate"]))
+    allocation = registry.load("search", "functions")(anatomy, 0.6).allocate(_function(first["best"]["candidate"]))
     assert first["best"]["value"] == pytest.approx(oracle(assets, anatomy, allocation), rel=1e-4)
     uniform = oracle(assets, anatomy, dict.fromkeys(anatomy.sizes, 0.6))
     assert first["uniform"] == pytest.approx(uniform, rel=1e-4)

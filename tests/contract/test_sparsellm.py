@@ -27,7 +27,7 @@ from prunebench.methods import sparsellm as sparsellm_module
 from prunebench.methods import sparsellm_sweep
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.sparsellm import SparseLLM
-from prunebench.methods.sparsellm_sweep import Auxiliaries, FeedForward, Losses, Products
+from prunebench.methods.sparsellm_sweep import Auxiliaries, FfnWeights, Losses, Products
 from prunebench.patterns import UNSTRUCTURED, Pattern, parse_pattern
 
 # Two blocks are all that the models here have, so none may be passed over.
@@ -117,7 +117,7 @@ def swept(
     """Some sweeps with magnitude-pruned weights, each with sums of its own."""
     auxiliaries = Auxiliaries(view, Spill(scratch, torch.device(tiny.DEVICE), memory))
     view.install(magnitude(view))
-    ffn = FeedForward.of(view)
+    ffn = FfnWeights.of(view)
     penalties = sparsellm(**params).penalties(ffn.activation)
     sums = [Products.zeros(ffn) for _ in range(sweeps)]
     return [auxiliaries.sweep(ffn, penalties, each) for each in sums], sums, auxiliaries
@@ -162,7 +162,7 @@ def test_the_last_sweep_records_and_moves_nothing(model: tuple[str, Path], tmp_p
     with opened(model, tmp_path) as view:
         auxiliaries = Auxiliaries(view, Spill(tmp_path, torch.device(tiny.DEVICE), 4))
         view.install(magnitude(view))
-        ffn = FeedForward.of(view)
+        ffn = FfnWeights.of(view)
         before = auxiliaries.z.clone(), None if auxiliaries.s is None else auxiliaries.s.clone()
         still = auxiliaries.sweep(ffn, sparsellm().penalties(ffn.activation), None)
     assert still == moving

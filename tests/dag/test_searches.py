@@ -161,7 +161,7 @@ def test_mistakes_are_named_before_anything_runs(tree: Tree, changes: dict[str, 
     [
         ({"allocator": "atp", "params": {"search": {0.5: "evolved"}}}, "is a search of functions, 'atp' takes slopes"),
         ({"allocator": "dsa", "params": {"search": "evolved", "search_seed": 7}}, "has no seed 7 (it has: 0, 1)"),
-        ({"allocator": "dsa", "params": {"search_seed": 0}}, "'search_seed' is one of a 'search'"),
+        ({"allocator": "dsa", "params": {"search_seed": 0}}, "'search_seed' is a seed of a 'search'"),
         ({"allocator": "dsa", "params": {"search": "evolved", "place": 2}}, "name a 'search_seed' too"),
         (
             {"allocator": "dsa", "params": {"search": "evolved", "search_seed": 0, "place": 6}},

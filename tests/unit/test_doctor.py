@@ -87,7 +87,7 @@ def test_limits_of_control_groups(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cgroups, "CGROUPS", tmp_path / "cgroup")
-    monkeypatch.setattr(cgroups, "MINE", tmp_path / "mine")
+    monkeypatch.setattr(cgroups, "MEMBERSHIP", tmp_path / "mine")
     (tmp_path / "mine").write_text(mine)
     for name, text in files.items():
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)

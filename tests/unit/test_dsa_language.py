@@ -13,9 +13,9 @@ from prunebench.dsa.language import (
     REDUCE,
     SPREADS,
     Function,
-    canonical,
     crossover,
     mutate,
+    normal_form,
     parse,
     random_function,
     reject,
@@ -96,13 +96,13 @@ def test_mistakes_are_named(text: str, complaint: str) -> None:
     ],
 )
 def test_normal_forms(text: str, expected: str) -> None:
-    assert str(canonical(parse(text))) == expected
+    assert str(normal_form(parse(text))) == expected
 
 
 @given(functions)
 def test_the_normal_form_is_one(function: Function) -> None:
-    form = canonical(function)
-    assert canonical(form) == form
+    form = normal_form(function)
+    assert normal_form(form) == form
     assert "NO_OP" not in form.pre and (form.post == ("NO_OP",) or "NO_OP" not in form.post)
     assert len(form.pre) + len(form.post) <= len(function.pre) + len(function.post) + 1
     assert reject(form) == reject(function)

@@ -152,8 +152,8 @@ def test_a_prune_job_waits_for_its_gpu_before_torch_is_loaded(machine: Path, tmp
 import os, pathlib, sys
 from prunebench.runtime import gpus
 gpus.DEVICES = gpus.LOCKS = pathlib.Path({str(machine)!r})
-lock = gpus._lock
-gpus._lock = lambda descriptor: print("torch loaded:", "torch" in sys.modules, file=sys.stderr) or lock(descriptor)
+lock = gpus.lock
+gpus.lock = lambda descriptor: print("torch loaded:", "torch" in sys.modules, file=sys.stderr) or lock(descriptor)
 """
     with held(1, (0, 1), machine), held(1, (0, 1), machine):
         process = job.start(prelude)

@@ -36,6 +36,6 @@ def test_a_parameter_in_words() -> None:
     assert limit[:3] == ("limit", "integer >= 2, or null", "null")
     assert limit.meaning.startswith("evaluate on so many rows of a task")
     assert parameters(registry.load("methods", "wanda")) == [
-        ("rounding", "nearest | down", "nearest", "of the number of zeros in a row")
+        ("rounding", "nearest | down", "nearest", "how the number of zeros in a row is rounded")
     ]
     assert [found.default for found in parameters(registry.load("methods", "external"))] == ["required"]

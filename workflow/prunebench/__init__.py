@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """`prunebench.prune` and the others of `prunebench.standalone.api`, imported when they are asked for."""
+    """Import `prune`, `perplexity` and `Pruned` from `prunebench.standalone.api` at their first use."""
     if name in ("prune", "perplexity", "Pruned"):
         from prunebench.standalone import api
 

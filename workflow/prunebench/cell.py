@@ -1,4 +1,4 @@
-"""Cells: the points of the benchmark. Light."""
+"""A cell: one point of the benchmark (model, method, allocator, pattern, sparsity, calibration, seed)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,14 +12,14 @@ NO_CALIBRATION = "none"
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One point of the benchmark. Fields are what paths and tables print."""
+    """One point of the benchmark. Paths and tables print its fields as they are."""
 
     model: str
     method: str
     allocator: str
     pattern: str
     sparsity: str
-    """Two decimals; for n:m the (rounded) fraction that the pattern implies."""
+    """The fraction of zeros with two decimals; for n:m the (rounded) fraction that the pattern implies."""
     calibration: str
     seed: int
 
@@ -44,17 +44,17 @@ class Cell:
 
     @property
     def point(self) -> str:
-        """Pattern and sparsity as one path component: unstructured-s0.70, or 2of4."""
+        """Pattern and sparsity as one component of a path: `unstructured-s0.70`, or `2of4`."""
         return self.pattern if self.shape.structured else f"unstructured-s{self.sparsity}"
 
     @property
     def calibrated(self) -> bool:
-        """Whether any part of this cell looks at calibration tokens."""
+        """Whether the method or the allocator of this cell reads calibration tokens."""
         return self.calibration != NO_CALIBRATION
 
     @property
     def wildcards(self) -> dict[str, Any]:
-        """The fields that path patterns of `paths.py` want."""
+        """The values of the wildcards in the path patterns of `plan/paths.py`."""
         return {
             "model": self.model,
             "method": self.method,
@@ -70,4 +70,4 @@ class Cell:
 
 
 AXES = tuple(field.name for field in fields(Cell))
-"""The fields of a cell, which are columns of results/cells.csv."""
+"""The names of a cell's fields, which are columns of results/cells.csv."""

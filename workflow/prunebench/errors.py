@@ -1,26 +1,30 @@
-"""The two ways a job may end badly, kept apart because they need different treatment."""
+"""The ways in which a job may end badly, kept apart because they need different treatment."""
 
 from textwrap import shorten
 
 LONGEST = 300
-"""Characters of a library's message that are shown."""
+"""The greatest number of characters of a library's message that are shown."""
 
 
 class PrunebenchError(Exception):
-    """Something the user or the machine must mend: bad config, missing file, wrong digest.
+    """The user or the machine must mend something: a bad config, a missing file, a wrong digest.
 
-    The message says what is wrong, where, and what to do; scripts print it without a traceback and exit 1.
+    The message says what is wrong, where, and what to do; scripts print it without a traceback and exit with 1.
     """
 
 
 class CellFailure(Exception):
-    """A deterministic failure of one cell (NaN, singular matrix, missed sparsity): a result, not a crash.
+    """One cell failed in a way that would repeat itself (NaN, a singular matrix, a missed sparsity).
 
-    Running the job again would fail again, so it is recorded as ``status: failed`` with this message as its reason.
+    That is a result and no crash: it is recorded as `status: failed` with this message as its reason.
     """
 
 
+class PluginMistake(Exception):
+    """A plug-in breaks its contract, such as by reading what it did not declare. Its author must mend the plug-in."""
+
+
 def summary(error: BaseException) -> str:
-    """The kind of an error and its message on one line, cut where it would be too long to read."""
+    """The class of an error and its message on one line, with the message cut at `LONGEST` characters."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {shorten(text, LONGEST, placeholder=' ...')}" if text else type(error).__name__

@@ -1,7 +1,7 @@
 """torch, imported at its first use.
 
-Plug-ins are imported while the Snakefile parses, to read their parameters and what they support; importing torch
-there would cost seconds in every cluster job. `from prunebench.lazy import torch` behaves as `import torch`.
+The parse of the Snakefile imports plug-ins to read their parameters and what they support; to import torch as well
+would cost seconds in every cluster job. `from prunebench.lazy import torch` behaves like `import torch`.
 """
 
 from typing import TYPE_CHECKING

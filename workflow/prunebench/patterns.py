@@ -1,4 +1,4 @@
-"""Sparsity patterns as words: `unstructured`, or `2of4` for 2 *kept* of every 4 weights along the input dimension."""
+"""Sparsity patterns as words: `unstructured`, or `2of4`, which *keeps* 2 of every 4 weights along the inputs."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from fractions import Fraction
 
 @dataclass(frozen=True)
 class Pattern:
-    """`keep` of every `group` consecutive input weights survive; `group` 0 means unstructured."""
+    """A pattern that keeps `keep` of every `group` consecutive weights of a row; `group` 0 means unstructured."""
 
     keep: int = 0
     group: int = 0
@@ -31,7 +31,7 @@ UNSTRUCTURED = Pattern()
 
 
 def parse_pattern(text: str) -> Pattern:
-    """Read `unstructured` or `NofM`; ValueError says what is wrong otherwise."""
+    """Read `unstructured` or `NofM`. Raises ValueError, which says what is wrong, for any other text."""
     if text == "unstructured":
         return UNSTRUCTURED
     match = re.fullmatch(r"(\d+)of(\d+)", text)
@@ -44,9 +44,9 @@ def parse_pattern(text: str) -> Pattern:
 
 
 def sparsity_text(value: object) -> str:
-    """Canonical text of a sparsity, two decimals in [0, 1): 0.5, '.50' and 0.50 all become '0.50'.
+    """The canonical text of a sparsity in [0, 1), with two decimals: 0.5, '.50' and 0.50 all become '0.50'.
 
-    The text is part of paths and specs, so that writing the same number differently re-runs nothing.
+    It is part of paths and specs, so that another spelling of a number re-runs nothing. Raises ValueError.
     """
     try:
         number = Decimal(str(value))

@@ -2,59 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Search(NamedTuple):
-    """Where an allocator takes what it does from: a search of the catalog, its best seed or a certain one."""
+    """The search of the catalog whose result an allocator uses: its best seed (None), or a certain seed."""
 
     name: str
     seed: int | None = None
 
 
 class Parameters(BaseModel):
-    """Base of every plug-in's parameters: unknown keys are refused. Defaults are the preset `paper`.
+    """Base of every plug-in's parameters. Unknown keys are refused; the defaults are the preset `paper`.
 
-    What a parameter means is said by its `Field`, or by a string under it, which like a docstring re-runs nothing.
+    The `Field` of a parameter, or a string under it, says what it means. Like a docstring, that string re-runs nothing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Support(NamedTuple):
-    """Whether a plug-in can do a cell, and if not, why."""
+    """Whether a plug-in can do a cell, and the reason if it cannot."""
 
     ok: bool
     reason: str = ""
 
 
 class Plugin:
-    """Base of all plug-ins; an instance is one configured plug-in."""
+    """Base of all plug-ins. An instance is a plug-in with the parameters `params`."""
 
     name: ClassVar[str]
-    """How configs call it; equals the file name."""
+    """The name that configs use, which is also the name of the file."""
     title: ClassVar[str]
-    """How tables print it."""
+    """The name that tables print."""
     reference: ClassVar[str] = ""
-    """The paper it comes from."""
+    """The paper that the plug-in comes from."""
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
-    """Named parameter changes. `paper`: what the paper states; `released`: what its code does, where that differs."""
+    """Named changes of parameters. `paper`: what the paper states; `released`: what its code does, if that differs."""
     uses: ClassVar[frozenset[str]] = frozenset()
-    """The cell axes that change its result, among allocator, pattern, sparsity, calibration, seed.
+    """The axes of a cell that change the result: allocator, pattern, sparsity, calibration, seed, or some of them.
 
-    A cell that no plug-in of it needs an axis for has that axis fixed, so that nothing is computed twice.
+    An axis that no plug-in of a cell uses is fixed, so that nothing is computed twice.
     """
 
     Params: ClassVar[type[Parameters]] = Parameters
 
     @property
     def assets(self) -> tuple[str, ...]:
-        """What it reads besides the cell's model, as kind and catalog name: corpora/c4_type."""
+        """The assets that the plug-in reads besides the cell's model, as kind and catalog name: `corpora/c4_type`."""
         return ()
 
     def __init__(self, params: Any = None) -> None:
@@ -62,5 +59,5 @@ class Plugin:
 
     @classmethod
     def configure(cls, preset: str = "paper", overrides: dict[str, Any] | None = None) -> Any:
-        """Validated parameters: the preset with `overrides` on top. KeyError for an unknown preset."""
+        """The validated parameters: the preset with `overrides` on top. Raises KeyError for an unknown preset."""
         return cls.Params.model_validate({**cls.presets[preset], **(overrides or {})})

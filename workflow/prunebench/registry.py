@@ -1,7 +1,7 @@
 """Finds plug-ins by their file: `methods/wanda.py` holds the class whose `name` is "wanda".
 
-The scan reads file text only; a plug-in is imported when it is asked for, so one broken or heavy plug-in
-never stops the others. Modules beside them without such a class (shared formulas) are simply not plug-ins.
+The scan reads the text of files only. A plug-in is imported when it is asked for, so that one broken or heavy plug-in
+never stops the others. Modules beside them that hold no such class are no plug-ins.
 """
 
 import difflib
@@ -19,7 +19,7 @@ KINDS = ("methods", "allocators", "suites", "models")
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
-    """Sorted names of all plug-ins of `kind`."""
+    """The sorted names of all plug-ins of `kind`, which is a folder: methods, allocators, suites, models, search."""
     folder = Path(__file__).parent / kind
     return tuple(
         sorted(
@@ -32,7 +32,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 @cache
 def load(kind: str, name: str) -> Any:
-    """The plug-in class called `name`; PrunebenchError with the nearest name if there is none."""
+    """The plug-in class called `name`. Raises PrunebenchError, with the nearest name, if there is none."""
     if name not in names(kind):
         raise PrunebenchError(f"unknown {kind.removesuffix('s')} {name!r}{did_you_mean(name, names(kind))}")
     module = importlib.import_module(f"prunebench.{kind}.{name}")
@@ -49,17 +49,17 @@ def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
 
 @cache
 def ready(kind: str) -> tuple[str, ...]:
-    """The plug-ins that work without any parameter given."""
+    """The names of the plug-ins that have a default for every parameter."""
     return tuple(name for name in names(kind) if not required(kind, name))
 
 
 def required(kind: str, name: str) -> list[str]:
-    """The parameters of a plug-in that have no default."""
+    """The names of a plug-in's parameters that have no default."""
     return [key for key, field in load(kind, name).Params.model_fields.items() if field.is_required()]
 
 
 def did_you_mean(word: str, choices: Iterable[str], *, list_all: bool = True) -> str:
-    """The end of an error message: the nearest of `choices`, or with `list_all` all of them when none is near."""
+    """The end of an error message: the nearest of `choices`; where none is near, all of them with `list_all`."""
     known = sorted(choices)
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     if near:

@@ -1,1 +1,1 @@
-"""Allocators, one class per file: how sparse each matrix is so that the whole meets the target."""
+"""Allocators, one class per file. An allocator says how sparse each matrix is, such that the whole meets the target."""

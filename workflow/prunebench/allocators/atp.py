@@ -1,4 +1,4 @@
-"""ATP: sparsity grows with depth, from block to block by the same amount."""
+"""ATP: sparsity grows with depth, by the same amount from block to block."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 
 class Atp(Allocator):
-    """One sparsity per block, an arithmetic progression: `s_b = s + slope (b - (L - 1) / 2)` for b = 0 ... L - 1.
+    """Give each block one sparsity that grows linearly with depth, so that early blocks stay denser.
+    It needs neither data nor the weights, and costs nothing.
 
-    All linears of block b get s_b, so early blocks stay denser. All s_b are in [0, 1] as long as
-    `slope <= min(2 s, 2 (1 - s)) / (L - 1)`; with a larger one, what leaves [0, 1] is cut off and the other blocks make
-    up for it. Without a `slope`, half of that largest one is taken: the middle of the range that the paper searches.
-    Blocks of different size share the budget by their number of weights.
+        allocators:
+          atp_steep: {allocator: atp, params: {slope: 0.02}}
 
-    Needs neither data nor the weights, and costs nothing.
+    All linears of block b = 0 ... L - 1 get `s_b = s + slope (b - (L - 1) / 2)`. These are in [0, 1] as long as
+    `slope <= min(2 s, 2 (1 - s)) / (L - 1)`; with a larger slope they are cut to [0, 1], and the other blocks make up
+    for it. The default slope is half of that largest one, the middle of the range that the paper searches. Blocks of
+    different size share the budget by their number of weights.
 
-    The published code tries all slopes in steps of 0.002 and keeps the one with the lowest perplexity on the very text
+    The published code tries all slopes in steps of 0.002 and keeps the one with the lowest perplexity on the same text
     that its tables report. Here a search tries the same slopes on the tuning split (`space: slopes`, `strategy: grid`),
     and `search` names it.
     """
@@ -37,17 +39,16 @@ class Atp(Allocator):
         slope: float | None = Field(
             None,
             ge=0,
-            description="sparsity of a block minus that of the one before it; default: half of the largest that needs "
-            "no cut",
+            description="the growth of sparsity per block; default: half of the largest that needs no cut",
         )
         search: dict[Sparsity, str] = Field(
-            default_factory=dict, description="for each sparsity, the search of the catalog that found the slope"
+            default_factory=dict, description="the search of the catalog that found the slope, for each sparsity"
         )
 
         @model_validator(mode="after")
         def _agree(self) -> Self:
             if self.search and self.slope is not None:
-                raise ValueError("'search' finds a slope: leave out 'slope'")
+                raise ValueError("'search' finds the slope: leave out 'slope'")
             return self
 
     name = "atp"
@@ -58,20 +59,20 @@ class Atp(Allocator):
 
     @property
     def searches(self) -> tuple[Search, ...]:
-        """Those of all sparsities."""
+        """The searches of all sparsities."""
         return tuple(map(Search, self.params.search.values()))
 
     def search(self, sparsity: str) -> Search | None:
-        """That of this sparsity."""
+        """The search for `sparsity` (two decimals), or None."""
         name = self.params.search.get(sparsity)
         return Search(name) if name else None
 
-    def found(self, candidate: str) -> Atp:
-        """With the slope that was found."""
+    def with_candidate(self, candidate: str) -> Atp:
+        """This allocator with the slope `candidate` (text) that its search found."""
         return Atp(self.params.model_copy(update={"slope": float(candidate)}))
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """From the number of blocks alone."""
+        """Compute the allocation from the number of blocks. CellFailure if `sparsity` has no search but others do."""
         if self.params.search and self.params.slope is None:
             raise CellFailure(f"no search of slopes for a sparsity of {sparsity:.2f}: add one under 'search'")
         last = len(model.blocks) - 1

@@ -5,56 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from prunebench.errors import CellFailure
+from prunebench.errors import CellFailure, PluginMistake
 from prunebench.plugin import Plugin, Search
 
 if TYPE_CHECKING:
     from prunebench.engine.anatomy import Anatomy
 
 Allocation = dict[str, float]
-"""Full linear name -> fraction of zeros."""
+"""A map from the full name of each linear to its fraction of zeros."""
 
 
 class Allocator(Plugin):
-    """Base of all allocators. They know the model, never the method that will prune it."""
+    """Base of all allocators. An allocator knows the model, but not the method that will prune it."""
 
     structured: ClassVar[bool] = False
-    """Whether it can serve an n:m pattern, which fixes the sparsity of every linear."""
+    """Whether the allocator works with an n:m pattern, which fixes the sparsity of every linear."""
     runs_model: ClassVar[bool] = False
-    """Whether it runs the model on the calibration tokens itself (`model.run`) instead of reading the profile."""
+    """Whether the allocator itself runs the model on calibration tokens (`model.run`) and does not read the profile."""
 
     space: ClassVar[str] = ""
-    """The space of searches whose results it can use."""
+    """The name of the search space whose results the allocator can use; empty for none."""
 
     @property
     def searches(self) -> tuple[Search, ...]:
-        """All searches that its parameters name."""
+        """All searches that the parameters name."""
         return ()
 
     def search(self, sparsity: str) -> Search | None:
-        """The one whose result it uses at `sparsity` (two decimals), if it uses one."""
+        """The search whose result the allocator uses at `sparsity` (two decimals), or None."""
         return None
 
     @property
     def place(self) -> int:
-        """Which of all that its search has tried it takes: 1 is the best."""
+        """The rank of the candidate that the allocator takes, among all that its search tried; 1 is the best."""
         return 1
 
-    def found(self, candidate: str) -> Allocator:
-        """This allocator with what its search has found."""
-        raise TypeError(f"allocator {self.name!r} has a `search` but does not define found")
+    def with_candidate(self, candidate: str) -> Allocator:
+        """This allocator with the candidate (text) that its search found."""
+        raise PluginMistake(f"allocator {self.name!r} has a `search` but does not define with_candidate")
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """The sparsity of each linear, such that the parameter-weighted mean is `sparsity` (see `budget.fit`).
+        """The sparsity of each linear, such that the mean weighted by parameters is `sparsity` (see `budget.fit`).
 
-        `model` gives sizes and weights, the norms of inputs to allocators that have "calibration" in `uses`, and what
-        the engine takes (`model.run`) to those that have `runs_model`.
+        `model` has sizes and weights. It has the norms of inputs if "calibration" is in `uses`, and the engine's
+        arguments (`model.run`) if `runs_model` is set.
         """
-        raise TypeError(f"allocator {self.name!r} does not define allocate")
+        raise PluginMistake(f"allocator {self.name!r} does not define allocate")
 
 
 def check_budget(allocation: Mapping[str, float], sizes: Mapping[str, tuple[int, int]], sparsity: float) -> None:
-    """Raise CellFailure unless every share is in [0, 1] and their parameter-weighted mean is `sparsity`."""
+    """Raise CellFailure unless every share is in [0, 1] and their mean, weighted by parameters, is `sparsity`."""
     if allocation.keys() != sizes.keys():
         difference: Any = sorted(allocation.keys() ^ sizes.keys())
         raise CellFailure(f"the allocation and the model disagree on the linears: {difference[:3]}")

@@ -1,4 +1,4 @@
-"""BESA: within each block, learn how sparse each matrix is."""
+"""BESA: learn within each block how sparse each matrix is."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 class Besa(Allocator):
-    """One learned sparsity per matrix; every block has the budget s, so it allocates inside blocks only.
+    """Learn one sparsity per matrix, such that the output of each block changes little.
+    Every block has the same sparsity s: it allocates inside blocks only.
 
-    The model is pruned block by block by the method `besa` with `granularity: matrix`: Wanda's ranking in each row,
-    one `alpha = sum_k beta_k p_k` for a matrix, learned by gradients of the block's output error through a soft mask,
-    and the block's budget made exact at the end. Of this only the sparsities of the matrices are kept, for any method
-    to prune by; Wanda then makes the same masks again.
+        allocators:
+          besa_short: {allocator: besa, params: {steps: 64}}
 
-    The cost is that of the method: a forward and a backward pass of a block for each of `steps` steps and a few
-    passes over the calibration tokens. It runs the model itself, so it takes as long as pruning does, and like
-    pruning goes on where it was killed.
+    The method `besa` with `granularity: matrix` prunes the model block by block: it ranks weights within rows by
+    Wanda's score, and learns an `alpha = sum_k beta_k p_k` for each matrix by gradients of the block's output error
+    through a soft mask. Only the sparsities of the matrices are kept, for any method to prune by; the method `wanda`
+    then makes the same masks again. It takes as long as pruning by the method `besa`.
 
-    What the method's page says of the published code holds here too. Its runs with one sparsity per matrix compare a
-    block's output with that of the dense model on the dense model's hidden states; here it is the unpruned block's on
-    what the pruned blocks before it give, as in its runs with one sparsity per row. They take a `d_coef` from
-    0.05 to 50, different for every model.
+    The differences from the published code are those of the method. In addition, its runs with one sparsity per matrix
+    compare a block's output with the dense model's output on the dense model's hidden states; here the target is the
+    unpruned block's output on the outputs of the pruned blocks before it, as in its runs with one sparsity per row. Its
+    `d_coef` is 0.05 to 50, different for every model.
     """
 
     class Params(Learning):
@@ -42,14 +42,13 @@ class Besa(Allocator):
     runs_model = True
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """From a run of the engine over all blocks of `model`; blocks of its files that it leaves out are not run."""
+        """Run the engine over all blocks of `model` and return the learned sparsities."""
         from prunebench.engine.anatomy import linear_sizes
         from prunebench.engine.loop import prune_model
         from prunebench.engine.model import StreamedModel
-        from prunebench.engine.placement.device import best_device
 
         run = model.run
-        streamed = StreamedModel(run.directory, run.family, dtype=run.dtype, storage=run.storage, device=best_device())
+        streamed = StreamedModel(run.directory, run.family, dtype=run.dtype, storage=run.storage)
         everywhere = dict.fromkeys(linear_sizes(run.directory, run.family), 0.0)
         params = {**self.params.model_dump(), "granularity": "matrix"}
         records = prune_model(
@@ -63,5 +62,5 @@ class Besa(Allocator):
             seed=run.seed,
         )
         learned = {name: linear for block in records for name, linear in block["linears"].items()}
-        # Of a block that loses nothing, nothing is learned.
+        # A block that loses no weights has no learned sparsities.
         return {linear: learned[linear].get("sparsity", sparsity) for linear in model.sizes}

@@ -19,15 +19,18 @@ if TYPE_CHECKING:
 
 
 class Dlp(Allocator):
-    """One sparsity per block, from the median V_b of its Wanda scores: the lower that is, the denser the block stays.
+    """Give each block one sparsity, from the median of its Wanda scores.
+    The lower the median, the denser the block stays.
 
-    Scores are Wanda's, `|W_ij| ||x_j||_2`, of all linears of the block in the dense model, and the median is exact (of
-    an even number, the mean of the two in the middle). With `I_b = 1 - V_b / sum(V)` and
+        allocators:
+          dlp_at_60: {allocator: dlp, params: {alpha: 0.1}}
+
+    V_b is the exact median of the scores `|W_ij| ||x_j||_2` of all linears of block b in the dense model (of an even
+    number, the mean of the two in the middle). With `I_b = 1 - V_b / sum(V)` and
     `r_b = 2 alpha (I_b - min I) / (max I - min I)`, all linears of block b get the sparsity `s - r_b + mean(r)`, as in
-    OWL. The mean of r is weighted by parameters, and what leaves [0, 1] is cut off and made up for by the other blocks.
-
-    The cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that look at
-    data, and two passes over the scores.
+    OWL. The mean of r is weighted by parameters. Sparsities are cut to [0, 1], and the other blocks make up for it. The
+    cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that read data,
+    and two passes over the scores.
 
     The paper says median; the published code takes the mean for unstructured sparsity (preset `released`) and the
     median, the lower of the two in the middle, only for n:m. Its n:m form, which gives blocks different n, is not
@@ -38,7 +41,7 @@ class Dlp(Allocator):
         """Parameters of DLP."""
 
         statistic: Literal["median", "mean"] = "median"
-        """what V_b is of the block's scores"""
+        """which statistic of the block's scores V_b is"""
         alpha: float = Field(0.15, ge=0, description="half the distance between the sparsest and the densest block")
 
     name = "dlp"
@@ -48,13 +51,13 @@ class Dlp(Allocator):
     uses: ClassVar[frozenset[str]] = frozenset({"calibration", "seed"})
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """From the dense model's weights and site norms."""
+        """Compute the allocation from the dense model's weights and norms of inputs."""
 
         def score(linear: str) -> torch.Tensor:
             return scores.wanda(model.weight(linear), model.squared_norm(linear))
 
         typical = {"median": median, "mean": mean}[self.params.statistic]
-        # Not I_b: scaled to [0, 1], it is -V_b, as the sum cancels.
+        # I_b scaled to [0, 1] equals -V_b scaled to [0, 1], as the sum cancels.
         values = [-typical(score, {linear: model.sizes[linear] for linear in linears}) for linears in model.blocks]
         return spread_over_blocks(values, model.blocks, model.sizes, self.params.alpha, sparsity)
 

@@ -1,4 +1,4 @@
-"""DSA: a function of a block's Wanda scores, found by search, says how sparse the block is."""
+"""DSA: a function of a block's Wanda scores, which a search found, says how sparse the block is."""
 
 from __future__ import annotations
 
@@ -19,54 +19,56 @@ if TYPE_CHECKING:
 
 
 PAPER = "W:(LOG,ABSLOG)-(GEOMETRIC_MEAN)-(COS,EXP)"
-"""The best function by the paper's section 6."""
+"""The best function according to the paper's section 6."""
 README = "W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)"
-"""The one of the published code's README."""
+"""The function in the README of the published code."""
 
 
 class Dsa(Allocator):
-    """One sparsity per block, from an importance V_b that `function` makes of the block's Wanda scores S.
+    """Give each block one sparsity, from an importance V_b that `function` computes from the block's Wanda scores.
+    The block with the *largest* V_b is the sparsest.
 
-    A function is written `W:(PRE,PRE)-(REDUCE)-(TRANSFORM,POST)-(LAMBDA)`. PRE, none to two of ABS, LOG, ABSLOG, POW,
-    EXP, NORMALIZE, SIGMOID, TANH and MMS (to [0, 1]), changes scores. REDUCE is a statistic of all scores of the block
-    (MEAN, VAR, STD, GEOMETRIC_MEAN, L1_NORM, FROBENIUS_NORM, ENTROPY) or of each linear's Gram matrix (GRAM, CORREF,
-    DIAGONAL, DETERMINANT, RANK, SLOGDET), averaged. TRANSFORM and POST are of SIN, COS, TAN, ASIN, ACOS, ATAN, EXP,
-    LOG, ABS, SIGMOID, TANH and SOFTPLUS; NO_OP stands for nothing in all of them. With V_b moved to [0, 1], the block
-    of the *largest* V_b is the sparsest, and it and the densest are 2 lambda apart; lambda is LAMBDA percent. The mean
-    is weighted by parameters, and what leaves [0, 1] is cut off and made up for elsewhere, so the budget always holds.
+        allocators:
+          dsa_readme: {allocator: dsa, params: {function: "W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)"}}
 
-    Functions that could give equal importances only, whatever the model, are refused when the config is read. One that
-    does so on a model, or gives NaN or infinity, fails the cell. Most functions are not indifferent to the scale of
-    the scores, whose norms are sums over the calibration tokens: they depend on how many tokens there are.
+    A function is written `W:(PRE,PRE)-(REDUCE)-(TRANSFORM,POST)-(LAMBDA)`. PRE is none to two of ABS, LOG, ABSLOG, POW,
+    EXP, NORMALIZE, SIGMOID, TANH and MMS (to [0, 1]) and changes scores. REDUCE is a statistic of all scores of the
+    block (MEAN, VAR, STD, GEOMETRIC_MEAN, L1_NORM, FROBENIUS_NORM, ENTROPY) or of each linear's Gram matrix (GRAM,
+    CORREF, DIAGONAL, DETERMINANT, RANK, SLOGDET), averaged. TRANSFORM and POST are among SIN, COS, TAN, ASIN, ACOS,
+    ATAN, EXP, LOG, ABS, SIGMOID, TANH and SOFTPLUS. NO_OP does nothing in any of them. V_b is scaled to [0, 1]; the
+    sparsest and the densest block are 2 lambda apart, and lambda is LAMBDA percent. The mean is weighted by parameters.
+    Sparsities are cut to [0, 1], and the other blocks make up for it.
 
-    The cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that look at
-    data, and a few passes over the scores, of which one block is in memory at a time. A matrix reduction multiplies as
-    a forward pass in float64 does, over as many tokens as the smaller side of a linear.
+    A function that gives equal importances whatever the model is refused when the config is read. A function that does
+    so on a model, or gives NaN or infinity, fails the cell. Most functions depend on the scale of the scores, and so on
+    the number of calibration tokens, over which the norms are sums. The cost is one forward pass of the dense model,
+    shared by all allocators that read data, and a few passes over the scores, with one block in memory at a time. A
+    matrix reduction costs as much as a forward pass in float64 over as many tokens as the smaller side of a linear.
 
-    The published code (preset `released`) ignores LAMBDA for a lambda of 0.08 and cannot compute matrix reductions. It
-    turns NaN into 0 and infinity into -1, and two of the functions it is known for rest on that: its README's
-    `W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)` keeps the blocks densest for which asin is undefined, and the paper's best,
-    `W:(LOG,ABSLOG)-(GEOMETRIC_MEAN)-(COS,EXP)`, is a product of millions of numbers, and so the same for all blocks.
-    By default logarithms are of magnitudes, ABSLOG is the magnitude of a logarithm as in the paper, geometric means are
-    taken through logarithms, asin and acos see what is beyond [-1, 1] as the nearer end, and L1_NORM is a sum, as in
-    the paper, not a mean. The published code sets sparsities below 0 to 1%, which breaks the budget; that is not
-    repeated. It has no search for functions.
+    The published code (preset `released`) always uses a lambda of 0.08 and cannot compute matrix reductions. It turns
+    NaN into 0 and infinity into -1, and two of its best known functions depend on that: its README's
+    `W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)` keeps those blocks densest for which asin is undefined, and the paper's best,
+    `W:(LOG,ABSLOG)-(GEOMETRIC_MEAN)-(COS,EXP)`, is a product of millions of numbers, the same for all blocks. By
+    default logarithms are of magnitudes, ABSLOG is the magnitude of a logarithm as in the paper, geometric means are
+    computed through logarithms, arguments of asin and acos are cut to [-1, 1], and L1_NORM is a sum, as in the paper,
+    not a mean. The published code sets sparsities below 0 to 1%, which breaks the budget and is not repeated. It has no
+    search for functions.
     """
 
     class Params(Parameters):
         """Parameters of DSA."""
 
-        released: bool = Field(False, description="compute as the published code, NaN and all")
-        function: str = Field(PAPER, description="such as W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7)")
-        search: str | None = Field(None, description="take the function that this search of the catalog found")
-        search_seed: int | None = Field(None, ge=0, description="that of one of its seeds; null: the best")
+        released: bool = Field(False, description="compute like the published code")
+        function: str = Field(PAPER, description="the function of a block's scores")
+        search: str | None = Field(None, description="a search of the catalog, whose function is used")
+        search_seed: int | None = Field(None, ge=0, description="the seed of the search; null: the best one")
         place: int = Field(
             1,
             ge=1,
-            description="of all that this seed tried: 1 is the best, 2 the next",
+            description="the rank of the function among those that the seed tried; 1 is the best",
             exclude_if=lambda place: place == 1,
         )
-        spread: float | None = Field(None, ge=0, description="lambda; null: LAMBDA percent, 0.08 without one")
+        spread: float | None = Field(None, ge=0, description="lambda; null: LAMBDA percent, or 0.08 without")
 
         @field_validator("function")
         @classmethod
@@ -80,11 +82,11 @@ class Dsa(Allocator):
         @model_validator(mode="after")
         def _agree(self) -> Self:
             if self.search and (self.released or self.function != PAPER):
-                raise ValueError("'search' finds a function, as we compute it: leave out 'function' and 'released'")
+                raise ValueError("'search' finds a function, computed our way: leave out 'function' and 'released'")
             if self.search_seed is not None and not self.search:
-                raise ValueError("'search_seed' is one of a 'search': name that too")
+                raise ValueError("'search_seed' is a seed of a 'search': name that search too")
             if self.place > 1 and self.search_seed is None:
-                raise ValueError("'place' is among what one seed tried: name a 'search_seed' too")
+                raise ValueError("'place' is a rank among the functions of one seed: name a 'search_seed' too")
             return self
 
     name = "dsa"
@@ -97,24 +99,24 @@ class Dsa(Allocator):
 
     @property
     def searches(self) -> tuple[Search, ...]:
-        """That of the parameters."""
+        """The search that the parameters name, if they name one."""
         return (Search(self.params.search, self.params.search_seed),) if self.params.search else ()
 
     def search(self, sparsity: str) -> Search | None:
-        """The same at every sparsity."""
+        """The search that the parameters name, which holds for every sparsity, or None."""
         return next(iter(self.searches), None)
 
     @property
     def place(self) -> int:
-        """That of the parameters."""
+        """The rank of the candidate that is taken; 1 is the best."""
         return int(self.params.place)
 
-    def found(self, candidate: str) -> Dsa:
-        """With the function that was found."""
+    def with_candidate(self, candidate: str) -> Dsa:
+        """This allocator with the function `candidate` (text) that its search found."""
         return Dsa(self.params.model_copy(update={"function": candidate}))
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """From the dense model's weights and site norms."""
+        """Compute the allocation from the dense model. CellFailure if the function cannot rank its blocks."""
         try:
             return self.shares(Importances(model), model, sparsity)
         except Invalid as reason:
@@ -122,14 +124,14 @@ class Dsa(Allocator):
             raise CellFailure(f"{function} cannot rank the blocks of this model: {reason}") from None
 
     def shares(self, importances: Importances, model: Anatomy, sparsity: float) -> Allocation:
-        """The same from importances of `model` that others use too. Raises Invalid."""
+        """`allocate` with a shared cache of importances, for searches. Invalid if the function cannot rank blocks."""
         values = importances.values(language.parse(self.params.function), self.params.released)
-        # The larger the importance, the sparser: the opposite of OWL's outliers.
+        # A larger importance means a sparser block: the opposite of OWL's outliers.
         return spread_over_blocks([-value for value in values], model.blocks, model.sizes, self._spread, sparsity)
 
     @property
     def _spread(self) -> float:
-        """Lambda."""
+        """Lambda, as a fraction."""
         if self.params.spread is not None:
             return float(self.params.spread)
         written = None if self.params.released else language.parse(self.params.function).spread

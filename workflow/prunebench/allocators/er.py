@@ -1,4 +1,4 @@
-"""ER: the Erdos-Renyi rule, by the shapes of the matrices alone."""
+"""ER: the Erdos-Renyi rule, which needs only the shapes of the matrices."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
 
 
 class Er(Allocator):
-    """One sparsity per linear, from its shape: the density is `eps (out + in) / (out in)`, cut at 1.
+    """Give each linear a sparsity that depends on its shape: larger matrices become sparser.
+    It needs neither data nor the weights, and costs nothing.
 
-    This is the density at which a random bipartite graph keeps eps edges per unit on average, whatever the size of the
-    layer. Larger matrices become sparser; matrices of one shape get the same sparsity in every block. eps is what meets
-    the budget: linears whose density would exceed 1 stay dense, and eps is solved again for the others, until none
-    exceeds it.
+        grid:
+          - {allocator: er, method: wanda, sparsity: 0.7}
 
-    Needs neither data nor the weights, and costs nothing.
+    The density is `eps (out + in) / (out in)`, cut at 1: at this density a random bipartite graph keeps eps edges per
+    unit on average, whatever the size of the layer. eps is the number that meets the budget: linears whose density
+    would exceed 1 stay dense, and eps is solved again for the others, until none exceeds 1.
     """
 
     name = "er"
@@ -28,12 +29,12 @@ class Er(Allocator):
     reference = "Mocanu et al. 2018, Scalable training of artificial neural networks, eq. 1"
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """From the sizes alone."""
+        """Compute the allocation from the sizes alone."""
         return erdos_renyi(model.sizes, sparsity)
 
 
 def erdos_renyi(sizes: Mapping[str, tuple[int, int]], sparsity: float) -> Allocation:
-    """Densities eps (out + in) / (out in) cut at 1, as sparsities, with the eps that meets the budget exactly.
+    """Sparsities 1 - eps (out + in) / (out in), not below 0, with the eps that meets the budget exactly.
 
     `sizes` maps each linear to (out, in).
     """
@@ -41,7 +42,7 @@ def erdos_renyi(sizes: Mapping[str, tuple[int, int]], sparsity: float) -> Alloca
     kept = (1 - sparsity) * sum(weights.values())
     pruned = dict(sizes)
     eps = 0.0
-    # To cut one frees weights for the others: eps only grows, so what was cut stays so.
+    # Each cut density leaves more weights to the others: eps only grows, so cut densities stay cut.
     while pruned:
         eps = max(0.0, kept) / sum(out + width for out, width in pruned.values())
         full = {linear for linear, (out, width) in pruned.items() if eps * (out + width) >= weights[linear]}

@@ -1,4 +1,4 @@
-"""ER-plus: the Erdos-Renyi rule with the last layer kept dense."""
+"""ER-plus: the Erdos-Renyi rule with a dense last layer."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 
 
 class ErPlus(Allocator):
-    """One sparsity per linear: the last linear stays dense, the others follow `er` and make up for it.
+    """Keep the last linear dense; the others follow the rule of `er` and make up for it.
+    It needs neither data nor the weights, and costs nothing.
 
-    The last linear is the last one that is pruned: the output projection of the FFN in the last block (`down_proj`,
-    `fc2`), with `layers: first_half` that of the last block of the half. The head of the language model is dense
-    anyway. Where the last linear alone has more weights than the budget keeps, the cell fails with that reason.
+        grid:
+          - {allocator: er_plus, method: wanda, sparsity: 0.7}
 
-    Needs neither data nor the weights, and costs nothing.
+    The last linear is the output projection of the FFN in the last block (`down_proj`, `fc2`), or in the last block of
+    the half with `layers: first_half`. The head of the language model is dense anyway. If the last linear alone has
+    more weights than the budget keeps, the cell fails with that reason.
 
-    The rule comes from image classifiers, where the last layer is the classifier, and OWL's paper takes it over without
-    saying which layer it means. A later re-implementation (in the code of LSA) keeps the `down_proj` of every block
-    dense; that is another allocation, and not implemented.
+    The rule comes from image classifiers, where the last layer is the classifier; OWL's paper does not say which layer
+    it means. A later re-implementation (in the code of LSA) keeps the `down_proj` of every block dense; that is another
+    allocation, and not implemented.
     """
 
     name = "er_plus"
@@ -31,7 +33,7 @@ class ErPlus(Allocator):
     reference = "Liu et al. 2022, The Unreasonable Effectiveness of Random Pruning"
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """From the sizes alone; CellFailure if the budget is below the last linear's size."""
+        """Compute the allocation from the sizes. Raises CellFailure if the budget is below the last linear's size."""
         last = model.blocks[-1][-1]
         others = {linear: size for linear, size in model.sizes.items() if linear != last}
         total, rest = model.prunable_weights, sum(out * width for out, width in others.values())

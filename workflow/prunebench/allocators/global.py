@@ -1,4 +1,4 @@
-"""Global: one threshold over the Wanda scores of the whole model."""
+"""Global: one threshold for the Wanda scores of the whole model."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
 
 
 class Global(Allocator):
-    """One sparsity per linear: the share of its Wanda scores that are among the lowest s of the whole model.
+    """Give each linear the share of its Wanda scores that are among the lowest s of the whole model.
+    This is a baseline of the literature and no advice: some linears may lose nearly all weights.
 
-    Scores are `|W_ij| ||x_j||_2` of the dense model; a fraction s of all of them, those of all pruned linears together,
-    is at or below one threshold. Of scores that equal it, each linear gives the same fraction, so the budget holds
-    without a correction. Weights that are zero come before those whose input is always 0. Only the shares are used:
-    which weights go is left to the method, which ranks anew inside its rows or matrices.
+        grid:
+          - {allocator: global, method: wanda, sparsity: 0.7}
 
-    Scores of different blocks are not on one scale, as the norms of their inputs differ widely: some linears may lose
-    nearly everything. It is here as the baseline that it is in the literature, not as advice.
+    Scores are `|W_ij| ||x_j||_2` of the dense model; a fraction s of the scores of all linears is at or below one
+    threshold. Each linear gives the same fraction of its scores that equal the threshold, so the budget holds exactly.
+    Weights that are zero rank below weights whose input is always 0. Only the shares are used: the method chooses the
+    weights, by its own ranks within rows or matrices. The norms of inputs differ widely between blocks, so their scores
+    are not on one scale.
 
-    The cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that look at
-    data, and three passes over the scores. Never is more than one matrix of scores in memory.
-
-    The tables of OWL and DSA use Wanda's scores too; others threshold `|W|`, which is `global_magnitude` here.
+    The cost is one forward pass of the dense model over the calibration tokens, shared by all allocators that read
+    data, and three passes over the scores, with one matrix of them in memory at a time. The tables of OWL and DSA use
+    Wanda's scores too; others use `|W|`, which is `global_magnitude` here.
     """
 
     name = "global"
@@ -38,7 +39,7 @@ class Global(Allocator):
     uses: ClassVar[frozenset[str]] = frozenset({"calibration", "seed"})
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """From the dense model's weights and site norms."""
+        """Compute the allocation from the dense model's weights and norms of inputs."""
 
         def score(linear: str) -> torch.Tensor:
             weight, norm = model.weight(linear), model.squared_norm(linear)

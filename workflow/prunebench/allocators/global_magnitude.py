@@ -1,4 +1,4 @@
-"""Global magnitude: one threshold over the absolute weights of the whole model."""
+"""Global magnitude: one threshold for the magnitudes of all weights of the model."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 
 class GlobalMagnitude(Allocator):
-    """One sparsity per linear: the share of its `|W_ij|` that are among the lowest s of the whole model.
+    """Give each linear the share of its magnitudes `|W_ij|` that are among the lowest s of the whole model.
+    It needs no data.
 
-    As `global`, with the size of weights in place of Wanda's score: with method `magnitude` this is global magnitude
-    pruning, but that equal weights at the threshold (many, where weights have 8 bits of precision) are shared out in
-    proportion and not by position.
+        grid:
+          - {allocator: global_magnitude, method: magnitude, sparsity: 0.5}
 
-    Needs no data. The cost is three passes over the weights; never is more than one matrix of scores in memory.
-
-    The code published with LSA does the same with the head of the language model left out, as it is here.
+    It works like `global`, with magnitudes in place of Wanda's scores. With method `magnitude` this is global magnitude
+    pruning, except that equal weights at the threshold (many, where weights have 8 bits of precision) are divided
+    between linears in proportion and not by position. The cost is three passes over the weights, with one matrix of
+    scores in memory at a time. The code published with LSA computes the same, without the head of the language model.
     """
 
     name = "global_magnitude"
@@ -32,7 +33,7 @@ class GlobalMagnitude(Allocator):
     reference = "Han et al. 2015, with one threshold for all layers"
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """From the dense model's weights."""
+        """Compute the allocation from the dense model's weights."""
 
         def score(linear: str) -> torch.Tensor:
             return scores.magnitude(model.weight(linear))

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
 
 class Uniform(Allocator):
-    """The target s for every linear: the baseline, and the only allocation that an n:m pattern allows.
+    """Give every linear the target sparsity s: the baseline, and the only allocation for n:m patterns.
+    It needs neither data nor the weights.
 
-    Needs neither data nor the weights.
+        grid:
+          - {allocator: uniform, method: wanda, sparsity: 0.5}
     """
 
     name = "uniform"
@@ -21,5 +23,5 @@ class Uniform(Allocator):
     structured = True
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """The target itself, per linear."""
+        """Return the target for every linear."""
         return dict.fromkeys(model.sizes, sparsity)

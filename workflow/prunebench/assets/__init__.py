@@ -1,1 +1,1 @@
-"""Inputs: where models and corpora come from, how they are checked on arrival, and how text becomes tokens."""
+"""Inputs: the sources of models, corpora and tasks, checks on arrival, and the way of text to tokens."""

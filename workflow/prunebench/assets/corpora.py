@@ -1,4 +1,4 @@
-"""Documents -> the splits of a corpus. Nothing here knows where the text came from."""
+"""The splits of a corpus, made from documents of any source."""
 
 import hashlib
 import json
@@ -13,17 +13,17 @@ from prunebench.storage.files import atomic_path
 
 Split = Literal["calibration", "tuning", "test", "training"]
 SPLITS: tuple[Split, ...] = ("calibration", "tuning", "test")
-"""Those of a corpus of evaluation; one of training is all `training`."""
+"""The splits of a corpus for evaluation; a corpus for training has the one split `training`."""
 SEPARATOR = "\n\n"
-"""What stands between two documents in one text."""
+"""The text between two documents that are joined."""
 
 _WHITE_SPACE = re.compile(r"\s")
 
 
 def split_of(document: str) -> Split:
-    """The split of a document of evaluation: 60% calibration, 20% tuning, 20% test, decided by its text alone.
+    """The split of a document for evaluation (60% calibration, 20% tuning, 20% test), from its text alone.
 
-    Equal documents land in the same split, and adding documents never moves the others.
+    Equal documents are in the same split, and new documents never move the others.
     """
     place = percentile(document)
     if place < 60:
@@ -32,12 +32,12 @@ def split_of(document: str) -> Split:
 
 
 def percentile(document: str) -> int:
-    """A number from 0 to 99 that follows from the text alone."""
+    """A number from 0 to 99 that depends on the text alone."""
     return int.from_bytes(hashlib.sha256(document.encode("utf-8")).digest()[:8], "big") % 100
 
 
 def split_by_hash(documents: Iterable[str]) -> dict[Split, list[str]]:
-    """The documents of each split as `split_of` decides; of few documents a split may have none."""
+    """The documents of each split by `split_of`; a split may be empty if there are few documents."""
     splits: dict[Split, list[str]] = {split: [] for split in SPLITS}
     for document in documents:
         splits[split_of(document)].append(document)
@@ -47,7 +47,7 @@ def split_by_hash(documents: Iterable[str]) -> dict[Split, list[str]]:
 def split_by_position(documents: Iterable[str]) -> dict[Split, list[str]]:
     """One text in each split: the first 60% of the characters of all documents, the next 20%, and the rest.
 
-    The cuts are made at white space. Raises PrunebenchError if there is none where it is needed.
+    The cuts are at white space. Raises PrunebenchError if there is no white space to cut at.
     """
     text = SEPARATOR.join(documents).strip()
     calibration, rest = _halves(text, 0.6)
@@ -56,7 +56,7 @@ def split_by_position(documents: Iterable[str]) -> dict[Split, list[str]]:
 
 
 def write_splits(splits: Mapping[Split, Iterable[str]], dest: Path) -> dict[Split, int]:
-    """Write `{split}.jsonl` for every split into `dest`, one {"text": ...} a line; return documents per split."""
+    """Write `{split}.jsonl` into `dest` for every split, one {"text": ...} a line; return the documents per split."""
     return {split: _write(split_path(dest, split), documents) for split, documents in splits.items()}
 
 
@@ -66,12 +66,12 @@ def load_split(directory: Path, split: Split) -> list[str]:
 
 
 def split_path(directory: Path, split: Split) -> Path:
-    """Where `directory` holds `split`."""
+    """The file of `split` in `directory`."""
     return directory / f"{split}.jsonl"
 
 
 def _halves(text: str, share: float) -> tuple[str, str]:
-    """`text` in two, cut at the first white space after `share` of it, else at the last before that."""
+    """Cut `text` in two at the first white space after the fraction `share` of it, else at the last before that."""
     place = int(len(text) * share)
     after = _WHITE_SPACE.search(text, place)
     cut = after.start() if after else max(text.rfind(space, 0, place) for space in (" ", "\n", "\t"))
@@ -81,7 +81,7 @@ def _halves(text: str, share: float) -> tuple[str, str]:
 
 
 def _write(path: Path, documents: Iterable[str]) -> int:
-    """Write documents as they come: a shard of C4 does not have to fit into memory."""
+    """Write documents one by one, as a shard of C4 may not fit into memory; return their number."""
     count = 0
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for document in documents:

@@ -1,4 +1,4 @@
-"""GGUF -> a `from_pretrained` directory, once on arrival: everything after it sees plain linear layers."""
+"""Conversion of a GGUF file, on arrival, into a `from_pretrained` directory with plain linear layers."""
 
 import struct
 from pathlib import Path
@@ -15,10 +15,10 @@ from prunebench.storage.staging import empty_directory, staging
 
 
 def convert_gguf(gguf: Path, dest: Path, *, dtype: DType, pre_tokenizer: Literal["stored", "digits"]) -> None:
-    """Write `dest`: config, safetensors in `dtype` and tokenizer of the model in the file `gguf`.
+    """Write the config, the safetensors in `dtype` and the tokenizer of the model in the file `gguf` into `dest`.
 
-    `dest` is replaced as a whole at the very end, so a killed conversion leaves no half of a model.
-    Raises PrunebenchError if the file cannot be read as GGUF, or if its tokenizer does not survive saving.
+    `dest` is replaced as a whole at the end, so that a killed conversion leaves no half of a model.
+    Raises PrunebenchError if the file cannot be read as GGUF, or if its tokenizer changes when it is saved.
     """
     with staging(dest, "convert") as scratch:
         _convert_weights(gguf, scratch, dtype)
@@ -48,7 +48,7 @@ def _convert_tokenizer(gguf: Path, directory: Path, pre_tokenizer: Literal["stor
     if pre_tokenizer == "digits":
         split_digits(tokenizer)
     tokenizer.save_pretrained(directory)
-    # AutoTokenizer picks a class by the model's family, and some classes rebuild the pre-tokenizer to their taste.
+    # AutoTokenizer chooses a class by the model's family, and some classes replace the pre-tokenizer.
     if load_tokenizer(directory).backend_tokenizer.to_str() != tokenizer.backend_tokenizer.to_str():
         raise PrunebenchError(f"the tokenizer of {gguf.name} changes when it is saved and loaded again")
 

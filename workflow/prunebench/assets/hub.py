@@ -1,8 +1,8 @@
-"""Files of repositories on the Hugging Face hub: what there is, bringing it here, and what may be wrong.
+"""Files of repositories on the Hugging Face hub: lists of them, downloads, and explanations of errors.
 
-Downloads go through huggingface_hub and stay in its cache ($HF_HOME, shared by all projects and tools of a user): what
-is there is not fetched again, a broken connection goes on by a range request, a killed job keeps every finished file.
-Each file is checked against the digest that the hub states for it.
+Downloads go through huggingface_hub into its cache ($HF_HOME, shared by all projects and tools of a user): a cached
+file is not fetched again, a broken connection is resumed, a killed job keeps every finished file. Each file is checked
+against the digest that the hub states for it.
 """
 
 import fnmatch
@@ -31,7 +31,7 @@ from prunebench.registry import did_you_mean
 from prunebench.storage.files import read_json, sha256_file
 from prunebench.storage.layout import CONFIG, TEMPLATES, check_config
 
-# A line for every request is for those who look into httpx.
+# httpx logs a line for every request.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 
 BESIDE_WEIGHTS = (
@@ -51,9 +51,9 @@ BESIDE_WEIGHTS = (
     "USE_POLICY*",
     f"{TEMPLATES}/*.jinja",
 )
-"""What is fetched of a model besides its weights: patterns of paths in the repository."""
+"""Patterns of paths in the repository of the files of a model besides its weights."""
 WEIGHTS = {"safetensors": "model.safetensors", "pytorch": "pytorch_model.bin"}
-"""The file of all weights; where there are several, `<this>.index.json` names them."""
+"""The file of all weights, by format; if there are several files, `<this>.index.json` names them."""
 SHA256_DIGITS = 64
 
 
@@ -64,11 +64,11 @@ class Repository:
     source: HubSource
     commit: str
     paths: tuple[str, ...]
-    """All its files."""
+    """The paths of all files."""
 
     @classmethod
     def look_up(cls, source: HubSource) -> "Repository":
-        """What the hub has under the name and revision of `source`; PrunebenchError if nothing, or if it is silent."""
+        """Look up `source` on the hub. Raises PrunebenchError if it has no such revision, or does not answer."""
         with explained(source):
             api = HfApi(endpoint=constants.ENDPOINT)
             info = (
@@ -79,9 +79,10 @@ class Repository:
         return cls(source, str(info.sha), tuple(sibling.rfilename for sibling in info.siblings or ()))
 
     def digest(self, path: str) -> str:
-        """The hub's own digest of a file: its SHA-256, or of a small file git's blob id. Only headers are fetched.
+        """The hub's own digest of a file: its SHA-256, or for a small file git's blob id. Only headers are fetched.
 
-        This is where consent and tokens are asked for: the hub lists the files of gated repositories to everybody.
+        Raises PrunebenchError if there is no such file, or if the repository is gated: the hub lists the files of a
+        gated repository to everybody, and asks for consent or a token only here.
         """
         if path not in self.paths:
             hint = did_you_mean(path, self.paths, list_all=False) or f": it has {len(self.paths)} others"
@@ -100,7 +101,7 @@ class Repository:
         return etag
 
     def bring(self, path: str, digest: str) -> Path:
-        """The file in huggingface_hub's cache, downloaded if it is not there, and checked against its digest."""
+        """The file in huggingface_hub's cache, downloaded if needed. PrunebenchError if its digest is not `digest`."""
         with explained(self.source):
             api, repo_type = HfApi(endpoint=constants.ENDPOINT), self.source.repo_type
             cached = api.hf_hub_download(self.source.repo, path, repo_type=repo_type, revision=self.commit)
@@ -115,18 +116,17 @@ class Repository:
 
 
 def fetch(source: HubSource, dest: Path, paths: Collection[str] = ()) -> dict[str, Path]:
-    """Bring `paths` of the repository (of a model: what it consists of) into huggingface_hub's cache; by path, where.
+    """Bring `paths` of the repository, by default the files of a model, into the cache; return path -> file.
 
-    What arrived is noted beside `dest` (`arrival_path`), so that a revision that moves later is noticed.
-    Raises PrunebenchError, leaving no half file and no note, if anything is missing, damaged, forbidden or changed.
+    The digests are noted beside `dest` (`arrival_path`), so that a revision that moves later is noticed.
+    Raises PrunebenchError, without half a file or a note, if a file is missing, damaged, forbidden or changed.
     """
     repository = Repository.look_up(source)
-    wanted = paths or model_paths(repository)
-    digests = {path: repository.digest(path) for path in wanted}
+    digests = {path: repository.digest(path) for path in paths or model_paths(repository)}
     arrival = Arrival(repo=source.repo, revision=source.revision, commit=repository.commit, digests=digests)
     check_unchanged(arrival, dest)
     if isinstance(source, HubModelSource):
-        # Before the weights, which are gigabytes.
+        # The config is checked before gigabytes of weights are fetched.
         check_config(repository.bring(CONFIG, digests[CONFIG]), source.repo)
     files = {path: repository.bring(path, digest) for path, digest in digests.items()}
     write_arrival(arrival, dest)
@@ -134,7 +134,7 @@ def fetch(source: HubSource, dest: Path, paths: Collection[str] = ()) -> dict[st
 
 
 def fetch_model(source: HubModelSource, dest: Path) -> list[Path]:
-    """Make `dest` a `from_pretrained` directory of links to a model's files; pickled weights are converted instead."""
+    """Make `dest` a `from_pretrained` directory of links to a model's files; pickled weights are converted."""
     files = fetch(source, dest)
     dest.mkdir(parents=True, exist_ok=True)
     if source.weights == "pytorch":
@@ -149,9 +149,9 @@ def fetch_model(source: HubModelSource, dest: Path) -> list[Path]:
 
 
 def model_paths(repository: Repository) -> list[str]:
-    """The files that a model consists of. The index of its shards is downloaded, to know them.
+    """The paths of a model's files. The index of its shards is downloaded if there is one.
 
-    Raises PrunebenchError if there is no config, or weights of another kind only.
+    Raises PrunebenchError if there is no config, or only weights of another format.
     """
     source = repository.source
     assert isinstance(source, HubModelSource)
@@ -181,12 +181,12 @@ def model_paths(repository: Repository) -> list[str]:
 
 
 def _is_beside_weights(path: str) -> bool:
-    # A star must not stand for a directory.
+    # A star in a pattern must not match a directory.
     return any(path.count("/") == name.count("/") and fnmatch.fnmatchcase(path, name) for name in BESIDE_WEIGHTS)
 
 
 def check_unchanged(arrival: Arrival, dest: Path) -> None:
-    """Raise PrunebenchError if another commit or content arrived here before under the same name and revision."""
+    """Raise PrunebenchError if `dest` was fetched before from another commit or content of the same revision."""
     before = load_arrival(dest)
     if before is None or (before.repo, before.revision) != (arrival.repo, arrival.revision):
         return
@@ -205,19 +205,19 @@ def check_unchanged(arrival: Arrival, dest: Path) -> None:
 
 
 def check_access(source: HubSource, paths: Collection[str] = ()) -> str | None:
-    """What would keep `source` from being fetched, or None: asks the hub for names and headers, downloads no file.
+    """Why `source` could not be fetched, or None. Only names and headers are read, no file is downloaded.
 
-    Of a model its config stands for all files; `paths` are those of a source that does not name its files itself.
+    For a model only its config is checked; `paths` are the files of a source that does not name them itself.
     """
     try:
         repository = Repository.look_up(source)
         if isinstance(source, HubModelSource):
-            # Where there is an index, only downloading it would say which shards it names.
+            # The shards in an index are known only after a download, so they are not checked.
             if f"{WEIGHTS[source.weights]}.index.json" not in repository.paths:
                 model_paths(repository)
             paths = [CONFIG]
         elif isinstance(source, HubCorpusSource):
-            paths = [path for of in source.files.values() for path in of]
+            paths = [path for files in source.files.values() for path in files]
         for path in paths:
             repository.digest(path)
     except PrunebenchError as error:
@@ -227,7 +227,7 @@ def check_access(source: HubSource, paths: Collection[str] = ()) -> str | None:
 
 @contextmanager
 def explained(source: HubSource) -> Iterator[None]:
-    """Turn what huggingface_hub and the network raise into a PrunebenchError that says what to do."""
+    """Turn the exceptions of huggingface_hub and the network into a PrunebenchError that says what to do."""
     hub = constants.ENDPOINT
     try:
         yield
@@ -258,7 +258,7 @@ def explained(source: HubSource) -> Iterator[None]:
             f"cannot reach {hub} for {source.repo} ({error.__cause__ or error}): check the network, proxies and "
             "HF_ENDPOINT. Files that have arrived are kept: run again"
         ) from error
-    except (httpx2.HTTPError, OSError, RuntimeError) as error:  # the last: from hf_xet
+    except (httpx2.HTTPError, OSError, RuntimeError) as error:  # hf_xet raises RuntimeError
         raise PrunebenchError(
             f"the download of {source.repo} broke off ({error}). Files that have arrived are kept: run again"
         ) from error

@@ -1,4 +1,4 @@
-"""asset.json: what a fetched model, corpus or bundle of tasks consists of. Light: the Snakefile reads it too."""
+"""asset.json: the list of files of a fetched model, corpus or bundle of tasks. The Snakefile imports this module."""
 
 import json
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ from prunebench.config.entries import HubSource, ModelSource, Sha256, Shape, Sou
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.models.configs import dimensions
-from prunebench.storage.files import read_json, sha256_file, write_json
+from prunebench.storage.files import read_json, read_object, sha256_file, write_json
 
 MANIFEST_NAME = "asset.json"
 
 
 class FileRecord(BaseModel):
-    """Size and digest of one file."""
+    """The size and the digest of one file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,18 +26,18 @@ class FileRecord(BaseModel):
 
 
 class Arrival(BaseModel):
-    """What the hub said of the files that it gave."""
+    """The commit and the digests of files that came from the hub."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     repo: str
     revision: str
-    commit: str  # what the revision stood for
+    commit: str  # the commit that the revision meant
     digests: dict[str, str]  # by path in the repository, the SHA-256 or (of small files) git's blob id
 
 
 class Manifest(BaseModel):
-    """A complete asset. It is written last, so its presence says that the rest is there."""
+    """A complete asset. The file is written last, so that its presence means that all files are there."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,12 +55,12 @@ class Manifest(BaseModel):
 
     @property
     def digest(self) -> str:
-        """One digest for all files, which results record: a spec names a local path, not what is in it."""
+        """One digest of all files, which results record, as a spec names a local path but not its content."""
         return spec_hash(canonical({name: record.sha256 for name, record in self.files.items()}))
 
 
 def describe_files(files: Iterable[Path], directory: Path | None = None) -> dict[str, FileRecord]:
-    """Size and digest of each file, whose whole content is read, by its path below `directory` (default: its name)."""
+    """The size and digest of each file, by its path below `directory` (default: its name); reads all content."""
     return {
         file.relative_to(directory or file.parent).as_posix(): FileRecord(
             bytes=file.stat().st_size, sha256=sha256_file(file)
@@ -70,17 +70,17 @@ def describe_files(files: Iterable[Path], directory: Path | None = None) -> dict
 
 
 def arrival_path(dest: Path) -> Path:
-    """Where it is noted what the hub gave for `dest`; beside it, for the next fetch to compare."""
+    """The file beside `dest` that notes its commit and digests on the hub, for the next fetch to compare."""
     return dest.with_name(f".{dest.name}.hub.json")
 
 
 def write_arrival(arrival: Arrival, dest: Path) -> None:
-    """Note what the hub gave for `dest`."""
+    """Write the note of `arrival` beside `dest`."""
     write_json(arrival_path(dest), arrival.model_dump(mode="json"))
 
 
 def load_arrival(dest: Path) -> Arrival | None:
-    """What the hub gave for `dest` last; None if nothing, or it cannot be read."""
+    """The note of the last arrival of `dest`; None if there is none, or if it cannot be read."""
     try:
         return Arrival.model_validate(read_json(arrival_path(dest)))
     except (FileNotFoundError, json.JSONDecodeError, ValidationError):
@@ -88,16 +88,16 @@ def load_arrival(dest: Path) -> Arrival | None:
 
 
 def write_manifest(manifest: Manifest, dest: Path) -> None:
-    """Write `dest`/asset.json atomically; of an asset from the hub with what the hub gave."""
+    """Write `dest`/asset.json atomically; an asset from the hub gets its arrival note."""
     if isinstance(manifest.source, HubSource):
         manifest = manifest.model_copy(update={"arrival": load_arrival(dest)})
     write_json(dest / MANIFEST_NAME, manifest.model_dump(mode="json", exclude_none=True))
 
 
 def load_manifest(path: Path) -> Manifest:
-    """Read the asset.json at `path`, its directory resolved against the place of the file.
+    """Read the asset.json at `path`; the directory in it is relative to `path`, and absolute in the result.
 
-    Raises PrunebenchError if it is absent or malformed, or if a listed file is missing or has another size.
+    Raises PrunebenchError if the file is absent or malformed, or if a listed file is missing or has another size.
     """
     try:
         stored = Manifest.model_validate(read_json(path))
@@ -112,23 +112,12 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def read_shape(config_json: Path) -> Shape:
-    """The sizes in a transformers config.json, under the names of any known model type, `text_config` included.
+    """The sizes in a transformers config.json of any known model type, `text_config` included.
 
-    Raises PrunebenchError, which names the file and what is wrong with it, if it is missing or damaged, or if a size is
-    missing or is no whole number above 0.
+    Raises PrunebenchError, which names the file and the mistake, if it is missing or damaged, or if a size is missing
+    or is no whole number above 0.
     """
-    try:
-        config = read_json(config_json)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise PrunebenchError(
-            f"{config_json} does not exist: name a from_pretrained directory, or state 'shape' in the catalog"
-        ) from error
-    except OSError as error:
-        raise PrunebenchError(f"{config_json} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise PrunebenchError(f"{config_json} is not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise PrunebenchError(f"{config_json} holds a {type(config).__name__} instead of a JSON object")
+    config = read_object(config_json, "name a from_pretrained directory, or state 'shape' in the catalog")
     sizes = dimensions(config, config_json)
     return Shape(
         blocks=sizes.blocks,

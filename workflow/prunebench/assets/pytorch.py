@@ -1,4 +1,4 @@
-"""pytorch_model*.bin -> safetensors, once on arrival: nothing after it has to do with pickle."""
+"""Conversion of pytorch_model*.bin, on arrival, into safetensors, so that no later step reads pickles."""
 
 import pickle
 import zipfile
@@ -14,9 +14,9 @@ from prunebench.storage.files import atomic_path, write_json
 
 
 def convert_pytorch(files: Iterable[Path], dest: Path) -> None:
-    """Write the tensors in `files` into `dest` as safetensors, bit by bit, by their names: a file each, and an index.
+    """Write the tensors in `files` into `dest`, with the same bits and names: one safetensors file each, and an index.
 
-    The files are read by torch's unpickler of plain tensors (`weights_only`), which calls no code that they name.
+    torch's unpickler of plain tensors (`weights_only`) reads the files and runs no code that they name.
     Raises PrunebenchError if a file holds anything else, or is damaged.
     """
     sources = sorted(files)
@@ -36,7 +36,7 @@ def convert_pytorch(files: Iterable[Path], dest: Path) -> None:
 
 def _read(file: Path) -> dict[str, Tensor]:
     try:
-        # Only the newer of torch's two formats, a zip archive, can be mapped instead of read.
+        # Only the newer of torch's two formats, a zip archive, can be memory-mapped.
         stored = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise PrunebenchError(f"{file.name} cannot be read as plain tensors: {error}") from error

@@ -1,4 +1,4 @@
-"""The texts that requests of OLMo's evaluation are about: passages, stories, papers, without questions and answers."""
+"""The passages, stories and papers in requests of OLMo's evaluation, without questions and answers."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from prunebench.errors import PrunebenchError
 def read_passages(path: Path) -> list[str]:
     """The distinct texts in the requests (JSON lines, plain or gzipped) at `path`, in file order.
 
-    Raises PrunebenchError if the file is damaged or its requests are of a task that is not known here.
+    Raises PrunebenchError if the file is damaged or its requests belong to an unknown task.
     """
     try:
         texts = (PASSAGES[request["task_name"]](request).strip() for request in read_rows(path))
@@ -31,7 +31,7 @@ def _qasper(request: Row) -> str:
 
 
 def _hellaswag(request: Row) -> str:
-    # One request for each ending, of which one is what happened.
+    # There is one request for each ending, and one of the endings is right.
     right = request["idx"] == request["label"]
     return f"{request['doc']['query']}{request['request']['continuation']}" if right else ""
 
@@ -44,4 +44,4 @@ PASSAGES: Mapping[str, Callable[[Row], str]] = {
     "qasper_yesno": _qasper,
     "squad": _squad,
 }
-"""By task, the text of a request."""
+"""A function for each task from a request to its text."""

@@ -1,4 +1,4 @@
-"""Getting the files of a catalog source onto this disk: from a registry package, a local path, or the hub."""
+"""Downloads of the files of a catalog source: from a registry package, a local path, or the hub."""
 
 import difflib
 import re
@@ -21,20 +21,19 @@ PIP_LINES_SHOWN = 6
 def materialise(source: PackageSource | PathSource | HubModelSource, dest: Path) -> list[Path]:
     """Put the files of `source` on this disk and return their paths.
 
-    A package's members go into the directory `dest`, in the order of `source.members`: under their base names, or
-    under the names that a mapping gives them (see `expand`).
-    A local path is not copied: the file itself, or the sorted visible files of the directory, are returned.
-    Of a model on the hub links go into `dest`.
+    The members of a package go into the directory `dest`, in the order of `source.members`, under their base names or
+    the names that a mapping gives them (see `expand`). A local path is not copied: the file itself, or the sorted
+    visible files of the directory, are returned. For a model on the hub, `dest` gets links.
 
     Only wheels are accepted: even `pip download --no-deps` runs the build script of a source archive.
 
-    Raises PrunebenchError, leaving nothing of this source in `dest`: missing path, failed download, wrong digest,
-    damaged archive, missing member.
+    Raises PrunebenchError, with nothing left in `dest`, for a missing path, a failed download, a wrong digest, a
+    damaged archive or a missing member.
     """
     if isinstance(source, PathSource):
         return local_files(source)
     if isinstance(source, HubModelSource):
-        # Imported here: it is slow to import, and the Snakefile imports this module.
+        # This import is slow, and the Snakefile imports this module.
         from prunebench.assets.hub import fetch_model
 
         return fetch_model(source, dest)
@@ -47,7 +46,7 @@ def materialise(source: PackageSource | PathSource | HubModelSource, dest: Path)
 
 
 def local_files(source: ModelSource | Source) -> list[Path]:
-    """The file, or the sorted visible files of the directory, that a `path` source names; of any other none."""
+    """The file, or the sorted visible files of the directory, of a `path` source; none for other sources."""
     if not isinstance(source, PathSource):
         return []
     path = local_path(source)
@@ -57,16 +56,16 @@ def local_files(source: ModelSource | Source) -> list[Path]:
 
 
 def local_members(source: PathSource, members: Mapping[str, str]) -> dict[str, Path]:
-    """Files below the directory `source`, by the names that `members` gives them (see `expand`)."""
+    """A map from the names in `members` (see `expand`) to files below the directory `source`."""
     directory = local_path(source)
     available = [file.relative_to(directory).as_posix() for file in directory.rglob("*") if file.is_file()]
     return {name: directory / member for name, member in expand(members, available, source.path).items()}
 
 
 def local_path(source: ModelSource | Source) -> Path:
-    """The file or directory that a `path` source names; PrunebenchError if nothing is there or it is another source."""
+    """The file or directory of a `path` source. PrunebenchError if it does not exist, or for another source."""
     if not isinstance(source, PathSource):
-        raise PrunebenchError(f"what is {source.origin} has no local path")
+        raise PrunebenchError(f"an asset {source.origin} has no local path")
     path = Path(source.path)
     if not path.exists():
         hint = "" if path.is_absolute() else f" (looked for from the working directory {Path.cwd()})"
@@ -77,7 +76,7 @@ def local_path(source: ModelSource | Source) -> Path:
 
 
 def download_wheel(source: PackageSource, directory: Path) -> Path:
-    """Download `source.file` into `directory` and return its path, its SHA-256 checked; PrunebenchError if not."""
+    """Download `source.file` into `directory` and return its path. PrunebenchError if its SHA-256 is wrong."""
     pip = run_pip_download(f"{source.package}=={source.version}", directory)
     if pip.returncode != 0:
         raise PrunebenchError(
@@ -102,9 +101,9 @@ def download_wheel(source: PackageSource, directory: Path) -> Path:
 
 
 def run_pip_download(requirement: str, directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run pip's own client on one requirement; index, proxy and certificates come from the caller's pip settings.
+    """Download one requirement with pip; index, proxy and certificates come from the user's pip settings.
 
-    Nothing is installed or imported, so the package's own demands on the Python version do not matter.
+    Nothing is installed or imported, so the Python version that the package requires does not matter.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
@@ -112,7 +111,7 @@ def run_pip_download(requirement: str, directory: Path) -> subprocess.CompletedP
 
 
 def extract_members(wheel: Path, members: Mapping[str, str], directory: Path) -> list[Path]:
-    """Extract only `members` (file name -> path inside) of the zip archive `wheel` into the new `directory`, flat."""
+    """Extract `members` (file name -> path inside) of the zip archive `wheel` into the new, flat `directory`."""
     directory.mkdir(parents=True)
     files = []
     try:
@@ -127,26 +126,26 @@ def extract_members(wheel: Path, members: Mapping[str, str], directory: Path) ->
 
 
 def expand(members: Mapping[str, str], available: Collection[str], where: str) -> dict[str, str]:
-    """`members` (new name -> path), where a path with a `*` becomes all `available` paths that it stands for.
+    """`members` (new name -> path), where a path with a `*` becomes all `available` paths that it matches.
 
-    A `*` stands for letters, digits, `_` and `-`, which replace the `*` in the new name.
+    A `*` matches letters, digits, `_` and `-`, which replace the `*` in the new name.
     Raises PrunebenchError for a member that `where` does not have.
     """
     expanded: dict[str, str] = {}
     for name, member in members.items():
         pattern = re.compile("([A-Za-z0-9_-]+)".join(map(re.escape, member.split("*"))))
         matches = filter(None, map(pattern.fullmatch, sorted(available)))
-        found = {name.replace("*", "".join(match.groups())): match.string for match in matches}
-        if not found:
+        paths = {name.replace("*", "".join(match.groups())): match.string for match in matches}
+        if not paths:
             close = difflib.get_close_matches(member, available, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(close)}?" if close else f"it has {len(available)} other files"
             raise PrunebenchError(f"{where} has no member {member}: {hint} Correct the path in the catalog")
-        expanded |= found
+        expanded |= paths
     return expanded
 
 
 def _names(source: PackageSource) -> dict[str, str]:
-    """The members of a package that may be extracted, by the names that they get."""
+    """A map from new names to the members of a package. PrunebenchError unless it is a wheel with distinct names."""
     if not source.file.endswith(".whl"):
         raise PrunebenchError(
             f"{source.file} is not a wheel: pip would run the build script of a source archive to download it. "

@@ -1,4 +1,4 @@
-"""Corpora that come with splits of their own: their texts, unchanged, as published codes read them."""
+"""Corpora with splits of their own, whose texts stay unchanged, as published codes read them."""
 
 from collections.abc import Iterable
 from itertools import islice
@@ -13,11 +13,11 @@ from prunebench.config.entries import CorpusEntry, DocumentKind
 def write_own_splits(entry: CorpusEntry, files: dict[Split, list[Path]], dest: Path) -> dict[Split, int]:
     """Write `{split}.jsonl` into `dest` for each split of `files`, one {"text": ...} a line; return lines per split.
 
-    With `join` a split is one line, so that it is tokenised as a whole; but not what windows are drawn from document by
-    document. Of the test split only the first `test_documents` count.
+    With `join` a split is one line, so that it is tokenised as a whole, unless calibration windows are drawn document
+    by document. Of the test split only the first `test_documents` are used.
     Raises PrunebenchError if a file is damaged, or has no text in the column that `entry` names.
     """
-    return write_splits({split: _texts(entry, split, of) for split, of in files.items()}, dest)
+    return write_splits({split: _texts(entry, split, paths) for split, paths in files.items()}, dest)
 
 
 def _texts(entry: CorpusEntry, split: Split, files: list[Path]) -> Iterable[str]:

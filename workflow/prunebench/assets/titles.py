@@ -1,16 +1,16 @@
-"""What a model directory is called in tables, model cards and messages."""
+"""The titles of model directories in tables, model cards and messages."""
 
 import re
 from pathlib import Path
 
 _SNAPSHOT = re.compile(r"models--(?P<repository>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
-"""The end of the path of a snapshot in huggingface_hub's cache; `--` stands for the `/` of owner/name."""
+"""The end of the path of a snapshot in huggingface_hub's cache; `--` replaces the `/` of owner/name."""
 SHORT = 7
-"""Digits of a commit that are shown."""
+"""The number of digits of a commit that are shown."""
 
 
 def title_of(directory: Path) -> str:
-    """The name of a model directory; of a snapshot in the hub's cache owner/name and the shortened commit."""
+    """The name of a model directory; for a snapshot in the hub's cache, owner/name and the shortened commit."""
     return snapshot_title(directory) or directory.resolve().name
 
 

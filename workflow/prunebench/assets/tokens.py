@@ -1,4 +1,4 @@
-"""Documents -> one stream of token ids -> windows. Calibration and perplexity cut their text the same way."""
+"""From documents to one stream of token ids to windows, for calibration and perplexity alike; files of token ids."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,28 +11,29 @@ from numpy.typing import NDArray
 from prunebench.assets.corpora import SEPARATOR
 from prunebench.config.entries import Bos
 from prunebench.errors import PrunebenchError, summary
+from prunebench.lazy import torch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 Front = bool | Literal["window"]
-"""Where the beginning-of-text token of a stream stands: nowhere, at its front, or in front of each window."""
+"""The place of the beginning-of-text token: nowhere (False), in front of the stream (True), or of each window."""
 
 _NUMPY = b"\x93NUMPY"
-"""What an .npy file begins with."""
+"""The first bytes of an .npy file."""
 
 
 def load_tokenizer(directory: Path) -> "PreTrainedTokenizerFast":
-    """The tokenizer of a `from_pretrained` directory; never looks beyond that directory.
+    """The tokenizer of a `from_pretrained` directory, from the files of that directory alone.
 
-    Raises PrunebenchError if there is none, or none that transformers can run as a fast (Rust) tokenizer.
+    Raises PrunebenchError if there is none that transformers can run as a fast (Rust) tokenizer.
     """
-    # Imported here: evaluation suites import this module while the Snakefile parses.
+    # Suites import this module while the Snakefile parses, which must not import transformers.
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    # Of a damaged file the Rust library raises plain Exceptions, transformers whatever its parsers do.
+    # For a damaged file the Rust library raises plain Exceptions, and transformers any exception of its parsers.
     except Exception as error:
         reason = " ".join(str(error).split())
         raise PrunebenchError(f"cannot load a tokenizer from {directory}: {reason}") from error
@@ -43,7 +44,7 @@ def load_tokenizer(directory: Path) -> "PreTrainedTokenizerFast":
 
 @contextmanager
 def encoding(tokenizer: "PreTrainedTokenizerFast") -> Iterator[None]:
-    """PrunebenchError if the tokenizer, which was loaded, cannot encode a text."""
+    """Raise PrunebenchError if the tokenizer, although it could be loaded, cannot encode a text."""
     try:
         yield
     # The Rust library raises plain Exceptions.
@@ -55,22 +56,22 @@ def encoding(tokenizer: "PreTrainedTokenizerFast") -> Iterator[None]:
 
 
 def encode(tokenizer: "PreTrainedTokenizerFast", texts: list[str], *, special: bool = False) -> list[list[int]]:
-    """The token ids of each text, with `special` those that the tokenizer adds by itself included.
+    """The token ids of each text; with `special`, also those that the tokenizer adds by itself.
 
     Raises PrunebenchError if the tokenizer cannot encode them.
     """
     with encoding(tokenizer):
-        # verbose=False: a text longer than the model's context is fine, windows are cut from it.
+        # verbose=False: a text may be longer than the model's context, as windows are cut from it.
         options = {"add_special_tokens": special, "return_attention_mask": False, "verbose": False}
         tokens: list[list[int]] = tokenizer(texts, **options)["input_ids"]
     return tokens
 
 
 def token_stream(tokenizer: "PreTrainedTokenizerFast", documents: list[str], *, bos: bool) -> NDArray[np.int64]:
-    """The documents as one int64 vector: each tokenised alone, the tokens of a blank line between two of them.
+    """The tokens of all documents, int64 [n]: each is tokenised alone, with the tokens of a blank line between two.
 
-    `bos` puts one beginning-of-text token at the very front and nowhere else.
-    Raises PrunebenchError if `bos` is asked of a tokenizer that has no such token.
+    With `bos` one beginning-of-text token is in front, and nowhere else.
+    Raises PrunebenchError if the tokenizer has no such token.
     """
     if not documents:
         return np.empty(0, dtype=np.int64)
@@ -84,10 +85,10 @@ def token_stream(tokenizer: "PreTrainedTokenizerFast", documents: list[str], *, 
 
 
 def front_of(tokenizer: "PreTrainedTokenizerFast", bos: Bos) -> Front:
-    """Where `bos` puts a beginning-of-text token with this tokenizer.
+    """The place of the beginning-of-text token that `bos` means with this tokenizer.
 
-    For `auto` that is decided by a text that is encoded: settings such as add_bos_token need not be what happens.
-    Raises PrunebenchError if the token is asked of a tokenizer that has none.
+    For `auto` a text is encoded, as settings such as add_bos_token may have no effect.
+    Raises PrunebenchError if `bos` needs the token and the tokenizer has none.
     """
     if bos == "auto":
         return "window" if adds_bos(tokenizer) else False
@@ -97,18 +98,18 @@ def front_of(tokenizer: "PreTrainedTokenizerFast", bos: Bos) -> Front:
 
 
 def by_window(bos: bool | None) -> Bos:
-    """What a user's choice for windows means: yes, no, or (None) as the tokenizer does it by itself."""
+    """The `bos` of a user's choice for windows: yes, no, or (None) as the tokenizer does by itself."""
     return "auto" if bos is None else "window" if bos else False
 
 
 def adds_bos(tokenizer: "PreTrainedTokenizerFast") -> bool:
-    """Whether the first token that the tokenizer by itself puts in front of a text is the beginning-of-text token."""
+    """Whether the tokenizer by itself puts the beginning-of-text token first in front of a text."""
     before = _before(tokenizer)
     return bool(before) and before[0] == _bos_token(tokenizer)
 
 
 def bos_token(tokenizer: "PreTrainedTokenizerFast") -> int:
-    """The beginning-of-text token; PrunebenchError if the tokenizer has none."""
+    """The beginning-of-text token. Raises PrunebenchError if the tokenizer has none."""
     token = _bos_token(tokenizer)
     if token is None:
         raise PrunebenchError("the tokenizer has no beginning-of-text token: set 'bos: false' (--no-bos)")
@@ -116,25 +117,25 @@ def bos_token(tokenizer: "PreTrainedTokenizerFast") -> int:
 
 
 def in_words(front: Front, asked: Bos, tokenizer: "PreTrainedTokenizerFast | None" = None) -> str:
-    """Where a beginning-of-text token stands and, where `asked` is auto, what `tokenizer` puts in front of a text."""
+    """The place of the beginning-of-text token in words; for `auto`, also what `tokenizer` puts before a text."""
     if front is True:
         return "a BOS token in front of the text"
-    said = "a BOS token in front of each window" if front == "window" else "no BOS token"
+    place = "a BOS token in front of each window" if front == "window" else "no BOS token"
     if asked != "auto" or tokenizer is None:
-        return said
+        return place
     before = _before(tokenizer)
-    if len(before) > bool(front):  # More than that token, or another one.
-        return f"{said}, where the tokenizer puts {' '.join(tokenizer.convert_ids_to_tokens(before))} before a text"
-    return f"{said}, as the tokenizer puts {'one' if front else 'none'}"
+    if len(before) > bool(front):  # The tokenizer puts more tokens, or another one.
+        return f"{place}, where the tokenizer puts {' '.join(tokenizer.convert_ids_to_tokens(before))} before a text"
+    return f"{place}, as the tokenizer puts {'one' if front else 'none'}"
 
 
 def stream_windows(
     tokenizer: "PreTrainedTokenizerFast", documents: list[str], seqlen: int, *, front: Front
 ) -> tuple[NDArray[np.int64], int]:
-    """All windows [n, seqlen] of the stream of `documents`, and the tokens that the stream has.
+    """All windows [n, seqlen] of the stream of `documents`, and the number of tokens of the stream.
 
     With `front` "window" each window begins with the beginning-of-text token, and has `seqlen` - 1 tokens of text.
-    Raises PrunebenchError if the tokenizer has no such token, or there is no room beside it.
+    Raises PrunebenchError if the tokenizer has no such token, or if `seqlen` leaves no room for text.
     """
     stream = token_stream(tokenizer, documents, bos=front is True)
     if front != "window":
@@ -143,7 +144,7 @@ def stream_windows(
 
 
 def room(seqlen: int, front: Front) -> int:
-    """The tokens of text in a window of `seqlen` tokens; PrunebenchError if a beginning-of-text token fills it."""
+    """The number of tokens of text in a window of `seqlen` tokens. PrunebenchError if it is 0."""
     if front == "window" and seqlen < 2:
         raise PrunebenchError("a window of one token has no room beside a BOS token: raise its length (seqlen)")
     return seqlen - (front == "window")
@@ -155,7 +156,7 @@ def with_front(windows: NDArray[np.int64], tokenizer: "PreTrainedTokenizerFast")
 
 
 def cut_windows(stream: NDArray[np.int64], seqlen: int) -> NDArray[np.int64]:
-    """The non-overlapping windows of `stream`, [n, seqlen]; the tail that fills no window is dropped."""
+    """The windows of `stream`, [n, seqlen], without overlap; a tail that fills no window is dropped."""
     count = len(stream) // seqlen
     return stream[: count * seqlen].reshape(count, seqlen)
 
@@ -169,7 +170,7 @@ def first_windows(
     *,
     front: Front = False,
 ) -> NDArray[np.int64]:
-    """The first `count` (None: all) windows [n, seqlen] of the stream of `documents`, which errors call `what`.
+    """The first `count` (None: all) windows [n, seqlen] of the stream of `documents`; errors call the text `what`.
 
     Raises PrunebenchError if the text is too short.
     """
@@ -184,7 +185,7 @@ def first_windows(
 
 
 def check_ids(tokens: NDArray[np.int64], vocabulary: int, what: object) -> None:
-    """PrunebenchError, which calls the tokens `what`, unless all are among the `vocabulary` ids of a model."""
+    """Raise PrunebenchError, which calls the tokens `what`, unless all are in [0, `vocabulary`)."""
     if not tokens.size:
         return
     low, high = int(tokens.min()), int(tokens.max())
@@ -196,12 +197,17 @@ def check_ids(tokens: NDArray[np.int64], vocabulary: int, what: object) -> None:
 
 
 def of_tokenizer(model: object, text: object) -> str:
-    """What `check_ids` calls the tokens that the tokenizer of `model` makes of `text`."""
+    """The name of the tokens of `text` by the tokenizer of `model`, for `check_ids`."""
     return f"what the tokenizer of {model} makes of {text}"
 
 
+def read_tokens(path: Path) -> "torch.Tensor":
+    """The tokens int64 [samples, seqlen] that the stage calibrate has written to the .npy file `path`."""
+    return torch.from_numpy(np.load(path, allow_pickle=False))
+
+
 def load_ids(path: Path) -> NDArray[np.int64]:
-    """The token ids int64 [samples, seqlen] in the .npy file `path`, mapped into memory.
+    """The token ids int64 [samples, seqlen] in a user's .npy file `path`, mapped into memory.
 
     Raises PrunebenchError unless it is such an array; pickles are never read.
     """
@@ -209,11 +215,11 @@ def load_ids(path: Path) -> NDArray[np.int64]:
     try:
         with path.open("rb") as file:
             magic = file.read(len(_NUMPY))
-        # numpy would take it for a pickle, and advise to load it so.
+        # For any other file numpy advises to load it as a pickle.
         array = np.load(path, mmap_mode="r", allow_pickle=False) if magic == _NUMPY else None
     except OSError as error:
         raise PrunebenchError(f"{path} cannot be read: {error.strerror or error}") from None
-    except Exception:  # Of a damaged header numpy raises whatever its parser does; object arrays are pickles.
+    except Exception:  # A damaged header raises any exception of numpy's parser; object arrays are pickles.
         array = None
     if array is None:
         raise PrunebenchError(f"{path} is not a token file (.npy), or it is damaged or holds objects: {advice}")
@@ -221,7 +227,7 @@ def load_ids(path: Path) -> NDArray[np.int64]:
 
 
 def check_array(array: Any, what: object) -> NDArray[np.int64]:
-    """`array` if it is int64 [samples, seqlen] and not empty; else PrunebenchError, which calls it `what`."""
+    """Return `array` if it is int64 [samples, seqlen] and not empty, else raise PrunebenchError about `what`."""
     if array.dtype != np.int64 or array.ndim != 2 or not array.size:
         raise PrunebenchError(
             f"{what} holds {array.dtype} {list(array.shape)}, not int64 [samples, seqlen]: convert token ids with "
@@ -231,14 +237,14 @@ def check_array(array: Any, what: object) -> NDArray[np.int64]:
 
 
 def _before(tokenizer: "PreTrainedTokenizerFast") -> list[int]:
-    """The tokens that the tokenizer by itself puts in front of a text; none if the text is not found behind them."""
+    """The tokens that the tokenizer by itself puts in front of a text; none if the text's tokens change."""
     ((text,), (whole,)) = (encode(tokenizer, ["a"], special=special) for special in (False, True))
     places = range(len(whole) - len(text) + 1) if text else ()
     return next((whole[:place] for place in places if whole[place : place + len(text)] == text), [])
 
 
 def _bos_token(tokenizer: "PreTrainedTokenizerFast") -> int | None:
-    """The token that is declared to begin a text, else the one that the tokenizer alone puts in front of it, if any."""
+    """The declared beginning-of-text token, else the only token that the tokenizer puts in front of a text, or None."""
     if tokenizer.bos_token_id is not None:
         return int(tokenizer.bos_token_id)
     before = _before(tokenizer)

@@ -83,7 +83,7 @@ class Shelf:
         """What the plug-in says of itself, and its named instances."""
         plugin = self._class(name)
         for paragraph in (inspect.getdoc(plugin) or "").split("\n\n"):
-            yield Text(f"{' '.join(paragraph.split())}\n")
+            yield Text(f"{paragraph if paragraph.startswith('    ') else ' '.join(paragraph.split())}\n")
         instances = [other for other in self._files if self._class(other) is plugin]
         facts = {
             "title": plugin.title,

@@ -1,1 +1,1 @@
-"""DSA's small language of allocation functions: expressions, operations, intervals, importances."""
+"""DSA's small language of allocation functions: its text, its operations, their intervals, and importances."""

@@ -1,7 +1,7 @@
-"""Which values an operation of the allocation-function language can have at all: interval arithmetic, plain floats.
+"""Interval arithmetic for the language of allocation functions: the possible values of operations, as plain floats.
 
-An interval (low, high) contains every value that the guarded operations of `operations` can give; it may be too wide,
-never too narrow. NaN is left out: it makes a function invalid wherever it turns up.
+An interval (low, high) contains every value that the guarded operations of `operations` can give. It may be too wide,
+but never too narrow. It ignores NaN, which makes a function invalid wherever it occurs.
 """
 
 import math
@@ -11,16 +11,16 @@ Interval = tuple[float, float]
 
 ANYTHING: Interval = (-math.inf, math.inf)
 SCORES: Interval = (0.0, math.inf)
-"""Of Wanda's scores, |W_ij| ||x_j||_2."""
+"""The interval of Wanda's scores, |W_ij| ||x_j||_2."""
 
 
 def elementwise(op: str, x: Interval) -> Interval:
-    """Of an operation of the stages PRE, TRANSFORM and POST on values in `x`."""
+    """The interval of an operation of PRE, TRANSFORM or POST on values in `x`."""
     return _ELEMENTWISE[op](x)
 
 
 def reduced(op: str, x: Interval) -> Interval:
-    """Of what REDUCE gives, scalar or entries, for scores in `x`; on how many scores there are it relies in nothing."""
+    """The interval of the results of REDUCE (scalar or entries) for any number of scores in `x`."""
     low, high = x
     least = _abs(x)[0]
     match op:
@@ -62,7 +62,7 @@ def _pow(x: Interval) -> Interval:
 
 
 def _log(x: Interval) -> Interval:
-    """ln|x|, and 0 at 0."""
+    """The interval of ln|x|, with ln 0 := 0."""
     low, high = _abs(x)
     top = math.log(high) if high > 0 else 0.0
     return (math.log(low), top) if low > 0 else (-math.inf if high > 0 else 0.0, max(top, 0.0))
@@ -114,7 +114,7 @@ def _tan(x: Interval) -> Interval:
 
 
 def _largest_variance(x: Interval) -> float:
-    """(high - low)^2 / 4 for half of the values at each end, times n / (n - 1), which is at most 2."""
+    """The largest variance: (high - low)^2 / 4, with half of the values at each end, times n / (n - 1) <= 2."""
     return (x[1] - x[0]) * (x[1] - x[0]) / 2
 
 

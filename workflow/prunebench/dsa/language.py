@@ -1,8 +1,8 @@
-"""The language of allocation functions: text, one form per function, what is invalid whatever the data, and variation.
+"""The language of allocation functions: their text, a normal form, checks without data, and random variation.
 
-A function gives every block of a model an importance from the Wanda scores of its linears: PRE changes scores, REDUCE
-makes a number of a block's scores (or a few), TRANSFORM and POST change numbers (Li et al. 2024, Discovering Sparsity
-Allocation for Layer-wise Pruning of Large Language Models, section 4). What the operations compute is in `operations`.
+A function computes an importance of each block from the Wanda scores of its linears: PRE changes scores, REDUCE makes
+one or a few numbers from a block's scores, TRANSFORM and POST change these numbers (Li et al. 2024, Discovering
+Sparsity Allocation for Layer-wise Pruning of Large Language Models, section 4). `operations` computes them.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from prunebench.registry import did_you_mean
 
 PRE = ("NO_OP", "ABS", "LOG", "ABSLOG", "POW", "EXP", "NORMALIZE", "SIGMOID", "TANH", "MMS")
 MATRIX = ("GRAM", "CORREF", "DIAGONAL", "DETERMINANT", "RANK", "SLOGDET")
-"""The reductions that look at one linear at a time, as a matrix."""
+"""The reductions of one linear at a time, as a matrix."""
 VECTOR = ("FROBENIUS_NORM", "L1_NORM", "GEOMETRIC_MEAN", "MEAN", "VAR", "STD", "ENTROPY")
-"""The reductions of all scores of a block, in whatever order."""
+"""The reductions of all scores of a block, in any order."""
 REDUCE = ("NO_OP", *MATRIX, *VECTOR)
 POST = (
     "NO_OP", "SIN", "COS", "TAN", "ASIN", "ACOS", "ATAN", "EXP", "LOG", "ABS", "SIGMOID", "TANH", "SOFTPLUS"
 )  # fmt: skip
 SPREADS = (7, 8, 9, 10)
-"""What LAMBDA may be, in percent."""
+"""The possible values of LAMBDA, in percent."""
 DEFAULT_SPREAD = 8
-"""LAMBDA where a function has none: the lambda of the published code."""
+"""The LAMBDA of a function that has none: the lambda of the published code."""
 CONSTANT = 1e-9
-"""Importances that differ by less than this, relative to the largest, are taken for equal: rounding moves them."""
+"""The relative difference below which importances count as equal, as rounding moves them."""
 
 _FORM = "W:(PRE,PRE)-(REDUCE)-(TRANSFORM,POST)-(LAMBDA)"
 _EVEN = {"POW", "LOG", "ABSLOG", "COS", "DIAGONAL", "FROBENIUS_NORM", "L1_NORM", "GEOMETRIC_MEAN", "ENTROPY"}
-"""What does not see the sign of a score. Not ABS: of two, the second may be dropped, and then the first must stay."""
+"""Operations that ignore the sign of a score. ABS is left out: one of two may be dropped, but not both."""
 _RESCALING = {"NORMALIZE", "MMS"}
-"""What moves all scores of a block by a positive factor and a shift."""
+"""Operations that scale all scores of a block by a positive factor and shift them."""
 
 
 @dataclass(frozen=True)
 class Function:
-    """An allocation function; ValueError unless it is made of the operations of the language."""
+    """An allocation function. Raises ValueError unless it consists of operations of the language."""
 
     pre: tuple[str, ...]
-    """0 to 2 operations on scores, in their order."""
+    """0 to 2 operations on scores, in order."""
     reduce: str
     post: tuple[str, ...]
     """TRANSFORM, and POST if there is one."""
@@ -74,9 +74,9 @@ class Function:
 
 
 def parse(text: str) -> Function:
-    """The function that `text` writes, as in W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7); ValueError says what is wrong with it.
+    """Parse the text of a function, such as W:(ABSLOG)-(VAR)-(ATAN,ASIN)-(7); `str` writes it again.
 
-    The last part may be missing, spaces do not count, and `str` gives the text back.
+    The last part may be missing, and spaces are ignored. Raises ValueError, which says what is wrong.
     """
     parts = re.fullmatch(r"W:\(([^()]*)\)-\(([^()]*)\)-\(([^()]*)\)(?:-\((\d+)\))?", re.sub(r"\s", "", text))
     if not parts:
@@ -88,12 +88,13 @@ def parse(text: str) -> Function:
         raise ValueError(f"{text!r}: {error}") from None
 
 
-def canonical(function: Function) -> Function:
-    """A function equal to `function`, and the same one for all that simple rules prove equal to it.
+def normal_form(function: Function) -> Function:
+    """The normal form of `function`; functions that simple rules prove equal have the same form.
 
-    Dropped are NO_OP, ABS of what is never negative or before what does not see signs (POW), and a rescaling that the
-    next one undoes. LOG and ABS are ABSLOG. After REDUCE's NO_OP values are changed one by one and then averaged: its
-    TRANSFORM is one more PRE, and without one it is MEAN. A missing LAMBDA is `DEFAULT_SPREAD`.
+    The rules drop NO_OP, ABS of values that are never negative or before an operation that ignores signs (POW), and a
+    rescaling that the next one undoes. LOG followed by ABS becomes ABSLOG. After a REDUCE of NO_OP values are changed
+    one by one and then averaged: TRANSFORM becomes one more PRE, and without TRANSFORM the reduction is MEAN. A missing
+    LAMBDA becomes `DEFAULT_SPREAD`.
     """
     pre, reduce, post = _without_no_op(function.pre), function.reduce, _without_no_op(function.post)
     while True:
@@ -111,12 +112,12 @@ def canonical(function: Function) -> Function:
 
 
 def reject(function: Function) -> str | None:
-    """Why `function` cannot tell the blocks of any model apart, or None if that depends on the model.
+    """Why `function` gives the blocks of every model equal importances; None if that depends on the model.
 
-    Proven from the operations alone: moments that NORMALIZE has fixed (up to the number of scores in a block, which is
-    that of all blocks), and values that TRANSFORM or POST send to one and the same, by interval arithmetic.
+    The proofs need the operations alone: NORMALIZE fixes some moments (up to the number of scores, which is the same
+    for all blocks), and interval arithmetic shows that TRANSFORM or POST map all values to the same one.
     """
-    function = canonical(function)
+    function = normal_form(function)
     if function.pre[-1:] == ("NORMALIZE",) and function.reduce in ("MEAN", "VAR", "STD", "FROBENIUS_NORM"):
         return f"the {function.reduce} of scores after NORMALIZE is the same for all blocks"
     if function.pre[-2:] == ("NORMALIZE", "POW") and function.reduce in ("MEAN", "L1_NORM"):
@@ -131,29 +132,29 @@ def reject(function: Function) -> str | None:
 
 
 def random_function(rng: random.Random) -> Function:
-    """Each operation and LAMBDA drawn evenly, NO_OP included, so that shorter functions are drawn too."""
+    """Draw each operation and LAMBDA uniformly. NO_OP is among them, so that shorter functions are drawn too."""
     return Function(_draw_pre(rng), rng.choice(REDUCE), (rng.choice(POST), rng.choice(POST)), rng.choice(SPREADS))
 
 
 def mutate(function: Function, rng: random.Random) -> Function:
-    """`function` with one stage, drawn evenly, drawn again until the function is another."""
+    """`function` with one random stage drawn again, until the function differs."""
     stages = _stages(function)
     stage = rng.choice(list(stages))
-    before = canonical(function)
+    before = normal_form(function)
     while True:
         mutant = _function({**stages, stage: _draw_stage(stage, rng)})
-        if canonical(mutant) != before:
+        if normal_form(mutant) != before:
             return mutant
 
 
 def crossover(a: Function, b: Function, rng: random.Random) -> Function:
-    """Each stage from `a` or `b`, evenly."""
-    other = _stages(b)
-    return _function({stage: rng.choice((drawn, other[stage])) for stage, drawn in _stages(a).items()})
+    """A function with each stage from `a` or `b`, with equal chances."""
+    partner = _stages(b)
+    return _function({stage: rng.choice((value, partner[stage])) for stage, value in _stages(a).items()})
 
 
 def _stages(function: Function) -> dict[str, Any]:
-    """What varies as one: the four stages of the paper, and LAMBDA."""
+    """The parts that variation changes one at a time: the four stages of the paper, and LAMBDA."""
     return {
         "pre": function.pre,
         "reduce": function.reduce,
@@ -205,16 +206,16 @@ def _simplified(pre: tuple[str, ...], reduce: str, post: tuple[str, ...]) -> tup
 
 
 def _shortened(ops: tuple[str, ...], values: intervals.Interval, following: str) -> tuple[str, ...]:
-    """`ops` on `values`, without those that change nothing of what `following` makes of them."""
+    """`ops` on `values`, without those that do not change the result of the operation `following` after them."""
     kept: list[str] = []
-    for op, then in zip(ops, (*ops, following)[1:], strict=True):
+    for op, successor in zip(ops, (*ops, following)[1:], strict=True):
         before, values = values, intervals.elementwise(op, values)
-        changes_signs_only = op == "ABS" and (before[0] >= 0 or then in _EVEN)
-        if changes_signs_only or (op in _RESCALING and then in {*_RESCALING, "CORREF"}):
+        changes_signs_only = op == "ABS" and (before[0] >= 0 or successor in _EVEN)
+        if changes_signs_only or (op in _RESCALING and successor in {*_RESCALING, "CORREF"}):
             continue
         if op == "ABS" and kept[-1:] == ["LOG"] and following:
             kept[-1] = "ABSLOG"
-        elif op == "ABSLOG" and (then in _EVEN or intervals.elementwise("LOG", before)[0] >= 0):
+        elif op == "ABSLOG" and (successor in _EVEN or intervals.elementwise("LOG", before)[0] >= 0):
             kept.append("LOG")
         else:
             kept.append(op)

@@ -1,19 +1,19 @@
 """The operations of the allocation-function language on the scores of one block: pure functions, float64.
 
-A block is the list of its linears' score matrices [out, in]. They are *guarded*: as the published code has them
-(`released`), most functions fail or give what an overflow or a NaN happens to be replaced by.
+A block is the list of the score matrices [out, in] of its linears. The operations are *guarded*: in the published code
+(`released`), most functions fail, or their value is a replacement for an overflow or a NaN.
 
-- LOG is ln|x| and ABSLOG |ln|x||, both with ln 0 := 0. Quantised models have weights of exactly 0, and a tiny number
-  in their place would make every logarithmic function a count of them: ln 1e-308 is -708, and 0.03% of zeros in
-  SmolLM2-135M raise the variance of ln S from 1.4 to 160. The magnitude lets LOG follow LOG, as in the paper's best
-  function, and it keeps LOG of a negative importance apart from LOG of another.
-- GEOMETRIC_MEAN is exp(mean ln|x|), with the same ln: the product of millions of scores is 0 or infinite.
-- ASIN and ACOS see what is beyond [-1, 1] as the nearer end.
-- Matrix reductions are of one linear at a time, on the Gram matrix of its smaller side, and averaged over linears, so
-  that a block's linears count alike.
+- LOG is ln|x| and ABSLOG |ln|x||, both with ln 0 := 0. Quantised models have weights of exactly 0; with a tiny number
+  in their place every logarithmic function would count them: ln 1e-308 is -708, and 0.03% of zeros in SmolLM2-135M
+  raise the variance of ln S from 1.4 to 160. The magnitude lets LOG follow LOG, as in the paper's best function, and
+  LOG of different negative importances differs.
+- GEOMETRIC_MEAN is exp(mean ln|x|) with the same ln: the product of millions of scores is 0 or infinite.
+- Arguments of ASIN and ACOS are cut to [-1, 1].
+- Matrix reductions work on one linear at a time, on the Gram matrix of its smaller side, and are averaged over linears,
+  so that all linears of a block have the same weight.
 - DETERMINANT is the n-th root, exp(ln det / n): the geometric mean of the n eigenvalues. The determinant itself is
-  beyond float64, and a power of it that differs between the linears of a block could not be averaged.
-- NaN and infinite values are Invalid, not replaced, and so are SIN, COS and TAN of what has no digits left in a turn.
+  beyond float64, and powers of it that differ between the linears of a block could not be averaged.
+- NaN and infinite values raise Invalid, and so do SIN, COS and TAN of arguments that are too large to be exact.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     Block = list[torch.Tensor]
 
 PERIODIC_LIMIT = 1e8
-"""SIN, COS and TAN of more than this are rounding: sums over 10^8 scores differ in the 13th digit between runs."""
+"""The largest argument of SIN, COS and TAN: sums over 10^8 scores differ in the 13th digit between runs."""
 
 
 class Invalid(Exception):
-    """A function gives no usable importances on a model; the message says why."""
+    """A function gives no usable importances on a model. The message says why."""
 
 
 def pre_process(ops: Iterable[str], block: Block) -> Block:
-    """The operations of PRE, one after the other, on the scores of a block."""
+    """Apply the operations of PRE, one after the other, to the scores of a block."""
     for op in ops:
         if op == "NORMALIZE":
             center, scale = mean(block), variance(block) ** 0.5
@@ -46,13 +46,13 @@ def pre_process(ops: Iterable[str], block: Block) -> Block:
         else:
             block = [elementwise(op, x) for x in block]
             continue
-        # Equal scores have no scale: NaN makes the function invalid, as it should.
+        # Equal scores have no scale: NaN makes the function invalid.
         block = [(x - center) / (scale or math.nan) for x in block]
     return block
 
 
 def reduce(op: str, block: Block) -> Block:
-    """REDUCE: one scalar tensor; for NO_OP the scores, for GRAM, CORREF and DIAGONAL one tensor for each linear.
+    """Apply REDUCE: one scalar tensor; for NO_OP the scores, for GRAM, CORREF and DIAGONAL one tensor per linear.
 
     Raises Invalid if a value is NaN or infinite.
     """
@@ -66,18 +66,18 @@ def reduce(op: str, block: Block) -> Block:
         case "DIAGONAL":
             values = [_smaller_side(x).square().sum(1) for x in block]
         case "DETERMINANT" | "RANK" | "SLOGDET":
-            of = {"DETERMINANT": determinant_root, "RANK": rank, "SLOGDET": log_determinant}[op]
-            values = [_scalar(sum(map(of, block)) / len(block))]
+            function = {"DETERMINANT": determinant_root, "RANK": rank, "SLOGDET": log_determinant}[op]
+            values = [_scalar(sum(map(function, block)) / len(block))]
         case _:
             values = [_scalar(_of_all(op, block))]
     return _finite(values, op)
 
 
 def post_process(ops: Iterable[str], values: Block, *, pooled: bool) -> float:
-    """TRANSFORM and POST on what REDUCE gave, entry by entry, then the mean: the importance of the block.
+    """The importance of a block: TRANSFORM and POST of each entry of REDUCE's results `values`, then the mean.
 
-    The mean of all entries if `pooled` (after NO_OP), else of the linears' means. Raises Invalid if a value is NaN or
-    infinite.
+    The mean is over all entries if `pooled` (after NO_OP), else over the means of the linears.
+    Raises Invalid if a value is NaN or infinite.
     """
     for op in ops:
         if op in ("SIN", "COS", "TAN") and any(float(x.abs().max()) > PERIODIC_LIMIT for x in values):
@@ -87,7 +87,7 @@ def post_process(ops: Iterable[str], values: Block, *, pooled: bool) -> float:
 
 
 def elementwise(op: str, x: torch.Tensor) -> torch.Tensor:
-    """An operation of PRE, TRANSFORM or POST that changes values one by one."""
+    """Apply an operation of PRE, TRANSFORM or POST that changes values one by one."""
     match op:
         case "NO_OP":
             return x
@@ -116,40 +116,40 @@ def elementwise(op: str, x: torch.Tensor) -> torch.Tensor:
 
 
 def log(x: torch.Tensor) -> torch.Tensor:
-    """ln|x|, and 0 at 0."""
+    """ln|x|, with ln 0 := 0."""
     return x.abs().masked_fill_(x == 0, 1).log_()
 
 
 def mean(block: Block) -> float:
-    """Over all scores of a block."""
+    """The mean of all scores of a block."""
     return sum(float(x.sum()) for x in block) / count(block)
 
 
 def variance(block: Block) -> float:
-    """Over all scores of a block, divided by their number less one."""
+    """The variance of all scores of a block (divided by their number minus one)."""
     center = mean(block)
     return sum(float((x - center).square_().sum()) for x in block) / (count(block) - 1)
 
 
 def count(block: Block) -> int:
-    """How many scores a block has."""
+    """The number of scores of a block."""
     return sum(x.numel() for x in block)
 
 
 def entropy(block: Block) -> float:
-    """-sum p ln p of p = |x| / sum |x|, over all scores of a block; 0 ln 0 = 0."""
+    """-sum p ln p over all scores of a block, where p = |x| / sum |x| and 0 ln 0 := 0."""
     total = sum(float(x.abs().sum()) for x in block)
     if not 0 < total < math.inf:
         return math.nan
-    # With ln p = ln|x| - ln sum, no second copy of the scores is needed.
+    # ln p = ln|x| - ln sum needs no second copy of the scores.
     return math.log(total) - sum(float((x.abs() * log(x)).sum()) for x in block) / total
 
 
 def gram(x: torch.Tensor) -> torch.Tensor:
-    """A A^T [n, n] of a matrix or its transpose A [n, m], n <= m."""
+    """A A^T [n, n], where A [n, m], n <= m, is the matrix `x` or its transpose."""
     side = _smaller_side(x)
     if side.device.type == "cpu":
-        # numpy knows a matrix times itself and computes one triangle: half the time. What overflows, `reduce` tells.
+        # numpy computes only one triangle of A A^T, in half the time. `reduce` reports overflows.
         import numpy as np
 
         array = side.numpy()
@@ -159,41 +159,41 @@ def gram(x: torch.Tensor) -> torch.Tensor:
 
 
 def correlations(x: torch.Tensor) -> torch.Tensor:
-    """Pearson's r [n, n] of the rows, or of the columns if they are fewer; NaN for a row of equal scores."""
+    """Pearson's r [n, n] between the rows, or between the columns if they are fewer; NaN for equal scores."""
     side = _smaller_side(x)
     r = gram(side - side.mean(1, keepdim=True))
     lengths = r.diagonal().sqrt()
     r = r.div_(lengths[:, None]).div_(lengths).clamp_(-1, 1)
-    # Of a row with itself it is 1 but for rounding, and ln(acos(r)) is -18 next to 1 and 0 at it.
+    # The diagonal is 1 but for rounding, and ln(acos(r)) is -18 next to r = 1 and 0 at it.
     diagonal = r.diagonal()
     diagonal.masked_fill_(diagonal.isfinite(), 1)
     return r
 
 
 def log_determinant(x: torch.Tensor) -> float:
-    """ln det of the Gram matrix of `x`; -infinity if it is singular."""
+    """ln det of the Gram matrix of `x`; -infinity if the matrix is singular."""
     sign, value = torch.linalg.slogdet(gram(x))
-    # A Gram matrix has no negative determinant: rounding has eaten the small eigenvalues.
+    # A Gram matrix has no negative determinant: the small eigenvalues are lost by rounding.
     return float(value) if sign > 0 else -math.inf if sign <= 0 else math.nan
 
 
 def determinant_root(x: torch.Tensor) -> float:
-    """The n-th root of the determinant of the Gram matrix of `x` [n, n]; NaN if it is singular, as ln det is then."""
+    """The n-th root of the determinant of the Gram matrix [n, n] of `x`; NaN if the matrix is singular."""
     value = log_determinant(x)
     return math.exp(value / min(x.shape)) if value > -math.inf else math.nan
 
 
 def rank(x: torch.Tensor) -> float:
-    """How many eigenvalues of the Gram matrix of `x` exceed n eps times the largest, eps that of float64.
+    """The number of eigenvalues of the Gram matrix of `x` above n eps times the largest one, with float64's eps.
 
-    They are squares of singular values: of those, what is below n eps to the power 1/2 of the largest does not count.
+    They are the squares of singular values; those below sqrt(n eps) times the largest do not count.
     """
     matrix = gram(x)
     if not matrix.isfinite().all():
         return math.nan
     threshold = len(matrix) * torch.finfo(matrix.dtype).eps
-    # The trace is at least the largest eigenvalue. If a Cholesky factor of what is left exists, all of them are above
-    # the threshold, at a hundredth of the cost of the eigenvalues.
+    # The trace is at least the largest eigenvalue. If the shifted matrix has a Cholesky factor, all eigenvalues are
+    # above the threshold; that takes a hundredth of the time of the eigenvalues.
     shifted = matrix - 2 * threshold * matrix.trace() * torch.eye(len(matrix), dtype=matrix.dtype)
     if torch.linalg.cholesky_ex(shifted).info == 0:
         return float(len(matrix))
@@ -215,7 +215,7 @@ def _of_all(op: str, block: Block) -> float:
         case "FROBENIUS_NORM":
             return math.sqrt(sum(float(x.square().sum()) for x in block))
         case "GEOMETRIC_MEAN":
-            # The logarithm of a float64 is far from what exp overflows at.
+            # exp cannot overflow: the logarithms of float64 are below 710.
             return math.exp(sum(float(log(x).sum()) for x in block) / count(block))
         case "ENTROPY":
             return entropy(block)
@@ -232,7 +232,7 @@ def _scalar(value: float) -> torch.Tensor:
 
 def _finite(values: Block, op: str) -> Block:
     for x in values:
-        # One pass: only a sum of finite numbers is finite, but it may overflow where they do not.
+        # A finite sum means finite numbers, in one pass; a sum that is not finite may have overflowed.
         if not x.sum().isfinite() and not x.isfinite().all():
             raise Invalid(f"{op} gives {'NaN' if x.isnan().any() else 'an infinite value'}")
     return values

@@ -1,8 +1,8 @@
-"""The allocation-function language as DSA's published code computes it: pure functions on the scores of one block.
+"""The language of allocation functions as DSA's published code computes it: pure functions on the scores of one block.
 
-The block is one flat vector, so what wants a matrix fails. Where `operations` guards, this overflows, takes the
-logarithm of a negative number or leaves the domain of asin, and in the end NaN becomes 0 and infinity -1: its README's
-function, asin(atan(var(ln S))), gives 0, the least importance, where the variance is above tan 1 = 1.557.
+The block is one flat vector, so operations on matrices fail. Without the guards of `operations` values overflow,
+logarithms have negative arguments, or asin leaves its domain; in the end NaN becomes 0 and infinity -1. The function of
+its README, asin(atan(var(ln S))), is 0, the least importance, if the variance is above tan 1 = 1.557.
 
 The published code computes in float32, this in float64.
 """
@@ -23,14 +23,14 @@ def reject(function: Function) -> str | None:
 
 
 def pre_process(ops: Iterable[str], scores: torch.Tensor) -> torch.Tensor:
-    """The operations of PRE on the scores of a block [n]."""
+    """Apply the operations of PRE to the scores of a block [n]."""
     for op in ops:
         scores = _pre(op, scores)
     return scores
 
 
 def reduce(op: str, x: torch.Tensor) -> torch.Tensor:
-    """REDUCE: a scalar, for NO_OP the vector itself."""
+    """Apply REDUCE: a scalar, or for NO_OP the vector itself. Raises Invalid for operations on matrices."""
     match op:
         case "NO_OP":
             return x
@@ -52,7 +52,7 @@ def reduce(op: str, x: torch.Tensor) -> torch.Tensor:
 
 
 def post_process(ops: Iterable[str], value: torch.Tensor) -> float:
-    """TRANSFORM and POST, then the mean; NaN becomes 0 and infinity -1."""
+    """Apply TRANSFORM and POST and take the mean; NaN becomes 0 and infinity -1."""
     for op in ops:
         value = _post(op, value)
     importance = float(value.mean())
@@ -100,7 +100,7 @@ def _post(op: str, x: torch.Tensor) -> torch.Tensor:
 
 
 def _entropy(x: torch.Tensor) -> torch.Tensor:
-    """-sum p ln p of what is not negative, over its sum; 0 ln 0 = 0."""
+    """-sum p ln p over the scores that are not negative, where p = x / sum x and 0 ln 0 := 0."""
     x = x[x >= 0]
     p = x / x.sum()
     return -torch.xlogy(p, p).sum() if len(x) else torch.tensor(math.nan, dtype=torch.float64)

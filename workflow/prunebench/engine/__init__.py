@@ -1,1 +1,1 @@
-"""The one layer-wise loop behind every method: streamed blocks, site statistics, resume."""
+"""The layer-wise loop that runs every method: streamed blocks, statistics of sites, the contract of a method."""

@@ -1,4 +1,4 @@
-"""The hidden states of all samples between two blocks, and how they move on."""
+"""The hidden states of all samples between two blocks, and the step from one block to the next."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Activations:
 
     @property
     def tokens(self) -> int:
-        """Of all samples."""
+        """The number of tokens of all samples."""
         return sum(states.shape[:-1].numel() for states in self.hidden)
 
     def run(
@@ -38,9 +38,10 @@ class Activations:
         weights: Mapping[str, Tensor] | None = None,
         row: int | None = None,
     ) -> Tensor:
-        """Block `block` (= `module`) on batch `batch`, with `weights` (full parameter names) in place of its own.
+        """The output [batch, seqlen, hidden] of block number `block` (`module`) on batch number `batch`.
 
-        `row`: on that sample of the batch alone, [1, seqlen, hidden].
+        `weights` (by parameter name in the block) replace the block's own. With `row` only that sample of the batch is
+        run, and the output is [1, seqlen, hidden].
         """
         call, hidden = self._calls[batch][block], self.hidden[batch]
         if row is not None:
@@ -54,7 +55,7 @@ class Activations:
 
 
 def embed(model: StreamedModel, tokens: Tensor, batch_size: int) -> Activations:
-    """The inputs of block 0 for token ids [samples, seqlen], kept where there is room for them."""
+    """The inputs of block 0 for token ids [samples, seqlen]; on the GPU if it has room. CellFailure if not finite."""
     keep: torch.device | None = None
     hidden, calls = [], []
     for batch in tokens.split(batch_size):
@@ -70,12 +71,12 @@ def embed(model: StreamedModel, tokens: Tensor, batch_size: int) -> Activations:
 
 @torch.no_grad()
 def outputs(activations: Activations, module: nn.Module, block: int) -> Iterator[Tensor]:
-    """The outputs of `block` (= `module`), batch by batch, each where its input is kept."""
+    """The outputs of block number `block` (`module`), batch by batch, each on the device of its input."""
     for batch, states in enumerate(activations.hidden):
         yield activations.run(module, block, batch).to(states.device)
 
 
 def advance(activations: Activations, module: nn.Module, block: int) -> None:
-    """Replace the inputs of `block` by its outputs, one batch after the other: memory for one stream only."""
+    """Replace the inputs of `block` by its outputs, one batch after the other, so that only one stream is in memory."""
     for batch, states in enumerate(outputs(activations, module, block)):
         activations.hidden[batch] = states

@@ -1,4 +1,4 @@
-"""What allocators see of the unpruned model: its matrices, one at a time, and its profile."""
+"""The unpruned model as allocators see it: its matrices, one at a time, and its profile."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from prunebench.assets.manifest import read_shape
-from prunebench.errors import CellFailure
+from prunebench.errors import CellFailure, PluginMistake
 from prunebench.models.base import Family
 from prunebench.storage.finished_blocks import Scratch
 from prunebench.storage.layout import CONFIG, absent, read_layout
@@ -19,12 +19,12 @@ from prunebench.storage.parts import parts
 from prunebench.storage.tensors import TensorStore
 
 Sizes = dict[str, tuple[int, int]]
-"""(out, in) by full linear name, in the order of the model."""
+"""A map from the full name of each linear to (out, in), in the order of the model."""
 
 
 @dataclass(frozen=True)
-class Run:
-    """What it takes to run the engine on a model."""
+class RunInputs:
+    """Everything that is needed to run the engine on a model."""
 
     directory: Path
     family: type[Family]
@@ -33,15 +33,15 @@ class Run:
     tokens: Tensor
     """int64 [samples, seqlen]."""
     dtype: torch.dtype
-    """Of the forward passes."""
+    """The dtype of the forward passes."""
     batch_size: int
     seed: int
     scratch: Scratch
-    """Keeps finished blocks, so that a killed job goes on with the next one."""
+    """The place for finished blocks, so that a killed job goes on with the next block."""
 
 
 class Anatomy:
-    """Linears go by their full names."""
+    """The matrices of a model, and statistics of them. Linears are called by their full names."""
 
     def __init__(
         self,
@@ -49,9 +49,12 @@ class Anatomy:
         family: type[Family],
         storage: torch.dtype | None,
         profile: Path | None = None,
-        run: Run | None = None,
+        run: RunInputs | None = None,
     ) -> None:
-        """`profile`: the file of rule profile, for allocators that look at data; `run`: for those that run it."""
+        """`profile` is the file of rule profile, for allocators that read data; `run` is for those with `runs_model`.
+
+        `storage` is the dtype to which weights are rounded; with None each weight keeps its own.
+        """
         self.sizes = linear_sizes(directory, family)
         self._tensors = TensorStore(directory, storage)
         self._family = family
@@ -68,11 +71,11 @@ class Anatomy:
 
     @property
     def prunable_weights(self) -> int:
-        """How many weights its linears have."""
+        """The number of weights of all linears."""
         return sum(out * width for out, width in self.sizes.values())
 
     def first(self, blocks: int) -> Anatomy:
-        """The same model as if it ended after `blocks` blocks."""
+        """A copy of this anatomy that ends after `blocks` blocks."""
         part = copy(self)
         part.sizes = {linear: self.sizes[linear] for linears in self.blocks[:blocks] for linear in linears}
         return part
@@ -82,19 +85,19 @@ class Anatomy:
         return self._tensors[f"{linear}.weight"]
 
     @property
-    def run(self) -> Run:
-        """What it takes to run the model on the calibration tokens."""
+    def run(self) -> RunInputs:
+        """The inputs of a run of the engine on the calibration tokens. Raises PluginMistake without `runs_model`."""
         if self._run is None:
-            raise TypeError("the allocator runs the model without declaring `runs_model = True`")
+            raise PluginMistake("the allocator runs the model without declaring `runs_model = True`")
         return self._run
 
     def squared_norm(self, linear: str) -> Tensor:
         """||x_j||^2 of the linear's inputs over all calibration tokens of the dense model, float64 [in].
 
-        Raises CellFailure if one is not finite.
+        Raises CellFailure if one is not finite, PluginMistake if the allocator does not declare "calibration".
         """
         if self._profile is None:
-            raise TypeError("the allocator looks at data without declaring the axis 'calibration' in `uses`")
+            raise PluginMistake("the allocator looks at data without declaring the axis 'calibration' in `uses`")
         norms = self._profile[self._sites[linear]]
         if not norms.isfinite().all():
             raise CellFailure(
@@ -104,7 +107,7 @@ class Anatomy:
 
     @cached_property
     def _sites(self) -> dict[str, str]:
-        """The site, as the profile names it, of every linear."""
+        """The full name of each linear's site, as the profile names it."""
         return {
             self._family.full_name(block, linear): self._family.full_name(block, site.name)
             for block in range(len(self.blocks))
@@ -116,8 +119,7 @@ class Anatomy:
 def linear_sizes(directory: Path, family: type[Family]) -> Sizes:
     """(out, in) of every prunable linear by full name, in the order of the model; reads file headers only.
 
-    Raises PrunebenchError if a tensor is missing. Blocks beyond those of config.json are passed over, as transformers
-    passes over them.
+    Raises PrunebenchError if a tensor is missing. Blocks beyond those of config.json are ignored, as by transformers.
     """
     tensors = parts(read_layout(directory))
     sizes: Sizes = {}

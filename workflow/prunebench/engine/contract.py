@@ -1,4 +1,4 @@
-"""The contract of a pruning method, which the engine calls; methods/base.py adds what most methods build on."""
+"""The contract of a pruning method, which the engine calls; `methods/base.py` adds a base class for masking methods."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.engine.stat import Stat
+from prunebench.errors import PluginMistake
 from prunebench.formulas import masks
 from prunebench.patterns import Pattern
 from prunebench.plugin import Plugin, Support
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class PrunedLinear:
-    """One pruned weight matrix [out, in] (zeros in place), and what the method wants to record about it as JSON."""
+    """One pruned weight matrix [out, in], with its zeros, and a record about it for the results (JSON)."""
 
     weight: torch.Tensor
     record: dict[str, Any] = field(default_factory=dict)
@@ -30,12 +31,12 @@ class PrunedLinear:
 
 @dataclass
 class BlockResult:
-    """What a method made of one block. Linears that it does not mention stay as they are."""
+    """The result of a method for one block. Linears that it does not mention do not change."""
 
     linears: dict[str, PrunedLinear]
     record: dict[str, Any] = field(default_factory=dict)
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
-    """Other tensors that changed (biases, norms), by their full names in the model."""
+    """Other tensors that changed (biases, norms), by full name."""
 
 
 class Method(Plugin):
@@ -43,36 +44,36 @@ class Method(Plugin):
 
     uses: ClassVar[frozenset[str]] = frozenset({"allocator", "pattern", "sparsity"})
     needs: ClassVar[frozenset[Stat]] = frozenset()
-    """What is collected before `prune_block`. Without statistics of activations nothing runs forward for them."""
+    """The statistics that the engine collects before `prune_block`; without any it runs no forward pass for them."""
     sequential: ClassVar[bool] = False
-    """Whether a site's statistics must already see the pruned weights of the block's earlier sites."""
+    """Whether a site's statistics come from the pruned weights of the block's earlier sites."""
     iterative: ClassVar[bool] = False
-    """Whether its block records have `epochs`."""
+    """Whether the records of blocks have `epochs`."""
     redistributes: ClassVar[bool] = False
-    """Whether it moves zeros between the linears of a block, whose sum is then what the allocation says."""
+    """Whether zeros move between the linears of a block, so that only their sum follows the allocation."""
     dense_stream: ClassVar[bool] = False
-    """Whether the dense model's hidden states are carried along beside the pruned model's."""
+    """Whether the engine keeps the dense model's hidden states beside the pruned model's."""
 
     scope: ClassVar[masks.Scope] = "matrix"
-    """Where it counts the zeros of an unstructured sparsity; `unit` is finer where neither word fits."""
+    """Where an unstructured sparsity is met: in each row or in the matrix; `unit` can say it more finely."""
 
     @property
     def exact(self) -> bool:
-        """Whether it meets the sparsity to a weight; if not, it may prune more."""
+        """Whether the number of zeros is exact; if not, the method may prune more weights."""
         return True
 
     def unit(self, out: int, width: int) -> tuple[int, int]:
-        """Rows (1 or `out`) and columns of the parts of a matrix [out, width] each of which meets the sparsity."""
+        """The rows (1 or `out`) and columns of the parts of a matrix [out, width] that each meet the sparsity."""
         return (1 if self.scope == "row" else out, width)
 
     def asked(self, weights: int, sparsity: float) -> int:
-        """How many zeros `sparsity` means in a part of so many weights."""
+        """The number of zeros that `sparsity` means in a part of `weights` weights."""
         return masks.pruned_count(weights, sparsity)
 
     def zeros_beyond_target(self, zeros: torch.Tensor, sparsity: float, pattern: Pattern) -> int:
-        """How many of the `zeros`, boolean [out, in], that a linear has before pruning exceed what it is asked for.
+        """How many of the `zeros`, boolean [out, in], of a linear before pruning are more than `sparsity` means.
 
-        They are counted where the method counts: of a part that has more zeros than asked for, none can go elsewhere.
+        They are counted in each part of the matrix that meets the sparsity (`unit`).
         """
         if sparsity and pattern.structured:
             return masks.zeros_beyond(zeros, 1, pattern.group, lambda _: pattern.group - pattern.keep)
@@ -80,15 +81,15 @@ class Method(Plugin):
 
     @property
     def needs_gradients(self) -> bool:
-        """Whether rule `gradients` has to run first. Parameters may make needless what `needs` says of all."""
+        """Whether rule `gradients` has to run first. Parameters may make it needless although `needs` has GRADIENT."""
         return Stat.GRADIENT in self.needs
 
     def supports(self, cell: Cell) -> Support:
-        """Whether this method can do `cell`; the reason is printed in tables and reports."""
+        """Whether this method can do `cell`; tables and reports print the reason if it cannot."""
         return Support(True)
 
     def reads(self, ffn: FeedForward) -> Support:
-        """Whether this method can do models with such an FFN; the reason is printed as that of `supports` is."""
+        """Whether this method can do models with the FFN `ffn`; tables and reports print the reason if it cannot."""
         return Support(True)
 
     def prune_block(
@@ -98,10 +99,10 @@ class Method(Plugin):
         allocation: Mapping[str, float],
         pattern: Pattern,
     ) -> BlockResult:
-        """Prune one block. `allocation` maps each linear of the block to its fraction of zeros.
+        """Prune one block. `allocation` maps each linear (name in the block) to its fraction of zeros.
 
-        The default prunes site by site, in the order of the forward pass, and installs each site's weights at once,
-        so that with `sequential` the next site's statistics see them.
+        The default prunes site by site, in the order of the forward pass, and installs the weights of each site at
+        once, so that with `sequential` the statistics of the next site see them.
         """
         return BlockResult(self.prune_sites(block.sites, block, statistics, allocation, pattern))
 
@@ -113,7 +114,7 @@ class Method(Plugin):
         allocation: Mapping[str, float],
         pattern: Pattern,
     ) -> dict[str, PrunedLinear]:
-        """Prune some of the block's sites, one after the other, and install their weights."""
+        """Prune `sites` of the block one after the other and install their weights. Returns the pruned linears."""
         pruned: dict[str, PrunedLinear] = {}
         for site in sites:
             weights = {linear: block.weight(linear) for linear in site.linears}
@@ -130,8 +131,8 @@ class Method(Plugin):
         sparsities: Mapping[str, float],
         pattern: Pattern,
     ) -> dict[str, PrunedLinear]:
-        """Prune the linears [out, in] that share one input; whatever depends on the input alone is computed once.
+        """Prune the linears [out, in] that share one input, so that work on the input alone is done once.
 
-        Weights that are 0 stay so and count as pruned (`masks.prune_mask` sees to it).
+        Weights that are 0 must stay 0 and count as pruned, as in `masks.prune_mask`.
         """
-        raise TypeError(f"method {self.name!r} defines neither prune_site nor prune_block")
+        raise PluginMistake(f"method {self.name!r} defines neither prune_site nor prune_block")

@@ -1,7 +1,7 @@
-"""Fused matrices: several linears whose rows stand in one matrix of the files, opened as linears of their own.
+"""Fused matrices: several linears whose rows are in one matrix of the files are opened as linears of their own.
 
-Everything that looks at linears (hooks, trial weights, gradients, statistics) then sees the parts. Their outputs are
-put together again as the model's own code expects them. A product of some rows may round otherwise than that of all.
+Hooks, trial weights, gradients and statistics then see the parts; their outputs are joined as the model's own code
+expects them. A product with the rows of a part may round otherwise than a product with all rows.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from prunebench.models.configs import Dimensions, Rows, part_rows
 
 
 class FusedLinear(nn.Module):
-    """Linears in place of the one that held the rows of all, with the same input and the same output."""
+    """Several linears in place of the one that held the rows of all, with the same input and the same output."""
 
     def __init__(self, linear: nn.Linear, parts: Mapping[str, Rows]) -> None:
-        """`parts`: the rows of each part by its name. The parts have no values yet, wherever `linear` has its own."""
+        """`parts` maps the name of each part to its rows. The parts have no values yet (device `meta`)."""
         super().__init__()
         self.groups = next(iter(parts.values())).groups
         for name, rows in parts.items():
-            # Its own class: Falcon's linears add the bias in a step of its own, which rounds otherwise.
+            # The class of `linear`: Falcon's linears add the bias in a separate step, which rounds otherwise.
             part = type(linear)(
                 linear.in_features,
                 rows.count,
@@ -36,14 +36,14 @@ class FusedLinear(nn.Module):
             self.add_module(name, part)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out], as the linear that the files hold."""
+        """Compute [..., in] -> [..., out], with the outputs in the order of the fused linear."""
         return join([part(x) for part in self.children()], self.groups, axis=x.dim() - 1)
 
 
 def split_fused(model: nn.Module, family: type[Family], sizes: Dimensions, directory: Path) -> None:
-    """Put a FusedLinear in the place of every fused linear in the blocks of `model`, which is on `meta`.
+    """Replace every fused linear in the blocks of `model`, which is on `meta`, by a FusedLinear.
 
-    Raises PrunebenchError if the parts do not have as many rows together as the linear.
+    Raises PrunebenchError if the parts together do not have as many rows as the linear.
     """
     for block in model.get_submodule(family.blocks).children():
         for fused in family.fused:

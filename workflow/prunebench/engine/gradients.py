@@ -1,7 +1,7 @@
-"""Gradients of the loss by the weights, on calibration tokens: the one place that runs a model backwards.
+"""Gradients of the loss by the weights, on calibration tokens: the only place that runs a whole model backwards.
 
-The weights of all linears have to be there at once, so this does not stream: memory is the whole model, as much again
-in float32 for the sums (twice as much for a bfloat16 model), and what one window leaves for the way back.
+It does not stream, as it needs the weights of all linears at once. Memory is the whole model, a float32 number for
+each weight (twice the size of a bfloat16 model), and the graph of one window's backward pass.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prunebench.engine.model import StreamedModel
 from prunebench.runtime.progress import track
 
 SCALE = 2.0**10
-"""Of the loss on its way back: gradients of float16 models reach below what float16 holds."""
+"""The factor on the loss in the backward pass: gradients of float16 models may be too small for float16."""
 
 
 def calibration_gradients(model: StreamedModel, tokens: Tensor) -> dict[str, Tensor]:
@@ -24,13 +24,12 @@ def calibration_gradients(model: StreamedModel, tokens: Tensor) -> dict[str, Ten
 
     L_s is the mean next-token cross-entropy of the unpruned model on window s of `tokens`, int64 [samples, seqlen]
     (Dong et al. 2024, Pruner-Zero, code for G). The forward and backward passes are in the model's dtype, squares and
-    their sums in float32. `model` is of no use afterwards.
+    their sums in float32. `model` cannot be used afterwards.
 
-    The published code takes other windows, from the training split of WikiText-2, on whose test split it reports
-    perplexity; here they are those that all methods calibrate on. It leaves dropout on (training mode), scales
-    gradients by 100 and rounds G to float16; here the model is as it is evaluated, and G is not rounded. The loss is
-    scaled by a power of two on its way back, which changes no bit unless the dtype is float16: there small gradients
-    would be lost.
+    The published code takes its windows from the training split of WikiText-2, on whose test split it reports
+    perplexity; here they are the calibration windows of all methods. It computes in training mode, with dropout, scales
+    gradients by 100 and rounds G to float16; here the model is in evaluation mode, and G is not rounded. The loss is
+    scaled by a power of two, which changes no bit unless the dtype is float16, where small gradients would be lost.
     """
     model.check_length(tokens.shape[1])
     whole = model.whole(beside=torch.float32.itemsize)
@@ -39,7 +38,7 @@ def calibration_gradients(model: StreamedModel, tokens: Tensor) -> dict[str, Ten
         for linear in model.family.linears():
             name = model.family.full_name(block, linear)
             squares[name] = _sum_of_squares(whole.get_parameter(f"{name}.weight"))
-    # The fused kernels of GPUs add up in any order on the way back: the same job would not give the same bits.
+    # The fused kernels of GPUs sum in any order in the backward pass: the same job would not give the same bits.
     with sdpa_kernel(SDPBackend.MATH):
         for window in track(tokens.to(model.device).unbind(), "window"):
             (SCALE * _loss(whole, window)).backward()
@@ -47,15 +46,15 @@ def calibration_gradients(model: StreamedModel, tokens: Tensor) -> dict[str, Ten
 
 
 def _loss(model: nn.Module, window: Tensor) -> Tensor:
-    """Mean cross-entropy (nats per predicted token) of one window of token ids [seqlen]."""
+    """The mean cross-entropy (nats per predicted token) of one window of token ids [seqlen]."""
     logits = model(input_ids=window[None], use_cache=False).logits[0, :-1].float()
     return nn.functional.cross_entropy(logits, window[1:])
 
 
 def _sum_of_squares(weight: Tensor) -> Tensor:
-    """Float32 zeros [out, in], to which every backward pass from now on adds the squares of the gradient by `weight`.
+    """Float32 zeros [out, in], to which every later backward pass adds the squared gradient by `weight`.
 
-    Each gradient is let go of as soon as it is there: they are never all in memory.
+    Each gradient is freed at once, so that they are never all in memory.
     """
     total = torch.zeros_like(weight, dtype=torch.float32)
     weight.requires_grad_(True)

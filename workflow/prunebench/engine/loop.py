@@ -1,4 +1,4 @@
-"""The loop: block by block, statistics from the calibration tokens, prune, run on with the pruned weights."""
+"""The loop over blocks: collect statistics, prune, and go on with the outputs of the pruned block."""
 
 from __future__ import annotations
 
@@ -35,18 +35,17 @@ def prune_model(
     gradients: Mapping[str, Tensor] | None = None,
     assets: Mapping[str, Path] | None = None,
 ) -> list[dict[str, Any]]:
-    """Prune every block; returns one record per block: {"linears": {full name: {...}}, plus what the method recorded}.
+    """Prune every block and return one record per block: {"linears": {full name: {...}}, plus the method's record}.
 
-    The record of a linear counts its zeros (see `engine.sparsity`) and, where statistics were collected, says how far
-    its outputs moved.
+    The record of a linear counts its zeros (see `engine.sparsity`) and, if statistics were collected, says how far its
+    outputs moved. `scratch` holds the pruned weights.
 
-    `tokens` int64 [samples, seqlen], or None for methods that look at no data. `gradients`: those of rule `gradients`
-    by full linear name, for methods that ask for them. Statistics inside a block come from the
-    block's unpruned weights, its inputs from the pruned blocks before it (the order of the published codes). Memory is
-    one block plus activations. Raises CellFailure when the method does, and as soon as a block that is done misses the
-    sparsity that the allocation gives it: `scratch` keeps those before it.
+    `tokens` is int64 [samples, seqlen], or None for methods without calibration. `gradients` are the results of rule
+    `gradients` by full linear name, for methods that need them. The inputs of a block come from the pruned blocks
+    before it, statistics inside the block from its unpruned weights (the order of the published codes). Memory is one
+    block plus activations. A block for which the allocation has no zeros does not change and costs no statistics.
 
-    A block in which the allocation wants no zeros stays as it is, whatever the pattern, and costs no statistics.
+    Raises CellFailure if the method does, or if a block misses its sparsity; `scratch` keeps the blocks before it.
     """
     activations = embed(model, tokens, batch_size) if tokens is not None else None
     dense = activations.copy() if activations is not None and method.dense_stream else None
@@ -78,7 +77,7 @@ def prune_model(
 
 
 def _is_pruned(model: StreamedModel, block: int, method: Method, allocation: Mapping[str, float]) -> bool:
-    """Whether `block` is given to the method: all are if it takes no orders."""
+    """Whether the method prunes `block`: its allocation has zeros, or the method does not use an allocation."""
     names = (model.family.full_name(block, linear) for linear in model.family.linears())
     return "allocator" not in method.uses or any(allocation[name] for name in names)
 
@@ -86,14 +85,14 @@ def _is_pruned(model: StreamedModel, block: int, method: Method, allocation: Map
 def _prune_block(
     view: BlockView, model: StreamedModel, method: Method, allocation: Mapping[str, float], pattern: Pattern
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(changed weights as stored, by tensor name; record) of one block."""
+    """Prune one block: return the changed tensors as they will be stored, by full name, and the record."""
     full = view.full_names
     before = {linear: view.weight(linear) for linear in full}
     for linear, weight in before.items():
         if not weight.sum(dtype=torch.float64).isfinite():
             raise CellFailure(f"{full[linear]}.weight holds NaN or infinity")
     pruned = _is_pruned(model, view.index, method, allocation)
-    needs = method.needs - {Stat.GRADIENT}  # which no forward pass can collect
+    needs = method.needs - {Stat.GRADIENT}  # no forward pass can collect gradients
     at_once = [site.name for site in view.sites] if pruned and needs and not method.sequential else []
     statistics = view.statistics(needs, at_once)
     shares = {linear: allocation[name] for linear, name in full.items()}
@@ -126,7 +125,7 @@ def _prune_block(
 
 @torch.no_grad()
 def reconstruction_error(inputs: Tensor, before: Tensor, after: Tensor) -> float:
-    """||X (W - W')^T||^2 / ||X W^T||^2 for inputs X [n, in] and weights W, W' [out, in]: 1 if all is gone."""
+    """||X (W - W')^T||^2 / ||X W^T||^2 for inputs X [n, in] and weights W, W' [out, in]; 1 if W' is 0."""
     change = before.to(inputs.dtype) - after.to(inputs.device, inputs.dtype)
     missed, whole = (
         (inputs @ weight.T).float().square().sum(dtype=torch.float64) for weight in (change, before.to(inputs.dtype))
@@ -135,7 +134,7 @@ def reconstruction_error(inputs: Tensor, before: Tensor, after: Tensor) -> float
 
 
 def _stored(tensor: Tensor, name: str, model: StreamedModel) -> Tensor:
-    """The tensor as it will be stored under its full name; CellFailure if its shape or its values cannot be right."""
+    """`tensor` in the dtype of its storage. Raises CellFailure if its shape is wrong or a value is not finite."""
     shape = model.tensors.shape(name)
     if tensor.shape != shape:
         raise CellFailure(f"{name}: the method returned shape {tuple(tensor.shape)}, not {shape}")

@@ -1,4 +1,4 @@
-"""Next-token losses of a streamed model."""
+"""Next-token losses and perplexity of a streamed model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from prunebench.errors import CellFailure
 from prunebench.runtime.progress import track
 
 MEANINGLESS = 300
-"""Mean loss beyond which exp (and its square) no longer fits a float."""
+"""The mean loss beyond which its exp, squared, no longer fits a float."""
 
 
 def perplexity(losses: list[float], text: str) -> float:
-    """exp of the mean of window losses; CellFailure, which names the `text`, if it would not fit a float."""
+    """exp of the mean of window losses. Raises CellFailure, which names the `text`, if it would not fit a float."""
     mean = statistics.fmean(losses)
     if mean > MEANINGLESS:
         raise CellFailure(f"the mean loss on {text} is {mean:.0f} nats per token: the model is destroyed")
@@ -27,11 +27,9 @@ def perplexity(losses: list[float], text: str) -> float:
 
 @torch.no_grad()
 def window_losses(model: StreamedModel, windows: Tensor, batch_size: int, *, quiet: bool = False) -> list[float]:
-    """Mean negative log-likelihood (nats per predicted token) of each window; `windows` int64 [n, seqlen].
+    """The mean negative log-likelihood (nats per predicted token) of each window; `windows` is int64 [n, seqlen].
 
-    Progress is not shown where it is `quiet`.
-
-    Raises CellFailure if a loss is not finite: then the model is broken, and a number would hide it.
+    With `quiet` no progress is shown. Raises CellFailure if a loss is not finite.
     """
     activations = embed(model, windows, batch_size)
     for index in range(model.blocks) if quiet else track(range(model.blocks), "block"):

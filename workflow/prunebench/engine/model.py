@@ -21,36 +21,37 @@ from accelerate import dispatch_model, init_empty_weights
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from prunebench import registry
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.fused import split_fused
-from prunebench.engine.placement.device import cards, spread
+from prunebench.engine.placement.device import best_device, cards, distribute
 from prunebench.engine.placement.memory import give_back_freed_pages, keep_freed_pages
 from prunebench.errors import PrunebenchError, summary
 from prunebench.models.base import Family
 from prunebench.models.configs import dimensions
 from prunebench.storage.layout import CONFIG, absent, read_config
-from prunebench.storage.tensors import TensorStore
+from prunebench.storage.tensors import TensorStore, storage_dtype
 
 log = logging.getLogger("prunebench")
 
 
 @dataclass(frozen=True)
 class BlockCall:
-    """The arguments besides the hidden state that the model passes to one block: masks, position embeddings."""
+    """The arguments that the model passes to one block besides the hidden state: masks, position embeddings."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
     def of_sample(self, row: int, single: BlockCall) -> BlockCall:
-        """The arguments for one sample of the batch that these are for; `single`: those for some batch of one."""
+        """The arguments for sample `row` of this batch; `single` are the arguments for any batch of one sample."""
 
-        def narrow(value: Any, one: Any) -> Any:
+        def narrow(value: Any, example: Any) -> Any:
             if isinstance(value, (tuple, list)):
-                return type(value)(map(narrow, value, one))
-            # What looks alike for one sample and for many is shared. Of the rest a sample may have several rows: ALiBi
-            # has one for every head.
-            if isinstance(value, Tensor) and value.shape != one.shape:
-                return value[row * len(one) : (row + 1) * len(one)]
+                return type(value)(map(narrow, value, example))
+            # A tensor of the same shape for one sample and for many is shared. In others a sample may have several
+            # rows: ALiBi has one for every head.
+            if isinstance(value, Tensor) and value.shape != example.shape:
+                return value[row * len(example) : (row + 1) * len(example)]
             return value
 
         kwargs = {name: narrow(value, single.kwargs[name]) for name, value in self.kwargs.items()}
@@ -58,7 +59,7 @@ class BlockCall:
 
 
 class StreamedModel:
-    """Weights on `meta` until a block is opened. `overrides` replaces single tensors (pruned weights)."""
+    """A model whose blocks are on `meta` until they are opened, one at a time."""
 
     def __init__(
         self,
@@ -67,16 +68,17 @@ class StreamedModel:
         *,
         dtype: torch.dtype | None,
         storage: torch.dtype | None,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
         overrides: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Load all but the blocks. PrunebenchError if the directory is not a whole model of `family`.
+        """Load everything but the blocks, on the best device by default. `overrides` (pruned weights) replace tensors.
 
         Every weight is rounded to `storage`, the dtype in which cells are stored and compared, then used in `dtype`.
         Without `storage` a weight keeps the dtype of its file; without `dtype` it is used in the dtype of its storage.
+        Raises PrunebenchError if the directory is not a whole model of `family`.
         """
         keep_freed_pages()
-        self.family, self.device = family, torch.device(device)
+        self.family, self.device = family, best_device() if device is None else torch.device(device)
         self.dtype, self.storage = dtype, storage
         self.tensors = TensorStore(directory)
         self._overrides = overrides if overrides is not None else {}
@@ -87,21 +89,34 @@ class StreamedModel:
         _check_tensors(self._model, self.tensors, self._stand_ins)
         self._blocks: list[nn.Module] = list(self._model.get_submodule(family.blocks))
         self._example = deepcopy(self._blocks[0])
-        """A first block that nobody else looks at, to see what blocks return."""
+        """A copy of the first block, which shows what blocks return."""
         self._ports = [_Port(block) for block in self._blocks]
         self._put_in_place(self._ports)
         self._load(self._model, prefix="", skip=f"{family.blocks}.")
         self._model.tie_weights(recompute_mapping=False)
         self._model.to(self.device)
 
+    @classmethod
+    def opened(
+        cls, directory: Path, family: str, *, dtype: str, storage: str, overrides: Mapping[str, Tensor] | None = None
+    ) -> StreamedModel:
+        """Open a model on the best device; `family`, `dtype` and `storage` are the words of specs."""
+        return cls(
+            directory,
+            registry.load("models", family),
+            dtype=storage_dtype(dtype),
+            storage=storage_dtype(storage),
+            overrides=overrides,
+        )
+
     @property
     def blocks(self) -> int:
-        """Number of decoder blocks."""
+        """The number of decoder blocks."""
         return len(self._blocks)
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The full names of all parameters, each with the one that it is tied to, or itself."""
+        """A map from the full name of each parameter to the parameter that it is tied to, or to itself."""
         outside = [name for name, _ in self._model.named_parameters(remove_duplicate=False)]
         inside = [
             f"{self.family.blocks}.{index}.{name}"
@@ -111,23 +126,23 @@ class StreamedModel:
         return {name: self._model.all_tied_weights_keys.get(name, name) for name in outside + inside}
 
     def stored(self, name: str) -> Tensor:
-        """The parameter called `name` in the dtype that it is stored in, on the CPU; pruned where it is overridden."""
+        """The parameter `name` (or its override) in its storage dtype, on the CPU."""
         origin = self._stand_ins.get(name, name)
         tensor = (self._overrides if origin in self._overrides else self.tensors)[origin]
         return tensor if self.storage is None else tensor.to(self.storage)
 
     def stored_dtype(self, name: str) -> torch.dtype:
-        """The dtype that the parameter called `name` is stored in."""
+        """The dtype in which the parameter `name` is stored."""
         return self.storage or self.tensors.dtype(self._stand_ins.get(name, name))
 
     @property
     def context(self) -> int | None:
-        """The longest sequence that the model was made for; None if it takes sequences of any length."""
+        """The greatest number of tokens of a sequence; None if the model takes sequences of any length."""
         lengths = (getattr(self._model.config, key, None) for key in ("max_position_embeddings", "max_seq_len"))
         return next((length for length in lengths if isinstance(length, int)), None)
 
     def check_length(self, seqlen: int) -> None:
-        """PrunebenchError if sequences of `seqlen` tokens are longer than the model was made for."""
+        """Raise PrunebenchError if `seqlen` tokens are more than the model's context."""
         if self.context is not None and seqlen > self.context:
             raise PrunebenchError(
                 f"sequences of {seqlen} tokens are longer than the model's context of {self.context}: "
@@ -135,15 +150,15 @@ class StreamedModel:
             )
 
     def whole(self, beside: int = 0) -> PreTrainedModel:
-        """The transformers model itself with all blocks in memory. From then on this object is of no use.
+        """The transformers model itself with all blocks in memory. Afterwards this object cannot be used.
 
-        Where the first GPU has no room for all blocks, the last ones are on others that are visible, and what passes
-        between them moves. `beside`: bytes that the caller will add for every weight of a block. Raises PrunebenchError
-        if there is no room.
+        If the first GPU has no room for all blocks, the last ones are on other visible GPUs, and hidden states move
+        between them. `beside` is the number of bytes that the caller will add for every weight of a block.
+        Raises PrunebenchError if there is no room.
         """
         devices, rooms = zip(*cards(self.device), strict=True)
         sizes = [sum(p.numel() * (p.element_size() + beside) for p in block.parameters()) for block in self._blocks]
-        places = spread(sizes, rooms)
+        places = distribute(sizes, rooms)
         for index, (block, place) in enumerate(zip(self._blocks, places, strict=True)):
             self._load(block, prefix=f"{self.family.blocks}.{index}.")
             block.to(devices[place])
@@ -152,15 +167,15 @@ class StreamedModel:
         if not any(places):
             return model
         placed = {f"{self.family.blocks}.{index}": devices[place] for index, place in enumerate(places)}
-        # The hooks are forced: accelerate takes two GPUs of one name, as tests have them, for one.
-        spread_model: PreTrainedModel = dispatch_model(
+        # The hooks are forced: accelerate takes two GPUs of one name, which tests use, for one.
+        distributed: PreTrainedModel = dispatch_model(
             model, {"": devices[0], **placed}, main_device=devices[0], force_hooks=True
         )
-        return spread_model
+        return distributed
 
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
-        """Block `index` with its weights in memory, as long as the context lasts."""
+        """Hold the weights of block `index` in memory for as long as the context lasts, and yield the block."""
         block = self._blocks[index]
         self._load(block, prefix=f"{self.family.blocks}.{index}.")
         block.to(self.device)
@@ -172,7 +187,7 @@ class StreamedModel:
 
     @torch.no_grad()
     def embed(self, tokens: Tensor) -> tuple[Tensor, list[BlockCall]]:
-        """Token ids [batch, seqlen] -> (input of block 0 [batch, seqlen, hidden], one BlockCall per block)."""
+        """From token ids [batch, seqlen], the input of block 0 [batch, seqlen, hidden] and one BlockCall per block."""
         self.check_length(tokens.shape[1])
         for port in self._ports:
             port.record(as_tuple=self._in_tuples)
@@ -183,7 +198,7 @@ class StreamedModel:
 
     @torch.no_grad()
     def logits(self, tokens: Tensor, hidden: Tensor) -> Tensor:
-        """The model's logits [batch, seqlen, vocabulary], where `hidden` is the output of the last block."""
+        """The model's logits [batch, seqlen, vocabulary] for the output `hidden` of the last block."""
         for port in self._ports:
             port.replay(hidden.to(self.device), as_tuple=self._in_tuples)
         result: Tensor = self._model(input_ids=tokens.to(self.device), use_cache=False).logits
@@ -191,7 +206,7 @@ class StreamedModel:
 
     @cached_property
     def _in_tuples(self) -> bool:
-        """Whether blocks of this architecture return a tuple, as the first one does when it runs on one token."""
+        """Whether blocks of this architecture return a tuple; the copy of the first block is run on one token."""
         answers: list[Any] = []
         self._load(self._example, prefix=f"{self.family.blocks}.0.")
         self._example.to(self.device).register_forward_hook(lambda _, __, output: answers.append(output))
@@ -207,7 +222,7 @@ class StreamedModel:
         setattr(self._model.get_submodule(parent), child, nn.ModuleList(blocks))
 
     def _load(self, module: nn.Module, *, prefix: str, skip: str | None = None) -> None:
-        """Fill `module`'s parameters from the files, except those whose full name starts with `skip`."""
+        """Fill `module`'s parameters from the files, except those whose name starts with `skip`."""
         state = {
             name: self.stored(prefix + name).to(dtype=self.dtype)
             for name, _ in module.named_parameters(remove_duplicate=False)
@@ -217,11 +232,11 @@ class StreamedModel:
 
 
 def check_model(directory: Path, family: type[Family]) -> None:
-    """Compare the model directory's files with what its config.json says, from headers alone.
+    """Compare the files of a model directory with its config.json, from headers alone.
 
-    Raises PrunebenchError in one line if transformers could not make the model of them.
+    Raises PrunebenchError, of one line, if transformers cannot make the model from them.
     """
-    # First: a config.json that asks for a billion blocks is not worth making.
+    # The number of blocks is checked first: config.json may ask for a billion.
     linear_sizes(directory, family)
     tensors = TensorStore(directory)
     model = _skeleton(directory, family, None)
@@ -229,13 +244,13 @@ def check_model(directory: Path, family: type[Family]) -> None:
 
 
 def _skeleton(directory: Path, family: type[Family], dtype: torch.dtype | None) -> Any:
-    """The model that config.json describes, without weights; PrunebenchError if transformers cannot make it."""
+    """The model that config.json describes, without weights. PrunebenchError if transformers cannot make it."""
     try:
-        # Its own dtype may be one that transformers does not know; the tensors have theirs.
+        # The dtype in config.json may be unknown to transformers; tensors have their own dtypes.
         options = {"local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
         config = AutoConfig.from_pretrained(directory, **options)
-        config.return_dict = True  # what the model answers is read by name
-    # Whatever is wrong with config.json: each of its values has a check of its own, which raises what it likes.
+        config.return_dict = True  # outputs of the model are read by name
+    # Each value of config.json has a check of its own, which may raise any exception.
     except Exception as error:
         raise PrunebenchError(f"{directory / CONFIG}: transformers cannot read it ({summary(error)})") from None
     if config.model_type not in family.model_types:
@@ -257,9 +272,9 @@ def _skeleton(directory: Path, family: type[Family], dtype: torch.dtype | None) 
 
 
 def _fill_buffers(model: PreTrainedModel) -> None:
-    """Compute the tables that files do not hold (positions, mostly) as `from_pretrained` does: in float32.
+    """Compute the tables that files do not hold (mostly positions) in float32, as `from_pretrained` does.
 
-    They were computed while the model was made, in the dtype of its weights: GPT-J's would be rounded on the way.
+    The constructor of the model computes them in the dtype of its weights, which rounds GPT-J's.
     """
     with torch.no_grad():
         for module in model.modules():
@@ -268,9 +283,9 @@ def _fill_buffers(model: PreTrainedModel) -> None:
 
 
 def _tie(model: PreTrainedModel, tensors: TensorStore) -> dict[str, str]:
-    """Parameters of `model` that the files do not hold -> the tensors that stand for them, as transformers ties them.
+    """A map from parameters of `model` that the files do not hold to the tensors that transformers ties them to.
 
-    Where the files hold both of a tied pair, and they differ, `model` is untied and a warning says so.
+    If the files hold both of a tied pair, and they differ, `model` is untied and a warning says so.
     """
     tied: dict[str, str] = model.all_tied_weights_keys
     stand_ins = {}
@@ -292,7 +307,7 @@ def _tie(model: PreTrainedModel, tensors: TensorStore) -> dict[str, str]:
 
 
 def _check_tensors(model: PreTrainedModel, tensors: TensorStore, stand_ins: Mapping[str, str]) -> None:
-    """PrunebenchError unless `tensors` hold every parameter of `model`, in its shape and as floating-point numbers."""
+    """Raise PrunebenchError unless `tensors` hold every parameter of `model`, in its shape and as floats."""
     for name, parameter in model.named_parameters(remove_duplicate=False):
         origin = stand_ins.get(name, name)
         if origin not in tensors:
@@ -306,17 +321,17 @@ def _check_tensors(model: PreTrainedModel, tensors: TensorStore, stand_ins: Mapp
             raise PrunebenchError(f"{tensors.path}: {origin} is stored as {tensors.dtype(origin)}, not as numbers")
 
 
-def equal(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors hold the same numbers, row by row of the first axis, so that no copy of both is made."""
-    return one.shape == other.shape and all(map(torch.equal, one, other))
+def equal(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors hold the same numbers; compared along the first axis, so that no copy of both is made."""
+    return first.shape == second.shape and all(map(torch.equal, first, second))
 
 
 class _Port(nn.Module):
-    """Stands where a block stood: records the call and passes the hidden state through, or replaces it."""
+    """A stand-in for a block, which records the call and returns the hidden state as it came, or another one."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        # Not registered as a submodule: models read attributes such as the attention type from their blocks.
+        # The block is no submodule; models read attributes such as the attention type from it, see __getattr__.
         object.__setattr__(self, "_block", block)
         self.record()
 
@@ -327,14 +342,14 @@ class _Port(nn.Module):
             return getattr(object.__getattribute__(self, "_block"), name)
 
     def record(self, *, as_tuple: bool = False) -> None:
-        """Remember the next call, change nothing; `as_tuple`: the model expects a tuple from its blocks."""
+        """Record the next call and return its hidden state; `as_tuple` if the model expects a tuple from its blocks."""
         self.hidden: Tensor | None = None
         self.call = BlockCall((), {})
         self._output: Tensor | None = None
         self._as_tuple = as_tuple
 
     def replay(self, output: Tensor, *, as_tuple: bool) -> None:
-        """Answer calls with `output`, or with a tuple of it."""
+        """Return `output`, or a tuple of it, from the next calls."""
         self.record(as_tuple=as_tuple)
         self._output = output
 
@@ -346,6 +361,6 @@ class _Port(nn.Module):
 
 
 def block_output(result: Any) -> Tensor:
-    """The hidden state among what a block returns (a tensor, or a tuple that starts with it)."""
+    """The hidden state in the result of a block, which is a tensor or a tuple that starts with it."""
     output: Tensor = result[0] if isinstance(result, tuple) else result
     return output

@@ -1,4 +1,4 @@
-"""Matrix products whose factors have few bits and whose sums have many."""
+"""Matrix products of 16-bit factors with float32 sums."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def product(a: Tensor, b: Tensor, bits: torch.dtype) -> Tensor:
-    """a @ b for factors whose values may be cut to `bits`; products of 16-bit values are exact and summed in float32.
+    """a @ b, where both factors may be rounded to `bits`; products of 16-bit values are exact and summed in float32.
 
-    A plain bfloat16 product would round its result to 8 bits, one in float32 takes several times as long. On the CPU
-    factors that are float32 already need no copy.
+    A plain bfloat16 product would round its result to 8 bits; a float32 product takes several times as long. On the
+    CPU, factors that are float32 already need no copy.
     """
     if bits in (torch.float32, torch.float64):
         return a.to(bits) @ b.to(bits)
@@ -24,7 +24,7 @@ def product(a: Tensor, b: Tensor, bits: torch.dtype) -> Tensor:
 
 @contextmanager
 def _bfloat16_products(enabled: bool) -> Iterator[None]:
-    """On CPUs that can, float32 products whose factors are cut to bfloat16, summed in float32."""
+    """Let CPUs that can round the factors of float32 products to bfloat16; sums stay in float32."""
     settings: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = settings.fp32_precision
     if enabled:

@@ -10,15 +10,15 @@ from prunebench.runtime.progress import track
 
 
 def profile_model(model: StreamedModel, tokens: Tensor, batch_size: int) -> dict[str, Tensor]:
-    """||x_j||^2 over all tokens at every site, float64 [in], by the site's full name; `tokens` int64 [samples, seqlen].
+    """||x_j||^2 over all `tokens`, int64 [samples, seqlen], at every site: full name of the site -> float64 [in].
 
-    Site norms and not scores: all scores that are made of weights and norms follow from them.
+    All scores that consist of weights and norms of inputs follow from these.
     """
     activations = embed(model, tokens, batch_size)
     norms = {}
     for index in track(range(model.blocks), "block"):
         with model.block(index) as module:
-            # One pass: what the hooks see is what the next block gets.
+            # One pass both collects statistics and computes the inputs of the next block.
             with Accumulator(module, model.family.sites, {Stat.SITE_NORM}) as accumulator:
                 advance(activations, module, index)
             for site, statistic in accumulator.statistics.items():

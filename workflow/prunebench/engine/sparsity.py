@@ -1,7 +1,7 @@
-"""Whether pruned linears have the zeros that they were asked for.
+"""Checks that pruned linears have the zeros that their sparsity means.
 
-A linear's record counts `weights`, `inputs`, `zeros`, those that were `already_zero`, and `zeros_beyond_target`: how
-many of these no method could have used, because they stand where fewer zeros were asked for (`Method.unit`).
+A linear's record counts `weights`, `inputs`, `zeros`, zeros before pruning (`already_zero`), and `zeros_beyond_target`:
+those of them that are in a part of the matrix that should have fewer zeros (`Method.unit`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from prunebench.errors import CellFailure
 
 
 def totals(linears: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """The counts of several linears, added up; of `inputs` the least."""
+    """The sums of the counts of several linears; of `inputs`, the least."""
     linears = list(linears)
     counts = ("weights", "zeros", "already_zero", "zeros_beyond_target")
     return {
@@ -23,9 +23,9 @@ def totals(linears: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def check(counts: Mapping[str, int], target: float, where: str = "", *, exact: bool = True) -> None:
-    """Raise CellFailure if the sparsity of `counts` (see `totals`) misses `target` by more than rounding can.
+    """Raise CellFailure if the sparsity of `counts` (see `totals`) misses `target` by more than rounding.
 
-    Zeros beyond the target excuse as many more zeros, and no others; a method that is not `exact` may prune more.
+    There may be as many more zeros as are beyond the target; a method that is not `exact` may prune more.
     """
     achieved, beyond = counts["zeros"] / counts["weights"], counts["zeros_beyond_target"] / counts["weights"]
     tolerance = max(1e-3, 1 / counts["inputs"])
@@ -40,7 +40,7 @@ def check(counts: Mapping[str, int], target: float, where: str = "", *, exact: b
 def check_block(
     block: int, linears: Mapping[str, Mapping[str, Any]], shares: Mapping[str, float], *, exact: bool
 ) -> None:
-    """`check` for one block, whose target is the mean of the `shares` of its linears, weighted by their weights."""
+    """Check one block (see `check`); its target is the mean of the `shares` of its linears, weighted by size."""
     counts = totals(linears.values())
     target = sum(shares[name] * linear["weights"] for name, linear in linears.items()) / counts["weights"]
     check(counts, target, f"block {block}: ", exact=exact)

@@ -1,21 +1,17 @@
-"""What a method can ask the engine for."""
+"""The statistics that a method can declare in `needs`."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 class Stat(StrEnum):
-    """What a method can ask for. A new activation statistic of a site is added where it is accumulated."""
+    """A statistic that the engine collects. `engine/statistics.py` accumulates those of activations."""
 
     SITE_NORM = "site_norm"
-    """Squared norm of each input channel over all calibration tokens, float64 [in]."""
+    """The squared norm of each input channel over all calibration tokens, float64 [in]."""
     HESSIAN = "hessian"
-    """Gram matrix of the inputs, sum of x x^T over all calibration tokens, float64 [in, in]."""
+    """The Gram matrix of the inputs, the sum of x x^T over all calibration tokens, float64 [in, in]."""
     GRADIENT = "gradient"
-    """Of the loss by each weight, float32 [out, in]. No activation statistic: rule `gradients` makes it, for the whole
-    dense model at once, and `block.gradient` reads it."""
+    """The gradient of the loss by each weight, float32 [out, in]: rule `gradients` computes it for the whole dense
+    model, and `block.gradient` reads it."""

@@ -1,4 +1,4 @@
-"""Activation statistics of a site, summed in float64 whatever the dtype of the forward pass."""
+"""Statistics of the activations of sites, summed in float64 whatever the dtype of the forward pass."""
 
 from __future__ import annotations
 
@@ -10,58 +10,58 @@ from torch import Tensor, nn
 
 from prunebench.engine.products import product
 from prunebench.engine.stat import Stat
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PluginMistake, PrunebenchError
 from prunebench.models.base import Site
 
 STRIPS, STRIP = 8, 192
-"""Into how many strips a symmetric product is cut, and their least width: more or narrower ones save little."""
+"""The number of strips of a symmetric product, and their least width: more or narrower ones save little."""
 ROWS = 128
-"""Tokens whose squares are summed at a time."""
+"""The number of tokens whose squares are summed at a time."""
 SAMPLE = 256
-"""Tokens kept of each site, at most: all from the first batch."""
+"""The greatest number of tokens kept of each site, all from the first batch."""
 
 
 @dataclass
 class SiteStatistic:
-    """What the calibration tokens looked like at one site. Only the statistics that were asked for are there."""
+    """The statistics of the calibration tokens at one site; only those in the method's `needs` are there."""
 
     tokens: int = 0
     sample: Tensor | None = None
-    """A few of the inputs [n, in], to judge a pruned weight by what it makes of them."""
+    """A few of the inputs [n, in], for the error of a pruned linear's outputs."""
     _squared_norm: Tensor | None = None
     _hessian: Tensor | None = None
-    """Its lower triangle; what stands above means nothing."""
+    """The lower triangle of the Gram matrix; numbers above the diagonal mean nothing."""
 
     @classmethod
     def of_gram(cls, gram: Tensor, tokens: int) -> SiteStatistic:
-        """The statistics of inputs that went through no forward pass, from the lower triangle of their Gram matrix."""
+        """The statistics of `tokens` inputs, from the lower triangle of their Gram matrix [in, in]."""
         return cls(tokens, _squared_norm=gram.diagonal(), _hessian=gram)
 
     @property
     def squared_norm(self) -> Tensor:
-        """||x_j||_2^2 over all tokens, float64 [in]."""
+        """||x_j||_2^2 over all tokens, float64 [in]. Raises PluginMistake if it was not declared."""
         if self._squared_norm is None:
-            raise KeyError("this method reads squared_norm without declaring Stat.SITE_NORM in `needs`")
+            raise PluginMistake("the method reads squared_norm without declaring Stat.SITE_NORM in `needs`")
         return self._squared_norm
 
     @property
     def hessian(self) -> Tensor:
-        """X^T X over all tokens, float64 [in, in]; built anew on every reading."""
+        """X^T X over all tokens, float64 [in, in], a new tensor each time. PluginMistake if it was not declared."""
         if self._hessian is None:
-            raise KeyError("this method reads hessian without declaring Stat.HESSIAN in `needs`")
+            raise PluginMistake("the method reads hessian without declaring Stat.HESSIAN in `needs`")
         return self._hessian.tril() + self._hessian.tril(-1).T
 
     def add(self, inputs: Tensor, needs: Collection[Stat]) -> None:
-        """Accumulate a chunk of inputs [..., in]."""
+        """Add a chunk of inputs [..., in] to the statistics in `needs`."""
         x = inputs.detach().flatten(0, -2)
         self.tokens += len(x)
         if self.sample is None:
-            # An odd step, so that the first tokens of windows, which are extreme, come up no more often than others.
+            # The step is odd, so that the first tokens of windows, which are extreme, are not taken more often.
             self.sample = x[:: -(-len(x) // SAMPLE) | 1].clone()
         if Stat.SITE_NORM in needs:
             if self._squared_norm is None:
                 self._squared_norm = x.new_zeros(x.shape[1], dtype=torch.float64)
-            # Squares are exact in float64: only the sum rounds. A few rows at a time, which stay in the cache.
+            # Squares are exact in float64: only the sum rounds. A few rows at a time stay in the cache.
             for rows in x.split(ROWS):
                 self._squared_norm += rows.double().square_().sum(dim=0)
         if Stat.HESSIAN in needs:
@@ -73,9 +73,9 @@ class SiteStatistic:
 def add_gram(total: Tensor, x: Tensor) -> None:
     """Add the lower triangle of X^T X, summed in float32, to `total` [in, in] for inputs `x` [n, in].
 
-    Some of what stands above the diagonal is added too.
+    Numbers above the diagonal of `total` change too, and mean nothing.
     """
-    # Once for all strips: on the CPU products are of float32 copies.
+    # All strips share one float32 copy on the CPU.
     factor = x if x.device.type == "cuda" else x.float()
     width = x.shape[1]
     strip = max(STRIP, -(-width // STRIPS))
@@ -86,8 +86,8 @@ def add_gram(total: Tensor, x: Tensor) -> None:
 class Statistics:
     """The statistics of a block's sites, by site name.
 
-    Normally collected in one pass before pruning; in true-sequential order each site is collected when it is first
-    asked for, and so sees the weights installed by then.
+    Those of `sites` are collected at once. Those of another site are collected when they are first read, with the
+    weights that are installed by then (true-sequential order).
     """
 
     def __init__(
@@ -102,12 +102,12 @@ class Statistics:
         return self._known[site]
 
     def sample(self, site: str) -> Tensor | None:
-        """A few inputs [n, in] of a site, if it has been collected."""
+        """A few inputs [n, in] of a site, or None if its statistics have not been collected."""
         return self._known[site].sample if site in self._known else None
 
 
 class Accumulator:
-    """Forward pre-hooks on the first linear of each site that feed its SiteStatistic; a context manager."""
+    """A context manager with hooks on the first linear of each site that feed the site's SiteStatistic."""
 
     def __init__(self, module: nn.Module, sites: Iterable[Site], needs: Collection[Stat]) -> None:
         self.statistics = {site.name: SiteStatistic() for site in sites}
@@ -124,10 +124,10 @@ class Accumulator:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for handle in self._handles:
             handle.remove()
-        unseen = [name for name, statistic in self.statistics.items() if not statistic.tokens]
-        if unseen and kind is None:
+        unused = [name for name, statistic in self.statistics.items() if not statistic.tokens]
+        if unused and kind is None:
             raise PrunebenchError(
-                f"blocks of this model do not call the linears of {unseen[0]}, but compute with their weights in "
+                f"blocks of this model do not call the linears of {unused[0]}, but compute with their weights in "
                 "another way: this variant of the architecture is not known"
             )
 

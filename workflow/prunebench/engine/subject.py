@@ -1,8 +1,7 @@
-"""The model that a suite evaluates, in the two forms that suites want."""
+"""The model that a suite evaluates: whole, or streamed block by block."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -10,29 +9,23 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.placement.device import best_device
 from prunebench.models.base import Family
 from prunebench.storage.tensors import PackedStore, TensorStore
 
 
 @dataclass(frozen=True)
 class Subject:
-    """The model in `directory`, with some of its tensors replaced by the pruned ones in `weights` if there are any."""
+    """The model in `directory`, with the pruned tensors of the file `weights` in place of its own."""
 
     directory: Path
-    """Also holds the tokenizer."""
+    """The directory of the model and its tokenizer."""
     family: type[Family]
     weights: Path | None
     dtype: torch.dtype
-    """Of the forward passes."""
+    """The dtype of the forward passes."""
     storage: torch.dtype | None
     """The dtype to which all weights are rounded first; None if each keeps its own."""
     batch_size: int
-
-    @cached_property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        return best_device()
 
     @property
     def pruned(self) -> Mapping[str, Tensor]:
@@ -42,16 +35,9 @@ class Subject:
         return PackedStore(self.weights, TensorStore(self.directory, self.storage))
 
     def whole(self) -> PreTrainedModel:
-        """All of it in memory, as transformers has it."""
+        """The transformers model with all blocks in memory."""
         return self.streamed().whole()
 
     def streamed(self) -> StreamedModel:
-        """One block in memory at a time: for passes over much text."""
-        return StreamedModel(
-            self.directory,
-            self.family,
-            dtype=self.dtype,
-            storage=self.storage,
-            device=self.device,
-            overrides=self.pruned,
-        )
+        """The model with one block in memory at a time, for passes over much text."""
+        return StreamedModel(self.directory, self.family, dtype=self.dtype, storage=self.storage, overrides=self.pruned)

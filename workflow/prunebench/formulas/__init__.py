@@ -1,1 +1,1 @@
-"""The maths below methods and allocators: pure functions on tensors, readable beside the papers."""
+"""The maths of methods and allocators: pure functions on tensors, readable beside the papers."""

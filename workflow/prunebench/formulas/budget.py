@@ -1,4 +1,4 @@
-"""Bringing wished-for sparsities into [0, 1] and onto the budget. Pure functions, shared by all allocators."""
+"""Functions that all allocators share: they bring the sparsities of linears into [0, 1] and onto the budget."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from prunebench.errors import CellFailure
 
 STEPS = 100
-"""Bisection steps: enough for the last bit of a float64."""
+"""The number of bisection steps, enough for the last bit of a float64."""
 
 
 def fit(wishes: Mapping[str, float], sizes: Mapping[str, tuple[int, int]], sparsity: float) -> dict[str, float]:
-    """The sparsities nearest in shape to `wishes` that are in [0, 1] and whose parameter-weighted mean is `sparsity`.
+    """Move `wishes` (linear -> sparsity) into [0, 1] such that their mean, weighted by parameters, is `sparsity`.
 
-    All wishes move by the same amount and are then cut to [0, 1]; the amount that meets the budget is found by
-    bisection. `sizes` maps each linear to (out, in).
+    All wishes move by the same amount and are then cut to [0, 1]; bisection finds the amount that meets the budget.
+    `sizes` maps each linear to (out, in).
     """
     weights = {linear: out * width for linear, (out, width) in sizes.items()}
     total = sum(weights.values())
@@ -36,14 +36,15 @@ def spread_over_blocks(
     spread: float,
     sparsity: float,
 ) -> dict[str, float]:
-    """One sparsity per block, `2 spread` apart between the block of the lowest value and the densest, of the highest.
+    """Give each block one sparsity: the higher its value v_b, the denser; the ends are `2 spread` apart.
 
     With `r_b = 2 spread (v_b - min v) / (max v - min v)` every linear of block b gets `sparsity - r_b + mean(r)`, the
     mean weighted by parameters, through `fit` (OWL: Yin et al. 2024, eq. 1). Equal values give equal sparsities.
-    `blocks` lists the linears of each block, `sizes` maps them to (out, in). CellFailure if a value is not finite.
+    `blocks` lists the linears of each block, `sizes` maps them to (out, in). Returns linear -> sparsity.
+    Raises CellFailure if a value is not finite.
     """
     low, high = min(values), max(values)
-    # The reach as well: finite ends may be further apart than a number can say.
+    # The product is checked too: the distance of two finite values may overflow.
     if not all(map(math.isfinite, [*values, 2 * spread * (high - low)])):
         raise CellFailure(f"blocks cannot be ranked by values that are not finite: {[*values]}")
     ratios = [2 * spread * (value - low) / (high - low) if high > low else 0.0 for value in values]

@@ -1,6 +1,6 @@
 """A small language for importance scores: nested calls such as `mul(abs(mul(W, W)), mms(G))`.
 
-Names of matrices are W, G and X; operations are those that Pruner-Zero searched over (Dong et al. 2024).
+The matrices are called W, G and X; the operations are those that Pruner-Zero searched over (Dong et al. 2024).
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from prunebench.registry import did_you_mean
 
 MATRICES = ("W", "G", "X")
 FLOOR = 1e-3
-"""Added to |x| under a logarithm, as in the published code: gradients and weights may be exactly 0."""
+"""The number added to |x| in log|x|, as in the published code: gradients and weights may be exactly 0."""
 CEILING = 100.0
-"""What exp(x) takes at most for x, as in the published code."""
+"""The largest argument of exp; larger ones are cut to it, as in the published code."""
 DEPTH = 32
-"""How deep calls may nest."""
+"""The greatest number of calls inside each other."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A matrix by its name, or an operation on the values of other nodes; printed as it is written."""
+    """A matrix, or an operation with its operands. `str` writes it in the language."""
 
     name: str
     operands: tuple[Node, ...] = ()
@@ -33,14 +33,14 @@ class Node:
 
     @property
     def matrices(self) -> frozenset[str]:
-        """Those that it mentions."""
+        """The names of the matrices in this expression."""
         return frozenset({self.name}) if not self.operands else frozenset().union(*(n.matrices for n in self.operands))
 
 
 def evaluate(node: Node, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """The value of `node` where `values` are those of its matrices, all of the same shape and dtype.
+    """The value of `node`; `values` maps each of its matrices to a tensor, all of one shape and dtype.
 
-    What no real number is the value of, such as a quotient by 0, comes out as NaN or infinity.
+    Undefined results, such as a quotient by 0, are NaN or infinity.
     """
     if not node.operands:
         return values[node.name]
@@ -48,13 +48,13 @@ def evaluate(node: Node, values: Mapping[str, torch.Tensor]) -> torch.Tensor:
 
 
 def min_max(x: torch.Tensor) -> torch.Tensor:
-    """(x - min x) / (max x - min x) over the whole matrix; 0 where all are equal."""
+    """(x - min x) / (max x - min x) over the whole matrix; 0 if all elements are equal."""
     low, high = x.aminmax()
     return 0 * x if low == high else (x - low) / (high - low)  # infinity is no number: 0 * x is NaN
 
 
 def z_score(x: torch.Tensor) -> torch.Tensor:
-    """(x - mean x) / std x over the whole matrix, its n elements being all there are; 0 where all are equal."""
+    """(x - mean x) / std x over the whole matrix, with the population's std; 0 if all elements are equal."""
     low, high = x.aminmax()
     return 0 * x if low == high else (x - x.mean()) / x.std(correction=0)
 
@@ -82,7 +82,7 @@ OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {**UNARY, **BINARY}
 
 
 def parse(text: str) -> Node:
-    """The expression that `text` spells, however spaced; ValueError says what is wrong, where, and the nearest name."""
+    """Parse `text`; spaces do not matter. Raises ValueError, which says what is wrong, where, and the nearest name."""
     words = [(match[0], match.start() + 1) for match in re.finditer(r"\w+|\S", text)]
     node, rest = _node([*words, ("", len(text) + 1)], 0, 0)
     if rest < len(words):
@@ -92,11 +92,11 @@ def parse(text: str) -> Node:
 
 
 _Words = list[tuple[str, int]]
-"""Each word or other character with its place, counted from 1; an empty one at the end."""
+"""Each word or other character with its position, counted from 1; the last one is empty."""
 
 
 def _node(words: _Words, at: int, depth: int) -> tuple[Node, int]:
-    """The node that starts at word `at`, and which word comes after it."""
+    """The node that starts at word `at`, and the index of the word after it."""
     name, place = words[at]
     if name in MATRICES:
         return Node(name), at + 1
@@ -114,12 +114,12 @@ def _node(words: _Words, at: int, depth: int) -> tuple[Node, int]:
 
 
 def _expect(mark: str, operation: str, words: _Words, at: int) -> int:
-    """Which word comes after `at`, which is to be `mark`."""
+    """The index of the word after `at`. Raises ValueError if the word at `at` is not `mark`."""
     word, place = words[at]
     if word != mark:
         takes = "1 operand" if operation in UNARY else "2 operands"
-        found = repr(word) if word else "the end"
-        raise ValueError(f"{operation!r} takes {takes}: expected {mark!r} at character {place}, found {found}")
+        text = repr(word) if word else "the end"
+        raise ValueError(f"{operation!r} takes {takes}: expected {mark!r} at character {place}, found {text}")
     return at + 1
 
 

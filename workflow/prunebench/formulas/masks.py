@@ -1,7 +1,7 @@
-"""Choosing which weights go: exact counts, ranked by (score, index), for every pattern.
+"""Which weights are pruned: exact counts, ranked by (score, index), for every pattern.
 
-Functions take scores [out, in] (higher = keep) and most return a boolean tensor of that shape, True = pruned. A weight
-that is zero before pruning goes before every other, whatever its score (`zeros_first`): it counts towards the sparsity.
+Functions take scores [out, in] (higher = keep); most return a boolean tensor of that shape, True = pruned. A weight
+that is zero before pruning is pruned first, whatever its score (`zeros_first`): it counts towards the sparsity.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from prunebench.lazy import torch
 from prunebench.patterns import Pattern
 
 Scope = Literal["row", "matrix"]
-"""Of what an unstructured sparsity is a fraction: of each output row, or of all weights of a matrix together."""
+"""Whether an unstructured sparsity is met in each output row, or in all weights of a matrix together."""
 
 
 def pruned_count(total: int, sparsity: float) -> int:
-    """How many of `total` weights a sparsity means: the nearest whole number, halves up."""
+    """The number of zeros among `total` weights at `sparsity`: the nearest whole number, halves rounded up."""
     # The small term undoes binary rounding: 50 * 0.29 is 14.499999999999998.
     return int(total * sparsity + 0.5 + total * 1e-15)
 
@@ -26,12 +26,12 @@ def pruned_count(total: int, sparsity: float) -> int:
 def prune_mask(
     scores: torch.Tensor, weight: torch.Tensor, sparsity: float, pattern: Pattern, *, scope: Scope
 ) -> torch.Tensor:
-    """The lowest `sparsity` of each row, or of the whole matrix; for n:m the lowest of each group of a row.
+    """Mask [out, in] of the lowest fraction `sparsity` of each row or of the matrix; for n:m, the lowest of each group.
 
-    Zeros of `weight` [out, in] go first. Where there are more of them than asked for, the mask holds some of them and
-    nothing else. Raises CellFailure if a score is not finite.
+    Zeros of `weight` [out, in] are pruned first. Where there are more of them than asked for, the mask holds some of
+    them and nothing else. Raises CellFailure if a score is not finite.
     """
-    # One NaN or infinity spoils the sum, which takes a tenth of the time of looking at every score.
+    # One NaN or infinity spoils the sum, which takes a tenth of the time of a check of every score.
     if not scores.sum(dtype=torch.float64).isfinite():
         raise CellFailure("scores are not finite (NaN or infinity in weights or activations)")
     scores = zeros_first(scores, weight)
@@ -43,18 +43,18 @@ def prune_mask(
 
 
 def zeros_first(scores: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`scores` with -infinity where `weight` is 0, which ranks below all others; `scores` itself if no weight is 0."""
-    # To look costs a fraction of what the copy does.
+    """`scores` with -infinity, the lowest rank, where `weight` is 0; `scores` itself if no weight is 0."""
+    # The check costs a fraction of the copy.
     if weight.all():
         return scores
     return torch.where((weight == 0).to(scores.device), -torch.inf, scores)
 
 
 def zeros_beyond(zeros: torch.Tensor, rows: int, columns: int, asked: Callable[[int], int]) -> int:
-    """How many of `zeros`, boolean [out, in], exceed what each part of the matrix is asked for, summed over its parts.
+    """The surplus of `zeros`, boolean [out, in], over the number that each part of the matrix should have, summed.
 
-    The parts have `rows` rows (1 or out) and `columns` columns, the last of a row fewer where `columns` does not divide
-    in; `asked` gives the number of zeros for a number of weights.
+    A part has `rows` rows (1 or out) and `columns` columns; the last parts have fewer if `columns` does not divide in.
+    `asked` maps a part's number of weights to the number of zeros it should have.
     """
     whole = zeros.shape[1] // columns * columns
     surplus = 0
@@ -73,18 +73,18 @@ def zeroed(weight: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def lowest_of_matrix(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """The lowest `sparsity` of all scores together, equal ones by row, then column."""
+    """Mask of the lowest fraction `sparsity` of all scores together; equal ones go by row, then by column."""
     return lowest(scores.reshape(1, -1), pruned_count(scores.numel(), sparsity)).reshape(scores.shape)
 
 
 def up_to_rank(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """All scores up to the one of rank int(total * sparsity): one too many plus ties, as in published codes."""
+    """Mask of all scores up to the one of rank int(total * sparsity): one too many plus ties, as in published codes."""
     rank = min(int(scores.numel() * sparsity), scores.numel() - 1)
     return scores <= _kth_smallest(scores.reshape(1, -1), rank + 1)
 
 
 def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
-    """The `count` lowest scores of each row, equal scores by lower index. Selects in O(n), without sorting."""
+    """Mask of the `count` lowest scores of each row; of equal scores, lower indices go first. Takes O(n), no sort."""
     if count == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
     threshold = _kth_smallest(scores, count)
@@ -92,7 +92,7 @@ def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
     surplus = mask.sum(dim=1) - count
     tied = surplus.nonzero().squeeze(1)
     if len(tied):
-        # Rows with more than one weight at the threshold: of those, the ones with the highest index stay.
+        # In these rows several weights equal the threshold: the ones with the highest indices stay.
         rows = scores[tied]
         equal = rows == threshold[tied]
         excess_from_right = equal.flip(1).cumsum(1).flip(1) <= surplus[tied, None]
@@ -101,12 +101,12 @@ def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def lowest_of_groups(scores: torch.Tensor, pattern: Pattern) -> torch.Tensor:
-    """Of every `pattern.group` consecutive scores of a row all but the `pattern.keep` highest; ties by lower index."""
+    """Mask of all but the `pattern.keep` highest of every `pattern.group` scores; of equal ones, lower indices go."""
     size = pattern.group
     groups = scores.reshape(scores.shape[0], -1, size)
     drop = size - pattern.keep
     mask = torch.empty_like(groups, dtype=torch.bool)
-    # The rank by counting comparisons: size^2 passes beat millions of tiny sorts.
+    # Comparisons are counted for the rank: size^2 passes beat millions of tiny sorts.
     for i in range(size):
         column = groups[..., i]
         rank = torch.zeros_like(column, dtype=torch.int16)

@@ -1,7 +1,7 @@
-"""Optimal Brain Surgeon for whole layers: remove weights column by column, let later columns make up for it.
+"""Optimal Brain Surgeon for whole layers: weights go column by column, and later columns make up for the error.
 
-The maths of SparseGPT (Frantar & Alistarh 2023), in float64. Weights are held transposed, [in, out], so that a column
-of W is contiguous; `U` is upper triangular with U^T U = (X X^T + lambda I)^-1.
+This is the maths of SparseGPT (Frantar & Alistarh 2023), in float64. Weights are held transposed, [in, out], so that a
+column of W is contiguous; `U` is upper triangular with U^T U = (X X^T + lambda I)^-1.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from prunebench.errors import CellFailure
 from prunebench.lazy import torch
 
 SMALL = 256
-"""Width up to which LAPACK factorises at once."""
+"""The largest width that LAPACK factorises at once."""
 LEAF = 16
-"""Columns that are eliminated one by one; everything wider is a matrix product."""
+"""The number of columns that are eliminated one by one; everything wider is a matrix product."""
 
 
 def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
     """U [in, in] of H = `hessian` [in, in] with lambda = `damping` * mean(diag H); all float64.
 
-    Where all inputs are 0 and H with them, U is the identity: whatever the weights, the error is 0, and with it the
-    smallest weights go. Raises CellFailure if H is not finite, or not positive definite when damped.
+    If H is 0, so that no weight causes an error, U is the identity, and the smallest weights are pruned.
+    Raises CellFailure if H is not finite, or not positive definite when damped.
     """
     if not hessian.diagonal().isfinite().all():
         raise CellFailure("activations on the calibration tokens are NaN or infinite: use bfloat16 or float32")
@@ -42,9 +42,9 @@ def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
 
 
 def _invert_factor(A: torch.Tensor, inverse: torch.Tensor) -> None:
-    """Write L^-1 of A = L L^T into the lower triangle of `inverse`; overwrites A. NaN if A is not positive definite.
+    """Write L^-1 of A = L L^T into the lower triangle of `inverse`, or NaN if A is not positive definite; overwrites A.
 
-    By halves, so that most of it is matrix products: LAPACK's triangular routines take about twice as long.
+    It works by halves, so that most of it is matrix products: LAPACK's triangular routines take about twice as long.
     """
     if len(A) <= SMALL:
         factor, failed = torch.linalg.cholesky_ex(A)
@@ -62,7 +62,7 @@ def _invert_factor(A: torch.Tensor, inverse: torch.Tensor) -> None:
 
 
 def losses(weight: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
-    """By how much the squared error grows if a weight goes, given the columns before it: w^2 / U_jj^2.
+    """The growth of the squared error if a weight goes, after all columns before it: w^2 / U_jj^2, [width, out].
 
     `weight` [width, out] are columns of W, U [width, width] the same diagonal block of the factor.
     """
@@ -76,13 +76,13 @@ def eliminate(
     select: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     gone_before: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Remove weights from W^T = `weight` [in, out] (overwritten) block by block of `block` columns, left to right.
+    """Prune W^T = `weight` [in, out] (overwritten) in blocks of `block` columns of W, left to right.
 
-    `select(weight, loss)`, both [width, out], says which of a block's weights go (boolean, True = goes), once all
-    columns before it have been compensated for. `gone_before`, boolean [in, out]: weights that go whatever `select`
-    says, and to which it sees a loss below all others, so that it takes them first. Returns the pruned W^T, and the
-    scaled errors E [in, out] whose squares add up to the growth of the damped error: sum E^2 = tr(D^T (H + lambda I) D)
-    for the change D of W^T.
+    `select(weight, loss)`, both [width, out], returns the mask of a block (boolean, True = goes) once all columns
+    before it have been compensated for. The weights in `gone_before`, boolean [in, out], go whatever `select` returns;
+    it sees -infinity as their loss, so that it takes them first. Returns the pruned W^T, and the scaled errors
+    E [in, out] whose squares add up to the growth of the damped error: sum E^2 = tr(D^T (H + lambda I) D) for the
+    change D of W^T.
     """
     errors = torch.zeros_like(weight)
     gone = torch.zeros_like(weight, dtype=torch.bool)
@@ -115,9 +115,10 @@ def eliminate(
 def _in_halves(
     low: int, high: int, unit: int, visit: Callable[[int, int], None], apply: Callable[[int, int, int], None]
 ) -> None:
-    """Visit [low, high) in units, left to right; `apply(low, middle, high)` applies a done half to the other.
+    """Visit [low, high) in units, left to right; `apply(low, middle, high)` applies a finished half to the other.
 
-    Not inside `eliminate`: a nested function that calls itself holds all that it sees until the garbage collector runs.
+    This is no part of `eliminate`: a nested function that calls itself keeps its tensors until the garbage collector
+    runs.
     """
     if high - low <= unit:
         return visit(low, high)

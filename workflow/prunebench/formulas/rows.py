@@ -1,4 +1,4 @@
-"""The rows of a fused matrix: taking its parts out of it, and putting them together again."""
+"""Fused matrices: several linears whose rows stand in one matrix. These functions split and join the rows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from prunebench.models.configs import Rows
 
 
 def rows_of(fused: torch.Tensor, rows: Rows) -> torch.Tensor:
-    """The rows of a stored tensor [total, ...] that are one part, [count, ...]; a view where they stand together."""
+    """One part [count, ...] of a stored tensor [total, ...]; a view if its rows are contiguous."""
     part: torch.Tensor = fused.unflatten(0, (rows.groups, rows.run))[:, rows.start : rows.stop].flatten(0, 1)
     return part
 
 
 def join(parts: Sequence[torch.Tensor], groups: int, axis: int = 0) -> torch.Tensor:
-    """The parts of a fused tensor as one, where their rows (or outputs) stand along `axis`, which counts from 0."""
+    """Join the parts of a fused tensor, whose rows (or outputs) are along `axis`, an index from 0."""
     runs = [part.unflatten(axis, (groups, -1)) for part in parts]
     return torch.cat(runs, dim=axis + 1).flatten(axis, axis + 1)

@@ -1,6 +1,6 @@
-"""Importance scores that several methods and allocators share: pure functions, float64 in, float64 out.
+"""Importance scores that several methods and allocators share: pure functions that compute in float64.
 
-float64 because a ranking must not depend on rounding: in float32 a few rows of a real model flip.
+A ranking must not depend on rounding: in float32 a few rows of a real model change.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from prunebench.lazy import torch
 
 
 def magnitude(weight: torch.Tensor) -> torch.Tensor:
-    """|W|, [out, in]."""
+    """The magnitudes |W| of `weight` [out, in], as float64 [out, in]."""
     return weight.double().abs()
 
 
 def wanda(weight: torch.Tensor, squared_norm: torch.Tensor) -> torch.Tensor:
-    """Wanda's S_ij = |W_ij| ||x_j||_2 (Sun et al. 2024, eq. 1), [out, in]; `squared_norm` is ||x_j||^2, [in].
+    """Wanda's S_ij = |W_ij| ||x_j||_2 (Sun et al. 2024, eq. 1), float64 [out, in]; `squared_norm` is ||x_j||^2, [in].
 
-    The published code averages ||x_j||^2 over samples; a common factor changes no ranking.
+    The published code averages ||x_j||^2 over samples; this common factor changes no ranking.
     """
     return weight.double().abs() * squared_norm.double().sqrt()
 
 
 def above_zeros(score: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """`score`, float64 [out, in] from 0 up, with the least positive number where it is 0 though `weight` is not."""
+    """`score`, float64 [out, in], not negative, with the least positive number where it is 0 and `weight` is not."""
     return torch.where((score == 0) & (weight != 0), torch.finfo(score.dtype).tiny, score)
 
 

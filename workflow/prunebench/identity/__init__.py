@@ -1,1 +1,1 @@
-"""What makes a result this result: canonical JSON, fingerprints of code, and their acceptance."""
+"""The identity of results: canonical JSON of specs, fingerprints of code, and accepted changes of code."""

@@ -1,6 +1,6 @@
-"""Records that a change of code keeps the numbers, so that finished results stay valid instead of being computed again.
+"""A record that a change of code keeps the numbers, so that finished results stay valid and are not computed again.
 
-The golden tests stand guard: nothing is recorded unless they pass, with the expectations that the base revision had.
+Nothing is recorded unless the golden tests pass with the expectations of the base revision.
 """
 
 import ast
@@ -26,7 +26,7 @@ GOLDEN = "tests/golden"
 
 
 class Accepted(NamedTuple):
-    """One entry module whose `new` digest counts as `old` from now on."""
+    """An entry module whose digest `new` counts as `old` from now on."""
 
     module: str
     new: str
@@ -36,22 +36,22 @@ class Accepted(NamedTuple):
 def accept(base: str, root: Path, check: Callable[[], None] | None = None) -> list[Accepted]:
     """Record in accepted.json that the working tree gives the same numbers as git revision `base`.
 
-    Entry modules that `base` does not have are left alone. `check` raises PrunebenchError if the numbers changed;
-    by default it runs the golden tests of the repository at `root`.
+    Entry modules that `base` does not have are ignored. `check` raises PrunebenchError if the numbers changed; by
+    default it runs the golden tests of the repository at `root`.
     Raises PrunebenchError, and records nothing, if `base` cannot be read, golden files changed since, or `check` fails.
     """
     revision = _revision(base, root)
     working = Sources.from_directory(root / "workflow")
-    found = changes(_fingerprints_at(revision, root), working)
-    if found:
+    changed = changes(_fingerprints_at(revision, root), working)
+    if changed:
         _refuse_changed_expectations(revision, root)
         (check or partial(_run_golden_tests, root))()
-        _record(found, working, root / "workflow" / ACCEPTED)
-    return found
+        _record(changed, working, root / "workflow" / ACCEPTED)
+    return changed
 
 
 def entries(sources: Sources) -> list[str]:
-    """Sorted entry modules: stages and plug-ins, whose fingerprints specs hold; of `shown` only cheap jobs hold it."""
+    """The sorted entry modules: the stages and plug-ins whose fingerprints are in specs."""
     return sorted(
         module
         for module in sources.texts
@@ -62,7 +62,7 @@ def entries(sources: Sources) -> list[str]:
 
 
 def changes(before: Mapping[str, str], after: Sources) -> list[Accepted]:
-    """Entry modules whose fingerprint was `before` (by name) and is another in `after`, whatever that has accepted.
+    """The entry modules whose fingerprint `before` (by name) differs from the one in `after`, accepted or not.
 
     Raises PrunebenchError if `after` cannot be parsed, or imports a first-party module that it does not have.
     """
@@ -79,9 +79,9 @@ def changes(before: Mapping[str, str], after: Sources) -> list[Accepted]:
     return changed
 
 
-def _record(found: list[Accepted], sources: Sources, path: Path) -> None:
+def _record(changed: list[Accepted], sources: Sources, path: Path) -> None:
     accepted = {module: dict(older) for module, older in sources.accepted.items()}
-    for module, new, old in found:
+    for module, new, old in changed:
         accepted.setdefault(module, {})[new] = old
     write_json(path, accepted)
 
@@ -98,10 +98,10 @@ def _revision(base: str, root: Path) -> str:
 
 
 def _fingerprints_at(revision: str, root: Path) -> dict[str, str]:
-    """The fingerprint of every entry module at `revision`, as that revision itself computes them.
+    """The fingerprint of every entry module at `revision`, computed by the code of that revision.
 
-    Which modules count as numeric, and how source is normalised, may have changed since: specs on disk hold what the
-    older code made of the older source. A revision without a fingerprint module is read as the working tree would be.
+    Specs on disk hold the fingerprints of the older code, and the rules of fingerprints may have changed since. A
+    revision without a fingerprint module is read with the rules of the working tree.
     """
     archive = _git(
         root, "archive", "--format=tar", revision, "workflow", problem=f"no directory 'workflow' at revision {revision}"
@@ -138,10 +138,9 @@ print(json.dumps({module: own.fingerprint(module) for module in modules}))
 
 
 def _refuse_changed_expectations(revision: str, root: Path) -> None:
-    """Golden tests edited together with the code would prove nothing. New ones are welcome.
+    """Raise PrunebenchError if golden tests changed since `revision`, as they would then prove nothing.
 
-    A module that moved takes its imports in golden tests along: where the same names are imported from elsewhere, and
-    all else is as it was, nothing has changed.
+    New golden tests are allowed, and changes that only import the same names from other modules.
     """
     listing = _git(
         root,
@@ -157,7 +156,7 @@ def _refuse_changed_expectations(revision: str, root: Path) -> None:
 
 
 def _only_moved(name: str, revision: str, root: Path) -> bool:
-    """Whether a golden file (its path below `root`) differs from `revision` in nothing but where names come from."""
+    """Whether a golden file (path below `root`) differs from `revision` only in the modules of its imports."""
     if not name.endswith(".py") or not (root / name).exists():
         return False
     before = _git(root, "show", f"{revision}:./{name}", problem=f"cannot read {name} at revision {revision}").decode()
@@ -165,7 +164,7 @@ def _only_moved(name: str, revision: str, root: Path) -> bool:
 
 
 def _without_origins(source: str) -> str:
-    """`source` without the modules that it imports names from; the names stay, sorted."""
+    """`source` without the modules in its `from` imports; the imported names stay, sorted."""
     tree = ast.parse(source)
     names = []
     for node in [node for node in tree.body if isinstance(node, ast.ImportFrom)]:
@@ -186,7 +185,7 @@ def _run_golden_tests(root: Path) -> None:
 
 
 def _git(root: Path, *arguments: str, problem: str) -> bytes:
-    """Output of git in `root`; PrunebenchError with `problem` and git's own words if it fails."""
+    """The output of git in `root`. Raises PrunebenchError with `problem` and git's own message if it fails."""
     try:
         return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True).stdout
     except FileNotFoundError as error:

@@ -1,12 +1,12 @@
-"""A digest of the code that computes, so that editing a formula re-runs exactly the cells that use it.
+"""Digests of the code that computes, so that an edit of a formula re-runs exactly the cells that use it.
 
-The fingerprint of a module covers its own source and that of every first-party module it imports, directly or not.
-Source is compared by meaning: comments, docstrings, formatting and imports for type checkers do not count, and the
-Python version does not matter. Modules that cannot change a number stay out: their folders say so (NOT_NUMERIC). The
-`__init__` of a package counts only where it is imported by name (`from prunebench.methods import NAME`), not as the
-parent of an imported module: package `__init__` files hold no numerics, and a test keeps it so.
+The fingerprint of a module covers its own source and the source of every first-party module that it imports, directly
+or not. Comments, docstrings, formatting and imports for type checkers do not count, and the Python version does not
+matter. Modules in folders that cannot change a number (NOT_NUMERIC) do not count. The `__init__` of a package counts
+only if it is imported by name (`from prunebench.methods import NAME`), not as the parent of an imported module: a test
+checks that these files compute nothing.
 
-A digest that `prunebench accept` has recorded as giving the same numbers as an older one counts as the older one.
+A digest that `prunebench accept` has recorded as equal in numbers to an older one counts as the older one.
 """
 
 import ast
@@ -24,12 +24,12 @@ ACCEPTED = "accepted.json"
 
 NOT_NUMERIC = frozenset(
     (
-        "prunebench.config",  # what may be said; the values are in the spec
-        "prunebench.engine.placement",  # where things are computed and lie, which is provenance
+        "prunebench.config",  # reads configs; the values are in the spec
+        "prunebench.engine.placement",  # devices and memory, which are provenance
         "prunebench.identity",  # compares results; its output is pinned by a test
-        "prunebench.plan",  # which jobs there are, and what their specs say
+        "prunebench.plan",  # lists jobs and writes their specs
         "prunebench.runtime",  # arguments, locks, progress, hosts, times
-        "prunebench.storage",  # files and tensors, bit by bit
+        "prunebench.storage",  # moves files and tensors without a change of bits
     )
 )
 """Folders whose modules cannot change a number."""
@@ -47,7 +47,7 @@ NOT_NUMERIC_EITHER = frozenset(
         "prunebench.registry",  # finds plug-ins; the plug-in found has its own fingerprint
     )
 )
-"""Single modules beside those folders. When in doubt a module is not listed: a needless re-run costs only time."""
+"""Further modules that cannot change a number. A module in doubt is not listed: a needless re-run costs only time."""
 
 
 def is_numeric(module: str) -> bool:
@@ -57,24 +57,24 @@ def is_numeric(module: str) -> bool:
     )
 
 
-# `ctx` follows from the position, `kind` is the u of u"", type comments are comments.
+# `ctx` follows from the position, `kind` is the u of u"", and type comments are comments.
 _SKIPPED_FIELDS = frozenset(("ctx", "kind", "type_comment"))
 
 
 @dataclass(frozen=True, eq=False)
 class Sources:
-    """The package's source at one point in time: the working tree, or a git revision."""
+    """The source of the package in the working tree or at a git revision."""
 
     texts: Mapping[str, str]
-    """Source by module name."""
+    """The source of each module, by name."""
     packages: frozenset[str] = frozenset()
-    """The modules that are packages: their source is an `__init__.py`."""
+    """The names of the modules that are packages (`__init__.py`)."""
     accepted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By entry module: digest -> the older digest that gives the same numbers."""
+    """A map for each entry module from a digest to the older digest that gives the same numbers."""
 
     @classmethod
     def from_files(cls, files: Mapping[str, str]) -> "Sources":
-        """Make sense of file texts by their path relative to `workflow/`; PrunebenchError for a bad accepted.json."""
+        """Read file texts, by path relative to `workflow/`. Raises PrunebenchError for a damaged accepted.json."""
         texts, packages = {}, set()
         for path, text in files.items():
             if path.endswith(".py"):
@@ -87,12 +87,12 @@ class Sources:
 
     @classmethod
     def from_directory(cls, workflow: Path) -> "Sources":
-        """Read the package in the directory `workflow`, and its accepted.json if there is one."""
+        """Read the package in the directory `workflow`, and its accepted.json if it has one."""
         paths = [*(workflow / PACKAGE).rglob("*.py"), *workflow.glob(ACCEPTED)]
         return cls.from_files({path.relative_to(workflow).as_posix(): path.read_text("utf-8") for path in paths})
 
     def text(self, module: str) -> str:
-        """Source of `module`; KeyError if there is no such module."""
+        """The source of `module`. Raises KeyError if there is no such module."""
         if module not in self.texts:
             raise KeyError(f"no module {module!r} among the sources of {PACKAGE}")
         return self.texts[module]
@@ -100,13 +100,13 @@ class Sources:
 
 @cache
 def working_tree() -> Sources:
-    """The package that this file belongs to, read once per process."""
+    """The package of this file, read once per process."""
     return Sources.from_directory(Path(__file__).parents[2])
 
 
 @cache
 def fingerprint(module: str, sources: Sources | None = None) -> str:
-    """The digest of `module` (16 hex digits), through the accepted aliases; `sources` default to the working tree.
+    """The digest of `module` (16 hex digits) after accepted aliases; `sources` default to the working tree.
 
     Raises KeyError if `module`, or a first-party module that it imports, does not exist.
     """
@@ -116,13 +116,13 @@ def fingerprint(module: str, sources: Sources | None = None) -> str:
 
 @cache
 def digest(module: str, sources: Sources) -> str:
-    """The raw digest of `module` and everything numeric that it imports; KeyError as for `fingerprint`."""
+    """The digest of `module` and all numeric modules that it imports, without aliases. KeyError as in `fingerprint`."""
     lines = [f"{name} {_source_digest(sources.text(name))}\n" for name in sorted(closure(module, sources))]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 
 
 def resolve(digest: str, older: Mapping[str, str]) -> str:
-    """Follow `digest` to the oldest one that it stands for; a cycle ends where it closes."""
+    """Follow `digest` through the aliases `older` to the oldest digest; a cycle ends where it closes."""
     chain = [digest]
     while (step := older.get(chain[-1])) is not None and step not in chain:
         chain.append(step)
@@ -130,38 +130,38 @@ def resolve(digest: str, older: Mapping[str, str]) -> str:
 
 
 def closure(module: str, sources: Sources) -> frozenset[str]:
-    """`module` and the modules that it imports, directly or not; none that is not numeric, nor what that imports.
+    """`module` and the numeric modules that it imports, directly or through other numeric modules.
 
     Raises KeyError if one of them does not exist.
     """
-    found, waiting = {module}, [module]
+    modules, waiting = {module}, [module]
     while waiting:
-        new = {name for name in imports(waiting.pop(), sources) if is_numeric(name)} - found
-        found |= new
+        new = {name for name in imports(waiting.pop(), sources) if is_numeric(name)} - modules
+        modules |= new
         waiting.extend(new)
-    return frozenset(found)
+    return frozenset(modules)
 
 
 @cache
 def imports(module: str, sources: Sources) -> frozenset[str]:
-    """First-party modules that `module` itself imports, also inside functions, but not for type checkers only.
+    """The first-party modules that `module` itself imports, also inside functions, but not for type checkers only.
 
-    `from prunebench.methods import masks` means the submodule where there is such a file, else the package.
+    `from prunebench.methods import wanda` means the submodule if there is such a file, else the package.
     Raises KeyError if `module` does not exist.
     """
-    found = set()
+    names = set()
     for node in ast.walk(_parse(sources.text(module))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             origin = _origin(node, module, is_package=module in sources.packages)
             members = (f"{origin}.{alias.name}" for alias in node.names)
-            found |= {member if member in sources.texts else origin for member in members}
-    return frozenset(name for name in found if name.partition(".")[0] == PACKAGE)
+            names |= {member if member in sources.texts else origin for member in members}
+    return frozenset(name for name in names if name.partition(".")[0] == PACKAGE)
 
 
 def normalise(source: str) -> str:
-    """Canonical text of what `source` computes, the same on every Python version; SyntaxError if it is not Python."""
+    """The canonical text of `source`, the same on every Python version. Raises SyntaxError if it is not Python."""
     return _serialise(_parse(source))
 
 
@@ -180,7 +180,7 @@ def _parse_accepted(text: str) -> dict[str, dict[str, str]]:
 
 
 def _origin(node: ast.ImportFrom, module: str, *, is_package: bool) -> str:
-    """Absolute name of the module that `from ... import` in `module` names."""
+    """The absolute name of the module that a `from ... import` in `module` names."""
     if not node.level:
         return node.module or ""
     parts = module.split(".")
@@ -190,14 +190,14 @@ def _origin(node: ast.ImportFrom, module: str, *, is_package: bool) -> str:
 
 @cache
 def _parse(source: str) -> ast.Module:
-    """The part of the syntax tree that computes; shared between callers, so not to be changed."""
+    """The part of the syntax tree that computes. Callers share it and must not change it."""
     tree = _OnlyWhatComputes().visit(ast.parse(source))
     assert isinstance(tree, ast.Module)
     return tree
 
 
 class _OnlyWhatComputes(ast.NodeTransformer):
-    """Drops what has no effect, and spells f-strings in one way."""
+    """A visitor that drops nodes without effect, and gives f-strings one form."""
 
     def visit_Pass(self, node: ast.Pass) -> None:
         return None
@@ -208,7 +208,7 @@ class _OnlyWhatComputes(ast.NodeTransformer):
         return None if isinstance(node.value, ast.Constant) else node
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        """Drop what only type checkers read."""
+        """Drop code that only type checkers read."""
         self.generic_visit(node)
         name = node.test.attr if isinstance(node.test, ast.Attribute) else getattr(node.test, "id", None)
         return node.orelse if name == "TYPE_CHECKING" else node
@@ -228,7 +228,7 @@ class _OnlyWhatComputes(ast.NodeTransformer):
         return ast.JoinedStr(parts)
 
     def visit_FormattedValue(self, node: ast.FormattedValue) -> ast.AST:
-        """An empty format is no format."""
+        """Drop an empty format."""
         self.generic_visit(node)
         if isinstance(node.format_spec, ast.Constant) and not node.format_spec.value:
             node.format_spec = None
@@ -236,10 +236,10 @@ class _OnlyWhatComputes(ast.NodeTransformer):
 
 
 def _serialise(item: object) -> str:
-    """Text of an AST node, a list of them, or a plain field (a name, a number, None).
+    """The text of an AST node, a list of them, or a plain field (a name, a number, None).
 
-    Neither `ast.dump` nor `ast.unparse` is the same on all versions. Here empty fields are left out, so that the
-    fields that a later version adds do not show.
+    `ast.dump` and `ast.unparse` differ between Python versions. Empty fields are left out here, so that fields that a
+    later version adds do not show.
     """
     if isinstance(item, (ast.Constant, ast.MatchSingleton)):
         return f"{type(item).__name__}({_constant(item.value)})"
@@ -253,7 +253,7 @@ def _serialise(item: object) -> str:
 
 
 def _constant(value: object) -> str:
-    """Text of a constant. Equal constants of different types (1, 1.0, True) get different texts."""
+    """The text of a constant. Equal constants of different types (1, 1.0, True) have different texts."""
     if isinstance(value, str):
         return json.dumps(value)
     if type(value) is int:

@@ -1,1 +1,1 @@
-"""Pruning methods, one class per file; `masks.py` and `scores.py` hold the formulas they share."""
+"""Pruning methods, one class per file. The formulas that they share are in `prunebench.formulas`."""

@@ -1,7 +1,7 @@
 """The contract of a pruning method.
 
-A method turns the weights of one block into pruned weights. It writes `mask` (MaskingMethod) if it only chooses which
-weights go, `prune_site` if it also changes others, and `prune_block` if it sees more than one site at once.
+A method turns the weights of one block into pruned weights. It defines `mask` (MaskingMethod) if it only chooses which
+weights go, `prune_site` if it also changes other weights, and `prune_block` if it looks at several sites at once.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prunebench.engine.contract import Method, PrunedLinear
+from prunebench.errors import PluginMistake
 from prunebench.formulas import masks
 from prunebench.patterns import Pattern
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class MaskingMethod(Method):
-    """Base of methods that only choose which weights go and leave the others as they are."""
+    """Base of methods that only choose which weights go, and leave the others unchanged."""
 
     def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
-        """Boolean [out, in], True where the weight [out, in] goes; `statistic` is that of the linear's input."""
-        raise TypeError(f"method {self.name!r} does not define mask")
+        """Mask [out, in], True where `weight` [out, in] becomes zero; `statistic` describes the linear's inputs."""
+        raise PluginMistake(f"method {self.name!r} does not define mask")
 
     def prune_site(
         self,
@@ -34,7 +35,7 @@ class MaskingMethod(Method):
         pattern: Pattern,
         zeros: Mapping[str, torch.Tensor] | None = None,
     ) -> dict[str, PrunedLinear]:
-        """Each linear by itself. `zeros`, boolean [out, in], are places that must be zero; default: that are."""
+        """Prune each linear by itself. `zeros`, boolean [out, in], must become zero; the default is present zeros."""
         if zeros is not None:
             weights = {name: masks.zeroed(weight, zeros[name]) for name, weight in weights.items()}
         gone = {name: self.mask(weight, statistic, sparsities[name], pattern) for name, weight in weights.items()}

@@ -1,4 +1,4 @@
-"""BESA: learn how sparse each row of a block is, by gradients through a soft mask."""
+"""BESA: learn how sparse each row of a block is, by gradients through a soft mask. The maths is in `besa_updates`."""
 
 from __future__ import annotations
 
@@ -24,43 +24,45 @@ if TYPE_CHECKING:
 
 
 class Besa(Method):
-    """Within each block, learn the sparsity of every output row, such that the block's output stays.
+    """Learn the sparsity of every output row of a block such that the block's output changes little.
+    Within a row, the weights with the lowest Wanda scores go; weights that stay are not changed.
 
-    Weights are ranked by Wanda's score within their row. A row's sparsity is `alpha = sum_k beta_k p_k` over the
-    candidates p_k = 1, 0.99, ..., 0, with learned `beta = softmax(sigmoid(theta))`. The mask zeroes the ranks below
-    alpha; its derivative is that of the soft mask, in which the weight of rank r, as a fraction of the row, goes with
-    the probability that a sparsity drawn from beta exceeds it: the sum of beta_k over all p_k > r. The loss is
+        methods:
+          besa_short: {method: besa, params: {steps: 64, granularity: matrix}}
+
+    A row's sparsity is `alpha = sum_k beta_k p_k` over the candidates p_k = 1, 0.99, ..., 0, with learned
+    `beta = softmax(sigmoid(theta))`. The mask zeroes the ranks below alpha. Its derivative is that of a soft mask, in
+    which the weight of rank r (a fraction of the row) goes with the probability that a sparsity drawn from beta
+    exceeds r: the sum of beta_k over all p_k > r. The loss is
 
         mean over channels of ||y - y'||^2 / ||y||^2  +  sparsity_beta ((alpha_block - s) / s)^2
 
-    with the block's output y on what the pruned blocks before it give, its pruned output y', and the mean sparsity
-    alpha_block of all its weights. Prodigy takes `steps` steps on it, of one calibration sample each. At the end all
-    alpha move by the same amount and are cut to [0, 1], so that the block's zeros are s of its weights, exactly. No
-    weight is changed but to zero. Rows keep at least the zeros they had before.
+    where y and y' are the outputs of the unpruned and the pruned block on the outputs of the pruned blocks before it,
+    and alpha_block is the mean sparsity of the block's weights. Prodigy takes `steps` steps, each on one calibration
+    sample. At the end all alpha move by the same amount and are cut to [0, 1], so that exactly the fraction s of the
+    block's weights is zero. Rows keep at least the zeros that they had before.
 
-    All linears of a block share the budget s, the mean of the allocation over their weights; linears to which the
-    allocation gives 0 or 1 are left out and keep that. `granularity: matrix` learns one sparsity for each matrix,
-    which is what the allocator `besa` does.
+    All linears of a block share the budget s, the mean of the allocation over their weights, except for linears to
+    which the allocation gives 0 or 1. With `granularity: matrix` each matrix has one sparsity, as in allocator `besa`.
 
-    The cost is a forward and a backward pass of the block for every step, a sort of all scores, and three forward
-    passes over all samples, of which two only tell what was gained: the record of a block holds its error with the
-    sparsity s everywhere and with the learned ones. Memory beside the block and its activations: its outputs on all
-    samples, what one sample's backward pass keeps, a rank (2 bytes) and a trial copy of each weight, about 24 bytes
-    for each weight of the largest linear, and for each row of the block about 6 kB.
+    Cost: a forward and a backward pass of the block for every step, and three forward passes over all samples, two of
+    them for the record (the block's error with s everywhere and with the learned sparsities). Memory: the block's
+    outputs on all samples, the graph of one sample's backward pass, a rank (2 bytes) and a trial copy of each weight,
+    about 24 bytes for each weight of the largest linear, and about 6 kB for each row.
 
-    The published code starts at the sparsity 0.5 whatever s is (preset `released`). Since the sigmoid keeps the
-    weights of candidates within a factor e of one another, it can only reach 0.38 to 0.62: for s = 0.7 nearly all
-    rows end at the bound. Here beta starts as the flattest distribution with mean s, which is the same for s = 0.5.
-    The code only comes near s, as its penalty has it; it cuts numbers of zeros down to whole ones, here they are
-    rounded. Its one epoch over 128 samples is 128 steps here, whatever the number of samples. n:m is not supported,
-    and its quantisation and its low-rank updates are not implemented.
+    Differences from the published code: it starts at the sparsity 0.5 whatever s is (preset `released`). Because the
+    sigmoid keeps the weights of candidates within a factor e of one another, it then reaches only 0.38 to 0.62: for
+    s = 0.7 nearly all rows end at the bound. Here beta starts as the flattest distribution with mean s. The code meets
+    s only approximately, through the penalty, and rounds numbers of zeros down; here they are rounded to the nearest.
+    Its one epoch over 128 samples is 128 steps here, whatever the number of samples. n:m patterns, quantisation and
+    low-rank updates are not implemented.
     """
 
     class Params(Learning):
         """Parameters of BESA."""
 
         granularity: Literal["row", "matrix"] = "row"
-        """what has a sparsity of its own"""
+        """whether each row or each matrix has its own sparsity"""
 
     name = "besa"
     title = "BESA"
@@ -73,7 +75,7 @@ class Besa(Method):
     redistributes = True
 
     def supports(self, cell: Cell) -> Support:
-        """Unstructured patterns only."""
+        """Whether the pattern is unstructured; an n:m pattern leaves nothing to learn."""
         if cell.shape.structured:
             return Support(False, f"{cell.pattern} fixes the sparsity of every row, BESA has nothing to learn")
         return Support(True)
@@ -85,7 +87,7 @@ class Besa(Method):
         allocation: Mapping[str, float],
         pattern: Pattern,
     ) -> BlockResult:
-        """All linears at once."""
+        """Prune all linears of the block at once. Raises CellFailure if a score or the loss is not finite."""
         from prunebench.methods.besa_learning import Problem
 
         gone = {
@@ -112,14 +114,14 @@ class Besa(Method):
         beyond = self._beyond(before, zeros, sizes, budget)
         learned = {
             linear: PrunedLinear(
-                masks.zeroed(block.weight(linear), problem.gone(linear, of)),
+                masks.zeroed(block.weight(linear), problem.gone(linear, counts)),
                 {
                     "sparsity": sparsities[linear],
-                    "rows": [int(end) / sizes[linear][1] for end in of.aminmax()],
+                    "rows": [int(end) / sizes[linear][1] for end in counts.aminmax()],
                     "zeros_beyond_target": beyond[linear],
                 },
             )
-            for linear, of in zeros.items()
+            for linear, counts in zeros.items()
         }
         return BlockResult(gone | learned, {"budget": budget, "error": errors})
 
@@ -130,9 +132,9 @@ class Besa(Method):
         sizes: Mapping[str, tuple[int, ...]],
         budget: float,
     ) -> dict[str, int]:
-        """How many of each linear's zeros from `before` (int64 [rows]) pruning exceed what is asked for.
+        """How many of each linear's zeros `before` pruning (int64 [rows]) are more than its budget.
 
-        With a sparsity for each row it is the block that is asked: its surplus is shared out as its zeros are.
+        With a sparsity per row the budget is the block's: its surplus is divided in proportion to the linears' zeros.
         """
         if self.params.granularity == "matrix":
             return {linear: int((rows - zeros[linear]).clamp(min=0).sum()) for linear, rows in before.items()}
@@ -150,25 +152,25 @@ class Besa(Method):
         budget: float,
         before: Mapping[str, torch.Tensor],
     ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-        """(zeros in each row, int64 [rows] or [1] for all; sparsity) of every linear, such that `budget` is met.
+        """Meet `budget`: return each linear's zeros per row (int64 [rows], or [1] for all rows) and its sparsity.
 
         No row gets fewer zeros than it has `before` pruning, int64 [rows].
         """
         if self.params.granularity == "matrix":
-            of_matrix = {linear: float(of) for linear, of in alpha.items()}
-            shares = fit(of_matrix, {linear: (out, width) for linear, (out, width) in sizes.items()}, budget)
+            wishes = {linear: float(share) for linear, share in alpha.items()}
+            shares = fit(wishes, {linear: (out, width) for linear, (out, width) in sizes.items()}, budget)
             counts = {linear: masks.pruned_count(sizes[linear][1], share) for linear, share in shares.items()}
             return {linear: torch.tensor([count]) for linear, count in counts.items()}, shares
-        wishes = torch.cat([alpha[linear].cpu().expand(out) for linear, (out, _) in sizes.items()])
+        rows = torch.cat([alpha[linear].cpu().expand(out) for linear, (out, _) in sizes.items()])
         widths = torch.cat([torch.full((out,), width) for out, width in sizes.values()])
         least = torch.cat([before[linear] for linear in sizes])
-        whole = updates.exact_zeros(wishes, widths, masks.pruned_count(int(widths.sum()), budget), least)
+        whole = updates.exact_zeros(rows, widths, masks.pruned_count(int(widths.sum()), budget), least)
         zeros = dict(zip(sizes, whole.split([out for out, _ in sizes.values()]), strict=True))
-        return zeros, {linear: int(of.sum()) / prod(sizes[linear]) for linear, of in zeros.items()}
+        return zeros, {linear: int(counts.sum()) / prod(sizes[linear]) for linear, counts in zeros.items()}
 
 
 def _ranks(weight: torch.Tensor, squared_norm: torch.Tensor) -> torch.Tensor:
-    """The rank of each weight [out, in] in its row by Wanda's score; CellFailure if a score is not finite."""
+    """Ranks [out, in] of the weights within their rows, by Wanda's score. CellFailure if a score is not finite."""
     score = scores.wanda(weight, squared_norm)
     if not score.sum(dtype=torch.float64).isfinite():
         raise CellFailure("scores are not finite (NaN or infinity in weights or activations)")

@@ -1,4 +1,4 @@
-"""How BESA learns the sparsities of one block. Imports torch for good, so `besa` imports this when it prunes."""
+"""How BESA learns the sparsities of one block. It needs torch at import, so `besa` imports it only when it prunes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from prunebench.methods.besa import Besa
 
 SCALE = float(1 << 16)
-"""Of the loss in the backward pass, whose gradients are too small for float16; of other dtypes it changes no bit."""
+"""The factor on the loss in the backward pass, for float16, where gradients are too small without it."""
 
 
 class Pruning(torch.autograd.Function):
-    """The straight-through estimator: the value of the hard mask, the derivative of the soft one."""
+    """The straight-through estimator: it has the value of the hard mask and the derivative of the soft one."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, beta: Tensor, ranks: Tensor, reach: Tensor, zeros: Tensor) -> Tensor:
-        """See `pruned`."""
+        """Mask `weight` (see `pruned`)."""
         ctx.save_for_backward(weight, ranks, reach)
         ctx.rows, ctx.dtype = len(beta), beta.dtype
         return weight * (ranks >= zeros[:, None])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None, None, None]:
-        """dL/dbeta_k = -sum_i dL/dw'_i w_i R_ik, i the rank of a weight in its row."""
+        """Compute dL/dbeta_k = -sum_i dL/dw'_i w_i R_ik, where i is the rank of a weight in its row."""
         weight, ranks, reach = ctx.saved_tensors
         pull = gradient.float() * weight.float()
         # Every place is written once, so this gives the same bits each time, on a GPU too.
@@ -46,28 +46,27 @@ class Pruning(torch.autograd.Function):
 def pruned(weight: Tensor, beta: Tensor, ranks: Tensor, reach: Tensor, zeros: Tensor) -> Tensor:
     """`weight` [out, in] without the `zeros` [rows] weights of lowest rank in each row; differentiable in `beta`.
 
-    rows is out, or 1 where all rows of the matrix share one sparsity. The derivative is that of
-    weight * (1 - soft_mask), taken where the loss sees the hard mask: hard - soft.detach() + soft, without its
-    rounding.
+    `rows` is out, or 1 where all rows of the matrix share one sparsity. The derivative is that of
+    weight * (1 - soft_mask), at the value of the hard mask: hard - soft.detach() + soft, without its rounding.
     """
     result: Tensor = Pruning.apply(weight, beta, ranks, reach, zeros)
     return result
 
 
 class Problem:
-    """The linears of one block whose sparsities are to be learned, and the outputs that the block should keep."""
+    """The linears of one block whose sparsities are learned, and the outputs that the block should keep."""
 
     def __init__(
         self, block: BlockView, ranks: Mapping[str, Tensor], fixed: Mapping[str, Tensor], params: Besa.Params
     ) -> None:
-        """`ranks` by linear, as `masks.ranks` gives them; `fixed` are pruned weights of other linears."""
+        """`ranks` (see `masks.ranks`) of the linears to learn; `fixed` are pruned weights of other linears."""
         self._block, self._ranks, self._fixed, self._params = block, ranks, fixed, params
         self._dense = {linear: block.weight(linear) for linear in ranks}
-        # One more stream of activations: making them anew would cost a forward pass in every step.
+        # They are kept in memory: to compute them anew would cost a forward pass in every step.
         self._targets = block.outputs()
 
     def learn(self, budget: float) -> dict[str, Tensor]:
-        """alpha by linear, float64 [rows], or [1] where a matrix has one: their mean over weights is about `budget`.
+        """Learn alpha of each linear, float64 [rows] or [1] for a matrix; the mean over weights is about `budget`.
 
         Raises CellFailure if the loss is not finite.
         """
@@ -85,8 +84,8 @@ class Problem:
         optimiser = Prodigy(theta.values(), lr=1.0, d_coef=params.d_coef)
         samples = self._block.samples
         for step in range(params.steps):
-            beta = {linear: updates.weights(of, begin, smooth=params.sigmoid) for linear, of in theta.items()}
-            alpha = {linear: of @ p for linear, of in beta.items()}
+            beta = {linear: updates.weights(logits, begin, smooth=params.sigmoid) for linear, logits in theta.items()}
+            alpha = {linear: shares @ p for linear, shares in beta.items()}
             trial = {
                 linear: pruned(
                     self._dense[linear],
@@ -103,27 +102,28 @@ class Problem:
                 raise CellFailure(f"BESA's loss is NaN or infinite in step {step + 1} of block {self._block.index}")
             optimiser.zero_grad()
             (SCALE * loss).backward()
-            for of in theta.values():
-                assert of.grad is not None
-                of.grad /= SCALE
+            for logits in theta.values():
+                assert logits.grad is not None
+                logits.grad /= SCALE
             optimiser.step()
         learned = {
-            linear: updates.weights(of.detach(), begin, smooth=params.sigmoid) @ p for linear, of in theta.items()
+            linear: updates.weights(logits.detach(), begin, smooth=params.sigmoid) @ p
+            for linear, logits in theta.items()
         }
-        # The loss is looked at before a step: the last one may have gone wrong.
+        # The loss is checked before each step, so the last step has not been checked yet.
         if not all(alpha.isfinite().all() for alpha in learned.values()):
             raise CellFailure(f"BESA's last step in block {self._block.index} gave NaN or infinity")
         return learned
 
     @torch.no_grad()
     def error(self, zeros: Mapping[str, Tensor]) -> float:
-        """That of the block's output, mean over all samples, with so many zeros per row (int64 [rows] or [1])."""
-        trial = {linear: masks.zeroed(self._dense[linear], self.gone(linear, of)) for linear, of in zeros.items()}
+        """Mean relative output error of the block if each row has `zeros` zeros (int64 [rows] or [1])."""
+        trial = {linear: masks.zeroed(self._dense[linear], self.gone(linear, row)) for linear, row in zeros.items()}
         errors = [float(self._error(sample, trial)) for sample in self._block.samples]
         return sum(errors) / len(errors)
 
     def gone(self, linear: str, zeros: Tensor) -> Tensor:
-        """The mask [out, in], True for the `zeros` weights of lowest rank of each row."""
+        """Mask [out, in], True for the `zeros` weights of lowest rank in each row."""
         ranks = self._ranks[linear]
         return ranks < zeros[:, None].to(ranks.device)
 
@@ -133,6 +133,6 @@ class Problem:
         return updates.error(outputs, self._targets[batch][row].to(outputs.device))
 
     def _mean(self, alpha: Mapping[str, Tensor]) -> Tensor:
-        """The sparsity of all linears together."""
+        """The mean sparsity of all weights of the linears, for their sparsities `alpha`."""
         sizes = {linear: weight.numel() for linear, weight in self._dense.items()}
-        return torch.stack([of.mean() * sizes[linear] for linear, of in alpha.items()]).sum() / sum(sizes.values())
+        return torch.stack([rows.mean() * sizes[linear] for linear, rows in alpha.items()]).sum() / sum(sizes.values())

@@ -1,4 +1,4 @@
-"""Dense: the model as it is, the reference row of every table."""
+"""Dense: the unpruned model, the reference row of every table."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ if TYPE_CHECKING:
 
 
 class Dense(Method):
-    """Changes nothing. A method like any other, so that the dense row takes the same path as every other row.
+    """Leave the model as it is: the dense row of a table takes the same path as every other row.
+    Its weights are rounded to the `dtype` of the model's entry before they are evaluated, as all weights are.
 
-    In particular its weights are rounded to the `dtype` of the model's entry before they are evaluated, as all are. It
-    has no sparsity, calibration or seed: however many a grid lists, it is computed once.
+        grid:
+          - {method: dense}
+
+    It has no sparsity, calibration or seed: however many of them a grid lists, it is computed once.
     """
 
     name = "dense"
@@ -22,5 +25,5 @@ class Dense(Method):
     uses: ClassVar[frozenset[str]] = frozenset()
 
     def prune_block(self, block: BlockView, *_: Any) -> BlockResult:
-        """No linear changes."""
+        """Return an empty result: no linear changes."""
         return BlockResult({})

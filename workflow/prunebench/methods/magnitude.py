@@ -1,4 +1,4 @@
-"""Magnitude pruning: drop the smallest weights of each matrix. Needs no data."""
+"""Magnitude pruning: zero the smallest weights of each matrix, without any data."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
 
 
 class Magnitude(MaskingMethod):
-    """Zero the lowest `|W_ij|` of each matrix; for n:m the lowest of each group. No weight update.
+    """Zero the weights of smallest magnitude `|W_ij|` in each matrix; for n:m, in each group.
+    It needs no data, and weights that stay are not changed.
 
-    Needs no data, and nothing runs forward: the cost is reading the weights and selecting among them, O(n) for n
-    weights. All rows of a matrix are ranked together, so rows of small weights lose more. Equal magnitudes go by row,
-    then column.
+        methods:
+          magnitude_as_published: {method: magnitude, params: {selection: threshold}}
+
+    All rows of a matrix are ranked together, so rows of small weights lose more. Of equal magnitudes, lower rows and
+    then lower columns go first. The cost is to read the weights and to select among them, O(n) for n weights.
 
     The code published with Wanda and SparseGPT takes the value at rank int(numel * s) as a threshold and zeroes
     everything up to and including it, so one weight too many plus all ties: preset `released`. For n:m the two agree.
@@ -30,7 +33,7 @@ class Magnitude(MaskingMethod):
         """Parameters of magnitude pruning."""
 
         selection: Literal["exact", "threshold"] = "exact"
-        """as many weights as asked for, or all up to the one of that rank"""
+        """exact: as many weights as the sparsity means; threshold: all up to the value of that rank"""
 
     name = "magnitude"
     title = "Magnitude"
@@ -39,7 +42,7 @@ class Magnitude(MaskingMethod):
 
     @property
     def exact(self) -> bool:
-        """A threshold takes ties along."""
+        """Whether the number of zeros is exact; a threshold prunes ties too."""
         return bool(self.params.selection == "exact")
 
     def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:

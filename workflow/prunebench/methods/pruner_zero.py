@@ -1,4 +1,4 @@
-"""Pruner-Zero: a score that was found by a search over formulas of weights, gradients and input norms."""
+"""Pruner-Zero: a score of weights, gradients and input norms that a search over formulas found."""
 
 from __future__ import annotations
 
@@ -23,28 +23,30 @@ if TYPE_CHECKING:
 
 
 class PrunerZero(Method):
-    """Zero the lowest `S = |W * W| * mms(G)` of each output row; for n:m the lowest of each group. No weight update.
+    """Zero the weights of lowest score in each output row; the score multiplies squared weights and scaled gradients.
+    For n:m the lowest of each group go. Each row has the same sparsity, and weights that stay are not changed.
 
-    `G = sqrt(sum_s (dL_s / dW)^2)`, where `L_s` is the loss of the unpruned model on calibration window s (rule
-    `gradients`), and `mms(G) = (G - min G) / (max G - min G)` over the whole matrix. Each row has the same sparsity.
+        methods:
+          squares_times_norms: {method: pruner_zero, params: {expression: "mul(sqr(W), X)"}}
 
-    Other formulas go into `expression`: nested calls on the matrices `W`, `G` and `X` (`X_ij = ||x_j||_2`, the norm of
-    input j over all calibration tokens) of the operations of the published search, elementwise but for the last two:
-    `add`, `sub`, `mul`, `div` of two matrices; `sqr` and `pow` (both `x^2`), `neg`, `abs`, `log` (`log(|x| + 0.001)`),
-    `exp` (of at most 100), `sqrt` (`sqrt(|x|)`), `tanh`, `skp` (`x`), `mms`, `zsn` (mean 0 and variance 1) of one. The
-    guards inside `log`, `exp` and `sqrt` are those of the published code, for which its formulas were chosen. The one
-    guard added: `mms` and `zsn` of equal numbers are 0. Nothing else is: where a score is NaN or infinite, after a
-    quotient by 0, the cell fails.
+    The score is `S = |W * W| * mms(G)`, where `G = sqrt(sum_s (dL_s / dW)^2)`, `L_s` is the loss of the unpruned model
+    on calibration window s (rule `gradients`), and `mms(G) = (G - min G) / (max G - min G)` over the whole matrix.
 
-    The cost is a forward and a backward pass of the whole model for each window, shared by all cells of the same
-    model, calibration and seed; a formula without `G` does without. The model has to be in memory at once, with a
-    float32 number for each weight. Pruning itself then costs as much as Wanda; the input norms are collected for any
-    formula, which also tells how far the outputs move. Scores are in float64.
+    `expression` takes other formulas: nested calls on the matrices `W`, `G` and `X` (`X_ij = ||x_j||_2`, the norm of
+    input j over all calibration tokens). Operations on two matrices: `add`, `sub`, `mul`, `div`. Operations on one:
+    `sqr` and `pow` (both `x^2`), `neg`, `abs`, `log` (`log(|x| + 0.001)`), `exp` (of at most 100), `sqrt`
+    (`sqrt(|x|)`), `tanh`, `skp` (`x`), and over the whole matrix `mms` and `zsn` (mean 0 and variance 1). The guards in
+    `log`, `exp` and `sqrt` are those of the published code; in addition `mms` and `zsn` of equal numbers are 0. A score
+    that is NaN or infinite, such as a quotient by 0, fails the cell.
 
-    The published code computes G on text from WikiText-2, the corpus it is tested on, in training mode and rounded to
-    float16; here on the calibration text of all methods, as the model is evaluated, in float32. It divides by the
-    norm of the whole divisor where it says `div`; here by each number. It cuts the number of zeros per row down to a
-    whole number; here it is rounded to the nearest. The search itself is not repeated.
+    Cost: unless the formula has no `G`, a forward and a backward pass of the whole model for each window, with a
+    float32 number for each weight in memory too; all cells of the same model, calibration and seed share them. Pruning
+    itself costs as much as Wanda. Scores are in float64.
+
+    Differences from the published code: it computes G on text from WikiText-2, the corpus it is tested on, in training
+    mode and rounded to float16; here G comes from the calibration text of all methods, in evaluation mode and float32.
+    Its `div` divides by the norm of the whole divisor, here by each number. It rounds the number of zeros per row down,
+    here it is rounded to the nearest. The search itself is not repeated.
     """
 
     class Params(Parameters):
@@ -55,7 +57,7 @@ class PrunerZero(Method):
         @field_validator("expression")
         @classmethod
         def _spelled_in_one_way(cls, text: str) -> str:
-            """As the printer spells it: spaces must not run anything again."""
+            """The expression in its canonical spelling, so that other spaces re-run nothing."""
             return str(expressions.parse(text))
 
     name = "pruner_zero"
@@ -67,13 +69,13 @@ class PrunerZero(Method):
 
     @property
     def needs_gradients(self) -> bool:
-        """Only if the formula mentions them."""
+        """Whether the formula has the matrix G."""
         return "G" in expressions.parse(self.params.expression).matrices
 
     def prune_block(
         self, block: BlockView, statistics: Statistics, allocation: Mapping[str, float], pattern: Pattern
     ) -> BlockResult:
-        """The lowest scores of each row of every linear."""
+        """Zero the lowest scores of each row of every linear. Raises CellFailure if a score is not finite."""
         pruned = {}
         for site in block.sites:
             for linear in site.linears:
@@ -83,7 +85,7 @@ class PrunerZero(Method):
         return BlockResult(pruned)
 
     def _scores(self, block: BlockView, statistics: Statistics, site: Site, linear: str) -> torch.Tensor:
-        """Float64 [out, in]; CellFailure if one is not finite."""
+        """The scores of a linear, float64 [out, in]. Raises CellFailure if one is not finite."""
         formula = expressions.parse(self.params.expression)
         values = {"W": block.weight(linear).double()}
         values["X"] = statistics[site.name].squared_norm.sqrt().expand_as(values["W"])

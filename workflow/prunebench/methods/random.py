@@ -1,4 +1,4 @@
-"""Random pruning: the control. A method that does not beat it has learnt nothing from the model."""
+"""Random pruning, the control: a method that does not beat it has learnt nothing from the model."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 
 class Random(Method):
-    """Zero weights drawn at random, exactly as many as the sparsity asks of each matrix. No weight update.
+    """Zero random weights of each matrix, exactly as many as the sparsity means.
+    It needs no data, and weights that stay are not changed.
 
-    Needs no data. Every weight gets a random number, and the lowest go: of the whole matrix, or for n:m of each group.
-    Each matrix has its own generator, started from the cell's seed, the number of its block and its name, and numbers
-    are drawn on the CPU: the same seed gives the same mask on every device, and after a resume.
+        grid:
+          - {method: random, sparsity: 0.5}
+
+    Every weight gets a random number, and the lowest of the matrix go; for n:m the lowest of each group. Each matrix
+    has its own generator on the CPU, started from the cell's seed, the number of its block and its name: the same seed
+    gives the same mask on every device, and after a resume.
     """
 
     name = "random"
@@ -31,13 +35,13 @@ class Random(Method):
     def prune_block(
         self, block: BlockView, statistics: Statistics, allocation: Mapping[str, float], pattern: Pattern
     ) -> BlockResult:
-        """Every linear draws for itself, so that a resumed job draws the same."""
+        """Draw a mask for every linear, from a generator of its own, so that a resumed job draws the same masks."""
         pruned = {}
         for linear, sparsity in allocation.items():
             weight = block.weight(linear)
             draw = hashlib.sha256(f"{block.seed} {block.index} {linear}".encode()).digest()
             generator = torch.Generator().manual_seed(int.from_bytes(draw[:7], "big"))
-            # Drawn on the CPU: GPUs have other generators.
+            # The CPU draws: GPUs have other generators.
             scores = torch.rand(weight.shape, generator=generator, dtype=torch.float64)
             mask = masks.prune_mask(scores, weight, sparsity, pattern, scope=self.scope)
             pruned[linear] = PrunedLinear(masks.zeroed(weight, mask.to(weight.device)))

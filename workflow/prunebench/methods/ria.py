@@ -1,4 +1,4 @@
-"""RIA: weights relative to the others of their row and column, times a power of input norms. No weight update."""
+"""RIA: magnitudes relative to the row and the column of a weight, times a power of input norms."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 
 
 class RIA(MaskingMethod):
-    """Zero the lowest `S_ij = (|W_ij| / sum_k |W_ik| + |W_ij| / sum_k |W_kj|) ||x_j||_2^a` of each output row i.
+    """Zero the weights of each output row that are small relative to their row and column and to their input's norm.
+    Each row has the same sparsity; for n:m the lowest of each group go. Weights that stay are not changed.
 
-    A weight counts relative to its row and to its column, so that no input or output loses all its weights only
-    because they are small. `x_j` is the j-th input of the linear over all calibration tokens; a row or column of zeros
-    adds 0. For n:m the lowest of each group go, inputs in the order that they have: the channel permutation that the
-    paper puts before n:m is not implemented. Each row has the same sparsity; weights that stay are not changed. The
-    cost is that of Wanda, two forward passes over the calibration tokens, and sums of rows and columns.
+        methods:
+          ria_without_inputs: {method: ria, params: {power: 0}}
 
-    The published code averages `||x_j||^2` over samples instead of summing, which changes no ranking. Unless asked to
-    prune by row it ranks all weights of a matrix together, takes the value at rank int(numel * s) as a threshold and
-    zeroes everything up to and including it, so one weight too many plus all ties: preset `released`. For n:m the two
-    agree.
+    The score is `S_ij = (|W_ij| / sum_k |W_ik| + |W_ij| / sum_k |W_kj|) ||x_j||_2^a`, where `x_j` is the j-th input of
+    the linear over all calibration tokens and `a` is `power`. No input or output loses all its weights only because
+    they are small. A row or column of zeros adds 0. The cost is that of Wanda, two forward passes over the calibration
+    tokens, and sums of rows and columns. The channel permutation that the paper puts before n:m is not implemented.
+
+    The published code averages `||x_j||^2` over samples, which changes no ranking. By default it ranks all weights of a
+    matrix together, takes the value at rank int(numel * s) as a threshold and zeroes everything up to and including it,
+    so one weight too many plus all ties: preset `released`. For n:m the two agree.
     """
 
     class Params(Parameters):
@@ -38,7 +40,7 @@ class RIA(MaskingMethod):
 
         power: float = Field(0.5, ge=0, description="the exponent a of the input norms; 0 ignores the inputs")
         selection: Literal["row", "threshold"] = "row"
-        """the lowest of each row, or all weights of the matrix up to the one of that rank"""
+        """row: the lowest of each row; threshold: all weights of the matrix up to the value of that rank"""
 
     name = "ria"
     title = "RIA"
@@ -49,15 +51,15 @@ class RIA(MaskingMethod):
 
     @property
     def exact(self) -> bool:
-        """A threshold takes ties along."""
+        """Whether the number of zeros is exact; a threshold prunes ties too."""
         return bool(self.params.selection == "row")
 
     def unit(self, out: int, width: int) -> tuple[int, int]:
-        """A row, or the whole matrix where a threshold is taken."""
+        """The sparsity is met in each row, or with a threshold in the whole matrix."""
         return (1 if self.params.selection == "row" else out, width)
 
     def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
-        """The lowest scores."""
+        """Mask of the lowest scores."""
         score = scores.ria(weight, statistic.squared_norm, self.params.power)
         if self.params.selection == "row" or pattern.structured:
             return masks.prune_mask(score, weight, sparsity, pattern, scope="row")

@@ -1,4 +1,4 @@
-"""SparseGPT: prune column by column, the columns still to come make up for the error."""
+"""SparseGPT: prune column by column and let the later columns make up for the error. The maths is in `formulas.obs`."""
 
 from __future__ import annotations
 
@@ -20,25 +20,28 @@ if TYPE_CHECKING:
 
 
 class SparseGPT(Method):
-    """Of each strip of 128 columns zero the weights of least `w_ij^2 / U_jj^2`, and update the columns to the right.
+    """Zero the weights whose loss costs the output least, and let the columns to the right make up for the error.
+    A mask is chosen for each strip of 128 columns, after the updates by earlier strips.
 
-    `U` is upper triangular with `U^T U = (X X^T + lambda I)^-1`, where X holds the inputs of the linear on all
-    calibration tokens and `lambda = damping * mean(diag(X X^T))`. When `w_ij` goes, every later weight of the row
-    changes by `-(w_ij / U_jj) U_jk`. Scores see the updates of earlier strips. One sparsity per matrix, met exactly in
-    every strip; rows may differ. For n:m the lowest of each group of a row go, chosen when the group's turn comes.
-    Weights that are 0 before pruning go first and stay 0; where all inputs were 0, the smallest weights go.
+        methods:
+          sparsegpt_damped: {method: sparsegpt, params: {damping: 0.1}}
 
-    The cost is two forward passes over the calibration tokens; per input one Gram matrix and one factorisation, cubic
-    in its width; per linear one sweep, out x in^2. Linears that share an input share its Gram matrix and its
-    factorisation. All in float64, but for products of inputs, which are summed in float32 within a batch. Memory: one
-    float64 matrix in x in for each input of the block.
+    In each strip the weights of least `w_ij^2 / U_jj^2` go, where `U` is upper triangular with
+    `U^T U = (X X^T + lambda I)^-1`, X holds the inputs of the linear on all calibration tokens, and
+    `lambda = damping * mean(diag(X X^T))`. When `w_ij` goes, every later weight of the row changes by
+    `-(w_ij / U_jj) U_jk`. Every strip of a matrix has exactly the matrix's sparsity; rows may differ. For n:m the
+    lowest of each group of a row go, chosen when the group's turn comes. Weights that are 0 before pruning go first and
+    stay 0; where all inputs were 0, the smallest weights go.
 
-    The published code computes in float32 and scales the Gram matrix by 2 / samples, which cancels. Instead of an exact
-    number it takes a value of the strip as a threshold, so one weight too many plus all ties, it zeroes every weight of
-    an input that was always 0, and it treats zeros as weights like all others: preset `released` does all three. (Such
-    an input also counts as 1 in its damping; that is not repeated.) Here such weights are the first to go, as their
-    loss says, but only as many as the sparsity asks for. Its option of true sequential order, in which o_proj and
-    down_proj see the pruned weights before them, is off there by default, and not offered here.
+    Cost: two forward passes over the calibration tokens; per input of the block one Gram matrix and one factorisation,
+    cubic in its width, which linears share; per linear one sweep, out x in^2. All is in float64, except that products
+    of inputs are summed in float32 within a batch. Memory: a float64 matrix in x in for each input of the block.
+
+    Differences from the published code: it computes in float32 and scales the Gram matrix by 2 / samples, which
+    cancels. It takes a value of the strip as a threshold, so one weight too many plus all ties, zeroes every weight of
+    an input that was always 0, and treats weights that are already zero like all others: preset `released` does these
+    three. Here the weights of such inputs go first, but only as many as the sparsity means. (It also counts such an
+    input as 1 in the damping; that is not repeated.) Its option of true sequential order is not offered.
     """
 
     class Params(Parameters):
@@ -47,9 +50,9 @@ class SparseGPT(Method):
         damping: float = Field(0.01, ge=0, description="lambda, as a fraction of the Hessian's mean diagonal")
         columns: PositiveInt = Field(128, description="width of the strips in which masks are chosen")
         selection: Literal["exact", "threshold"] = "exact"
-        """as many weights of a strip as asked for, or all up to the one of that rank"""
+        """exact: as many weights of a strip as the sparsity means; threshold: all up to the value of that rank"""
         dead_inputs: Literal["kept", "zeroed"] = "kept"
-        """what becomes of the weights of an input that was 0 on all calibration tokens, beyond those asked for"""
+        """zeroed: all weights of an input that was 0 on all tokens go; kept: no more than the sparsity means"""
 
     name = "sparsegpt"
     title = "SparseGPT"
@@ -63,7 +66,7 @@ class SparseGPT(Method):
 
     @property
     def exact(self) -> bool:
-        """A threshold takes ties along, and dead inputs may be many."""
+        """Whether the number of zeros is exact; a threshold prunes ties too, and dead inputs may be many."""
         return bool(self.params.selection == "exact" and self.params.dead_inputs == "kept")
 
     def prune_site(
@@ -74,9 +77,10 @@ class SparseGPT(Method):
         pattern: Pattern,
         zeros: Mapping[str, torch.Tensor] | None = None,
     ) -> dict[str, PrunedLinear]:
-        """All linears of the site in one sweep, stacked along their outputs; masks are chosen for each alone.
+        """Prune all linears of the site in one sweep, stacked along their outputs; each linear has its own masks.
 
-        `zeros`, boolean [out, in], are places that must be zero; default: those that are.
+        `zeros`, boolean [out, in], are places that must be zero; by default, the present zeros of the weights.
+        Raises CellFailure if the Gram matrix is not finite or not positive definite.
         """
         stacked = torch.cat([weight.double() for weight in weights.values()]).T.contiguous()
         gone_before = self._gone_before(weights, zeros)
@@ -92,21 +96,21 @@ class SparseGPT(Method):
         return {name: PrunedLinear(part) for name, part in zip(weights, parts, strict=True)}
 
     def unit(self, out: int, width: int) -> tuple[int, int]:
-        """A strip of columns."""
+        """The sparsity is met in each strip of columns."""
         return out, self.params.columns
 
     def _gone_before(
         self, weights: Mapping[str, torch.Tensor], zeros: Mapping[str, torch.Tensor] | None
     ) -> torch.Tensor | None:
-        """The zeros of all linears, boolean [in, out], which updates must not fill; None if there are none.
+        """Mask [in, out] of the zeros of all linears, which updates must not fill; None if there are none.
 
-        The published code fills them: where it is repeated, they are weights like all others.
+        The published code fills them, so `selection: threshold` treats them like all other weights.
         """
         if self.params.selection == "threshold":
             return None
         if zeros is None:
             zeros = {name: weight == 0 for name, weight in weights.items() if not weight.all()}
-        if not any(of.any() for of in zeros.values()):
+        if not any(mask.any() for mask in zeros.values()):
             return None
         none = {name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in weights.items()}
         return torch.cat(list((none | dict(zeros)).values())).T.contiguous()
@@ -120,7 +124,7 @@ class SparseGPT(Method):
         sparsities: list[float],
         pattern: Pattern,
     ) -> torch.Tensor:
-        """The least losses of each linear in the strip [columns, out], or of each row's group."""
+        """Mask of the least losses of each linear in the strip [columns, out], or of each row's group."""
         rows = loss.T.contiguous()
         if pattern.structured:
             return masks.lowest_of_groups(rows, pattern).T

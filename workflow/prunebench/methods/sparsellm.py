@@ -1,4 +1,4 @@
-"""SparseLLM: prune a block's FFN as a whole, through auxiliary variables for what passes between its linears."""
+"""SparseLLM: prune a block's FFN as a whole, through auxiliary variables for the activations between its linears."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ NEWTON_STEPS = 2
 S_STEPS, S_RATE = 2, 0.01
 DOWN_STEPS, DOWN_RATE = 10, 0.01
 RANK_CUT = 3.5e-4
-"""Part of the largest singular value below which a Gram matrix summed in float32 holds noise: the root of 2^-23."""
+"""The fraction of the largest singular value below which a float32 Gram matrix holds noise: the root of 2^-23."""
 DIVERGED = 100.0
-"""Relative error of the FFN's output from which a block counts as lost: zeros have 1."""
+"""The relative error of the FFN's output at which a block counts as lost; an output of zeros has 1."""
 RELEASED: dict[str, Any] = {
     "solver_preset": "released",
     "damping_mode": "accumulating",
@@ -44,35 +44,37 @@ RELEASED: dict[str, Any] = {
 
 
 class SparseLLM(Method):
-    """Prune a block's FFN so that its output stays, not that of each linear: the linears settle on what lies between.
+    """Prune a block's FFN such that the output of the whole FFN stays, not that of each linear.
+    The linears of the attention are pruned by the inner solver alone (SparseGPT by default).
 
-    Auxiliary variables z (output of the up projection), s (of the gate, if there is one) and p (input of the down
-    projection) stand in the objective, summed over all calibration tokens,
+        methods:
+          sparsellm_8: {method: sparsellm, preset: tuned, params: {epochs: 8}}
+
+    The objective, summed over all calibration tokens, has the auxiliary variables z (output of the up projection), s
+    (output of the gate, if there is one) and p (input of the down projection),
 
         alpha ||z - W_up X||^2 + alpha ||s - W_gate X||^2 + gamma ||p - act(s) z||^2 + beta ||Y - W_down p||^2
 
-    with the FFN's inputs X and outputs Y as the unpruned block has them (without gate: p ~ act(z)). The first epoch
-    is the inner solver, SparseGPT, on every linear. Each further one fits dense weights to z, s and p by least
-    squares, prunes those with the inner solver, and updates p, z and s, in this order: p and z in closed form, s by
-    Gauss-Newton steps. The attention's linears are pruned by the inner solver alone. The epoch whose pruned FFN comes
-    nearest to Y is taken (`keep_best`), so that no block ends further from Y than SparseGPT's; an epoch that fails
-    ends the block's epochs. Weights that are 0 before pruning are so in every epoch.
+    where X and Y are the FFN's inputs and outputs in the unpruned block; without gate the third term is
+    gamma ||p - act(z)||^2. The first epoch prunes every linear with the inner solver. Each further epoch fits dense
+    weights to z, s and p by least squares, prunes them with the inner solver, and updates p and z in closed form and s
+    by Gauss-Newton steps. The epoch whose pruned FFN comes nearest to Y is taken (`keep_best`), so that no block ends
+    further from Y than with SparseGPT. Weights that are 0 before pruning are 0 in every epoch.
 
-    The paper writes the fits with pseudo-inverses, which on few tokens fit noise in the weak directions of X and p:
-    here they have a small penalty (`ridge`), which draws the weights to zero, or with `anchor` to the unpruned ones.
+    The paper's fits use pseudo-inverses, which on few tokens fit noise in the weak directions of X and p. Here they
+    have a small penalty (`ridge`), which draws the weights to zero, or with `anchor: dense` to the unpruned weights.
 
-    The cost beside SparseGPT is one forward pass, and in each epoch eight products of all tokens with a matrix of the
-    FFN's size, a Gram matrix and a factorisation of the FFN's width. Least squares goes through Gram matrices in
-    float64, p through a solve of the hidden size (Woodbury); z and s are float32, stay in memory up to `memory` and
-    lie in files beyond, so that memory does not grow with the calibration set.
+    Cost beside SparseGPT: one forward pass, and in each epoch eight products of all tokens with a matrix of the FFN's
+    size, a Gram matrix and a factorisation of the FFN's width. Least squares uses Gram matrices in float64, p a solve
+    of the hidden size (Woodbury). z and s are float32; what exceeds `memory` lies in files, so that memory does not
+    grow with the calibration set.
 
-    The published code (presets `released`, and `released_opt` for models without gate) takes s two gradient steps of
-    length 0.01, which diverge where |act'(s) z| is large: the block fails, or perplexity explodes. It damps the Gram
-    matrix of X once more in every epoch, refits without a penalty, keeps the last epoch, gives blocks 1, 30 and 31 of
-    any model one epoch only, and without gate refits W_down by ten gradient steps. Its half-precision storage of
-    inverses and variables is not repeated, nor that its pseudo-inverse leaves out no direction at all: through a Gram
-    matrix in float32 those below 3.5e-4 of the largest are noise. The tables of the paper prune the first half of the
-    blocks: allocator `first_half`.
+    Differences from the published code (presets `released`, and `released_opt` for models without gate): it updates s
+    by two gradient steps of length 0.01, which diverge where |act'(s) z| is large, so that the block fails or
+    perplexity explodes. It damps the Gram matrix of X once more in every epoch, refits without a penalty, keeps the
+    last epoch, gives blocks 1, 30 and 31 of any model one epoch only, and without gate refits W_down by ten gradient
+    steps. Its half precision, and a pseudo-inverse that keeps directions that are noise (below 3.5e-4 of the largest),
+    are not repeated. The paper's tables prune the first half of the blocks: allocator `first_half`.
     """
 
     class Params(Parameters):
@@ -81,23 +83,23 @@ class SparseLLM(Method):
         alpha: PositiveFloat = Field(5.0, description="weight of ||z - W_up X||^2 and of ||s - W_gate X||^2")
         beta: PositiveFloat = Field(5.0, description="weight of ||Y - W_down p||^2")
         gamma: PositiveFloat = Field(5.0, description="weight of ||p - act(s) z||^2, without gate ||p - act(z)||^2")
-        epochs: PositiveInt = Field(4, description="how often the FFN is pruned; 1 is the inner solver alone")
+        epochs: PositiveInt = Field(4, description="the number of times the FFN is pruned; 1: by the solver alone")
         plain_blocks: tuple[NonNegativeInt, ...] = Field((), description="blocks that get one epoch")
         solver: Literal["sparsegpt", "wanda"] = Field("sparsegpt", description="prunes each linear in each epoch")
         solver_preset: Literal["paper", "released"] = "paper"
-        """of the inner solver"""
+        """the preset of the inner solver"""
         damping: float = Field(0.01, ge=0, description="SparseGPT's lambda, as a fraction of the mean diagonal")
         damping_mode: Literal["fixed", "accumulating"] = "fixed"
         """accumulating: the Gram matrix of the FFN's inputs is damped once more in every epoch"""
         refit_down: Literal["least_squares", "gradient"] = "least_squares"
-        """how W_down is refitted; gradient: ten steps of length 0.01 on the mean squared error, from pruned weights"""
+        """how W_down is fitted; gradient: ten steps of length 0.01 on the mean squared error, from pruned weights"""
         ridge: float | None = Field(
             0.01,
             ge=0,
             description="penalty of least squares, as a fraction of the Gram matrix's mean diagonal, or null",
         )
         anchor: Literal["zero", "dense"] = "zero"
-        """what the penalty pulls weights to; without a penalty, directions that are noise in float32 are left out"""
+        """where the penalty pulls weights to; without a penalty, directions that are noise in float32 are left out"""
         s_step: Literal["newton", "gradient"] = "newton"
         """gradient: two steps of length 0.01, which diverge where the loss is steep"""
         targets: Literal["before", "after"] = "before"
@@ -122,11 +124,11 @@ class SparseLLM(Method):
 
     @property
     def exact(self) -> bool:
-        """As the inner solver."""
+        """Whether the inner solver meets the sparsity exactly."""
         return self._solver().exact
 
     def reads(self, ffn: FeedForward) -> Support:
-        """The update of z is known for gated FFNs and for ReLU; one epoch updates nothing."""
+        """Whether the update of z is known (gated FFNs and ReLU); with one epoch nothing is updated."""
         known = self.params.epochs == 1 or ffn.gate is not None or ffn.relu
         return Support(True) if known else Support(False, NOT_RELU)
 
@@ -137,7 +139,7 @@ class SparseLLM(Method):
         allocation: Mapping[str, float],
         pattern: Pattern,
     ) -> BlockResult:
-        """Attention by the inner solver, then the FFN in epochs."""
+        """Prune the attention with the inner solver, then the FFN in epochs. Raises CellFailure if the FFN diverges."""
         from prunebench.methods.sparsellm_sweep import Auxiliaries
 
         solver = self._solver()
@@ -160,14 +162,14 @@ class SparseLLM(Method):
         return BlockResult(pruned | solved, record)
 
     def zeros_beyond_target(self, zeros: torch.Tensor, sparsity: float, pattern: Pattern) -> int:
-        """As the inner solver."""
+        """How many `zeros` the inner solver could not have chosen (see `Method.zeros_beyond_target`)."""
         return self._solver().zeros_beyond_target(zeros, sparsity, pattern)
 
     def _solver(self, repeats: int = 1) -> SparseGPT | Wanda:
-        """The inner solver, for a Gram matrix to which its damping is added `repeats` times over."""
+        """The inner solver, with a damping that stands for `repeats` dampings of the same Gram matrix."""
         if self.params.solver == "wanda":
             return Wanda(Wanda.configure(self.params.solver_preset))
-        # As a sum of powers: for the first time that is the damping itself, to the last bit.
+        # This sum of powers is the damping itself, to the last bit, if `repeats` is 1.
         damping = self.params.damping * sum((1 + self.params.damping) ** power for power in range(repeats))
         return SparseGPT(SparseGPT.configure(self.params.solver_preset, {"damping": damping}))
 
@@ -177,7 +179,7 @@ class SparseLLM(Method):
         return self._solver(epoch + 1 if accumulates else 1)
 
     def penalties(self, activation: updates.Activation) -> Penalties:
-        """The objective."""
+        """The weights of the objective's terms, and the update of s."""
         from prunebench.methods.sparsellm_sweep import Penalties
 
         alpha, gamma = self.params.alpha, self.params.gamma
@@ -190,7 +192,7 @@ class SparseLLM(Method):
         return Penalties(alpha, self.params.beta, gamma, s_step)
 
     def least_squares(self, cross: torch.Tensor, gram: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
-        """W [out, in] that is nearest to what the auxiliary variables want of it; `dense` is the unpruned weight."""
+        """Fit W [out, in] to `cross` and `gram` (see `updates.refit`); `dense` is the unpruned weight."""
         if self.params.ridge is None:
             return updates.refit_by_rank(cross, gram, RANK_CUT)
         if self.params.anchor == "zero":
@@ -200,21 +202,21 @@ class SparseLLM(Method):
 
 @dataclass
 class _Problem:
-    """The FFN of one block."""
+    """The FFN of one block, its statistics and its auxiliary variables."""
 
     method: SparseLLM
     block: BlockView
     sites: list[Site]
-    """That of its inputs, and that of the down projection."""
+    """The site of the FFN's inputs, and the site of the down projection."""
     statistics: dict[str, SiteStatistic]
     auxiliaries: Auxiliaries
 
     def solve(
         self, allocation: Mapping[str, float], pattern: Pattern
     ) -> tuple[dict[str, PrunedLinear], dict[str, Any]]:
-        """The pruned linears of the best or last epoch; losses by epoch, as the record of the block."""
+        """Return the pruned linears of the best or last epoch, and the block's record: the losses of each epoch."""
         from prunebench.engine.placement.memory import give_back_freed_pages
-        from prunebench.methods.sparsellm_sweep import FeedForward, Products
+        from prunebench.methods.sparsellm_sweep import FfnWeights, Products
 
         params = self.method.params
         dense = self._weights()
@@ -224,22 +226,22 @@ class _Problem:
         for epoch in range(params.epochs):
             try:
                 self._prune(epoch, dense, sums, allocation, pattern)
-                # What is free after one phase does not fit the tensors of the next.
+                # Freed pages of one phase do not fit the tensors of the next.
                 give_back_freed_pages()
-                ffn = FeedForward.of(self.block)
-                sums = None  # Before new ones are made: they are the largest tensors here.
+                ffn = FfnWeights.of(self.block)
+                sums = None  # The old ones are freed first: they are the largest tensors here.
                 sums = Products.zeros(ffn) if epoch + 1 < params.epochs else None
                 losses = self.auxiliaries.sweep(ffn, self.method.penalties(ffn.activation), sums)
                 if not epoch or not params.keep_best or losses.reconstruction < lowest:
                     kept, lowest, best = epoch, losses.reconstruction, self._weights()
-                # As a negation: nothing compares with NaN.
+                # The condition is negated because every comparison with NaN is false.
                 if not (losses.reconstruction < DIVERGED and all(map(isfinite, losses.terms.values()))):
                     raise CellFailure(
                         f"SparseLLM diverged in epoch {epoch + 1} of block {self.block.index}: error of the FFN "
                         f"{losses.reconstruction:.3g} of 1, loss {sum(losses.terms.values()):.3g}"
                     )
             except CellFailure as failure:
-                # What an earlier epoch left is good, and so is the inner solver's first result.
+                # The weights of an earlier epoch are good, and the first epoch is the inner solver itself.
                 if not params.keep_best or not lowest < DIVERGED:
                     raise
                 stopped = str(failure)
@@ -250,7 +252,7 @@ class _Problem:
         return {linear: PrunedLinear(weight) for linear, weight in best.items()}, record
 
     def _weights(self) -> dict[str, torch.Tensor]:
-        """Those of the FFN at present."""
+        """The current weights of the FFN's linears."""
         return {linear: self.block.weight(linear) for site in self.sites for linear in site.linears}
 
     def _prune(
@@ -261,7 +263,7 @@ class _Problem:
         allocation: Mapping[str, float],
         pattern: Pattern,
     ) -> None:
-        """Prune the unpruned weights (`dense`), or those that fit the auxiliary variables best, and install them."""
+        """Prune and install the unpruned weights (`dense`), or with `sums` those that fit the auxiliary variables."""
         from prunebench.engine.statistics import SiteStatistic
 
         for site in self.sites:
@@ -276,16 +278,16 @@ class _Problem:
             self.block.install({linear: entry.weight for linear, entry in pruned.items()})
 
     def _refit(self, dense: Mapping[str, torch.Tensor], gram: torch.Tensor, sums: Products) -> dict[str, torch.Tensor]:
-        """The weights of a site that fit the auxiliary variables best; `gram` is that of its inputs."""
+        """The weights of a site that fit the auxiliary variables best; `gram` is X X^T of the site's inputs X."""
         return {linear: self._fit(linear, weight.double(), gram, sums) for linear, weight in dense.items()}
 
     def _fit(self, linear: str, dense: torch.Tensor, gram: torch.Tensor, sums: Products) -> torch.Tensor:
         if not gram.diagonal().any():
-            return dense  # inputs that are always 0 ask for nothing
+            return dense  # inputs that are always 0 say nothing about the weights
         roles, tokens = self.block.ffn, len(self.auxiliaries.x)
-        now = self.block.weight(linear).double()
+        current = self.block.weight(linear).double()
         if linear == roles.down and self.method.params.refit_down == "gradient":
-            return updates.refit_by_gradient(now, sums.down, gram, tokens, steps=DOWN_STEPS, rate=DOWN_RATE)
+            return updates.refit_by_gradient(current, sums.down, gram, tokens, steps=DOWN_STEPS, rate=DOWN_RATE)
         moved = sums.gate if linear == roles.gate else sums.up
-        cross = sums.down if linear == roles.down or moved is None else moved + now @ gram
+        cross = sums.down if linear == roles.down or moved is None else moved + current @ gram
         return self.method.least_squares(cross, gram, dense)

@@ -1,6 +1,6 @@
 """SparseLLM's auxiliary variables over all calibration tokens: one pass per epoch, a slab of tokens at a time.
 
-Memory is a slab, whatever the number of tokens; what must last from one epoch to the next lies where `Spill` puts it.
+Memory holds one slab, whatever the number of tokens; `Spill` holds the tensors that last from one epoch to the next.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from prunebench.engine.statistics import add_gram
 from prunebench.methods import sparsellm_updates as updates
 
 SLAB = 4096
-"""Tokens of a slab."""
+"""The number of tokens of a slab."""
 PIECE = 1 << 16
-"""Elements that the CPU goes through at a time, so that what is computed elementwise stays in its cache."""
+"""The number of elements that the CPU computes elementwise at a time, so that they stay in its cache."""
 
 SStep = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""The update of s, given s, g, z and p."""
+"""A function from s, g, z and p to the updated s."""
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear's weight [out, in] as stored, and its bias [out]."""
+    """The weight [out, in] of a linear in the dtype of its storage, and its bias [out]."""
 
     weight: Tensor
     bias: Tensor | None
 
     def __call__(self, x: Tensor) -> Tensor:
-        """W x + b for rows x [n, in], in float32 or better."""
+        """Compute W x + b for rows x [n, in], in float32 or better."""
         out = product(x, self.weight.T, x.dtype)
         return out if self.bias is None else out.add_(self.bias)
 
 
 @dataclass(frozen=True)
-class FeedForward:
+class FfnWeights:
     """The current weights of a block's FFN."""
 
     up: Linear
@@ -50,8 +50,8 @@ class FeedForward:
     activation: updates.Activation
 
     @classmethod
-    def of(cls, block: BlockView) -> FeedForward:
-        """Those that are installed in `block`."""
+    def of(cls, block: BlockView) -> FfnWeights:
+        """The weights that are installed in `block`."""
         roles = block.ffn
         up, down, gate = (
             Linear(block.weight(linear), block.bias(linear)) if linear else None
@@ -77,17 +77,17 @@ class Penalties:
 
 @dataclass
 class Losses:
-    """What one pass found; sums over all tokens."""
+    """The losses of one pass, summed over all tokens."""
 
     terms: dict[str, float] = field(default_factory=dict)
-    """The terms of the objective after the updates, with their weights."""
+    """The weighted terms of the objective after the updates, by name."""
     reconstruction: float = 0.0
     """||Y - FFN(X)||^2 / ||Y - b||^2 with the pruned weights, b being the bias of the down projection."""
 
 
 @dataclass
 class Products:
-    """What the next least-squares problems need, float64; X holds the FFN's inputs."""
+    """The sums that the next least-squares problems need, float64; X holds the FFN's inputs."""
 
     up: Tensor
     """(z - W_up X - b) X^T [ffn, hidden]"""
@@ -99,8 +99,8 @@ class Products:
     """p p^T [ffn, ffn], its lower triangle"""
 
     @classmethod
-    def zeros(cls, ffn: FeedForward) -> Products:
-        """Of the shapes that belong to `ffn`."""
+    def zeros(cls, ffn: FfnWeights) -> Products:
+        """Zeros of the shapes that belong to `ffn`."""
         up, down, gate = ffn.up.weight, ffn.down.weight, ffn.gate
         width = down.shape[1]
         return cls(
@@ -112,15 +112,15 @@ class Products:
 
 
 class Auxiliaries:
-    """X and Y of a block's FFN and the variables z and s, a row for each calibration token."""
+    """X and Y of a block's FFN and the variables z and s, with a row for each calibration token."""
 
     def __init__(self, block: BlockView, spill: Spill) -> None:
-        """Run the block once; z and s start where its present weights put them."""
-        ffn, roles = FeedForward.of(block), block.ffn
+        """Run the block once; z and s start at the values that its current weights give."""
+        ffn, roles = FfnWeights.of(block), block.ffn
         inputs, outputs = f"{roles.up}.in", f"{roles.down}.out"
         end = 0
-        for seen in block.stream([inputs, outputs]):
-            x, y = seen[inputs], seen[outputs]
+        for values in block.stream([inputs, outputs]):
+            x, y = values[inputs], values[outputs]
             z, s = ffn.up(x), ffn.gate(x) if ffn.gate else None
             if not end:
                 self.x, self.y, self.z = (spill.empty(block.tokens, t.shape[1], t.dtype) for t in (x, y, z))
@@ -131,10 +131,10 @@ class Auxiliaries:
                 self.s[start:end] = s
         self._device = x.device
 
-    def sweep(self, ffn: FeedForward, penalties: Penalties, sums: Products | None) -> Losses:
-        """Update p, then z, then s for the weights `ffn`, and add to `sums`; without, z and s stay as they are.
+    def sweep(self, ffn: FfnWeights, penalties: Penalties, sums: Products | None) -> Losses:
+        """Update p, then z, then s for the weights `ffn`, and add to `sums`; without `sums`, z and s do not change.
 
-        p need not last: the next pass starts with a new one.
+        p is not kept, as the next pass computes it anew. Returns the losses of the pass.
         """
         ratio = penalties.gamma / penalties.beta
         solver = updates.output_solver(ffn.down.weight.double(), ratio)
@@ -144,7 +144,7 @@ class Auxiliaries:
             x, y = self.x[rows].to(self._device), self.y[rows].to(self._device)
             z = self.z[rows].to(self._device)
             s = None if self.s is None else self.s[rows].to(self._device)
-            # float16 has too little range for what is not an activation.
+            # float16 has too little range for tensors other than activations.
             bits = torch.bfloat16 if x.dtype == torch.bfloat16 else self.z.dtype
             m, g = ffn.up(x), ffn.gate(x) if ffn.gate else None
             target = y.to(m.dtype) if ffn.down.bias is None else y - ffn.down.bias.to(m.dtype)
@@ -157,7 +157,7 @@ class Auxiliaries:
             p = r.add_(product(u, down, bits))
             _add(totals, "down", u)
             if sums is None:
-                # Copies: what is computed for the record must not move the variables.
+                # Losses for the record are computed on copies: the variables must not change.
                 z, s = z.clone(), None if s is None else s.clone()
             for part in _pieces(m):
                 gate = None if s is None or g is None else (g[part], s[part])
@@ -184,7 +184,7 @@ def _relax(
     penalties: Penalties,
     totals: dict[str, Tensor],
 ) -> None:
-    """Update z, then s of `gate` = (g, s), in place, elementwise, for one piece; add to the sums of squares."""
+    """Update z, then s of `gate` = (g, s), in place and elementwise, for one piece; add its losses to `totals`."""
     if gate is None:
         z.copy_(updates.update_z_relu(m, p, penalties.alpha, penalties.gamma))
         r = activation(z)
@@ -218,7 +218,7 @@ def _pieces(rows: Tensor) -> Iterator[slice]:
 
 
 def _add(totals: dict[str, Tensor], term: str, values: Tensor) -> None:
-    """Add the squared norm of `values` to a term."""
+    """Add the squared norm of `values` to the total of `term`."""
     flat = values.flatten()
     total = torch.dot(flat, flat).double()
     totals[term] = totals[term] + total if term in totals else total

@@ -1,12 +1,12 @@
-"""SparseLLM's sub-problems, one function each: pure, on rows of tokens, in the dtype of their arguments.
+"""SparseLLM's sub-problems, one pure function each, on rows of tokens, in the dtype of their arguments.
 
 The objective of a block's FFN (Bai et al. 2024, eq. 5; with s for gated FFNs), over pruned W and the auxiliary
-variables z (output of the up projection), s (of the gate) and p (input of the down projection):
+variables z (output of the up projection), s (output of the gate) and p (input of the down projection):
 
     alpha ||z - W_up X||^2 + alpha ||s - W_gate X||^2 + gamma ||p - act(s) z||^2 + beta ||Y - W_down p||^2
 
-X and Y are the FFN's inputs and outputs, biases are taken off Y and added to W_up X. An FFN without gate has
-p ~ act(z). Each update is the minimiser of the whole in its variable, or at least lowers it.
+X and Y are the FFN's inputs and outputs; biases are subtracted from Y and added to W_up X. An FFN without gate has the
+term gamma ||p - act(z)||^2. Each update minimises the objective in its variable, or at least lowers it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from prunebench.lazy import torch
 
 Activation = Callable[["torch.Tensor"], "torch.Tensor"]
 Smooth = Callable[["torch.Tensor"], "tuple[torch.Tensor, torch.Tensor]"]
-"""An activation that gives its slope too."""
+"""A function from x to an activation and its slope at x."""
 
 
 def refit(cross: torch.Tensor, gram: torch.Tensor, ridge: float) -> torch.Tensor:
-    """W [out, in] of least ||T - W X||^2 + lambda ||W||^2, with lambda = `ridge` * mean(diag X X^T).
+    """The W [out, in] with the least ||T - W X||^2 + lambda ||W||^2, where lambda = `ridge` * mean(diag X X^T).
 
     `cross` = T X^T [out, in] and `gram` = X X^T [in, in], float64. Raises CellFailure if X X^T + lambda is singular.
     """
@@ -34,9 +34,9 @@ def refit(cross: torch.Tensor, gram: torch.Tensor, ridge: float) -> torch.Tensor
 
 
 def refit_by_rank(cross: torch.Tensor, gram: torch.Tensor, cut: float) -> torch.Tensor:
-    """W = T X^+ [out, in]: least squares without directions of X whose singular value is at most `cut` of the largest.
+    """W = T X^+ [out, in]: least squares without directions of X with singular values up to `cut` of the largest.
 
-    Arguments as in `refit`. Raises CellFailure if they are not finite.
+    `cross` and `gram` are as in `refit`. Raises CellFailure if they are not finite.
     """
     if not (gram.isfinite().all() and cross.isfinite().all()):
         raise CellFailure("the auxiliary variables are NaN or infinite")
@@ -53,7 +53,7 @@ def refit_by_gradient(
 ) -> torch.Tensor:
     """W [out, in] after `steps` of gradient descent on the mean of (T - W X)^2 over all outputs and tokens.
 
-    Starts at `weight`; other arguments as in `refit`.
+    It starts at `weight`; `cross` and `gram` are as in `refit`, and `tokens` is the number of tokens.
     """
     scale = rate * 2 / (tokens * len(weight))
     for _ in range(steps):
@@ -62,7 +62,7 @@ def refit_by_gradient(
 
 
 def output_solver(weight: torch.Tensor, ratio: float) -> torch.Tensor:
-    """K = (W W^T + ratio I)^-1 [out, out] for W = W_down [out, in] and ratio = gamma / beta; float64."""
+    """K = (W W^T + ratio I)^-1, float64 [out, out]; ratio = gamma / beta. CellFailure if W = W_down is not finite."""
     inner = weight @ weight.T
     inner.diagonal().add_(ratio)
     factor, failed = torch.linalg.cholesky_ex(inner)
@@ -72,9 +72,9 @@ def output_solver(weight: torch.Tensor, ratio: float) -> torch.Tensor:
 
 
 def update_z_relu(m: torch.Tensor, p: torch.Tensor, alpha: float, gamma: float) -> torch.Tensor:
-    """z of least alpha (z - m)^2 + gamma (p - relu(z))^2, elementwise; m = W_up X + b.
+    """The z with the least alpha (z - m)^2 + gamma (p - relu(z))^2, elementwise; m = W_up X + b.
 
-    On either side of 0 it is a parabola: its least points there are compared.
+    The loss is a parabola on either side of 0; the lower of the two minima is taken.
     """
     above = ((alpha * m + gamma * p) / (alpha + gamma)).clamp(min=0)
     below = m.clamp(max=0)
@@ -84,7 +84,7 @@ def update_z_relu(m: torch.Tensor, p: torch.Tensor, alpha: float, gamma: float) 
 
 
 def update_z(m: torch.Tensor, a: torch.Tensor, p: torch.Tensor, alpha: float, gamma: float) -> torch.Tensor:
-    """z of least alpha (z - m)^2 + gamma (p - a z)^2, elementwise; m = W_up X, a = act(s)."""
+    """The z with the least alpha (z - m)^2 + gamma (p - a z)^2, elementwise; m = W_up X, a = act(s)."""
     return (alpha * m + gamma * a * p) / (alpha + gamma * a.square())
 
 
@@ -98,26 +98,26 @@ def update_s(
     gamma: float,
     steps: int,
 ) -> torch.Tensor:
-    """s of lower alpha (s - g)^2 + gamma (p - act(s) z)^2 than the given one, elementwise; g = W_gate X.
+    """An s with a lower alpha (s - g)^2 + gamma (p - act(s) z)^2 than the given one, elementwise; g = W_gate X.
 
-    Newton's method with the curvature of the linearised activation (Gauss-Newton), which is positive, so that every
-    step starts downhill; elements that end higher all the same stay where they were.
+    This is Newton's method with the curvature of the linearised activation (Gauss-Newton). The curvature is positive,
+    so that every step starts downhill; elements whose loss ends higher all the same keep their value.
     """
-    ratio, one = gamma / alpha, s.new_ones(())
+    ratio, unit = gamma / alpha, s.new_ones(())
     new = s
     for _ in range(steps):
         a, slope = activation(new)
         error = p.addcmul(a, z, value=-1)
         jacobian = slope.mul_(z)
         descent = (g - new).addcmul_(jacobian, error, value=ratio)
-        new = descent.div_(torch.addcmul(one, jacobian, jacobian, value=ratio)).add_(new)
+        new = descent.div_(torch.addcmul(unit, jacobian, jacobian, value=ratio)).add_(new)
 
     def loss(s: torch.Tensor) -> torch.Tensor:
         error = p.addcmul(activation(s)[0], z, value=-1)
         distance = s - g
         return distance.square_().addcmul_(error, error, value=ratio)
 
-    new = new.nan_to_num_(nan=0.0)  # lerp would carry a NaN over, whatever its weight
+    new = new.nan_to_num_(nan=0.0)  # lerp would keep a NaN, whatever its weight
     return s.lerp(new, _where(loss(new), loss(s)))
 
 
@@ -132,7 +132,7 @@ def update_s_by_gradient(
     steps: int,
     rate: float,
 ) -> torch.Tensor:
-    """s after `steps` of gradient descent on the loss of `update_s`. Diverges where rate * curvature > 2."""
+    """s after `steps` of gradient descent on the loss of `update_s`. It diverges where rate * curvature > 2."""
     for _ in range(steps):
         a, slope = activation(s)
         s = s - rate * 2 * (alpha * (s - g) - gamma * slope * z * (p - a * z))
@@ -140,7 +140,7 @@ def update_s_by_gradient(
 
 
 def smooth(activation: Activation) -> Smooth:
-    """x -> (act(x), act'(x)), elementwise; from a closed form where `activation` has one here (SiLU)."""
+    """A function from x to (act(x), act'(x)), elementwise; in closed form for SiLU, else by differentiation."""
     return _silu if _same(activation, torch.nn.functional.silu) else partial(_dual, activation)
 
 
@@ -167,5 +167,5 @@ def _dual(activation: Activation, x: torch.Tensor) -> tuple[torch.Tensor, torch.
 
 
 def _where(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    """1 where `first` <= `second`, else 0, as floats: selecting by a boolean takes ten times as long on the CPU."""
+    """1.0 where `first` <= `second`, else 0.0: a selection by booleans takes ten times as long on the CPU."""
     return torch.le(first, second, out=torch.empty_like(first))

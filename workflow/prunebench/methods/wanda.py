@@ -1,4 +1,4 @@
-"""Wanda: weights times input norms, ranked within each output row. No weight update."""
+"""Wanda: magnitudes of weights times norms of inputs, ranked within each output row."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ if TYPE_CHECKING:
 
 
 class Wanda(MaskingMethod):
-    """Zero the lowest `S_ij = |W_ij| ||x_j||_2` of each output row i; for n:m the lowest of each group.
+    """Zero the weights of each output row with the smallest products of magnitude and input norm.
+    Each row has the same sparsity; for n:m the lowest of each group go. Weights that stay are not changed.
 
-    `x_j` is the j-th input of the linear over all calibration tokens, whose norm is summed in float64. Each row has the
-    same sparsity; weights that stay are not changed. The cost is two forward passes over the calibration tokens, one
-    for the norms and one to go on with the pruned weights, and a selection in each row. Memory beside the block and its
-    activations: one number per input.
+        methods:
+          wanda_down: {method: wanda, params: {rounding: down}}
 
-    The published code averages `||x_j||^2` over samples instead of summing, which changes no ranking. It cuts the
-    number of zeros per row down to a whole number (preset `released`); here it is rounded to the nearest, which matters
-    when an allocator gives every matrix its own sparsity. The paper's variant with a threshold on accumulated scores is
-    not implemented.
+    The score is `S_ij = |W_ij| ||x_j||_2`, where `x_j` is the j-th input of the linear over all calibration tokens; its
+    norm is summed in float64. The cost is two forward passes over the calibration tokens, one for the norms and one
+    with the pruned weights, and a selection in each row. Memory beside the block and its activations: one number per
+    input.
+
+    The published code averages `||x_j||^2` over samples, which changes no ranking. It rounds the number of zeros per
+    row down (preset `released`); here it is rounded to the nearest, which matters when an allocator gives every matrix
+    its own sparsity. The paper's variant with a threshold on accumulated scores is not implemented.
     """
 
     class Params(Parameters):
         """Parameters of Wanda."""
 
         rounding: Literal["nearest", "down"] = "nearest"
-        """of the number of zeros in a row"""
+        """how the number of zeros in a row is rounded"""
 
     name = "wanda"
     title = "Wanda"
@@ -45,11 +48,11 @@ class Wanda(MaskingMethod):
     scope = "row"
 
     def asked(self, weights: int, sparsity: float) -> int:
-        """Rounded as the parameters say."""
+        """The number of zeros that `sparsity` means, rounded as the parameters say."""
         return int(weights * sparsity) if self.params.rounding == "down" else super().asked(weights, sparsity)
 
     def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
-        """The lowest scores of each row."""
+        """Mask of the lowest scores of each row."""
         score = scores.wanda(weight, statistic.squared_norm)
         if self.params.rounding == "down" and not pattern.structured:
             return masks.lowest(masks.zeros_first(score, weight), self.asked(weight.shape[1], sparsity))

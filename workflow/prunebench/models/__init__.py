@@ -1,1 +1,1 @@
-"""One file per architecture family: where its blocks are, which linears share an input, what its FFN looks like."""
+"""One file per architecture family: its blocks, which linears share an input, the roles in its FFN."""

@@ -1,10 +1,10 @@
-"""BLOOM: q, k, v in one matrix, head by head; positions by ALiBi."""
+"""BLOOM: query, key and value in one matrix, head by head; positions by ALiBi."""
 
-from prunebench.models.base import Family, FeedForward, Fused, Site
+from prunebench.models.base import QUERY_KEY_VALUE, Family, FeedForward, Fused, Site
 
 
 class Bloom(Family):
-    """6 linears per block on 4 sites."""
+    """The BLOOM family: 6 linears per block on 4 sites."""
 
     name = "bloom"
     model_types = frozenset({"bloom"})
@@ -23,11 +23,5 @@ class Bloom(Family):
         Site("ffn_mid", ("mlp.dense_4h_to_h",)),
     )
     ffn = FeedForward(up="mlp.dense_h_to_4h", down="mlp.dense_4h_to_h", activation="mlp.gelu_impl")
-    fused = (
-        Fused(
-            "self_attention.query_key_value",
-            {"query": "attention", "key": "key_value", "value": "key_value"},
-            by_head=True,
-        ),
-    )
+    fused = (Fused("self_attention.query_key_value", QUERY_KEY_VALUE, by_head=True),)
     ffn_factor = 4

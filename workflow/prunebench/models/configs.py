@@ -1,4 +1,4 @@
-"""What a model's config.json says of its architecture: which family reads it, and its sizes. Light: no torch."""
+"""The architecture of a model according to its config.json: its family and its sizes. This imports no torch."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "falcon": {"multi_query": True},
     "gpt_bigcode": {"multi_query": True},
 }
-"""By model type, what transformers takes where config.json leaves it out."""
+"""The defaults of transformers for keys that config.json leaves out, by model type."""
 
-# One size has as many names as there are model types; a config.json holds one of them.
+# Model types have different names for a size; a config.json holds one of them.
 _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _HIDDEN = ("n_embed", "hidden_size", "n_embd", "d_model")
 _HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
@@ -40,47 +40,47 @@ class Dimensions:
     blocks: int
     hidden: int
     ffn: int
-    """Width of the FFN."""
+    """The width of the FFN."""
     heads: int
     key_value_heads: int
     head: int
-    """Width of a head."""
+    """The width of a head."""
     vocabulary: int
 
     @property
     def attention(self) -> int:
-        """Width of all queries, and of the attention's output."""
+        """The width of all queries, and of the attention's output."""
         return self.heads * self.head
 
     @property
     def key_value(self) -> int:
-        """Width of all keys, and of all values."""
+        """The width of all keys, and of all values."""
         return self.key_value_heads * self.head
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a fused matrix that are one part: in each of `groups` equal runs of rows, `start` to `stop`."""
+    """The rows of one part of a fused matrix: rows `start` to `stop` of each of `groups` equal runs of rows."""
 
     groups: int
     start: int
     stop: int
     run: int
-    """How many rows a run has."""
+    """The number of rows of a run."""
 
     @property
     def total(self) -> int:
-        """How many rows the fused matrix has."""
+        """The number of rows of the fused matrix."""
         return self.groups * self.run
 
     @property
     def count(self) -> int:
-        """How many rows the part has."""
+        """The number of rows of the part."""
         return self.groups * (self.stop - self.start)
 
 
 def part_rows(fused: Fused, dimensions: Dimensions) -> dict[str, Rows]:
-    """Where the rows of each part of `fused` stand, by the part's name within a block."""
+    """A map from the name of each part of `fused` within a block to its rows."""
     groups = dimensions.key_value_heads if fused.by_head else 1
     ends = [0]
     for size in fused.parts.values():
@@ -93,7 +93,7 @@ def part_rows(fused: Fused, dimensions: Dimensions) -> dict[str, Rows]:
 
 @cache
 def readers() -> Mapping[str, type[Family]]:
-    """The family that reads each known model type."""
+    """A map from each known model type to the family that reads it."""
     families = (registry.load("models", name) for name in registry.names("models"))
     return {kind: family for family in families for kind in family.model_types}
 
@@ -106,7 +106,7 @@ def has_experts(config: Mapping[str, Any]) -> bool:
 
 
 def dimensions(config: Mapping[str, Any], where: Path) -> Dimensions:
-    """The sizes that the config.json at `where` states in `config`, or in its `text_config`.
+    """The sizes in the content `config` of the config.json at `where`, or in its `text_config`.
 
     Raises PrunebenchError, which names the file and the key, if a size is missing or is no whole number above 0.
     """
@@ -116,7 +116,7 @@ def dimensions(config: Mapping[str, Any], where: Path) -> Dimensions:
             f"{where}: text_config is {text!r}, not an object: take the file that belongs to the model"
         )
     kind = str((text or config).get("model_type"))
-    # transformers leaves out of a nested config what is the default of its model type.
+    # In a nested config transformers leaves out values that are the defaults of its model type.
     sizes = {**config, **DEFAULTS.get(kind, {}), **text} if text else {**DEFAULTS.get(kind, {}), **config}
     reader = readers().get(kind)
     hidden = _size(sizes, where, _HIDDEN)
@@ -154,7 +154,7 @@ def _size(sizes: Mapping[str, Any], where: Path, keys: Sequence[str]) -> int:
 
 
 def _optional(sizes: Mapping[str, Any], where: Path, keys: Sequence[str]) -> int | None:
-    """The first of `keys` that is there; None if all are missing or null."""
+    """The value of the first of `keys` that `sizes` has; None if all are missing or null."""
     key = next((key for key in keys if sizes.get(key) is not None), None)
     if key is None:
         return None

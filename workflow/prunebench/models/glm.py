@@ -1,10 +1,12 @@
-"""GLM-4 (glm and glm4): LLaMA's block with gate and up in one matrix."""
+"""GLM-4 (glm and glm4): LLaMA's block with the gate and the up projection in one matrix."""
+
+from typing import ClassVar
 
 from prunebench.models.base import Family, FeedForward, Fused, Site
 
 
 class Glm(Family):
-    """7 linears per block on 4 sites."""
+    """The GLM-4 family: 7 linears per block on 4 sites."""
 
     name = "glm"
     model_types = frozenset({"glm", "glm4"})
@@ -21,4 +23,4 @@ class Glm(Family):
         down="mlp.down_proj",
         activation="mlp.activation_fn",
     )
-    fused = (Fused("mlp.gate_up_proj", {"gate_proj": "ffn", "up_proj": "ffn"}),)
+    fused: ClassVar[tuple[Fused, ...]] = (Fused("mlp.gate_up_proj", {"gate_proj": "ffn", "up_proj": "ffn"}),)

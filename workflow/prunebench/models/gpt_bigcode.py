@@ -1,10 +1,10 @@
-"""StarCoder and SantaCoder (GPT-BigCode): q, k, v in one matrix, mostly with one key-value head."""
+"""StarCoder and SantaCoder (GPT-BigCode): query, key and value in one matrix, mostly with one key-value head."""
 
-from prunebench.models.base import Family, FeedForward, Fused, Site
+from prunebench.models.base import QUERY_KEY_VALUE, Family, FeedForward, Fused, Site
 
 
 class GptBigCode(Family):
-    """6 linears per block on 4 sites."""
+    """The GPT-BigCode family: 6 linears per block on 4 sites."""
 
     name = "gpt_bigcode"
     model_types = frozenset({"gpt_bigcode"})
@@ -16,5 +16,5 @@ class GptBigCode(Family):
         Site("ffn_mid", ("mlp.c_proj",)),
     )
     ffn = FeedForward(up="mlp.c_fc", down="mlp.c_proj", activation="mlp.act")
-    fused = (Fused("attn.c_attn", {"query": "attention", "key": "key_value", "value": "key_value"}, by_head=True),)
+    fused = (Fused("attn.c_attn", QUERY_KEY_VALUE, by_head=True),)
     ffn_factor = 4

@@ -4,7 +4,7 @@ from prunebench.models.base import Family, FeedForward, Site
 
 
 class GptNeo(Family):
-    """6 linears per block on 4 sites."""
+    """The GPT-Neo family: 6 linears per block on 4 sites."""
 
     name = "gpt_neo"
     model_types = frozenset({"gpt_neo"})

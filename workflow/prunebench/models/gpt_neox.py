@@ -1,12 +1,12 @@
-"""GPT-NeoX and Pythia: q, k, v in one matrix, head by head."""
+"""GPT-NeoX and Pythia: query, key and value in one matrix, head by head."""
 
 from types import MappingProxyType
 
-from prunebench.models.base import Family, FeedForward, Fused, Site
+from prunebench.models.base import QUERY_KEY_VALUE, Family, FeedForward, Fused, Site
 
 
 class GptNeoX(Family):
-    """6 linears per block on 4 sites; attention and FFN mostly side by side."""
+    """The GPT-NeoX family: 6 linears per block on 4 sites; attention and FFN are mostly parallel."""
 
     name = "gpt_neox"
     model_types = frozenset({"gpt_neox"})
@@ -21,9 +21,5 @@ class GptNeoX(Family):
         Site("ffn_mid", ("mlp.dense_4h_to_h",)),
     )
     ffn = FeedForward(up="mlp.dense_h_to_4h", down="mlp.dense_4h_to_h", activation="mlp.act")
-    fused = (
-        Fused(
-            "attention.query_key_value", {"query": "attention", "key": "key_value", "value": "key_value"}, by_head=True
-        ),
-    )
+    fused = (Fused("attention.query_key_value", QUERY_KEY_VALUE, by_head=True),)
     renamed = MappingProxyType({"embed_out": "lm_head"})

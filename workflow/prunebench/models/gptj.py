@@ -1,10 +1,10 @@
-"""GPT-J: attention and FFN side by side."""
+"""GPT-J: attention and FFN are parallel."""
 
 from prunebench.models.base import Family, FeedForward, Site
 
 
 class GptJ(Family):
-    """6 linears per block on 4 sites; attention and FFN read the same normed hidden state."""
+    """The GPT-J family: 6 linears per block on 4 sites; attention and FFN read the same normed hidden state."""
 
     name = "gptj"
     model_types = frozenset({"gptj"})

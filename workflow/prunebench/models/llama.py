@@ -1,10 +1,10 @@
-"""LLaMA and its many descendants with the same module names: Mistral, Qwen, Gemma, OLMo, Cohere (text models)."""
+"""LLaMA and its many descendants with the same module names, such as Mistral, Qwen, Gemma, OLMo and Cohere."""
 
 from prunebench.models.base import Family, FeedForward, Site
 
 
 class Llama(Family):
-    """q/k/v/o attention, gated FFN; 7 linears per block on 4 sites, wherever the norms stand."""
+    """The LLaMA family: 7 linears per block on 4 sites, and a gated FFN; the places of the norms do not matter."""
 
     name = "llama"
     model_types = frozenset(

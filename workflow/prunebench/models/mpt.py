@@ -1,10 +1,10 @@
-"""MPT: q, k, v in one matrix, one after the other; positions by ALiBi."""
+"""MPT: query, key and value in one matrix, one after the other; positions by ALiBi."""
 
-from prunebench.models.base import Family, FeedForward, Fused, Site
+from prunebench.models.base import QUERY_KEY_VALUE, Family, FeedForward, Fused, Site
 
 
 class Mpt(Family):
-    """6 linears per block on 4 sites."""
+    """The MPT family: 6 linears per block on 4 sites."""
 
     name = "mpt"
     model_types = frozenset({"mpt"})
@@ -16,5 +16,5 @@ class Mpt(Family):
         Site("ffn_mid", ("ffn.down_proj",)),
     )
     ffn = FeedForward(up="ffn.up_proj", down="ffn.down_proj", activation="ffn.act")
-    fused = (Fused("attn.Wqkv", {"query": "attention", "key": "key_value", "value": "key_value"}),)
+    fused = (Fused("attn.Wqkv", QUERY_KEY_VALUE),)
     ffn_factor = 4

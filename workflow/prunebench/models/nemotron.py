@@ -1,10 +1,10 @@
-"""Nemotron, Arcee and Apertus: LLaMA's names, an FFN without gate."""
+"""Nemotron, Arcee and Apertus: LLaMA's names, and an FFN without gate."""
 
 from prunebench.models.base import Family, FeedForward, Site
 
 
 class Nemotron(Family):
-    """6 linears per block on 4 sites."""
+    """The Nemotron family: 6 linears per block on 4 sites."""
 
     name = "nemotron"
     model_types = frozenset({"nemotron", "arcee", "apertus"})

@@ -1,10 +1,10 @@
-"""OPT: learned positions, biases, a ReLU FFN."""
+"""OPT: learned positions, biases, and an FFN with ReLU."""
 
 from prunebench.models.base import Family, FeedForward, Site
 
 
 class Opt(Family):
-    """6 linears per block on 4 sites; fc1 and fc2 hang directly on the block."""
+    """The OPT family: 6 linears per block on 4 sites; fc1 and fc2 are children of the block itself."""
 
     name = "opt"
     model_types = frozenset({"opt"})

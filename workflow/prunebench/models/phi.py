@@ -1,10 +1,10 @@
-"""Phi-1, Phi-1.5 and Phi-2: attention and FFN side by side, biases everywhere."""
+"""Phi-1, Phi-1.5 and Phi-2: attention and FFN are parallel, and all linears have biases."""
 
 from prunebench.models.base import Family, FeedForward, Site
 
 
 class Phi(Family):
-    """6 linears per block on 4 sites; attention and FFN read the same normed hidden state."""
+    """The Phi family: 6 linears per block on 4 sites; attention and FFN read the same normed hidden state."""
 
     name = "phi"
     model_types = frozenset({"phi"})

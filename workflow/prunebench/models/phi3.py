@@ -1,27 +1,19 @@
-"""Phi-3 and Phi-4: LLaMA's block with q, k, v in one matrix and gate and up in another."""
+"""Phi-3 and Phi-4: GLM-4's block with query, key and value in one matrix."""
 
-from prunebench.models.base import Family, FeedForward, Fused, Site
+from prunebench.models.base import Fused, Site
+from prunebench.models.glm import Glm
 
 
-class Phi3(Family):
-    """7 linears per block on 4 sites."""
+class Phi3(Glm):
+    """The Phi-3 family: 7 linears per block on 4 sites."""
 
     name = "phi3"
     model_types = frozenset({"phi3"})
-    blocks = "model.layers"
     sites = (
         Site("attention_in", ("self_attn.qkv_proj.q_proj", "self_attn.qkv_proj.k_proj", "self_attn.qkv_proj.v_proj")),
-        Site("attention_out", ("self_attn.o_proj",)),
-        Site("ffn_in", ("mlp.gate_up_proj.gate_proj", "mlp.gate_up_proj.up_proj")),
-        Site("ffn_mid", ("mlp.down_proj",)),
-    )
-    ffn = FeedForward(
-        gate="mlp.gate_up_proj.gate_proj",
-        up="mlp.gate_up_proj.up_proj",
-        down="mlp.down_proj",
-        activation="mlp.activation_fn",
+        *Glm.sites[1:],
     )
     fused = (
         Fused("self_attn.qkv_proj", {"q_proj": "attention", "k_proj": "key_value", "v_proj": "key_value"}),
-        Fused("mlp.gate_up_proj", {"gate_proj": "ffn", "up_proj": "ffn"}),
+        *Glm.fused,
     )

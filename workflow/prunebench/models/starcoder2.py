@@ -1,10 +1,10 @@
-"""StarCoder2: LLaMA's attention, an FFN without gate, biases."""
+"""StarCoder2: LLaMA's attention, an FFN without gate, and biases."""
 
 from prunebench.models.base import Family, FeedForward, Site
 
 
 class Starcoder2(Family):
-    """6 linears per block on 4 sites."""
+    """The StarCoder2 family: 6 linears per block on 4 sites."""
 
     name = "starcoder2"
     model_types = frozenset({"starcoder2"})

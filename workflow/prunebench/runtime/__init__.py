@@ -1,1 +1,1 @@
-"""What every job does first and last: arguments, threads, GPUs, locks, progress, provenance."""
+"""The first and the last steps of every job: arguments, threads, GPUs, progress, provenance."""

@@ -1,14 +1,14 @@
-"""What a container or a batch system lets this process use: the limits of its Linux control groups."""
+"""The limits of a container or a batch system for this process, from its Linux control groups."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-MINE = Path("/proc/self/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def cpu_limit() -> float | None:
-    """CPUs; None without a limit."""
+    """The number of CPUs that this process may use, or None without a limit."""
     limits = []
     for group in _groups("cpu"):
         words = _words(group / "cpu.max") or _words(group / "cpu.cfs_quota_us") + _words(group / "cpu.cfs_period_us")
@@ -18,14 +18,14 @@ def cpu_limit() -> float | None:
 
 
 def memory_limit() -> int | None:
-    """Bytes; None without a limit."""
+    """The number of bytes of memory that this process may use, or None without a limit."""
     words = (_words(group / "memory.max") or _words(group / "memory.limit_in_bytes") for group in _groups("memory"))
     return min((int(word[0]) for word in words if word and word[0] != "max"), default=None)
 
 
 def _groups(controller: str) -> Iterator[Path]:
-    """The group of this process and those around it, in version 2 (one hierarchy) or 1 (one per controller)."""
-    for line in MINE.read_text().splitlines() if MINE.exists() else ():
+    """The group of this process and its parents, in version 2 (one hierarchy) or 1 (one per controller)."""
+    for line in MEMBERSHIP.read_text().splitlines() if MEMBERSHIP.exists() else ():
         _, controllers, path = line.split(":", 2)
         if not controllers or controller in controllers.split(","):
             base = CGROUPS / controller if controllers else CGROUPS

@@ -1,4 +1,4 @@
-"""Showing how far a job is: a bar on a terminal, one line per step in a log. Changes no number."""
+"""Progress of a job: a bar on a terminal, one line per step in a log."""
 
 import logging
 import sys
@@ -14,7 +14,7 @@ log = logging.getLogger("prunebench")
 
 
 def track(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Yield `items`, reporting each as one `what` done."""
+    """Yield `items`, and report each as one finished `what`."""
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, unit=what, leave=False)
         return
@@ -26,7 +26,7 @@ def track(items: Sequence[Item], what: str) -> Iterator[Item]:
 
 @contextmanager
 def tally(total: int, what: str) -> Iterator[Callable[[str], None]]:
-    """For work that is counted as it happens: call what this yields after each `what`, with a word on the state."""
+    """Yield a function to be called after each finished `what`, with a note on the state."""
     if sys.stderr.isatty():
         with tqdm(total=total, desc=what, unit=what) as bar:
 

@@ -1,4 +1,4 @@
-"""What a job ran on and what it cost: written beside results, read by `collect` only, never part of a spec."""
+"""The machine, the versions and the cost of a job: written beside results, but never part of a spec."""
 
 import importlib.metadata
 import os
@@ -28,14 +28,14 @@ LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that compute, as far as they are installed as packages."""
-    installed = {library: found for library in LIBRARIES if (found := version(library))}
+    """The versions of Python and of the installed libraries that compute."""
+    installed = {library: number for library in LIBRARIES if (number := version(library))}
     return {"python": platform.python_version(), **installed}
 
 
 @cache
 def version(library: str) -> str | None:
-    """Version of an installed package, without importing it."""
+    """The version of a package, without an import of it; None if it is not installed."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
@@ -43,19 +43,18 @@ def version(library: str) -> str | None:
 
 
 def conditions() -> dict[str, Any]:
-    """What may move the last bits of a number without being in its spec: a resumed job must not mix two of them."""
+    """The versions and the device, which may change last bits but are in no spec: a resumed job must not mix them."""
     return {"versions": versions(), "device": _gpu()["device"]}
 
 
 class Measurement:
-    """Wall time, CPU time and peak memory from its creation to `write`."""
+    """The wall time, the CPU time and the peak memory from its creation to `write`."""
 
     def __init__(self) -> None:
         self._start, self._cpu_start = time.monotonic(), time.process_time()
 
     def write(self, path: Path, **more: Any) -> None:
-        """Write seconds, CPU seconds (of all threads), peak memory (MiB, of host and GPU), device, host, versions and
-        `more` to `path` as JSON."""
+        """Write seconds, CPU seconds (all threads), peak memory of host and GPU (MiB), machine, versions and `more`."""
         record: dict[str, Any] = {
             **more,
             "seconds": round(time.monotonic() - self._start, 3),
@@ -73,7 +72,7 @@ class Measurement:
 
 @cache
 def code_revision() -> str | None:
-    """The git revision that this code was run from, with "-dirty" after local edits; None outside a repository."""
+    """The git revision of this code, with "-dirty" if it has local edits; None outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)

@@ -45,10 +45,10 @@ def run(body: Callable[[], str | None], *, threads: int = 1, spec: str = "{}", l
 
 
 def _show_life() -> None:
-    """Lock the log file (where stderr is one) for as long as this process lives: `prunebench status` sees by it."""
+    """Lock the log file, if stderr is one, until this process ends: it tells `prunebench status` that the job runs."""
     with contextlib.suppress(OSError):  # not every file system has locks
         if stat.S_ISREG(os.fstat(2).st_mode):
-            for _ in range(10):  # whoever looks whether the lock is free holds it for an instant
+            for _ in range(10):  # a process that checks the lock holds it for an instant
                 with contextlib.suppress(BlockingIOError):
                     return fcntl.flock(2, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 time.sleep(0.001)
@@ -65,9 +65,9 @@ def _check_threads(spec: str, threads: int) -> None:
 
 
 def set_environment(threads: int) -> None:
-    """What libraries read when they are imported: thread counts, and whether they may draw progress bars.
+    """Set the variables that libraries read at import: thread counts, and whether they may draw progress bars.
 
-    Two jobs with default threads on two cores collapse, so every library gets what the rule was given.
+    Two jobs with default threads on two cores would be very slow, so every library gets the threads of the rule.
     """
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

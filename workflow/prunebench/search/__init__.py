@@ -1,1 +1,1 @@
-"""Searching for an allocation: DSA's language of functions, how candidates are proposed, and how they are judged."""
+"""Searches for an allocation: spaces of candidates, strategies that propose them, and how they are judged."""

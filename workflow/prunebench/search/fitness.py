@@ -1,7 +1,7 @@
-"""What an allocation is worth: perplexity on held-out text of one-shot masks from dense statistics.
+"""The value of an allocation: the perplexity of one-shot masks on held-out text.
 
-One-shot: all masks follow from the statistics of the unpruned model, so that judging an allocation takes one forward
-pass and no pruning. How well that ranks allocations for sequential pruning is an empirical question (docs/dsa.md).
+One-shot means that all masks come from the statistics of the unpruned model, so that an allocation is judged by one
+forward pass without pruning. How well that ranks allocations for sequential pruning is discussed in docs/dsa.md.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from prunebench.engine.model import StreamedModel
 from prunebench.formulas import masks, scores
 
 Counts = tuple[int, ...]
-"""How many weights of each row go, by linear in the order of the model. Equal counts are equal masks."""
+"""The number of zeros in each row of every linear, in the order of the model. Equal counts mean equal masks."""
 
 
 class MaskedWeights(Mapping[str, Tensor]):
-    """The weights of a model with the lowest Wanda scores of each row at zero, masked when they are read.
+    """The weights of a model with the lowest Wanda scores of each row set to zero when they are read.
 
-    Of every weight only its rank in its row is kept, 2 bytes of it: masks of any sparsity are one comparison away.
+    Only the rank of every weight in its row is kept (2 bytes): one comparison gives the mask of any sparsity.
     """
 
     def __init__(self, anatomy: Anatomy) -> None:
@@ -47,7 +47,7 @@ class MaskedWeights(Mapping[str, Tensor]):
 
     @property
     def counts(self) -> Counts:
-        """How many weights of each row are zero now."""
+        """The current number of zeros in each row of every linear."""
         return tuple(self._counts.values())
 
     @counts.setter
@@ -56,7 +56,7 @@ class MaskedWeights(Mapping[str, Tensor]):
 
 
 def _ranks(anatomy: Anatomy, linear: str) -> Tensor:
-    """The rank of each weight [out, in] in its row by Wanda's score, zeros before all others."""
+    """Ranks [out, in] of the weights within their rows, by Wanda's score; zeros rank lowest."""
     weight = anatomy.weight(linear)
     return masks.ranks(masks.zeros_first(scores.wanda(weight, anatomy.squared_norm(linear)), weight))
 
@@ -67,16 +67,16 @@ class Fitness:
     def __init__(
         self, model: StreamedModel, weights: MaskedWeights, anatomy: Anatomy, windows: Tensor, batch_size: int
     ) -> None:
-        """`weights` are among the `overrides` of `model`."""
+        """`weights` must be the `overrides` of `model`."""
         self._model, self._weights, self._windows, self._batch_size = model, weights, windows, batch_size
         self._widths = {linear: width for linear, (_, width) in anatomy.sizes.items()}
 
     def counts(self, allocation: Allocation) -> Counts:
-        """What `allocation` comes to for Wanda: weights of each row. It may be of a part of the model."""
+        """The zeros of each row that Wanda makes of `allocation`; linears that it does not mention have none."""
         return tuple(masks.pruned_count(width, allocation.get(linear, 0.0)) for linear, width in self._widths.items())
 
     def perplexity(self, counts: Counts) -> float:
-        """exp of the mean loss per predicted token. Raises CellFailure if a loss, or that, is not finite."""
+        """exp of the mean loss per predicted token. Raises CellFailure if it is not finite."""
         self._weights.counts = counts
         losses = window_losses(self._model, self._windows, self._batch_size, quiet=True)
         return perplexity(losses, "the tuning text")

@@ -1,4 +1,4 @@
-"""The books of a search: what was proposed, what it was worth, and when to stop."""
+"""The records of a search: the candidates, their values, and when to stop."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from prunebench.storage.resume import Parts
 
 PATIENCE = 1000
-"""Proposals in a row without a new allocation after which a space counts as exhausted."""
+"""The number of proposals without a new allocation after which a space counts as exhausted."""
 
 
 class Ledger:
-    """A `Judge` that evaluates each allocation once, keeps to a budget of evaluations and writes a history.
+    """A `Judge` that evaluates each allocation once, within a budget of evaluations, and writes a history.
 
-    What cost time is kept in `parts`, numbered: a strategy that is run again from the same seed proposes the same and
-    finds it there.
+    Results that cost time are kept in `parts` by number: a strategy that is run again from the same seed proposes the
+    same candidates and finds their results.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Ledger:
         report: Callable[[str], None],
         known: Mapping[Counts, float] | None = None,
     ) -> None:
-        """`report` is called after every evaluation of the model, with the best so far; `known` cost nothing more."""
+        """`report` is called after every evaluation, with the best so far; `known` values need no evaluation."""
         self._space, self._fitness, self._parts, self._report = space, fitness, parts, report
         self._budget = evaluations
         self._values: dict[Counts, float] = dict(known or {})
@@ -44,18 +44,18 @@ class Ledger:
         self._judged: dict[str, Scored | None] = {}
         self._fruitless = 0
         self.history: list[dict[str, Any]] = []
-        """Every distinct candidate that was not rejected, in the order of its proposal."""
+        """Every distinct candidate that was not rejected, in the order of proposals."""
         self.rejected = 0
-        """Proposals that were turned down without looking at any data."""
+        """The number of proposals that were rejected without any data."""
         self.best: Scored | None = None
 
     @property
     def evaluations(self) -> int:
-        """How often the model has run."""
+        """The number of evaluations of the model."""
         return len(self._values) - self._given
 
     def __call__(self, candidate: Candidate) -> Scored | None:
-        """What `candidate` is worth; None if it is invalid. Raises Spent."""
+        """The value of `candidate`; None if it is invalid. Raises Spent if the search is over."""
         self._fruitless += 1
         if self.evaluations >= self._budget:
             raise Spent(f"{self._budget} evaluations")
@@ -70,11 +70,11 @@ class Ledger:
         return self._judged[text]
 
     def _judge(self, candidate: Candidate) -> Scored | None:
-        found = self._parts.get_or(f"candidate_{len(self.history):05d}", lambda: self._counts(candidate))
-        if "invalid" in found:
-            self._write(candidate, "invalid", None, found["invalid"])
+        part = self._parts.get_or(f"candidate_{len(self.history):05d}", lambda: self._counts(candidate))
+        if "invalid" in part:
+            self._write(candidate, "invalid", None, part["invalid"])
             return None
-        counts = tuple(found["counts"])
+        counts = tuple(part["counts"])
         if counts in self._values:
             scored = Scored(self._values[counts], candidate, counts)
             self._keep(scored)

@@ -11,12 +11,12 @@ from prunebench.allocators.base import Allocation
 from prunebench.engine.anatomy import Anatomy
 
 STEP = 0.002
-"""Between two slopes, as in ATP's paper."""
+"""The difference between two neighbouring slopes, as in ATP's paper."""
 
 
 @dataclass(frozen=True, order=True)
 class Slope:
-    """`steps` times STEP more sparsity from block to block."""
+    """A slope: the sparsity grows by `steps` times STEP from block to block."""
 
     steps: int
 
@@ -25,7 +25,9 @@ class Slope:
 
 
 class Space:
-    """The slopes of allocator `atp`: multiples of STEP up to the steepest that keeps every block within bounds."""
+    """The slopes of the allocator `atp`: multiples of STEP up to the largest that keeps every block in [0, 1]."""
+
+    name = "slopes"
 
     def __init__(self, model: Anatomy, sparsity: float) -> None:
         self._model, self._sparsity = model, sparsity
@@ -33,25 +35,25 @@ class Space:
         self._count = int(largest_slope(sparsity, len(model.blocks)) / STEP + 1e-9)
 
     def draw(self, rng: random.Random) -> Slope:
-        """Any."""
+        """A random slope."""
         return Slope(rng.randint(0, self._count))
 
     def mutate(self, candidate: Slope, rng: random.Random) -> Slope:
-        """A step up or down."""
+        """The slope one step above or below `candidate`."""
         return Slope(min(self._count, max(0, candidate.steps + rng.choice((-1, 1)))))
 
-    def cross(self, one: Slope, other: Slope, rng: random.Random) -> Slope:
-        """Halfway."""
-        return Slope((one.steps + other.steps) // 2)
+    def cross(self, first: Slope, second: Slope, rng: random.Random) -> Slope:
+        """The slope halfway between the two."""
+        return Slope((first.steps + second.steps) // 2)
 
     def every(self) -> Iterable[Slope]:
-        """From flat to steepest."""
+        """All slopes, from 0 to the largest."""
         return map(Slope, range(self._count + 1))
 
     def reject(self, candidate: Slope) -> str | None:
-        """All are valid."""
+        """None: all slopes are valid."""
         return None
 
     def allocate(self, candidate: Slope) -> Allocation:
-        """By the allocator `atp`."""
+        """The allocation of the allocator `atp` with the slope `candidate`."""
         return Atp(Atp.Params(slope=float(str(candidate)))).allocate(self._model, self._sparsity)

@@ -1,21 +1,23 @@
-"""What a search can find: candidates, how they vary, and the allocation that each stands for."""
+"""The interface of a space of candidates for a search; each space is a file beside this one."""
 
 from __future__ import annotations
 
-import importlib
 import random
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from prunebench.allocators.base import Allocation
 from prunebench.engine.anatomy import Anatomy
 
 Candidate = Any
-"""What a space consists of; `str` gives the text that the allocator takes."""
+"""An element of a space; `str` gives the text that the allocator takes."""
 
 
 class Space(Protocol):
-    """A set of candidates for one model and sparsity. All randomness comes from the generator that is handed in."""
+    """A set of candidates for one model and sparsity. All randomness comes from the generator `rng`."""
+
+    name: ClassVar[str]
+    """The name that configs use, which is also the name of the file."""
 
     def __init__(self, model: Anatomy, sparsity: float) -> None: ...
 
@@ -25,20 +27,14 @@ class Space(Protocol):
     def mutate(self, candidate: Candidate, rng: random.Random) -> Candidate:
         """A neighbour of `candidate`."""
 
-    def cross(self, one: Candidate, other: Candidate, rng: random.Random) -> Candidate:
-        """A child of two candidates."""
+    def cross(self, first: Candidate, second: Candidate, rng: random.Random) -> Candidate:
+        """A candidate between two others."""
 
     def every(self) -> Iterable[Candidate]:
-        """All candidates, in order; TypeError where there are too many to ask for that."""
+        """All candidates, in order. Raises TypeError if there are too many."""
 
     def reject(self, candidate: Candidate) -> str | None:
-        """Why `candidate` is invalid whatever the model, if so."""
+        """Why `candidate` is invalid for every model, or None."""
 
     def allocate(self, candidate: Candidate) -> Allocation:
-        """The allocation that it stands for. Raises Invalid, with the reason, if it means none on this model."""
-
-
-def load(name: str) -> type[Space]:
-    """The space called `name`, one module each: like a plug-in it has a fingerprint of its own."""
-    space: type[Space] = importlib.import_module(f"prunebench.search.{name}").Space
-    return space
+        """The allocation of `candidate`. Raises Invalid, with the reason, if it has none on this model."""

@@ -1,7 +1,7 @@
-"""How a search goes through its space: evolution as in DSA's Algorithm 1, random draws, or every point of a grid.
+"""The strategies of a search: evolution as in DSA's Algorithm 1, random draws, or every point of a grid.
 
-Pure: what a candidate is and what it is worth are the affair of a `Space` and a `Judge`. A strategy is a function of
-the random stream and of the values it is told, so that a run with the same seed proposes the same candidates.
+A `Space` makes candidates and a `Judge` gives their values. A strategy depends on nothing else but its random
+generator, so that a run with the same seed proposes the same candidates.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 
 class Spent(Exception):
-    """The search is over: its budget is used up, or nothing new is being found."""
+    """The search is over: its budget is used up, or it finds no new allocations."""
 
 
 class Scored(NamedTuple):
-    """A candidate and what it is worth."""
+    """A candidate and its value."""
 
     value: float
-    """Lower is better; infinite if the model broke."""
+    """Lower is better; infinite if the model failed."""
     candidate: Candidate
     key: Hashable
-    """Equal for candidates that come to the same allocation."""
+    """A key that is equal for candidates with the same allocation."""
 
 
 class Judge(Protocol):
-    """Says what a candidate is worth."""
+    """A function from a candidate to its value."""
 
     def __call__(self, candidate: Candidate) -> Scored | None:
-        """None if `candidate` is invalid. Raises Spent when there is no budget left."""
+        """The candidate with its value, or None if it is invalid. Raises Spent if the search is over."""
 
 
 @dataclass(frozen=True)
 class Evolution:
     """DSA's Algorithm 1 (Li et al. 2024, App. C.1).
 
-    A population of the best; in every round a part of it is sampled, a parent is drawn from the best of the sample, and
-    one mutant of it and one crossover with another of these best join the population.
+    In every round a part of the population is sampled and a parent is drawn from the best of the sample. A mutant of
+    the parent, and a crossover with another of these best, join the population, of which the best are kept.
     """
 
     population: int = 20
@@ -57,18 +57,18 @@ class Evolution:
             sample = rng.sample(_ranked(living), max(1, round(self.sample_ratio * len(living))))
             best = sorted(sample, key=_value)[: self.parents]
             parent = rng.choice(best)
-            partner = rng.choice([one for one in best if one is not parent] or best)
+            partner = rng.choice([scored for scored in best if scored is not parent] or best)
             for child in (
                 space.mutate(parent.candidate, rng),
                 space.cross(parent.candidate, partner.candidate, rng),
             ):
                 _join(living, judge(child))
-            living = {one.key: one for one in _ranked(living)[: self.population]}
+            living = {scored.key: scored for scored in _ranked(living)[: self.population]}
 
 
 @dataclass(frozen=True)
 class RandomDraws:
-    """The control: independent draws. An evolution that does not beat it has learnt nothing from its evaluations."""
+    """Independent draws, the control: an evolution that does not beat them has learnt nothing."""
 
     def run(self, space: Space, judge: Judge, rng: random.Random) -> None:
         """Propose until `judge` raises Spent."""
@@ -78,10 +78,10 @@ class RandomDraws:
 
 @dataclass(frozen=True)
 class Grid:
-    """Every candidate once."""
+    """All candidates of the space, once each."""
 
     def run(self, space: Space, judge: Judge, rng: random.Random) -> None:
-        """Propose all; returns when there are no more, or `judge` raises Spent."""
+        """Propose all candidates, until there are no more or `judge` raises Spent."""
         for candidate in space.every():
             judge(candidate)
 
@@ -93,16 +93,16 @@ STRATEGIES: dict[str, type[Evolution | RandomDraws | Grid]] = {
 }
 
 
-def _join(living: dict[Hashable, Scored], one: Scored | None) -> None:
-    """Of several candidates with one allocation, the first stays: a population of copies would not evolve."""
-    if one is not None:
-        living.setdefault(one.key, one)
+def _join(living: dict[Hashable, Scored], scored: Scored | None) -> None:
+    """Add a valid candidate unless its allocation is there already: a population of copies would not evolve."""
+    if scored is not None:
+        living.setdefault(scored.key, scored)
 
 
 def _ranked(living: dict[Hashable, Scored]) -> list[Scored]:
-    """Best first; equal ones in the order in which they were found."""
+    """The candidates from best to worst; equal ones in the order in which they joined."""
     return sorted(living.values(), key=_value)
 
 
-def _value(one: Scored) -> float:
-    return one.value
+def _value(scored: Scored) -> float:
+    return scored.value

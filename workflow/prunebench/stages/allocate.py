@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from prunebench import registry
 from prunebench.allocators.base import Allocator, check_budget
 from prunebench.assets.manifest import load_manifest
-from prunebench.engine.anatomy import Anatomy, Run
+from prunebench.assets.tokens import read_tokens
+from prunebench.engine.anatomy import Anatomy, RunInputs
 from prunebench.errors import CellFailure
 from prunebench.identity.canonical import canonical
 from prunebench.patterns import parse_pattern
@@ -59,7 +59,7 @@ def allocate(
         allocator: Allocator = registry.build("allocators", settings.allocator, settings.params)
         if search:
             record["found"] = _found(search, allocator.place)
-            allocator = allocator.found(record["found"]["candidate"])
+            allocator = allocator.with_candidate(record["found"]["candidate"])
         shares = allocator.allocate(part, sparsity)
         check_budget(shares, part.sizes, sparsity)
         record |= {
@@ -73,15 +73,15 @@ def allocate(
         run.scratch.remove()
 
 
-def _run(settings: AllocateSpec, directory: Path, tokens: Path, scratch: Path, identity: str) -> Run:
+def _run(settings: AllocateSpec, directory: Path, tokens: Path, scratch: Path, identity: str) -> RunInputs:
     """What the engine needs; blocks that a killed job left in `scratch` are used if they have this `identity`."""
     storage, compute = storage_dtype(settings.storage), settings.compute
     assert compute is not None  # which the specs of allocators that run the model have
-    return Run(
+    return RunInputs(
         directory,
         registry.load("models", settings.family),
         storage,
-        torch.from_numpy(np.load(tokens, allow_pickle=False)),
+        read_tokens(tokens),
         getattr(torch, compute.dtype),
         compute.batch_size,
         settings.seed,

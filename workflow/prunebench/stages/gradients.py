@@ -4,20 +4,17 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from prunebench import registry
 from prunebench.assets.manifest import load_manifest
+from prunebench.assets.tokens import read_tokens
 from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.placement.device import best_device
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.gradients import GradientsSpec
 from prunebench.runtime.provenance import Measurement
 from prunebench.storage.files import atomic_path, sha256_file
-from prunebench.storage.tensors import storage_dtype
 
 
 def gradients(spec: str, *, model: Path, tokens: Path, gradients: Path, measured: Path) -> None:
@@ -28,14 +25,10 @@ def gradients(spec: str, *, model: Path, tokens: Path, gradients: Path, measured
     """
     measurement = Measurement()
     settings = GradientsSpec.model_validate_json(spec)
-    streamed = StreamedModel(
-        load_manifest(model).directory,
-        registry.load("models", settings.family),
-        dtype=getattr(torch, settings.compute.dtype),
-        storage=storage_dtype(settings.storage),
-        device=best_device(),
+    streamed = StreamedModel.opened(
+        load_manifest(model).directory, settings.family, dtype=settings.compute.dtype, storage=settings.storage
     )
-    found = calibration_gradients(streamed, torch.from_numpy(np.load(tokens, allow_pickle=False)))
+    found = calibration_gradients(streamed, read_tokens(tokens))
     made_from = {"spec_hash": spec_hash(spec), "tokens": sha256_file(tokens)}
     with atomic_path(gradients) as temporary:
         save_file(found, temporary, metadata={**made_from, "digest": _digest(found)})

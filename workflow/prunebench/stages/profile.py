@@ -2,20 +2,16 @@
 
 from pathlib import Path
 
-import numpy as np
-import torch
 from safetensors.torch import save_file
 
-from prunebench import registry
 from prunebench.assets.manifest import load_manifest
+from prunebench.assets.tokens import read_tokens
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.placement.device import best_device
 from prunebench.engine.profile import profile_model
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.profile import ProfileSpec
 from prunebench.runtime.provenance import Measurement
 from prunebench.storage.files import atomic_path, sha256_file
-from prunebench.storage.tensors import storage_dtype
 
 
 def profile(spec: str, *, model: Path, tokens: Path, profile: Path, measured: Path) -> None:
@@ -25,14 +21,10 @@ def profile(spec: str, *, model: Path, tokens: Path, profile: Path, measured: Pa
     """
     measurement = Measurement()
     settings = ProfileSpec.model_validate_json(spec)
-    streamed = StreamedModel(
-        load_manifest(model).directory,
-        registry.load("models", settings.family),
-        dtype=getattr(torch, settings.compute.dtype),
-        storage=storage_dtype(settings.storage),
-        device=best_device(),
+    streamed = StreamedModel.opened(
+        load_manifest(model).directory, settings.family, dtype=settings.compute.dtype, storage=settings.storage
     )
-    norms = profile_model(streamed, torch.from_numpy(np.load(tokens, allow_pickle=False)), settings.compute.batch_size)
+    norms = profile_model(streamed, read_tokens(tokens), settings.compute.batch_size)
     with atomic_path(profile) as temporary:
         save_file(norms, temporary, metadata={"spec_hash": spec_hash(spec), "tokens": sha256_file(tokens)})
     measurement.write(measured)

@@ -4,15 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from prunebench import registry
 from prunebench.assets.manifest import load_manifest
+from prunebench.assets.tokens import read_tokens
 from prunebench.engine.contract import Method
 from prunebench.engine.loop import prune_model
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.placement.device import best_device
 from prunebench.engine.sparsity import check, totals
 from prunebench.errors import CellFailure
 from prunebench.patterns import parse_pattern
@@ -63,12 +60,14 @@ def prune(
         if allocated["status"] != "ok":
             raise CellFailure(f"allocation: {allocated['reason']}")
         method: Method = registry.build("methods", settings.method, settings.params)
+        # Where nothing runs forward, scores have the dtype of the weights.
+        dtype = settings.compute.dtype if settings.compute else settings.storage
         blocks = prune_model(
-            _streamed(settings, manifest.directory),
+            StreamedModel.opened(manifest.directory, settings.family, dtype=dtype, storage=settings.storage),
             method,
             allocated["sparsities"],
             parse_pattern(settings.pattern),
-            torch.from_numpy(np.load(tokens, allow_pickle=False)) if tokens else None,
+            read_tokens(tokens) if tokens else None,
             work,
             batch_size=settings.compute.batch_size if settings.compute else 1,
             seed=settings.seed,
@@ -90,17 +89,6 @@ def _beyond(record: dict[str, Any]) -> str:
     """The part of the sparsity that nobody asked for, in words; empty if there is none."""
     share = record["zeros_beyond_target"] / record["prunable_weights"]
     return f", {share:.4f} of it zero before pruning where fewer zeros were asked for" if share else ""
-
-
-def _streamed(settings: PruneSpec, directory: Path) -> StreamedModel:
-    """The model as the engine reads it. Where nothing runs forward, the dtype of the weights is the dtype of scores."""
-    return StreamedModel(
-        directory,
-        registry.load("models", settings.family),
-        dtype=storage_dtype(settings.compute.dtype if settings.compute else settings.storage),
-        storage=storage_dtype(settings.storage),
-        device=best_device(),
-    )
 
 
 def summarise(blocks: list[dict[str, Any]], target: float | None, *, exact: bool = True) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from prunebench.engine.placement.device import best_device
 from prunebench.errors import CellFailure
 from prunebench.plan.jobs.search import SearchAllocationSpec
 from prunebench.runtime.progress import tally
-from prunebench.search import spaces
 from prunebench.search.fitness import Fitness, MaskedWeights
 from prunebench.search.ledger import Ledger
 from prunebench.search.strategies import STRATEGIES, Spent
@@ -61,9 +60,8 @@ def search_allocation(
 def _search(
     settings: SearchAllocationSpec, directory: Path, corpus: Path, profile: Path, parts: Parts
 ) -> dict[str, Any]:
-    storage = storage_dtype(settings.storage)
     family = registry.load("models", settings.family)
-    anatomy = Anatomy(directory, family, storage, profile)
+    anatomy = Anatomy(directory, family, storage_dtype(settings.storage), profile)
     name = f"{corpus.name}: the tuning split"
     documents = load_split(corpus, "tuning")
     windows = first_windows(load_tokenizer(directory), documents, settings.seqlen, settings.windows, name)
@@ -73,17 +71,12 @@ def _search(
     try:
         # Masks read the norms of the profile, which are not finite where the model overflows.
         weights = MaskedWeights(anatomy)
-        streamed = StreamedModel(
-            directory,
-            family,
-            dtype=getattr(torch, settings.compute.dtype),
-            storage=storage,
-            device=best_device(),
-            overrides=weights,
+        streamed = StreamedModel.opened(
+            directory, settings.family, dtype=settings.compute.dtype, storage=settings.storage, overrides=weights
         )
         fitness = Fitness(streamed, weights, anatomy, torch.from_numpy(windows), settings.compute.batch_size)
         uniform = fitness.counts(dict.fromkeys(anatomy.sizes, sparsity))
-        space = spaces.load(settings.space)(anatomy, sparsity)
+        space = registry.load("search", settings.space)(anatomy, sparsity)
         books["dense"] = parts.get_or("dense", lambda: fitness.perplexity(fitness.counts({})))
         books["uniform"] = parts.get_or("uniform", lambda: fitness.perplexity(uniform))
     except CellFailure as failure:

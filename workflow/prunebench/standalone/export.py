@@ -17,8 +17,8 @@ from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
 from prunebench.runtime.provenance import versions
 from prunebench.standalone.portable import OLDEST, portable_config, portable_tokenizer
-from prunebench.storage.files import read_json, sha256_file, write_json, write_text
-from prunebench.storage.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, read_object, saved_name
+from prunebench.storage.files import read_json, read_object, sha256_file, write_json, write_text
+from prunebench.storage.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, saved_name
 from prunebench.storage.locks import alone
 from prunebench.storage.parts import fused_parts, whole_tensor
 from prunebench.storage.staging import empty_directory, staging

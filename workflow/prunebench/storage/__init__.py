@@ -1,1 +1,1 @@
-"""Bytes on disk, bit by bit: files, tensors, packed weights, and what a killed job goes on from."""
+"""Bytes on disk: files, locks, tensors, packed weights, and the finished pieces from which a killed job goes on."""

@@ -1,6 +1,6 @@
 """Pruned weights on disk: one safetensors file per cell with the tensors that the method changed, packed.
 
-A dense cell's file is empty, a failed cell's is too (its prune.json says why).
+The file of a dense or failed cell has no tensors.
 """
 
 import json
@@ -15,7 +15,7 @@ _CHUNK = 1 << 22
 
 
 class _Entry(NamedTuple):
-    """A tensor in a safetensors file: where its bytes are, and what they mean."""
+    """A tensor in a safetensors file: its dtype and shape, and the place of its bytes."""
 
     name: str
     dtype: str
@@ -26,9 +26,9 @@ class _Entry(NamedTuple):
 
 
 def merge(parts: Sequence[Path], destination: Path) -> None:
-    """Concatenate safetensors files into one, in constant memory: the library's writer would hold all of it."""
+    """Concatenate safetensors files into one, in constant memory; the library's writer would hold all tensors."""
     entries = [entry for part in parts for entry in _entries(part)]
-    # Bitmasks last: single bytes, in any number, would leave what follows them unaligned.
+    # Bitmasks come last: an odd number of bytes would leave the tensors after them unaligned.
     entries.sort(key=lambda entry: entry.dtype == "U8")
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -36,7 +36,7 @@ def merge(parts: Sequence[Path], destination: Path) -> None:
         start, end = end, end + entry.size
         header[entry.name] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the format wants tensor data aligned
+    text += b" " * (-len(text) % 8)  # the format requires that tensor data are aligned
     with atomic_path(destination) as temporary, temporary.open("wb") as out:
         out.write(struct.pack("<Q", len(text)) + text)
         for entry in entries:
@@ -44,9 +44,9 @@ def merge(parts: Sequence[Path], destination: Path) -> None:
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """What the header of a safetensors file says beside its tensors."""
-    found: dict[str, str] = _header(path)[0].get("__metadata__", {})
-    return found
+    """The metadata in the header of a safetensors file."""
+    entries: dict[str, str] = _header(path)[0].get("__metadata__", {})
+    return entries
 
 
 def _copy(entry: _Entry, out: BinaryIO) -> None:
@@ -60,15 +60,15 @@ def _entries(path: Path) -> list[_Entry]:
     """The tensors of a safetensors file, from its header."""
     header, data = _header(path)
     header.pop("__metadata__", None)
-    found = []
+    entries = []
     for name, entry in header.items():
         low, high = entry["data_offsets"]
-        found.append(_Entry(name, entry["dtype"], entry["shape"], path, data + low, high - low))
-    return found
+        entries.append(_Entry(name, entry["dtype"], entry["shape"], path, data + low, high - low))
+    return entries
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header of a safetensors file, and where the data after it start."""
+    """The header of a safetensors file, and the offset of the data after it."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         return json.loads(file.read(length)), 8 + length

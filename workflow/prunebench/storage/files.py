@@ -1,4 +1,4 @@
-"""Atomic writes and digests: a reader never sees half a file, whatever kills the writer."""
+"""Atomic writes, digests, and checks of names: a reader never sees half a file, even if the writer is killed."""
 
 import errno
 import hashlib
@@ -13,14 +13,16 @@ from typing import Any
 from prunebench.errors import PrunebenchError
 
 LONGEST = 200
-"""Bytes of the name of a directory that is written: a file system has 255, and unfinished work is named after it."""
+"""The longest name of a directory that is written, in bytes: file systems allow 255, and suffixes are added."""
+LFS = b"version https://git-lfs"
+"""The first bytes of a Git LFS pointer."""
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, else removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A fixed name, so that the next writer overwrites what a killed one left.
+    # The name is fixed, so that the next writer overwrites the file of a killed one.
     temporary = path.with_name(f".{path.name}.part")
     try:
         yield temporary
@@ -34,7 +36,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @cache
 def _mode() -> int:
-    """The permissions that a new file gets; to be read, the mask has to be set."""
+    """The permissions of a new file; the system tells the mask only when it is set."""
     mask = os.umask(0o022)
     os.umask(mask)
     return 0o666 & ~mask
@@ -47,7 +49,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` atomically as indented JSON with sorted keys (NaN and infinity are refused)."""
+    """Write `value` to `path` atomically as indented JSON with sorted keys. Raises ValueError for NaN and infinity."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -56,16 +58,33 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_object(path: Path, advice: str = "download it again") -> dict[str, Any]:
+    """The JSON object in the file `path`. PrunebenchError, with `advice` on a missing file, if there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise PrunebenchError(f"{path} does not exist: {advice}") from None
+    except OSError as error:
+        raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        with_pointer = path.read_bytes().startswith(LFS)
+        hint = "it is a Git LFS pointer, run `git lfs pull`" if with_pointer else "download it again"
+        raise PrunebenchError(f"{path} is not JSON ({error}): {hint}") from None
+    if not isinstance(content, dict):
+        raise PrunebenchError(f"{path} holds a {type(content).__name__} instead of a JSON object: download it again")
+    return content
+
+
 def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of the file at `path`."""
+    """The SHA-256 of the file at `path`, in hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def named_path(name: str | os.PathLike[str], what: str) -> Path:
-    """The path `name` of a user, who gave it as `what`; it need not exist.
+    """A path `name` from a user, which need not exist; errors call it `what`.
 
-    Raises PrunebenchError if it is empty (pathlib would take it for "."), not UTF-8, or no file can have it.
+    Raises PrunebenchError if it is empty (which pathlib takes for "."), not UTF-8, or impossible for a file.
     """
     text = os.fspath(name)
     if not text.strip():
@@ -85,9 +104,9 @@ def named_path(name: str | os.PathLike[str], what: str) -> Path:
 
 
 def named_destination(name: str | os.PathLike[str], what: str) -> Path:
-    """The path `name` of a directory to be written, which has files named after it beside it.
+    """A path `name` from a user of a directory to be written; scratch files beside it are named after it.
 
-    Raises PrunebenchError as `named_path` does, for the root of the file system, and for a name that is too long.
+    Raises PrunebenchError like `named_path`, for the root of the file system, and for a name that is too long.
     """
     path = named_path(name, what)
     own = path.resolve().name

@@ -1,4 +1,4 @@
-"""Finished blocks of a running prune on disk, so that a killed job resumes at the next block."""
+"""The finished blocks of a pruning job on disk, so that a killed job resumes at the next block."""
 
 import itertools
 import json
@@ -22,37 +22,37 @@ log = logging.getLogger("prunebench")
 
 
 Block = tuple[Mapping[str, Tensor], dict[str, Any]]
-"""What pruning makes of a block: the changed tensors by full name (contiguous, on the CPU), and the record."""
+"""The result of pruning a block: the changed tensors by full name (contiguous, on the CPU), and the record."""
 
 
 class Scratch:
-    """One safetensors file per finished block, its record in the file's metadata, so that both appear at once.
+    """One safetensors file per finished block, with its record in the file's metadata, so that both appear at once.
 
-    The hidden states between blocks are not kept: running the finished blocks forward again gives the same bits for
-    a fraction of the time it took to prune them, and needs no gigabytes per block.
+    The hidden states between blocks are not kept: a forward pass of the finished blocks gives the same bits in a
+    fraction of the time that pruning took, and needs no gigabytes per block.
     """
 
     def __init__(self, directory: Path, base: TensorStore, identity: str = "") -> None:
         """`base` is the unpruned model, rounded to the dtype of the pruned weights.
 
-        Blocks that were left in `directory` under another `identity` (spec, digests of inputs) are thrown away.
+        Blocks that another `identity` (spec, digests of inputs) has left in `directory` are deleted.
         """
         self.directory, self._base = directory, base
         claim(directory, identity)
         self.resumed_at = self.finished
-        """The first block that was not there yet: 0 for a fresh start."""
+        """The number of the first block that was not finished; 0 for a fresh start."""
         if self.resumed_at:
             log.info("resuming at block %d", self.resumed_at)
 
     @property
     def finished(self) -> int:
-        """How many blocks are there, counted from the first."""
+        """The number of blocks that are finished, counted from the first."""
         return next(block for block in itertools.count() if not self._is_whole(block))
 
     def get_or(self, block: int, compute: Callable[[], Block]) -> Block:
-        """A block's changed tensors (by full name) and record: from disk, or made by `compute` and kept.
+        """A block's changed tensors (by full name) and its record: from disk, or made by `compute` and kept.
 
-        Tensors are unpacked from disk whenever they are read, the first time too: a resumed run sees no other bits.
+        Tensors are always read from disk, also those that `compute` has made, so that a resumed run sees the same bits.
         """
         path = self._path(block)
         if not self._is_whole(block):
@@ -60,7 +60,7 @@ class Scratch:
         return PackedStore(path, self._base), _record(path)
 
     def _is_whole(self, block: int) -> bool:
-        """Whether a block is there and can be read: a power cut or a full disk may leave half of it."""
+        """Whether the file of a block exists and can be read: a power cut or a full disk may leave half of it."""
         path = self._path(block)
         if not path.exists():
             return False
@@ -72,21 +72,21 @@ class Scratch:
         return True
 
     def save(self, block: int, weights: Mapping[str, Tensor], record: dict[str, Any]) -> None:
-        """Keep a finished block, packed."""
+        """Write a finished block, packed."""
         parts = {part: data for name in weights for part, data in pack(name, weights[name], self._base).items()}
         with atomic_path(self._path(block)) as temporary:
             save_file(parts, temporary, metadata={"record": json.dumps(record, allow_nan=False)})
 
     def merge(self, blocks: int, destination: Path) -> None:
-        """All blocks as one checkpoint at `destination`."""
+        """Write all blocks as one checkpoint to `destination`."""
         checkpoints.merge([self._path(block) for block in range(blocks)], destination)
 
     def remove(self) -> None:
-        """Forget everything: the result has been written."""
+        """Delete all finished blocks, once the result has been written."""
         shutil.rmtree(self.directory)
 
     def keep_after_failure(self) -> None:
-        """Leave the finished blocks for the next run, and say so; without any, leave nothing."""
+        """Leave the finished blocks for the next run, and log it; delete the directory if there are none."""
         if self.finished:
             log.warning("blocks finished before the failure are kept: %d in %s", self.finished, self.directory)
         else:

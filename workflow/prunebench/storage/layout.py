@@ -1,12 +1,12 @@
-"""Which tensors `from_pretrained` loads from a model directory, and where they lie. Light: no torch.
+"""The tensors that `from_pretrained` loads from a model directory, and their places in files. This imports no torch.
 
-Only file headers are read. Whatever cannot be read, or would be read wrongly, is refused in one line before any work.
+Only file headers are read. A model that cannot be read, or would be read wrongly, is refused in one line before any
+work.
 """
 
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,27 +22,27 @@ from safetensors import SafetensorError, safe_open
 from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family
 from prunebench.models.configs import has_experts, readers
+from prunebench.storage.files import LFS, read_object
 
 log = logging.getLogger("prunebench")
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-"""The names that transformers gives to a model's configuration, to one file of weights, and to the list of several."""
+"""The names of a model's configuration, of a single file of weights, and of the list of several files."""
 TEMPLATES = "additional_chat_templates"
-"""The directory in which transformers looks for a model's chat templates beside the usual one."""
+"""The directory of a model's chat templates beside the usual one."""
 WEIGHT_SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".ckpt"))
-"""Suffixes of files that hold weights, in one format or another."""
+"""The suffixes of files that hold weights in any format."""
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-"""The dtypes of weights that can be pruned: their names in safetensors and in torch."""
+"""The dtypes of weights that can be pruned: name in safetensors -> name in torch."""
 RESAVE = "load it with from_pretrained and write it with save_pretrained"
 
-_LFS = b"version https://git-lfs"
 _ADAPTER = "adapter_config.json"
 _BY_CONFIG = {
     "fp8": "FineGrainedFP8Config(dequantize=True)",
     "mxfp4": "Mxfp4Config(dequantize=True)",
     "compressed-tensors": "CompressedTensorsConfig(run_compressed=False)",
 }
-"""Schemes that transformers can undo while it loads a model: the `quantization_config` that asks for it."""
+"""Quantisation schemes that transformers can undo as it loads a model -> the `quantization_config` for that."""
 _BY_NAME = {
     "qweight": "GPTQ or AWQ",
     "weight_packed": "compressed-tensors",
@@ -57,12 +57,12 @@ _BY_NAME = {
     "gate_up_proj_blocks": "MXFP4",
     "down_proj_blocks": "MXFP4",
 }
-"""Last parts of the names of tensors that only quantised models have."""
+"""The last parts of names of tensors that only quantised models have -> the scheme."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """One tensor: the file that holds it, its name in that file, its dtype in safetensors' words, and its shape."""
+    """A tensor: the file that holds it, its name in that file, its dtype (safetensors' name), and its shape."""
 
     file: Path
     stored: str
@@ -76,16 +76,16 @@ class Layout:
 
     directory: Path
     config: dict[str, Any]
-    """What config.json says."""
+    """The content of config.json."""
     family: type[Family]
     files: tuple[Path, ...]
-    """The files that `from_pretrained` loads weights from, sorted by name."""
+    """The files from which `from_pretrained` loads weights, sorted by name."""
     places: dict[str, Place]
-    """Every tensor in `files`, by its full name in the model."""
+    """Every tensor in `files`, by full name in the model."""
 
     @cached_property
     def dtype(self) -> str:
-        """The dtype that most weights of the blocks' linears are stored in, as torch calls it."""
+        """The dtype (torch's name) of most weights of the blocks' linears."""
         counts: Counter[str] = Counter()
         for name, place in self.places.items():
             if _is_matrix(name, self.family) and place.dtype in FLOATS:
@@ -94,10 +94,10 @@ class Layout:
 
 
 def read_layout(directory: Path) -> Layout:
-    """The layout of the `from_pretrained` directory `directory`.
+    """Read the layout of a `from_pretrained` directory.
 
-    Raises PrunebenchError if there is no model of a known architecture, if it is quantised, or if a file is missing or
-    damaged.
+    Raises PrunebenchError if it holds no model of a known architecture, if the model is quantised, or if a file is
+    missing or damaged.
     """
     config = read_config(directory)
     family = family_of(directory, config)
@@ -108,7 +108,7 @@ def read_layout(directory: Path) -> Layout:
     for file in files:
         for place in places(file):
             name = full_name(place.stored, family)
-            # Of one name in two shards transformers takes the later shard's.
+            # If two shards hold the same name, transformers takes the tensor of the later shard.
             if name in by_name and by_name[name].stored != place.stored:
                 raise PrunebenchError(
                     f"{directory} holds {name} twice: as {by_name[name].stored} in {by_name[name].file.name} and as "
@@ -120,7 +120,7 @@ def read_layout(directory: Path) -> Layout:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    """What config.json in the model directory `directory` says; PrunebenchError if it is missing or damaged."""
+    """The content of config.json in a model directory. Raises PrunebenchError if it is missing or damaged."""
     path = directory / CONFIG
     if not path.is_file():
         raise PrunebenchError(f"{directory} has no {CONFIG}: {_without_config(directory)}")
@@ -128,9 +128,9 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def check_config(file: Path, model: str) -> None:
-    """PrunebenchError unless the config.json in `file` is that of a model that can be pruned; errors call it `model`.
+    """Raise PrunebenchError unless the config.json in `file` describes a model that can be pruned, called `model`.
 
-    It says so before the weights, gigabytes of them, are fetched.
+    This is checked before gigabytes of weights are fetched.
     """
     config = read_object(file)
     family_of(model, config)
@@ -138,7 +138,7 @@ def check_config(file: Path, model: str) -> None:
 
 
 def family_of(model: Path | str, config: dict[str, Any]) -> type[Family]:
-    """The family that reads the model with this config.json; PrunebenchError naming all known types if none does."""
+    """The family that reads a model with this `config`. PrunebenchError, with all known types, if none does."""
     kind = config.get("model_type")
     if isinstance(kind, str) and kind in readers():
         return readers()[kind]
@@ -150,7 +150,7 @@ def family_of(model: Path | str, config: dict[str, Any]) -> type[Family]:
 
 
 def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
-    """The files that `from_pretrained` would load weights from, sorted by name: one file, or the shards of an index.
+    """The files from which `from_pretrained` loads weights, sorted by name: one file, or the shards of an index.
 
     Raises PrunebenchError, which says what is there instead, if there are none, one is missing, or an index is damaged.
     """
@@ -184,7 +184,7 @@ def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
 
 
 def model_files(layout: Layout) -> list[Path]:
-    """The files that make a model what it is, sorted: the weights that are read, and what lies beside all weights."""
+    """The files of a model, sorted: the weights that are read, and all files that are no weights."""
     visible = [*layout.directory.iterdir(), *(layout.directory / TEMPLATES).glob("*.jinja")]
     beside = [
         path
@@ -199,10 +199,10 @@ def model_files(layout: Layout) -> list[Path]:
 
 
 def full_name(stored: str, family: type[Family]) -> str:
-    """The name in the whole model of the tensor that a file calls `stored`.
+    """The full name in the model of the tensor that a file calls `stored`.
 
-    A model that was saved without its head (`AutoModel`) has names without the first part: layers.0..., decoder....
-    One that was saved as part of another model may have the first part twice: model.model.layers.0, model.lm_head.
+    In a model that was saved without its head (`AutoModel`) names lack the first part: layers.0..., decoder....
+    In a model that was saved as part of another one it may occur twice: model.model.layers.0, model.lm_head.
     """
     for old, new in family.renamed.items():
         stored = new + stored.removeprefix(old) if stored.startswith(f"{old}.") else stored
@@ -214,14 +214,14 @@ def full_name(stored: str, family: type[Family]) -> str:
 
 
 def saved_name(name: str, family: type[Family]) -> str:
-    """The name in files of the tensor that is called `name` in the whole model."""
+    """The name in files of the tensor with the full name `name`."""
     for old, new in family.renamed.items():
         name = old + name.removeprefix(new) if name.startswith(f"{new}.") else name
     return name
 
 
 def places(file: Path) -> Iterator[Place]:
-    """The tensors of a safetensors file, from its header; PrunebenchError if the file is damaged."""
+    """The tensors of a safetensors file, from its header. Raises PrunebenchError if the file is damaged."""
     try:
         with safe_open(file, framework="numpy") as handle:
             names = handle.keys()
@@ -233,36 +233,21 @@ def places(file: Path) -> Iterator[Place]:
 
 
 def _damage(file: Path, error: Exception) -> str:
-    """What is wrong with a file that is not safetensors, and what to do."""
+    """The end of an error message: what is wrong with a file that is not safetensors, and what to do."""
     try:
         with file.open("rb") as handle:
-            start = handle.read(len(_LFS))
+            start = handle.read(len(LFS))
         if not start:
             return "is empty: download it again"
-        if start == _LFS:
+        if start == LFS:
             return "is a Git LFS pointer, not the weights: run `git lfs pull` in its directory"
     except OSError as problem:
         return f"cannot be read: {problem.strerror}"
     return f"is damaged or cut short ({error}): download it again"
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in the file `path`; PrunebenchError if it is anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        with_pointer = path.read_bytes().startswith(_LFS)
-        hint = "it is a Git LFS pointer, run `git lfs pull`" if with_pointer else "download it again"
-        raise PrunebenchError(f"{path} is not JSON ({error}): {hint}") from None
-    if not isinstance(content, dict):
-        raise PrunebenchError(f"{path} holds a {type(content).__name__} instead of a JSON object: download it again")
-    return content
-
-
 def _check_name(name: object, where: Path) -> None:
-    """PrunebenchError unless `name`, which the file `where` gives, is the plain name of a file beside it."""
+    """Raise PrunebenchError unless `name`, which the file `where` gives, is the plain name of a file beside it."""
     if not isinstance(name, str) or not name or name in (".", "..") or Path(name).name != name or "\\" in name:
         raise PrunebenchError(f"{where} names the file {name!r}: only files in the model's own directory are read")
 
@@ -276,7 +261,7 @@ def _without_config(directory: Path) -> str:
 
 
 def _instead(directory: Path) -> str:
-    """Which other weights a directory without safetensors under transformers' names has, and what to do with them."""
+    """The end of an error message: other weights that the directory holds, and what to do with them."""
     names = sorted(path.name for path in directory.iterdir() if path.is_file())
     if ggufs := [name for name in names if name.endswith(".gguf")]:
         return f"its weights are {ggufs[0]}. {_gguf(directory / ggufs[0])}"
@@ -292,7 +277,7 @@ def _gguf(file: Path) -> str:
 
 
 def _mind_adapters(directory: Path) -> None:
-    """Refuse an adapter that `from_pretrained` would add to the model; say so where it would not."""
+    """Refuse an adapter that `from_pretrained` would add to the model; warn of one that it would ignore."""
     if not (directory / _ADAPTER).is_file():
         return
     if find_spec("peft"):
@@ -304,7 +289,7 @@ def _mind_adapters(directory: Path) -> None:
 
 
 def refuse_quantised(model: Path | str, config: dict[str, Any]) -> None:
-    """PrunebenchError if config.json says that the weights are codes of a quantisation."""
+    """Raise PrunebenchError if `config` says that the weights are codes of a quantisation."""
     parts = (config, config.get("text_config"))
     for entry in (part.get(key) for part in parts if isinstance(part, dict) for key in _QUANTISED):
         if entry is None:
@@ -319,7 +304,7 @@ _QUANTISED = ("quantization_config", "compression_config")
 
 
 def _refuse_codes(directory: Path, family: type[Family], places: dict[str, Place]) -> None:
-    """PrunebenchError if tensors are codes of a quantisation, whatever config.json says."""
+    """Raise PrunebenchError if tensors are codes of a quantisation, whatever config.json says."""
     for name, place in places.items():
         if scheme := _BY_NAME.get(name.rpartition(".")[2]):
             raise _quantised(directory, f"{scheme}: it holds {name}")
@@ -328,17 +313,17 @@ def _refuse_codes(directory: Path, family: type[Family], places: dict[str, Place
 
 
 def _is_matrix(name: str, family: type[Family]) -> bool:
-    """Whether the tensor called `name` is the weight of a linear, or of several in one matrix, in a block."""
+    """Whether the tensor `name` is the weight of a linear in a block, or of several linears in one matrix."""
     linear = name.removesuffix(".weight")
     return name.startswith(f"{family.blocks}.") and linear != name and linear.endswith(family.matrices())
 
 
-def absent(directory: Path, name: str, there: Iterable[str]) -> PrunebenchError:
-    """The error for a tensor called `name` that no file of the model in `directory` holds; `there`: those that are."""
-    near = difflib.get_close_matches(name, there, n=1, cutoff=0)
-    other = f" (but {near[0]})" if near else ""
+def absent(directory: Path, name: str, names: Iterable[str]) -> PrunebenchError:
+    """The error for a tensor `name` that no file in `directory` holds; `names` are the tensors that files hold."""
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0)
+    hint = f" (but {near[0]})" if near else ""
     return PrunebenchError(
-        f"{directory} has no tensor {name}{other}: is the download complete, and are the names those of transformers?"
+        f"{directory} has no tensor {name}{hint}: is the download complete, and are the names those of transformers?"
     )
 
 

@@ -1,7 +1,7 @@
-"""One run at a time in one place: a second run of the same work ends or waits, and does not spoil the first one's.
+"""Locks of places on disk: a second run of the same work ends or waits, and does not spoil the work of the first.
 
-A lock is the kernel's, on a file beside the place: it is gone when its holder has ended, however that happened. The
-file says who the holder is.
+A lock is a kernel lock of a file beside the place, so it ends with the process that holds it. The file says who the
+holder is.
 """
 
 import errno
@@ -23,19 +23,19 @@ from prunebench.errors import PrunebenchError
 log = logging.getLogger("prunebench")
 
 WAIT = 0.2
-"""Seconds between two looks at a lock that another process holds."""
+"""The seconds between two attempts to take a lock that another process holds."""
 LONGEST_COMMAND = 300
-"""Characters of a holder's command that are shown."""
+"""The greatest number of characters of a holder's command that are shown."""
 
 _held: dict[Path, int] = {}
-"""The places whose locks this process holds, and the descriptors of their files."""
+"""The places whose locks this process holds, with the descriptors of their lock files."""
 
 
 @contextmanager
 def alone(place: Path, doing: str, advice: str) -> Iterator[None]:
     """Hold the lock of `place`, a directory that need not exist, for as long as the context lasts.
 
-    Raises PrunebenchError if the lock is held, by another process or by this one: "`doing` already, by ...: `advice`".
+    Raises PrunebenchError, "`doing` already, by ...: `advice`", if another process or this one holds the lock.
     """
     if place in _held or not take(place):
         raise PrunebenchError(f"{doing} already, by {holder(place)}: {advice}")
@@ -47,7 +47,7 @@ def alone(place: Path, doing: str, advice: str) -> Iterator[None]:
 
 @contextmanager
 def in_turn(place: Path, what: str) -> Iterator[None]:
-    """Hold the lock of `place` for as long as the context lasts, after waiting for it; `what` is for the log."""
+    """Wait for the lock of `place` and hold it for as long as the context lasts; the log calls the work `what`."""
     if not take(place):
         log.info("waiting for %s: %s has it in hand", what, holder(place))
         while not take(place):
@@ -59,7 +59,7 @@ def in_turn(place: Path, what: str) -> Iterator[None]:
 
 
 def own(place: Path) -> Path:
-    """`place`, or the first of PLACE.1, PLACE.2, ... where no other process works; its lock is held until `release`."""
+    """Lock and return `place`, or the first of PLACE.1, PLACE.2, ... that no other process holds."""
     for number in count():
         candidate = place.with_name(f"{place.name}.{number}") if number else place
         if take(candidate):
@@ -69,9 +69,9 @@ def own(place: Path) -> Path:
 
 
 def take(place: Path) -> bool:
-    """Hold the lock of `place` from now on, which this process may do already; False if another process holds it.
+    """Take the lock of `place`, unless this process has it already; False if another process holds it.
 
-    Raises PrunebenchError if no file can be written beside `place`. A file system without locks lets everybody in.
+    Raises PrunebenchError if no file can be written beside `place`. On a file system without locks it always succeeds.
     """
     if place in _held:
         return True
@@ -80,12 +80,12 @@ def take(place: Path) -> bool:
         file.parent.mkdir(parents=True, exist_ok=True)
         while True:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-            if not _lock(descriptor):
+            if not lock(descriptor):
                 os.close(descriptor)
                 return False
             if _is_at(descriptor, file):
                 break
-            os.close(descriptor)  # its holder has deleted it since it was opened
+            os.close(descriptor)  # the holder has deleted the file since it was opened
     except OSError as error:
         raise PrunebenchError(f"cannot write {file} ({error.strerror}): choose another place") from error
     _held[place] = descriptor
@@ -95,7 +95,7 @@ def take(place: Path) -> bool:
 
 
 def release(place: Path) -> None:
-    """Give back the lock of `place`, if this process holds it."""
+    """Release the lock of `place`, if this process holds it."""
     descriptor = _held.pop(place, None)
     if descriptor is not None:
         _lock_file(place).unlink(missing_ok=True)
@@ -103,10 +103,10 @@ def release(place: Path) -> None:
 
 
 def holder(place: Path) -> str:
-    """Who holds the lock of `place`, in words."""
+    """The process that holds the lock of `place`, in words."""
     try:
-        known = json.loads(_lock_file(place).read_text(encoding="utf-8"))
-        return f"process {known['pid']} on {known['host']} since {known['since']} ({known['command']})"
+        process = json.loads(_lock_file(place).read_text(encoding="utf-8"))
+        return f"process {process['pid']} on {process['host']} since {process['since']} ({process['command']})"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
 
@@ -115,7 +115,8 @@ def _lock_file(place: Path) -> Path:
     return place.with_name(f".{place.name}.lock")
 
 
-def _lock(descriptor: int) -> bool:
+def lock(descriptor: int) -> bool:
+    """Lock an open file; False if another process holds it. True on a file system without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -127,7 +128,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def _is_at(descriptor: int, file: Path) -> bool:
-    """Whether the open file still has its name."""
+    """Whether the open file `descriptor` is still the one with the name `file`."""
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat(follow_symlinks=False))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Sparse tensors in little space: one bit per weight, set where it is not zero, and row by row the values that are not.
+"""Packed sparse tensors: a bitmask with one bit per weight, set if the weight is not zero, and the nonzero values.
 
-Bits of a row [in] fill bytes from the highest bit, as numpy's packbits does; the last byte is padded with clear bits.
-Weights go through integers of their width, so that every value keeps its bits; only -0 comes back as 0.
+Bits of a row [in] fill bytes from the highest bit, as in numpy's packbits; the last byte is padded with clear bits.
+Weights are handled as integers of their width, so that every value keeps its bits; only -0 becomes 0.
 """
 
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 MASK, VALUES = ".mask", ".values"
-"""What a tensor's name is followed by for the two parts of its packed form."""
+"""The suffixes of a tensor's name for the two parts of its packed form."""
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def pack(name: str, tensor: Tensor, base: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The smallest form of a contiguous CPU tensor, by the names of its parts.
+    """The smallest form of a contiguous CPU tensor: a map from the names of its parts to tensors.
 
-    A bitmask alone [..., ceil(in / 8)] uint8 where all that is not zero is as in `base`; else with the values [nnz];
-    else, for vectors and where so few weights are zero that packing would not pay, the tensor itself.
+    If all nonzero values equal those in `base`, it is the bitmask alone, uint8 [..., ceil(in / 8)]; otherwise the
+    bitmask and the values [nnz]. Vectors, and tensors with so few zeros that packing would not pay, stay as they are.
     """
     if tensor.dim() < 2:
         return {name: tensor}
@@ -34,9 +34,9 @@ def pack(name: str, tensor: Tensor, base: Mapping[str, Tensor]) -> dict[str, Ten
 
 
 def unpack(name: str, parts: Mapping[str, Tensor], base: Tensor) -> Tensor:
-    """The tensor that `pack` took apart; `base` is the one of that name in the unpruned model, in the same dtype.
+    """The tensor `name` from its packed `parts`; `base` is that tensor in the unpruned model, in the same dtype.
 
-    ValueError if they cannot have had the same shape.
+    Raises ValueError if they cannot have had the same shape.
     """
     mask = parts.get(name + MASK)
     stored, shape = (parts[name], base.shape) if mask is None else (mask, _mask_shape(base.shape))
@@ -49,23 +49,23 @@ def unpack(name: str, parts: Mapping[str, Tensor], base: Tensor) -> Tensor:
 
 
 def bitmask(tensor: Tensor) -> Tensor:
-    """[..., in] -> uint8 [..., ceil(in / 8)], a bit set for each element that is not zero."""
+    """The bitmask of a tensor [..., in]: uint8 [..., ceil(in / 8)], with a bit set for each nonzero element."""
     return torch.from_numpy(np.packbits((tensor != 0).numpy(), axis=-1))
 
 
 def nonzeros(tensor: Tensor) -> Tensor:
-    """The elements [nnz] that are not zero, in the order of memory."""
+    """The nonzero elements [nnz] of a tensor, in the order of memory."""
     return torch.from_numpy(np.compress((tensor != 0).numpy().ravel(), _integers(tensor).ravel())).view(tensor.dtype)
 
 
 def masked(tensor: Tensor, mask: Tensor) -> Tensor:
-    """[..., in] with 0 wherever `mask`, the bitmask of its shape, has no bit."""
-    # A product of integers: faster than a selection, and NaN goes too.
+    """`tensor` [..., in] with 0 wherever `mask`, a bitmask for its shape, has no bit."""
+    # A product of integers is faster than a selection, and removes NaN too.
     return torch.from_numpy(_integers(tensor) * _bits(mask, tensor.shape[-1])).view(tensor.dtype)
 
 
 def filled(values: Tensor, mask: Tensor, width: int) -> Tensor:
-    """[..., width] with `values` [nnz] in order where `mask` has a bit and 0 elsewhere; ValueError if nnz differs."""
+    """A tensor [..., width] with `values` [nnz] in order where `mask` has a bit, else 0. ValueError if nnz differs."""
     places = np.flatnonzero(_bits(mask, width).view(bool))
     if len(places) != len(values):
         raise ValueError(f"{len(values)} values for {len(places)} places")
@@ -83,5 +83,5 @@ def _bits(mask: Tensor, width: int) -> NDArray[np.uint8]:
 
 
 def _integers(tensor: Tensor) -> NDArray[np.signedinteger[Any]]:
-    """The bits of a 16-, 32- or 64-bit tensor: numpy has no bfloat16."""
+    """The bits of a 16-, 32- or 64-bit tensor as integers: numpy has no bfloat16."""
     return tensor.view(_INTEGERS[tensor.element_size()]).numpy()

@@ -1,6 +1,6 @@
 """The tensors of a model directory as the engine names them: the parts of a fused matrix are tensors of their own.
 
-Light: only file headers are read.
+Only file headers are read.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """A tensor of a file, or those of its rows that are one part of a fused matrix."""
+    """A tensor of a file, or the rows of it that are one part of a fused matrix."""
 
     place: Place
     rows: Rows | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the part."""
+        """The shape of the part."""
         return self.place.shape if self.rows is None else (self.rows.count, *self.place.shape[1:])
 
 
 def fused_parts(layout: Layout) -> dict[str, dict[str, Part]]:
-    """The parts of every fused tensor of the blocks, weight or bias: name of the tensor -> name of the part -> part.
+    """The parts of every fused tensor (weight or bias) of the blocks: name of the tensor -> name of the part -> part.
 
-    Raises PrunebenchError if a tensor has another number of rows than config.json says.
+    Raises PrunebenchError if the number of rows of a tensor differs from config.json.
     """
     if not layout.family.fused:
         return {}
@@ -60,7 +60,7 @@ def fused_parts(layout: Layout) -> dict[str, dict[str, Part]]:
 
 
 def parts(layout: Layout) -> dict[str, Part]:
-    """Every tensor of the model by its full name, with the parts of a fused one in its place."""
+    """Every tensor of the model by full name, with the parts of a fused tensor in its place."""
     fused = fused_parts(layout)
     return {
         name: part
@@ -72,7 +72,7 @@ def parts(layout: Layout) -> dict[str, Part]:
 def whole_tensor(
     name: str, fused: Mapping[str, Mapping[str, Part]], read: Callable[[str], torch.Tensor]
 ) -> torch.Tensor:
-    """The tensor that files call `name`, of which `read` gives it or, if it is one of `fused`, its parts."""
+    """The tensor that files call `name`; if it is one of `fused`, its parts are read and joined."""
     parts = fused.get(name)
     if parts is None:
         return read(name)

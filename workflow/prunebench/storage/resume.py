@@ -1,4 +1,4 @@
-"""Finished pieces of a running evaluation on disk, so that a killed job resumes with the next piece."""
+"""The finished pieces of a job on disk, so that a killed job resumes with the next piece."""
 
 import logging
 import shutil
@@ -13,7 +13,7 @@ log = logging.getLogger("prunebench")
 
 
 def claim(directory: Path, identity: str) -> None:
-    """Make `directory` the place of the work called `identity`: what other work left is thrown away, and said."""
+    """Mark `directory` as the place of the work `identity`; files of other work are deleted, and the log says so."""
     mark = directory / "identity"
     if directory.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == identity):
         log.info("throwing away unfinished work in %s: it is of other settings, inputs or code", directory)
@@ -22,7 +22,7 @@ def claim(directory: Path, identity: str) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the JSON file at `path` is there and can be read: a power cut or a full disk may leave half of it."""
+    """Whether the JSON file `path` exists and can be read: a power cut or a full disk may leave half of it."""
     try:
         read_json(path)
     except FileNotFoundError:
@@ -34,17 +34,17 @@ def is_whole(path: Path) -> bool:
 
 
 class Parts:
-    """One JSON file per finished piece."""
+    """A directory with one JSON file per finished piece."""
 
     def __init__(self, directory: Path, identity: str = "") -> None:
-        """Pieces that were left in `directory` under another `identity` (spec, digests of inputs) are thrown away."""
+        """Pieces that another `identity` (spec, digests of inputs) has left in `directory` are deleted."""
         self._directory = directory
         claim(directory, identity)
         self.resumed = False
         """Whether a piece of an earlier run was used."""
 
     def get_or(self, name: str, compute: Callable[[], Any]) -> Any:
-        """The piece `name`: from disk, or made by `compute` (JSON, floats exact) and kept."""
+        """The piece `name` (JSON, floats exact): from disk, or made by `compute` and kept."""
         path = self._directory / f"{name}.json"
         if is_whole(path):
             log.info("resuming: %s is there", name)
@@ -54,7 +54,7 @@ class Parts:
         return read_json(path)
 
     def remove(self) -> None:
-        """Forget everything: the result has been written. Where the place was locked, others may have it."""
+        """Delete all pieces and release the lock, once the result has been written."""
         if self._directory.exists():
             shutil.rmtree(self._directory)
         release(self._directory)

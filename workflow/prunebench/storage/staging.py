@@ -1,4 +1,4 @@
-"""A scratch directory beside its destination, so that a directory appears whole or not at all."""
+"""Scratch directories beside a destination, so that the destination appears whole or not at all."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def staging(dest: Path, purpose: str) -> Iterator[Path]:
-    """Yield an empty directory beside `dest` (same file system: moves are renames); it is removed on the way out.
+    """Yield an empty directory beside `dest`, on the same file system, and remove it at the end.
 
-    Its name is fixed by `dest` and `purpose`, so that the next run clears what a killed run left behind.
+    Its name follows from `dest` and `purpose`, so that the next run clears what a killed run has left.
     """
     scratch = dest.with_name(f".{dest.name}.{purpose}.part")
     shutil.rmtree(scratch, ignore_errors=True)

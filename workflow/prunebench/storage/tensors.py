@@ -1,4 +1,4 @@
-"""Tensors on disk by name: as they are, and packed pruned ones."""
+"""Tensors on disk by name: those of model directories and safetensors files, and packed pruned ones."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from prunebench.storage.parts import Part, parts
 
 
 def storage_dtype(text: str) -> torch.dtype | None:
-    """The dtype to which a spec's `storage` rounds all weights; None if each keeps the dtype that it is stored in."""
+    """The torch dtype that a spec names; None for `stored`, with which each weight keeps the dtype of its file."""
     return None if text == STORED else getattr(torch, text)
 
 
 class TensorStore(Mapping[str, Tensor]):
-    """The tensors of a safetensors file by their names, or of a model directory by their full names; memory-mapped.
+    """The tensors of a safetensors file by name, or of a model directory by full name; memory-mapped.
 
     The parts of a fused matrix of a model are tensors of their own.
     """
@@ -31,8 +31,7 @@ class TensorStore(Mapping[str, Tensor]):
     def __init__(self, path: Path, dtype: torch.dtype | None = None) -> None:
         """With `dtype`, floating-point tensors are rounded to it as they are read; without, they are as stored.
 
-        Raises PrunebenchError if a file is damaged, or a directory is not one that `from_pretrained` would load as it
-        is.
+        Raises PrunebenchError if a file is damaged, or if `from_pretrained` would not load the directory as it is.
         """
         self.path = path
         self._dtype = dtype
@@ -53,27 +52,27 @@ class TensorStore(Mapping[str, Tensor]):
         place, rows = self._parts[name].place, self._parts[name].rows
         tensor: Tensor = self._handles[place.file].get_tensor(place.stored)
         if rows is not None:
-            # A copy: tensors that share memory cannot be saved side by side.
+            # The rows are copied: tensors that share memory cannot be saved into one file.
             tensor = rows_of(tensor, rows).clone()
         return tensor.to(self._dtype) if self._dtype and tensor.is_floating_point() else tensor
 
     def dtype(self, name: str) -> torch.dtype:
-        """The dtype in which a tensor is stored."""
+        """The dtype in which the tensor `name` is stored."""
         stored = self._parts[name].place.dtype
         return getattr(torch, FLOATS[stored]) if stored in FLOATS else self[name].dtype
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor, from its file's header."""
+        """The shape of the tensor `name`, from its file's header."""
         return self._parts[name].shape
 
 
 class PackedStore(Mapping[str, Tensor]):
-    """The tensors that `packing.pack` put into a safetensors file, unpacked as they are read, by their own names."""
+    """The tensors that `packing.pack` put into a safetensors file, by name; they are unpacked as they are read."""
 
     def __init__(self, path: Path, base: TensorStore) -> None:
-        """`base`: the model that was pruned, rounded to the dtype of the pruned tensors.
+        """`base` is the model that was pruned, rounded to the dtype of the pruned tensors.
 
-        PrunebenchError if it lacks a tensor of the file; reading a tensor raises it too if shapes differ.
+        Raises PrunebenchError if it lacks a tensor of the file. To read a tensor raises it too if shapes differ.
         """
         self._parts, self._base = TensorStore(path), base
         self._names = {part.removesuffix(packing.VALUES).removesuffix(packing.MASK): None for part in self._parts}

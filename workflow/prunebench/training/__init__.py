@@ -1,1 +1,1 @@
-"""Training a small model from random weights, on text that is used for nothing else."""
+"""The training of one small model from random weights, on text that is used for nothing else."""

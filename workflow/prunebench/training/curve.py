@@ -13,7 +13,7 @@ LINES = {"training_loss": ("Text trained on", Style(0, None)), "held_out_loss": 
 
 
 def curve_chart(record: dict[str, Any]) -> Chart:
-    """Loss by tokens seen, for the record that train_model writes; counting on the same held-out text as levels."""
+    """The loss by number of tokens, from the record of stage train_model, with the losses of n-grams as levels."""
     entry = record["spec"]["entry"]
     window = record["spec"]["compute"]["batch_size"] * entry["source"]["context"]
     tokens = [point["step"] * window / 1e6 for point in record["curve"]]

@@ -1,4 +1,4 @@
-"""The training loop: what it does depends on its arguments alone, also when it is killed and started again."""
+"""The training loop. Its result depends on its arguments alone, also after it was killed and started again."""
 
 import math
 from collections.abc import Iterator
@@ -16,21 +16,21 @@ from prunebench.runtime.progress import track
 from prunebench.storage.files import atomic_path
 
 POINTS = 40
-"""Points of the loss curve; at each of them the state is kept."""
+"""The number of points of the loss curve; the state is written at each point."""
 WARM_UP = 0.05
-"""Part of the steps in which the learning rate rises."""
+"""The fraction of the steps in which the learning rate rises."""
 CLIP = 1.0
-"""Norm of gradients."""
+"""The greatest norm of gradients."""
 WEIGHT_DECAY = 0.1
 VALIDATION = 16
-"""Held-out windows that the loss curve looks at."""
+"""The number of held-out windows for the loss curve."""
 
 
 class Training:
-    """A model under training: its weights, the optimiser's state, and the loss curve so far."""
+    """A model in training: its weights, the state of the optimisers, and the loss curve so far."""
 
     def __init__(self, model: PreTrainedModel, source: TrainedSource, checkpoint: Path) -> None:
-        """Start anew, or where the file `checkpoint` stands."""
+        """Start from the state in the file `checkpoint`, or from the beginning if there is none."""
         self._model, self._source, self._checkpoint = model, source, checkpoint
         self.step = 0
         self.curve: list[dict[str, float]] = []
@@ -39,7 +39,7 @@ class Training:
             self._resume()
 
     def run(self, windows: Tensor, held_out: Tensor) -> None:
-        """Train to the last step on `windows` (token ids [n, context]), every point of the curve kept on disk."""
+        """Train to the last step on `windows` (token ids [n, context]); write the state at every point of the curve."""
         order = torch.cat(list(self._order(len(windows))))
         ends = sorted({round(self._source.steps * point / POINTS) for point in range(1, POINTS + 1)} - {0})
         for end in track([end for end in ends if end > self.step], "point"):
@@ -70,13 +70,13 @@ class Training:
         return token_losses(self._model, windows, getattr(torch, self._source.compute.dtype))
 
     def _order(self, windows: int) -> Iterator[Tensor]:
-        """The windows in the order in which they are looked at: all of them once, then in another order, ..."""
+        """Random orders of the windows, one for each pass over them."""
         generator = torch.Generator().manual_seed(self._source.seed)
         for _ in range(math.ceil(self._source.steps * self._source.compute.batch_size / windows)):
             yield torch.randperm(windows, generator=generator)
 
     def _note(self, training_loss: float, held_out_loss: float) -> None:
-        """Add a point to the curve and keep everything."""
+        """Add a point to the curve and write the state. Raises PrunebenchError if the loss is not finite."""
         if not math.isfinite(training_loss):
             raise PrunebenchError(f"the loss is {training_loss} at step {self.step}: lower 'learning_rate'")
         self.curve.append({"step": self.step, "training_loss": training_loss, "held_out_loss": held_out_loss})
@@ -98,7 +98,7 @@ class Training:
 
 
 def optimisers(model: PreTrainedModel, learning_rate: float) -> list[Optimizer]:
-    """Muon for the matrices of the blocks, which here learns faster by token than AdamW; AdamW for the rest."""
+    """Muon for the matrices of the blocks, which needs fewer tokens than AdamW here; AdamW for the rest."""
     linears = [module for name, module in model.named_modules() if isinstance(module, nn.Linear) and name != "lm_head"]
     matrices = [linear.weight for linear in linears]
     known = {id(matrix) for matrix in matrices}
@@ -110,7 +110,7 @@ def optimisers(model: PreTrainedModel, learning_rate: float) -> list[Optimizer]:
 
 
 def token_losses(model: PreTrainedModel, windows: Tensor, dtype: torch.dtype) -> Tensor:
-    """-ln p of every token of `windows` [n, context] but the first of each [n, context - 1]; products in `dtype`."""
+    """-ln p, [n, context - 1], of all tokens of `windows` [n, context] but the first; products are in `dtype`."""
     windows = windows.to(model.device)
     with torch.autocast(windows.device.type, dtype, enabled=dtype != torch.float32):
         logits = model(input_ids=windows, use_cache=False).logits
@@ -120,7 +120,7 @@ def token_losses(model: PreTrainedModel, windows: Tensor, dtype: torch.dtype) ->
 
 
 def rate(step: int, steps: int) -> float:
-    """The learning rate of a step as part of the highest one: it rises to it, then falls to 0 as a cosine."""
+    """The learning rate of a step as a fraction of the highest one: a linear rise, then a cosine down to 0."""
     warm_up = max(1, round(WARM_UP * steps))
     if step < warm_up:
         return (step + 1) / warm_up

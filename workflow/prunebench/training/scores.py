@@ -1,4 +1,4 @@
-"""Bits per byte on text that was not trained on: comparable between tokenizers, and with counting."""
+"""Bits per byte on text that was not trained on, which are comparable between tokenizers and with n-grams."""
 
 import math
 from typing import Any
@@ -17,20 +17,20 @@ BATCH = 8
 
 
 class Scorer:
-    """A model, and unigrams and trigrams that have counted the tokens that it was trained on."""
+    """A model, and the unigrams and trigrams of the tokens that it was trained on."""
 
     def __init__(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, stream: Integers, dtype: torch.dtype
     ) -> None:
-        """`stream` is the text that the model was trained on."""
+        """`stream` is the tokens [n] that the model was trained on."""
         self._model, self._dtype, self._stream = model, dtype, stream
         self._bytes = token_bytes(tokenizer)
         self._trigrams = Trigrams(stream, len(tokenizer))
 
     def score(self, windows: Integers) -> dict[str, Any]:
-        """Bits per byte of the three on `windows` [n, context], and the model's perplexity by token.
+        """Bits per byte of model, trigrams and unigrams on `windows` [n, context], and the model's perplexity by token.
 
-        The first two tokens of a window are context only: that is what the trigrams look at.
+        The first two tokens of a window are not scored, as trigrams need them as context.
         """
         targets = windows[:, ORDER - 1 :].ravel()
         contexts = np.stack([windows[:, :-2].ravel(), windows[:, 1:-1].ravel()], axis=1)
@@ -44,7 +44,7 @@ class Scorer:
             "tokens": len(targets),
             "bytes": size,
             "perplexity": math.exp(losses["model"].mean()),
-            "bits_per_byte": {name: float(each.sum()) / math.log(2) / size for name, each in losses.items()},
+            "bits_per_byte": {name: float(values.sum()) / math.log(2) / size for name, values in losses.items()},
         }
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Which documents are trained on: none that shares text with what models are scored on, or with another one."""
+"""The choice of documents for training: they share no text with each other or with the texts of evaluation."""
 
 import hashlib
 import random
@@ -8,49 +8,49 @@ from typing import NamedTuple
 from prunebench.assets.corpora import percentile
 
 RUN = 13
-"""Words in a row that two documents must share to count as the same text."""
+"""The number of consecutive words that two documents must share to count as the same text."""
 HELD_OUT = 2
-"""Percent of the documents that are never trained on."""
+"""The percentage of the documents that are never trained on."""
 
 
 class Texts(NamedTuple):
-    """What `divide` makes of a body of text."""
+    """The documents for training, the held-out documents, and the number of those left out."""
 
     training: list[str]
     held_out: list[str]
     left_out: int
-    """Documents that share text with those in `unseen`, or repeat another one."""
+    """The number of documents that share text with those in `unseen`, or with another document."""
 
 
 def divide(documents: list[str], unseen: Iterable[str], seed: int) -> Texts:
-    """Hold out documents by their hash; the others, in an order that `seed` decides, are for training.
+    """Hold out documents by their hash; the others, in a random order from `seed`, are for training.
 
-    No document for training shares a run of words with one that is held out, with one in `unseen` or with another one
-    for training; nor does one that is held out with those in `unseen`.
+    No document for training shares a run of words with a held-out document, a document in `unseen` or another document
+    for training. No held-out document shares one with documents in `unseen`.
     """
-    seen = {run for document in unseen for run in runs(document)}
-    held_out = list(_apart((document for document in documents if percentile(document) < HELD_OUT), seen))
-    training = list(_apart((document for document in documents if percentile(document) >= HELD_OUT), seen))
+    known = {run for document in unseen for run in runs(document)}
+    held_out = list(_apart((document for document in documents if percentile(document) < HELD_OUT), known))
+    training = list(_apart((document for document in documents if percentile(document) >= HELD_OUT), known))
     random.Random(seed).shuffle(training)
     return Texts(training, held_out, len(documents) - len(training) - len(held_out))
 
 
 def runs(document: str) -> set[int]:
-    """A digest of every `RUN` words in a row (all words of a shorter document), whatever their case and spacing."""
+    """The digests of all runs of `RUN` consecutive words (all words of a shorter document), without case or spacing."""
     words = document.lower().split()
     starts = range(max(1, len(words) - RUN + 1))
     return {_digest(" ".join(words[start : start + RUN])) for start in starts}
 
 
-def _apart(documents: Iterable[str], seen: set[int]) -> Iterator[str]:
-    """Those of `documents` that have no run in `seen`, to which their own are added."""
+def _apart(documents: Iterable[str], known: set[int]) -> Iterator[str]:
+    """The documents that have no run in `known`; their runs are added to `known`."""
     for document in documents:
-        mine = runs(document)
-        if mine.isdisjoint(seen):
-            seen |= mine
+        digests = runs(document)
+        if digests.isdisjoint(known):
+            known |= digests
             yield document
 
 
 def _digest(text: str) -> int:
-    # Not hash(): that of a string is another one in every process.
+    # Python's hash() of a string differs between processes.
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "big")

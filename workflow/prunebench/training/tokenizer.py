@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer, learned from the text that the model is trained on."""
+"""A byte-level BPE tokenizer that is learned from the text that the model is trained on."""
 
 from collections.abc import Iterable
 
@@ -13,7 +13,7 @@ PAD = "<pad>"
 
 
 def train_tokenizer(documents: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of at most `vocabulary` entries that can spell every byte; numbers are split digit by digit."""
+    """Train a tokenizer with at most `vocabulary` entries, among them every byte; numbers are split into digits."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -30,6 +30,6 @@ def train_tokenizer(documents: Iterable[str], vocabulary: int) -> PreTrainedToke
 
 
 def token_bytes(tokenizer: PreTrainedTokenizerFast) -> NDArray[np.int64]:
-    """By token id, how many bytes of text it stands for: in a byte-level vocabulary a character is a byte."""
+    """The number of bytes of each token id, int64 [vocabulary]: a character of a byte-level vocabulary is a byte."""
     names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     return np.array([0 if name in (PAD, END) else len(name) for name in names], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Where things are computed and kept: CUDA when there is one."""
+"""The devices that compute and that hold tensors: CUDA if there is one."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import torch
 from prunebench.errors import PrunebenchError
 from prunebench.runtime.gpus import USABLE
 
-GIB = 2**30
+GIB = 1 << 30
 
 
 def best_device() -> torch.device:
@@ -16,14 +16,14 @@ def best_device() -> torch.device:
 
 
 def roomy_device(device: torch.device, size: int) -> torch.device:
-    """Where to keep `size` bytes of hidden states: on the GPU while they take under a quarter of its free memory."""
+    """The device for `size` bytes of hidden states: the GPU if they take under a quarter of its free memory."""
     if device.type == "cuda" and size > torch.cuda.mem_get_info(device)[0] / 4:
         return torch.device("cpu")
     return device
 
 
 def cards(device: torch.device) -> list[tuple[torch.device, float]]:
-    """`device` and all other visible GPUs, each with the bytes that weights may take; a CPU takes any number."""
+    """`device` and all other visible GPUs, each with the number of bytes for weights; infinite for a CPU."""
     if device.type != "cuda":
         return [(device, float("inf"))]
     first = device.index or 0
@@ -31,8 +31,8 @@ def cards(device: torch.device) -> list[tuple[torch.device, float]]:
     return [(torch.device("cuda", i), USABLE * torch.cuda.mem_get_info(i)[0]) for i in (first, *others)]
 
 
-def spread(sizes: Sequence[int], rooms: Sequence[float]) -> list[int]:
-    """Which room each of `sizes` (bytes) goes to, in their order: never to one before that of the last.
+def distribute(sizes: Sequence[int], rooms: Sequence[float]) -> list[int]:
+    """The index of the room (bytes) for each of `sizes` (bytes); the indices never decrease.
 
     Raises PrunebenchError if the rooms are too small.
     """

@@ -1,8 +1,8 @@
-"""Telling glibc's allocator how to treat tensors of many megabytes that come and go. No-op on other C libraries.
+"""Settings of glibc's allocator for tensors of many megabytes that come and go. Other C libraries ignore them.
 
 By default every such tensor is mapped anew and faulted in page by page, which costs up to half of a forward pass on
-the CPU. Keeping the pages is fast but lets the heap fragment without bound; so they are kept inside a block and
-given back between blocks.
+the CPU. To keep the pages is fast but lets the heap fragment without bound; so they are kept during a block and given
+back between blocks.
 """
 
 import ctypes
@@ -27,12 +27,12 @@ def _libc() -> ctypes.CDLL | None:
 
 
 def keep_freed_pages() -> None:
-    """From now on memory that tensors free is kept for the next ones."""
+    """Keep the memory that tensors free, from now on, for the next tensors."""
     _libc()
 
 
 def give_back_freed_pages() -> None:
-    """Return all free pages to the system now."""
+    """Return all free pages to the system."""
     library = _libc()
     if library is not None:
         library.malloc_trim(0)

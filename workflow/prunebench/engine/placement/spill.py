@@ -1,4 +1,4 @@
-"""Tensors of one block that may be larger than memory: those go to a file that the system pages in and out."""
+"""Tensors of one block that may be larger than memory; the rest is in files that the system pages in and out."""
 
 import os
 import tempfile
@@ -7,24 +7,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prunebench.engine.placement.device import roomy_device
+from prunebench.engine.placement.device import GIB, roomy_device
 from prunebench.errors import PrunebenchError
-
-GIB = 1 << 30
 
 
 class Spill:
-    """Hands out uninitialised tensors: on the device where they take little of it, else in memory, else in files.
+    """Makes uninitialised tensors: on the device if they take little of it, else in memory, else in files.
 
-    Where a tensor lies changes no bit of what is computed from it.
+    The place of a tensor changes no result.
     """
 
     def __init__(self, directory: Path, device: torch.device, resident: float) -> None:
-        """At most `resident` GiB of memory are taken; `directory` holds the files."""
+        """At most `resident` GiB are in memory; `directory` holds the files."""
         self._directory, self._device, self._left = directory, device, int(resident * GIB)
 
     def empty(self, rows: int, width: int, dtype: torch.dtype) -> Tensor:
-        """A tensor [rows, width]."""
+        """A new tensor [rows, width]. Raises PrunebenchError if there is no disk space for it."""
         size = rows * width * dtype.itemsize
         device = roomy_device(self._device, size)
         if device.type != "cpu":
@@ -38,12 +36,12 @@ class Spill:
         self._directory.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(prefix="spill-", dir=self._directory) as file:
             try:
-                # Now: a disk that turns out to be full when a page is written kills the process without a word.
+                # Space is allocated now: a disk that is full when a page is written kills the process silently.
                 os.posix_fallocate(file.fileno(), 0, count * dtype.itemsize)
             except OSError as error:
                 raise PrunebenchError(
                     f"{self._directory}: no room for {count * dtype.itemsize / GIB:.1f} GiB of a block's variables "
                     f"({error.strerror}): free disk space, or raise the method's 'memory'"
                 ) from error
-            # The mapping keeps the file's blocks when its name is gone, until the tensor is; also in a killed process.
+            # The mapping keeps the file's content after its name is deleted, for as long as the tensor lives.
             return torch.from_file(file.name, shared=True, size=count, dtype=dtype)
