@@ -33,7 +33,7 @@ rule tables:
     conda:
         "../environment.yml"
     params:
-        spec=lambda wildcards: plan.table_spec(),
+        spec=lambda wildcards: plan.table_spec(wildcards.table),
     shell:
         "python workflow/scripts/tables.py --spec {params.spec:q} --cells {input.cells} --study {wildcards.study} "
         "--table {wildcards.table} --outputs {output} 2> {log}"

@@ -4,7 +4,7 @@
 rule figures:
     input:
         cells=rules.collect.output.cells,
-        searches=lambda wildcards: plan.shown.search_files(wildcards.study, wildcards.figure),
+        searches=lambda wildcards: plan.shown.figure_inputs(wildcards.study, wildcards.figure),
     output:
         report(
             expand(paths.FIGURE, format="svg", allow_missing=True)[0],
@@ -19,7 +19,7 @@ rule figures:
     conda:
         "../environment.yml"
     params:
-        spec=lambda wildcards: plan.figure_spec(),
+        spec=lambda wildcards: plan.figure_spec(wildcards.figure),
     shell:
         "python workflow/scripts/figures.py --spec {params.spec:q} --cells {input.cells} --study {wildcards.study} "
         "--figure {wildcards.figure} --outputs {output} 2> {log}"
@@ -28,7 +28,7 @@ rule figures:
 rule report:
     input:
         cells=rules.collect.output.cells,
-        searches=plan.shown.search_results,
+        searches=plan.shown.report_inputs,
     output:
         page=report(
             paths.REPORT,

@@ -51,7 +51,7 @@ def seeds(allocator: str, *values: float, sparsity: str = "0.50", **more: object
 
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=lambda made: made["method"] == "dense")
 
 
 def emphasised(made: Table) -> dict[tuple[str, ...], list[str]]:

@@ -15,7 +15,9 @@ import yaml
 from prunebench.plan.plan import load_plan
 
 plan = load_plan(yaml.safe_load(open("config/config.yaml")))
-plan.collect_spec(), plan.table_spec(), plan.figure_spec(), plan.report_spec(), plan.shown.outputs
+plan.collect_spec(), plan.report_spec(), plan.shown.outputs
+[plan.table_spec(table) for _, table in plan.shown.tables]
+[plan.figure_spec(figure) for _, figure in plan.shown.figures]
 for job in plan.evaluations:
     cell = plan.cell(job)
     plan.specs.evaluation(cell, job["suite"])

@@ -36,7 +36,7 @@ def row(method: str, sparsity: str, value: float | None, seed: int = 0, **more: 
 
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=lambda made: made["method"] == "dense")
 
 
 def published(value: float, **changes: Any) -> Published:
@@ -176,7 +176,7 @@ def test_a_study_of_what_is_published_has_the_table_and_others_have_not(
     plan = load_plan(config)
     assert plan.shown.tables == [("tiny", "perplexity"), ("tiny", "published")]
     assert plan.shown.suites_of("tiny", "published") == ["ppl_tiny"]
-    assert sha256_file(VALUES) in plan.table_spec() and sha256_file(VALUES) in plan.report_spec(), (
+    assert sha256_file(VALUES) in plan.table_spec("published") and sha256_file(VALUES) in plan.report_spec(), (
         "new values, new tables"
     )
     (cell,) = plan.studies["tiny"].cells

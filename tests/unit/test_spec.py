@@ -78,7 +78,7 @@ def test_canonical_refuses_what_json_does_not_have(value: float) -> None:
 def test_specs_of_the_quickstart_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     plan = load_plan(yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8")))
-    made = [plan.collect_spec(), plan.table_spec()]
+    made = [plan.collect_spec(), plan.table_spec("perplexity")]
     for cell in plan.cells:
         made += [plan.specs.prune(cell), plan.specs.allocation(allocation_form(plan.config, cell))]
         made += [plan.specs.tokens(cell.model, cell.calibration, cell.seed)] if cell.calibrated else []
@@ -90,7 +90,7 @@ def test_specs_of_the_quickstart_are_short(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_outputs_are_made_again_when_the_choice_of_their_cells_changes() -> None:
     plan = load_plan(CONFIG)
-    for made in (plan.table_spec(), plan.figure_spec(), plan.report_spec()):
+    for made in (plan.table_spec("perplexity"), plan.figure_spec("cost"), plan.report_spec()):
         assert json.loads(made)["code"]["plan.outputs"] == fingerprint("prunebench.plan.outputs")
 
 

@@ -33,7 +33,7 @@ def row(method: str, sparsity: str, value: float | None = None, seed: int = 0, *
 
 
 def table(*rows: dict[str, object]) -> "pd.DataFrame":
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=lambda made: made["method"] == "dense")
 
 
 def test_layout_groups_by_sparsity_and_repeats_the_dense_row() -> None:
@@ -186,7 +186,8 @@ def measured(method: str, value: float, *shifts: float, **more: object) -> dict[
 
 
 def with_losses(*rows: dict[str, object]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=[*COLUMNS, "losses"]).astype({"losses": object})
+    made = pd.DataFrame(rows, columns=[*COLUMNS, "losses"]).astype({"losses": object})
+    return made.assign(baseline=made["method"] == "dense")
 
 
 def winners(cells: pd.DataFrame, **options: Any) -> list[str]:

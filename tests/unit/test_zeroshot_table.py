@@ -20,7 +20,7 @@ def row(method: str, sparsity: str, value: float | None, seed: int = 0, **more: 
 
 
 def table(*rows: dict[str, object]) -> "pd.DataFrame":
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=lambda made: made["method"] == "dense")
 
 
 def scores(method: str, sparsity: str, mean: float = 0.5, seed: int = 0, **more: object) -> list[dict[str, object]]:

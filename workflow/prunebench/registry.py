@@ -14,7 +14,7 @@ from typing import Any
 
 from prunebench.errors import PrunebenchError
 
-KINDS = ("methods", "allocators", "suites", "models")
+KINDS = ("methods", "allocators", "suites", "models", "tables", "figures")
 
 
 @cache

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prunebench.cell import Cell
     from prunebench.engine.block import BlockView
     from prunebench.engine.statistics import SiteStatistic, Statistics
+    from prunebench.estimate.costs import Cost, Pruning
     from prunebench.models.base import FeedForward, Site
 
 
@@ -52,6 +53,8 @@ class Method(Plugin):
     """Whether it moves zeros between the linears of a block, whose sum is then what the allocation says."""
     dense_stream: ClassVar[bool] = False
     """Whether the dense model's hidden states are carried along beside the pruned model's."""
+    baseline: ClassVar[bool] = False
+    """Whether it leaves the model as it is: what pruned models are compared with."""
 
     scope: ClassVar[masks.Scope] = "matrix"
     """Where it counts the zeros of an unstructured sparsity; `unit` is finer where neither word fits."""
@@ -82,6 +85,18 @@ class Method(Plugin):
     def needs_gradients(self) -> bool:
         """Whether rule `gradients` has to run first. Parameters may make needless what `needs` says of all."""
         return Stat.GRADIENT in self.needs
+
+    def cost(self, job: Pruning) -> Cost:
+        """What pruning one cell takes, for `prunebench plan`; `job` counts what the usual kinds of method do.
+
+        The default is Wanda's or, with Gram matrices, SparseGPT's.
+        """
+        if "allocator" not in self.uses:
+            return job.taken_over()
+        if job.text is None:
+            return job.from_weights()
+        exact = Stat.HESSIAN in self.needs
+        return job.in_blocks("sparsegpt" if exact else "wanda", solving=exact)
 
     def supports(self, cell: Cell) -> Support:
         """Whether this method can do `cell`; the reason is printed in tables and reports."""

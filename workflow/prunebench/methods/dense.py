@@ -20,6 +20,7 @@ class Dense(Method):
     name = "dense"
     title = "Dense"
     uses: ClassVar[frozenset[str]] = frozenset()
+    baseline = True
 
     def prune_block(self, block: BlockView, *_: Any) -> BlockResult:
         """No linear changes."""

@@ -231,24 +231,29 @@ class Plan:
             }
         )
 
-    def table_spec(self) -> str:
-        """Spec of the tables; the published values count as code."""
-        return self._output_spec("tables", published=sha256_file(VALUES))
+    def table_spec(self, table: str) -> str:
+        """Spec of `table` of any study; the published values count as code."""
+        return self._output_spec("stages.tables", f"tables.{table}", published=sha256_file(VALUES))
 
-    def figure_spec(self) -> str:
-        """Spec of the figures."""
-        return self._output_spec("figures")
+    def figure_spec(self, figure: str) -> str:
+        """Spec of `figure` of any study."""
+        return self._output_spec("stages.figures", f"figures.{figure}")
 
     def report_spec(self) -> str:
         """Spec of the report; its templates and the published values count as code."""
         files = [*sorted(TEMPLATES.iterdir()), VALUES]
-        return self._output_spec("report", templates=[sha256_file(file) for file in files])
+        kinds = [f"tables.{table}" for _, table in self.shown.tables]
+        kinds += [f"figures.{figure}" for _, figure in self.shown.figures]
+        return self._output_spec("stages.report", *kinds, templates=[sha256_file(file) for file in files])
 
-    def _output_spec(self, stage: str, **more: Any) -> str:
+    def _output_spec(self, *modules: str, **more: Any) -> str:
         labels = spec_hash(canonical(self.shown.labels()))
-        # What is drawn, and which cells are in it.
-        code = {module: fingerprint(f"prunebench.{module}") for module in (f"stages.{stage}", "plan.outputs")}
-        return canonical({"code": code, "labels": labels, "config": self.raw, "file": self.file, **more})
+        # What is drawn, which cells are in it, and what suites say of their numbers.
+        suites = {self.config.suites[suite].suite for study in self.studies.values() for suite in study.all_suites}
+        code = {module: fingerprint(f"prunebench.{module}") for module in (*modules, "plan.outputs")}
+        numbers = spec_hash(canonical([fingerprint(f"prunebench.suites.{suite}") for suite in sorted(suites)]))
+        shared = {"code": code, "suites": numbers, "labels": labels, "config": self.raw, "file": self.file}
+        return canonical(shared | more)
 
     def suite_assets(self, suite: str) -> tuple[str, ...]:
         """What a suite (by catalog name) reads besides the model, as corpora/c4_type; in the order of its spec."""

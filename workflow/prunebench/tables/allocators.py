@@ -1,12 +1,29 @@
 """The table of allocators: a group of rows per model and method, a row per allocator; laid out as Table 4 of DSA."""
 
-from collections.abc import Collection, Mapping
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from prunebench.tables import layout
+from prunebench.tables.base import Evidence, StudyTable
 from prunebench.tables.lines import columns, explain, groups, heads, unstructured, wins
 from prunebench.tables.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class AllocatorsTable(StudyTable):
+    """Perplexities by allocator."""
+
+    name = "allocators"
+    asked = "a row per allocator, method by method"
+    metrics = ("perplexity",)
+
+    def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
+        """See `allocators_table`."""
+        return allocators_table(rows, evidence.study, evidence.labels, evidence.half)
 
 
 def allocators_table(

@@ -1,15 +1,34 @@
 """The table of gains: what each allocator adds to uniform sparsity; laid out as Tables 2 and 3 of DSA."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from prunebench.suites.base import MEAN
+from prunebench.suites.metrics import MEAN
 from prunebench.tables import layout
+from prunebench.tables.base import Evidence, StudyTable
 from prunebench.tables.lines import Line, columns, explain, groups, heads, unstructured
 from prunebench.tables.means import Mean
 from prunebench.tables.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class GainTable(StudyTable):
+    """What each allocator adds to uniform sparsity."""
+
+    name = "gain"
+    asked = "how much better each is than uniform sparsity"
+    metrics = ("perplexity", "acc")
+
+    def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
+        """See `gain_table`."""
+        allocators = evidence.plan.config.allocators.items()
+        even = [name for name, entry in allocators if entry.allocator == "uniform"]
+        return gain_table(rows, evidence.study, evidence.labels, evidence.half, even)
 
 
 def gain_table(
@@ -60,16 +79,16 @@ def gain(mean: Mean | None, over: Mean | None) -> str:
     """How much better `mean` is than `over`, as the table prints it; nothing where one of them has no number."""
     if mean is None or over is None:
         return ""
-    if mean.metric == "acc":
-        return f"{mean.shown - over.shown:+.2f}"
-    return f"{over.shown - mean.shown:+.2f} ({-math.expm1(-mean.lead(over)):+.1%})"
+    scale = mean.scale
+    better = over.shown - mean.shown if scale.lower else mean.shown - over.shown
+    return f"{better:+.{scale.digits}f}" + (f" ({-math.expm1(-mean.lead(over)):+.1%})" if scale.log else "")
 
 
 def _compared(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with one score of each suite of tasks: the mean over them; without other metrics than acc."""
+    """`rows` with one score of each suite of tasks: the mean over them; without other metrics than the table's."""
     averaged = rows["suite"].isin(rows.loc[rows["task"] == MEAN, "suite"])
-    kept = rows["metric"].isna() | (rows["metric"] == "perplexity")
-    return rows[kept | ((rows["metric"] == "acc") & (~averaged | (rows["task"] == MEAN)))]
+    kept = rows["metric"].isin(GainTable.metrics) & (~averaged | (rows["task"] == MEAN))
+    return rows[rows["metric"].isna() | kept]
 
 
 def _meaning(rows: pd.DataFrame) -> list[str]:

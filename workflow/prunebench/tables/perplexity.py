@@ -1,12 +1,30 @@
 """The perplexity table: a row per model, method and allocator; a group of columns per sparsity, a column per corpus."""
 
-from collections.abc import Collection, Mapping
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
 from prunebench.tables import layout
+from prunebench.tables.base import Evidence, StudyTable
 from prunebench.tables.lines import Line, contested, explain, line, winners
+from prunebench.tables.rounding import rounding_notes
 from prunebench.tables.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class PerplexityTable(StudyTable):
+    """Perplexities, and how far rounding alone moves them where that was measured."""
+
+    name = "perplexity"
+
+    def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
+        """See `perplexity_table`."""
+        made = perplexity_table(rows, evidence.study, evidence.labels, evidence.half)
+        made.notes.extend(rounding_notes(rows, evidence.plan.shown.computations(), evidence.labels))
+        return made
 
 
 def perplexity_table(
@@ -25,7 +43,7 @@ def perplexity_table(
     labels = labels or {}
     mine = layout.of_study(cells, study)
     tests = layout.tests(mine)
-    groups = [layout.point(row) for _, row in layout.points(mine[mine["method"] != "dense"]).iterrows()] or [""]
+    groups = [layout.point(row) for _, row in layout.points(mine[~mine["baseline"]]).iterrows()] or [""]
     columns = [(group, test) for group in groups for test in tests]
     shown: list[Line] = []
     bold: set[tuple[int, int]] = set()

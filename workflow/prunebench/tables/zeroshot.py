@@ -1,16 +1,31 @@
 """The zero-shot table: a row per model, sparsity, method and allocator; a column per task, and their mean."""
 
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from prunebench.suites.base import MEAN
+from prunebench.suites.metrics import MEAN
 from prunebench.tables import layout
-from prunebench.tables.lines import Line, contested, explain, line, winners
+from prunebench.tables.base import Evidence, StudyTable
+from prunebench.tables.lines import by_point, explain
 from prunebench.tables.means import Mean
 from prunebench.tables.table import Table
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 BEST = "the best at its sparsity, if its lead over every other is"
+
+
+class ZeroshotTable(StudyTable):
+    """Accuracies on tasks."""
+
+    name = "zeroshot"
+
+    def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
+        """See `zeroshot_table`."""
+        return zeroshot_table(rows, evidence.study, evidence.labels, evidence.half)
 
 
 def zeroshot_table(
@@ -30,31 +45,19 @@ def zeroshot_table(
     mine = layout.of_study(cells[cells["metric"].isna() | (cells["metric"] == "acc")], study)
     tests = layout.tests(mine)
     ambiguous = len({task for _, task in tests}) < len(tests)
-    rows: list[tuple[str, ...]] = []
-    shown: list[Line] = []
-    bold: set[tuple[int, int]] = set()
-    compared = False
-    for _, of_model in mine.groupby("model", sort=False):
-        for _, point in layout.points(of_model).iterrows():
-            here = of_model[(of_model[layout.POINT] == point).all(axis=1)]
-            wanted = [(layout.point(point), test) for test in tests]
-            lines = [line(key, part, wanted, half, _show) for key, part in here.groupby(layout.ROW, sort=False)]
-            bold |= {(len(rows) + row, at) for row, at in winners(lines)}
-            compared |= contested(lines)
-            shown += lines
-            rows += [(*layout.stub(of.key, mine, labels), layout.point(point), *of.entries) for of in lines]
+    made = by_point(mine, tests, labels, half, _show)
     return Table(
         title=f"Accuracy in percent, higher is better, study {study}{layout.protocol(mine, labels)}",
         stub=(*layout.STUB, "Sparsity"),
         columns=[(suite if ambiguous else "", _head(task, labels)) for suite, task in tests],
-        rows=rows,
+        rows=made.rows,
         notes=[
             layout.counts(mine),
             *_explain(mine, tests, labels),
-            *(explain(shown, BEST, spreads=False) if compared else []),
+            *(explain(made.lines, BEST, spreads=False) if made.compared else []),
             *layout.reasons(mine, labels),
         ],
-        bold=frozenset(bold),
+        bold=frozenset(made.bold),
     )
 
 
