@@ -154,6 +154,7 @@ def _evaluation(record: dict[str, Any], labels: dict[str, str]) -> dict[str, Any
         {
             "task": labels.get(f"corpora/{score['task']}", labels.get(f"tasks/{score['task']}", score["task"])),
             **{key: score[key] for key in ("metric", "value", "stderr", "n")},
+            "percent": metric(score["metric"]).percent,
         }
         for score in record.get("scores", [])
     ]

@@ -50,7 +50,8 @@ class Workload:
 
 def of_corpora(corpora: Sequence[str], seqlen: int, windows: int | None, at_most: Mapping[str, int | None]) -> Workload:
     """Windows of `seqlen` tokens of test text: `windows` of each corpus if stated, and not more than `at_most`."""
-    tokens, guesses = 0, {}
+    tokens = 0
+    guesses: dict[str, str] = {}
     for corpus in corpora:
         if counts := [count for count in (windows, at_most.get(corpus)) if count]:
             tokens += min(counts) * seqlen
