@@ -41,8 +41,11 @@ def scores_table(
     mine = mine[mine["metric"].isna() | mine["metric"].isin(list(declared()))]
     metrics = [metric(name) for name in mine["metric"].dropna().unique()]
     # A column of its own for each metric of a task.
-    titles = mine["metric"].map({of.name: of.title for of in metrics})
-    mine = mine.assign(task=(mine["task"].map(lambda task: labels.get(f"tasks/{task}", task)) + " " + titles))
+    pairs = zip(
+        mine["task"], mine["metric"].map({of.name: of.title for of in metrics}), mine["metric"].notna(), strict=True
+    )
+    heads = [f"{labels.get(f'tasks/{task}', task)} {title}" if known else None for task, title, known in pairs]
+    mine = mine.assign(task=heads)
     tests = layout.tests(mine)
     made = by_point(mine, tests, labels, half)
     several = mine["suite"].nunique() > 1
