@@ -36,6 +36,7 @@ def scores_table(
     they are. Several seeds are averaged, with their standard deviation after ±. Cells without a number say why they
     have none. The best of a model's rows at one sparsity is bold if it stands out from all others.
     """
+
     labels = labels or {}
     mine = layout.of_study(cells, study)
     mine = mine[mine["metric"].isna() | mine["metric"].isin(list(declared()))]

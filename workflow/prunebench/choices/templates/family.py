@@ -7,8 +7,9 @@ class Template(Family):
     """Linears per block and the sites that they read; here those of LLaMA: 7 linears on 4 sites."""
 
     name = "template"  # as the file, and as `family` of a model's entry calls it
-    # `model_type` in config.json of the models that it reads; no other family may have one of them.
-    model_types = frozenset({"template"})
+    # `model_type` in config.json of the models that it reads, as in frozenset({"llama"}). No other family may have one
+    # of them, and tests/tiny.py wants a tiny model of each.
+    model_types = frozenset()
     blocks = "model.layers"  # module path of the list of decoder blocks
     # Module paths within a block, in the order of the forward pass. Print a model of transformers to see them.
     sites = (
