@@ -36,17 +36,17 @@ def scores_table(
     they are. Several seeds are averaged, with their standard deviation after ±. Cells without a number say why they
     have none. The best of a model's rows at one sparsity is bold if it stands out from all others.
     """
+    import pandas as pd
 
     labels = labels or {}
     mine = layout.of_study(cells, study)
     mine = mine[mine["metric"].isna() | mine["metric"].isin(list(declared()))]
     metrics = [metric(name) for name in mine["metric"].dropna().unique()]
     # A column of its own for each metric of a task.
-    pairs = zip(
-        mine["task"], mine["metric"].map({of.name: of.title for of in metrics}), mine["metric"].notna(), strict=True
-    )
-    heads = [f"{labels.get(f'tasks/{task}', task)} {title}" if known else None for task, title, known in pairs]
-    mine = mine.assign(task=heads)
+    titles = {of.name: of.title for of in metrics}
+    scores = zip(mine["task"], mine["metric"], strict=True)
+    heads = [f"{labels.get(f'tasks/{task}', task)} {titles[name]}" if name in titles else None for task, name in scores]
+    mine = mine.assign(task=pd.Series(heads, index=mine.index, dtype=object))
     tests = layout.tests(mine)
     made = by_point(mine, tests, labels, half)
     several = mine["suite"].nunique() > 1

@@ -26,7 +26,8 @@ class Template(StudyTable):
         """`rows` are those of results/cells.csv, a row per cell, suite, task and metric; look at that file."""
         rows = layout.of_study(rows, evidence.study)
         done = rows[rows["status"] == "ok"]
-        labels, lines = evidence.labels, []
+        labels = evidence.labels
+        lines: list[tuple[str, ...]] = []
         for (model, method, *_, task), part in done.groupby(["model", "method", *layout.POINT, "task"], sort=False):
             names = (labels.get(f"models/{model}", str(model)), labels.get(f"methods/{method}", str(method)))
             lines.append((*names, layout.point(part.iloc[0]), str(task), f"{part['value'].min():.2f}"))
