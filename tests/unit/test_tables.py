@@ -1,10 +1,12 @@
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from laid_out import lay_out
 from prunebench.cell import Cell
 from prunebench.plan.plan import load_plan
 from prunebench.results.detail import Records
@@ -12,9 +14,10 @@ from prunebench.stages.collect import COLUMNS
 from prunebench.tables.make import partly_pruned
 from prunebench.tables.make import with_losses as attach_losses
 from prunebench.tables.means import mean
-from prunebench.tables.perplexity import perplexity_table
 from prunebench.tables.rounding import rounding_notes
 from studies import changed, grid
+
+perplexity_table = partial(lay_out, "perplexity")
 
 CELL = {
     "study": "s",

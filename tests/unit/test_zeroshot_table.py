@@ -1,8 +1,12 @@
+from functools import partial
+
 import pandas as pd
 import pytest
 
+from laid_out import lay_out
 from prunebench.stages.collect import COLUMNS
-from prunebench.tables.zeroshot import zeroshot_table
+
+zeroshot_table = partial(lay_out, "zeroshot")
 
 CELL = {"study": "s", "model": "m", "allocator": "uniform", "pattern": "unstructured", "calibration": "c"}
 SCORE = {"suite": "seven", "metric": "acc", "stderr": 0.02, "n": 50, "status": "ok"}

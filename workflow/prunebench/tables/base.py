@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     import pandas as pd
 
+    from prunebench.cell import Cell
     from prunebench.plan.outputs import Shown
     from prunebench.plan.plan import Plan
+    from prunebench.published.match import Match
     from prunebench.results.detail import Records
     from prunebench.suites.base import Suite
     from prunebench.tables.table import Table
@@ -35,6 +37,20 @@ class Evidence:
     def half(self) -> list[str]:
         """The allocators that leave half of the blocks as they are."""
         return [name for name, entry in self.plan.config.allocators.items() if entry.layers == "first_half"]
+
+    @property
+    def even(self) -> list[str]:
+        """The allocators that give every matrix that they prune the same sparsity."""
+        return [name for name, entry in self.plan.config.allocators.items() if entry.allocator == "uniform"]
+
+    @property
+    def computations(self) -> dict[str, tuple[str, str, str]]:
+        """For each calibrated method: the first catalog name of the same work, its dtype, and how it computes."""
+        return self.plan.shown.computations()
+
+    def published(self, cell: Cell, suite: str) -> list[Match]:
+        """The published values that the study shows beside what `suite` measures of `cell`."""
+        return self.plan.shown.published(self.study, cell, suite)
 
     def rows(self, suites: Collection[str]) -> pd.DataFrame:
         """The rows of the study on `suites`; column `baseline` says whether their method leaves the model as it is."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from prunebench.suites.metrics import MEAN
@@ -18,61 +17,52 @@ if TYPE_CHECKING:
 
 
 class GainTable(StudyTable):
-    """What each allocator adds to uniform sparsity."""
+    """What each allocator adds to uniform sparsity: below its scores, its gain. n:m patterns are left out.
+
+    A gain is how much lower the perplexity is, and that in percent of the perplexity with uniform sparsity; of an
+    accuracy it is the difference in points. So more is better. A gain that stands out is bold. Of suites with several
+    tasks the mean over them is shown.
+    """
 
     name = "gain"
     asked = "how much better each is than uniform sparsity"
     metrics = ("perplexity", "acc")
 
     def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
-        """See `gain_table`."""
-        allocators = evidence.plan.config.allocators.items()
-        even = [name for name, entry in allocators if entry.allocator == "uniform"]
-        return gain_table(rows, evidence.study, evidence.labels, evidence.half, even)
-
-
-def gain_table(
-    cells: pd.DataFrame,
-    study: str,
-    labels: Mapping[str, str] | None = None,
-    half: Collection[str] = (),
-    even: Collection[str] = ("uniform",),
-) -> Table:
-    """Lay out the scores of `study` with, below each allocator, its gain over uniform sparsity.
-
-    `cells` holds the rows of results/cells.csv whose suites measure perplexity or accuracy, of which the mean over
-    tasks is shown. `labels` maps catalog names to titles; `half` are the allocators that leave half of the blocks as
-    they are, `even` those that give every matrix they prune the same sparsity. n:m patterns are left out.
-
-    A gain is how much lower the perplexity is, and that in percent of the perplexity with uniform sparsity; of an
-    accuracy it is the difference in points. So more is better. A gain that stands out is bold.
-    """
-    labels = labels or {}
-    mine = _compared(unstructured(layout.of_study(cells, study)))
-    wanted = columns(mine)
-    rows: list[tuple[str, ...]] = []
-    bold: set[tuple[int, int]] = set()
-    shown: list[Line] = []
-    for lines in groups(mine, wanted, half):
-        # Uniform sparsity first, of all blocks before of half of them.
-        for line in sorted(lines, key=lambda line: (line.half, line.allocator not in even)):
-            shown.append(line)
-            stub = layout.stub(line.key, mine, labels)
-            rows.append((*stub, *line.entries))
-            base = next((rival for rival in line.rivals(lines) if rival.allocator in even), None)
-            if base and line.allocator not in even:
-                pairs = list(zip(line.means, base.means, strict=True))
-                bold |= {(len(rows), at) for at, (of, over) in enumerate(pairs) if of and over and of.stands_out(over)}
-                model, method, allocator, calibration = stub
-                rows.append((model, method, f"Gain of {allocator}", calibration, *(gain(*pair) for pair in pairs)))
-    return Table(
-        title=f"Gains over uniform sparsity, study {study}{layout.protocol(mine, labels)}",
-        stub=layout.STUB,
-        columns=heads(wanted, mine, labels),
-        rows=rows,
-        notes=[layout.counts(mine), *_meaning(mine), *explain(shown, "a gain that is"), *layout.reasons(mine, labels)],
-        bold=frozenset(bold),
-    )
+        """Below the row of each allocator one of its gains; see the class."""
+        labels, even = evidence.labels, evidence.even
+        mine = _compared(unstructured(layout.of_study(rows, evidence.study)))
+        wanted = columns(mine)
+        made: list[tuple[str, ...]] = []
+        bold: set[tuple[int, int]] = set()
+        shown: list[Line] = []
+        for lines in groups(mine, wanted, evidence.half):
+            # Uniform sparsity first, of all blocks before of half of them.
+            for line in sorted(lines, key=lambda line: (line.half, line.allocator not in even)):
+                shown.append(line)
+                stub = layout.stub(line.key, mine, labels)
+                made.append((*stub, *line.entries))
+                base = next((rival for rival in line.rivals(lines) if rival.allocator in even), None)
+                if base and line.allocator not in even:
+                    pairs = list(zip(line.means, base.means, strict=True))
+                    bold |= {
+                        (len(made), at) for at, (of, over) in enumerate(pairs) if of and over and of.stands_out(over)
+                    }
+                    model, method, allocator, calibration = stub
+                    made.append((model, method, f"Gain of {allocator}", calibration, *(gain(*pair) for pair in pairs)))
+        return Table(
+            title=f"Gains over uniform sparsity, study {evidence.study}{layout.protocol(mine, labels)}",
+            stub=layout.STUB,
+            columns=heads(wanted, mine, labels),
+            rows=made,
+            notes=[
+                layout.counts(mine),
+                *_meaning(mine),
+                *explain(shown, "a gain that is"),
+                *layout.reasons(mine, labels),
+            ],
+            bold=frozenset(bold),
+        )
 
 
 def gain(mean: Mean | None, over: Mean | None) -> str:
@@ -85,10 +75,9 @@ def gain(mean: Mean | None, over: Mean | None) -> str:
 
 
 def _compared(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with one score of each suite of tasks: the mean over them; without other metrics than the table's."""
+    """`rows` with one score of each suite of tasks: the mean over them."""
     averaged = rows["suite"].isin(rows.loc[rows["task"] == MEAN, "suite"])
-    kept = rows["metric"].isin(GainTable.metrics) & (~averaged | (rows["task"] == MEAN))
-    return rows[rows["metric"].isna() | kept]
+    return rows[rows["metric"].isna() | ~averaged | (rows["task"] == MEAN)]
 
 
 def _meaning(rows: pd.DataFrame) -> list[str]:
@@ -97,5 +86,5 @@ def _meaning(rows: pd.DataFrame) -> list[str]:
         "perplexity": "in perplexity (lower is better): how much lower than uniform sparsity, and in percent of that",
         "acc": "in accuracy (percent, higher is better): the difference in points",
     }
-    found = [text for metric, text in means.items() if (rows["metric"] == metric).any()]
-    return [f"Gain {'; '.join(found)}. Negative: uniform sparsity is better."] if found else []
+    texts = [text for metric, text in means.items() if (rows["metric"] == metric).any()]
+    return [f"Gain {'; '.join(texts)}. Negative: uniform sparsity is better."] if texts else []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from prunebench.cell import Cell
@@ -32,12 +31,14 @@ and 59 of 63 pairs of single tasks are that close.
 
 HEADS = ("Ours", "Published", "Difference", "Verdict", "Source")
 KEYS = (*layout.ROW, *layout.POINT)
-Find = Callable[[Cell, str], Sequence[Match]]
-"""The published values of a cell on a suite."""
 
 
 class PublishedTable(StudyTable):
-    """Our numbers beside published ones, in studies of which anybody has published a number."""
+    """Our numbers beside published ones, in studies of which anybody has published a number.
+
+    Of several seeds the mean is compared. A value that was measured in another way, or that is not plausible, has a
+    mark that a note explains, and no verdict.
+    """
 
     name = "published"
 
@@ -53,55 +54,44 @@ class PublishedTable(StudyTable):
         return any(shown.published(study, cell, suite) for cell in expansion.cells for suite in expansion.suites[cell])
 
     def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
-        """See `published_table`."""
-        find = partial(evidence.plan.shown.published, evidence.study)
-        return published_table(rows, evidence.study, evidence.labels, find=find)
-
-
-def published_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None, *, find: Find) -> Table:
-    """Set the numbers of `study` beside published ones; what has none is left out.
-
-    `cells` holds rows of results/cells.csv; `labels` maps catalog names to titles. Of several seeds the mean is
-    compared. A value that was measured in another way, or that is not plausible, has a mark that a note explains, and
-    no verdict.
-    """
-    labels = labels or {}
-    mine = layout.of_study(cells, study)
-    tasks = [task for _, task in layout.tests(mine)]
-    rows: list[tuple[str, ...]] = []
-    marks: dict[str, str] = {}
-    compared: set[str] = set()
-    for suite, key, part in _cells(mine):
-        cell = Cell(**dict(zip(KEYS, key, strict=True)), seed=int(part["seed"].iloc[0]))
-        for match in find(cell, suite):
-            found = layout.of_test(_with_metric(part, match.metric), (suite, match.task))
-            blank = layout.blank(found)
-            if blank == "":
-                continue
-            ours = mean(found) if blank is None else None
-            mark = _mark(match, marks)
-            if ours and not mark:
-                compared.add(match.metric)
-            measured = [suite] if tasks.count(match.task) > 1 else []
-            rows.append(
-                (
-                    *layout.stub(key[: len(layout.ROW)], mine, labels),
-                    layout.point(part.iloc[0]),
-                    " ".join([*measured, _measured(match, labels)]),
-                    str(ours or blank),
-                    f"{_printed(match)}{mark}",
-                    difference(ours, match.value.value) if ours else "",
-                    verdict(ours, match) if ours and not mark else "",
-                    match.value.origin,
+        """A row for each published value of a cell; see the class."""
+        labels = evidence.labels
+        mine = layout.of_study(rows, evidence.study)
+        tasks = [task for _, task in layout.tests(mine)]
+        made: list[tuple[str, ...]] = []
+        marks: dict[str, str] = {}
+        compared: set[str] = set()
+        for suite, key, part in _cells(mine):
+            cell = Cell(**dict(zip(KEYS, key, strict=True)), seed=int(part["seed"].iloc[0]))
+            for match in evidence.published(cell, suite):
+                found = layout.of_test(_with_metric(part, match.metric), (suite, match.task))
+                blank = layout.blank(found)
+                if blank == "":
+                    continue
+                ours = mean(found) if blank is None else None
+                mark = _mark(match, marks)
+                if ours and not mark:
+                    compared.add(match.metric)
+                measured = [suite] if tasks.count(match.task) > 1 else []
+                made.append(
+                    (
+                        *layout.stub(key[: len(layout.ROW)], mine, labels),
+                        layout.point(part.iloc[0]),
+                        " ".join([*measured, _measured(match, labels)]),
+                        str(ours or blank),
+                        f"{_printed(match)}{mark}",
+                        difference(ours, match.value.value) if ours else "",
+                        verdict(ours, match) if ours and not mark else "",
+                        match.value.origin,
+                    )
                 )
-            )
-    return Table(
-        title=f"Published values beside ours, study {study}",
-        stub=(*layout.STUB, "Sparsity", "Measured"),
-        columns=[("", head) for head in HEADS],
-        rows=rows,
-        notes=[layout.counts(mine), *_explain(compared), *(f"{mark}: {text}." for text, mark in marks.items())],
-    )
+        return Table(
+            title=f"Published values beside ours, study {evidence.study}",
+            stub=(*layout.STUB, "Sparsity", "Measured"),
+            columns=[("", head) for head in HEADS],
+            rows=made,
+            notes=[layout.counts(mine), *_explain(compared), *(f"{mark}: {text}." for text, mark in marks.items())],
+        )
 
 
 def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, tuple[str, ...], pd.DataFrame]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from prunebench.suites.metrics import MEAN
@@ -19,46 +19,36 @@ BEST = "the best at its sparsity, if its lead over every other is"
 
 
 class ZeroshotTable(StudyTable):
-    """Accuracies on tasks."""
-
-    name = "zeroshot"
-
-    def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
-        """See `zeroshot_table`."""
-        return zeroshot_table(rows, evidence.study, evidence.labels, evidence.half)
-
-
-def zeroshot_table(
-    cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None, half: Collection[str] = ()
-) -> Table:
-    """Lay out the accuracies (`acc`, in percent) of `study`; `labels` maps catalog names to titles.
-
-    `cells` holds the rows of results/cells.csv whose suites measure accuracy; `half` are the allocators that leave
-    half of the blocks as they are.
+    """Accuracies (`acc`) on tasks in percent, and their mean.
 
     Several seeds are averaged. The mean over tasks has its standard error after ±, or with several seeds their
     standard deviation. Cells without a number say why they have none. The dense model comes first.
 
     The best of a model's rows at one sparsity is bold if it stands out from all others that compare with it.
     """
-    labels = labels or {}
-    mine = layout.of_study(cells[cells["metric"].isna() | (cells["metric"] == "acc")], study)
-    tests = layout.tests(mine)
-    ambiguous = len({task for _, task in tests}) < len(tests)
-    made = by_point(mine, tests, labels, half, _show)
-    return Table(
-        title=f"Accuracy in percent, higher is better, study {study}{layout.protocol(mine, labels)}",
-        stub=(*layout.STUB, "Sparsity"),
-        columns=[(suite if ambiguous else "", _head(task, labels)) for suite, task in tests],
-        rows=made.rows,
-        notes=[
-            layout.counts(mine),
-            *_explain(mine, tests, labels),
-            *(explain(made.lines, BEST, spreads=False) if made.compared else []),
-            *layout.reasons(mine, labels),
-        ],
-        bold=frozenset(made.bold),
-    )
+
+    name = "zeroshot"
+
+    def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
+        """A row for each sparsity and line, a column for each task; see the class."""
+        labels, half = evidence.labels, evidence.half
+        mine = layout.of_study(rows[rows["metric"].isna() | (rows["metric"] == "acc")], evidence.study)
+        tests = layout.tests(mine)
+        ambiguous = len({task for _, task in tests}) < len(tests)
+        made = by_point(mine, tests, labels, half, _show)
+        return Table(
+            title=f"Accuracy in percent, higher is better, study {evidence.study}{layout.protocol(mine, labels)}",
+            stub=(*layout.STUB, "Sparsity"),
+            columns=[(suite if ambiguous else "", _head(task, labels)) for suite, task in tests],
+            rows=made.rows,
+            notes=[
+                layout.counts(mine),
+                *_explain(mine, tests, labels),
+                *(explain(made.lines, BEST, spreads=False) if made.compared else []),
+                *layout.reasons(mine, labels),
+            ],
+            bold=frozenset(made.bold),
+        )
 
 
 def _head(task: str, labels: Mapping[str, str]) -> str:
