@@ -29,7 +29,7 @@ from prunebench.registry import load
 from prunebench.report.plots import plots, swatches
 from prunebench.results.detail import losses, summary
 from prunebench.stages.collect import COLUMNS
-from studies import grid
+from studies import changed, grid
 
 LABELS = {
     "models/m": "Model M",
@@ -508,6 +508,12 @@ def test_a_study_has_the_figures_that_have_something_to_show() -> None:
     skipped = {"method": "magnitude", "allocator": "owl", "pattern": "2of4"}
     assert shows(grid({"method": "dense"}, skipped)) == []
     assert shows(grid({"method": "wanda", "sparsity": 0.5}, suites=["few_tiny"])) == ["reconstruction"]
+
+
+def test_the_dense_method_under_another_name_is_no_pruned_cell() -> None:
+    config = changed("methods.raw", {"method": "dense"}, grid({"method": "raw"}))
+    assert load_plan(config).shown.baselines == {"dense", "raw"}
+    assert shows(config) == []
 
 
 def test_calibration_is_a_figure_of_studies_with_several_sizes() -> None:

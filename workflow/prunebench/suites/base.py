@@ -34,8 +34,8 @@ class Score:
 class Suite(Plugin):
     """Base of all suites. The whole protocol is in `params`, so that two numbers compare iff their specs do."""
 
-    metrics: ClassVar[tuple[Metric, ...]]
-    """The metrics of its scores that tables and figures show, the first one in front."""
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    """The metrics of its scores that tables and figures show."""
     table: ClassVar[str] = "scores"
     """The module in tables/ that lays out its scores; the default shows any metric."""
     libraries: ClassVar[tuple[str, ...]] = ()
@@ -70,7 +70,9 @@ class Suite(Plugin):
 
     def headline(self, scores: list[Score]) -> str:
         """One short line for the terminal when the job is done."""
-        metric = self.metrics[0]
-        values = {score.task: score.value for score in scores if score.metric == metric.name}
-        shown = (f"{task} {metric.text(values[task])}" for task in headlines(values))
-        return f"{metric.title.lower()} {', '.join(shown)}"
+        parts = []
+        for metric in self.metrics:
+            values = {score.task: score.value for score in scores if score.metric == metric.name}
+            shown = (f"{task} {metric.text(values[task])}" for task in headlines(values))
+            parts.append(f"{metric.title.lower()} {', '.join(shown)}")
+        return "; ".join(parts)
