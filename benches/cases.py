@@ -54,7 +54,7 @@ class Bench:
     @property
     def dense(self) -> Cell:
         """The cell of the unpruned model."""
-        return next(cell for cell in self.plan.studies[self.study].cells if cell.method == "dense")
+        return next(cell for cell in self.plan.studies[self.study].cells if cell.method in self.plan.shown.baselines)
 
     @property
     def model(self) -> Path:

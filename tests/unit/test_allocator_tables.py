@@ -3,23 +3,26 @@
 import math
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from laid_out import lay_out
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.report.data import gather
 from prunebench.results.detail import Records
 from prunebench.stages.collect import COLUMNS
 from prunebench.stages.report import render
-from prunebench.tables.allocators import allocators_table
-from prunebench.tables.gain import gain_table
 from prunebench.tables.make import make_table
 from prunebench.tables.means import Mean
-from prunebench.tables.perplexity import perplexity_table
 from prunebench.tables.table import Table
 from studies import changed, grid
+
+allocators_table = partial(lay_out, "allocators")
+gain_table = partial(lay_out, "gain")
+perplexity_table = partial(lay_out, "perplexity")
 
 LABELS = {
     "models/m": "Model M",
@@ -51,7 +54,7 @@ def seeds(allocator: str, *values: float, sparsity: str = "0.50", **more: object
 
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=lambda made: made["method"] == "dense")
 
 
 def emphasised(made: Table) -> dict[tuple[str, ...], list[str]]:

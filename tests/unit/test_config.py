@@ -375,7 +375,7 @@ def test_a_table_needs_a_suite_that_measures_what_it_shows() -> None:
     config = changed("studies.tiny.tables", ["allocators", "gain"])
     assert load_config(config).studies["tiny"].tables == ["allocators", "gain"]
     config = changed("studies.tiny.suites", "few_tiny", config)
-    assert message(config) == "my.yaml: studies.tiny.tables[0]: 'allocators' needs a suite of the table perplexity"
+    assert message(config) == "my.yaml: studies.tiny.tables[0]: 'allocators' needs a suite that measures perplexity"
 
 
 @pytest.mark.parametrize("kind", ["models", "corpora"])

@@ -25,10 +25,11 @@ from prunebench.figures.reconstruction import reconstruction_chart
 from prunebench.figures.search import search_chart
 from prunebench.methods.wanda import Wanda
 from prunebench.plan.plan import load_plan
+from prunebench.registry import load
 from prunebench.report.plots import plots, swatches
 from prunebench.results.detail import losses, summary
 from prunebench.stages.collect import COLUMNS
-from studies import grid
+from studies import changed, grid
 
 LABELS = {
     "models/m": "Model M",
@@ -48,7 +49,7 @@ def row(method: str, sparsity: str, value: float | None = None, seed: int = 0, *
 
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=lambda made: made["method"] == "dense")
 
 
 def lines(axes: Axes) -> dict[str, tuple[list[float], list[float]]]:
@@ -509,6 +510,12 @@ def test_a_study_has_the_figures_that_have_something_to_show() -> None:
     assert shows(grid({"method": "wanda", "sparsity": 0.5}, suites=["few_tiny"])) == ["reconstruction"]
 
 
+def test_the_dense_method_under_another_name_is_no_pruned_cell() -> None:
+    config = changed("methods.raw", {"method": "dense"}, grid({"method": "raw"}))
+    assert load_plan(config).shown.baselines == {"dense", "raw"}
+    assert shows(config) == []
+
+
 def test_calibration_is_a_figure_of_studies_with_several_sizes() -> None:
     wanda = {"method": "wanda", "sparsity": 0.5}
     several, other = ["text_4x16", "text_8x16"], ["text_4x16", "text_8x8"]
@@ -520,7 +527,7 @@ def test_calibration_is_a_figure_of_studies_with_several_sizes() -> None:
     assert "perplexity" not in shows(grid({"method": "dense"}, {**wanda, "calibration": several})), "a single sparsity"
     mixed = grid({**wanda, "calibration": several}, {**wanda, "sparsity": 0.7}, {**wanda, "calibration": other})
     assert "perplexity" in shows(mixed)
-    drawn = load_plan(mixed).shown.figure_cells("tiny", "calibration")
+    drawn = load("figures", "calibration").cells(load_plan(mixed).shown, "tiny")
     assert [(cell.sparsity, cell.calibration) for cell in drawn] == [("0.50", name) for name in several]
 
 
@@ -529,7 +536,7 @@ def test_convergence_is_a_figure_of_methods_that_work_in_epochs(monkeypatch: pyt
     assert "convergence" not in shows(config)
     monkeypatch.setattr(Wanda, "iterative", True)
     assert "convergence" in shows(config)
-    assert {cell.method for cell in load_plan(config).shown.figure_cells("tiny", "convergence")} == {"wanda"}
+    assert {cell.method for cell in load("figures", "convergence").cells(load_plan(config).shown, "tiny")} == {"wanda"}
 
 
 def test_levels_are_named_on_screen() -> None:

@@ -23,10 +23,30 @@ print(json.dumps(sorted(sys.modules)))
 """
 
 
-def test_planning_imports_nothing_heavy() -> None:
-    code = f"import sys; sys.path.insert(0, 'workflow')\n{PLAN_EVERYTHING}"
+LOAD_EVERYTHING = """
+import json, sys
+from prunebench.registry import KINDS, load, names
+
+[load(kind, name) for kind in KINDS.values() for name in names(kind)]
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def loaded(program: str) -> set[str]:
+    """The modules that `program` has imported."""
+    code = f"import sys; sys.path.insert(0, 'workflow')\n{program}"
     run = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    loaded = set(json.loads(run.stdout))
-    assert "prunebench.methods.wanda" in loaded
-    assert loaded & HEAVY == set()
+    return set(json.loads(run.stdout))
+
+
+def test_planning_imports_nothing_heavy() -> None:
+    modules = loaded(PLAN_EVERYTHING)
+    assert "prunebench.methods.wanda" in modules
+    assert modules & HEAVY == set()
+
+
+def test_no_plug_in_imports_anything_heavy() -> None:
+    modules = loaded(LOAD_EVERYTHING)
+    assert {"prunebench.tables.scores", "prunebench.figures.cost", "prunebench.suites.lm_eval"} <= modules
+    assert modules & HEAVY == set()

@@ -16,7 +16,7 @@ from prunebench.config.entries import HubModelSource, Shape
 from prunebench.config.schema import with_catalogs
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import costs, operations
-from prunebench.estimate.costs import LIBRARIES, START, Cost, Text
+from prunebench.estimate.costs import LIBRARIES, START, Cost, Pruning, Text
 from prunebench.estimate.devices import DEVICES, GIB, Device, device, parse_rates
 from prunebench.estimate.estimate import Estimate, missing
 from prunebench.estimate.show import notes, plain, too_large
@@ -43,7 +43,7 @@ def model(family: str = "llama", shape: Shape = SHAPE) -> Model:
 
 def prune(method: str, part: float = 1.0, on: Device = MACHINE, **params: Any) -> Cost:
     plugin = registry.load("methods", method)
-    return costs.prune(plugin(plugin.configure(overrides=params)), model(), TEXT, on, part)
+    return plugin(plugin.configure(overrides=params)).cost(Pruning(model(), TEXT, on, part))
 
 
 def plan_of(*rows: dict[str, Any], **study: Any) -> Plan:
@@ -241,7 +241,7 @@ def test_measured_jobs_are_estimated_within_a_factor_of_two(method: str, samples
     (case,) = (of for of in measured["cases"] if of["case"] == f"{method}, {samples} x 512")
     found = case["versions"]["bfloat16"]
     text = Text(samples * 512, 512, 8, "bfloat16")
-    cost = costs.prune(registry.load("methods", method)(), model(shape=SMOLLM2), text, DEVICES["cpu"], 1.0)
+    cost = registry.load("methods", method)().cost(Pruning(model(shape=SMOLLM2), text, DEVICES["cpu"], 1.0))
     assert cost.seconds(DEVICES["cpu"], DEVICES["cpu"]) == pytest.approx(found["seconds"], rel=0.6)
     assert 0.5 < cost.host / (found["peak_memory_mb"] * 1e6) < 2
 

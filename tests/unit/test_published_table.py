@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from laid_out import lay_out
 from prunebench.cell import Cell
 from prunebench.plan.plan import load_plan
 from prunebench.published.match import Match
@@ -17,8 +19,10 @@ from prunebench.stages.collect import COLUMNS
 from prunebench.stages.report import render
 from prunebench.storage.files import sha256_file
 from prunebench.tables.means import Mean
-from prunebench.tables.published import difference, published_table, verdict
+from prunebench.tables.published import difference, verdict
 from studies import STUDY, changed, grid
+
+published_table = partial(lay_out, "published")
 
 LABELS = {
     "models/m": "Model M",
@@ -36,7 +40,7 @@ def row(method: str, sparsity: str, value: float | None, seed: int = 0, **more: 
 
 
 def table(*rows: dict[str, object]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=lambda made: made["method"] == "dense")
 
 
 def published(value: float, **changes: Any) -> Published:

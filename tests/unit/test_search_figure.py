@@ -90,8 +90,9 @@ def test_a_study_with_searches_has_the_figure_and_reads_their_results() -> None:
         "results/searches/mine/seed1.json",
         "results/searches/chance/seed3.json",
     ]
-    assert plan.shown.search_files("tiny") == plan.shown.search_results == files
-    assert plan.shown.search_files("tiny", "perplexity") == []
+    assert plan.job("figures", study="tiny", figure="search").input("searches") == files
+    assert plan.job("report").input("searches") == files
+    assert plan.job("figures", study="tiny", figure="perplexity").input("searches") == []
     assert load_plan(grid({"method": "dense"})).shown.figures == []
 
 

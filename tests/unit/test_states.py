@@ -14,9 +14,9 @@ from prunebench.plan import graph
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, read_plan
 from prunebench.results.current import Results
+from prunebench.suites import metrics
 from prunebench.view import find
 from prunebench.view.states import State, states, stopped
-from prunebench.view.status import number
 from studies import grid
 
 WANDA = "tiny/wanda/uniform/unstructured-s0.50/text_4x16-seed0"
@@ -196,4 +196,4 @@ def test_retry_shows_what_it_would_do(plan: Plan) -> None:
     [("acc", 0.3512, "35.1%"), ("perplexity", 32.314, "32.31"), ("perplexity", 161793779.6, "1.62e+08")],
 )
 def test_numbers(metric: str, value: float, shown: str) -> None:
-    assert number({"metric": metric, "value": value}) == shown
+    assert metrics.metric(metric).text(value) == shown

@@ -1,10 +1,12 @@
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from laid_out import lay_out
 from prunebench.cell import Cell
 from prunebench.plan.plan import load_plan
 from prunebench.results.detail import Records
@@ -12,9 +14,10 @@ from prunebench.stages.collect import COLUMNS
 from prunebench.tables.make import partly_pruned
 from prunebench.tables.make import with_losses as attach_losses
 from prunebench.tables.means import mean
-from prunebench.tables.perplexity import perplexity_table
 from prunebench.tables.rounding import rounding_notes
 from studies import changed, grid
+
+perplexity_table = partial(lay_out, "perplexity")
 
 CELL = {
     "study": "s",
@@ -33,7 +36,7 @@ def row(method: str, sparsity: str, value: float | None = None, seed: int = 0, *
 
 
 def table(*rows: dict[str, object]) -> "pd.DataFrame":
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=lambda made: made["method"] == "dense")
 
 
 def test_layout_groups_by_sparsity_and_repeats_the_dense_row() -> None:
@@ -186,7 +189,8 @@ def measured(method: str, value: float, *shifts: float, **more: object) -> dict[
 
 
 def with_losses(*rows: dict[str, object]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=[*COLUMNS, "losses"]).astype({"losses": object})
+    made = pd.DataFrame(rows, columns=[*COLUMNS, "losses"]).astype({"losses": object})
+    return made.assign(baseline=made["method"] == "dense")
 
 
 def winners(cells: pd.DataFrame, **options: Any) -> list[str]:

@@ -1,8 +1,12 @@
+from functools import partial
+
 import pandas as pd
 import pytest
 
+from laid_out import lay_out
 from prunebench.stages.collect import COLUMNS
-from prunebench.tables.zeroshot import zeroshot_table
+
+zeroshot_table = partial(lay_out, "zeroshot")
 
 CELL = {"study": "s", "model": "m", "allocator": "uniform", "pattern": "unstructured", "calibration": "c"}
 SCORE = {"suite": "seven", "metric": "acc", "stderr": 0.02, "n": 50, "status": "ok"}
@@ -20,7 +24,7 @@ def row(method: str, sparsity: str, value: float | None, seed: int = 0, **more: 
 
 
 def table(*rows: dict[str, object]) -> "pd.DataFrame":
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).assign(baseline=lambda made: made["method"] == "dense")
 
 
 def scores(method: str, sparsity: str, mean: float = 0.5, seed: int = 0, **more: object) -> list[dict[str, object]]:

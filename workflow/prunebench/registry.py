@@ -14,7 +14,15 @@ from typing import Any
 
 from prunebench.errors import PrunebenchError
 
-KINDS = ("methods", "allocators", "suites", "models")
+KINDS = {
+    "method": "methods",
+    "allocator": "allocators",
+    "suite": "suites",
+    "table": "tables",
+    "figure": "figures",
+    "family": "models",
+}
+"""The folder of each kind of plug-in, by what one of the kind is called."""
 
 
 @cache

@@ -5,35 +5,59 @@ import re
 from pathlib import Path
 
 from prunebench import registry
-from prunebench.config.schema import SINGULAR, read_config, with_catalogs
+from prunebench.config.schema import read_config, with_catalogs
 from prunebench.errors import PrunebenchError
 
 PACKAGE = Path(registry.__file__).parent
 TEMPLATES = Path(__file__).with_name("templates")
 
 
+GRID = "    as a row under 'grid' in config/config.yaml"
+USE = {
+    "method": "{{method: {name}, sparsity: 0.5}}" + GRID,
+    "allocator": "{{method: wanda, allocator: {name}, sparsity: 0.5}}" + GRID,
+    "suite": "{name}: {{suite: {name}, params: ...}}    under 'suites' in config/config.yaml; a study lists it",
+    "table": "tables: [{name}]    in a study of config/config.yaml",
+    "figure": "    it is in the report of every study that measures what it draws",
+    "family": "family: {name}    in the entry of a model",
+}
+"""By kind, how a new plug-in is used."""
+LISTED = ("method", "allocator", "suite")
+"""The kinds that have catalogs of named instances, and a command that lists them."""
+TESTS = {"family": "architectures"}
+"""The file of contract tests, where it is not called as the folder."""
+
+
 def create(kind: str, name: str, configfile: Path) -> Path:
-    """Write the file of a new method or allocator (`kind` in the plural) and return its path.
+    """Write the file of a new plug-in of `kind` (a key of registry.KINDS) and return its path.
 
     Raises PrunebenchError if `name` cannot be a file of Python, or means something already.
     """
-    path = PACKAGE / kind / f"{name}.py"
+    path = PACKAGE / registry.KINDS[kind] / f"{name}.py"
     _refuse_bad_name(kind, name, path, configfile)
-    text = (TEMPLATES / f"{SINGULAR[kind]}.py").read_text(encoding="utf-8")
+    text = (TEMPLATES / f"{kind}.py").read_text(encoding="utf-8")
     title = "".join(part.capitalize() for part in name.split("_"))
     path.write_text(text.replace("Template", title).replace("template", name), encoding="utf-8")
     return path
 
 
+def advice(kind: str, name: str) -> dict[str, str]:
+    """What to do with a new plug-in, by what for."""
+    folder = registry.KINDS[kind]
+    looked = {"look at it": f"prunebench {folder} {name}"} if kind in LISTED else {}
+    test = f"pytest tests/contract/test_{TESTS.get(kind, folder)}.py -k {name}"
+    return {"use it": USE[kind].format(name=name), "test it": test, **looked}
+
+
 def _refuse_bad_name(kind: str, name: str, path: Path, configfile: Path) -> None:
-    singular = SINGULAR[kind]
+    folder = registry.KINDS[kind]
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise PrunebenchError(
-            f"{name!r} cannot be a file of {kind}: lower-case letters, digits and '_', a letter first, and no "
+            f"{name!r} cannot be a file of {folder}: lower-case letters, digits and '_', a letter first, and no "
             "word of Python's own, as in 'my_method'"
         )
     if path.exists():
         raise PrunebenchError(f"{path} is there already: choose another name, or edit that file")
     config, files = with_catalogs(read_config(configfile), str(configfile))
-    if name in getattr(config, kind):
-        raise PrunebenchError(f"{name!r} is a known {singular}, from {files[kind, name]}: choose another name")
+    if kind in LISTED and name in getattr(config, folder):
+        raise PrunebenchError(f"{name!r} is a known {kind}, from {files[folder, name]}: choose another name")

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from prunebench import registry
 from prunebench.cli.options import Configfile
-from prunebench.config.schema import CONFIG, SINGULAR
+from prunebench.config.schema import CONFIG
 
 app = typer.Typer()
-new = typer.Typer(no_args_is_help=True, help="Add a method or an allocator of your own, from a template that works.")
+new = typer.Typer(no_args_is_help=True, help="Add a method, suite, table, ... of your own, from a template that works.")
 app.add_typer(new, name="new")
 
 
@@ -38,34 +39,25 @@ for _kind, _example in {"methods": "wanda", "allocators": "owl", "suites": "ppl"
     app.command(_kind)(_lister(_kind, _example))
 
 
-def _creator(kind: str) -> Callable[..., None]:
-    singular = SINGULAR[kind]
-
+def _creator(kind: str, folder: str) -> Callable[..., None]:
     def command(
         name: Annotated[str, typer.Argument(help="Its name in configs, and the name of its file.")],
         configfile: Configfile = CONFIG,
     ) -> None:
-        from prunebench.choices.new import create
+        from prunebench.choices.new import advice, create
 
-        path = create(kind, name, configfile)
-        row = (
-            f"{{method: {name}, sparsity: 0.5}}"
-            if kind == "methods"
-            else f"{{method: wanda, allocator: {name}, sparsity: 0.5}}"
-        )
-        typer.echo(f"{path}: works as it is, edit it")
-        typer.echo(f"use it     - {row}    as a row under 'grid' in config/config.yaml")
-        typer.echo(f"test it    pytest tests/contract/test_{kind}.py -k {name}")
-        typer.echo(f"look at it prunebench {kind} {name}")
+        typer.echo(f"{create(kind, name, configfile)}: works as it is, edit it")
+        for what, text in advice(kind, name).items():
+            typer.echo(f"{what:<10} {text}")
 
-    command.__doc__ = f"""Write workflow/prunebench/{kind}/NAME.py, a documented {singular} with one parameter.
+    command.__doc__ = f"""Write workflow/prunebench/{folder}/NAME.py, a documented {kind} that works.
 
-    It can be used in a grid at once, and the contract tests find it by themselves.
+    It can be used at once, and the contract tests find it by themselves.
 
-    Example: prunebench new {singular} mine
+    Example: prunebench new {kind} mine
     """
     return command
 
 
-for _kind in ("methods", "allocators"):
-    new.command(SINGULAR[_kind])(_creator(_kind))
+for _kind, _folder in registry.KINDS.items():
+    new.command(_kind)(_creator(_kind, _folder))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BeforeValidator, ConfigDict, Field, RootModel
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel
 
 from prunebench import registry
 from prunebench.config.entries import (
@@ -34,9 +34,6 @@ from prunebench.plugin import Search
 CONFIG = Path("config/config.yaml")
 """What snakemake reads without --configfile."""
 CATALOG = Path("config/catalog")
-ASKED = {"allocators": ("perplexity",), "gain": ("perplexity", "zeroshot")}
-"""Tables that a study may ask for, and by the tables that suites give rise to, whose scores they show."""
-
 
 # In C where PyYAML was built with it: every cluster job reads all catalogs.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -58,7 +55,31 @@ OneOrMore = Annotated[
     list[Item], BeforeValidator(_as_list, json_schema_input_type=Item | list[Item]), Field(min_length=1)
 ]
 PatternText = Annotated[str, BeforeValidator(_checked_pattern)]
-AskedTable = Literal["allocators", "gain"]
+
+
+def _asked_tables() -> dict[str, str]:
+    """The tables that a study may ask for, and a few words on each."""
+    kinds = {name: registry.load("tables", name) for name in registry.names("tables")}
+    return {name: kind.asked for name, kind in kinds.items() if kind.asked}
+
+
+def _checked_table(name: str) -> str:
+    if name not in (known := _asked_tables()):
+        *others, last = map(repr, known)
+        raise ValueError(f"must be {', '.join(others)} or {last} (got {name!r}){registry.did_you_mean(name, known)}")
+    return name
+
+
+def _list_tables(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(_asked_tables())
+
+
+def _describe_tables(schema: dict[str, Any]) -> None:
+    words = "; ".join(f"{name}: {text}" for name, text in _asked_tables().items())
+    schema["description"] = f"more tables than those of the suites. {words}"
+
+
+AskedTable = Annotated[str, AfterValidator(_checked_table), Field(json_schema_extra=_list_tables)]
 Seed = Annotated[int, Field(ge=0, strict=True)]
 
 
@@ -90,11 +111,7 @@ class Study(Entry):
     defaults: Axes = Field(default_factory=Axes, description="axes that every row shares unless it says otherwise")
     grid: list[Row] = Field(min_length=1)
     exclude: list[Axes] = Field(default_factory=list, description="cells that match all axes of a row are left out")
-    tables: OneOrMore[AskedTable] = Field(
-        default_factory=list,
-        description="more tables than those of the suites. allocators: a row per allocator, method by method; "
-        "gain: how much better each is than uniform sparsity",
-    )
+    tables: OneOrMore[AskedTable] = Field(default_factory=list, json_schema_extra=_describe_tables)
     searches: OneOrMore[Slug] = Field(
         default_factory=list, description="searches whose course is a figure: names from the catalog"
     )
@@ -146,7 +163,7 @@ def with_catalogs(
 ) -> tuple[Config, dict[tuple[str, str], str]]:
     """`raw` with the entries of the catalogs beside its own, names unchecked; and by (catalog, name) the file of each.
 
-    Methods and allocators are usable under their own name without an entry: adding one is adding a file.
+    Plug-ins that need no parameters are usable under their own name without an entry: adding one is adding a file.
     """
     config = validate(Config, raw, file)
     merged: dict[str, dict[str, Any]] = {}
@@ -157,7 +174,7 @@ def with_catalogs(
         own = getattr(config, kind)
         merged[kind] = stored | own
         files |= {(kind, name): file if name in own else str(path) for name in merged[kind]}
-    for kind in ("methods", "allocators"):
+    for kind in ("methods", "allocators", "suites"):
         bare = {name: CATALOGS[kind].model_validate({SINGULAR[kind]: name}) for name in registry.ready(kind)}
         merged[kind] = bare | merged[kind]
     return config.model_copy(update=merged), files

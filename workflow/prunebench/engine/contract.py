@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prunebench.cell import Cell
     from prunebench.engine.block import BlockView
     from prunebench.engine.statistics import SiteStatistic, Statistics
+    from prunebench.estimate.costs import Cost, Pruning
     from prunebench.models.base import FeedForward, Site
 
 
@@ -53,6 +54,8 @@ class Method(Plugin):
     """Whether zeros move between the linears of a block, so that only their sum follows the allocation."""
     dense_stream: ClassVar[bool] = False
     """Whether the engine keeps the dense model's hidden states beside the pruned model's."""
+    baseline: ClassVar[bool] = False
+    """Whether the method leaves the model as it is: pruned models are compared with it."""
 
     scope: ClassVar[masks.Scope] = "matrix"
     """Where an unstructured sparsity is met: in each row or in the matrix; `unit` can say it more finely."""
@@ -83,6 +86,18 @@ class Method(Plugin):
     def needs_gradients(self) -> bool:
         """Whether rule `gradients` has to run first. Parameters may make it needless although `needs` has GRADIENT."""
         return Stat.GRADIENT in self.needs
+
+    def cost(self, job: Pruning) -> Cost:
+        """What pruning one cell takes, for `prunebench plan`; `job` counts what the usual kinds of method do.
+
+        The default is Wanda's or, with Gram matrices, SparseGPT's.
+        """
+        if "allocator" not in self.uses:
+            return job.taken_over()
+        if job.text is None:
+            return job.from_weights()
+        exact = Stat.HESSIAN in self.needs
+        return job.in_blocks("sparsegpt" if exact else "wanda", solving=exact)
 
     def supports(self, cell: Cell) -> Support:
         """Whether this method can do `cell`; tables and reports print the reason if it cannot."""

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from prunebench.engine.contract import Method
-from prunebench.engine.stat import Stat
 from prunebench.estimate import operations
 from prunebench.estimate.devices import GIB, Device
 from prunebench.estimate.operations import Flops
@@ -18,6 +17,7 @@ from prunebench.estimate.sizes import BYTES, Model
 from prunebench.methods.base import MaskingMethod
 from prunebench.runtime.gpus import USABLE
 from prunebench.suites.perplexity import PIECE
+from prunebench.suites.workloads import Workload
 
 START = 10.0
 """Seconds to start a job: 8 CPU seconds of imports (docs/performance.md), and Snakemake's own."""
@@ -104,27 +104,56 @@ def allocate(model: Model, text: Text | None, device: Device, steps: int = 0) ->
     return _learned(model, text, device, steps)
 
 
-def prune(method: Method, model: Model, text: Text | None, device: Device, part: float) -> Cost:
-    """One cell. `part` of the blocks is pruned, the first ones; behind the last of them nothing is computed."""
-    if "allocator" not in method.uses:  # dense and external: nothing is computed here
-        return Cost(read=_bytes(model))
-    if text is None:
-        # Scores of the largest matrix in float64, and their order.
+@dataclass(frozen=True)
+class Pruning:
+    """A prune job, for `Method.cost`: what the usual kinds of method take there."""
+
+    whole: Model
+    text: Text | None
+    """The calibration text, if the method reads any."""
+    device: Device
+    part: float
+    """The part of the blocks that is pruned, the first ones; behind the last of them nothing is computed."""
+
+    @property
+    def model(self) -> Model:
+        """The model as far as it is pruned."""
+        sizes = replace(self.whole.sizes, blocks=max(1, int(self.part * self.whole.sizes.blocks)))
+        return replace(self.whole, sizes=sizes)
+
+    def taken_over(self) -> Cost:
+        """Weights are read and nothing is computed."""
+        return Cost(read=_bytes(self.whole))
+
+    def from_weights(self) -> Cost:
+        """No text is looked at: scores of the largest matrix in float64, and their order."""
+        model = self.whole
         ranking = 4 * 8.0 * max(out * width for out, width in model.sizes.linears.values())
         size = (model.outside + 2 * model.sizes.weights) * model.item + ranking
-        return _placed(Cost(read=2 * _bytes(model)), model, device, size)
-    blocks = max(1, int(part * model.sizes.blocks))
-    front = replace(model, sizes=replace(model.sizes, blocks=blocks))
-    if method.name == "besa":
-        return _learned(front, text, device, method.params.steps)
-    counted = method.name if method.name in operations.COUNTED else "wanda"
-    if counted == "sparsellm":
-        return _sparsellm(method, front, text, device)
-    if Stat.HESSIAN in method.needs:
-        counted = "sparsegpt"
-    flops = operations.COUNTED[counted](front.sizes, text.tokens, text.seqlen, text.dtype)
-    solving = _solving(model) if Stat.HESSIAN in method.needs else 0.0
-    return _streamed(model, text, device, Cost(counted, text.dtype, flops, read=2 * _bytes(front)), solving)
+        return _placed(Cost(read=2 * _bytes(model)), model, self.device, size)
+
+    def in_blocks(self, counted: str, *, solving: bool = False, **options: int) -> Cost:
+        """Block by block on the text, with the operations of COUNTED; `solving`: with SparseGPT's matrices."""
+        model, text = self.model, self._text
+        flops = operations.COUNTED[counted](model.sizes, text.tokens, text.seqlen, text.dtype, **options)
+        cost = Cost(counted, text.dtype, flops, read=2 * _bytes(model))
+        return _streamed(model, text, self.device, cost, _solving(model) if solving else 0.0)
+
+    def learned(self, steps: int) -> Cost:
+        """`steps` of learning in every block, each on a sample."""
+        return _learned(self.model, self._text, self.device, steps)
+
+    @property
+    def _text(self) -> Text:
+        assert self.text is not None, "a method without `calibration` in `uses` reads no text"
+        return self.text
+
+
+def evaluate(model: Model, text: Text, device: Device, workload: Workload) -> Cost:
+    """One suite on one model."""
+    if workload.streamed:
+        return perplexity(model, text, device)
+    return zeroshot(model, text, device, workload.generated)
 
 
 def perplexity(model: Model, text: Text, device: Device) -> Cost:
@@ -167,19 +196,6 @@ def kept(method: Method, model: Model, sparsity: float, part: float) -> Mapping[
     pruned = part * model.prunable
     values = 0.0 if isinstance(method, MaskingMethod) else (1 - sparsity) * pruned * model.item
     return {"packed": pruned / 8 + values, "mask": pruned / 8, "none": 0.0}
-
-
-def _sparsellm(method: Method, model: Model, text: Text, device: Device) -> Cost:
-    """Attention as SparseGPT, the FFN in epochs; its variables x, y as computed, z and s in float32."""
-    epochs = method.params.epochs
-    block = operations.sparsellm_block(model.sizes, text.tokens, text.seqlen, text.dtype, epochs)
-    flops = {dtype: model.sizes.blocks * count for dtype, count in block.items()}
-    flops[text.dtype] += model.sizes.blocks * operations.block_forward(model.sizes, text.tokens, text.seqlen)
-    variables = text.tokens * (2.0 * model.sizes.hidden * text.item + (2 if model.gated else 1) * 4.0 * model.ffn)
-    resident = min(variables, method.params.memory * GIB)
-    cost = Cost("sparsellm", text.dtype, flops, read=2 * _bytes(model), scratch=variables - resident)
-    streamed = _streamed(model, text, device, cost, _solving(model))
-    return replace(streamed, host=streamed.host + resident)
 
 
 def _learned(model: Model, text: Text, device: Device, steps: int) -> Cost:

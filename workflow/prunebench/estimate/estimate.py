@@ -8,41 +8,15 @@ from prunebench.cell import Cell
 from prunebench.config.schema import calibration_parts, configured
 from prunebench.engine.contract import Method
 from prunebench.estimate import costs
-from prunebench.estimate.costs import Cost, Text
+from prunebench.estimate.costs import Cost, Pruning, Text
 from prunebench.estimate.devices import DEVICES, Device
 from prunebench.estimate.sizes import Model
 from prunebench.plan.graph import jobs
 from prunebench.plan.grid import allocator_of, method_of, model_shape
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
-
-TEXTS = {"wikitext2": 340_000, "ptb": 110_000}
-"""Tokens of the test split of a corpus, about: LLaMA's tokenizer cuts WikiText-2's into 166 windows of 2048."""
-CORPUS = 1 << 19
-"""The same of any other corpus of which a suite takes all."""
-TASKS = {
-    "boolq": (3270, 305),
-    "rte": (277, 160),
-    "hellaswag": (10042, 317),
-    "winogrande": (1267, 45),
-    "arc_easy": (2376, 127),
-    "arc_challenge": (1172, 148),
-    "openbookqa": (500, 60),
-    "piqa": (1838, 73),
-    "lambada_openai": (5153, 78),
-    "mmlu": (14042, 723),
-    "gsm8k": (1319, 1100),
-}
-"""Rows of a task, and tokens of a row: the prompt with its examples and each choice that is not a single token. Counted
-on the rows of the catalog with SmolLM2's tokenizer, unless GUESSED."""
-SUBJECTS = {"mmlu": 57}
-"""How many subjects a task has, if it has any: a limit is one of rows of each."""
-GUESSED = ("gsm8k",)
-"""Those whose rows no package ships."""
-UNKNOWN = (5000, 200)
-"""The same of a task that is not there."""
-GENERATED = {"gsm8k": 256}
-"""Tokens that a task has generated for a row, at most."""
+from prunebench.suites.base import Suite
+from prunebench.suites.workloads import Workload
 
 
 @dataclass(frozen=True)
@@ -159,32 +133,20 @@ class Estimate:
 
     def _prune(self, job: Job) -> Cost:
         text = self._calibration(job) if job.needs["tokens"] else None
-        method, part = self._method(job.cell), self._part(job.cell)
-        return costs.prune(method, self.model(job.model), text, self.device, part)
+        pruning = Pruning(self.model(job.model), text, self.device, self._part(job.cell))
+        return self._method(job.cell).cost(pruning)
 
     def _evaluation(self, cell: Cell, suite: str) -> Cost:
         entry, model = self.plan.config.suites[suite], self.model(cell.model)
-        compute, plugin = entry.compute or self.plan.config.compute, configured("suites", entry)
-        if plugin.table == "perplexity":
-            tokens = sum(self._test_tokens(corpus, plugin.params) for corpus in plugin.params.corpora)
-            text = Text(tokens, plugin.params.seqlen, compute.batch_size, compute.dtype)
-            return costs.perplexity(model, text, self.device)
-        of = {task: TASKS.get(task, UNKNOWN) for task in plugin.params.tasks}
-        limit = plugin.params.limit
-        rows = {task: min(count, limit * SUBJECTS.get(task, 1)) if limit else count for task, (count, _) in of.items()}
-        tokens = sum(rows[task] * length for task, (_, length) in of.items())
-        generated = sum(rows[task] * GENERATED.get(task, 0) for task in of)
-        longest = max(length for _, length in of.values())
-        text = Text(tokens, longest, compute.batch_size, compute.dtype)
-        return costs.zeroshot(model, text, self.device, generated)
+        compute = entry.compute or self.plan.config.compute
+        workload = self.workload(suite)
+        text = Text(workload.tokens, workload.seqlen, compute.batch_size, compute.dtype)
+        return costs.evaluate(model, text, self.device, workload)
 
-    def _test_tokens(self, corpus: str, params: object) -> int:
-        """How many tokens a suite with `params` takes of a corpus, as far as is known."""
-        windows = getattr(params, "windows", None)
-        stated = getattr(self.plan.config.corpora[corpus], "test_windows", None)
-        counts = [count for count in (windows, stated) if count]
-        seqlen = int(getattr(params, "seqlen", 1))
-        return min(counts) * seqlen if counts else TEXTS.get(corpus, CORPUS)
+    def workload(self, suite: str) -> Workload:
+        """What an evaluation on `suite` (a catalog name) asks of a model."""
+        plugin: Suite = configured("suites", self.plan.config.suites[suite])
+        return plugin.workload(self.plan.config)
 
     def _calibration(self, job: Job) -> Text:
         _, samples, seqlen = calibration_parts(job.wildcards["calibration"])
@@ -203,22 +165,6 @@ class Estimate:
 
 
 def missing(estimate: Estimate) -> Mapping[str, str]:
-    """What the estimate does not know, by what it took instead."""
-    plan = estimate.plan
-    found: dict[str, str] = {}
-    suites = dict.fromkeys(suite for study in plan.studies.values() for suite in study.all_suites)
-    for suite in suites:
-        plugin = configured("suites", plan.config.suites[suite])
-        if plugin.table == "perplexity":
-            whole = [
-                corpus
-                for corpus in set(plugin.params.corpora) - TEXTS.keys()
-                if not plugin.params.windows and not getattr(plan.config.corpora[corpus], "test_windows", None)
-            ]
-            found |= {f"corpora/{corpus}": f"{CORPUS:,} tokens" for corpus in sorted(whole)}
-        else:
-            for task in plugin.params.tasks:
-                rows, length = TASKS.get(task, UNKNOWN)
-                if task not in TASKS or task in GUESSED:
-                    found[f"tasks/{task}"] = f"{rows:,} rows of {length:,} tokens"
-    return found
+    """By asset, what the estimate takes for a size that it does not know."""
+    suites = dict.fromkeys(suite for study in estimate.plan.studies.values() for suite in study.all_suites)
+    return {asset: taken for suite in suites for asset, taken in estimate.workload(suite).guesses.items()}

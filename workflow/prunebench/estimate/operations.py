@@ -93,9 +93,9 @@ def sparsellm_block(sizes: Sizes, tokens: int, seqlen: float, dtype: str, epochs
     return {dtype: products, "float64": exact}
 
 
-def sparsellm(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
+def sparsellm(sizes: Sizes, tokens: int, seqlen: float, dtype: str, epochs: int = 4) -> Flops:
     """Every block, and once more forward, but the last, for the inputs of the next."""
-    flops = {of: sizes.blocks * count for of, count in sparsellm_block(sizes, tokens, seqlen, dtype).items()}
+    flops = {of: sizes.blocks * count for of, count in sparsellm_block(sizes, tokens, seqlen, dtype, epochs).items()}
     flops[dtype] += (sizes.blocks - 1) * block_forward(sizes, tokens, seqlen)
     return flops
 
@@ -111,14 +111,14 @@ def zeroshot(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
     return {dtype: sizes.blocks * block_forward(sizes, tokens, seqlen)}
 
 
-COUNTED: dict[str, Callable[[Sizes, int, float, str], Flops]] = {
+COUNTED: dict[str, Callable[..., Flops]] = {
     "wanda": wanda,
     "sparsegpt": sparsegpt,
     "sparsellm": sparsellm,
     "perplexity": perplexity,
     "zeroshot": zeroshot,
 }
-"""By the name of the method or suite."""
+"""By the kind of work, whose overhead is measured (devices.py). Arguments: sizes, tokens, seqlen, dtype, options."""
 
 
 def seconds(flops: Flops, rates: Mapping[str, float]) -> float:

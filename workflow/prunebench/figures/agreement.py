@@ -1,11 +1,51 @@
 """How well the one-shot perplexity of a search ranks allocations for the pruning that follows."""
 
-import pandas as pd
+from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from prunebench.cell import AXES, Cell
+from prunebench.figures.base import StudyFigure
 from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
 from prunebench.figures.look import Look
 from prunebench.figures.points import geometric_mean, tests
+from prunebench.plan.grid import allocation_form, search_used
 from prunebench.tables import layout
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prunebench.config.schema import Config
+    from prunebench.plan.outputs import Shown
+    from prunebench.tables.base import Evidence
+
+
+class AgreementFigure(StudyFigure):
+    """What a search has promised against what came out."""
+
+    name = "agreement"
+    order = 50
+    metrics = ("perplexity",)
+
+    @classmethod
+    def cells(cls, shown: Shown, study: str) -> list[Cell]:
+        """Cells that a search has judged, if they are of three or more allocators."""
+        judged = [cell for cell in super().cells(shown, study) if _judged(shown.config, cell)]
+        # Of two points any ranking is right or wrong by chance.
+        return judged if len({cell.allocator for cell in judged}) > 2 else []
+
+    def make(self, evidence: Evidence) -> Chart:
+        """See `agreement_chart`."""
+        import pandas as pd
+
+        drawn = self.cells(evidence.plan.shown, evidence.study)
+        promised = {str(cell): evidence.records.promised(cell) for cell in drawn}
+        rows = self.rows(evidence)
+        axes: Iterable[Any] = rows[list(AXES)].to_dict("records")
+        names = pd.Series([str(Cell(**cell)) for cell in axes], index=rows.index)
+        rows = rows.assign(promised=names.map(promised))[names.isin(list(promised))]
+        return agreement_chart(rows, Look.of(evidence))
 
 
 def agreement_chart(cells: pd.DataFrame, look: Look) -> Chart:
@@ -14,6 +54,8 @@ def agreement_chart(cells: pd.DataFrame, look: Look) -> Chart:
     `cells` are rows of results/cells.csv with the column `promised`, the perplexity in the search; seeds are averaged.
     The notes give Spearman's rank correlation of each line.
     """
+    import pandas as pd
+
     panels, correlations = [], []
     for title, rows in tests(cells, look):
         series = []
@@ -34,7 +76,15 @@ def agreement_chart(cells: pd.DataFrame, look: Look) -> Chart:
     )
 
 
-def rank_correlation(x: "pd.Series[float]", y: "pd.Series[float]") -> float:
+def _judged(config: Config, cell: Cell) -> bool:
+    """Whether a search has judged what allots `cell`, on the same model, all of it, and at the same sparsity."""
+    whole = config.allocators[cell.allocator].layers == "all" and not cell.shape.structured
+    search = search_used(config, allocation_form(config, cell)) if whole else None
+    entry = config.searches[search.name] if search else None
+    return entry is not None and (entry.model, entry.sparsity) == (cell.model, cell.sparsity)
+
+
+def rank_correlation(x: pd.Series[float], y: pd.Series[float]) -> float:
     """Spearman's rho: the correlation of ranks, ties at their mean. NaN if all of one are equal."""
     return float(x.rank().corr(y.rank()))
 

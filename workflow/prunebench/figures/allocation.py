@@ -1,11 +1,49 @@
 """Sparsity per block: what each allocator decides."""
 
-import pandas as pd
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
 
 from prunebench.figures import blocks
+from prunebench.figures.base import StudyFigure
 from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
 from prunebench.figures.look import Look
 from prunebench.figures.palette import COLOURS
+from prunebench.plan.grid import allocation_form, allocator_of, method_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prunebench.cell import Cell
+    from prunebench.plan.outputs import Shown
+    from prunebench.tables.base import Evidence
+
+
+class AllocationFigure(StudyFigure):
+    """Sparsity of each block."""
+
+    name = "allocation"
+    order = 30
+
+    @classmethod
+    def cells(cls, shown: Shown, study: str) -> list[Cell]:
+        """Cells whose layers may differ in sparsity; none if no allocator makes them differ."""
+        config = shown.config
+        cells = [
+            cell
+            for cell in shown.studies[study].cells
+            if "allocator" in method_of(config, cell).uses and not cell.shape.structured
+        ]
+        # What serves n:m patterns too decides nothing: alone it would be a flat line.
+        return cells if any(not allocator_of(config, cell).structured for cell in cells) else []
+
+    def make(self, evidence: Evidence) -> Chart:
+        """See `allocation_chart`."""
+        form = partial(allocation_form, evidence.plan.config)
+        cells = self.cells(evidence.plan.shown, evidence.study)
+        rows = blocks.rows_of(cells, evidence.records.blocks, form=form)
+        return allocation_chart(rows, len({form(cell) for cell in cells}), Look.of(evidence))
 
 
 def allocation_chart(allocations: pd.DataFrame, expected: int, look: Look) -> Chart:

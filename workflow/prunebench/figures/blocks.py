@@ -1,15 +1,45 @@
 """What the figures over blocks share: a panel per model and sparsity, a line per label."""
 
-from collections.abc import Iterator
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
+from prunebench.cell import AXES, Cell
 from prunebench.figures.chart import Series, Style
 from prunebench.figures.look import Look
 from prunebench.tables import layout
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def panels(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, "pd.Series[str]", pd.DataFrame]]:
+
+BLOCK = ("share", "zeros", "low", "error", "high")
+"""What the records of a cell say of each block (see Records.blocks)."""
+
+
+def rows_of(
+    cells: Iterable[Cell],
+    read: Callable[[Cell], list[dict[str, float]]],
+    columns: Sequence[str] = BLOCK,
+    form: Callable[[Cell], Cell] = lambda cell: cell,
+) -> pd.DataFrame:
+    """A row for each entry that `read` has of the blocks of `cells`; of cells with the same `form` those of the first.
+
+    Columns: the axes of the form, its `id`, the `block` and `columns`.
+    """
+    import pandas as pd
+
+    rows: dict[Cell, list[dict[str, object]]] = {}
+    for cell in cells:
+        if (shown := form(cell)) not in rows and (entries := read(cell)):
+            rows[shown] = [{**asdict(shown), "id": str(shown), **entry} for entry in entries]
+    listed = [row for entries in rows.values() for row in entries]
+    return pd.DataFrame(listed, columns=[*AXES, "id", "block", *columns])
+
+
+def panels(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.Series[str], pd.DataFrame]]:
     """(title, model and point, rows) of each panel's worth of `rows`."""
     for model, of_model in rows.groupby("model", sort=False):
         for _, point in layout.points(of_model).iterrows():

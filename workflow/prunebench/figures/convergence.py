@@ -1,15 +1,43 @@
 """Losses of methods that work in epochs, epoch by epoch."""
 
-from dataclasses import replace
+from __future__ import annotations
 
-import pandas as pd
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from prunebench.figures import blocks
+from prunebench.figures.base import StudyFigure
 from prunebench.figures.chart import Axis, Chart, Panel, Series
 from prunebench.figures.look import Look
 from prunebench.figures.points import SERIES
+from prunebench.plan.grid import method_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prunebench.cell import Cell
+    from prunebench.plan.outputs import Shown
+    from prunebench.tables.base import Evidence
 
 LOSSES = {"loss": "training loss", "reconstruction": "reconstruction loss"}
+
+
+class ConvergenceFigure(StudyFigure):
+    """Losses of methods that work in epochs."""
+
+    name = "convergence"
+    order = 70
+
+    @classmethod
+    def cells(cls, shown: Shown, study: str) -> list[Cell]:
+        """Cells whose method works in epochs."""
+        return [cell for cell in shown.studies[study].cells if method_of(shown.config, cell).iterative]
+
+    def make(self, evidence: Evidence) -> Chart:
+        """See `convergence_chart`."""
+        cells = self.cells(evidence.plan.shown, evidence.study)
+        rows = blocks.rows_of(cells, evidence.records.epochs, ("epoch", *LOSSES, "kept"))
+        return convergence_chart(rows, len(cells), Look.of(evidence))
 
 
 def convergence_chart(epochs: pd.DataFrame, expected: int, look: Look) -> Chart:

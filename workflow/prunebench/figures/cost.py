@@ -1,13 +1,33 @@
 """Time against perplexity: which method is worth its time."""
 
-import pandas as pd
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from prunebench.figures.base import StudyFigure
 from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
 from prunebench.figures.look import Look
 from prunebench.figures.points import SERIES, dense_level, geometric_mean, tests
 from prunebench.tables import layout
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prunebench.tables.base import Evidence
+
 FRONT = "Pareto front"
+
+
+class CostFigure(StudyFigure):
+    """Seconds of pruning against perplexity."""
+
+    name = "cost"
+    order = 80
+    metrics = ("perplexity",)
+
+    def make(self, evidence: Evidence) -> Chart:
+        """See `cost_chart`."""
+        return cost_chart(self.rows(evidence), evidence.study, Look.of(evidence))
 
 
 def cost_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
@@ -17,9 +37,9 @@ def cost_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
     Cells without a time (a resumed job measures only its last part) are left out and counted. Seeds are averaged.
     """
     mine = layout.of_study(cells, study)
-    points = layout.points(mine[mine["method"] != "dense"])
+    points = layout.points(mine[~mine["baseline"]])
     panels = [_panel(title, rows, point, look) for title, rows in tests(mine, look) for _, point in points.iterrows()]
-    pruned = mine[(mine["status"] == "ok") & (mine["method"] != "dense")]
+    pruned = mine[(mine["status"] == "ok") & ~mine["baseline"]]
     timeless = len(layout.statuses(pruned[pruned["prune_seconds"].isna()]))
     notes = [f"Rests on {layout.counts(mine)}"] + ([f"{timeless} without a time, not drawn."] if timeless else [])
     notes.append("Seconds of the prune job, and of the allocation, profile and gradients that it rests on.")
@@ -34,8 +54,8 @@ def cost_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
     )
 
 
-def _panel(title: str, rows: pd.DataFrame, point: "pd.Series[str]", look: Look) -> Panel:
-    here = rows[(rows[layout.POINT] == point).all(axis=1) & (rows["method"] != "dense") & rows["prune_seconds"].notna()]
+def _panel(title: str, rows: pd.DataFrame, point: pd.Series[str], look: Look) -> Panel:
+    here = rows[(rows[layout.POINT] == point).all(axis=1) & ~rows["baseline"] & rows["prune_seconds"].notna()]
     series = []
     alike: dict[bool, list[tuple[float, float]]] = {}
     for _, part in here.groupby(SERIES, sort=False):

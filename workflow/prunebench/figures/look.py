@@ -1,5 +1,7 @@
 """Which label and style a row of results has: the same in all figures of a study."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,8 @@ from prunebench.figures.palette import DASHES
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from prunebench.tables.base import Evidence
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,26 @@ class Look:
     structured: Sequence[str] = ()
     partial: Sequence[str] = ()
 
+    @classmethod
+    def of(cls, evidence: Evidence) -> Look:
+        """The labels and styles of a study."""
+        plan, cells = evidence.plan, evidence.plan.studies[evidence.study].cells
+        structured = [cell for cell in cells if cell.shape.structured]
+        return cls(
+            labels=evidence.labels,
+            methods=list(dict.fromkeys(cell.method for cell in cells if cell.method not in plan.shown.baselines)),
+            allocators=list(dict.fromkeys(cell.allocator for cell in cells)),
+            calibrations=list(dict.fromkeys(cell.calibration for cell in cells if cell.calibrated)),
+            patterns=list(dict.fromkeys(cell.pattern for cell in structured)),
+            structured=list(dict.fromkeys(cell.allocator for cell in structured)),
+            partial=evidence.half,
+        )
+
     def title(self, name: str) -> str:
         """What is printed for an entry of a catalog, such as corpora/c4_type or methods/wanda."""
         return self.labels.get(name, name.rpartition("/")[2])
 
-    def label(self, row: "Mapping[str, Any] | pd.Series[Any]") -> str:
+    def label(self, row: Mapping[str, Any] | pd.Series[Any]) -> str:
         """The legend entry of `row`: its method, and what else tells the study's rows apart."""
         parts = [self.title(f"methods/{row['method']}")]
         if len(self.structured if row["pattern"] in self.patterns else self.allocators) > 1:
@@ -41,7 +60,7 @@ class Look:
             parts.append(row["calibration"])
         return ", ".join(parts)
 
-    def style(self, row: "Mapping[str, Any] | pd.Series[Any]") -> Style:
+    def style(self, row: Mapping[str, Any] | pd.Series[Any]) -> Style:
         """Colour and marker say the method, dash and filling the allocator (and calibration); n:m points are hollow.
 
         The other way round where there are more allocators than dashes, and than methods.

@@ -1,19 +1,26 @@
 """What the figures of perplexities share: which rows make one point, and the mean and spread of its seeds."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import pandas as pd
-
+from prunebench.config.schema import calibration_parts
 from prunebench.figures.chart import Series
 from prunebench.figures.look import Look
 from prunebench.tables import layout
+from prunebench.tables.means import centre
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prunebench.cell import Cell
 
 SERIES = ["method", "allocator", "pattern", "calibration"]
 
 
-class Mean(NamedTuple):
+class Band(NamedTuple):
     """A geometric mean, and one standard deviation of the logarithm below and above it."""
 
     value: float
@@ -21,13 +28,12 @@ class Mean(NamedTuple):
     high: float
 
 
-def geometric_mean(values: "pd.Series[float]") -> Mean:
+def geometric_mean(values: pd.Series[float]) -> Band:
     """The mean of several seeds; one alone has no spread."""
     if len(values) == 1:
-        return Mean(*[float(values.iloc[0])] * 3)
-    logs = values.astype(float).map(math.log)
-    mean, spread = logs.mean(), logs.std()
-    return Mean(*map(math.exp, (mean, mean - spread, mean + spread)))
+        return Band(*[float(values.iloc[0])] * 3)
+    mean, spread = centre(values, log=True)
+    return Band(*(math.exp(mean + step * (spread or 0.0)) for step in (0, -1, 1)))
 
 
 def line(
@@ -81,5 +87,21 @@ def tests(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def dense_level(rows: pd.DataFrame, look: Look) -> dict[str, float]:
     """The dense model of finished `rows` as the level of a panel, if it is there."""
-    dense = rows[rows["method"] == "dense"]
-    return {} if dense.empty else {look.title("methods/dense"): geometric_mean(dense["value"]).value}
+    return {
+        look.title(f"methods/{method}"): geometric_mean(part["value"]).value
+        for method, part in rows[rows["baseline"]].groupby("method", sort=False)
+    }
+
+
+def of_several_sizes(cells: Iterable[Cell]) -> list[Cell]:
+    """Those of `cells` beside which there are others that differ in the number of calibration samples, seeds apart.
+
+    Samples are the same only if corpus and length are.
+    """
+    sizes: dict[tuple[object, ...], dict[Cell, int]] = {}
+    for cell in cells:
+        if cell.calibrated:
+            corpus, samples, seqlen = calibration_parts(cell.calibration)
+            key = (cell.model, cell.method, cell.allocator, cell.point, corpus, seqlen)
+            sizes.setdefault(key, {})[cell] = samples
+    return [cell for of in sizes.values() if len({*of.values()}) > 1 for cell in of]

@@ -1,11 +1,39 @@
 """How far the outputs of each block's linears moved."""
 
-import pandas as pd
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from prunebench.figures import blocks
+from prunebench.figures.base import StudyFigure
 from prunebench.figures.chart import Axis, Chart, Panel
 from prunebench.figures.look import Look
 from prunebench.figures.points import SERIES
+from prunebench.plan.grid import method_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prunebench.cell import Cell
+    from prunebench.plan.outputs import Shown
+    from prunebench.tables.base import Evidence
+
+
+class ReconstructionFigure(StudyFigure):
+    """How far the outputs of each block's linears moved."""
+
+    name = "reconstruction"
+    order = 60
+
+    @classmethod
+    def cells(cls, shown: Shown, study: str) -> list[Cell]:
+        """Cells whose method looks at text."""
+        return [cell for cell in shown.studies[study].cells if "calibration" in method_of(shown.config, cell).uses]
+
+    def make(self, evidence: Evidence) -> Chart:
+        """See `reconstruction_chart`."""
+        cells = self.cells(evidence.plan.shown, evidence.study)
+        return reconstruction_chart(blocks.rows_of(cells, evidence.records.blocks), len(cells), Look.of(evidence))
 
 
 def reconstruction_chart(errors: pd.DataFrame, expected: int, look: Look) -> Chart:

@@ -1,16 +1,77 @@
 """The course of searches for an allocation function: the best candidate so far against what finding it cost."""
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from __future__ import annotations
 
-import pandas as pd
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from prunebench.figures import blocks
+from prunebench.figures.base import StudyFigure
 from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
 from prunebench.figures.look import Look
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prunebench.cell import Cell
+    from prunebench.plan.outputs import Shown
+    from prunebench.tables.base import Evidence
+
 COLUMNS = ("search", "strategy", "space", "model", "pattern", "sparsity", "seed", "uniform", "evaluation", "best")
+
+
+class SearchFigure(StudyFigure):
+    """The course of the searches that a study lists."""
+
+    name = "search"
+    order = 40
+
+    @classmethod
+    def cells(cls, shown: Shown, study: str) -> list[Cell]:
+        """None: a search prunes no cell."""
+        return []
+
+    @classmethod
+    def searches(cls, shown: Shown, study: str) -> list[tuple[str, int]]:
+        """All runs of the searches."""
+        return shown.searches(study)
+
+    def make(self, evidence: Evidence) -> Chart:
+        """See `search_chart`."""
+        return search_chart(*courses(evidence), Look.of(evidence))
+
+
+def courses(evidence: Evidence) -> tuple[pd.DataFrame, list[str]]:
+    """A row per evaluation of every run of the searches that a study shows, and notes on what they rest on.
+
+    Searches of which any seed has no result are left out: the mean of the others would be that of the lucky.
+    """
+    import pandas as pd
+
+    plan = evidence.plan
+    found = {run: evidence.records.search(*run) for run in plan.shown.searches(evidence.study)}
+    bad = {run: record for run, record in found.items() if record["status"] != "ok"}
+    rows = [
+        {
+            **plan.config.searches[name].model_dump(include={"strategy", "space", "model", "sparsity"}),
+            **{"search": name, "seed": seed, "pattern": "unstructured", "uniform": record["uniform"]},
+            **{"evaluation": evaluation, "best": best},
+        }
+        for (name, seed), record in found.items()
+        if name not in {search for search, _ in bad}
+        for evaluation, best in course(record["history"]).items()
+    ]
+    statuses = Counter(entry["status"] for record in found.values() for entry in record.get("history", ()))
+    notes = [f"Rests on {len(found) - len(bad)} of {len(found)} runs of searches."]
+    notes += [f"{record['status']}: {name}, seed {seed}: {record['reason']}." for (name, seed), record in bad.items()]
+    if statuses["invalid"] or statuses["known"]:
+        notes.append(
+            f"Candidates that were invalid ({statuses['invalid']}) or the same as an earlier one ({statuses['known']}) "
+            "cost no evaluation."
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS)), notes
 
 
 def search_chart(courses: pd.DataFrame, notes: Sequence[str], look: Look) -> Chart:

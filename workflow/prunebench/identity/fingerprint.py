@@ -45,6 +45,7 @@ NOT_NUMERIC_EITHER = frozenset(
         "prunebench.lazy",  # defers the import of torch
         "prunebench.plugin",  # base of plug-ins: names, titles, and parameters, whose values are in the spec
         "prunebench.registry",  # finds plug-ins; the plug-in found has its own fingerprint
+        "prunebench.suites.workloads",  # how large evaluations are, for estimates
     )
 )
 """Further modules that cannot change a number. A module in doubt is not listed: a needless re-run costs only time."""

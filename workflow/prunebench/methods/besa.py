@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from prunebench.cell import Cell
     from prunebench.engine.block import BlockView
     from prunebench.engine.statistics import Statistics
+    from prunebench.estimate.costs import Cost, Pruning
 
 
 class Besa(Method):
@@ -73,6 +74,10 @@ class Besa(Method):
     uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM})
     redistributes = True
+
+    def cost(self, job: Pruning) -> Cost:
+        """Steps of learning in every block."""
+        return job.learned(self.params.steps)
 
     def supports(self, cell: Cell) -> Support:
         """Whether the pattern is unstructured; an n:m pattern leaves nothing to learn."""

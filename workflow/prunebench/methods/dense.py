@@ -23,6 +23,7 @@ class Dense(Method):
     name = "dense"
     title = "Dense"
     uses: ClassVar[frozenset[str]] = frozenset()
+    baseline = True
 
     def prune_block(self, block: BlockView, *_: Any) -> BlockResult:
         """Return an empty result: no linear changes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from prunebench.plugin import Parameters, Support
 if TYPE_CHECKING:
     from prunebench.engine.block import BlockView
     from prunebench.engine.statistics import SiteStatistic, Statistics
+    from prunebench.estimate.costs import Cost, Pruning
     from prunebench.methods.sparsellm_sweep import Auxiliaries, Penalties, Products
     from prunebench.models.base import FeedForward, Site
 
@@ -126,6 +127,15 @@ class SparseLLM(Method):
     def exact(self) -> bool:
         """Whether the inner solver meets the sparsity exactly."""
         return self._solver().exact
+
+    def cost(self, job: Pruning) -> Cost:
+        """Attention as SparseGPT, the FFN in epochs; its variables x, y as computed, z and s in float32."""
+        model, text = job.model, job.text
+        assert text is not None
+        variables = text.tokens * (2.0 * model.sizes.hidden * text.item + (2 if model.gated else 1) * 4.0 * model.ffn)
+        resident = min(variables, self.params.memory * 2**30)
+        streamed = job.in_blocks(self.name, solving=True, epochs=self.params.epochs)
+        return replace(streamed, host=streamed.host + resident, scratch=variables - resident)
 
     def reads(self, ffn: FeedForward) -> Support:
         """Whether the update of z is known (gated FFNs and ReLU); with one epoch nothing is updated."""

@@ -14,10 +14,11 @@ from prunebench.allocators.base import Allocator
 from prunebench.assets.sources import local_path
 from prunebench.config.entries import PathSource, TrainedSource
 from prunebench.config.explain import explain
-from prunebench.config.schema import ASKED, CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
+from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
 from prunebench.errors import PrunebenchError
 from prunebench.plugin import Parameters, Search
 from prunebench.published.values import load_values
+from prunebench.suites.metrics import metric
 
 
 def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Config:
@@ -143,11 +144,11 @@ def _empty_tables(config: Config) -> Iterator[str]:
     """Every table that a study asks for although none of its suites measures what the table shows."""
     for name, study in config.studies.items():
         suites = {config.suites[suite].suite for row in study.grid for suite in row.suites or study.suites}
-        found = {registry.load("suites", suite).table for suite in suites}
         for i, table in enumerate(study.tables):
-            if not found.intersection(ASKED[table]):
-                measured = " or ".join(ASKED[table])
-                yield f"studies.{name}.tables[{i}]: {table!r} needs a suite of the table {measured}"
+            kind = registry.load("tables", table)
+            if not any(kind.shows(registry.load("suites", suite)) for suite in suites):
+                measured = " or ".join(metric(name).title.lower() for name in kind.metrics) or "what it shows"
+                yield f"studies.{name}.tables[{i}]: {table!r} needs a suite that measures {measured}"
 
 
 def _unknown_sources(config: Config) -> Iterator[str]:

@@ -1,19 +1,22 @@
 """What a config's studies show: their tables and figures, and which cells, suites and searches are in each."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from prunebench import registry
 from prunebench.cell import Cell
-from prunebench.config.schema import ASKED, Config, calibration_parts, configured
+from prunebench.config.schema import Config, configured
 from prunebench.plan import paths
-from prunebench.plan.grid import Expansion, allocation_form, allocator_of, method_of, search_used
+from prunebench.plan.grid import Expansion
 from prunebench.published.match import Match, matches
 
-FIGURES = ("perplexity", "calibration", "allocation", "search", "agreement", "reconstruction", "convergence", "cost")
-SHARED = {**ASKED, "published": ("perplexity", "zeroshot")}
-"""By table, the tables that suites give rise to, whose scores it shows; others show those of their own suites."""
+if TYPE_CHECKING:
+    from prunebench.figures.base import StudyFigure
+    from prunebench.suites.base import Suite
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,17 @@ class Shown:
 
     @cached_property
     def tables(self) -> list[tuple[str, str]]:
-        """(study, table) for every table that a study's suites give rise to, then those that it asks for.
+        """(study, table): the tables that a study's suites name, then those that it asks for, then those that belong.
 
-        Last, if anybody has published a number of any of its cells, those beside ours.
+        The last kind decide by themselves which studies they belong to: published values, where there are any.
         """
         made: list[tuple[str, str]] = []
-        for study, of in self.studies.items():
-            made += [(study, self._table(suite)) for suite in of.all_suites]
-            made += [(study, table) for table in self.config.studies[study].tables]
-            if any(self.published(study, cell, suite) for cell in of.cells for suite in of.suites[cell]):
-                made.append((study, "published"))
-        return list(dict.fromkeys(made))
+        for study, expansion in self.studies.items():
+            tables = [self._suite(suite).table for suite in expansion.all_suites]
+            tables += self.config.studies[study].tables
+            tables += [name for name in registry.names("tables") if registry.load("tables", name).belongs(self, study)]
+            made += [(study, table) for table in dict.fromkeys(tables)]
+        return made
 
     def published(self, study: str, cell: Cell, suite: str) -> list[Match]:
         """The published values that a study shows beside what `suite` measures of `cell`."""
@@ -45,80 +48,55 @@ class Shown:
 
     def suites_of(self, study: str, table: str) -> list[str]:
         """The suites of a study (catalog names) that `table` shows."""
-        makers = SHARED.get(table, (table,))
-        return [suite for suite in self.studies[study].all_suites if self._table(suite) in makers]
+        shows = registry.load("tables", table).shows
+        return [suite for suite in self.studies[study].all_suites if shows(self._suite(suite))]
 
-    def _table(self, suite: str) -> str:
-        table: str = registry.load("suites", self.config.suites[suite].suite).table
-        return table
+    def measuring(self, study: str, metrics: Iterable[str]) -> list[str]:
+        """The suites of a study (catalog names) that measure one of `metrics`."""
+        metrics = set(metrics)
+        suites = self.studies[study].all_suites
+        return [name for name in suites if metrics & {metric.name for metric in self._suite(name).metrics}]
+
+    def measured(self, study: str, metrics: Iterable[str]) -> list[Cell]:
+        """The pruned cells of a study on which one of `metrics` is measured."""
+        expansion, suites = self.studies[study], set(self.measuring(study, metrics))
+        cells = (cell for cell in expansion.cells if cell.method not in self.baselines)
+        return [cell for cell in cells if suites.intersection(expansion.suites[cell])]
+
+    @cached_property
+    def baselines(self) -> frozenset[str]:
+        """The methods (catalog names) that leave the model as it is."""
+        methods = self.config.methods.items()
+        return frozenset(name for name, entry in methods if registry.load("methods", entry.method).baseline)
+
+    def _suite(self, suite: str) -> type[Suite]:
+        plugin: type[Suite] = registry.load("suites", self.config.suites[suite].suite)
+        return plugin
 
     def table_files(self, study: str, table: str) -> list[str]:
         """A table in all its formats, Markdown first."""
         return [paths.TABLE.format(study=study, table=table, format=format) for format in paths.TABLE_FORMATS]
 
-    @property
+    @cached_property
     def figures(self) -> list[tuple[str, str]]:
         """(study, figure) for every figure that has something to show."""
-        return [(study, figure) for study in self.studies for figure in FIGURES if self._shows(study, figure)]
-
-    def _shows(self, study: str, figure: str) -> bool:
-        return bool(self.search_files(study) if figure == "search" else self.figure_cells(study, figure))
-
-    def figure_cells(self, study: str, figure: str) -> list[Cell]:
-        """The cells of a study that `figure` draws."""
-        cells = self.studies[study].cells
-        if figure == "reconstruction":
-            return [cell for cell in cells if "calibration" in method_of(self.config, cell).uses]
-        if figure == "convergence":
-            return [cell for cell in cells if method_of(self.config, cell).iterative]
-        if figure == "allocation":
-            return self._allotted(cells)
-        measured = self._measured(study)
-        if figure == "agreement":
-            promised = [cell for cell in measured if self._promised(cell)]
-            # Of two points any ranking is right or wrong by chance.
-            return promised if len({cell.allocator for cell in promised}) > 2 else []
-        sized = of_several_sizes(measured)
-        if figure == "calibration":
-            return sized
-        # At a single sparsity, a figure against sparsity would say less than the one against samples.
-        single = figure == "perplexity" and sized and len({cell.point for cell in measured}) == 1
-        return [] if single else measured
-
-    def _measured(self, study: str) -> list[Cell]:
-        """The pruned cells of a study whose perplexity is measured."""
-        of, suites = self.studies[study], set(self.suites_of(study, "perplexity"))
-        return [cell for cell in of.cells if cell.method != "dense" and suites.intersection(of.suites[cell])]
-
-    def _allotted(self, cells: Iterable[Cell]) -> list[Cell]:
-        """Those of `cells` whose layers may differ in sparsity; none if no allocator makes them differ."""
-        cells = [
-            cell for cell in cells if "allocator" in method_of(self.config, cell).uses and not cell.shape.structured
+        kinds = sorted((registry.load("figures", name) for name in registry.names("figures")), key=_place)
+        return [
+            (study, kind.name)
+            for study in self.studies
+            for kind in kinds
+            if kind.cells(self, study) or kind.searches(self, study)
         ]
-        # What serves n:m patterns too decides nothing: alone it would be a flat line.
-        return cells if any(not allocator_of(self.config, cell).structured for cell in cells) else []
 
-    def _promised(self, cell: Cell) -> bool:
-        """Whether a search has judged what allots `cell`, on the same model, all of it, and at the same sparsity."""
-        whole = self.config.allocators[cell.allocator].layers == "all" and not cell.shape.structured
-        search = search_used(self.config, allocation_form(self.config, cell)) if whole else None
-        entry = self.config.searches[search.name] if search else None
-        return entry is not None and (entry.model, entry.sparsity) == (cell.model, cell.sparsity)
+    def searches_drawn(self, study: str, figure: str) -> list[tuple[str, int]]:
+        """The runs of searches (search, seed) whose results a figure reads."""
+        runs: list[tuple[str, int]] = registry.load("figures", figure).searches(self, study)
+        return runs
 
     def searches(self, study: str) -> list[tuple[str, int]]:
         """(search, seed) of every run of the searches that a study shows."""
         names = dict.fromkeys(self.config.studies[study].searches)
         return [(name, seed) for name in names for seed in self.config.searches[name].seeds]
-
-    def search_files(self, study: str, figure: str = "search") -> list[str]:
-        """The results of those runs: what `figure` reads besides results/cells.csv."""
-        runs = self.searches(study) if figure == "search" else []
-        return [paths.SEARCH.format(search=name, seed=seed) for name, seed in runs]
-
-    @property
-    def search_results(self) -> list[str]:
-        """The same for all studies: what the report reads."""
-        return list(dict.fromkeys(file for study in self.studies for file in self.search_files(study)))
 
     def figure_files(self, study: str, figure: str) -> list[str]:
         """A figure in all its formats, svg first."""
@@ -159,15 +137,5 @@ class Shown:
         return found
 
 
-def of_several_sizes(cells: Iterable[Cell]) -> list[Cell]:
-    """Those of `cells` beside which there are others that differ in the number of calibration samples, seeds apart.
-
-    Samples are the same only if corpus and length are.
-    """
-    sizes: dict[tuple[object, ...], dict[Cell, int]] = {}
-    for cell in cells:
-        if cell.calibrated:
-            corpus, samples, seqlen = calibration_parts(cell.calibration)
-            key = (cell.model, cell.method, cell.allocator, cell.point, corpus, seqlen)
-            sizes.setdefault(key, {})[cell] = samples
-    return [cell for of in sizes.values() if len({*of.values()}) > 1 for cell in of]
+def _place(figure: type[StudyFigure]) -> tuple[int, str]:
+    return figure.order, figure.name

@@ -6,17 +6,13 @@ value with differences gets no verdict.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from prunebench import registry
 from prunebench.cell import NO_CALIBRATION, Cell
 from prunebench.config.schema import Config, configured
 from prunebench.published.values import Published, by_point
-from prunebench.suites.base import MEAN
-
-SAME = {"perplexity": ("perplexity", "word_perplexity"), "acc": ("acc", "acc_unstated")}
-"""By our metric, the published ones that may stand beside it."""
-C4_WINDOWS = 256
-"""So many windows of C4 are all that published codes evaluate on."""
+from prunebench.suites.base import Suite
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,7 @@ class Match:
 
     task: str
     """The task or corpus of ours."""
-    metric: Literal["perplexity", "acc"]
+    metric: str
     """The metric of ours."""
     value: Published
     differences: tuple[str, ...]
@@ -37,14 +33,13 @@ def matches(config: Config, cell: Cell, suite: str) -> list[Match]:
     values = _of_point(config, cell)
     if not values:
         return []
-    entry = config.suites[suite]
-    params: Any = configured("suites", entry).params
-    metric: Literal["perplexity", "acc"] = "perplexity" if entry.suite == "perplexity" else "acc"
-    tasks = params.corpora if metric == "perplexity" else [*params.tasks, *([MEAN] if len(params.tasks) > 1 else [])]
+    plugin: Suite = configured("suites", config.suites[suite])
     return [
-        Match(value.task, metric, value, tuple(_differences(config, cell, params, metric, value)))
+        Match(value.task, metric.name, value, (*plugin.differences(value), *_differences(config, cell, value)))
         for value in values
-        if value.task in tasks and value.metric in SAME[metric]
+        if value.task in plugin.tasks
+        for metric in plugin.metrics
+        if value.metric in metric.published
     ]
 
 
@@ -66,12 +61,9 @@ def _names(config: Config, kind: Literal["methods", "allocators"], name: str) ->
     return list(dict.fromkeys(([name] if name != plugin else []) + ([plugin] if published else [])))
 
 
-def _differences(config: Config, cell: Cell, params: Any, metric: str, value: Published) -> Iterator[str]:
-    if metric == "perplexity":
-        yield from _text(params, value)
-    else:
-        yield from _tasks(params, value)
-    if value.method != "dense":
+def _differences(config: Config, cell: Cell, value: Published) -> Iterator[str]:
+    """What was pruned otherwise, and what is doubtful about `value`."""
+    if not registry.load("methods", config.methods[cell.method].method).baseline:
         layers = config.allocators[cell.allocator].layers
         if value.layers != layers:
             words = {"all": "all blocks", "first_half": "the first half of the blocks"}
@@ -84,30 +76,3 @@ def _differences(config: Config, cell: Cell, params: Any, metric: str, value: Pu
         yield value.doubt
     if value.implausible:
         yield f"implausible: {value.implausible}"
-
-
-def _text(params: Any, value: Published) -> Iterator[str]:
-    if value.metric == "word_perplexity":
-        yield "perplexity per word, here per token"
-    elif value.seqlen != params.seqlen:
-        known = f"of {value.seqlen} tokens, here of {params.seqlen}" if value.seqlen else "of a length not stated"
-        yield f"windows {known}"
-    if params.split != "test":
-        yield f"on the test split, here on {params.split}"
-    if params.bos is not True:
-        where = "in front of each window" if params.bos else "without"
-        yield f"with a BOS token in front of the text, as published codes tokenise, here {where}"
-    if params.windows and not (value.task == "c4" and params.windows >= C4_WINDOWS):
-        yield f"all windows, here the first {params.windows}"
-
-
-def _tasks(params: Any, value: Published) -> Iterator[str]:
-    if value.metric == "acc_unstated":
-        yield "accuracy of which it is not stated whether choices are weighed by length, here they are not"
-    if value.task == MEAN and set(value.tasks) != set(params.tasks):
-        known = f"over {', '.join(value.tasks)}" if value.tasks else "over tasks not stated"
-        yield f"mean {known}, here over {', '.join(params.tasks)}"
-    if params.limit:
-        yield f"all rows, here {params.limit} of each task"
-    if params.num_fewshot:
-        yield f"no examples in the prompt, here {params.num_fewshot}"

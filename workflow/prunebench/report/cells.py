@@ -1,6 +1,6 @@
 """The cells of all studies: the columns and rows of the full table, and all that there is to say of each cell."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ from prunebench.plan import paths
 from prunebench.plan.jobs import named
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
-from prunebench.suites.base import MEAN
+from prunebench.suites.metrics import declared, headlines, metric
 from prunebench.tables import layout
 
 COLUMNS = ("study", *AXES)
@@ -19,8 +19,6 @@ NAMED = {"model": "models", "method": "methods", "allocator": "allocators"}
 """The axes whose values have titles."""
 LAST = 1e300
 """Where a row without a number is sorted: after all that have one."""
-COLLAPSED = 1e5
-"""Perplexities from here on are shown by their order of magnitude."""
 Entry = dict[str, Any]
 """What a table shows, and by what it sorts: {"display": ..., "sort": ...}."""
 
@@ -58,9 +56,9 @@ def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
                     for axis, value in asdict(cell).items()
                 },
                 **{key: _number(mine, *test) for key, test in scores.items()},
-                "achieved": _measure(mine["achieved_sparsity"], "{:.1%}"),
-                "seconds": _measure(mine["prune_seconds"], "{:.1f}"),
-                "memory": _measure(mine["peak_memory_mb"], "{:.0f}"),
+                "achieved": _measure(mine["achieved_sparsity"], "{:.1%}".format),
+                "seconds": _measure(mine["prune_seconds"], "{:.1f}".format),
+                "memory": _measure(mine["peak_memory_mb"], "{:.0f}".format),
             }
         )
     titles = {"status": "Status", **{axis: axis.capitalize() for axis in COLUMNS}}
@@ -79,40 +77,36 @@ def _varies(rows: list[dict[str, Any]], key: str) -> bool:
 
 def _headlines(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
     """By column key, the suite, task and metric of the numbers that stand for a suite: its mean, or all its tasks."""
-    found = {}
-    for (suite, metric), part in cells[cells["task"].notna()].groupby(["suite", "metric"], sort=False):
-        tasks = list(part["task"].unique())
-        for task in [MEAN] if MEAN in tasks else tasks:
-            if metric in ("perplexity", "acc"):
-                found[f"{suite}/{task}/{metric}"] = (str(suite), str(task), str(metric))
-    return found
+    shown = cells[cells["metric"].isin(list(declared()))]
+    return {
+        f"{suite}/{task}/{name}": (str(suite), task, str(name))
+        for (suite, name), part in shown.groupby(["suite", "metric"], sort=False)
+        for task in headlines(part["task"].unique())
+    }
 
 
-def _head(plan: Plan, cells: pd.DataFrame, suite: str, task: str, metric: str) -> str:
+def _head(plan: Plan, cells: pd.DataFrame, suite: str, task: str, name: str) -> str:
     labels = plan.shown.labels()
-    name = labels.get(f"corpora/{task}", labels.get(f"tasks/{task}", task))
-    several = cells.loc[cells["metric"] == metric, "suite"].nunique() > 1
-    word = "Perplexity" if metric == "perplexity" else "Accuracy"
-    return f"{word}, {name}" + (f" ({suite})" if several else "")
+    measured = labels.get(f"corpora/{task}", labels.get(f"tasks/{task}", task))
+    several = cells.loc[cells["metric"] == name, "suite"].nunique() > 1
+    return f"{metric(name).title}, {measured}" + (f" ({suite})" if several else "")
 
 
 def _text(value: object) -> Entry:
     return {"display": str(value), "sort": str(value)}
 
 
-def _number(rows: pd.DataFrame, suite: str, task: str, metric: str) -> Entry:
+def _number(rows: pd.DataFrame, suite: str, task: str, name: str) -> Entry:
     """A score of one cell; empty if the cell has none."""
-    found = rows[(rows["suite"] == suite) & (rows["task"] == task) & (rows["metric"] == metric)]
-    if metric == "acc":
-        return _measure(found["value"], "{:.1%}")
-    return _measure(found["value"], "{:.2f}" if (found["value"] < COLLAPSED).all() else "{:.2e}")
+    scores = rows[(rows["suite"] == suite) & (rows["task"] == task) & (rows["metric"] == name)]
+    return _measure(scores["value"], metric(name).text)
 
 
-def _measure(values: "pd.Series[float]", form: str) -> Entry:
+def _measure(values: "pd.Series[float]", show: Callable[[float], str]) -> Entry:
     values = values.dropna()
     if values.empty:
         return {"display": "", "sort": LAST}
-    return {"display": form.format(values.iloc[0]), "sort": float(values.iloc[0])}
+    return {"display": show(values.iloc[0]), "sort": float(values.iloc[0])}
 
 
 def cell_details(plan: Plan, records: Records) -> dict[str, Any]:
@@ -161,6 +155,7 @@ def _evaluation(record: dict[str, Any], labels: dict[str, str]) -> dict[str, Any
         {
             "task": labels.get(f"corpora/{score['task']}", labels.get(f"tasks/{score['task']}", score["task"])),
             **{key: score[key] for key in ("metric", "value", "stderr", "n")},
+            "percent": metric(score["metric"]).percent,
         }
         for score in record.get("scores", [])
     ]

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 LEVEL = 0.95
 RESAMPLES = 9999
 
@@ -18,6 +16,7 @@ def interval(losses: Sequence[float], others: Sequence[float]) -> tuple[float, f
     Raises ValueError if there are fewer than two windows, or if the two are not of equally many.
     """
     # Imported here: it takes as long as all else that a job of tables or figures loads.
+    import numpy as np
     from scipy.stats import bootstrap
 
     differences = np.subtract(losses, others, dtype=np.float64) if len(losses) == len(others) else np.empty(0)

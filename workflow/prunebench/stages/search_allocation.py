@@ -16,7 +16,6 @@ from prunebench.assets.manifest import load_manifest, read_shape
 from prunebench.assets.tokens import check_ids, first_windows, load_tokenizer, of_tokenizer
 from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.model import StreamedModel
-from prunebench.engine.placement.device import best_device
 from prunebench.errors import CellFailure
 from prunebench.plan.jobs.search import SearchAllocationSpec
 from prunebench.runtime.progress import tally

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.plugin import Plugin
+from prunebench.suites import workloads
+from prunebench.suites.metrics import Metric, headlines
+from prunebench.suites.workloads import Workload
 
 if TYPE_CHECKING:
     from prunebench.config.schema import Config
     from prunebench.engine.subject import Subject
+    from prunebench.published.values import Published
     from prunebench.storage.resume import Parts
-
-
-MEAN = "mean"
-"""The task name of a mean over tasks."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,32 @@ class Score:
 class Suite(Plugin):
     """Base of all suites. The whole protocol is in `params`, so that two numbers compare iff their specs do."""
 
-    table: ClassVar[str]
-    """The module in tables/ that lays out its scores."""
+    metrics: ClassVar[tuple[Metric, ...]] = ()
+    """The metrics of its scores that tables and figures show."""
+    table: ClassVar[str] = "scores"
+    """The module in tables/ that lays out its scores; the default shows any metric."""
     libraries: ClassVar[tuple[str, ...]] = ()
     """Packages whose release decides its numbers, beside those that compute the model: their versions are in specs."""
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What it measures: the names of tasks or corpora that its scores have."""
+        return ()
 
     def mistakes(self, config: Config) -> Iterator[str]:
         """What is wrong with the parameters in view of the catalogs, as 'PARAMETER: ...'; the assets are there."""
         yield from ()
+
+    def differences(self, value: Published) -> Iterator[str]:
+        """In what the published `value` was measured otherwise than by this suite, in words.
+
+        `value` is of one of `tasks`, in a metric that `metrics` names as published; without differences it compares.
+        """
+        yield from ()
+
+    def workload(self, config: Config) -> Workload:
+        """How much text goes through the model, for `prunebench plan`; by default that of tasks of unknown size."""
+        return workloads.of_tasks(self.tasks or (self.name,))
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """Evaluate the model `subject`; `assets` maps the names in `self.assets` to directories.
@@ -52,4 +70,9 @@ class Suite(Plugin):
 
     def headline(self, scores: list[Score]) -> str:
         """One short line for the terminal when the job is done."""
-        return ", ".join(f"{score.task} {score.metric} {score.value:.4g}" for score in scores)
+        parts = []
+        for metric in self.metrics:
+            values = {score.task: score.value for score in scores if score.metric == metric.name}
+            shown = (f"{task} {metric.text(values[task])}" for task in headlines(values))
+            parts.append(f"{metric.title.lower()} {', '.join(shown)}")
+        return "; ".join(parts)

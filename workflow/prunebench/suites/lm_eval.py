@@ -13,11 +13,15 @@ from pydantic import Field, NonNegativeInt
 
 from prunebench.plugin import Parameters
 from prunebench.registry import did_you_mean
-from prunebench.suites.base import MEAN, Score, Suite
+from prunebench.suites import workloads
+from prunebench.suites.base import Score, Suite
+from prunebench.suites.metrics import MEAN, Metric
+from prunebench.suites.workloads import Workload
 
 if TYPE_CHECKING:
     from prunebench.config.schema import Config
     from prunebench.engine.subject import Subject
+    from prunebench.published.values import Published
     from prunebench.storage.resume import Parts
 
 log = logging.getLogger("prunebench")
@@ -54,6 +58,7 @@ class LmEval(Suite):
 
     name = "lm_eval"
     title = "Zero-shot tasks"
+    metrics = (Metric("acc", "Accuracy", percent=True, suffix="acc.", published=("acc", "acc_unstated")),)
     table = "zeroshot"
     libraries = ("lm_eval",)
 
@@ -62,12 +67,34 @@ class LmEval(Suite):
         """The bundle of tasks."""
         return (f"tasks/{self.params.data}",)
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, and their mean if there are several."""
+        return (*self.params.tasks, *([MEAN] if len(self.params.tasks) > 1 else []))
+
     def mistakes(self, config: Config) -> Iterator[str]:
         """Tasks that the bundle does not have."""
         known = config.tasks[self.params.data].tasks
         for task in self.params.tasks:
             if task not in known:
                 yield f"tasks: {self.params.data} has no task {task!r}{did_you_mean(task, known)}"
+
+    def differences(self, value: Published) -> Iterator[str]:
+        """Another measure of choices, other tasks under a mean, other rows or examples."""
+        params = self.params
+        if value.metric == "acc_unstated":
+            yield "accuracy of which it is not stated whether choices are weighed by length, here they are not"
+        if value.task == MEAN and set(value.tasks) != set(params.tasks):
+            known = f"over {', '.join(value.tasks)}" if value.tasks else "over tasks not stated"
+            yield f"mean {known}, here over {', '.join(params.tasks)}"
+        if params.limit:
+            yield f"all rows, here {params.limit} of each task"
+        if params.num_fewshot:
+            yield f"no examples in the prompt, here {params.num_fewshot}"
+
+    def workload(self, config: Config) -> Workload:
+        """The rows of all tasks."""
+        return workloads.of_tasks(self.params.tasks, self.params.limit)
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """Task by task on one model; a killed job resumes with the next task."""
@@ -91,11 +118,6 @@ class LmEval(Suite):
             scores += _scores(task, found)
             _warn_of_cuts(scores[-1])
         return [*scores, *_mean(scores)]
-
-    def headline(self, scores: list[Score]) -> str:
-        """The mean accuracy, or that of the only task."""
-        last = [score for score in scores if score.metric == "acc"][-1]
-        return f"accuracy {last.task} {last.value:.1%}"
 
 
 def _scores(task: str, found: Mapping[str, dict[str, Any]]) -> list[Score]:

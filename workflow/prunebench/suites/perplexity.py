@@ -14,7 +14,10 @@ from pydantic import Field, PositiveInt
 
 from prunebench.config.entries import Bos
 from prunebench.plugin import Parameters
+from prunebench.suites import workloads
 from prunebench.suites.base import Score, Suite
+from prunebench.suites.metrics import Metric
+from prunebench.suites.workloads import Workload
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,12 +26,15 @@ if TYPE_CHECKING:
     from prunebench.assets.tokens import Front
     from prunebench.config.schema import Config
     from prunebench.engine.subject import Subject
+    from prunebench.published.values import Published
     from prunebench.storage.resume import Parts
 
 log = logging.getLogger("prunebench")
 
 PIECE = 1 << 17
 """Tokens between two points from which a killed evaluation resumes."""
+C4_WINDOWS = 256
+"""So many windows of C4 are all that published codes evaluate on."""
 
 
 class Perplexity(Suite):
@@ -63,6 +69,7 @@ class Perplexity(Suite):
 
     name = "perplexity"
     title = "Perplexity"
+    metrics = (Metric("perplexity", "Perplexity", lower=True, log=True, published=("perplexity", "word_perplexity")),)
     table = "perplexity"
 
     @property
@@ -70,11 +77,38 @@ class Perplexity(Suite):
         """The corpora that the parameters name."""
         return tuple(f"corpora/{corpus}" for corpus in self.params.corpora)
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The corpora."""
+        return tuple(self.params.corpora)
+
     def mistakes(self, config: Config) -> Iterator[str]:
         """Corpora that do not have the split."""
         for corpus in self.params.corpora:
             if self.params.split not in (splits := config.corpora[corpus].splits):
                 yield f"corpora: corpus {corpus!r} has no split {self.params.split} (it has: {', '.join(splits)})"
+
+    def differences(self, value: Published) -> Iterator[str]:
+        """Another unit, length of windows, split or part of it, or another token in front."""
+        params = self.params
+        if value.metric == "word_perplexity":
+            yield "perplexity per word, here per token"
+        elif value.seqlen != params.seqlen:
+            known = f"of {value.seqlen} tokens, here of {params.seqlen}" if value.seqlen else "of a length not stated"
+            yield f"windows {known}"
+        if params.split != "test":
+            yield f"on the test split, here on {params.split}"
+        if params.bos is not True:
+            where = "in front of each window" if params.bos else "without"
+            yield f"with a BOS token in front of the text, as published codes tokenise, here {where}"
+        if params.windows and not (value.task == "c4" and params.windows >= C4_WINDOWS):
+            yield f"all windows, here the first {params.windows}"
+
+    def workload(self, config: Config) -> Workload:
+        """The windows of all corpora."""
+        params = self.params
+        at_most = {corpus: getattr(config.corpora[corpus], "test_windows", None) for corpus in params.corpora}
+        return workloads.of_corpora(params.corpora, params.seqlen, params.windows, at_most)
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """One perplexity per corpus, all corpora in one pass over the blocks."""
@@ -95,10 +129,6 @@ class Perplexity(Suite):
             mine, losses = losses[: len(part)], losses[len(part) :]
             scores.append(score(corpus, mine, front))
         return scores
-
-    def headline(self, scores: list[Score]) -> str:
-        """The perplexities."""
-        return "perplexity " + ", ".join(f"{score.task} {score.value:.2f}" for score in scores)
 
     def _windows(self, subject: Subject, tokenizer: PreTrainedTokenizerFast, front: Front, corpus: Path) -> Tensor:
         import torch

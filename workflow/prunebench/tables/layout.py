@@ -1,8 +1,12 @@
 """What the tables of all suites share: how rows of results/cells.csv become labels, entries and notes."""
 
-from collections.abc import Iterable, Mapping
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROW = ["model", "method", "allocator", "calibration"]
 POINT = ["pattern", "sparsity"]
@@ -13,9 +17,12 @@ Test = tuple[str, str]
 
 
 def of_study(cells: pd.DataFrame, study: str) -> pd.DataFrame:
-    """The rows of `study`; methods that take no orders (an external checkpoint) stand at the sparsity they have."""
+    """The rows of `study`; methods that take no orders (an external checkpoint) stand at the sparsity they have.
+
+    Column `baseline` of `cells` says whether the method of a row leaves the model as it is.
+    """
     mine = cells[cells["study"] == study]
-    free = (mine["sparsity"] == "0.00") & (mine["method"] != "dense") & mine["achieved_sparsity"].notna()
+    free = (mine["sparsity"] == "0.00") & ~mine["baseline"] & mine["achieved_sparsity"].notna()
     return mine.assign(sparsity=mine["sparsity"].mask(free, mine["achieved_sparsity"].map("{:.2f}".format)))
 
 
@@ -40,7 +47,7 @@ def blank(found: pd.DataFrame) -> str | None:
     return None if len(found) else ""
 
 
-def point(row: "pd.Series[str]") -> str:
+def point(row: pd.Series[str]) -> str:
     """Sparsity as tables print it: 50%, or 2of4 (50%)."""
     percent = f"{float(row['sparsity']) * 100:.0f}%"
     return percent if row["pattern"] == "unstructured" else f"{row['pattern']} ({percent})"
@@ -56,7 +63,8 @@ def points(rows: pd.DataFrame) -> pd.DataFrame:
 def stub(key: Iterable[object], rows: pd.DataFrame, labels: Mapping[str, str]) -> tuple[str, ...]:
     """What stands in the columns STUB for `key` (values of ROW), where `rows` are all rows of the table."""
     model, method, allocator, calibration = map(str, key)
-    names = {"models": model, "methods": method, "allocators": "" if method == "dense" else allocator}
+    allocated = method not in set(rows.loc[rows["baseline"], "method"])
+    names = {"models": model, "methods": method, "allocators": allocator if allocated else ""}
     several = len(set(rows["calibration"]) - {"none"}) > 1
     shown = calibration if several and calibration != "none" else ""
     return (*(labels.get(f"{kind}/{name}", name) for kind, name in names.items()), shown)
@@ -69,7 +77,7 @@ def protocol(rows: pd.DataFrame, labels: Mapping[str, str]) -> str:
     return f" ({title})" if title else ""
 
 
-def statuses(rows: pd.DataFrame) -> "pd.Series[str]":
+def statuses(rows: pd.DataFrame) -> pd.Series[str]:
     """The status of each cell of `rows`: the worst that it has on any of its suites."""
     worst = ("missing", "failed", "skipped", "ok")
     cells = rows.groupby([*ROW, *POINT, "seed"], sort=False)["status"].agg(set)

@@ -1,36 +1,23 @@
 """One table of one study from the rows of results/cells.csv."""
 
 import math
-from collections.abc import Callable, Hashable, Mapping
-from functools import partial
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from prunebench import registry
 from prunebench.cell import AXES, Cell
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
 from prunebench.storage.files import read_json
-from prunebench.tables.allocators import allocators_table
-from prunebench.tables.gain import gain_table
-from prunebench.tables.perplexity import perplexity_table
-from prunebench.tables.published import published_table
-from prunebench.tables.rounding import rounding_notes
+from prunebench.suites.metrics import metric
+from prunebench.tables.base import Evidence
 from prunebench.tables.table import Table
-from prunebench.tables.zeroshot import zeroshot_table
 
 COMPARED = ("torch", "transformers", "numpy")
-
-
-TABLES: dict[str, Callable[..., Table]] = {
-    "perplexity": perplexity_table,
-    "zeroshot": zeroshot_table,
-    "allocators": allocators_table,
-    "gain": gain_table,
-    "published": published_table,
-}
 
 
 def read_cells(path: Path) -> pd.DataFrame:
@@ -40,10 +27,12 @@ def read_cells(path: Path) -> pd.DataFrame:
 
 def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records: Records) -> Table:
     """`table` of `study`, of the rows that `read_cells` gives; `records` know the losses behind perplexities."""
-    mine = cells[(cells["study"] == study) & cells["suite"].isin(plan.shown.suites_of(study, table))]
-    made = TABLES[table](with_losses(mine, records), study, plan.shown.labels(), **_options(plan, study, table))
-    if table == "perplexity":
-        made.notes.extend(rounding_notes(mine, plan.shown.computations(), plan.shown.labels()))
+    kind = registry.load("tables", table)
+    evidence = Evidence(plan, study, cells, records)
+    rows = evidence.rows(plan.shown.suites_of(study, table))
+    if kind.metrics:
+        rows = rows[rows["metric"].isna() | rows["metric"].isin(kind.metrics)]
+    made: Table = kind().make(with_losses(rows, records), evidence)
     made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study)])
     return made
 
@@ -55,7 +44,7 @@ def with_losses(cells: pd.DataFrame, records: Records) -> pd.DataFrame:
     """
 
     def losses(row: Mapping[Hashable, Any]) -> list[float] | None:
-        if row["status"] != "ok" or row["metric"] != "perplexity":
+        if row["status"] != "ok" or not metric(row["metric"]).log:
             return None
         cell = Cell(**{axis: row[axis] for axis in AXES})
         scores = records.evaluation(cell, row["suite"]).get("scores", ())
@@ -65,18 +54,6 @@ def with_losses(cells: pd.DataFrame, records: Records) -> pd.DataFrame:
 
     found = [losses(row) for row in cells.to_dict("records")]
     return cells.assign(losses=pd.Series(found, index=cells.index, dtype=object))
-
-
-def _options(plan: Plan, study: str, table: str) -> dict[str, Any]:
-    """What a table wants to know besides its rows."""
-    entries = plan.config.allocators.items()
-    half = {"half": [name for name, entry in entries if entry.layers == "first_half"]}
-    even = {"even": [name for name, entry in entries if entry.allocator == "uniform"]}
-    special: dict[str, dict[str, Any]] = {
-        "gain": half | even,
-        "published": {"find": partial(plan.shown.published, study)},
-    }
-    return special.get(table, half)
 
 
 def partly_pruned(plan: Plan, study: str) -> list[str]:

@@ -1,16 +1,24 @@
 """The table of published values: a row for each that there is of a cell, with ours, the difference and the verdict."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from __future__ import annotations
 
-import pandas as pd
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from prunebench.cell import Cell
 from prunebench.published.match import Match
-from prunebench.suites.base import MEAN
+from prunebench.suites.metrics import MEAN, Metric, metric
 from prunebench.tables import layout
+from prunebench.tables.base import Evidence, StudyTable
 from prunebench.tables.means import Mean, mean
 from prunebench.tables.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from prunebench.plan.outputs import Shown
+    from prunebench.suites.base import Suite
 
 RELATIVE = 0.05
 """Of a perplexity: how far a faithful repetition may be off, if our seeds do not spread farther."""
@@ -23,54 +31,67 @@ and 59 of 63 pairs of single tasks are that close.
 
 HEADS = ("Ours", "Published", "Difference", "Verdict", "Source")
 KEYS = (*layout.ROW, *layout.POINT)
-Find = Callable[[Cell, str], Sequence[Match]]
-"""The published values of a cell on a suite."""
 
 
-def published_table(cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None, *, find: Find) -> Table:
-    """Set the numbers of `study` beside published ones; what has none is left out.
+class PublishedTable(StudyTable):
+    """Our numbers beside published ones, in studies of which anybody has published a number.
 
-    `cells` holds rows of results/cells.csv; `labels` maps catalog names to titles. Of several seeds the mean is
-    compared. A value that was measured in another way, or that is not plausible, has a mark that a note explains, and
-    no verdict.
+    Of several seeds the mean is compared. A value that was measured in another way, or that is not plausible, has a
+    mark that a note explains, and no verdict.
     """
-    labels = labels or {}
-    mine = layout.of_study(cells, study)
-    tasks = [task for _, task in layout.tests(mine)]
-    rows: list[tuple[str, ...]] = []
-    marks: dict[str, str] = {}
-    compared: set[str] = set()
-    for suite, key, part in _cells(mine):
-        cell = Cell(**dict(zip(KEYS, key, strict=True)), seed=int(part["seed"].iloc[0]))
-        for match in find(cell, suite):
-            found = layout.of_test(_with_metric(part, match.metric), (suite, match.task))
-            blank = layout.blank(found)
-            if blank == "":
-                continue
-            ours = mean(found) if blank is None else None
-            mark = _mark(match, marks)
-            if ours and not mark:
-                compared.add(match.metric)
-            measured = [suite] if tasks.count(match.task) > 1 else []
-            rows.append(
-                (
-                    *layout.stub(key[: len(layout.ROW)], mine, labels),
-                    layout.point(part.iloc[0]),
-                    " ".join([*measured, _measured(match, labels)]),
-                    str(ours or blank),
-                    f"{_printed(match)}{mark}",
-                    difference(ours, match.value.value) if ours else "",
-                    verdict(ours, match) if ours and not mark else "",
-                    match.value.origin,
+
+    name = "published"
+
+    @classmethod
+    def shows(cls, suite: type[Suite]) -> bool:
+        """All of them: what has no published value makes no row."""
+        return True
+
+    @classmethod
+    def belongs(cls, shown: Shown, study: str) -> bool:
+        """Whether anybody has published a number of any of its cells."""
+        expansion = shown.studies[study]
+        return any(shown.published(study, cell, suite) for cell in expansion.cells for suite in expansion.suites[cell])
+
+    def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
+        """A row for each published value of a cell; see the class."""
+        labels = evidence.labels
+        mine = layout.of_study(rows, evidence.study)
+        tasks = [task for _, task in layout.tests(mine)]
+        made: list[tuple[str, ...]] = []
+        marks: dict[str, str] = {}
+        compared: set[str] = set()
+        for suite, key, part in _cells(mine):
+            cell = Cell(**dict(zip(KEYS, key, strict=True)), seed=int(part["seed"].iloc[0]))
+            for match in evidence.published(cell, suite):
+                found = layout.of_test(_with_metric(part, match.metric), (suite, match.task))
+                blank = layout.blank(found)
+                if blank == "":
+                    continue
+                ours = mean(found) if blank is None else None
+                mark = _mark(match, marks)
+                if ours and not mark:
+                    compared.add(match.metric)
+                measured = [suite] if tasks.count(match.task) > 1 else []
+                made.append(
+                    (
+                        *layout.stub(key[: len(layout.ROW)], mine, labels),
+                        layout.point(part.iloc[0]),
+                        " ".join([*measured, _measured(match, labels)]),
+                        str(ours or blank),
+                        f"{_printed(match)}{mark}",
+                        difference(ours, match.value.value) if ours else "",
+                        verdict(ours, match) if ours and not mark else "",
+                        match.value.origin,
+                    )
                 )
-            )
-    return Table(
-        title=f"Published values beside ours, study {study}",
-        stub=(*layout.STUB, "Sparsity", "Measured"),
-        columns=[("", head) for head in HEADS],
-        rows=rows,
-        notes=[layout.counts(mine), *_explain(compared), *(f"{mark}: {text}." for text, mark in marks.items())],
-    )
+        return Table(
+            title=f"Published values beside ours, study {evidence.study}",
+            stub=(*layout.STUB, "Sparsity", "Measured"),
+            columns=[("", head) for head in HEADS],
+            rows=made,
+            notes=[layout.counts(mine), *_explain(compared), *(f"{mark}: {text}." for text, mark in marks.items())],
+        )
 
 
 def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, tuple[str, ...], pd.DataFrame]]:
@@ -87,9 +108,9 @@ def _with_metric(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def difference(ours: Mean, published: float) -> str:
     """How far ours is from `published`: of a perplexity in percent of that, of an accuracy in points."""
-    if ours.metric == "perplexity":
+    if ours.scale.log:
         return f"{math.expm1(ours.value - math.log(published)):+.1%}"
-    return f"{100 * (ours.value - published):+.2f}"
+    return f"{ours.scale.printed(ours.value - published):+.{ours.scale.digits}f}"
 
 
 def verdict(ours: Mean, match: Match) -> str:
@@ -99,7 +120,7 @@ def verdict(ours: Mean, match: Match) -> str:
     logarithms), or MEAN_POINTS or TASK_POINTS of an accuracy.
     """
     published = match.value.value
-    if ours.metric == "perplexity":
+    if ours.scale.log:
         published, bound = math.log(published), math.log1p(RELATIVE)
     else:
         bound = MEAN_POINTS if match.task == MEAN else TASK_POINTS
@@ -115,27 +136,30 @@ def _mark(match: Match, marks: dict[str, str]) -> str:
 
 
 def _measured(match: Match, labels: Mapping[str, str]) -> str:
-    if match.task == MEAN:
-        return "mean acc."
     name = labels.get(f"corpora/{match.task}", labels.get(f"tasks/{match.task}", match.task))
-    return f"{name} acc." if match.metric == "acc" else name
+    return f"{name} {metric(match.metric).suffix}".strip()
 
 
 def _printed(match: Match) -> str:
     """A published value in the unit of the table."""
-    value = match.value.value
-    return f"{100 * value:.2f}" if match.metric == "acc" else f"{value:.2f}"
+    scale = metric(match.metric)
+    return f"{scale.printed(match.value.value):.{scale.digits}f}"
 
 
 def _explain(compared: set[str]) -> list[str]:
-    bounds = {
-        "perplexity": f"{RELATIVE:.0%} of a perplexity",
-        "acc": f"{100 * MEAN_POINTS:.0f} point of a mean accuracy or {100 * TASK_POINTS:.0f} of that of a task",
-    }
     if not compared:
         return ["No verdict: none of these values was measured as here."]
-    told = ", ".join(text for metric, text in bounds.items() if metric in compared)
+    told = ", ".join(_bound(metric(name)) for name in sorted(compared, key=lambda name: not metric(name).log))
     return [
         f"Verdict: within {told}, or within the standard deviation over our seeds where that is more. "
         "Values with a mark were measured in another way, or are in doubt: no verdict."
     ]
+
+
+def _bound(metric: Metric) -> str:
+    """The tolerance of `verdict` in words."""
+    title = metric.title.lower()
+    if metric.log:
+        return f"{RELATIVE:.0%} of a {title}"
+    mean, task = (f"{metric.printed(points):.3g}" for points in (MEAN_POINTS, TASK_POINTS))
+    return f"{mean} point of a mean {title} or {task} of that of a task"

@@ -1,11 +1,15 @@
 """Rounding spread: how far the same cell moves when only the batch size, threads or dtype of its computation differ."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from prunebench.tables import layout
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAME = ["model", "allocator", *layout.POINT, "calibration", "seed", "suite", "task"]
 
@@ -19,6 +23,8 @@ def rounding_notes(
     point is the relative standard deviation of its perplexity within one dtype; the difference of two dtypes is that
     of the mean log-perplexities. Of several corpora and seeds the largest is taken.
     """
+    import pandas as pd
+
     mine = cells[(cells["status"] == "ok") & cells["method"].isin(computations)]
     named = pd.DataFrame([computations[name] for name in mine["method"]], columns=["work", "dtype", "compute"])
     mine = mine.assign(log=mine["value"].astype(float).map(math.log), **named.set_index(mine.index))
@@ -43,7 +49,7 @@ def rounding_notes(
     return notes
 
 
-def _list(values: "pd.Series[float]") -> str:
+def _list(values: pd.Series[float]) -> str:
     """The largest of `values` (indexed as SAME) at each point."""
     largest = values.groupby(layout.POINT).max().reset_index(name="largest")
     return ", ".join(f"{layout.point(row)} {row['largest']:.2%}" for _, row in largest.iterrows())

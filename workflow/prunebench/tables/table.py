@@ -1,13 +1,15 @@
 """A table as it will be printed, and its formats: Markdown, CSV, HTML, LaTeX."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from html import escape
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from great_tables import GT
-from tabulate import tabulate
+if TYPE_CHECKING:
+    from great_tables import GT
 
 PACKAGES = ("booktabs", "caption", "graphicx")
 """What a LaTeX document needs to load for a table."""
@@ -57,6 +59,8 @@ class Table:
         return shown, constant
 
     def _markdown(self) -> str:
+        from tabulate import tabulate
+
         shown, constant = self.shown()
         body = [
             [
@@ -72,9 +76,14 @@ class Table:
         return "\n".join([head, "", text, "", *self.notes[1:]]).rstrip() + "\n"
 
     def _csv(self) -> str:
+        import pandas as pd
+
         return pd.DataFrame(self.rows, columns=self._flat_columns()).to_csv(index=False, lineterminator="\n")
 
     def _gt(self) -> GT:
+        import pandas as pd
+        from great_tables import GT
+
         shown, constant = self.shown()
         kept = [*shown, *range(len(self.stub), len(self.stub) + len(self.columns))]
         keys = [f"c{i}" for i in kept]

@@ -1,61 +1,54 @@
 """The zero-shot table: a row per model, sparsity, method and allocator; a column per task, and their mean."""
 
-from collections.abc import Collection, Mapping
+from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from prunebench.suites.base import MEAN
+from prunebench.suites.metrics import MEAN
 from prunebench.tables import layout
-from prunebench.tables.lines import Line, contested, explain, line, winners
+from prunebench.tables.base import Evidence, StudyTable
+from prunebench.tables.lines import by_point, explain
 from prunebench.tables.means import Mean
 from prunebench.tables.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BEST = "the best at its sparsity, if its lead over every other is"
 
 
-def zeroshot_table(
-    cells: pd.DataFrame, study: str, labels: Mapping[str, str] | None = None, half: Collection[str] = ()
-) -> Table:
-    """Lay out the accuracies (`acc`, in percent) of `study`; `labels` maps catalog names to titles.
-
-    `cells` holds the rows of results/cells.csv whose suites measure accuracy; `half` are the allocators that leave
-    half of the blocks as they are.
+class ZeroshotTable(StudyTable):
+    """Accuracies (`acc`) on tasks in percent, and their mean.
 
     Several seeds are averaged. The mean over tasks has its standard error after ±, or with several seeds their
     standard deviation. Cells without a number say why they have none. The dense model comes first.
 
     The best of a model's rows at one sparsity is bold if it stands out from all others that compare with it.
     """
-    labels = labels or {}
-    mine = layout.of_study(cells[cells["metric"].isna() | (cells["metric"] == "acc")], study)
-    tests = layout.tests(mine)
-    ambiguous = len({task for _, task in tests}) < len(tests)
-    rows: list[tuple[str, ...]] = []
-    shown: list[Line] = []
-    bold: set[tuple[int, int]] = set()
-    compared = False
-    for _, of_model in mine.groupby("model", sort=False):
-        for _, point in layout.points(of_model).iterrows():
-            here = of_model[(of_model[layout.POINT] == point).all(axis=1)]
-            wanted = [(layout.point(point), test) for test in tests]
-            lines = [line(key, part, wanted, half, _show) for key, part in here.groupby(layout.ROW, sort=False)]
-            bold |= {(len(rows) + row, at) for row, at in winners(lines)}
-            compared |= contested(lines)
-            shown += lines
-            rows += [(*layout.stub(of.key, mine, labels), layout.point(point), *of.entries) for of in lines]
-    return Table(
-        title=f"Accuracy in percent, higher is better, study {study}{layout.protocol(mine, labels)}",
-        stub=(*layout.STUB, "Sparsity"),
-        columns=[(suite if ambiguous else "", _head(task, labels)) for suite, task in tests],
-        rows=rows,
-        notes=[
-            layout.counts(mine),
-            *_explain(mine, tests, labels),
-            *(explain(shown, BEST, spreads=False) if compared else []),
-            *layout.reasons(mine, labels),
-        ],
-        bold=frozenset(bold),
-    )
+
+    name = "zeroshot"
+
+    def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
+        """A row for each sparsity and line, a column for each task; see the class."""
+        labels, half = evidence.labels, evidence.half
+        mine = layout.of_study(rows[rows["metric"].isna() | (rows["metric"] == "acc")], evidence.study)
+        tests = layout.tests(mine)
+        ambiguous = len({task for _, task in tests}) < len(tests)
+        made = by_point(mine, tests, labels, half, _show)
+        return Table(
+            title=f"Accuracy in percent, higher is better, study {evidence.study}{layout.protocol(mine, labels)}",
+            stub=(*layout.STUB, "Sparsity"),
+            columns=[(suite if ambiguous else "", _head(task, labels)) for suite, task in tests],
+            rows=made.rows,
+            notes=[
+                layout.counts(mine),
+                *_explain(mine, tests, labels),
+                *(explain(made.lines, BEST, spreads=False) if made.compared else []),
+                *layout.reasons(mine, labels),
+            ],
+            bold=frozenset(made.bold),
+        )
 
 
 def _head(task: str, labels: Mapping[str, str]) -> str:

@@ -18,11 +18,12 @@ from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results
 from prunebench.storage.files import read_json
+from prunebench.suites.metrics import metric
 from prunebench.view import logs
 from prunebench.view.commands import snakemake
 from prunebench.view.find import path_of
 from prunebench.view.states import State, states
-from prunebench.view.status import STYLES, number
+from prunebench.view.status import STYLES
 
 BAR = 40
 LOG_LINES = 12
@@ -65,7 +66,8 @@ def _outcomes(results: Results, mine: list[State]) -> Table:
         scores = results.evaluation(state.cell, state.suite)["scores"] if state.score else []
         for score in scores:
             spread = f" ± {score['stderr']:.3g}" if score["stderr"] is not None else ""
-            table.add_row(state.suite, status, f"{score['task']} {score['metric']} {number(score)}{spread}")
+            value = metric(score["metric"]).text(score["value"])
+            table.add_row(state.suite, status, f"{score['task']} {score['metric']} {value}{spread}")
         if not scores:
             table.add_row(state.suite, status, Text(state.reason))
     return table

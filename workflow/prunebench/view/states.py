@@ -11,7 +11,7 @@ from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results
 from prunebench.storage.files import read_json
-from prunebench.suites.base import MEAN
+from prunebench.suites.metrics import headlines
 from prunebench.view import logs
 
 STATUSES = ("ok", "running", "failed", "stopped", "skipped", "missing")
@@ -87,7 +87,8 @@ def stopped(job: Job) -> bool:
 
 def headline(scores: list[dict[str, Any]]) -> dict[str, Any]:
     """The score that stands for an evaluation: the mean over tasks, or the first."""
-    return next((score for score in scores if score["task"] == MEAN), scores[0])
+    (task, *_) = headlines(score["task"] for score in scores)
+    return next(score for score in scores if score["task"] == task)
 
 
 def running_jobs(root: Path = Path("logs")) -> list[Job]:

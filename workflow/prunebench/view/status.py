@@ -10,6 +10,7 @@ from rich.text import Text
 
 from prunebench.cell import NO_CALIBRATION, Cell
 from prunebench.plan.plan import Plan
+from prunebench.suites.metrics import metric
 from prunebench.view.find import path_of
 from prunebench.view.states import STATUSES, State, running_jobs
 
@@ -71,14 +72,6 @@ def grid(states: Sequence[State]) -> Table:
     return table
 
 
-def number(score: dict[str, Any]) -> str:
-    """A score as it is shown: an accuracy in percent, a perplexity with two digits unless it is huge."""
-    value = score["value"]
-    if score["metric"].startswith("acc"):
-        return f"{value:.1%}"
-    return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.2e}"
-
-
 def reasons(states: Sequence[State]) -> list[Text]:
     """Why there is no number, each reason once with the cells that it holds for."""
     cells: dict[tuple[str, str], list[State]] = {}
@@ -117,7 +110,7 @@ def _point(cell: Cell) -> tuple[bool, str, str]:
 def _entry(state: State) -> Text:
     text = state.status
     if state.score:
-        text = number(state.score)
+        text = metric(state.score["metric"]).text(state.score["value"])
     elif state.status == "running" and state.reason:
         _, done, _, total = state.reason.split(",")[0].split()
         text = f"{done}/{total}"

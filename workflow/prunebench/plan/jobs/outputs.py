@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from prunebench.config.entries import is_none
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan import paths
-from prunebench.plan.jobs.base import Job, Need, Spec
+from prunebench.plan.jobs.base import Job, Need, Output, Spec
 from prunebench.published.values import VALUES
 from prunebench.storage.files import sha256_file
 
@@ -52,6 +52,8 @@ class Collect(Job):
 class ShownSpec(Spec):
     """What decides how tables, figures or the report look besides the numbers."""
 
+    suites: str
+    """Digest of the code of the suites, which says how their numbers are printed."""
     labels: str
     config: dict[str, Any]
     file: str
@@ -71,14 +73,32 @@ class Shown(Job):
         return {"cells": self.plan.job("collect").output()}
 
     def _spec(self) -> str:
-        labels = spec_hash(canonical(self.plan.shown.labels()))
-        # How it is drawn, and which cells are in it.
-        code = {module: fingerprint(f"prunebench.{module}") for module in (f"stages.{self.rule}", "plan.outputs")}
-        return ShownSpec(code=code, labels=labels, config=self.plan.raw, file=self.plan.file, **self._files()).text
+        plan = self.plan
+        # How it is drawn, which cells are in it, and what suites say of their numbers.
+        modules = (f"stages.{self.rule}", *self._plugins(), "plan.outputs")
+        names = {plan.config.suites[suite].suite for study in plan.studies.values() for suite in study.all_suites}
+        suites = [fingerprint(f"prunebench.suites.{name}") for name in sorted(names)]
+        return ShownSpec(
+            code={module: fingerprint(f"prunebench.{module}") for module in modules},
+            suites=spec_hash(canonical(suites)),
+            labels=spec_hash(canonical(plan.shown.labels())),
+            config=plan.raw,
+            file=plan.file,
+            **self._files(),
+        ).text
+
+    def _plugins(self) -> list[str]:
+        """The modules of the plug-ins that make what is shown."""
+        return []
 
     def _files(self) -> dict[str, Any]:
         """Digests of files that count as code."""
         return {}
+
+    def _searches(self, figures: Iterable[tuple[str, str]]) -> list[Output]:
+        """The results of the runs of searches that `figures` (study, figure) read."""
+        runs = dict.fromkeys(run for figure in figures for run in self.plan.shown.searches_drawn(*figure))
+        return [self.plan.job("search_allocation", search=name, seed=seed).output() for name, seed in runs]
 
 
 class Tables(Shown):
@@ -87,6 +107,9 @@ class Tables(Shown):
     rule = "tables"
     subject_pattern = "{study}-{table}"
     writes: ClassVar = {format: paths.TABLE.replace("{format}", format) for format in paths.TABLE_FORMATS}
+
+    def _plugins(self) -> list[str]:
+        return [f"tables.{self.wildcards['table']}"]
 
     def _files(self) -> dict[str, Any]:
         return {"published": sha256_file(VALUES)}
@@ -101,11 +124,12 @@ class Figures(Shown):
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The table of all cells, and for the course of a search its results."""
-        shows_search = self.wildcards["figure"] == "search"
-        runs = self.plan.shown.searches(self.wildcards["study"]) if shows_search else []
-        searches = [self.plan.job("search_allocation", search=name, seed=seed).output() for name, seed in runs]
-        return {**super().needs, "searches": searches}
+        """The table of all cells, and the results of the searches that the figure shows."""
+        figure = (self.wildcards["study"], self.wildcards["figure"])
+        return {**super().needs, "searches": self._searches([figure])}
+
+    def _plugins(self) -> list[str]:
+        return [f"figures.{self.wildcards['figure']}"]
 
 
 class Report(Shown):
@@ -118,9 +142,12 @@ class Report(Shown):
     @cached_property
     def needs(self) -> Mapping[str, Need]:
         """The table of all cells, and the results of the searches that studies show."""
-        runs = dict.fromkeys(run for study in self.plan.studies for run in self.plan.shown.searches(study))
-        searches = [self.plan.job("search_allocation", search=name, seed=seed).output() for name, seed in runs]
-        return {**super().needs, "searches": searches}
+        return {**super().needs, "searches": self._searches(self.plan.shown.figures)}
+
+    def _plugins(self) -> list[str]:
+        shown = self.plan.shown
+        kinds = [f"tables.{table}" for _, table in shown.tables]
+        return kinds + [f"figures.{figure}" for _, figure in shown.figures]
 
     def _files(self) -> dict[str, Any]:
         return {"templates": [sha256_file(file) for file in (*sorted(TEMPLATES.iterdir()), VALUES)]}

@@ -153,7 +153,7 @@ function command(measured) {
 }
 
 function scores(evaluation) {
-  const form = (score, value) => (score.metric === "perplexity" ? value.toFixed(3) : percent(value));
+  const form = (score, value) => (score.percent ? percent(value) : value.toFixed(3));
   const head = ["Task", "Metric", "Value", "± stderr", "n"].map((text, i) => element("th", { scope: "col", class: i > 1 ? "number" : "" }, text));
   const lines = evaluation.scores.map((score) => element("tr", {},
     element("td", {}, score.task),

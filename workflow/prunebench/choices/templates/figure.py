@@ -1,0 +1,49 @@
+"""Template: one line that says what is drawn. (This file works as it is: change it step by step.)"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prunebench.figures.base import StudyFigure
+from prunebench.figures.chart import Axis, Chart, Panel, Series
+from prunebench.figures.look import Look
+from prunebench.figures.points import SERIES
+from prunebench.tables import layout
+
+if TYPE_CHECKING:
+    from prunebench.tables.base import Evidence
+
+
+class Template(StudyFigure):
+    """Seconds of pruning against sparsity."""
+
+    name = "template"  # as the file
+    order = 90  # where it stands in the report
+    # A study has the figure if it measures one of these on pruned cells; `cells` and `inputs` can say it otherwise.
+    metrics = ("perplexity",)
+
+    def make(self, evidence: Evidence) -> Chart:
+        """The figure as data, which print and report draw in their ways."""
+        look = Look.of(evidence)  # the same labels and colours in all figures of a study
+        rows = layout.of_study(self.rows(evidence), evidence.study)
+        drawn = rows[~rows["baseline"] & rows["prune_seconds"].notna()]
+        series = []
+        for _, part in drawn.groupby(SERIES, sort=False):
+            seconds = part.groupby("sparsity")["prune_seconds"].mean()
+            label = look.label(part.iloc[0])
+            series.append(
+                Series(
+                    label=label,
+                    style=look.style(part.iloc[0]),
+                    x=[float(str(sparsity)) for sparsity in seconds.index],
+                    y=seconds.tolist(),
+                    names=[f"{label}, {value:.1f} s" for value in seconds],
+                )
+            )
+        return Chart(
+            title="Seconds of pruning against sparsity",
+            x=Axis("Sparsity", percent=True, each=True),
+            y=Axis("Seconds of pruning", log=True),
+            panels=[Panel("", series)],
+            notes=[f"Rests on {layout.counts(rows)}"],
+        )
