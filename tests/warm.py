@@ -1,12 +1,14 @@
 """Python programs in processes of their own that begin with the heavy libraries imported.
 
-`directory()` holds a `python` to be called like the real one (with a file, -m or -c). It asks a server that imported
-those libraries and nothing else for a fork of itself, hands it its arguments, directory, environment, stdin, stdout and
-stderr, and ends as it ends. `prunebench` is imported anew by each fork, from where its PYTHONPATH says. Importing takes
-longer than all that most commands do on tiny models.
+`directory()` holds programs to be called like the real ones of this environment (PROGRAMS), `python` with a file, -m or
+-c. Each asks a server that imported those libraries and nothing else for a fork of itself, hands it its arguments,
+directory, environment, stdin, stdout and stderr, passes SIGINT and SIGTERM on, and ends as the fork ends. `prunebench`
+is imported anew by each fork, from where its PYTHONPATH says. Importing takes longer than all that most commands do on
+tiny models.
 
 What libraries read from the environment when they are imported, the server has read: SETTINGS, and that there is no
-hub. A test that needs something else there, or measures a process, starts the real Python.
+hub. All forks share the order of Python's sets. A test to which that matters, or that measures a process, starts the
+real Python.
 """
 
 import atexit
@@ -20,7 +22,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -56,19 +57,7 @@ SETTINGS = {
     "TQDM_DISABLE": "1",
     "HF_HUB_OFFLINE": "1",
 }
-CLIENT = """#!{python} -IS
-import json, os, signal, socket, sys
-with socket.socket(socket.AF_UNIX) as server:
-    server.connect({address!r})
-    socket.send_fds(server, [b"."], [0, 1, 2])
-    server.sendall(json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode() + b"\\n")
-    code = int(server.makefile().readline() or 70)
-if code < 0:
-    if -code != signal.SIGKILL:
-        signal.signal(-code, signal.SIG_DFL)
-    os.kill(os.getpid(), -code)
-sys.exit(code)
-"""
+PROGRAMS = ("python", "snakemake", "prunebench", "pytest")
 
 
 def python() -> str:
@@ -99,24 +88,12 @@ def directory() -> Path:
         folder.cleanup()
 
     atexit.register(stop)
-    client = place / "python"
-    client.write_text(CLIENT.format(python=sys.executable, address=address))
-    client.chmod(0o755)
+    # Neither this environment nor the user's packages: it starts in no time.
+    client = f"#!{sys.executable} -IS\n" + Path(__file__).with_name("warm_client.py").read_text(encoding="utf-8")
+    for name in PROGRAMS:
+        (place / name).write_text(client, encoding="utf-8")
+        (place / name).chmod(0o755)
     return place
-
-
-def run(
-    program: Path, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
-    """Run the file `program` in `directory`; stdout and stderr are one text."""
-    return subprocess.run(
-        [python(), str(program), *arguments],
-        cwd=directory,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def _serve(address: str) -> tuple[list[str], str, dict[str, str]]:
@@ -137,7 +114,7 @@ def _serve(address: str) -> tuple[list[str], str, dict[str, str]]:
 
 
 def _attend(client: socket.socket) -> tuple[list[str], str, dict[str, str]]:
-    """Fork the process that `client` asks for, and tell it its exit code; if the client is killed, so is the process."""
+    """Fork the process that `client` asks for, pass signals on to it and its exit code back; both are killed as one."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _, streams, *_ = socket.recv_fds(client, 1, 3)
     words, directory, environment = json.loads(client.makefile().readline())
@@ -152,8 +129,9 @@ def _attend(client: socket.socket) -> tuple[list[str], str, dict[str, str]]:
     for stream in streams:
         os.close(stream)
     ended = os.pidfd_open(process)
-    if ended not in select.select([client, ended], [], [])[0]:
-        os.kill(process, signal.SIGKILL)
+    while ended not in select.select([client, ended], [], [])[0]:
+        sent = client.recv(1)
+        os.kill(process, sent[0] if sent else signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     with suppress(OSError):
         client.sendall(f"{code}\n".encode())
@@ -162,6 +140,7 @@ def _attend(client: socket.socket) -> tuple[list[str], str, dict[str, str]]:
 
 def _become(words: list[str], directory: str, environment: dict[str, str]) -> None:
     """Run what `python WORDS` runs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
@@ -175,6 +154,8 @@ def _become(words: list[str], directory: str, environment: dict[str, str]) -> No
     elif first == "-m":
         sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    elif first.startswith("-"):
+        sys.exit(f"warm.py: no such option: {first}")
     else:
         sys.argv = words
         runpy.run_path(first, run_name="__main__")
