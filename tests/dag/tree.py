@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,13 @@ REPOSITORY = Path(__file__).parents[2]
 WORKFLOW = ("Snakefile", "rules", "workflow", "config", "profiles", "environment.yml")
 STUDY = "tiny.yaml"
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+
+def replaced(text: str, old: str, new: str, where: str) -> str:
+    """`text` with `new` for `old`, which must stand there exactly once: an edit that changes nothing tests nothing."""
+    times = text.count(old)
+    assert times == 1, f"{where} has {times} times, not once, what this test edits (did it move?): {old!r}"
+    return text.replace(old, new)
 
 
 @dataclass(frozen=True)
@@ -41,9 +48,13 @@ class Tree:
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace the only occurrence of `old`."""
+        self.rewrite(file, lambda text: replaced(text, old, new, file))
+
+    def rewrite(self, file: str, edit: Callable[[str], str]) -> None:
+        """Give `file` the text that `edit` makes of its own, which must be another."""
         text = (self.root / file).read_text()
-        assert text.count(old) == 1, f"{file} has {text.count(old)} times {old!r}"
-        (self.root / file).write_text(text.replace(old, new))
+        assert edit(text) != text, f"the edit changes nothing in {file}"
+        (self.root / file).write_text(edit(text))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command here; stdout and stderr are one text. Processes of `python` begin warm, with OFFLINE."""
