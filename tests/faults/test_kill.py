@@ -7,6 +7,8 @@ import pytest
 
 from jobs import PruneJob, prune_job
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 BLOCKS = 6
 
 

@@ -11,6 +11,8 @@ from prunebench.plan import paths
 from prunebench.stages.fetch_tasks import fetch_tasks
 from zeroshot import READER, bundle, reading_tokenizer
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 TASKS = ["arc_easy", "rte", "piqa"]
 DIE_AT = """
 import os, signal

@@ -8,6 +8,8 @@ import pytest
 
 from trained import TrainJob, train_job
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 DIE = """
 import os, signal
 import transformers
