@@ -15,21 +15,13 @@ from contextlib import contextmanager
 from test_failures import REASON, rows
 from tree import STUDY, Tree
 
+from patches import replacing
 from prunebench.view import logs
 
 WANDA = "tiny/wanda/uniform/unstructured-s0.50/text_4x16-seed0"
 BROKEN = "broken/magnitude/uniform/unstructured-s0.50/none-seed0"
 PRUNEBENCH = "from prunebench.cli import app; app()"
-FREEZE = """
-import os, signal
-from prunebench.storage import finished_blocks
-save = finished_blocks.Scratch.save
-
-def freezing(self, block, *rest):
-    return os.kill(os.getpid(), signal.SIGSTOP) if block else save(self, block, *rest)
-
-finished_blocks.Scratch.save = freezing
-"""
+FREEZE = "lambda self, block, *rest: os.kill(os.getpid(), signal.SIGSTOP) if block else before(self, block, *rest)"
 
 
 def prunebench(tree: Tree, *words: str) -> str:
@@ -50,7 +42,8 @@ def frozen(tree: Tree) -> Iterator["subprocess.Popen[bytes]"]:
     log = tree.root / f"logs/prune/{WANDA}.log"
     _, python, *words = shlex.split(log.read_text().splitlines()[0])
     (tree.root / f"results/pruned/{WANDA}/prune.json").unlink()
-    code = f"{FREEZE}\nimport runpy, sys\nsys.argv = {words!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
+    freeze = "import os, signal\n" + replacing("prunebench.storage.finished_blocks:Scratch", "save", FREEZE)
+    code = f"{freeze}\nimport runpy, sys\nsys.argv = {words!r}\nrunpy.run_path(sys.argv[0], run_name='__main__')"
     environment = {**os.environ, "PYTHONPATH": str(tree.root / "workflow")}
     with log.open("w") as stderr:
         process = subprocess.Popen([python, "-c", code], cwd=tree.root, env=environment, stderr=stderr)

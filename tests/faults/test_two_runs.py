@@ -18,6 +18,7 @@ import yaml
 
 import tiny
 import warm
+from patches import replacing
 from prunebench.errors import PrunebenchError
 from prunebench.storage.locks import alone, own, release, take
 
@@ -25,48 +26,47 @@ WORKFLOW = Path(__file__).parents[2] / "workflow"
 COMPUTE = ["--batch-size", "2", "--threads", "1"]
 PATIENCE = 60.0
 
-HANG = """
+SET_UP = """
 import os, pathlib, sys, time
-from prunebench.storage import finished_blocks
-from prunebench.storage import resume
-hang, start = sys.argv.pop(1), pathlib.Path.cwd() / "waiting"
+start = pathlib.Path.cwd() / "waiting"
 
 def wait():
     start.write_text(str(os.getpid()))
     while not pathlib.Path("go").exists():
         time.sleep(0.02)
-
-save, get_or = finished_blocks.Scratch.save, resume.Parts.get_or
-if hang == "block":
-    def slow(self, block, *rest):
-        block == 1 and wait()
-        return save(self, block, *rest)
-    finished_blocks.Scratch.save = slow
-if hang == "piece":
-    def slow(self, *rest):
-        found = get_or(self, *rest)
-        wait()
-        return found
-    resume.Parts.get_or = slow
-if hang == "search":
-    from prunebench.standalone import search
-    def slow(*rest, **options):
-        wait()
-        return run(*rest, **options)
-    run, search.search_allocation = search.search_allocation, slow
-if hang == "export":
-    from prunebench.standalone import export
-    def slow(*rest):
-        wait()
-        return write(*rest)
-    write, export._write_weights = export._write_weights, slow
+"""
+HANG = {
+    "nowhere": (),
+    "block": (
+        "prunebench.storage.finished_blocks:Scratch",
+        "save",
+        "lambda self, block, *rest: (block == 1 and wait(), before(self, block, *rest))[1]",
+    ),
+    "piece": (
+        "prunebench.storage.resume:Parts",
+        "get_or",
+        "lambda self, *rest: (before(self, *rest), wait())[0]",
+    ),
+    "search": (
+        "prunebench.standalone.search",
+        "search_allocation",
+        "lambda *rest, **options: (wait(), before(*rest, **options))[1]",
+    ),
+    "export": (
+        "prunebench.standalone.export",
+        "_write_weights",
+        "lambda *rest: (wait(), before(*rest))[1]",
+    ),
+}
+"""Where a command waits for a file `go`: what patches.replacing puts there."""
+TYPE = """
+import sys
 from prunebench.standalone import request
 for module in (request, *(sys.modules[name] for name in ("prunebench.standalone.search",) if name in sys.modules)):
     module.CATALOG = pathlib.Path.cwd() / "catalog"
 from prunebench.cli import app
 app()
 """
-"""Types the command that follows, whose first word says where it waits for a file `go`."""
 
 
 @pytest.fixture
@@ -92,7 +92,8 @@ def start(place: Path, *words: str, hang: str = "nowhere") -> subprocess.Popen[s
         "PRUNEBENCH_CACHE": str(place / "cache"),
         "COLUMNS": "500",
     }
-    command = [warm.python(), "-c", HANG, hang, *words]
+    hanging = replacing(*HANG[hang]) if HANG[hang] else ""
+    command = [warm.python(), "-c", SET_UP + hanging + TYPE, *words]
     return subprocess.Popen(
         command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
