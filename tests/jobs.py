@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +12,18 @@ from typing import Any
 
 import tiny
 from prunebench.cell import Cell
+from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.plan import paths
 from prunebench.plan.grid import allocation_form
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.stages.allocate import allocate
 from prunebench.stages.calibrate import calibrate
+from prunebench.stages.evaluate import evaluate
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
 from prunebench.stages.gradients import gradients
+from prunebench.stages.prune import prune
+from prunebench.storage.files import read_json, sha256_file
 
 SCRIPTS = Path(__file__).parents[1] / "workflow" / "scripts"
 
@@ -142,3 +147,40 @@ def start(root: Path, script: str, options: Mapping[str, str | list[str]], prelu
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS.parent)}
     command = [sys.executable, "-c", launch, *words]
     return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def pipeline() -> dict[str, Any]:
+    """What each stage makes of a tiny text and model (bf16): splits, tokens, allocation, zeros, perplexity."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        job = prune_job(root, blocks=2)
+        where = job.cell.wildcards
+        result, measured = root / "ppl.json", root / "measured.json"
+        prune(
+            job.plan.specs.prune(job.cell),
+            model=root / paths.MODEL.format(**where),
+            tokens=root / paths.TOKENS.format(**where),
+            allocation=root / job.plan.allocation(job.cell),
+            weights=job.weights,
+            result=root / paths.PRUNED.format(**where),
+            measured=measured,
+        )
+        corpus = root / paths.CORPUS.format(corpus="text")
+        evaluate(
+            job.plan.specs.evaluation(job.cell, "ppl"),
+            model=root / paths.MODEL.format(**where),
+            pruned=root / paths.PRUNED.format(**where),
+            weights=job.weights,
+            assets=[corpus],
+            result=result,
+            measured=measured,
+        )
+        sparsities = read_json(root / job.plan.allocation(job.cell))["sparsities"]
+        (score,) = read_json(result)["scores"]
+        return {
+            "documents": read_json(corpus)["documents"],
+            "tokens": sha256_file(root / paths.TOKENS.format(**where)),
+            "allocation": spec_hash(canonical(sparsities)),
+            "zeros": [sum(linear["zeros"] for linear in block["linears"].values()) for block in job.result["blocks"]],
+            "perplexity": [score["value"], score["stderr"], score["n"]],
+        }

@@ -32,6 +32,7 @@ from prunebench.plan.plan import load_plan
 
 SET_UP = {
     "make demo": "make install, then `snakemake --cores all`, which is run here",
+    "make install && . .venv/bin/activate": "the gate begins with it",
     "make test": "the gate itself",
     "pytest -n logical --dist loadfile": "make test",
     "python3 -m venv .venv && . .venv/bin/activate": "make install, with which the gate begins",

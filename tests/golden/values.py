@@ -15,54 +15,12 @@ import torch
 import tiny
 from contract.test_methods import METHODS, supports
 from contract.test_methods import prune as prune_tiny
-from jobs import prune_job
+from jobs import pipeline
 from prunebench.engine.loss import window_losses
-from prunebench.identity.canonical import canonical, spec_hash
-from prunebench.plan import paths
 from prunebench.registry import load
-from prunebench.stages.evaluate import evaluate
-from prunebench.stages.prune import prune
-from prunebench.storage.files import read_json, sha256_file
 
 FILE = Path(__file__).with_name("values.json")
 POINTS = (("unstructured", 0.5), ("unstructured", 0.7), ("2of4", 0.5))
-
-
-def pipeline() -> dict[str, Any]:
-    """What each stage makes of a tiny text and model (bf16): splits, tokens, allocation, zeros, perplexity."""
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        job = prune_job(root, blocks=2)
-        where = job.cell.wildcards
-        result, measured = root / "ppl.json", root / "measured.json"
-        prune(
-            job.plan.specs.prune(job.cell),
-            model=root / paths.MODEL.format(**where),
-            tokens=root / paths.TOKENS.format(**where),
-            allocation=root / job.plan.allocation(job.cell),
-            weights=job.weights,
-            result=root / paths.PRUNED.format(**where),
-            measured=measured,
-        )
-        corpus = root / paths.CORPUS.format(corpus="text")
-        evaluate(
-            job.plan.specs.evaluation(job.cell, "ppl"),
-            model=root / paths.MODEL.format(**where),
-            pruned=root / paths.PRUNED.format(**where),
-            weights=job.weights,
-            assets=[corpus],
-            result=result,
-            measured=measured,
-        )
-        sparsities = read_json(root / job.plan.allocation(job.cell))["sparsities"]
-        (score,) = read_json(result)["scores"]
-        return {
-            "documents": read_json(corpus)["documents"],
-            "tokens": sha256_file(root / paths.TOKENS.format(**where)),
-            "allocation": spec_hash(canonical(sparsities)),
-            "zeros": [sum(linear["zeros"] for linear in block["linears"].values()) for block in job.result["blocks"]],
-            "perplexity": [score["value"], score["stderr"], score["n"]],
-        }
 
 
 def methods() -> dict[str, Any]:
