@@ -1,6 +1,7 @@
 """The finished tree: the whole pipeline run once, for real, on tiny models; tests work on copies of it."""
 
 import os
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 
 import pytest
 
+import warm
 from dag.tree import Tree
 from hub_server import HubServer, Repository, serving
+from prunebench.storage.locks import in_turn
 
 # Read when torch is loaded: the workers of pytest-xdist share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,10 +35,21 @@ def _make_models(directory: Path) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    """Everything that the tiny study wants, made by snakemake."""
+    """Everything that the tiny study wants, made by snakemake; once for all workers of pytest-xdist."""
+    directory = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        directory = directory.parent
+    tree, done = Tree(directory / "finished"), directory / "finished.done"
+    with in_turn(tree.root, "the finished tree"):
+        if not done.exists():
+            _finish(Tree.create(tree.root))
+            done.touch()
+    return tree
+
+
+def _finish(tree: Tree) -> None:
     import tiny
 
-    tree = Tree.create(tmp_path_factory.mktemp("finished"))
     _make_models(tree.root / "assets")
     (tree.root / "assets/text.txt").write_text("\n".join(tiny.make_text(60)))
     (tree.root / GOLDEN).parent.mkdir(parents=True)
@@ -45,13 +59,18 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     tree.git("commit", "--quiet", "--message", "finished")
     run = tree.snakemake()
     assert run.returncode == 0, run.stdout
-    return tree
 
 
 @pytest.fixture
 def tree(finished: Tree, tmp_path: Path) -> Tree:
     """A copy of the finished tree."""
     return finished.copy(tmp_path / "tree")
+
+
+@pytest.fixture
+def warm_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs that the test starts begin warm; those of fixtures for more than one test have begun before, cold."""
+    monkeypatch.setattr(sys, "executable", warm.python())
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import CellFailure, PluginMistake
 from prunebench.formulas.budget import fit, spread_over_blocks
+from prunebench.models.base import Family
 from prunebench.registry import load, ready
 from prunebench.stages.allocate import pruned_part
 from prunebench.storage.finished_blocks import Scratch
@@ -31,17 +33,25 @@ ALLOCATORS = ready("allocators")
 VALUES = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
 
 
+class Opened(Anatomy):
+    """An anatomy that remembers of what."""
+
+    def __init__(self, directory: Path, family: type[Family], storage: torch.dtype, **read: Any) -> None:
+        super().__init__(directory, family, storage, **read)
+        self.directory, self.family = directory, family
+
+
 @pytest.fixture(scope="session", params=["llama", "opt"])
-def anatomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Anatomy:
+def anatomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Opened:
     """A tiny model of 5 blocks that differ, with its profile."""
     root = tmp_path_factory.mktemp("anatomy")
     directory = tiny.make_model(root / "model", request.param, blocks=5)
     model = tiny.open_model(directory, request.param)
     save_file(profile_model(model, tiny.tokens(6, 16), batch_size=4), root / "profile.safetensors")
-    return Anatomy(directory, model.family, torch.bfloat16, root / "profile.safetensors")
+    return Opened(directory, model.family, torch.bfloat16, profile=root / "profile.safetensors")
 
 
-def assert_allocates(name: str, preset: str, part: Anatomy, sparsity: float, scratch: Path) -> None:
+def assert_allocates(name: str, preset: str, part: Opened, sparsity: float, scratch: Path) -> None:
     """It keeps to the bounds and the budget; or it says why not, and the budget is below the size of some linear.
 
     One that keeps a linear dense cannot do with less. The published code of DSA makes all blocks of some models equal.
@@ -59,7 +69,7 @@ def assert_allocates(name: str, preset: str, part: Anatomy, sparsity: float, scr
         check_budget(allocation, part.sizes, sparsity)
 
 
-def allocate(name: str, preset: str, anatomy: Anatomy, sparsity: float, scratch: Path) -> Allocation:
+def allocate(name: str, preset: str, anatomy: Opened, sparsity: float, scratch: Path) -> Allocation:
     """By the allocator `name`, which gets what it takes to run the model if it says that it does."""
     plugin = load("allocators", name)
     if plugin.runs_model:
@@ -68,33 +78,32 @@ def allocate(name: str, preset: str, anatomy: Anatomy, sparsity: float, scratch:
     return allocation
 
 
-def running(anatomy: Anatomy, scratch: Path) -> Anatomy:
+def running(anatomy: Opened, scratch: Path) -> Anatomy:
     """The same with the tokens of its profile, in float32; without the profile, which is for other allocators."""
-    directory = anatomy._tensors.path
     run = RunInputs(
-        directory,
-        anatomy._family,
+        anatomy.directory,
+        anatomy.family,
         torch.bfloat16,
         tiny.tokens(6, 16),
         torch.float32,
         batch_size=4,
         seed=0,
-        scratch=Scratch(scratch, TensorStore(directory, torch.bfloat16)),
+        scratch=Scratch(scratch, TensorStore(anatomy.directory, torch.bfloat16)),
     )
     blocks = len(anatomy.blocks)
-    return Anatomy(directory, anatomy._family, torch.bfloat16, run=run).first(blocks)
+    return Anatomy(anatomy.directory, anatomy.family, torch.bfloat16, run=run).first(blocks)
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.7, 0.95, 0.99])
 @pytest.mark.parametrize("name", ALLOCATORS)
-def test_within_bounds_and_on_budget(anatomy: Anatomy, name: str, sparsity: float, tmp_path: Path) -> None:
+def test_within_bounds_and_on_budget(anatomy: Opened, name: str, sparsity: float, tmp_path: Path) -> None:
     for preset in load("allocators", name).presets:
         assert_allocates(name, preset, anatomy, sparsity, tmp_path / preset)
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.99])
 @pytest.mark.parametrize("name", ALLOCATORS)
-def test_of_the_first_half_it_knows_nothing_else(anatomy: Anatomy, name: str, sparsity: float, tmp_path: Path) -> None:
+def test_of_the_first_half_it_knows_nothing_else(anatomy: Opened, name: str, sparsity: float, tmp_path: Path) -> None:
     """The allocation is that of a model that ends there; of 5 blocks, the first two are half."""
     half = pruned_part(anatomy, "first_half")
     assert half.blocks == anatomy.blocks[:2] and len(anatomy.blocks) == 5
@@ -103,7 +112,7 @@ def test_of_the_first_half_it_knows_nothing_else(anatomy: Anatomy, name: str, sp
         assert_allocates(name, preset, half, sparsity, tmp_path / preset)
 
 
-def test_the_whole_is_its_own_part_and_one_block_has_no_half(anatomy: Anatomy) -> None:
+def test_the_whole_is_its_own_part_and_one_block_has_no_half(anatomy: Opened) -> None:
     assert pruned_part(anatomy, "all") is anatomy
     with pytest.raises(CellFailure, match="no first half"):
         pruned_part(anatomy.first(1), "first_half")
@@ -117,11 +126,11 @@ def test_plugin_describes_itself(name: str) -> None:
     assert plugin.configure("paper") == plugin.Params()
 
 
-def test_the_profile_holds_the_dense_norms_of_every_site(anatomy: Anatomy) -> None:
+def test_the_profile_holds_the_dense_norms_of_every_site(anatomy: Opened) -> None:
     """A site of the second block, from transformers' own forward pass."""
     from transformers import AutoModelForCausalLM
 
-    directory, family = anatomy._tensors.path, anatomy._family
+    directory, family = anatomy.directory, anatomy.family
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     down = family.full_name(1, family.ffn.down)
     seen = SiteStatistic()
@@ -133,8 +142,8 @@ def test_the_profile_holds_the_dense_norms_of_every_site(anatomy: Anatomy) -> No
 
 
 @pytest.mark.parametrize(("M", "spread", "sparsity"), [(5, 0.08, 0.7), (1.5, 0.2, 0.5), (2, 0.01, 0.3)])
-def test_owl_equals_its_formula(anatomy: Anatomy, M: float, spread: float, sparsity: float) -> None:
-    tensors = TensorStore(anatomy._tensors.path)
+def test_owl_equals_its_formula(anatomy: Opened, M: float, spread: float, sparsity: float) -> None:
+    tensors = TensorStore(anatomy.directory)
     shares = []
     for linears in anatomy.blocks:
         scores = np.concatenate(
@@ -158,14 +167,14 @@ def test_owl_equals_its_formula(anatomy: Anatomy, M: float, spread: float, spars
 @pytest.mark.parametrize("spread", [0.5, 3.0, 1000.0])
 @pytest.mark.parametrize("sparsity", [0.05, 0.5, 0.97])
 def test_an_extreme_lambda_neither_leaves_the_bounds_nor_the_budget(
-    anatomy: Anatomy, spread: float, sparsity: float
+    anatomy: Opened, spread: float, sparsity: float
 ) -> None:
     allocation = Owl(Owl.Params(M=1.5, spread=spread)).allocate(anatomy, sparsity)
     check_budget(allocation, anatomy.sizes, sparsity)
     assert len({*allocation.values()}) > 1
 
 
-def test_blocks_without_a_difference_share_one_sparsity(anatomy: Anatomy) -> None:
+def test_blocks_without_a_difference_share_one_sparsity(anatomy: Opened) -> None:
     allocation = Owl(Owl.Params(M=1e9)).allocate(anatomy, 0.6)
     assert list(allocation.values()) == pytest.approx([0.6] * len(allocation))
 
@@ -237,12 +246,12 @@ def test_budgets_are_checked() -> None:
             check_budget(allocation, sizes, 0.5)
 
 
-def test_an_allocator_that_looks_at_data_must_say_so(anatomy: Anatomy) -> None:
-    blind = Anatomy(Path(anatomy._tensors.path), anatomy._family, torch.bfloat16)
+def test_an_allocator_that_looks_at_data_must_say_so(anatomy: Opened) -> None:
+    blind = Anatomy(anatomy.directory, anatomy.family, torch.bfloat16)
     with pytest.raises(PluginMistake, match="'calibration' in `uses`"):
         Owl().allocate(blind, 0.5)
 
 
-def test_an_allocator_that_runs_the_model_must_say_so(anatomy: Anatomy) -> None:
+def test_an_allocator_that_runs_the_model_must_say_so(anatomy: Opened) -> None:
     with pytest.raises(PluginMistake, match="`runs_model = True`"):
         Besa().allocate(anatomy, 0.5)

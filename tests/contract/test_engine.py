@@ -95,13 +95,17 @@ def test_a_model_of_another_family_is_refused(tmp_path: Path) -> None:
 def test_only_one_block_is_in_memory(tmp_path: Path) -> None:
     model = tiny.open_model(tiny.make_model(tmp_path, blocks=3))
 
-    def real(index: int) -> bool:
-        return all(parameter.device.type != "meta" for parameter in model._blocks[index].parameters())
+    def real(block: torch.nn.Module) -> bool:
+        return all(parameter.device.type != "meta" for parameter in block.parameters())
 
-    assert not any(map(real, range(3)))
+    seen: list[torch.nn.Module] = []
+    for index in range(3):
+        with model.block(index) as block:
+            assert real(block) and not any(map(real, seen))
+        seen.append(block)
     with model.block(1):
-        assert [real(index) for index in range(3)] == [False, True, False]
-    assert not any(map(real, range(3)))
+        assert list(map(real, seen)) == [False, True, False]
+    assert not any(map(real, seen))
 
 
 def test_statistics_need_nothing_after_the_last_site(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 import prunebench
 import tiny
 from jobs import prune_job
+from patches import replacing
 from prunebench import registry
 from prunebench.cli import app, single
 from prunebench.errors import PrunebenchError
@@ -338,27 +339,19 @@ def test_gpus_are_counted_among_those_that_may_be_used(monkeypatch: pytest.Monke
 
 STOP = """
 import os, signal, sys
-from prunebench.storage import finished_blocks
-
 # As in a terminal, also where the tests run in the background, to which shells deny Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-save = finished_blocks.Scratch.save
-
-def interrupted(self, block, *rest):
-    if block == 1:
-        os.kill(os.getpid(), signal.SIGINT)
-    save(self, block, *rest)
-
-finished_blocks.Scratch.save = interrupted
-from prunebench.cli import app, single
-app(sys.argv[1:])
 """
+INTERRUPTED = (
+    "lambda self, block, *rest: (block == 1 and os.kill(os.getpid(), signal.SIGINT), before(self, block, *rest))"
+)
 
 
 def test_ctrl_c_loses_one_block_at_most_and_the_same_command_goes_on(models: Path, tmp_path: Path) -> None:
     words = ["prune", models / "llama", "--out", tmp_path / "out", "--sparsity", "0.5", "--method", "wanda"]
     words += ["--calibration", models / "tokens.npy", *COMPUTE]
-    command = [sys.executable, "-c", STOP, *map(str, words)]
+    stop = STOP + replacing("prunebench.storage.finished_blocks:Scratch", "save", INTERRUPTED)
+    command = [sys.executable, "-c", f"{stop}\nfrom prunebench.cli import app; app()", *map(str, words)]
     stopped = subprocess.run(command, capture_output=True, text=True)
     assert stopped.returncode not in (0, -signal.SIGKILL)
     assert "the same command goes on from here" in stopped.stderr

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from prunebench.plan.specs import Specs
+from prunebench.plan.plan import Plan
 
 import tiny
 from prunebench.config.schema import Config
@@ -73,7 +73,9 @@ def test_it_evaluates_a_tiny_model_with_the_same_bits_each_time(name: str, confi
     if len(corpora) < len(suite.assets):
         pytest.skip("needs more than text: it has tests of its own")
     for corpus in corpora:
-        fetch_corpus(Specs(config).corpus(corpus), tmp_path / corpus)
+        fetch_corpus(
+            Plan({}, "test", config, {}).asset(f"corpora/{corpus}").spec, asset=tmp_path / corpus / "asset.json"
+        )
     subject = Subject(
         Path(config.models["tiny"].source.path),  # type: ignore[union-attr]
         load("models", "llama"),

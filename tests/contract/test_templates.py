@@ -95,10 +95,11 @@ class Bare(Suite):
 ASK = """
 import json, sys, yaml
 from prunebench.config.schema import json_schema
+from prunebench.plan.graph import jobs
 from prunebench.plan.plan import load_plan
 plan = load_plan(yaml.safe_load(open("mine.yaml")))
 shown = plan.shown
-assert shown.outputs and all(plan.table_spec(name) for _, name in shown.tables) and plan.report_spec()
+assert shown.outputs and all(job.spec for job in jobs(plan) if job.rule in ("tables", "figures", "report"))
 heavy = [name for name in ("torch._C", "pandas", "matplotlib") if name in sys.modules]
 print(json.dumps([shown.tables, shown.figures, shown.suites_of("tiny", "scores"), heavy, "theirs" in json_schema()]))
 """

@@ -4,9 +4,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_reruns import tables
 from test_view import PRUNEBENCH, WANDA, frozen
 from tree import STUDY, Tree
+
+from dag.tiny_study import tables
 
 DROPPED = "tiny/wanda/uniform/2of4/text_4x16-seed0"
 BROKEN = "broken/magnitude/uniform/unstructured-s0.50/none-seed0"

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_failures import rows
-from test_reruns import CALIBRATED, CELLS, evaluated, pruned, tables
 
+from dag.tiny_study import CALIBRATED, CELLS, evaluated, pruned, tables
 from dag.tree import STUDY, Tree
 from prunebench.storage.packing import bitmask
 from prunebench.storage.tensors import PackedStore, TensorStore

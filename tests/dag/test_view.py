@@ -7,29 +7,21 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from test_failures import REASON, rows
 from tree import STUDY, Tree
 
+import warm
+from patches import replacing
 from prunebench.view import logs
 
 WANDA = "tiny/wanda/uniform/unstructured-s0.50/text_4x16-seed0"
 BROKEN = "broken/magnitude/uniform/unstructured-s0.50/none-seed0"
 PRUNEBENCH = "from prunebench.cli import app; app()"
-FREEZE = """
-import os, signal
-from prunebench.storage import finished_blocks
-save = finished_blocks.Scratch.save
-
-def freezing(self, block, *rest):
-    return os.kill(os.getpid(), signal.SIGSTOP) if block else save(self, block, *rest)
-
-finished_blocks.Scratch.save = freezing
-"""
+FREEZE = "lambda self, block, *rest: os.kill(os.getpid(), signal.SIGSTOP) if block else before(self, block, *rest)"
 
 
 def prunebench(tree: Tree, *words: str) -> str:
@@ -45,25 +37,31 @@ def statuses(tree: Tree) -> dict[str, str]:
 
 
 @contextmanager
-def frozen(tree: Tree) -> Iterator["subprocess.Popen[bytes]"]:
+def frozen(tree: Tree) -> Iterator[None]:
     """The prune job of WANDA, stopped by a signal after its first block; then killed."""
     log = tree.root / f"logs/prune/{WANDA}.log"
-    _, python, *words = shlex.split(log.read_text().splitlines()[0])
+    _, _, _, program, *words = shlex.split(log.read_text().splitlines()[0])
     (tree.root / f"results/pruned/{WANDA}/prune.json").unlink()
-    code = (
-        f"{FREEZE}\nimport runpy, sys\nsys.argv = {words!r}\nrunpy.run_module('prunebench.stages', run_name='__main__')"
-    )
+    freeze = replacing("prunebench.storage.finished_blocks:Scratch", "save", FREEZE)
+    code = f"import os, signal, runpy, sys\nprint(os.getpid(), flush=True)\n{freeze}\nsys.argv = {[program, *words]!r}\n"
+    code += "runpy.run_module('prunebench.stages', run_name='__main__', alter_sys=True)"
     environment = {**os.environ, "PYTHONPATH": str(tree.root / "workflow")}
+    command = [warm.python(), "-c", code]
     with log.open("w") as stderr:
-        process = subprocess.Popen([python, "-c", code], cwd=tree.root, env=environment, stderr=stderr)
+        process = subprocess.Popen(
+            command, cwd=tree.root, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+    assert process.stdout
+    job = int(process.stdout.readline())
     try:
         while "block 1 of 2" not in log.read_text():
             assert process.poll() is None, log.read_text()
             time.sleep(0.1)
-        yield process
+        yield
     finally:
-        process.kill()
-        process.wait()
+        with suppress(ProcessLookupError):
+            os.kill(job, signal.SIGKILL)
+        process.communicate()
 
 
 JOBS = """
@@ -161,17 +159,15 @@ def test_a_running_job_is_seen_with_its_progress_and_a_killed_one_has_stopped(tr
 
 
 def test_watch_looks_until_it_is_interrupted(finished: Tree) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(finished.root / "workflow"), "PYTHONUNBUFFERED": "1"}
-    # As in a terminal, also where the tests run in the background, to which shells deny Ctrl-C.
-    code = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {PRUNEBENCH}"
-    command = [sys.executable, "-c", code, "status", "--watch", "--configfile", STUDY]
+    environment = {**os.environ, "PYTHONPATH": str(finished.root / "workflow")}
+    command = [warm.python(), "-c", PRUNEBENCH, "status", "--watch", "--configfile", STUDY]
     process = subprocess.Popen(
         command, cwd=finished.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     # Interrupted at once or in a later look: the same end.
     time.sleep(4)
     process.send_signal(signal.SIGINT)
-    assert process.communicate()[1].strip() == "interrupted"
+    assert process.communicate(timeout=60)[1].strip() == "interrupted"
     assert process.returncode == 130
 
 

@@ -5,13 +5,23 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import warm
 
 REPOSITORY = Path(__file__).parents[2]
 WORKFLOW = ("Snakefile", "rules", "workflow", "config", "profiles", "environment.yml")
 STUDY = "tiny.yaml"
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+
+def replaced(text: str, old: str, new: str, where: str) -> str:
+    """`text` with `new` for `old`, which must stand there exactly once: an edit that changes nothing tests nothing."""
+    times = text.count(old)
+    assert times == 1, f"{where} has {times} times, not once, what this test edits (did it move?): {old!r}"
+    return text.replace(old, new)
 
 
 @dataclass(frozen=True)
@@ -19,7 +29,7 @@ class Tree:
     """A working copy at `root`."""
 
     root: Path
-    environment: Mapping[str, str] = field(default_factory=lambda: {"HF_HUB_OFFLINE": "1"})
+    environment: Mapping[str, str] = field(default_factory=lambda: OFFLINE)
 
     @classmethod
     def create(cls, root: Path) -> "Tree":
@@ -38,14 +48,19 @@ class Tree:
 
     def edit(self, file: str, old: str, new: str) -> None:
         """Replace the only occurrence of `old`."""
+        self.rewrite(file, lambda text: replaced(text, old, new, file))
+
+    def rewrite(self, file: str, edit: Callable[[str], str]) -> None:
+        """Give `file` the text that `edit` makes of its own, which must be another."""
         text = (self.root / file).read_text()
-        assert text.count(old) == 1, f"{file} has {text.count(old)} times {old!r}"
-        (self.root / file).write_text(text.replace(old, new))
+        assert edit(text) != text, f"the edit changes nothing in {file}"
+        (self.root / file).write_text(edit(text))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command here; stdout and stderr are one text."""
+        """Run a command here; stdout and stderr are one text. Processes of `python` begin warm, with OFFLINE."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTHONPATH"))}
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        first = [warm.directory()] if self.environment == OFFLINE else []
+        path = os.pathsep.join(map(str, [*first, Path(sys.executable).parent, os.environ["PATH"]]))
         environment = {**kept, "PATH": path, **self.environment}
         return subprocess.run(
             command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -54,12 +69,12 @@ class Tree:
     def snakemake(self, *arguments: str, study: str = STUDY) -> subprocess.CompletedProcess[str]:
         """Run snakemake on `study`."""
         # Targets before --configfile, which would swallow them.
-        return self.run(sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", study)
+        return self.run("python", "-m", "snakemake", *arguments, "--cores", "2", "--configfile", study)
 
     def python(self, code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `code` with this copy of the package."""
         lines = f"import sys; sys.path.insert(0, {str(self.root / 'workflow')!r}); {code}"
-        return self.run(sys.executable, "-c", lines, *arguments)
+        return self.run("python", "-c", lines, *arguments)
 
     def git(self, *arguments: str) -> None:
         """Run git with an identity of its own."""

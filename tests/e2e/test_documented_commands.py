@@ -11,12 +11,9 @@ document needs no edit here:
 - a YAML block is a config, or sections to be added to one.
 """
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +24,6 @@ import pytest
 import yaml
 
 import tiny
-import warm
 import zeroshot
 from dag.tree import Tree
 from documents import DOCUMENTS, REPOSITORY, Block, Command, blocks, commands, read
@@ -53,9 +49,6 @@ SET_UP = {
 ACTING = [
     document for document in DOCUMENTS if any(block.language in ("sh", "python") for block in blocks(read(document)))
 ]
-BIN = Path(sys.executable).parent
-PYTHON = ("prunebench", "pytest")
-NEEDS_A_SHELL = re.compile(r"[|&;<>$*?~`]")
 LOOK = "10"
 """Seconds after which an endless command is stopped."""
 CELL = re.compile(r"(\w+)/(\w+)/(\w+)/(?:unstructured-s(0\.\d\d)|(\d+of\d+))/(\w+)-seed(\d+)")
@@ -160,7 +153,6 @@ class Reader:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._environment = {
-            "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
             "PYTHONPATH": str(tree.root / "workflow"),
             "PRUNEBENCH_CACHE": str(tree.root / "cache"),
             "COLUMNS": "200",
@@ -169,14 +161,11 @@ class Reader:
     def types(self, command: Command) -> None:
         """The command ends as the document says."""
         text = in_place(command.text, self._tree.root)
-        words = Command(text).words
         if " ".join(command.words) in SET_UP:
             return
         if command.endless:
             said = self._runs({0, 130}, "timeout", "--preserve-status", "--signal=INT", LOOK, "bash", "-c", text)
             assert said, f"{command.text} said nothing"
-        elif words[0] in PYTHON and not NEEDS_A_SHELL.search(" ".join(words)):
-            self._runs_warm({command.exit_code}, BIN / words[0], *words[1:])
         else:
             self._runs({command.exit_code}, "bash", "-c", text)
 
@@ -186,23 +175,16 @@ class Reader:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(in_place(block.text, self._tree.root), encoding="utf-8")
         if block.file:
-            self._runs_warm({0}, BIN / "pytest", f"tests/contract/test_{path.parent.name}.py", "-k", path.stem)
+            self._runs({0}, "pytest", f"tests/contract/test_{path.parent.name}.py", "-k", path.stem)
         else:
-            self._runs_warm({0}, path)
+            self._runs({0}, "python", str(path))
 
     def _runs(self, right: set[int], *words: str) -> str:
         """Run a command, whose exit code must be one of `right`; what it prints."""
         settings = (f"{name}={value}" for name, value in self._environment.items())
-        return _checked(right, self._tree.run("env", *settings, *words))
-
-    def _runs_warm(self, right: set[int], program: Path, *arguments: str) -> str:
-        """The same for a Python program."""
-        return _checked(right, warm.run(program, arguments, self._tree.root, self._environment))
-
-
-def _checked(right: set[int], run: subprocess.CompletedProcess[str]) -> str:
-    assert run.returncode in right, f"{shlex.join(run.args)}\nexit code {run.returncode}\n{run.stdout}"
-    return run.stdout
+        run = self._tree.run("env", *settings, *words)
+        assert run.returncode in right, f"{shlex.join(run.args)}\nexit code {run.returncode}\n{run.stdout}"
+        return run.stdout
 
 
 @pytest.mark.slow

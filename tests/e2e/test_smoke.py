@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import warm
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -27,7 +29,9 @@ def snakemake(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the smoke study; stdout and stderr are one text, in the order of printing."""
     # Targets before --configfile, which would swallow them.
     command = ["snakemake", *arguments, "--cores", "all", "--configfile", "config/studies/smoke.yaml"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    # Jobs begin warm; those of test_hub_study.py do not.
+    path = os.pathsep.join([str(warm.directory()), os.environ["PATH"]])
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PATH": path}
     return subprocess.run(
         command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     )

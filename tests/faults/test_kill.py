@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from jobs import PruneJob, prune_job
+from patches import KILL, replacing
+
+pytestmark = pytest.mark.usefixtures("warm_python")
 
 BLOCKS = 6
 
@@ -17,23 +20,17 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> PruneJob:
     return job
 
 
-DIE = """
-import os, signal
-from prunebench.storage import checkpoints
-from prunebench.storage import finished_blocks
-save, merge = finished_blocks.Scratch.save, checkpoints.merge
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-IN_BLOCK = (
-    "finished_blocks.Scratch.save = lambda self, block, *rest: die() if block == {0} else save(self, block, *rest)"
-)
-IN_MERGE = "checkpoints._copy = lambda entry, out: (out.write(b'half'), out.flush(), die())"
+IN_MERGE = ("prunebench.storage.checkpoints", "_copy", "lambda entry, out: (out.write(b'half'), out.flush(), die())")
 
 
-def kill(job: PruneJob, how: str) -> None:
-    process = job.start(DIE + how)
+def in_block(number: int) -> tuple[str, str, str]:
+    by = f"lambda self, block, *rest: die() if block == {number} else before(self, block, *rest)"
+    return "prunebench.storage.finished_blocks:Scratch", "save", by
+
+
+def kill(job: PruneJob, how: tuple[str, str, str]) -> None:
+    """Run the job with something replaced (patches.replacing) by what kills it."""
+    process = job.start(KILL + replacing(*how))
     log = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL, log
 
@@ -49,7 +46,7 @@ def assert_as_undisturbed(job: PruneJob, undisturbed: PruneJob) -> None:
 @pytest.mark.parametrize("block", [0, 1, BLOCKS - 1])
 def test_killed_inside_a_block_it_resumes_there(block: int, undisturbed: PruneJob, tmp_path: Path) -> None:
     job = prune_job(tmp_path, blocks=BLOCKS)
-    kill(job, IN_BLOCK.format(block))
+    kill(job, in_block(block))
     assert len(list(job.scratch.glob("block_*.safetensors"))) == block
     assert not job.weights.exists()
     log = job.run()
@@ -68,7 +65,7 @@ def test_killed_while_the_weights_are_written(undisturbed: PruneJob, tmp_path: P
 def test_blocks_of_another_model_are_not_resumed(undisturbed: PruneJob, tmp_path: Path) -> None:
     """The spec names a local model by its path: other weights there are another job."""
     job = prune_job(tmp_path, blocks=BLOCKS, seed=1)
-    kill(job, IN_BLOCK.format(2))
+    kill(job, in_block(2))
     job = prune_job(tmp_path, blocks=BLOCKS)
     assert "resuming" not in job.run()
     assert_as_undisturbed(job, undisturbed)

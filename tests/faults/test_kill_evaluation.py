@@ -7,21 +7,14 @@ from pathlib import Path
 import pytest
 
 from jobs import PruneJob, prune_job
+from patches import KILL, replacing
 from prunebench.plan import paths
 from prunebench.stages.fetch_tasks import fetch_tasks
 from zeroshot import READER, bundle, reading_tokenizer
 
+pytestmark = pytest.mark.usefixtures("warm_python")
+
 TASKS = ["arc_easy", "rte", "piqa"]
-DIE_AT = """
-import os, signal
-from prunebench.storage import resume
-get_or = resume.Parts.get_or
-
-def dying(self, name, compute):
-    return os.kill(os.getpid(), signal.SIGKILL) if name == {0!r} else get_or(self, name, compute)
-
-resume.Parts.get_or = dying
-"""
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +40,8 @@ def evaluate(job: PruneJob, suite: str) -> str:
 
 def kill_at(job: PruneJob, suite: str, task: str) -> Path:
     """Kill the job when it comes to `task`; where its pieces are."""
-    process = job.start_evaluation(suite, DIE_AT.format(task))
+    dying = f"lambda self, name, compute: die() if name == {task!r} else before(self, name, compute)"
+    process = job.start_evaluation(suite, KILL + replacing("prunebench.storage.resume:Parts", "get_or", dying))
     log = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL, log
     assert not job.evaluation(suite).exists()

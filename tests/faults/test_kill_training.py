@@ -6,23 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from patches import KILL, replacing
 from trained import TrainJob, train_job
 
-DIE = """
-import os, signal
-import transformers
-from prunebench.storage import files
-from prunebench.training import loop, scores
+pytestmark = pytest.mark.usefixtures("warm_python")
 
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
 
-update, save = loop.Training._update, transformers.OPTForCausalLM.save_pretrained
-"""
-IN_STEP = "loop.Training._update = lambda self, *rest: die() if self.step == {} else update(self, *rest)"
-WHILE_SAVING = "loop.torch.save = lambda state, path: (path.write_bytes(b'half'), die())"
-WHILE_EXPORTING = "transformers.OPTForCausalLM.save_pretrained = lambda self, path: (save(self, path), die())"
-WHILE_SCORING = "scores.Scorer.score = die"
+How = tuple[str, str, str]
+WHILE_SAVING = ("prunebench.training.loop:torch", "save", "lambda state, path: (path.write_bytes(b'half'), die())")
+WHILE_EXPORTING = ("transformers:OPTForCausalLM", "save_pretrained", "lambda self, path: (before(self, path), die())")
+WHILE_SCORING = ("prunebench.training.scores:Scorer", "score", "die")
+
+
+def in_step(number: int) -> How:
+    by = f"lambda self, *rest: die() if self.step == {number} else before(self, *rest)"
+    return "prunebench.training.loop:Training", "_update", by
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +30,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
     return job
 
 
-def kill(job: TrainJob, how: str) -> None:
-    process = job.start(DIE + how)
+def kill(job: TrainJob, how: How) -> None:
+    """Run the job with something replaced (patches.replacing) by what kills it."""
+    process = job.start(KILL + replacing(*how))
     log = process.communicate()[1]
     assert process.returncode == -signal.SIGKILL, log
     assert not job.record.exists()
@@ -51,15 +50,15 @@ def without_paths(job: TrainJob) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("how", "resumed"),
     [
-        (IN_STEP.format(0), 0),
-        (IN_STEP.format(30), 30),
+        (in_step(0), 0),
+        (in_step(30), 30),
         (WHILE_EXPORTING, 60),
         (WHILE_SCORING, 60),
     ],
     ids=["in the first step", "in a step", "while the model is written", "while it is scored"],
 )
 def test_killed_anywhere_it_goes_on_to_the_same_bits(
-    how: str, resumed: int, undisturbed: TrainJob, tmp_path: Path
+    how: How, resumed: int, undisturbed: TrainJob, tmp_path: Path
 ) -> None:
     job = train_job(tmp_path)
     kill(job, how)
@@ -70,7 +69,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_bits(
 
 def test_killed_while_its_state_is_written_it_has_the_state_before(undisturbed: TrainJob, tmp_path: Path) -> None:
     job = train_job(tmp_path)
-    kill(job, IN_STEP.format(27))
+    kill(job, in_step(27))
     kill(job, WHILE_SAVING)
     assert "resuming at step 27" in job.run()
     assert without_paths(job) == without_paths(undisturbed)
@@ -84,7 +83,7 @@ def test_the_same_command_twice_gives_the_same_bits(undisturbed: TrainJob) -> No
 
 def test_the_state_of_other_settings_is_not_resumed(undisturbed: TrainJob, tmp_path: Path) -> None:
     job = train_job(tmp_path, learning_rate=0.001)
-    kill(job, IN_STEP.format(30))
+    kill(job, in_step(30))
     job = train_job(tmp_path)
     assert "resuming" not in job.run()
     assert without_paths(job) == without_paths(undisturbed)

@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 import tiny
+import warm
+from patches import replacing
 from prunebench.errors import PrunebenchError
 from prunebench.storage.locks import alone, own, release, take
 
@@ -24,48 +26,47 @@ WORKFLOW = Path(__file__).parents[2] / "workflow"
 COMPUTE = ["--batch-size", "2", "--threads", "1"]
 PATIENCE = 60.0
 
-HANG = """
-import pathlib, sys, time
-from prunebench.storage import finished_blocks
-from prunebench.storage import resume
-hang, start = sys.argv.pop(1), pathlib.Path.cwd() / "waiting"
+SET_UP = """
+import os, pathlib, sys, time
+start = pathlib.Path.cwd() / "waiting"
 
 def wait():
-    start.touch()
+    start.write_text(str(os.getpid()))
     while not pathlib.Path("go").exists():
         time.sleep(0.02)
-
-save, get_or = finished_blocks.Scratch.save, resume.Parts.get_or
-if hang == "block":
-    def slow(self, block, *rest):
-        block == 1 and wait()
-        return save(self, block, *rest)
-    finished_blocks.Scratch.save = slow
-if hang == "piece":
-    def slow(self, *rest):
-        found = get_or(self, *rest)
-        wait()
-        return found
-    resume.Parts.get_or = slow
-if hang == "search":
-    from prunebench.standalone import search
-    def slow(*rest, **options):
-        wait()
-        return run(*rest, **options)
-    run, search.search_allocation = search.search_allocation, slow
-if hang == "export":
-    from prunebench.standalone import export
-    def slow(*rest):
-        wait()
-        return write(*rest)
-    write, export._write_weights = export._write_weights, slow
+"""
+HANG = {
+    "nowhere": (),
+    "block": (
+        "prunebench.storage.finished_blocks:Scratch",
+        "save",
+        "lambda self, block, *rest: (block == 1 and wait(), before(self, block, *rest))[1]",
+    ),
+    "piece": (
+        "prunebench.storage.resume:Parts",
+        "get_or",
+        "lambda self, *rest: (before(self, *rest), wait())[0]",
+    ),
+    "search": (
+        "prunebench.stages.search_allocation",
+        "search_allocation",
+        "lambda *rest, **options: (wait(), before(*rest, **options))[1]",
+    ),
+    "export": (
+        "prunebench.standalone.export",
+        "_write_weights",
+        "lambda *rest: (wait(), before(*rest))[1]",
+    ),
+}
+"""Where a command waits for a file `go`: what patches.replacing puts there."""
+TYPE = """
+import sys
 from prunebench.standalone import request
 for module in (request, *(sys.modules[name] for name in ("prunebench.standalone.search",) if name in sys.modules)):
     module.CATALOG = pathlib.Path.cwd() / "catalog"
 from prunebench.cli import app
 app()
 """
-"""Types the command that follows, whose first word says where it waits for a file `go`."""
 
 
 @pytest.fixture
@@ -91,7 +92,8 @@ def start(place: Path, *words: str, hang: str = "nowhere") -> subprocess.Popen[s
         "PRUNEBENCH_CACHE": str(place / "cache"),
         "COLUMNS": "500",
     }
-    command = [sys.executable, "-c", HANG, hang, *words]
+    hanging = replacing(*HANG[hang]) if HANG[hang] else ""
+    command = [warm.python(), "-c", SET_UP + hanging + TYPE, *words]
     return subprocess.Popen(
         command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -104,7 +106,7 @@ def holding(place: Path, *words: str, hang: str) -> Iterator[subprocess.Popen[st
     (place / "waiting").unlink(missing_ok=True)
     process = start(place, *words, hang=hang)
     end = time.monotonic() + PATIENCE
-    while not (place / "waiting").exists():
+    while not waiting(place):
         assert process.poll() is None and time.monotonic() < end, process.communicate()[1]
         time.sleep(0.02)
     try:
@@ -113,6 +115,12 @@ def holding(place: Path, *words: str, hang: str) -> Iterator[subprocess.Popen[st
         with suppress(ProcessLookupError):
             process.kill()
         process.communicate()
+
+
+def waiting(place: Path) -> int:
+    """The process that has come to where it hangs; 0 if there is none."""
+    file = place / "waiting"
+    return int(file.read_text() or 0) if file.exists() else 0
 
 
 def run(place: Path, *words: str) -> tuple[int, str, str]:
@@ -150,7 +158,7 @@ def test_a_second_run_ends_at_once_and_says_who_is_there(place: Path, sparsity: 
         code, out, err = run(place, *prune(sparsity=sparsity))
         assert code == 1 and not out
         (line,) = [text for text in err.splitlines() if "error" in text]
-        assert line.startswith(f"error: {place / 'out'} is being written already, by process {first.pid} ")
+        assert line.startswith(f"error: {place / 'out'} is being written already, by process {waiting(place)} ")
         assert f" on {socket.gethostname()} since {time.strftime('%Y-%m-%d ')}" in line
         assert "prune model --out out --sparsity 0.5 --method wanda" in line
         assert line.endswith("wait for it, stop it, or choose another directory")
@@ -163,7 +171,7 @@ def test_a_second_run_ends_at_once_and_says_who_is_there(place: Path, sparsity: 
 
 def test_a_killed_run_gives_way_and_its_work_goes_on(place: Path) -> None:
     with holding(place, *prune(), hang="block") as first:
-        first.send_signal(signal.SIGKILL)
+        os.kill(waiting(place), signal.SIGKILL)
         first.wait()
         assert (place / ".out.lock").exists(), "a kill leaves no time to tidy up"
         code, out, err = run(place, *prune("--json"))
@@ -177,7 +185,8 @@ def test_a_killed_run_gives_way_and_its_work_goes_on(place: Path) -> None:
 
 def test_work_of_another_request_is_not_thrown_away_in_silence(place: Path) -> None:
     with holding(place, *prune(), hang="block") as first:
-        first.kill()
+        os.kill(waiting(place), signal.SIGKILL)
+        first.wait()
     code, _, err = run(place, *prune(sparsity="0.7"))
     assert code == 0
     assert f"throwing away unfinished work in {place / '.out.prune.part/results'}" in " ".join(err.split())
@@ -197,7 +206,7 @@ def test_an_export_to_the_directory_of_another_run(place: Path) -> None:
         (cell,) = (place / ".out.prune.part").glob("results/pruned/*/*/*/*/*")
         code, _, err = run(place, "export", str(cell), "out")
         assert code == 1
-        assert f"out is being written already, by process {first.pid} " in err
+        assert f"out is being written already, by process {waiting(place)} " in err
         finish(place, first)
     assert (place / "out/config.json").exists()
 
@@ -208,7 +217,7 @@ def test_a_second_search_ends_and_is_answered_later(place: Path) -> None:
     with holding(place, *words, hang="search") as first:
         code, _, err = run(place, *words)
         assert code == 1
-        assert f"error: this search is under way already, by process {first.pid} " in err
+        assert f"error: this search is under way already, by process {waiting(place)} " in err
         assert "when it is done, the same command answers at once" in err
         found = finish(place, first)
     assert run(place, *words)[1] == found
@@ -227,7 +236,7 @@ def test_a_second_measurement_is_made_beside_the_first(place: Path, words: list[
     with holding(place, *words, *COMPUTE, hang="piece") as first:
         code, out, err = run(place, *words, *COMPUTE)
         assert code == 0, err
-        assert f"process {first.pid} " in err and "working beside it" in err
+        assert f"process {waiting(place)} " in err and "working beside it" in err
         assert finish(place, first) == out
     assert not list((place / "cache/evaluations").iterdir())
 
