@@ -10,6 +10,7 @@ from prunebench.identity import fingerprint as fingerprints
 from prunebench.plan import graph
 from prunebench.plan.plan import Plan
 
+
 def specs(plan: Plan) -> dict[str, str]:
     """The spec of every job, by its rule and the values of its wildcards, as in 'calibrate tiny text_4x16 0'."""
     return {" ".join([job.rule, *job.wildcards.values()]): job.spec for job in graph.jobs(plan) if job.spec}

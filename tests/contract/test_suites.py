@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from prunebench.plan.plan import Plan
 
 import tiny
 from prunebench.config.schema import Config
 from prunebench.engine.subject import Subject
 from prunebench.plan.checks import load_config
+from prunebench.plan.plan import Plan
 from prunebench.registry import load, names, required
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.storage.resume import Parts

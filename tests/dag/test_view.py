@@ -43,7 +43,9 @@ def frozen(tree: Tree) -> Iterator[None]:
     _, _, _, program, *words = shlex.split(log.read_text().splitlines()[0])
     (tree.root / f"results/pruned/{WANDA}/prune.json").unlink()
     freeze = replacing("prunebench.storage.finished_blocks:Scratch", "save", FREEZE)
-    code = f"import os, signal, runpy, sys\nprint(os.getpid(), flush=True)\n{freeze}\nsys.argv = {[program, *words]!r}\n"
+    code = (
+        f"import os, signal, runpy, sys\nprint(os.getpid(), flush=True)\n{freeze}\nsys.argv = {[program, *words]!r}\n"
+    )
     code += "runpy.run_module('prunebench.stages', run_name='__main__', alter_sys=True)"
     environment = {**os.environ, "PYTHONPATH": str(tree.root / "workflow")}
     command = [warm.python(), "-c", code]
@@ -66,7 +68,7 @@ def frozen(tree: Tree) -> Iterator[None]:
 
 JOBS = """
 import json
-from prunebench.plan import dag
+from prunebench.plan import graph
 from prunebench.plan.plan import read_plan
 from pathlib import Path
 jobs = graph.jobs(read_plan(Path(sys.argv[1])))
