@@ -20,7 +20,7 @@ from prunebench.plan.outputs import Shown
 from prunebench.plugin import Search
 
 FETCH = {"models": ("fetch_model", "model"), "corpora": ("fetch_corpus", "corpus"), "tasks": ("fetch_tasks", "tasks")}
-"""The rule that fetches an asset, and the wildcard that is its catalog name, by the kind of the asset."""
+"""By the kind of an asset, the rule that fetches it and the wildcard for its catalog name."""
 
 
 @dataclass(frozen=True)

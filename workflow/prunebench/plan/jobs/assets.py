@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -16,41 +16,11 @@ from prunebench.plan.jobs.base import Job, Need, Spec
 
 
 class FetchModelSpec(Spec):
-    """What decides which model arrives, under its catalog name: a title that tables print must not fetch it again."""
+    """What decides which model arrives. The title of an entry is its catalog name: a new title fetches nothing again."""
 
     entry: ModelEntry
     training: str | None = Field(None, exclude_if=is_none)
     """Hash of the spec of the job that trains the model, if it is trained here."""
-
-
-class FetchModel(Job):
-    """Bring one model here."""
-
-    rule = "fetch_model"
-    subject_pattern = "{model}"
-    writes: ClassVar = {"asset": paths.MODEL}
-
-    @property
-    def asset(self) -> str:
-        """Kind and catalog name."""
-        return f"models/{self.wildcards['model']}"
-
-    @property
-    def _entry(self) -> ModelEntry:
-        return self.config.models[self.wildcards["model"]]
-
-    @cached_property
-    def needs(self) -> Mapping[str, Need]:
-        """The files of a local model or of one trained here: when one changes, so does all that is made from it."""
-        if isinstance(self._entry.source, TrainedSource):
-            trained = self.plan.job("train_model", **self.wildcards)
-            files = [trained.output(name) for name in trained.writes if name not in ("training", "measured")]
-            return {"files": files, "training": trained.output()}
-        return {"files": list(map(str, local_files(self._entry.source))), "training": None}
-
-    def _spec(self) -> str:
-        entry = self._entry.model_copy(update={"title": self.wildcards["model"]})
-        return FetchModelSpec(code=self.code(), entry=entry, training=self.hash_of("training")).text
 
 
 class FetchCorpusSpec(Spec):
@@ -59,60 +29,87 @@ class FetchCorpusSpec(Spec):
     entry: CorpusEntry
 
 
-class FetchCorpus(Job):
-    """Bring one corpus here and cut it into splits."""
-
-    rule = "fetch_corpus"
-    subject_pattern = "{corpus}"
-    writes: ClassVar = {"asset": paths.CORPUS}
-
-    @property
-    def asset(self) -> str:
-        """Kind and catalog name."""
-        return f"corpora/{self.wildcards['corpus']}"
-
-    @property
-    def _entry(self) -> CorpusEntry:
-        return self.config.corpora[self.wildcards["corpus"]]
-
-    @cached_property
-    def needs(self) -> Mapping[str, Need]:
-        """The files of a local corpus."""
-        return {"files": list(map(str, local_files(self._entry.source)))}
-
-    def _spec(self) -> str:
-        entry = self._entry.model_copy(update={"title": self.wildcards["corpus"]})
-        return FetchCorpusSpec(code=self.code(), entry=entry).text
-
-
 class FetchTasksSpec(Spec):
     """What decides which rows of tasks arrive."""
 
     entry: TasksEntry
 
 
-class FetchTasks(Job):
-    """Bring the rows of a bundle of tasks here."""
+class Fetch(Job):
+    """Base of the jobs that bring an entry of a catalog here; the catalog name is their only wildcard."""
 
-    rule = "fetch_tasks"
-    subject_pattern = "{tasks}"
-    writes: ClassVar = {"asset": paths.TASKS}
+    kind: ClassVar[str]
+    """The catalog."""
+    Spec: ClassVar[Any]
 
     @property
     def asset(self) -> str:
         """Kind and catalog name."""
-        return f"tasks/{self.wildcards['tasks']}"
+        return f"{self.kind}/{self.subject}"
 
     @property
-    def _entry(self) -> TasksEntry:
-        return self.config.tasks[self.wildcards["tasks"]]
+    def entry(self) -> Any:
+        """The entry of the catalog."""
+        return getattr(self.config, self.kind)[self.subject]
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The files of a local source: when one changes, so does all that is made from it."""
+        return {"files": list(map(str, local_files(self.entry.source)))}
+
+    def _spec(self) -> str:
+        return self.Spec(code=self.code(), entry=self.entry.model_copy(update={"title": self.subject})).text
+
+
+class FetchModel(Fetch):
+    """Bring one model here."""
+
+    rule = "fetch_model"
+    kind = "models"
+    subject_pattern = "{model}"
+    writes: ClassVar = {"asset": paths.MODEL}
+
+    @cached_property
+    def needs(self) -> Mapping[str, Need]:
+        """The files of a local model or of one trained here, and the record of its training."""
+        if not isinstance(self.entry.source, TrainedSource):
+            return {**super().needs, "training": None}
+        trained = self.plan.job("train_model", **self.wildcards)
+        files = [trained.output(name) for name in trained.writes if name not in ("training", "measured")]
+        return {"files": files, "training": trained.output()}
+
+    def _spec(self) -> str:
+        entry = self.entry.model_copy(update={"title": self.subject})
+        return FetchModelSpec(code=self.code(), entry=entry, training=self.hash_of("training")).text
+
+
+class FetchCorpus(Fetch):
+    """Bring one corpus here and cut it into splits."""
+
+    rule = "fetch_corpus"
+    kind = "corpora"
+    subject_pattern = "{corpus}"
+    writes: ClassVar = {"asset": paths.CORPUS}
+    Spec = FetchCorpusSpec
+
+
+class FetchTasks(Fetch):
+    """Bring the rows of a bundle of tasks here."""
+
+    rule = "fetch_tasks"
+    kind = "tasks"
+    subject_pattern = "{tasks}"
+    writes: ClassVar = {"asset": paths.TASKS}
+    Spec = FetchTasksSpec
+
+    @property
+    def entry(self) -> TasksEntry:
+        """The entry of the catalog without the titles of its tasks, which only tables print."""
+        entry = self.config.tasks[self.subject]
+        tasks = {name: task.model_copy(update={"title": None}) for name, task in entry.tasks.items()}
+        return entry.model_copy(update={"tasks": tasks})
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
         """The files of a local bundle of tasks."""
-        return {"files": list(map(str, local_row_files(self._entry).values()))}
-
-    def _spec(self) -> str:
-        untitled = {name: task.model_copy(update={"title": None}) for name, task in self._entry.tasks.items()}
-        entry = self._entry.model_copy(update={"title": self.wildcards["tasks"], "tasks": untitled})
-        return FetchTasksSpec(code=self.code(), entry=entry).text
+        return {"files": list(map(str, local_row_files(self.entry).values()))}

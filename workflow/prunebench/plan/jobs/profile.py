@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from prunebench.config.entries import Compute
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
 
 
-class ProfileSpec(Spec):
-    """What decides the profile of a model."""
+class OnTokensSpec(Spec):
+    """What decides the numbers of a pass of the dense model over the calibration tokens."""
 
     model: str
     family: str
     storage: str
     """The dtype of the stored weights."""
     tokens: str
+
+
+class ProfileSpec(OnTokensSpec):
+    """What decides the profile of a model."""
+
     compute: Compute
 
 
@@ -34,23 +39,22 @@ class Profile(Job):
     @cached_property
     def needs(self) -> Mapping[str, Need]:
         """The model and the calibration tokens."""
-        return {
-            "model": self.plan.job("fetch_model", **self.wildcards).output(),
-            "tokens": self.plan.job("calibrate", **self.wildcards).output(),
-        }
+        return {name: self.plan.job(rule, **self.wildcards).output() for name, rule in READ.items()}
 
     def _spec(self) -> str:
-        entry = self.config.models[self.wildcards["model"]]
-        return ProfileSpec(
-            code=self.code(family=f"models.{entry.family}"),
-            model=self.hash_of("model"),
-            family=entry.family,
-            storage=entry.dtype,
-            tokens=self.hash_of("tokens"),
-            compute=self.compute,
-        ).text
+        return ProfileSpec(**self._shared(), compute=self.compute).text
+
+    def _shared(self) -> dict[str, Any]:
+        entry = self.config.models[self.model]
+        hashes = {name: self.hash_of(name) for name in READ}
+        code = self.code(family=f"models.{entry.family}")
+        return {"code": code, "family": entry.family, "storage": entry.dtype, **hashes}
 
     @property
     def compute(self) -> Compute:
         """The settings of the config."""
         return self.config.compute
+
+
+READ = {"model": "fetch_model", "tokens": "calibrate"}
+"""The rules that make the inputs of the job, by the name of the input."""
