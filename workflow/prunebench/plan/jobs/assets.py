@@ -16,7 +16,7 @@ from prunebench.plan.jobs.base import Job, Need, Spec
 
 
 class FetchModelSpec(Spec):
-    """What decides which model arrives. The title of an entry is its catalog name: a new title fetches nothing again."""
+    """What decides which model arrives. Its title is its catalog name: a new title fetches nothing again."""
 
     entry: ModelEntry
     training: str | None = Field(None, exclude_if=is_none)
@@ -58,7 +58,8 @@ class Fetch(Job):
         return {"files": list(map(str, local_files(self.entry.source)))}
 
     def _spec(self) -> str:
-        return self.Spec(code=self.code(), entry=self.entry.model_copy(update={"title": self.subject})).text
+        spec: Spec = self.Spec(code=self.code(), entry=self.entry.model_copy(update={"title": self.subject}))
+        return spec.text
 
 
 class FetchModel(Fetch):
