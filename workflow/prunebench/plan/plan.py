@@ -14,7 +14,7 @@ from prunebench.config.schema import CATALOG, CONFIG, Config, read_config
 from prunebench.errors import PrunebenchError
 from prunebench.plan.checks import load_config
 from prunebench.plan.grid import Expansion, allocation_form, expand
-from prunebench.plan.jobs import rules
+from prunebench.plan.jobs import rule_class
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.outputs import Shown
 from prunebench.plugin import Search
@@ -50,7 +50,7 @@ class Plan:
 
     def job(self, rule: str, **wildcards: Any) -> Job:
         """The job of `rule` for `wildcards`, of which there may be more than the rule has; each is made once."""
-        job = rules()[rule](self, wildcards)
+        job = rule_class(rule)(self, wildcards)
         return self._jobs.setdefault(job, job)
 
     def asset(self, asset: str) -> Job:

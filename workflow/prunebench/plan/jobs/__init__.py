@@ -9,6 +9,7 @@ import pkgutil
 from functools import cache
 from typing import Any
 
+from prunebench.errors import PrunebenchError
 from prunebench.plan.jobs.base import Job
 
 
@@ -20,21 +21,28 @@ def rules() -> dict[str, type[Job]]:
     return {value.rule: value for value in classes if issubclass(value, Job) and "rule" in vars(value)}
 
 
+def rule_class(rule: str) -> type[Job]:
+    """The class of the rule called `rule`. Raises PrunebenchError if no module here has one."""
+    if rule not in rules():
+        raise PrunebenchError(f"no class in workflow/prunebench/plan/jobs/ says rule = {rule!r}: write one")
+    return rules()[rule]
+
+
 def named(rule: str, **wildcards: Any) -> Job:
     """The job of `rule` for `wildcards`, for its names and paths alone: it belongs to no plan."""
-    return rules()[rule](None, wildcards)
+    return rule_class(rule)(None, wildcards)
 
 
 def log_of(rule: str) -> str:
     """Pattern of the log files of `rule`."""
-    return f"logs/{rule}/{rules()[rule].subject_pattern}.log"
+    return f"logs/{rule}/{rule_class(rule).subject_pattern}.log"
 
 
 def benchmark_of(rule: str) -> str:
     """Pattern of the benchmark files of `rule` (seconds and memory of whole processes, taken by Snakemake)."""
-    return f"benchmarks/{rule}/{rules()[rule].subject_pattern}.tsv"
+    return f"benchmarks/{rule}/{rule_class(rule).subject_pattern}.tsv"
 
 
 def output_of(rule: str, name: str) -> str:
     """Pattern of the output `name` of `rule`."""
-    return rules()[rule].writes[name]
+    return rule_class(rule).writes[name]
