@@ -170,7 +170,7 @@ class Reader:
             self._runs({command.exit_code}, "bash", "-c", text)
 
     def writes(self, block: Block) -> None:
-        """A Python block runs, is a plug-in that passes the contract tests, or is a part of a rule, which commands run."""
+        """A Python block runs, passes the contract tests as a plug-in, or is a part of a rule, which commands run."""
         path = self._tree.root / (block.file or "block.py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(in_place(block.text, self._tree.root), encoding="utf-8")
