@@ -14,7 +14,7 @@ DOCUMENTS = (
 )
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_FILE = re.compile(r"`([\w/.-]+\.py)`[^`]*:\n*\Z")
+_FILE = re.compile(r"`([\w/.-]+\.(?:py|smk))`[^`]*:\n*\Z")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Block:
     line: int
     """Of the document, where its text begins."""
     file: str | None
-    """The Python file that it shows, if the sentence before it ends in the file's name and a colon."""
+    """The file of code that it shows, if the sentence before it ends in the file's name and a colon."""
 
 
 @dataclass(frozen=True)

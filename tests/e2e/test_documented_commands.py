@@ -7,7 +7,7 @@ document needs no edit here:
 - what has to be installed or takes hours is listed in SET_UP, with the reason,
 - a comment `# exits N` says that another exit code than 0 is right, `# ... Ctrl-C` that the reader stops the command,
 - a path below `path/to/` is something that the reader has: the project gets it, unless it comes after `--out`,
-- a Python block is run by itself; after a sentence that ends in `FILE.py`: it is that file, and a plug-in is tested,
+- a Python block is run by itself; after a sentence that ends in `FILE.py`: it is that file; a plug-in is tested,
 - a YAML block is a config, or sections to be added to one.
 """
 
@@ -170,13 +170,14 @@ class Reader:
             self._runs({command.exit_code}, "bash", "-c", text)
 
     def writes(self, block: Block) -> None:
-        """A Python block runs, or is a plug-in that passes the contract tests."""
+        """A Python block runs, passes the contract tests as a plug-in, or is a part of a rule, which commands run."""
         path = self._tree.root / (block.file or "block.py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(in_place(block.text, self._tree.root), encoding="utf-8")
-        if block.file:
-            self._runs({0}, "pytest", f"tests/contract/test_{path.parent.name}.py", "-k", path.stem)
-        else:
+        tests = f"tests/contract/test_{path.parent.name}.py"
+        if block.file and (self._tree.root / tests).exists():
+            self._runs({0}, "pytest", tests, "-k", path.stem)
+        elif not block.file:
             self._runs({0}, "python", str(path))
 
     def _runs(self, right: set[int], *words: str) -> str:
