@@ -1,4 +1,4 @@
-"""How steeply the loss of the dense model depends on each weight; all methods that look at that share it."""
+"""The jobs that sum gradients of the dense model's loss, which all methods that read gradients share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from prunebench.plan.jobs.base import Job, Need, Spec
 
 
 class ByWindow(Compute):
-    """Settings of a stage that takes one window at a time, whatever the batch size is."""
+    """Compute settings of a stage that takes one window at a time, so that its spec has no batch size."""
 
     batch_size: int = Field(1, exclude=True)
 
 
 class GradientsSpec(Spec):
-    """What decides the gradients of a model."""
+    """Everything that decides the gradients of a model."""
 
     model: str
     family: str
@@ -60,5 +60,5 @@ class Gradients(Job):
 
     @property
     def compute(self) -> Compute:
-        """The settings of the config."""
+        """The compute settings of the config."""
         return self.config.compute

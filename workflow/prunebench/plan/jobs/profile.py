@@ -1,4 +1,4 @@
-"""What allocators that look at data need to know of a model; all of them share it."""
+"""The jobs that make the profile of a model, which all allocators that read data share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prunebench.plan.jobs.base import Job, Need, Spec
 
 
 class ProfileSpec(Spec):
-    """What decides the profile of a model."""
+    """Everything that decides the profile of a model."""
 
     model: str
     family: str
@@ -52,5 +52,5 @@ class Profile(Job):
 
     @property
     def compute(self) -> Compute:
-        """The settings of the config."""
+        """The compute settings of the config."""
         return self.config.compute
