@@ -77,9 +77,9 @@ onstart:
         )
     if workflow.executor_plugin.name == "slurm":
         submitted = [job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)]
-        requests = [slurm.Request.of(job.rule.name, job.resources) for job in submitted]
+        demands = [slurm.Demand.of(job.rule.name, job.resources) for job in submitted]
         try:
-            warnings = slurm.check(requests, attempts=1 + workflow.execution_settings.retries)
+            warnings = slurm.check(demands, attempts=1 + workflow.execution_settings.retries)
         except PrunebenchError as error:
             raise WorkflowError(str(error)) from None
         for warning in warnings:

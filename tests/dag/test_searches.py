@@ -142,10 +142,10 @@ def test_a_failed_search_is_what_retry_runs_again(
         ({"model": "tinny"}, "searches.evolved.model: unknown model 'tinny': did you mean 'tiny'?"),
         ({"corpus": "txt"}, "searches.evolved.corpus: unknown corpus 'txt'"),
         ({"calibration": "txt_4x16"}, "searches.evolved.calibration: unknown corpus 'txt'"),
-        ({"strategy": "grid"}, "a grid is for slopes, there are too many functions"),
+        ({"strategy": "grid"}, "grid is for slopes, as there are too many functions"),
         ({"evaluation": 5}, "did you mean 'evaluations'?"),
         ({"sparsity": 1.5}, "outside [0, 1)"),
-        ({"seeds": [0, 0]}, "'seeds': one stands there twice"),
+        ({"seeds": [0, 0]}, "'seeds': a seed stands there twice"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -159,7 +159,10 @@ def test_mistakes_are_named_before_anything_runs(tree: Tree, changes: dict[str, 
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ({"allocator": "atp", "params": {"search": {0.5: "evolved"}}}, "is a search of functions, 'atp' takes slopes"),
+        (
+            {"allocator": "atp", "params": {"search": {0.5: "evolved"}}},
+            "is a search of functions, but 'atp' takes slopes",
+        ),
         ({"allocator": "dsa", "params": {"search": "evolved", "search_seed": 7}}, "has no seed 7 (it has: 0, 1)"),
         ({"allocator": "dsa", "params": {"search_seed": 0}}, "'search_seed' is a seed of a 'search'"),
         ({"allocator": "dsa", "params": {"search": "evolved", "place": 2}}, "name a 'search_seed' too"),

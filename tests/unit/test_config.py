@@ -222,7 +222,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         "tasks.mine",
         {**BUNDLE, "tasks": {"mmlu": {"stock": "mmlu/mmlu_*.yaml", "rows": {"test": "rows.jsonl"}}}},
-        "tasks.mine.tasks.mmlu: '*' stands for a subject, so 'stock' and all of 'rows' have one or none has "
+        "tasks.mine.tasks.mmlu: '*' stands for a subject: put one into 'stock' and all of 'rows', or into none of them "
         "(got {'stock': 'mmlu/mmlu_*.yaml', 'rows': {'test': 'rows.jsonl'}})",
     ),
     (
@@ -232,7 +232,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
             "source": {"kind": "hub", "repo": "some/rows", "revision": "main"},
             "tasks": {"mmlu": {"stock": "mmlu/mmlu_*.yaml", "rows": {"test": "*.jsonl"}}},
         },
-        "tasks.mine: of a hub source every file is named: it has no '*' (got {'title': 'Mine', 'source': {'kind': "
+        "tasks.mine: a hub source names every file: replace the '*' by names (got {'title': 'Mine', 'source': {'kind': "
         "'hub', 'repo': 'some/rows', 'revision': 'main'}, 'tasks': {'mmlu': {'stock': 'mmlu/mmlu_*.yaml', 'rows': "
         "{'test': '*.jsonl'}}}})",
     ),
@@ -331,9 +331,9 @@ def test_a_split_that_a_hub_corpus_does_not_have(config: dict[str, Any], expecte
             HUB_TEXT | {"use": "training"},
             "'documents' of a hub source must be parquet or jsonl, and 'use'",
         ),
-        ("corpora.text.join", " ", "'join' is for a hub source, whose splits are its own"),
+        ("corpora.text.join", " ", "'join' is for a hub source, which has splits of its own"),
         ("corpora.text.column", "body", "'column' is for documents in jsonl or parquet (or auto)"),
-        ("corpora.text.test_documents", 5, "'test_documents' is for a hub source, whose splits are its own"),
+        ("corpora.text.test_documents", 5, "'test_documents' is for a hub source, which has splits of its own"),
     ],
 )
 def test_keys_go_with_the_source_of_a_corpus(path: str, value: Any, expected: str) -> None:

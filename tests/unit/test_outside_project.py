@@ -68,7 +68,10 @@ def test_a_command_that_works(tmp_path: Path, words: list[str], shown: list[str]
 def test_a_command_that_needs_a_project(tmp_path: Path, words: list[str]) -> None:
     line = one_line(typed(tmp_path, *words))
     file = "other.yaml" if "--configfile" in words else "config/config.yaml"
-    assert f"there is no {tmp_path / file}: this needs a project, which is a copy of prunebench's repository;" in line
+    assert (
+        f"there is no {tmp_path / file}: this command needs a project, which is a copy of prunebench's repository;"
+        in line
+    )
     assert not list(tmp_path.iterdir())
 
 

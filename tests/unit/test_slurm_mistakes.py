@@ -6,7 +6,7 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.plan import slurm
-from prunebench.plan.slurm import Partition, Request, mistakes
+from prunebench.plan.slurm import Demand, Partition, mistakes
 
 CPU = Partition("cpu", default=True, gpus=0, minutes=60, memory=16_000)
 GPU = Partition("gpu", default=False, gpus=4, minutes=float("inf"), memory=512_000)
@@ -16,49 +16,49 @@ CLUSTER = [CPU, GPU]
 @pytest.mark.parametrize(
     ("request_", "accounts", "expected"),
     [
-        (Request("prune", "gpu", gpus=4, minutes=10**6, memory=512_000), None, ""),
-        (Request("prune", minutes=60, memory=16_000), None, ""),
+        (Demand("prune", "gpu", gpus=4, minutes=10**6, memory=512_000), None, ""),
+        (Demand("prune", minutes=60, memory=16_000), None, ""),
         (
-            Request("prune", "gpuu"),
+            Demand("prune", "gpuu"),
             None,
             "Change slurm_partition in profiles/slurm/config.yaml: SLURM has no partition 'gpuu': did you mean 'gpu'?",
         ),
         (
-            Request("prune", "gpu", gpus=5),
+            Demand("prune", "gpu", gpus=5),
             None,
             "prune asks for 5 GPUs on a node, partition 'gpu' has 4. In profiles/slurm/",
         ),
-        (Request("prune", gpus=1), None, "prune asks for 1 GPUs on a node, partition 'cpu' has 0."),
-        (Request("prune", minutes=61), None, "or ask for less: set-resources: {prune: {runtime: 60}}"),
-        (Request("prune", memory=16_001), None, "set-resources: {prune: {mem_mb: 16000}}"),
-        (Request("prune", "gpu", "mine"), ["mine", "ours"], ""),
-        (Request("prune", "gpu"), ["mine", "ours"], ""),
-        (Request("prune", "gpu", "mine"), ["ours"], "you have no SLURM account 'mine'"),
+        (Demand("prune", gpus=1), None, "prune asks for 1 GPUs on a node, partition 'cpu' has 0."),
+        (Demand("prune", minutes=61), None, "or ask for less: set-resources: {prune: {runtime: 60}}"),
+        (Demand("prune", memory=16_001), None, "set-resources: {prune: {mem_mb: 16000}}"),
+        (Demand("prune", "gpu", "mine"), ["mine", "ours"], ""),
+        (Demand("prune", "gpu"), ["mine", "ours"], ""),
+        (Demand("prune", "gpu", "mine"), ["ours"], "you have no SLURM account 'mine'"),
         (
-            Request("prune", "gpu", "minne"),
+            Demand("prune", "gpu", "minne"),
             ["mine"],
             "config.yaml: you have no SLURM account 'minne': did you mean 'mine'?",
         ),
-        (Request("prune", "cpu,gpu", gpus=4, minutes=61), None, ""),
-        (Request("prune", "cpu,gpuu"), None, "SLURM has no partition 'gpuu': did you mean 'gpu'?"),
-        (Request("prune", "cpu,gpu", gpus=5), None, "prune asks for 5 GPUs on a node, partition 'cpu,gpu' has 4."),
-        (Request("prune", "gpu"), [], "SLURM runs only jobs of an account here, and you have none."),
+        (Demand("prune", "cpu,gpu", gpus=4, minutes=61), None, ""),
+        (Demand("prune", "cpu,gpuu"), None, "SLURM has no partition 'gpuu': did you mean 'gpu'?"),
+        (Demand("prune", "cpu,gpu", gpus=5), None, "prune asks for 5 GPUs on a node, partition 'cpu,gpu' has 4."),
+        (Demand("prune", "gpu"), [], "SLURM runs only jobs of an account here, and you have none."),
     ],
 )
-def test_mistake(request_: Request, accounts: list[str] | None, expected: str) -> None:
+def test_mistake(request_: Demand, accounts: list[str] | None, expected: str) -> None:
     found = list(mistakes([request_], CLUSTER, accounts))
     assert len(found) == (expected != "")
     assert expected in "".join(found)
 
 
 def test_no_default_partition() -> None:
-    (found,) = mistakes([Request("prune")], [GPU], None)
+    (found,) = mistakes([Demand("prune")], [GPU], None)
     assert found == f"SLURM has no default partition. Set slurm_partition in {slurm.PROFILE} (there is: gpu)"
 
 
 def test_a_request_is_what_snakemake_knows_of_a_job() -> None:
     resources = {"gpu": 1, "runtime": 60, "mem_mb": "<TBD>", "slurm_partition": "gpu", "tmpdir": "/tmp"}
-    assert Request.of("prune", resources) == Request("prune", "gpu", None, gpus=1, minutes=60, memory=0)
+    assert Demand.of("prune", resources) == Demand("prune", "gpu", None, gpus=1, minutes=60, memory=0)
 
 
 @pytest.fixture
@@ -111,18 +111,18 @@ def test_accounts(programs: Path) -> None:
 
 
 def test_all_mistakes_at_once_each_of_them_once(programs: Path) -> None:
-    slurm.check([Request("prune", "gpuu")])  # nothing is known of the cluster
+    slurm.check([Demand("prune", "gpuu")])  # nothing is known of the cluster
     add(programs, "sinfo", NODES)
-    assert slurm.check([Request("prune", "gpu", gpus=1)]) == []
+    assert slurm.check([Demand("prune", "gpu", gpus=1)]) == []
     with pytest.raises(PrunebenchError) as error:
-        slurm.check([Request("prune", "gpuu"), Request("prune", "gpuu"), Request("evaluate", "gpu", gpus=9)])
+        slurm.check([Demand("prune", "gpuu"), Demand("prune", "gpuu"), Demand("evaluate", "gpu", gpus=9)])
     assert len(str(error.value).splitlines()) == 2
 
 
 def test_a_retry_that_will_not_fit_is_a_warning(programs: Path) -> None:
     add(programs, "sinfo", NODES)
     (partition,) = (one for one in slurm.partitions() if one.name == "gpu")
-    half = Request("prune", "gpu", memory=partition.memory // 2)
+    half = Demand("prune", "gpu", memory=partition.memory // 2)
     assert slurm.check([half, half], attempts=2) == []
     (warning,) = slurm.check([half, half], attempts=3)
     assert warning.startswith(f"Tried again after a failure, prune asks for {3 * half.memory} MB on a node")

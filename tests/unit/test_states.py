@@ -170,7 +170,7 @@ def test_without_a_config_it_says_where_to_run(command: str, tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     run = CliRunner().invoke(app, command.split())
     assert run.exit_code == 1
-    assert "run this where you run snakemake" in run.output
+    assert "run it where you run snakemake" in run.output
 
 
 def test_retry_has_nothing_to_do_where_nothing_failed(plan: Plan) -> None:

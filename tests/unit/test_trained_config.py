@@ -37,7 +37,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
         ["lessons"],
         "suites.ppl_tiny.params.corpora: corpus 'lessons' is for training: it has one split, training",
     ),
-    ("models.mini.family", "llama", "models.mini: 'family' must be opt: that is what can be trained here"),
+    ("models.mini.family", "llama", "models.mini: 'family' must be opt: no other family can be trained here"),
     (f"{SOURCE}.heads", 5, "models.mini: 'shape.attention' must be 'shape.hidden', and 'source.heads' must divide it"),
     (
         "models.mini.format",

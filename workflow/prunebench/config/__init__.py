@@ -1,1 +1,1 @@
-"""What may be said: the entries of catalogs, the config, and the words for what is wrong with them."""
+"""The form of catalog entries and of the config, and messages about mistakes in them."""

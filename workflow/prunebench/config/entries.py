@@ -1,6 +1,6 @@
-"""What a catalog entry may say: one pydantic model per kind of entry (config/catalog/*.yaml).
+"""One pydantic model for each kind of catalog entry (config/catalog/*.yaml).
 
-Entries are *named instances*: a model with its source, a method with its parameters. Unknown keys are errors.
+An entry is a *named instance*: a model with its source, or a method with its parameters. Unknown keys are errors.
 """
 
 from collections.abc import Mapping
@@ -29,10 +29,10 @@ CALIBRATION = r"^(?P<corpus>[a-z0-9][a-z0-9_.]*)_(?P<samples>[1-9]\d*)x(?P<seqle
 Sha256 = Annotated[str, Field(pattern=SHA256)]
 DType = Literal["float32", "bfloat16", "float16"]
 STORED: Literal["stored"] = "stored"
-"""The `dtype` of a model whose weights each keep the dtype that they have in its files."""
+"""The `dtype` of a model each of whose weights keeps the dtype that it has in the model's files."""
 Bos = bool | Literal["window", "auto"]
-"""Where a beginning-of-text token stands: nowhere, once in front of a stream, in front of each window, or in front of
-each window if the tokenizer puts one in front of a text by itself."""
+"""Where a beginning-of-text token stands. False: nowhere. True: once, in front of the stream. "window": in front of
+each window. "auto": in front of each window if the tokenizer puts one in front of a text by itself."""
 DocumentKind = Literal["auto", "whole", "lines", "blank_lines", "wikiextractor", "jsonl", "parquet"]
 """How a file of text is cut into documents."""
 Members = Annotated[list[str], Field(min_length=1)] | Annotated[dict[str, str], Field(min_length=1)]
@@ -45,6 +45,11 @@ Sparsity = Annotated[
 TaskName = Annotated[str, Field(pattern=TASK)]
 
 
+def is_none(value: object) -> bool:
+    """Whether `value` is None. As `exclude_if`, this leaves a key without a value out of specs."""
+    return value is None
+
+
 class Entry(BaseModel):
     """Base of every config model: unknown keys are refused, instances do not change."""
 
@@ -52,7 +57,7 @@ class Entry(BaseModel):
 
 
 class Package(Entry):
-    """One release of a registry package, downloaded by pip without its dependencies."""
+    """One release of a registry package. Pip downloads it without its dependencies."""
 
     kind: Literal["package"]
     package: str = Field(description="name on the package registry")
@@ -62,7 +67,7 @@ class Package(Entry):
 
     @property
     def origin(self) -> str:
-        """Where it comes from, in words; all sources have this."""
+        """Where the package comes from, in words. All sources have this property."""
         return f"from {self.package} {self.version}"
 
 
@@ -70,90 +75,97 @@ class PackageSource(Package):
     """Files inside one release of a registry package."""
 
     members: Members = Field(
-        description="paths inside the archive; nothing else is extracted. A mapping gives the files new names"
+        description="paths of files inside the archive; no other file is extracted. A mapping gives the files new names"
     )
 
 
 class PathSource(Entry):
-    """A file or directory that is already here."""
+    """A file or directory that is already on this machine."""
 
     kind: Literal["path"]
-    path: str = Field(description="absolute, or relative to the working directory")
+    path: str = Field(description="the path, absolute or relative to the working directory")
 
     @property
     def origin(self) -> str:
-        """Where it is, in words."""
+        """Where the file or directory lies, in words."""
         return f"from {self.path}"
 
 
 class HubSource(Entry):
-    """A repository on the Hugging Face hub at one revision (rule fetch_*; the endpoint is that of HF_ENDPOINT)."""
+    """A repository on the Hugging Face hub at one revision. The rules fetch_* read it from the endpoint HF_ENDPOINT."""
 
     repo_type: ClassVar[Literal["model", "dataset"]] = "dataset"
 
     kind: Literal["hub"]
     repo: str = Field(pattern=REPO, description="owner/name, without the endpoint")
     revision: str = Field(
-        pattern=REVISION, description="commit of 40 digits, which nothing can move; or a branch, tag or refs/pr/N"
+        pattern=REVISION, description="a commit of 40 digits, which never changes; or a branch, tag or refs/pr/N"
     )
-    # Not part of what it is: in no spec, so that learning more fetches nothing again.
-    verified: bool = Field(False, exclude=True, description="whether somebody of this project has fetched it")
-    gated: bool = Field(False, exclude=True, description="whether its page asks for consent, and the hub for a token")
+    # These two describe the repository and are in no spec, so that a change of them fetches nothing again.
+    verified: bool = Field(False, exclude=True, description="whether this project has fetched the repository")
+    gated: bool = Field(
+        False,
+        exclude=True,
+        description="whether the repository's page asks for consent, so that the hub asks for a token",
+    )
 
     @property
     def origin(self) -> str:
-        """Where it comes from, in words."""
+        """Where the repository is, in words."""
         return f"from {self.repo} at {self.revision}"
 
 
 class HubModelSource(HubSource):
-    """A model on the hub: its config, tokenizer and weights; nothing else of the repository is fetched."""
+    """A model on the hub. Only its config, tokenizer and weights are fetched from the repository."""
 
     repo_type = "model"
 
     weights: Literal["safetensors", "pytorch"] = Field(
         "safetensors",
-        description="pytorch: pytorch_model*.bin, for repositories that have nothing else; read by torch's unpickler "
-        "of tensors only (weights_only) and stored as safetensors on arrival",
+        description="pytorch: the repository has only pytorch_model*.bin; torch's unpickler of tensors (weights_only) "
+        "reads them, and they are stored as safetensors on arrival",
     )
 
 
 class HubCorpusSource(HubSource):
-    """Files of a data set on the hub, which has splits of its own: nothing is cut by a hash."""
+    """Files of a data set on the hub. The data set has splits of its own, so its text is not split by a hash."""
 
     files: dict[Literal["calibration", "tuning", "test"], Annotated[list[str], Field(min_length=1)]] = Field(
-        min_length=1, description="by split, paths in the repository; a split that is not there serves nobody"
+        min_length=1,
+        description="for each split, paths of its files in the repository; a split without files cannot be used",
     )
 
 
 class Compute(Entry):
-    """How a stage computes. All three move numbers (by percents at high sparsity), so all three are in the spec."""
+    """How a stage computes. All three settings move numbers (by percents at high sparsity), so the spec has them."""
 
     dtype: DType = Field("bfloat16", description="dtype of the forward passes; statistics are summed in float64")
     batch_size: PositiveInt = Field(8, description="windows per forward pass")
-    threads: PositiveInt = Field(1, description="CPU threads per job; Snakemake needs at least as many --cores")
+    threads: PositiveInt = Field(1, description="CPU threads of a job; give Snakemake at least as many --cores")
 
 
 class TrainedSource(Entry):
-    """Random weights, trained here on other text than that of calibration and evaluation (rule train_model)."""
+    """Random weights that rule train_model trains on text that is used neither for calibration nor for evaluation."""
 
     kind: Literal["trained"]
     corpora: list[Slug] = Field(min_length=1, description="corpora with `use: training`")
     unseen: list[Slug] = Field(
         default_factory=list,
-        description="corpora of evaluation: what shares text with them is left out of training, and their tuning "
-        "split is scored in bits per byte",
+        description="corpora of evaluation: documents that share text with them are left out of training, and the "
+        "model is scored on their tuning split, in bits per byte",
     )
-    heads: PositiveInt = Field(description="attention heads; the other sizes are those of `shape`")
-    context: int = Field(512, ge=4, description="tokens of a window, which is the longest that the model can read")
+    heads: PositiveInt = Field(description="number of attention heads; `shape` has the other sizes")
+    context: int = Field(512, ge=4, description="tokens of a window, the longest text that the model can read")
     steps: PositiveInt = Field(description="optimiser steps of `compute.batch_size` windows each")
     learning_rate: PositiveFloat
-    seed: NonNegativeInt = Field(0, description="of the first weights and of the order of the text")
-    compute: Compute = Field(default_factory=Compute, description="weights and their sums stay in float32")
+    seed: NonNegativeInt = Field(0, description="seed of the first weights and of the order of the text")
+    compute: Compute = Field(
+        default_factory=Compute, description="how training computes; weights and the optimiser's sums stay in float32"
+    )
 
     @property
     def origin(self) -> str:
-        """How it came about, in words."""
+        """How the model was made, in words."""
         return f"trained here on {', '.join(self.corpora)}"
 
 
@@ -163,45 +175,52 @@ TasksSource = Annotated[Package | PathSource | HubSource, Field(discriminator="k
 
 
 class Shape(Entry):
-    """Sizes that must be known before anything is downloaded: to reject an n:m that does not divide, to plan memory."""
+    """Sizes of a model that must be known before its download, to check n:m patterns and to plan memory."""
 
     blocks: PositiveInt
     hidden: PositiveInt
     ffn: PositiveInt
-    attention: PositiveInt = Field(description="input width of the attention output projection: heads x head size")
+    attention: PositiveInt = Field(
+        description="input width of the attention's output projection: number of heads x size of a head"
+    )
     vocabulary: PositiveInt
-    # Left out of the specs of models that do not state it.
+    # Specs of models that do not state this width leave it out.
     key_value: PositiveInt | None = Field(
         None,
-        exclude_if=lambda value: value is None,
-        description="output width of the key and value projections: their heads x head size; default: attention",
+        exclude_if=is_none,
+        description="output width of the key and value projections: number of their heads x size of a head; default: "
+        "the value of `attention`",
     )
 
 
 class ModelEntry(Entry):
-    """One model: where its weights come from and how they are read."""
+    """One model: where its weights come from, and how they are read."""
 
     title: str
-    family: Slug = Field(description="adapter in workflow/prunebench/models/")
+    family: Slug = Field(description="name of an adapter in workflow/prunebench/models/")
     source: ModelSource
     format: Literal["transformers", "gguf"] = Field(
-        "transformers", description="transformers: a from_pretrained directory; gguf: converted once on arrival"
+        "transformers",
+        description="transformers: a from_pretrained directory; gguf: a file that is converted once, on arrival",
     )
     pre_tokenizer: Literal["stored", "digits"] = Field(
-        "stored", description="digits: split digits one by one, which a tokenizer rebuilt from SmolLM2's GGUF forgets"
+        "stored",
+        description="digits: numbers are split into digits, which a tokenizer rebuilt from SmolLM2's GGUF forgets",
     )
     dtype: DType | Literal["stored"] = Field(
         STORED,
-        description="dtype of stored weights; every cell is rounded to it before evaluation. stored, the default where "
-        "weights arrive as safetensors: each keeps the dtype that it has; what is converted or trained here has "
-        "bfloat16 by default",
+        description="dtype of the stored weights; the weights of every cell are rounded to it before evaluation. "
+        "stored, the default for weights that arrive as safetensors: each weight keeps its dtype. Models that are "
+        "converted or trained here have bfloat16 by default",
     )
-    shape: Shape | None = Field(None, description="needed unless the source is a local path, where it is read")
+    shape: Shape | None = Field(
+        None, description="sizes of the model; needed unless the source is a local path, where they are read"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _made_here_in_bfloat16(cls, data: Any) -> Any:
-        """Weights that are converted or trained here are written in one dtype, which has to be named."""
+        """Name bfloat16 as the dtype of weights that are converted or trained here, if the entry names none."""
         if not isinstance(data, Mapping) or "dtype" in data:
             return data
         source = data.get("source")
@@ -230,7 +249,7 @@ class ModelEntry(Entry):
     def _can_be_trained(self) -> "ModelEntry":
         if isinstance(self.source, TrainedSource) and self.shape:
             if self.family != "opt":
-                raise ValueError("'family' must be opt: that is what can be trained here")
+                raise ValueError("'family' must be opt: no other family can be trained here")
             if (self.format, self.pre_tokenizer) != ("transformers", "stored"):
                 raise ValueError("'format' and 'pre_tokenizer' are for models that arrive, not for those trained here")
             if self.shape.attention != self.shape.hidden or self.shape.hidden % self.source.heads:
@@ -238,62 +257,61 @@ class ModelEntry(Entry):
         return self
 
 
-def is_none(value: object) -> bool:
-    """For `exclude_if`: a key without a value is left out of specs."""
-    return value is None
-
-
 def _is_pack(value: object) -> bool:
     return value == "pack"
 
 
 class CorpusEntry(Entry):
-    """One body of text, cut into documents and these into splits, or kept whole for training or calibration."""
+    """One body of text. It is cut into documents, and these into splits unless the corpus has one use only."""
 
     title: str
     source: Source
     documents: Literal[DocumentKind, "requests"] = Field(
-        description="how a file is cut into documents. auto: by its suffix, .txt whole, .jsonl (.json) by lines, "
-        ".parquet by rows, each also .gz; requests: the texts that requests of OLMo's evaluation are about; of a hub "
-        "source: parquet or jsonl (.json.gz too), texts as they are"
+        description="how a file is cut into documents. auto: the suffix decides; a .txt file is one document, .jsonl "
+        "(.json) has one a line, .parquet one a row, each also as .gz; requests: the texts that requests of OLMo's "
+        "evaluation are about. A hub source has parquet or jsonl (also .json.gz), whose texts are not changed"
     )
-    # Keys that only some corpora have are left out of the specs of the others.
+    # Specs of corpora that do not have the following keys leave them out.
     column: str | None = Field(
         None,
         exclude_if=is_none,
-        description="column of parquet, key of JSON lines, with the text; default: text",
+        description="the column (parquet) or key (JSON lines) that holds the text; default: text",
     )
     join: str | None = Field(
-        None, exclude_if=is_none, description="of a hub source: makes one text of a split, tokenised as a whole"
+        None,
+        exclude_if=is_none,
+        description="for a hub source: joins the documents of a split to one text, which is tokenised as a whole",
     )
     calibration: Literal["pack", "documents"] = Field(
         "pack",
         exclude_if=_is_pack,
-        description="pack: windows of one stream; documents: each window from a random document, those not "
-        "longer than a window rejected",
+        description="pack: windows are cut from one stream of all documents; documents: each window is cut from a "
+        "random document that is longer than a window",
     )
-    # Part of the spec of tokens alone: the text stays the same.
+    # Only the spec of calibration tokens has this key: the text of the corpus does not depend on it.
     calibration_bos: Bos = Field(
         False,
         exclude=True,
-        description="a beginning-of-text token in calibration. true: one in front of the stream; window: in front of "
-        "each window; auto: in front of each window if the model's tokenizer puts one in front of a text by itself",
+        description="whether calibration has beginning-of-text tokens. true: one in front of the stream; window: one "
+        "in front of each window; auto: as window if the model's tokenizer puts one in front of a text by itself",
     )
     test_documents: PositiveInt | None = Field(
-        None, exclude_if=is_none, description="of a hub source: so many first documents are the test split"
+        None, exclude_if=is_none, description="for a hub source: the number of first documents that are the test split"
     )
     test_windows: PositiveInt | None = Field(
-        None, exclude_if=is_none, description="perplexity takes at most so many first windows of the test split"
+        None,
+        exclude_if=is_none,
+        description="the largest number of first windows of the test split that perplexity takes",
     )
     use: Literal["evaluation", "training", "calibration"] = Field(
         "evaluation",
-        description="evaluation: cut into the splits calibration, tuning and test; training or calibration: all one "
-        "split",
+        description="evaluation: the text is cut into the splits calibration, tuning and test; training or "
+        "calibration: all of it is that one split",
     )
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The splits that it has."""
+        """The names of the splits of the corpus."""
         if isinstance(self.source, HubCorpusSource):
             return tuple(self.source.files)
         return ("calibration", "tuning", "test") if self.use == "evaluation" else (self.use,)
@@ -304,35 +322,38 @@ class CorpusEntry(Entry):
         if hub and (self.use != "evaluation" or self.documents not in ("parquet", "jsonl")):
             raise ValueError("'documents' of a hub source must be parquet or jsonl, and 'use' evaluation")
         if self.column is not None and self.documents not in ("auto", "jsonl", "parquet"):
-            raise ValueError("'column' is for documents in jsonl or parquet (or auto): no other file has columns")
+            raise ValueError("'column' is for documents in jsonl or parquet (or auto): other files have no columns")
         for key in ("join", "test_documents"):
             if not hub and getattr(self, key) is not None:
-                raise ValueError(f"{key!r} is for a hub source, whose splits are its own")
+                raise ValueError(f"{key!r} is for a hub source, which has splits of its own: leave it out")
         if self.calibration == "documents" and self.calibration_bos is True:
             raise ValueError("'calibration_bos': there is no stream to put a token in front of; write window or auto")
         return self
 
 
 class TaskData(Entry):
-    """Rows for one of lm-eval's tasks. Where it has many subjects, a `*` in `stock` and `rows` stands for a subject."""
+    """Rows for one task of lm-eval. In a task of many subjects, a `*` in `stock` and `rows` stands for the subject."""
 
-    title: str | None = Field(None, exclude_if=is_none, description="column head in tables; default: the task's name")
-    stock: str = Field(description="the YAML file of the task below lm_eval/tasks; prompts and metrics are its own")
+    title: str | None = Field(
+        None, exclude_if=is_none, description="head of the task's column in tables; default: the task's name"
+    )
+    stock: str = Field(description="the YAML file of the task below lm_eval/tasks, which says its prompts and metrics")
     rows: dict[TaskName, str] = Field(
         min_length=1,
-        description="by split, a file of the source: .arrow (as datasets saves it), .parquet, .jsonl or .jsonl.gz",
+        description="for each split, a file of the source: .arrow (as datasets saves it), .parquet, .jsonl, .jsonl.gz",
     )
     requests: Literal["arc", "boolq", "lambada", "openbookqa"] | None = Field(
-        None, description="the files hold requests of OLMo's evaluation of this task, to be turned back into rows"
+        None,
+        description="set if the files hold requests of OLMo's evaluation of this task; they are turned back into rows",
     )
 
     @model_validator(mode="after")
     def _subjects_everywhere(self) -> "TaskData":
         stars = {"*" in file for file in (self.stock, *self.rows.values())}
         if len(stars) > 1:
-            raise ValueError("'*' stands for a subject, so 'stock' and all of 'rows' have one or none has")
+            raise ValueError("'*' stands for a subject: put one into 'stock' and all of 'rows', or into none of them")
         if self.requests and True in stars:
-            raise ValueError("'requests' are of one task: they cannot be of many subjects ('*')")
+            raise ValueError("'requests' belong to one task: it cannot have many subjects ('*')")
         return self
 
 
@@ -346,23 +367,23 @@ class TasksEntry(Entry):
     @model_validator(mode="after")
     def _files_are_named(self) -> "TasksEntry":
         if isinstance(self.source, HubSource) and any("*" in data.stock for data in self.tasks.values()):
-            raise ValueError("of a hub source every file is named: it has no '*'")
+            raise ValueError("a hub source names every file: replace the '*' by names")
         return self
 
 
 class PluginEntry(Entry):
-    """A named instance of a plug-in: its preset, with single parameters changed."""
+    """A named instance of a plug-in: a preset and changes of single parameters."""
 
     preset: str = "paper"
     params: dict[str, Any] = Field(default_factory=dict)
-    title: str | None = Field(None, description="row label in tables; default: the plug-in's own")
+    title: str | None = Field(None, description="label of rows in tables; default: the title of the plug-in")
 
 
 class MethodEntry(PluginEntry):
     """A named pruning method."""
 
     method: Slug
-    compute: Compute | None = Field(None, description="replaces the study's compute settings, for ablations")
+    compute: Compute | None = Field(None, description="compute settings in place of the config's, for ablations")
 
 
 class AllocatorEntry(PluginEntry):
@@ -370,47 +391,52 @@ class AllocatorEntry(PluginEntry):
 
     allocator: Slug
     layers: Literal["all", "first_half"] = Field(
-        "all", description="first_half: of L blocks only the first L/2, rounded down, are pruned, at the full sparsity"
+        "all",
+        description="first_half: only the first L/2 (rounded down) of L blocks are pruned, each at the full sparsity",
     )
 
 
 class SuiteEntry(Entry):
-    """A named evaluation: a suite plug-in with its whole protocol as parameters."""
+    """A named evaluation: a suite plug-in, whose parameters are the whole protocol."""
 
     suite: Slug
     title: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
-    compute: Compute | None = Field(None, description="replaces the study's compute settings")
+    compute: Compute | None = Field(None, description="compute settings in place of the config's")
 
 
 class SearchEntry(Entry):
-    """A named search for an allocation. What it finds can serve other models, methods and sparsities."""
+    """A named search for an allocation. Its result can serve other models, methods and sparsities."""
 
-    title: str | None = Field(None, description="label in figures; default: its name")
+    title: str | None = Field(None, description="label in figures; default: the name of the entry")
     model: Slug
-    calibration: Calibration = Field(description="where the statistics of the dense model come from")
+    calibration: Calibration = Field(description="the tokens from which the statistics of the dense model come")
     calibration_seed: NonNegativeInt = 0
     sparsity: Sparsity
     space: Literal["functions", "slopes"] = Field(
-        "functions", description="functions: DSA's, for the allocator dsa; slopes: those of the allocator atp"
+        "functions", description="functions: candidates are functions of allocator dsa; slopes: slopes of allocator atp"
     )
     strategy: Literal["evolution", "random", "grid"] = Field(
-        "evolution", description="grid: every candidate once, for slopes"
+        "evolution", description="grid: every candidate is tried once (only for slopes)"
     )
-    evaluations: PositiveInt = Field(100, description="how often the model may run; each seed has so many")
-    seeds: list[NonNegativeInt] = Field([0], min_length=1, description="one job each; the best of all is what counts")
-    corpus: Slug = Field("c4_type", description="candidates are judged on its tuning split")
-    windows: PositiveInt = Field(8, description="windows of it")
+    evaluations: PositiveInt = Field(100, description="how often the model may run for each seed")
+    seeds: list[NonNegativeInt] = Field(
+        [0], min_length=1, description="one job runs for each seed; the best result of all seeds counts"
+    )
+    corpus: Slug = Field("c4_type", description="the corpus on whose tuning split candidates are judged")
+    windows: PositiveInt = Field(8, description="number of windows of that split")
     seqlen: int = Field(512, ge=2, description="tokens per window")
-    population: PositiveInt = Field(20, description="of the evolution: how many survive")
-    sample_ratio: float = Field(0.9, gt=0, le=1, description="of the evolution: the part that is looked at in a round")
-    parents: PositiveInt = Field(5, description="of the evolution: how many of that part may have children")
-    compute: Compute | None = Field(None, description="replaces the study's compute settings")
+    population: PositiveInt = Field(20, description="evolution: how many candidates survive")
+    sample_ratio: float = Field(
+        0.9, gt=0, le=1, description="evolution: the fraction of the population that is looked at in a round"
+    )
+    parents: PositiveInt = Field(5, description="evolution: how many candidates of that fraction may have children")
+    compute: Compute | None = Field(None, description="compute settings in place of the config's")
 
     @model_validator(mode="after")
     def _can_be_tried(self) -> "SearchEntry":
-        if (self.strategy == "grid") and self.space != "slopes":
-            raise ValueError("'strategy': a grid is for slopes, there are too many functions")
+        if self.strategy == "grid" and self.space != "slopes":
+            raise ValueError("'strategy': grid is for slopes, as there are too many functions")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("'seeds': one stands there twice")
+            raise ValueError("'seeds': a seed stands there twice")
         return self

@@ -1,6 +1,6 @@
-"""Checking what was read from a file against a pydantic model, with errors that a user of the file understands.
+"""Checks the content of a file against a pydantic model, with errors that a user of the file understands.
 
-They name the file, the key, the value and the nearest valid name.
+The errors name the file, the key, the value and the nearest valid name.
 """
 
 from pathlib import Path
@@ -36,17 +36,20 @@ _FORMS = {
 
 
 def validate(model: type[Model], raw: Any, file: str | Path) -> Model:
-    """`raw` as an instance of `model`; PrunebenchError names file, key, value and the nearest valid key."""
+    """Return `raw`, the content of `file`, as an instance of `model`.
+
+    Raises PrunebenchError, which names file, key, value and the nearest valid key.
+    """
     try:
         return model.model_validate(raw)
     except ValidationError as error:
-        raise PrunebenchError("\n".join(f"{file}: {line}" for line in explain(error, model, raw))) from None
+        raise PrunebenchError("\n".join(f"{file}: {line}" for line in error_lines(error, model, raw))) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel], raw: Any, prefix: str = "") -> list[str]:
-    """One line per mistake that pydantic found in `raw`, in words a user of the config file understands.
+def error_lines(error: ValidationError, model: type[BaseModel], raw: Any, prefix: str = "") -> list[str]:
+    """One line for each mistake that pydantic found in `raw`, in words that a user of the config file understands.
 
-    `prefix` is written in front of every key: where in the file `raw` stands, or the beginning of an option's name.
+    `prefix` is written in front of every key: the place of `raw` in the file, or the beginning of an option's name.
     """
     lines = []
     for mistake in error.errors(include_url=False):
@@ -63,7 +66,7 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any, prefix: st
 
 
 def _in_words(mistake: ErrorDetails) -> str:
-    """What is wrong with a value, the value itself, and the nearest valid one where there are few."""
+    """Say what is wrong with a value, the value itself, and the nearest valid value where there are few."""
     value, context = mistake["input"], mistake.get("ctx", {})
     if mistake["type"] == "value_error":
         text = str(context["error"])
@@ -78,9 +81,10 @@ def _in_words(mistake: ErrorDetails) -> str:
 
 
 def _written(mistake: ErrorDetails, raw: Any) -> tuple[list[int | str], Any]:
-    """The location of a mistake as the file has it, and the value that holds its last part.
+    """The location of a mistake in the file, and the value that holds the last part of the location.
 
-    Pydantic adds which branch of a type it tried, and an index where one value was written for a list of one.
+    Pydantic adds two kinds of parts that the file does not have: the branch of a type that it tried, and an index where
+    the file has a single value in place of a list. They are left out here.
     """
     location: list[int | str] = []
     node: Any = raw
@@ -114,12 +118,12 @@ def _sibling_keys(model: type[BaseModel], location: list[int | str], siblings: d
 
 
 def _fits(properties: dict[str, Any], values: dict[str, Any]) -> bool:
-    """Whether `values` can belong to this branch of a type: its fixed values (`kind: path`) agree."""
+    """Whether `values` agree with the fixed values (`kind: path`) of a branch of a type with these properties."""
     return all(values.get(key, leaf["const"]) == leaf["const"] for key, leaf in properties.items() if "const" in leaf)
 
 
 def _variants(root: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]]:
-    """`node` with references resolved and alternatives spread out."""
+    """The alternatives that `node` of a JSON schema allows, with references resolved."""
     if "$ref" in node:
         return _variants(root, root["$defs"][node["$ref"].rsplit("/", 1)[-1]])
     options = node.get("anyOf", []) + node.get("oneOf", [])
@@ -127,8 +131,9 @@ def _variants(root: dict[str, Any], node: dict[str, Any]) -> list[dict[str, Any]
 
 
 def _children(root: dict[str, Any], node: dict[str, Any], part: int | str) -> list[dict[str, Any]]:
-    found = []
+    """The nodes of a JSON schema that describe the value at the key or index `part` of `node`."""
+    children = []
     for leaf in _variants(root, node):
         named = leaf.get("items") if isinstance(part, int) else leaf.get("properties", {}).get(part)
-        found += [named, leaf.get("additionalProperties"), *leaf.get("patternProperties", {}).values()]
-    return [child for child in found if isinstance(child, dict)]
+        children += [named, leaf.get("additionalProperties"), *leaf.get("patternProperties", {}).values()]
+    return [child for child in children if isinstance(child, dict)]

@@ -1,6 +1,6 @@
-"""The configuration: what a config file may say, and how it is read and completed with the catalogs.
+"""The form of a config file, and the functions that read it and complete it with the catalogs.
 
-Imports no torch: every cluster job parses the Snakefile, and with it this module.
+This module does not import torch, because every cluster job parses the Snakefile, and with it this module.
 """
 
 import json
@@ -32,10 +32,11 @@ from prunebench.patterns import parse_pattern
 from prunebench.plugin import Search
 
 CONFIG = Path("config/config.yaml")
-"""What snakemake reads without --configfile."""
+"""The config file that snakemake reads without --configfile."""
 CATALOG = Path("config/catalog")
+"""The directory of the catalogs, a YAML file for each kind of entry."""
 
-# In C where PyYAML was built with it: every cluster job reads all catalogs.
+# The loader written in C, where PyYAML has it, saves time: every cluster job reads all catalogs.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -58,7 +59,7 @@ PatternText = Annotated[str, BeforeValidator(_checked_pattern)]
 
 
 def _asked_tables() -> dict[str, str]:
-    """The tables that a study may ask for, and a few words on each."""
+    """The names of the tables that a study may ask for, and a few words on each."""
     kinds = {name: registry.load("tables", name) for name in registry.names("tables")}
     return {name: kind.asked for name, kind in kinds.items() if kind.asked}
 
@@ -76,7 +77,7 @@ def _list_tables(schema: dict[str, Any]) -> None:
 
 def _describe_tables(schema: dict[str, Any]) -> None:
     words = "; ".join(f"{name}: {text}" for name, text in _asked_tables().items())
-    schema["description"] = f"more tables than those of the suites. {words}"
+    schema["description"] = f"tables beside those that belong to the suites. {words}"
 
 
 AskedTable = Annotated[str, AfterValidator(_checked_table), Field(json_schema_extra=_list_tables)]
@@ -84,52 +85,58 @@ Seed = Annotated[int, Field(ge=0, strict=True)]
 
 
 class Axes(Entry):
-    """The axes of the grid. Each takes one value or a list; a row of the grid is the product of its lists."""
+    """The axes of a grid. Each takes one value or a list of values; a row means all combinations of its values."""
 
-    model: OneOrMore[Slug] | None = Field(None, description="catalog names")
-    method: OneOrMore[Slug] | None = Field(None, description="method names")
-    allocator: OneOrMore[Slug] | None = Field(None, description="default: uniform")
+    model: OneOrMore[Slug] | None = Field(None, description="names of models in the catalog")
+    method: OneOrMore[Slug] | None = Field(None, description="names of methods")
+    allocator: OneOrMore[Slug] | None = Field(None, description="names of allocators; default: uniform")
     pattern: OneOrMore[PatternText] | None = Field(
-        None, description="unstructured (default), or 2of4: 2 kept of every 4 inputs"
+        None, description="unstructured (default), or n:m such as 2of4, which keeps 2 of every 4 inputs"
     )
-    sparsity: OneOrMore[Sparsity] | None = Field(None, description="fraction of zeros; an n:m pattern fixes its own")
-    calibration: OneOrMore[Calibration] | None = Field(None, description="CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512")
-    seed: OneOrMore[Seed] | None = Field(None, description="default: 0")
+    sparsity: OneOrMore[Sparsity] | None = Field(None, description="fraction of zeros; an n:m pattern fixes it")
+    calibration: OneOrMore[Calibration] | None = Field(
+        None, description="calibration tokens: CORPUS_SAMPLESxSEQLEN, such as c4_type_16x512"
+    )
+    seed: OneOrMore[Seed] | None = Field(None, description="seeds; default: 0")
 
 
 class Row(Axes):
     """One row of a grid."""
 
-    suites: OneOrMore[Slug] | None = Field(None, description="for the cells of this row, instead of the study's")
+    suites: OneOrMore[Slug] | None = Field(None, description="suites for the cells of this row, instead of the study's")
 
 
 class Study(Entry):
-    """A named grid of cells, and the suites that evaluate them."""
+    """A named grid of cells, and the suites that evaluate the cells."""
 
     title: str = ""
     suites: OneOrMore[Slug]
-    defaults: Axes = Field(default_factory=Axes, description="axes that every row shares unless it says otherwise")
+    defaults: Axes = Field(default_factory=Axes, description="values of the axes that a row of the grid does not give")
     grid: list[Row] = Field(min_length=1)
-    exclude: list[Axes] = Field(default_factory=list, description="cells that match all axes of a row are left out")
+    exclude: list[Axes] = Field(
+        default_factory=list, description="a cell that matches all axes of a row here is left out"
+    )
     tables: OneOrMore[AskedTable] = Field(default_factory=list, json_schema_extra=_describe_tables)
     searches: OneOrMore[Slug] = Field(
-        default_factory=list, description="searches whose course is a figure: names from the catalog"
+        default_factory=list, description="names of searches in the catalog; figures show how they went"
     )
     published: OneOrMore[str] = Field(
-        default_factory=list, description="whose published values stand beside ours: papers, default all that there are"
+        default_factory=list, description="papers whose values stand beside ours; default: all papers with values"
     )
 
 
 class Config(Entry):
-    """The root of a config file. The catalog sections add entries to those of config/catalog/."""
+    """A whole config file. The catalog sections (models, corpora, ...) add entries to those of config/catalog/."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["studies"]})
 
     studies: dict[Slug, Study] = Field(default_factory=dict, json_schema_extra={"minProperties": 1})
-    """Empty where only entries of catalogs are wanted, for commands on one model; `load_plan` refuses that."""
+    """Commands on one model need catalogs only, and leave this empty. `load_plan` refuses a config without studies."""
     compute: Compute = Field(default_factory=Compute)
     keep_weights: Literal["packed", "mask", "none"] = Field(
-        "packed", description="what stays of a cell's weights after its evaluations: all, which are zero, or nothing"
+        "packed",
+        description="what is kept of a cell's weights after its evaluations. packed: all weights; mask: which are "
+        "zero; none: nothing",
     )
     models: dict[Slug, ModelEntry] = Field(default_factory=dict)
     corpora: dict[Slug, CorpusEntry] = Field(default_factory=dict)
@@ -161,9 +168,10 @@ SINGULAR |= {"corpora": "corpus", "tasks": "bundle of tasks", "searches": "searc
 def with_catalogs(
     raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG
 ) -> tuple[Config, dict[tuple[str, str], str]]:
-    """`raw` with the entries of the catalogs beside its own, names unchecked; and by (catalog, name) the file of each.
+    """The config `raw` with the entries of the catalogs added, and the file of each entry by (kind, name).
 
-    Plug-ins that need no parameters are usable under their own name without an entry: adding one is adding a file.
+    Names in the config are not checked. A plug-in that needs no parameters gets an entry under its own name, so that it
+    can be used as soon as its file is there. Raises PrunebenchError for mistakes in the form of a file.
     """
     config = validate(Config, raw, file)
     merged: dict[str, dict[str, Any]] = {}
@@ -181,18 +189,18 @@ def with_catalogs(
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """The parsed config `file`, unchecked; PrunebenchError if it is not there or not YAML."""
+    """Parse the config `file` without checking it. Raises PrunebenchError if it does not exist or is not YAML."""
     if not file.is_file():
         raise PrunebenchError(
-            f"there is no {file.absolute()}: this needs a project, which is a copy of prunebench's repository; "
-            "run this where you run snakemake, or name a config with --configfile"
+            f"there is no {file.absolute()}: this command needs a project, which is a copy of prunebench's repository; "
+            "run it where you run snakemake, or name a config with --configfile"
         )
     raw: dict[str, Any] = read_yaml(file)
     return raw
 
 
 def read_yaml(path: Path) -> Any:
-    """Parse the YAML file at `path`, an empty one as an empty mapping; PrunebenchError says where it is not YAML."""
+    """Parse the YAML file at `path`; an empty file is an empty mapping. Raises PrunebenchError if it is not YAML."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
     except yaml.YAMLError as error:
@@ -200,24 +208,24 @@ def read_yaml(path: Path) -> Any:
 
 
 def configured(kind: str, entry: Any) -> Any:
-    """The plug-in instance that a methods, allocators or suites entry describes."""
+    """The plug-in with its parameters that `entry` of the catalog `kind` (methods, allocators or suites) describes."""
     plugin = registry.load(kind, getattr(entry, kind.removesuffix("s")))
     preset = entry.preset if isinstance(entry, PluginEntry) else "paper"
     return plugin(plugin.configure(preset, entry.params))
 
 
 def calibration_corpus(calibration: str) -> str:
-    """The corpus of a calibration name: c4_type for c4_type_16x512."""
+    """The corpus in the name of a calibration set: c4_type for c4_type_16x512."""
     return calibration_parts(calibration)[0]
 
 
 def calibration_parts(calibration: str) -> tuple[str, int, int]:
-    """(corpus, samples, sequence length) of a calibration name such as c4_type_16x512."""
+    """(corpus, samples, tokens per sample) in the name of a calibration set such as c4_type_16x512."""
     corpus, _, size = calibration.rpartition("_")
     samples, _, seqlen = size.partition("x")
     return corpus, int(samples), int(seqlen)
 
 
 def json_schema() -> str:
-    """The JSON schema of a config file, for editors; config/schema.json is generated from it."""
+    """The JSON schema of a config file, which editors use. It is the content of config/schema.json."""
     return json.dumps(Config.model_json_schema(), indent=1, sort_keys=True) + "\n"

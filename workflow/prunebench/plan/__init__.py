@@ -1,1 +1,1 @@
-"""What follows from a config: cells, jobs, paths, specs, outputs, and what jobs ask of the machine."""
+"""Everything that follows from a config: cells, jobs, paths, specs, outputs, and the resources that jobs need."""

@@ -1,6 +1,6 @@
-"""What can be wrong with a configuration that is well formed: names of nothing, parameters, files that are not there.
+"""Finds mistakes in a config of the right form: unknown names, wrong parameters, files that do not exist.
 
-`load_config` finds all of it before any job is planned.
+`load_config` finds all of them before any job is planned.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from prunebench import registry
 from prunebench.allocators.base import Allocator
 from prunebench.assets.sources import local_path
 from prunebench.config.entries import PathSource, TrainedSource
-from prunebench.config.explain import explain
+from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
 from prunebench.errors import PrunebenchError
 from prunebench.plugin import Parameters, Search
@@ -22,15 +22,15 @@ from prunebench.suites.metrics import metric
 
 
 def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Config:
-    """Validate `raw` (the parsed config `file`), complete it with the catalogs, check every name and parameter.
+    """Validate `raw` (the parsed config `file`), complete it with the catalogs, and check every name and parameter.
 
-    Raises PrunebenchError listing all mistakes found.
+    Raises PrunebenchError, which lists all mistakes.
     """
     config, files = with_catalogs(raw, file, catalog)
     mistakes = [f"{file}: {mistake}" for mistake in _unknown_names(config)]
     mistakes += [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _bad_entries(config)]
     mistakes = mistakes or [f"{file}: {mistake}" for mistake in (*_empty_tables(config), *_unknown_sources(config))]
-    # Only of what is used: a catalog may name local models that another machine has.
+    # Only files that a study uses are checked: a catalog may name local models that another machine has.
     mistakes = mistakes or [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _missing_files(config)]
     if mistakes:
         raise PrunebenchError("\n".join(mistakes))
@@ -38,7 +38,7 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
 
 
 def _unknown_names(config: Config) -> list[str]:
-    """Every catalog name that a study uses and nobody defines."""
+    """One line for each name that a study uses and no catalog defines."""
     mistakes = []
     for name, study in config.studies.items():
         rows = {"defaults": study.defaults}
@@ -66,7 +66,7 @@ def _unknown_names(config: Config) -> list[str]:
 
 
 def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
-    """(catalog, name, mistake) for every plug-in, preset, parameter, corpus or model that an entry names in vain."""
+    """(kind, name, mistake) for each plug-in, preset, parameter, corpus or model that is unknown in an entry."""
     for kind in ("methods", "allocators", "suites"):
         for name, entry in getattr(config, kind).items():
             for mistake in plugin_mistakes(config, kind, entry, f"{kind}.{name}.", f"{kind}.{name}.params."):
@@ -93,7 +93,7 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
 
 
 def unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
-    """Why `corpus` cannot serve for `use` (evaluation or training) with these splits, if so."""
+    """The reason why `corpus` cannot serve for `use` (evaluation or training) with `splits`; None if it can."""
     entry = config.corpora.get(corpus)
     if entry is None:
         return f"unknown corpus {corpus!r}{registry.did_you_mean(corpus, config.corpora)}"
@@ -106,9 +106,9 @@ def unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
 
 
 def plugin_mistakes(config: Config, kind: str, entry: Any, key: str, param: str) -> list[str]:
-    """One line for each mistake in an entry of a catalog of plug-ins.
+    """One line for each mistake in `entry` of the catalog `kind` (methods, allocators or suites).
 
-    The name of a key of the entry is written after `key`, and the name of a parameter after `param`.
+    `key` is written in front of names of keys, and `param` in front of names of parameters.
     """
     singular = SINGULAR[kind]
     word = getattr(entry, singular)
@@ -123,14 +123,15 @@ def plugin_mistakes(config: Config, kind: str, entry: Any, key: str, param: str)
         instance = configured(kind, entry)
     except ValidationError as error:
         given = {**plugin.presets[preset], **entry.params}
-        return explain(error, plugin.Params, given, prefix=param)
+        return error_lines(error, plugin.Params, given, prefix=param)
+    assets = [asset.split("/") for asset in instance.assets]
     mistakes = [
-        f"{_holder(instance.params, asset)}: unknown {SINGULAR[of]} {asset!r}"
-        f"{registry.did_you_mean(asset, getattr(config, of))}"
-        for of, asset in (asset.split("/") for asset in instance.assets)
-        if asset not in getattr(config, of)
+        f"{_holder(instance.params, name)}: unknown {SINGULAR[catalog]} {name!r}"
+        f"{registry.did_you_mean(name, getattr(config, catalog))}"
+        for catalog, name in assets
+        if name not in getattr(config, catalog)
     ]
-    corpora = [name for of, name in (asset.split("/") for asset in instance.assets) if of == "corpora"]
+    corpora = [name for catalog, name in assets if catalog == "corpora"]
     reasons = {name: unfit(config, name, "evaluation") for name in corpora if name in config.corpora}
     mistakes += [f"{_holder(instance.params, name)}: {reason}" for name, reason in reasons.items() if reason]
     if kind == "allocators":
@@ -141,7 +142,7 @@ def plugin_mistakes(config: Config, kind: str, entry: Any, key: str, param: str)
 
 
 def _empty_tables(config: Config) -> Iterator[str]:
-    """Every table that a study asks for although none of its suites measures what the table shows."""
+    """One line for each table that a study asks for although none of its suites measures what the table shows."""
     for name, study in config.studies.items():
         suites = {config.suites[suite].suite for row in study.grid for suite in row.suites or study.suites}
         for i, table in enumerate(study.tables):
@@ -152,7 +153,7 @@ def _empty_tables(config: Config) -> Iterator[str]:
 
 
 def _unknown_sources(config: Config) -> Iterator[str]:
-    """Every source of published values that a study asks for and that has none."""
+    """One line for each source of published values that a study asks for and that has no values."""
     for name, study in config.studies.items():
         for i, source in enumerate(study.published):
             known = {value.source for value in load_values()}
@@ -161,12 +162,12 @@ def _unknown_sources(config: Config) -> Iterator[str]:
 
 
 def _unfit_search(config: Config, allocator: Allocator, search: Search) -> str | None:
-    """Why `allocator` cannot use what `search` finds, if so."""
+    """The reason why `allocator` cannot use the result of `search`; None if it can."""
     entry = config.searches.get(search.name)
     if entry is None:
         return f"search: unknown search {search.name!r}{registry.did_you_mean(search.name, config.searches)}"
     if entry.space != allocator.space:
-        return f"search: {search.name!r} is a search of {entry.space}, {allocator.name!r} takes {allocator.space}"
+        return f"search: {search.name!r} is a search of {entry.space}, but {allocator.name!r} takes {allocator.space}"
     if search.seed is not None and search.seed not in entry.seeds:
         known = ", ".join(map(str, entry.seeds))
         return f"search_seed: search {search.name!r} has no seed {search.seed} (it has: {known})"
@@ -178,12 +179,12 @@ def _unfit_search(config: Config, allocator: Allocator, search: Search) -> str |
 
 
 def _holder(params: Parameters, name: str) -> str:
-    """The parameter that is, or lists, `name`."""
+    """The name of the parameter whose value is `name` or a list with `name` in it."""
     return next(key for key, value in params if name == value or (isinstance(value, list) and name in value))
 
 
 def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
-    """(catalog, name, mistake) for every local model or corpus that a study uses and that is not there."""
+    """(kind, name, mistake) for each local model or corpus that a study uses and that does not exist."""
     studies = config.studies.values()
     rows = [row for study in studies for row in (study.defaults, *study.grid)]
     suites = {suite for study in studies for row in study.grid for suite in row.suites or study.suites}
@@ -210,7 +211,7 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
 
 
 def _used_searches(config: Config) -> set[str]:
-    """The searches that studies show, and those whose results their allocators use."""
+    """The names of the searches that studies show, and of the searches whose results their allocators use."""
     studies = config.studies.values()
     rows = [row for study in studies for row in (study.defaults, *study.grid)]
     allocators = {name for row in rows for name in row.allocator or []}

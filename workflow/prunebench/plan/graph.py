@@ -1,4 +1,4 @@
-"""The jobs of a plan in an order in which they can run, and the job that writes a file."""
+"""Puts the jobs of a plan into an order in which they can run, and finds the job that writes a file."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,19 +11,22 @@ from prunebench.plan.plan import Plan
 
 
 def chain(plan: Plan, cell: Cell, suites: Iterable[str]) -> list[Job]:
-    """All jobs that evaluating `suites` on `cell` rests on, each after those that it reads from; evaluations last."""
+    """All jobs that the evaluation of `suites` on `cell` needs, each after the jobs whose files it reads.
+
+    The evaluations come last.
+    """
     evaluations = [plan.job("evaluate", **cell.wildcards, suite=suite) for suite in suites]
     return ordered([plan.job("prune", **cell.wildcards), *evaluations])
 
 
 def ordered(targets: Iterable[Job]) -> list[Job]:
-    """`targets` and all jobs that they rest on, each once and after the jobs that it reads from."""
+    """`targets` and all jobs that they need, each once and after the jobs whose files it reads."""
     done: dict[Job, None] = {}
 
     def visit(job: Job) -> None:
         if job not in done:
-            for other in job.upstream:
-                visit(other)
+            for earlier in job.upstream:
+                visit(earlier)
             done[job] = None
 
     for target in targets:
@@ -39,9 +42,9 @@ def jobs(plan: Plan) -> list[Job]:
 
 
 def maker(path: Path) -> Job | None:
-    """The job that writes `path`, if its name is one that a rule gives. The job belongs to no plan."""
+    """The job that writes `path`, which belongs to no plan; None if no rule writes a file of that name."""
     for name, rule in rules().items():
-        # The longest first: {suite}.json fits ppl.measured.json as well.
+        # The longest pattern comes first, because {suite}.json fits ppl.measured.json as well.
         for pattern in sorted((*rule.writes.values(), log_of(name), benchmark_of(name)), key=len, reverse=True):
             if match := paths.expression(pattern).fullmatch(path.as_posix()):
                 return rule(None, match.groupdict())

@@ -1,4 +1,4 @@
-"""Cells: the points of the benchmark, their normal form, and the expansion of a study's grid into them."""
+"""Expands the grid of a study into cells, the points of the benchmark, and gives cells their normal form."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -19,23 +19,24 @@ from prunebench.plugin import Search, Support
 
 @dataclass(frozen=True)
 class Expansion:
-    """The cells of a study, and the ones left out because a plug-in cannot do them."""
+    """The cells of a study, and the cells that are skipped because a plug-in cannot do them."""
 
     cells: tuple[Cell, ...]
     skipped: tuple[tuple[Cell, str], ...]
+    """Cells with the reason why each is skipped."""
     suites: Mapping[Cell, tuple[str, ...]]
-    """What is to be evaluated on each of them."""
+    """The suites that evaluate each cell."""
 
     @cached_property
     def all_suites(self) -> tuple[str, ...]:
-        """All suites that any cell has, in the order of their appearance."""
+        """The suites of all cells, in the order of their first appearance."""
         return tuple(dict.fromkeys(itertools.chain.from_iterable(self.suites.values())))
 
 
-def expand(config: Config, name: str, file: str = "config/config.yaml") -> Expansion:
+def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> Expansion:
     """The distinct cells of study `name`, in the order of its grid.
 
-    Raises PrunebenchError where the grid asks for something that has no meaning (n:m that does not divide, say).
+    Raises PrunebenchError where the grid has no meaning, as for an n:m pattern whose groups do not divide a width.
     """
     study = config.studies[name]
     supported: dict[Cell, None] = {}
@@ -60,12 +61,11 @@ def expand(config: Config, name: str, file: str = "config/config.yaml") -> Expan
                 skipped[cell] = support.reason
     if not supported and not skipped:
         raise PrunebenchError(f"{file}: studies.{name}: no cells are left: 'exclude' matches all of them")
-    wanted = {cell: tuple(of) for cell, of in suites.items()}
-    return Expansion(tuple(supported), tuple(skipped.items()), wanted)
+    return Expansion(tuple(supported), tuple(skipped.items()), {cell: tuple(suites[cell]) for cell in suites})
 
 
 def axes_used(config: Config, method: str, allocator: str) -> frozenset[str]:
-    """The cell axes that can change the result of `method` with `allocator` (both catalog names)."""
+    """The axes of a cell that can change the result of `method` with `allocator` (both catalog names)."""
     uses: frozenset[str] = registry.load("methods", config.methods[method].method).uses
     if "allocator" not in uses:
         return uses
@@ -74,7 +74,7 @@ def axes_used(config: Config, method: str, allocator: str) -> frozenset[str]:
 
 
 def normal_form(config: Config, cell: Cell) -> Cell:
-    """`cell` with every axis fixed that nothing in it uses, so that equal work has one name."""
+    """`cell` with a fixed value on every axis that cannot change its result, so that equal work has one name."""
     uses = axes_used(config, cell.method, cell.allocator)
     if "pattern" not in uses:
         cell = replace(cell, pattern="unstructured", sparsity="0.00")
@@ -84,7 +84,10 @@ def normal_form(config: Config, cell: Cell) -> Cell:
 
 
 def allocation_form(config: Config, cell: Cell) -> Cell:
-    """The point of the allocation that `cell` uses: shared by all methods, axes that the allocator ignores fixed."""
+    """The point of the allocation that `cell` uses, which all methods share.
+
+    The axes that cannot change the allocation have fixed values, and `method` is empty.
+    """
     uses = registry.load("allocators", config.allocators[cell.allocator].allocator).uses
     return _fix_draw(replace(cell, method=""), uses)
 
@@ -111,7 +114,7 @@ def reads_profile(config: Config, point: Cell) -> bool:
 
 
 def search_used(config: Config, point: Cell) -> Search | None:
-    """The search whose result the allocation of `point` rests on, if its allocator uses one."""
+    """The search whose result the allocator of `point` uses; None if it uses no search."""
     search: Search | None = allocator_of(config, point).search(point.sparsity)
     return search
 
@@ -125,7 +128,7 @@ def _fix_draw(cell: Cell, uses: frozenset[str]) -> Cell:
 
 
 def supports(config: Config, cell: Cell) -> Support:
-    """Whether the method can do `cell`. An n:m pattern leaves an allocator nothing to decide."""
+    """Whether the plug-ins can do `cell`. With an n:m pattern an allocator has nothing to decide."""
     method = method_of(config, cell)
     allocator = registry.load("allocators", config.allocators[cell.allocator].allocator)
     if cell.shape.structured and "allocator" in method.uses and not allocator.structured:
@@ -133,22 +136,25 @@ def supports(config: Config, cell: Cell) -> Support:
             False, f"{cell.pattern} fixes the sparsity of every linear, {cell.allocator} has nothing to decide"
         )
     family = registry.load("models", config.models[cell.model].family)
-    of_model, of_cell = method.reads(family.ffn), method.supports(cell)
-    support: Support = of_cell if of_model.ok else of_model
-    return support
+    reading: Support = method.reads(family.ffn)
+    support: Support = method.supports(cell)
+    return support if reading.ok else reading
 
 
 def model_shape(entry: ModelEntry) -> Shape:
-    """The sizes of a model, from its entry or, for one that is already here, from its config.json."""
+    """The sizes of a model, from its entry or else from the config.json of a local model.
+
+    Raises PrunebenchError if that file cannot be read.
+    """
     if entry.shape is not None:
         return entry.shape
     return read_shape(local_path(entry.source) / "config.json")
 
 
 def product(config: Config, row: Axes, defaults: Axes, where: str) -> Iterator[Cell]:
-    """Every combination of the axes of `row`, or else of `defaults`, before the normal form.
+    """Every combination of the axes of `row`, or else of `defaults`. The cells are not in normal form yet.
 
-    Raises PrunebenchError, in front of which `where` says what the axis belongs to, for axes that do not fit together.
+    Raises PrunebenchError for axes that are missing or do not fit together; the message begins with `where`.
     """
 
     def axis(key: str, default: Any = None) -> list[Any]:
@@ -181,20 +187,20 @@ def product(config: Config, row: Axes, defaults: Axes, where: str) -> Iterator[C
 
 
 def _matches(cell: Cell, rule: Axes) -> bool:
-    """Whether every axis that `rule` names contains the cell's value."""
+    """Whether every axis that `rule` names has the value of `cell` among its values."""
     return all(getattr(cell, key) in values for key in Axes.model_fields if (values := getattr(rule, key)) is not None)
 
 
 def check_divides(config: Config, cell: Cell, where: str) -> None:
-    """PrunebenchError if the groups of an n:m pattern do not divide the widths of the model."""
+    """Raise PrunebenchError if the groups of an n:m pattern do not divide the widths of the model."""
     pattern = cell.shape
     if not pattern.structured:
         return
     shape = model_shape(config.models[cell.model])
-    for what in ("hidden", "attention", "ffn"):
-        width = getattr(shape, what)
+    for side in ("hidden", "attention", "ffn"):
+        width = getattr(shape, side)
         if width % pattern.group:
             raise PrunebenchError(
                 f"{where}pattern: {pattern} does not fit {cell.model}: groups of {pattern.group} "
-                f"do not divide its {what} width {width}"
+                f"do not divide its {side} width {width}"
             )

@@ -1,4 +1,4 @@
-"""What a config's studies show: their tables and figures, and which cells, suites and searches are in each."""
+"""The tables and figures of a config's studies, and the cells, suites and searches that each of them shows."""
 
 from __future__ import annotations
 
@@ -21,30 +21,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """All that is made from results/cells.csv for people to read."""
+    """Everything for people to read that is made from results/cells.csv."""
 
     config: Config
     studies: Mapping[str, Expansion]
 
     @cached_property
     def tables(self) -> list[tuple[str, str]]:
-        """(study, table): the tables that a study's suites name, then those that it asks for, then those that belong.
+        """(study, table) for every table.
 
-        The last kind decide by themselves which studies they belong to: published values, where there are any.
+        A study has the tables that its suites name, then the tables that it asks for, then the tables that decide by
+        themselves that they belong to it, as published values do where there are any.
         """
-        made: list[tuple[str, str]] = []
+        pairs: list[tuple[str, str]] = []
         for study, expansion in self.studies.items():
             tables = [self._suite(suite).table for suite in expansion.all_suites]
             tables += self.config.studies[study].tables
             tables += [name for name in registry.names("tables") if registry.load("tables", name).belongs(self, study)]
-            made += [(study, table) for table in dict.fromkeys(tables)]
-        return made
+            pairs += [(study, table) for table in dict.fromkeys(tables)]
+        return pairs
 
     def published(self, study: str, cell: Cell, suite: str) -> list[Match]:
-        """The published values that a study shows beside what `suite` measures of `cell`."""
+        """The published values that a study shows beside the scores of `suite` on `cell`."""
         sources = self.config.studies[study].published
-        found = matches(self.config, cell, suite)
-        return [match for match in found if not sources or match.value.source in sources]
+        comparable = matches(self.config, cell, suite)
+        return [match for match in comparable if not sources or match.value.source in sources]
 
     def suites_of(self, study: str, table: str) -> list[str]:
         """The suites of a study (catalog names) that `table` shows."""
@@ -74,7 +75,7 @@ class Shown:
         return plugin
 
     def table_files(self, study: str, table: str) -> list[str]:
-        """A table in all its formats, Markdown first."""
+        """The files of a table, one for each format, Markdown first."""
         return [paths.TABLE.format(study=study, table=table, format=format) for format in paths.TABLE_FORMATS]
 
     @cached_property
@@ -89,7 +90,7 @@ class Shown:
         ]
 
     def searches_drawn(self, study: str, figure: str) -> list[tuple[str, int]]:
-        """The runs of searches (search, seed) whose results a figure reads."""
+        """(search, seed) of every run of a search whose result a figure reads."""
         runs: list[tuple[str, int]] = registry.load("figures", figure).searches(self, study)
         return runs
 
@@ -99,24 +100,25 @@ class Shown:
         return [(name, seed) for name in names for seed in self.config.searches[name].seeds]
 
     def figure_files(self, study: str, figure: str) -> list[str]:
-        """A figure in all its formats, svg first."""
+        """The files of a figure, one for each format, svg first."""
         return [paths.FIGURE.format(study=study, figure=figure, format=format) for format in paths.FIGURE_FORMATS]
 
     @property
     def outputs(self) -> list[str]:
-        """All that is made from results/cells.csv for people to read."""
+        """The files of all tables and figures, and the report."""
         tables = [path for study, table in self.tables for path in self.table_files(study, table)]
         figures = [path for study, figure in self.figures for path in self.figure_files(study, figure)]
         return [*tables, *figures, paths.REPORT]
 
     def labels(self) -> dict[str, str]:
-        """What tables and figures print for an entry of a catalog, such as methods/wanda: kinds may share names."""
+        """The label that tables and figures print for an entry, by kind and catalog name (methods/wanda)."""
         labels = {f"models/{name}": model.title for name, model in self.config.models.items()}
         labels |= {f"corpora/{name}": corpus.title for name, corpus in self.config.corpora.items()}
         labels |= {f"searches/{name}": search.title or name for name, search in self.config.searches.items()}
         labels |= {f"suites/{name}": suite.title for name, suite in self.config.suites.items() if suite.title}
         bundles = self.config.tasks.values()
-        labels |= {f"tasks/{task}": data.title for of in bundles for task, data in of.tasks.items() if data.title}
+        rows = [task for bundle in bundles for task in bundle.tasks.items()]
+        labels |= {f"tasks/{task}": data.title for task, data in rows if data.title}
         for kind in ("methods", "allocators"):
             for name, entry in getattr(self.config, kind).items():
                 plugin = configured(kind, entry)
@@ -125,16 +127,19 @@ class Shown:
         return labels
 
     def computations(self) -> dict[str, tuple[str, str, str]]:
-        """For each calibrated method: the first catalog name of the same work, its dtype, and how it computes."""
+        """(first name, dtype, settings) for each calibrated method, by catalog name.
+
+        The first name is that of the first method of the catalog with the same plug-in and parameters.
+        """
         first: dict[str, str] = {}
-        found: dict[str, tuple[str, str, str]] = {}
+        computations: dict[str, tuple[str, str, str]] = {}
         for name, entry in self.config.methods.items():
             method = configured("methods", entry)
             if "calibration" in method.uses:
                 compute = entry.compute or self.config.compute
                 same = first.setdefault(f"{entry.method} {method.params}", name)
-                found[name] = (same, compute.dtype, str(compute))
-        return found
+                computations[name] = (same, compute.dtype, str(compute))
+        return computations
 
 
 def _place(figure: type[StudyFigure]) -> tuple[int, str]:

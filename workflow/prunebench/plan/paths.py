@@ -1,7 +1,7 @@
-"""Every path of the pipeline, in one place.
+"""All paths of the pipeline.
 
-Each constant is a pattern that Snakemake uses as it stands; `PATTERN.format(**cell.wildcards)` makes it concrete.
-Paths are relative to the working directory and are never parsed to get results: result files describe themselves.
+Each constant is a pattern that Snakemake uses; `PATTERN.format(**cell.wildcards)` gives the path of one cell. Paths are
+relative to the working directory. No result is read from the name of a path: result files describe themselves.
 """
 
 import re
@@ -10,13 +10,13 @@ from functools import cache
 CELL = "{model}/{method}/{allocator}/{point}/{calibration}-seed{seed}"
 
 ASSET = "resources/{asset}/asset.json"
-"""`asset` is kind and catalog name: corpora/c4_type."""
+"""The wildcard `asset` is kind and catalog name, as in corpora/c4_type."""
 MODEL = "resources/models/{model}/asset.json"
 CORPUS = "resources/corpora/{corpus}/asset.json"
 TASKS = "resources/tasks/{tasks}/asset.json"
 
 TRAINED = "results/trained/{model}"
-"""The `from_pretrained` directory of a model that is trained here; without it, the beginning of its records' names."""
+"""The `from_pretrained` directory of a model that is trained here. The names of its records begin in the same way."""
 
 _TOKENS = "results/calibration/{model}/{calibration}-seed{seed}"
 TOKENS = f"{_TOKENS}.npy"
@@ -31,7 +31,7 @@ SEARCH = f"{_SEARCH}.json"
 SEARCH_HISTORY = f"{_SEARCH}.history.csv"
 SEARCH_MEASURED = f"{_SEARCH}.measured.json"
 SEARCH_BEST = "results/searches/{search}/best.json"
-"""The best that any seed of a search found."""
+"""The best result of all seeds of a search."""
 
 _GRADIENTS = "results/gradients/{model}/{calibration}-seed{seed}"
 GRADIENTS = f"{_GRADIENTS}.safetensors"
@@ -58,7 +58,7 @@ REPORT = "results/report/index.html"
 
 
 DRAW = "{model}/{calibration}-seed{seed}"
-"""What is drawn from a corpus for a model."""
+"""The subject of jobs on windows that are drawn from a corpus for a model."""
 
 _SLUG = "[a-z0-9][a-z0-9_.]*"
 WILDCARDS = {
@@ -68,12 +68,12 @@ WILDCARDS = {
     "point": r"unstructured-s0\.\d\d|\d+of\d+",
     "seed": r"\d+",
 }
-"""What the wildcards of patterns stand for, as regular expressions; any other is one part of a path."""
+"""Regular expressions of the values of wildcards. Any other wildcard is one part of a path."""
 
 
 @cache
 def expression(pattern: str) -> re.Pattern[str]:
-    """The regular expression of the paths that `pattern` stands for, a group for each wildcard."""
+    """A regular expression for the paths that `pattern` stands for, with a group for each wildcard."""
     text, *rest = re.split(r"\{(\w+)\}", pattern)
     parts = zip(rest[::2], rest[1::2], strict=True)
     groups = (f"(?P<{name}>{WILDCARDS.get(name, '[^/]+')}){re.escape(text)}" for name, text in parts)

@@ -1,4 +1,4 @@
-"""A config made concrete: its studies' cells, and the jobs that compute them. What the Snakefile works from."""
+"""A plan: the cells of a config's studies and the jobs that compute them. The Snakefile works from it."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from prunebench.config.entries import TrainedSource
 from prunebench.config.schema import CATALOG, CONFIG, Config, read_config
 from prunebench.errors import PrunebenchError
 from prunebench.plan.checks import load_config
-from prunebench.plan.grid import Expansion, allocation_form, expand
+from prunebench.plan.grid import Expansion, allocation_form, expand_grid
 from prunebench.plan.jobs import rule_class
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.outputs import Shown
@@ -25,23 +25,23 @@ FETCH = {"models": ("fetch_model", "model"), "corpora": ("fetch_corpus", "corpus
 
 @dataclass(frozen=True)
 class Plan:
-    """All that follows from one config. Cheap: no file but the config and its catalogs is read."""
+    """Everything that follows from one config. To make it, only the config and its catalogs are read."""
 
     raw: dict[str, Any]
     file: str
     config: Config
     studies: dict[str, Expansion]
     given: Mapping[str, str] = field(default_factory=dict)
-    """Specs by rule, where the user gives what the jobs of the rule would have made."""
+    """Specs by rule, for rules whose output the user gives, so that their jobs need not run."""
 
     @cached_property
     def shown(self) -> Shown:
-        """The tables and figures, and what each shows."""
+        """The tables and figures, and the cells in each."""
         return Shown(self.config, self.studies)
 
     @cached_property
     def cells(self) -> dict[Cell, None]:
-        """All distinct cells of all studies: a cell that two studies share is computed once."""
+        """All distinct cells of all studies. A cell that two studies share is computed once."""
         return {cell: None for study in self.studies.values() for cell in study.cells}
 
     @cached_property
@@ -49,27 +49,27 @@ class Plan:
         return {}
 
     def job(self, rule: str, **wildcards: Any) -> Job:
-        """The job of `rule` for `wildcards`, of which there may be more than the rule has; each is made once."""
+        """The job of `rule` for `wildcards`, which may have more names than the rule. Equal jobs are one object."""
         job = rule_class(rule)(self, wildcards)
         return self._jobs.setdefault(job, job)
 
     def asset(self, asset: str) -> Job:
-        """The job that fetches `asset`, which is kind and catalog name: corpora/c4_type."""
+        """The job that fetches `asset`, which is kind and catalog name, as in corpora/c4_type."""
         kind, name = asset.split("/")
         rule, wildcard = FETCH[kind]
         return self.job(rule, **{wildcard: name})
 
     def search(self, search: Search) -> Job:
-        """The job whose result `search` means: one seed, or the best of all."""
+        """The job whose result `search` means: that of one seed, or the best of all seeds."""
         if search.seed is None:
             return self.job("gather_search", search=search.name)
         return self.job("search_allocation", search=search.name, seed=search.seed)
 
     @property
     def masks(self) -> list[Job]:
-        """The jobs that keep the masks of all cells, if the config asks for that."""
-        wanted = self.config.keep_weights == "mask"
-        return [self.job("keep_masks", **cell.wildcards) for cell in self.cells if wanted]
+        """The jobs that keep the masks of all cells; none unless the config asks for masks."""
+        cells = self.cells if self.config.keep_weights == "mask" else ()
+        return [self.job("keep_masks", **cell.wildcards) for cell in cells]
 
     @property
     def trains(self) -> bool:
@@ -79,19 +79,19 @@ class Plan:
         return any(isinstance(self.config.models[name].source, TrainedSource) for name in models)
 
     def allocation(self, cell: Cell) -> Job:
-        """The job that decides how sparse each linear of `cell` is to be; cells share it."""
+        """The job that decides the sparsity of each linear of `cell`. Several cells share it."""
         return self.job("allocate", **allocation_form(self.config, cell).wildcards)
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:
-        """The wildcards of every evaluation that the studies want."""
-        wanted = {
+        """The wildcards of every evaluation of the studies, each once."""
+        wildcards = {
             (cell, suite): {**cell.wildcards, "suite": suite}
             for study in self.studies.values()
             for cell in study.cells
             for suite in study.suites[cell]
         }
-        return list(wanted.values())
+        return list(wildcards.values())
 
 
 def load_plan(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Plan:
@@ -99,18 +99,18 @@ def load_plan(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Pa
     config = load_config(raw, file, catalog)
     if not config.studies:
         raise PrunebenchError(f"{file}: 'studies' is missing: a config names at least one study")
-    # What is kept changes no number, so it is in no spec: nothing runs again for it.
+    # The choice of weights to keep changes no number. Without it in specs, no job runs again for it.
     raw = {key: value for key, value in raw.items() if key != "keep_weights"}
-    return Plan(raw, file, config, {name: expand(config, name, file) for name in config.studies})
+    return Plan(raw, file, config, {name: expand_grid(config, name, file) for name in config.studies})
 
 
 def plan_of(spec: str) -> Plan:
-    """The plan that the spec of a job which gathers or shows all cells was made from."""
+    """The plan from which `spec` was made, the spec of a job that gathers or shows all cells."""
     fields = json.loads(spec)
     return load_plan(fields["config"], fields["file"])
 
 
 def read_plan(file: Path = CONFIG) -> Plan:
-    """The plan of a config file, as snakemake --configfile makes it. Raises PrunebenchError."""
-    # Relative, as in the Snakefile: the name is part of specs.
+    """The plan of a config file, as snakemake --configfile makes it. Raises PrunebenchError with every mistake."""
+    # The name is part of specs, so it is relative, as in the Snakefile.
     return load_plan(read_config(file), os.path.relpath(file))

@@ -1,6 +1,8 @@
-"""Mistakes that SLURM would show one job at a time, or only by never starting one: looked for before any job.
+"""Finds mistakes in what jobs ask of SLURM before any job is submitted.
 
-Light, as the Snakefile uses it. Knows of the cluster what sinfo and sacctmgr say, and nothing where they are not.
+SLURM itself would show them one job at a time, or by never starting a job. What the cluster has is read from sinfo,
+scontrol and sacctmgr; where these programs do not exist, nothing is checked. The Snakefile uses this module, so it does
+not import torch.
 """
 
 import getpass
@@ -17,8 +19,8 @@ PROFILE = "profiles/slurm/config.yaml"
 
 
 @dataclass(frozen=True)
-class Request:
-    """What a job asks for. None: the cluster's default."""
+class Demand:
+    """The resources that a job asks SLURM for. None means the cluster's default."""
 
     rule: str
     partition: str | None = None
@@ -26,11 +28,11 @@ class Request:
     gpus: int = 0
     minutes: int = 0
     memory: int = 0
-    """MB, as SLURM calls what are MiB."""
+    """MiB, which SLURM calls MB."""
 
     @classmethod
-    def of(cls, rule: str, resources: Mapping[str, Any]) -> "Request":
-        """The request of a job with these resources of Snakemake's; what is not known yet counts as nothing."""
+    def of(cls, rule: str, resources: Mapping[str, Any]) -> "Demand":
+        """The demand of a job with these resources of Snakemake. A number that is not known yet counts as 0."""
         numbers = (resources.get(key) for key in ("gpu", "runtime", "mem_mb"))
         sizes = (number if isinstance(number, int) else 0 for number in numbers)
         return cls(rule, resources.get("slurm_partition"), resources.get("slurm_account"), *sizes)
@@ -38,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Partition:
-    """What a partition has; of memory and GPUs, the most that one of its nodes has."""
+    """The limits of a partition. `gpus` and `memory` (MiB) are the largest that one of its nodes has."""
 
     name: str
     default: bool
@@ -47,27 +49,27 @@ class Partition:
     memory: int
 
 
-def check(requests: Sequence[Request], attempts: int = 1) -> list[str]:
-    """Raise a PrunebenchError with everything that is wrong with `requests`, as far as the cluster's tools tell.
+def check(demands: Sequence[Demand], attempts: int = 1) -> list[str]:
+    """Return warnings about the last of `attempts`, as each attempt asks for more memory and time than the one before.
 
-    Returns what would be wrong with the last of `attempts`, each of which asks for more memory and time.
+    Raises PrunebenchError with everything that is wrong with `demands` at the first attempt.
     """
-    found = partitions()
-    if not found:
+    existing = partitions()
+    if not existing:
         return []
     known = accounts()
-    wrong = list(dict.fromkeys(mistakes(requests, found, known)))
+    wrong = list(dict.fromkeys(mistakes(demands, existing, known)))
     if wrong:
         raise PrunebenchError("\n".join(wrong))
-    last = (replace(job, minutes=attempts * job.minutes, memory=attempts * job.memory) for job in requests)
-    return [f"Tried again after a failure, {text}" for text in dict.fromkeys(mistakes(last, found, known))]
+    last = (replace(job, minutes=attempts * job.minutes, memory=attempts * job.memory) for job in demands)
+    return [f"Tried again after a failure, {text}" for text in dict.fromkeys(mistakes(last, existing, known))]
 
 
-def mistakes(requests: Iterable[Request], partitions: list[Partition], accounts: list[str] | None) -> Iterator[str]:
-    """What is wrong, and what to change, in words. `accounts` None: jobs need none, or it is not known."""
+def mistakes(demands: Iterable[Demand], partitions: list[Partition], accounts: list[str] | None) -> Iterator[str]:
+    """Say what is wrong and what to change. `accounts` is None if jobs need no account, or if that is not known."""
     known = {partition.name: partition for partition in partitions}
     default = next((partition for partition in partitions if partition.default), None)
-    for job in requests:
+    for job in demands:
         if accounts == [] or (accounts and job.account and job.account not in accounts):
             yield _unknown_account(job.account, accounts)
         named = job.partition.split(",") if job.partition else []
@@ -94,48 +96,49 @@ def mistakes(requests: Iterable[Request], partitions: list[Partition], accounts:
 
 
 def _joined(partitions: list[Partition]) -> Partition:
-    """What is asked for of several partitions may be in any: the most that one of them has, of each."""
-    most = (max(getattr(one, name) for one in partitions) for name in ("gpus", "minutes", "memory"))
-    return Partition(",".join(one.name for one in partitions), False, *most)
+    """A partition that stands for several, as a job may run in any of them: of each limit it has the largest."""
+    largest = (max(getattr(partition, name) for partition in partitions) for name in ("gpus", "minutes", "memory"))
+    return Partition(",".join(partition.name for partition in partitions), False, *largest)
 
 
 def _unknown_account(account: str | None, accounts: list[str]) -> str:
     if not accounts:
-        return "SLURM runs only jobs of an account here, and you have none. Ask those who run the cluster for one"
+        return "SLURM runs only jobs of an account here, and you have none. Ask its administrators for one"
     hint = did_you_mean(str(account), accounts)
     return f"Change slurm_account in {PROFILE}: you have no SLURM account {account!r}{hint}"
 
 
 def partitions() -> list[Partition]:
-    """All partitions; none where sinfo is not or does not answer."""
-    found: dict[str, Partition] = {}
+    """All partitions of the cluster; none where sinfo does not exist or does not answer."""
+    known: dict[str, Partition] = {}
     for line in _lines("sinfo", "--noheader", "--all", "--exact", "--format=%P|%G|%l|%m") or ():
         name, gres, limit, memory = line.split("|")
-        one = Partition(name.rstrip("*"), name.endswith("*"), _gpus(gres), _minutes(limit), int(memory.rstrip("+")))
-        same = found.get(one.name, one)
-        found[one.name] = Partition(
-            one.name, one.default, max(one.gpus, same.gpus), one.minutes, max(one.memory, same.memory)
+        partition = Partition(
+            name.rstrip("*"), name.endswith("*"), _gpus(gres), _minutes(limit), int(memory.rstrip("+"))
         )
-    return list(found.values())
+        same = known.get(partition.name, partition)
+        largest = {key: max(getattr(partition, key), getattr(same, key)) for key in ("gpus", "memory")}
+        known[partition.name] = replace(partition, **largest)
+    return list(known.values())
 
 
 def accounts() -> list[str] | None:
-    """The accounts that the user's jobs may be counted to; None where jobs need none, or it cannot be known."""
+    """The accounts that the user's jobs may be charged to; None if jobs need no account, or if that is not known."""
     settings = _lines("scontrol", "show", "config") or ()
     if not any(re.match(r"AccountingStorageEnforce\s*=.*associations", line) for line in settings):
         return None
     query = ("show", "associations", f"user={getpass.getuser()}", "format=account")
-    found = _lines("sacctmgr", "--noheader", "--parsable2", *query)
-    return found and sorted({*found})
+    names = _lines("sacctmgr", "--noheader", "--parsable2", *query)
+    return names and sorted({*names})
 
 
 def _gpus(gres: str) -> int:
-    """GPUs in a list such as gpu:a100:4(S:0-1),shard:8."""
+    """The number of GPUs in a list such as gpu:a100:4(S:0-1),shard:8."""
     return sum(int(count) for count in re.findall(r"(?:^|,)gpu:(?:[^:,()]+:)?(\d+)", gres))
 
 
 def _minutes(limit: str) -> float:
-    """Minutes of a time limit such as 1-12:00:00, 30:00 or infinite."""
+    """The minutes of a time limit such as 1-12:00:00, 30:00 or infinite."""
     if not limit[:1].isdigit():
         return float("inf")
     days, _, clock = limit.rpartition("-")
@@ -144,7 +147,7 @@ def _minutes(limit: str) -> float:
 
 
 def _lines(*command: str) -> list[str] | None:
-    """What a program of SLURM prints; None where it is not, fails, or does not answer."""
+    """The lines that a program of SLURM prints; None if it does not exist, fails, or does not answer."""
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -19,7 +19,7 @@ from prunebench.assets.tokens import check_ids, load_ids
 from prunebench.cell import Cell
 from prunebench.config.entries import STORED
 from prunebench.config.entries import Compute as ComputeEntry
-from prunebench.config.explain import explain
+from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOGS, SINGULAR, Config, Row
 from prunebench.engine.contract import Method
 from prunebench.errors import PrunebenchError
@@ -150,7 +150,7 @@ def catalogs(compute: Compute, **sections: Mapping[str, Any]) -> Config:
     try:
         settings = ComputeEntry.model_validate(compute.entry)
     except ValidationError as error:
-        lines = explain(error, ComputeEntry, compute.entry, prefix="--")
+        lines = error_lines(error, ComputeEntry, compute.entry, prefix="--")
         raise PrunebenchError("\n".join(line.replace("batch_size", "batch-size") for line in lines)) from None
     return load_config({"compute": settings.model_dump(), **sections}, "command line", CATALOG)
 
@@ -180,7 +180,7 @@ def _cell(config: Config, axes: Mapping[str, Any]) -> Cell:
     try:
         row = Row.model_validate(axes)
     except ValidationError as error:
-        raise PrunebenchError("\n".join(explain(error, Row, dict(axes), prefix="--"))) from None
+        raise PrunebenchError("\n".join(error_lines(error, Row, dict(axes), prefix="--"))) from None
     (cell,) = product(config, row, row, "--")
     check_divides(config, cell, "--")
     if not (support := supports(config, cell)).ok:

@@ -1,4 +1,4 @@
-"""The job graph: each rule of the workflow has a class here, which says what its jobs need, write and are specified by.
+"""The job graph: each rule of the workflow has a class here, which says what its jobs read and write, and their specs.
 
 The rules, the hashes of specs, the checks of results, status, garbage, retries, estimates and the runs of one model all
 follow from these classes. `rules()` finds them: a new rule is a module here, a stage, and a file below rules/.
@@ -29,20 +29,20 @@ def rule_class(rule: str) -> type[Job]:
 
 
 def named(rule: str, **wildcards: Any) -> Job:
-    """The job of `rule` for `wildcards`, for its names and paths alone: it belongs to no plan."""
+    """A job of `rule` that belongs to no plan, so that only its names and paths can be used."""
     return rule_class(rule)(None, wildcards)
 
 
 def log_of(rule: str) -> str:
-    """Pattern of the log files of `rule`."""
+    """The pattern of the log files of `rule`."""
     return f"logs/{rule}/{rule_class(rule).subject_pattern}.log"
 
 
 def benchmark_of(rule: str) -> str:
-    """Pattern of the benchmark files of `rule` (seconds and memory of whole processes, taken by Snakemake)."""
+    """The pattern of the files in which Snakemake writes seconds and memory of the processes of `rule`."""
     return f"benchmarks/{rule}/{rule_class(rule).subject_pattern}.tsv"
 
 
 def output_of(rule: str, name: str) -> str:
-    """Pattern of the output `name` of `rule`."""
+    """The pattern of the output `name` of `rule`."""
     return rule_class(rule).writes[name]

@@ -1,4 +1,4 @@
-"""How sparse each linear is to be; methods that use the same allocator share the result."""
+"""The jobs that decide how sparse each linear is to be. Methods with the same allocator share the result."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prunebench.plan.jobs.base import Job, Need, Spec
 
 
 class AllocateSpec(Spec):
-    """What decides the sparsity of each linear."""
+    """Everything that decides the sparsity of each linear."""
 
     model: str
     family: str
@@ -30,12 +30,12 @@ class AllocateSpec(Spec):
     profile: str | None
     search: str | None = Field(None, exclude_if=is_none)
     tokens: str | None = Field(None, exclude_if=is_none)
-    """Set where the allocator runs the model on the calibration tokens; then `compute` is, too."""
+    """Set, like `compute`, if the allocator runs the model on the calibration tokens."""
     compute: Compute | None = Field(None, exclude_if=is_none)
 
 
 class Allocate(Job):
-    """Decide how sparse each linear is to be. The cell of the wildcards is a point in `grid.allocation_form`."""
+    """Decide how sparse each linear is to be. The wildcards name a point in `grid.allocation_form`."""
 
     rule = "allocate"
     subject_pattern = "{model}/{allocator}/{point}/{calibration}-seed{seed}"
@@ -44,7 +44,7 @@ class Allocate(Job):
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The model, and what the allocator looks at: a profile, the result of a search, or the calibration tokens."""
+        """The model, and the input of the allocator: a profile, the result of a search, or the calibration tokens."""
         config, point = self.config, self.cell
         search = search_used(config, point)
         calibrated = {name: value for name, value in self.wildcards.items() if name != "allocator"}
@@ -85,5 +85,5 @@ class Allocate(Job):
 
     @property
     def compute(self) -> Compute | None:
-        """The settings of the config where the allocator runs the model."""
+        """The compute settings of the config if the allocator runs the model, else None."""
         return self.config.compute if self.gpu else None

@@ -1,4 +1,7 @@
-"""What all jobs have in common. Light: Snakemake asks every job of a study for its inputs, threads and spec."""
+"""The base classes of jobs and of their specs.
+
+This module does not import torch, because Snakemake asks every job of a study for its inputs, threads and spec.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,12 @@ if TYPE_CHECKING:
 
 
 class Spec(BaseModel):
-    """Everything that can change the numbers of a job. The stage of the rule reads it, the job graph writes it.
+    """Everything that can change the numbers of a job. The job graph writes a spec, and the stage of the rule reads it.
 
     Snakemake runs a job again when its params change, but compares them as a set without names, drops objects that it
-    cannot print, and cannot see an edit in an imported module. So each rule has one param: this, as canonical JSON. It
-    holds the job's own parameters, hashes of the specs that it builds on, and fingerprints of the code that computes.
-    Device, host and logging are provenance and not in it. A new field is left out of the JSON at its default
+    cannot print, and cannot see an edit in an imported module. So each rule has one param, the spec as canonical JSON.
+    It holds the job's own parameters, hashes of the specs of the jobs before it, and fingerprints of the code that
+    computes. Device, host and logging are provenance and not in it. A new field is left out of the JSON at its default
     (`exclude_if`), so that jobs that do not use it keep their specs.
     """
 
@@ -38,7 +41,7 @@ class Spec(BaseModel):
 
     @property
     def text(self) -> str:
-        """Canonical JSON: equal specs are equal strings."""
+        """The spec as canonical JSON, in which equal specs are equal strings."""
         return canonical(self.model_dump(mode="json"))
 
 
@@ -55,7 +58,7 @@ class Output(NamedTuple):
 
 
 Need = Output | Sequence[Output] | Sequence[str] | None
-"""What one name among the inputs of a job stands for: a file of another job, several of them, local files, nothing."""
+"""The meaning of one input of a job: a file of another job, several of these, local files, or nothing."""
 
 
 class Job:
@@ -64,7 +67,7 @@ class Job:
     rule: ClassVar[str]
     """The name of the rule in the Snakefile, of its stage, and of the stage's module."""
     subject_pattern: ClassVar[str]
-    """What a job is called by its wildcards: the names of its log and its benchmark end with it."""
+    """The pattern of a job's name among the jobs of its rule. The paths of its log and benchmark end with that name."""
     writes: ClassVar[Mapping[str, str]] = {}
     """The pattern of the path of each output by its name. When a job is done, the first output is there."""
     runs_model: ClassVar[bool] = False
@@ -73,19 +76,19 @@ class Job:
     """Whether the job counts as part of the cost of the cell that rests on it."""
 
     def __init__(self, plan: Plan | None, wildcards: Mapping[str, Any]) -> None:
-        """`wildcards` may have more names than the rule. Without a plan only names and paths can be asked for."""
+        """`wildcards` may have more names than the rule. Without a plan, only names and paths can be used."""
         names = (name for _, name, _, _ in Formatter().parse(self.subject_pattern) if name)
         self.wildcards: dict[str, str] = {name: str(wildcards[name]) for name in names}
         self._plan = plan
 
     @cached_property
     def subject(self) -> str:
-        """What the job is called among the jobs of its rule."""
+        """The name of the job among the jobs of its rule."""
         return self.subject_pattern.format(**self.wildcards)
 
     @property
     def outputs(self) -> tuple[Path, ...]:
-        """All files that the job writes. When it is done, the first is there; others may be deleted after use."""
+        """All files that the job writes. The first stays; others may be deleted after use."""
         return tuple(Path(self.output(name).path) for name in self.writes)
 
     def output(self, name: str | None = None) -> Output:
@@ -104,12 +107,12 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether the result of the job is there, whatever it was made from."""
+        """Whether the first output of the job exists, made from whatever inputs and settings."""
         return self.outputs[0].exists()
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """All files that are written for the job."""
+        """All files that the job and Snakemake write for it."""
         return (*self.outputs, self.log, self.benchmark)
 
     @property
@@ -125,7 +128,7 @@ class Job:
 
     @cached_property
     def cell(self) -> Cell:
-        """The cell that the wildcards name; without a method it is the point of an allocation."""
+        """The cell that the wildcards name. Without a method it is the point of an allocation."""
         return Cell.of(self.wildcards)
 
     @cached_property
@@ -134,7 +137,7 @@ class Job:
         return {}
 
     def input(self, name: str) -> str | list[str]:
-        """The path or paths of the input `name`; an empty list if the job does not need it."""
+        """The path or paths of the input `name`. The list is empty if the job does not need the input."""
         need = self.needs[name]
         if isinstance(need, Output):
             return need.path
@@ -150,12 +153,12 @@ class Job:
 
     @property
     def recorded(self) -> Mapping[str, Output]:
-        """The files whose digests the result of the job records, by the name that they have there."""
+        """The files whose digests the result of the job records, by their names in that record."""
         return {name: need for name, need in self.needs.items() if isinstance(need, Output)}
 
     @cached_property
     def spec(self) -> str:
-        """Canonical JSON of everything that can change the numbers of the job; empty if nothing but its inputs can."""
+        """Canonical JSON of the spec of the job. It is empty if only the inputs can change the output."""
         return self.plan.given.get(self.rule) or self._spec()
 
     def _spec(self) -> str:
@@ -163,27 +166,27 @@ class Job:
 
     @cached_property
     def spec_hash(self) -> str:
-        """Short digest of the spec."""
+        """A short digest of the spec."""
         return spec_hash(self.spec)
 
     @property
     def model(self) -> str:
-        """The catalog name of the model that decides how much the job takes; empty if none does."""
+        """The catalog name of the model whose size decides the resources of the job; empty without a model."""
         return self.wildcards.get("model", "")
 
     @property
     def asset(self) -> str:
-        """Kind and catalog name of what the job fetches (corpora/c4_type); empty if it fetches nothing."""
+        """Kind and catalog name of the asset that the job fetches (corpora/c4_type); empty if it fetches nothing."""
         return ""
 
     @property
     def gpu(self) -> bool:
-        """Whether the job runs a model, and so wants a GPU."""
+        """Whether the job runs a model, and therefore asks for a GPU."""
         return self.runs_model
 
     @property
     def tokens(self) -> int:
-        """The tokens that decide how long the job takes: of its calibration set, its training or its search."""
+        """The number of tokens that decides the time of the job: of its calibration set, training or search."""
         calibration = self.wildcards.get("calibration", NO_CALIBRATION)
         if calibration == NO_CALIBRATION:
             return 0
@@ -192,26 +195,26 @@ class Job:
 
     @property
     def threads(self) -> int:
-        """CPU threads of the job. They are part of its spec where anything runs forward."""
+        """CPU threads of the job. They are part of its spec if the job runs a model forward."""
         return self.compute.threads if self.compute else 1
 
     @property
     def compute(self) -> Compute | None:
-        """How the job computes; None if nothing runs forward in it."""
+        """The compute settings of the job; None if it runs no model forward."""
         return None
 
     def code(self, **plugins: str) -> dict[str, str]:
-        """Fingerprints of the stage, and of the modules `plugins` by their role (family="models.opt")."""
+        """Fingerprints, by role, of the stage and of the modules `plugins` (such as family="models.opt")."""
         modules = {"stage": f"stages.{self.rule}", **plugins}
         return {role: fingerprint(f"prunebench.{module}") for role, module in modules.items()}
 
     def hash_of(self, name: str) -> str | None:
-        """The hash of the spec of the job that writes the input `name`; None if the job needs none."""
+        """The hash of the spec of the job that writes the input `name`; None if there is no such input."""
         need = self.needs[name]
         return need.job.spec_hash if isinstance(need, Output) else None
 
     def assets(self, names: Sequence[str]) -> list[Output]:
-        """The outputs of the jobs that fetch `names` (such as corpora/c4_type), in order."""
+        """The outputs of the jobs that fetch the assets `names` (such as corpora/c4_type), sorted by name."""
         return [self.plan.asset(name).output() for name in sorted(names)]
 
     def __eq__(self, other: object) -> bool:

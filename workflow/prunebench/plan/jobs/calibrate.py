@@ -1,4 +1,4 @@
-"""One token file per model, corpus, size and seed, which all methods share."""
+"""The jobs that draw calibration tokens: one file for each model, corpus, size and seed, which all methods share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from prunebench.plan.jobs.base import Job, Need, Spec
 
 
 class CalibrateSpec(Spec):
-    """What decides the calibration tokens."""
+    """Everything that decides the calibration tokens."""
 
     model: str
     corpus: str

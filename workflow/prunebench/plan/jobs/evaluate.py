@@ -1,4 +1,4 @@
-"""One suite on one cell."""
+"""The jobs that evaluate one suite on one cell."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from prunebench.runtime.provenance import version
 
 
 class EvaluateSpec(Spec):
-    """What decides the scores of a suite on a cell."""
+    """Everything that decides the scores of a suite on a cell."""
 
     prune: str
     family: str
@@ -23,7 +23,7 @@ class EvaluateSpec(Spec):
     suite: str
     params: dict[str, Any]
     assets: dict[str, str]
-    """Hashes of specs by the names of the assets that the suite reads."""
+    """The assets that the suite reads: hashes of specs by name."""
     versions: dict[str, str | None]
     """Versions of the libraries whose releases move the scores."""
     compute: Compute
@@ -49,7 +49,7 @@ class Evaluate(Job):
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The pruned cell, its model, and what the suite reads."""
+        """The pruned cell, its model, and the assets that the suite reads."""
         return {
             "model": self.plan.job("fetch_model", **self.wildcards).output(),
             "pruned": self.pruning.output("result"),
@@ -59,7 +59,7 @@ class Evaluate(Job):
 
     @property
     def recorded(self) -> Mapping[str, Output]:
-        """What the pruned cell was made from, and what the suite reads."""
+        """The files that the pruned cell was made from, and the assets that the suite reads."""
         return {**self.pruning.recorded, **{asset.job.asset: asset for asset in self.assets(self.suite.assets)}}
 
     def _spec(self) -> str:
@@ -78,5 +78,5 @@ class Evaluate(Job):
 
     @property
     def compute(self) -> Compute:
-        """The settings of the suite, or else of the config."""
+        """The compute settings of the suite, or else of the config."""
         return self.config.suites[self.wildcards["suite"]].compute or self.config.compute

@@ -1,4 +1,4 @@
-"""Everything that is on disk and valid as one tidy table, and all that people read of it."""
+"""The jobs that gather all valid results into one table, and make tables, figures and the report from it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEMPLATES = Path(__file__).parents[2] / "report/template"
 
 
 class CollectSpec(Spec):
-    """The config that the stage makes its plan of, and a digest of the cells that it expects."""
+    """The config from which the stage makes its plan, and a digest of the cells that it expects."""
 
     code: str  # type: ignore[assignment]
     config: dict[str, Any]
@@ -50,22 +50,22 @@ class Collect(Job):
 
 
 class ShownSpec(Spec):
-    """What decides how tables, figures or the report look besides the numbers."""
+    """Everything beside the numbers that decides how tables, figures or the report look."""
 
     suites: str
-    """Digest of the code of the suites, which says how their numbers are printed."""
+    """A digest of the code of the suites, which says how their numbers are printed."""
     labels: str
     config: dict[str, Any]
     file: str
     """The name of the config file, for messages."""
     published: str | None = Field(None, exclude_if=is_none)
-    """Digest of the published values, which count as code."""
+    """A digest of the published values, which count as code."""
     templates: list[str] | None = Field(None, exclude_if=is_none)
     """Digests of the report's templates and of the published values."""
 
 
 class Shown(Job):
-    """Base of the jobs that make what people read."""
+    """Base class of the jobs that make files for people to read."""
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
@@ -74,7 +74,7 @@ class Shown(Job):
 
     def _spec(self) -> str:
         plan = self.plan
-        # How it is drawn, which cells are in it, and what suites say of their numbers.
+        # The code that draws, and the code that decides which cells are shown.
         modules = (f"stages.{self.rule}", *self._plugins(), "plan.outputs")
         names = {plan.config.suites[suite].suite for study in plan.studies.values() for suite in study.all_suites}
         suites = [fingerprint(f"prunebench.suites.{name}") for name in sorted(names)]
@@ -88,7 +88,7 @@ class Shown(Job):
         ).text
 
     def _plugins(self) -> list[str]:
-        """The modules of the plug-ins that make what is shown."""
+        """The modules of the plug-ins that make the output."""
         return []
 
     def _files(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class Shown(Job):
         return {}
 
     def _searches(self, figures: Iterable[tuple[str, str]]) -> list[Output]:
-        """The results of the runs of searches that `figures` (study, figure) read."""
+        """The results of searches that `figures`, pairs of study and figure, read."""
         runs = dict.fromkeys(run for figure in figures for run in self.plan.shown.searches_drawn(*figure))
         return [self.plan.job("search_allocation", search=name, seed=seed).output() for name, seed in runs]
 

@@ -1,4 +1,4 @@
-"""The weights of one cell, and what stays of them."""
+"""The jobs that prune a cell, and that keep its masks."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from prunebench.plan.jobs.base import Job, Need, Output, Spec
 
 
 class PruneSpec(Spec):
-    """What decides the weights of a cell."""
+    """Everything that decides the weights of a cell."""
 
     model: str
     family: str
     storage: str
     """The dtype of the stored weights."""
     tokens: str | None
-    """None, as `compute`: nothing runs forward, so neither can change the result."""
+    """None, like `compute`, if the method runs nothing forward: then neither can change the result."""
     gradients: str | None = Field(None, exclude_if=is_none)
     allocation: str
     assets: dict[str, str]
-    """Hashes of specs by the names of the assets that the method reads."""
+    """The assets that the method reads: hashes of specs by name."""
     method: str
     params: dict[str, Any]
     pattern: str
@@ -51,20 +51,20 @@ class Prune(Job):
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The model, the allocation, and what the method looks at besides."""
+        """The model, the allocation, and the other files that the method reads."""
         calibrated = "calibration" in self.method.uses
         return {
             "model": self.plan.job("fetch_model", **self.wildcards).output(),
             "assets": self.assets(self.method.assets),
             "tokens": self.plan.job("calibrate", **self.wildcards).output() if calibrated else None,
-            # Before the allocation: where that fails, the gradients need not be made again.
+            # They come before the allocation: if that fails, the gradients need not be made again.
             "gradients": self.plan.job("gradients", **self.wildcards).output() if self.method.needs_gradients else None,
             "allocation": self.plan.allocation(self.cell).output(),
         }
 
     @property
     def recorded(self) -> Mapping[str, Output]:
-        """The inputs, and the files that the allocation rests on."""
+        """The inputs, and the files that the allocation was made from."""
         allocation = self.needs["allocation"]
         assert isinstance(allocation, Output)
         files = dict(super().recorded)
@@ -95,13 +95,13 @@ class Prune(Job):
 
     @property
     def compute(self) -> Compute | None:
-        """The settings of the method, or else of the config, where anything runs forward."""
-        own = self.config.methods[self.cell.method].compute or self.config.compute
-        return own if self.needs["tokens"] else None
+        """The compute settings of the method, or else of the config; None if the method runs nothing forward."""
+        settings = self.config.methods[self.cell.method].compute or self.config.compute
+        return settings if self.needs["tokens"] else None
 
 
 class KeepMasks(Job):
-    """Keep which weights of a cell are zero, where the weights themselves go."""
+    """Keep a record of which weights of a cell are zero, for configs that delete the weights themselves."""
 
     rule = "keep_masks"
     subject_pattern = paths.CELL

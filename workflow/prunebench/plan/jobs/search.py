@@ -1,4 +1,4 @@
-"""Looking for a better allocation: one job per seed, and the best of them."""
+"""The jobs that search for a better allocation: one for each seed, and one that picks the best result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prunebench.plan.jobs.base import Job, Need, Spec
 
 
 class SearchAllocationSpec(Spec):
-    """What decides what one seed of a search finds."""
+    """Everything that decides the result of one seed of a search."""
 
     model: str
     family: str
@@ -45,12 +45,12 @@ class SearchAllocation(Job):
 
     @property
     def model(self) -> str:
-        """The catalog name of the model whose allocation is searched."""
+        """The catalog name of the model on which the search runs."""
         return self._entry.model
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The model, the text that candidates are judged on, and the profile of the dense model."""
+        """The model, the text on which candidates are judged, and the profile of the dense model."""
         draw = {"calibration": self._entry.calibration, "seed": self._entry.calibration_seed}
         return {
             "model": self.plan.job("fetch_model", model=self.model).output(),
@@ -81,24 +81,24 @@ class SearchAllocation(Job):
 
     @property
     def compute(self) -> Compute:
-        """The settings of the search, or else of the config."""
+        """The compute settings of the search, or else of the config."""
         return self._entry.compute or self.config.compute
 
     @property
     def tokens(self) -> int:
-        """The tokens that all evaluations run over."""
+        """The number of tokens of all evaluations together."""
         return self._entry.evaluations * self._entry.windows * self._entry.seqlen
 
 
 class GatherSearchSpec(Spec):
-    """What decides which seed of a search is the best."""
+    """Everything that decides which seed of a search is the best."""
 
     seeds: dict[str, str]
-    """Hashes of specs by seed."""
+    """Hashes of the specs of the seeds' jobs, by seed."""
 
 
 class GatherSearch(Job):
-    """Pick the best that the seeds of a search have found."""
+    """Pick the best result of the seeds of a search."""
 
     rule = "gather_search"
     subject_pattern = "{search}"

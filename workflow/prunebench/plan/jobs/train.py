@@ -1,4 +1,4 @@
-"""A model whose weights no package has, from random ones."""
+"""The jobs that train a model from random weights."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ NAMES = ("config.json", "generation_config.json", "model.safetensors", "tokenize
 
 
 class TrainModelSpec(Spec):
-    """What decides the weights of a model that is trained here."""
+    """Everything that decides the weights of a model that is trained here."""
 
     entry: ModelEntry
     corpora: dict[str, str]
-    """Hashes of specs by the names of the corpora that are read."""
+    """The corpora that are read: hashes of specs by name."""
     compute: Compute
 
 
@@ -43,7 +43,7 @@ class TrainModel(Job):
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The corpora to train on and those whose text must not be trained on, in the order of the spec."""
+        """The corpora to train on, and the corpora whose text is left out of training."""
         return {"corpora": self.assets([f"corpora/{name}" for name in (*self._source.corpora, *self._source.unseen)])}
 
     def _spec(self) -> str:
@@ -54,10 +54,10 @@ class TrainModel(Job):
 
     @property
     def compute(self) -> Compute:
-        """The settings of the source: training has its own."""
+        """The compute settings of the source, as training has its own."""
         return self._source.compute
 
     @property
     def tokens(self) -> int:
-        """The tokens that training runs over."""
+        """The number of tokens of all steps together."""
         return self._source.steps * self._source.compute.batch_size * self._source.context
