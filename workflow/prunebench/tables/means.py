@@ -96,8 +96,8 @@ def centre(values: pd.Series[float], *, log: bool) -> tuple[float, float | None]
 
 def _losses(rows: pd.DataFrame) -> tuple[float, ...] | None:
     """Average the loss of each window over the seeds, if all have losses and of equally many windows; else None."""
-    losses = list(rows["losses"]) if "losses" in rows else [None]
-    if any(windows is None for windows in losses) or len({len(windows) for windows in losses}) > 1:
+    losses = [windows for windows in rows["losses"] if windows is not None] if "losses" in rows else []
+    if not losses or len(losses) < len(rows) or len({len(windows) for windows in losses}) > 1:
         return None
     import numpy as np
 
