@@ -1,4 +1,4 @@
-"""The docstring of every method and allocator holds a sample of a config, and the sample is valid."""
+"""The docstring of every method, allocator and suite holds a sample of a config, and the sample is valid."""
 
 import inspect
 
@@ -8,7 +8,7 @@ import yaml
 from prunebench import registry
 from prunebench.config.schema import CATALOGS, Row, configured
 
-PLUGINS = [(kind, name) for kind in ("methods", "allocators") for name in registry.names(kind)]
+PLUGINS = [(kind, name) for kind in ("methods", "allocators", "suites") for name in registry.names(kind)]
 
 
 @pytest.mark.parametrize(("kind", "name"), PLUGINS)

@@ -294,7 +294,7 @@ def test_means_compare_in_the_direction_of_their_metric() -> None:
     assert low.stands_out(high) and not high.stands_out(low)
     worse, better = (Mean("acc", value, 0.125) for value in (0.5, 0.75))
     assert better.lead(worse) == 0.25 and better.stands_out(worse) and not worse.stands_out(better)
-    assert not better.stands_out(worse._replace(spread=0.25)), "as far as the spread is not farther"
+    assert not better.stands_out(worse._replace(deviation=0.25)), "as far as the spread is not farther"
 
 
 def tables_of(**study: object) -> Plan:

@@ -13,17 +13,17 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from prunebench.figures import palette
-from prunebench.figures.agreement import agreement_chart
-from prunebench.figures.allocation import allocation_chart
-from prunebench.figures.calibration import calibration_chart
+from prunebench.figures.agreement import AgreementFigure
+from prunebench.figures.allocation import AllocationFigure
+from prunebench.figures.calibration import CalibrationFigure
 from prunebench.figures.chart import DECADES, Axis, Chart, Panel, Series, Style
-from prunebench.figures.convergence import convergence_chart
-from prunebench.figures.cost import FRONT, cost_chart, pareto_front
+from prunebench.figures.convergence import ConvergenceFigure
+from prunebench.figures.cost import FRONT, CostFigure, pareto_front
 from prunebench.figures.draw import draw, save
 from prunebench.figures.look import Look
-from prunebench.figures.perplexity import perplexity_chart
-from prunebench.figures.reconstruction import reconstruction_chart
-from prunebench.figures.search import search_chart
+from prunebench.figures.perplexity import PerplexityFigure
+from prunebench.figures.reconstruction import ReconstructionFigure
+from prunebench.figures.search import SearchFigure
 from prunebench.methods.wanda import Wanda
 from prunebench.plan.plan import load_plan
 from prunebench.registry import load
@@ -31,6 +31,15 @@ from prunebench.report.plots import plots, swatches
 from prunebench.results.detail import losses, summary
 from prunebench.stages.collect import COLUMNS
 from studies import changed, grid
+
+agreement_chart = AgreementFigure().chart
+allocation_chart = AllocationFigure().chart_of
+calibration_chart = CalibrationFigure().chart
+convergence_chart = ConvergenceFigure().chart_of
+cost_chart = CostFigure().chart
+perplexity_chart = PerplexityFigure().chart
+reconstruction_chart = ReconstructionFigure().chart_of
+search_chart = SearchFigure().chart_of
 
 LABELS = {
     "models/m": "Model M",
@@ -72,9 +81,7 @@ def test_perplexity_joins_sparsities_and_leaves_patterns_apart() -> None:
             row("wanda", "0.50", 20.0),
             row("wanda", "0.50", 25.0, allocator="owl"),
             row("wanda", "0.50", 30.0, pattern="2of4"),
-            row("wanda", "0.50", 99.0, study="another"),
         ),
-        "s",
         LOOK,
     )
     (axes,) = draw(chart).axes
@@ -92,7 +99,7 @@ def test_perplexity_joins_sparsities_and_leaves_patterns_apart() -> None:
 
 
 def test_seeds_become_their_geometric_mean_and_a_band() -> None:
-    chart = perplexity_chart(table(*(row("wanda", "0.50", 20 * 2.0**seed, seed) for seed in range(3))), "s", LOOK)
+    chart = perplexity_chart(table(*(row("wanda", "0.50", 20 * 2.0**seed, seed) for seed in range(3))), LOOK)
     (axes,) = draw(chart).axes
     assert lines(axes)["Wanda, uniform"][1] == pytest.approx([40])
     (band,) = axes.collections
@@ -105,14 +112,14 @@ def test_seeds_become_their_geometric_mean_and_a_band() -> None:
 def test_what_has_no_number_is_not_drawn_but_counted(status: str) -> None:
     cells = table(row("wanda", "0.50", 20.0), row("wanda", "0.70", status=status, **BAD))
     for make in (perplexity_chart, cost_chart):
-        figure = draw(make(cells, "s", LOOK))
+        figure = draw(make(cells, LOOK))
         assert not any(0.7 in x or 0.0 in y for axes in figure.axes for x, y in lines(axes).values())
         assert f"1 of 2 cells (1 {status})" in notes(figure)
 
 
 def test_a_point_of_which_a_seed_failed_is_not_that_of_the_others() -> None:
     chart = perplexity_chart(
-        table(row("wanda", "0.50", 20.0), row("wanda", "0.50", seed=1, status="failed", **BAD)), "s", LOOK
+        table(row("wanda", "0.50", 20.0), row("wanda", "0.50", seed=1, status="failed", **BAD)), LOOK
     )
     assert chart.panels[0].series == []
 
@@ -120,14 +127,14 @@ def test_a_point_of_which_a_seed_failed_is_not_that_of_the_others() -> None:
 def test_a_study_without_any_number_makes_figures_that_say_so() -> None:
     cells = table(row("wanda", "0.50", status="missing", **BAD))
     for make in (perplexity_chart, cost_chart):
-        figure = draw(make(cells, "s", LOOK))
+        figure = draw(make(cells, LOOK))
         assert all("no cell to show" in [text.get_text() for text in axes.texts] for axes in figure.axes)
         assert "0 of 1 cells (1 missing)" in notes(figure)
 
 
 def test_a_collapsed_cell_is_an_arrow_at_the_edge_and_squashes_nothing() -> None:
     chart = perplexity_chart(
-        table(row("dense", "0.00", 10.0), row("magnitude", "0.50", 1.6e8), row("wanda", "0.50", 20.0)), "s", LOOK
+        table(row("dense", "0.00", 10.0), row("magnitude", "0.50", 1.6e8), row("wanda", "0.50", 20.0)), LOOK
     )
     figure = draw(chart)
     (axes,) = figure.axes
@@ -144,7 +151,7 @@ def test_every_series_reads_without_colour() -> None:
     keys = [("magnitude", "uniform"), ("magnitude", "owl"), ("wanda", "uniform"), ("wanda", "owl")]
     rows = [row(method, s, 20.0, allocator=allocator) for method, allocator in keys for s in ("0.50", "0.70")]
     rows += [row(method, "0.50", 30.0, pattern="2of4") for method in ("magnitude", "wanda")]
-    (axes,) = draw(perplexity_chart(table(*rows), "s", LOOK)).axes
+    (axes,) = draw(perplexity_chart(table(*rows), LOOK)).axes
     drawn = [line for line in axes.get_lines() if str(line.get_label())[0] != "_"]
     drawn += [bars.lines[0] for bars in axes.containers]
     shapes = {
@@ -158,7 +165,7 @@ def test_two_allocators_of_an_n_m_pattern_are_told_apart() -> None:
     look = replace(LOOK, structured=["uniform", "half"])
     keys = [(method, allocator) for method in ("magnitude", "wanda") for allocator in ("uniform", "half")]
     rows = [row(method, "0.50", 30.0, pattern="2of4", allocator=allocator) for method, allocator in keys]
-    made = perplexity_chart(table(*rows), "s", look).panels[0].series
+    made = perplexity_chart(table(*rows), look).panels[0].series
     assert [one.label for one in made] == [
         f"{LABELS[f'methods/{method}']}, {allocator}, 2of4" for method, allocator in keys
     ]
@@ -178,7 +185,7 @@ def looks(series: list[Series]) -> set[tuple[object, ...]]:
 def test_many_allocators_are_told_apart(methods: int, allocators: int) -> None:
     look = replace(LOOK, methods=[f"method{i}" for i in range(methods)], allocators=MANY[:allocators])
     rows = [row(method, "0.50", 20.0, allocator=allocator) for method in look.methods for allocator in look.allocators]
-    (panel,) = perplexity_chart(table(*rows), "s", look).panels
+    (panel,) = perplexity_chart(table(*rows), look).panels
     assert len(looks(panel.series)) == len(panel.series) == methods * allocators
     colours = {palette.colour(one.style) for one in panel.series}
     assert len(colours) == min(6, max(methods, allocators if allocators > 4 else 0))
@@ -202,7 +209,6 @@ def test_cost_marks_what_nothing_beats_in_both() -> None:
             row("wanda", "0.50", 25.0, prune_seconds=40.0, allocator="owl"),
             row("magnitude", "0.50", 50.0, prune_seconds=None, allocator="owl"),
         ),
-        "s",
         LOOK,
     )
     drawn = lines(draw(chart).axes[0])
@@ -215,14 +221,14 @@ def test_what_prunes_half_of_the_blocks_is_on_no_front_of_the_whole() -> None:
     whole = [row("magnitude", "0.50", 90.0, prune_seconds=5.0), row("wanda", "0.50", 20.0, prune_seconds=30.0)]
     half = [{**of, "allocator": "half", "value": of["value"] / 4} for of in whole]  # type: ignore[operator]
     look = replace(LOOK, allocators=["uniform", "half"], partial=["half"])
-    drawn = lines(draw(cost_chart(table(*whole, *half), "s", look)).axes[0])
+    drawn = lines(draw(cost_chart(table(*whole, *half), look)).axes[0])
     assert drawn[FRONT] == ([5.0, 30.0], [90.0, 20.0])
     assert drawn[f"{FRONT}, half of the blocks"] == ([5.0, 30.0], [22.5, 5.0])
 
 
 def test_cost_compares_only_the_same_sparsity_of_the_same_text() -> None:
     rows = [row("wanda", s, 20.0, task=task) for s in ("0.50", "0.70") for task in ("web", "wiki")]
-    chart = cost_chart(table(*rows, row("wanda", "0.50", 30.0, pattern="2of4")), "s", LOOK)
+    chart = cost_chart(table(*rows, row("wanda", "0.50", 30.0, pattern="2of4")), LOOK)
     titles = [f"{text}, {point}" for text in ("Web text", "wiki") for point in ("50%", "70%", "2of4 (50%)")]
     assert [panel.title for panel in chart.panels] == titles and chart.columns == 3
 
@@ -238,7 +244,7 @@ def test_calibration_joins_sizes_of_the_same_samples() -> None:
     rows += [row("wanda", "0.50", 30.0 / at, calibration=name, allocator="owl") for at, name in enumerate(SIZES[:2], 1)]
     rows += [row("wanda", "0.50", 5.0, calibration="web_4x32"), row("wanda", "0.70", 5.0, calibration=SIZES[0])]
     rows += [row("magnitude", "0.50", 90.0, calibration="none"), row("dense", "0.00", 4.0, calibration="none")]
-    chart = calibration_chart(table(*rows), "s", SIZED)
+    chart = calibration_chart(table(*rows), SIZED)
     figure = draw(chart)
     first, second = figure.axes
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Web text, 50%", "wiki, 50%"]
@@ -258,7 +264,7 @@ def test_calibration_joins_sizes_of_the_same_samples() -> None:
 def test_calibration_on_two_corpora_has_a_panel_for_each_and_seeds_have_a_band() -> None:
     names = [*SIZES[:2], *SIZED.calibrations[-2:]]
     cells = table(*(row("wanda", "0.50", 20 * 2.0**s, s, calibration=name) for name in names for s in range(3)))
-    chart = calibration_chart(cells, "s", SIZED)
+    chart = calibration_chart(cells, SIZED)
     kinds = [f"Web text, 50%, {corpus}, 16 tokens each" for corpus in ("Web text", "wiki")]
     assert [panel.title for panel in chart.panels] == kinds
     (series,) = chart.panels[0].series
@@ -267,7 +273,7 @@ def test_calibration_on_two_corpora_has_a_panel_for_each_and_seeds_have_a_band()
 
 def test_calibration_without_any_number_says_so() -> None:
     cells = table(*(row("wanda", "0.50", status="missing", calibration=name, **BAD) for name in SIZES))
-    figure = draw(calibration_chart(cells, "s", SIZED))
+    figure = draw(calibration_chart(cells, SIZED))
     assert [text.get_text() for text in figure.axes[0].texts] == ["no cell to show"]
     assert "0 of 3 cells (3 missing)" in notes(figure)
 
@@ -392,7 +398,7 @@ def test_without_any_pruned_cell_there_is_a_figure_that_says_so() -> None:
 
 
 def test_files_are_the_same_bytes_every_time(tmp_path: Path) -> None:
-    chart = perplexity_chart(table(row("dense", "0.00", 10.0), row("wanda", "0.50", 20.0)), "s", LOOK)
+    chart = perplexity_chart(table(row("dense", "0.00", 10.0), row("wanda", "0.50", 20.0)), LOOK)
     for format in ("svg", "png"):
         files = [tmp_path / f"{name}.{format}" for name in "ab"]
         for file in files:
@@ -433,7 +439,7 @@ def charts() -> list[Chart]:
     cells = table(row("dense", "0.00", 10.0), *many, row("wanda", "0.50", 1e9, pattern="2of4"))
     both = pd.concat([blocks(), blocks(seed=1, id="b")])
     sized = table(*(row("wanda", "0.50", 20.0 + seed, seed, calibration=name) for name in SIZES for seed in range(2)))
-    made = [perplexity_chart(cells, "s", LOOK), cost_chart(cells, "s", LOOK), calibration_chart(sized, "s", SIZED)]
+    made = [perplexity_chart(cells, LOOK), cost_chart(cells, LOOK), calibration_chart(sized, SIZED)]
     made.append(convergence_chart(pd.concat([epochs(), epochs(seed=1, id="b")]), 2, LOOK))
     run = {
         "search": "a",

@@ -187,7 +187,7 @@ def test_the_jobs_of_a_plan_are_those_of_its_dag() -> None:
     )
     estimate = Estimate.of(plan, ["tiny"], DEVICES["a100"])
     assert list(estimate.costs) == graph.jobs(plan)
-    counted = {work.rule for work in estimate.work if work.counted}
+    counted = {work.rule for work in estimate.rules if work.counted}
     assert counted == {"prune", "evaluate", "allocate", "profile", "gradients"}
     assert sum(estimate.hours) * 3600 == pytest.approx(sum(map(estimate.seconds, estimate.costs.values())))
 

@@ -155,8 +155,8 @@ def test_what_has_no_number_has_no_verdict(status: str) -> None:
 def test_perplexities_are_within_five_percent_of_each_other_or_not(ours: float, published: float, word: str) -> None:
     mean = Mean("perplexity", math.log(ours), None)
     assert verdict(mean, match(published)) == word
-    assert verdict(mean._replace(spread=0.001), match(published)) == word, "a small spread makes it no stricter"
-    assert verdict(mean._replace(spread=abs(math.log(ours / published))), match(published)) == "within"
+    assert verdict(mean._replace(deviation=0.001), match(published)) == word, "a small spread makes it no stricter"
+    assert verdict(mean._replace(deviation=abs(math.log(ours / published))), match(published)) == "within"
 
 
 @pytest.mark.parametrize(

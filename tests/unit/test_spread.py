@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.engine.placement.device import GIB, spread
+from prunebench.engine.placement.device import GIB, distribute
 from prunebench.errors import PrunebenchError
 
 
@@ -20,13 +20,13 @@ from prunebench.errors import PrunebenchError
     ],
 )
 def test_blocks_go_to_the_next_room_when_one_is_full(sizes: list[int], rooms: list[float], expected: list[int]) -> None:
-    assert spread(sizes, rooms) == expected
+    assert distribute(sizes, rooms) == expected
 
 
 @given(st.lists(st.integers(1, 9), min_size=1), st.lists(st.integers(0, 20), min_size=1))
 def test_no_room_holds_more_than_it_can_and_the_order_stays(sizes: list[int], rooms: list[int]) -> None:
     try:
-        placed = spread(sizes, rooms)
+        placed = distribute(sizes, rooms)
     except PrunebenchError:
         # Only the ends of rooms are wasted, each by less than a block.
         assert sum(sizes) > sum(max(0, room - max(sizes)) for room in rooms)
@@ -38,4 +38,4 @@ def test_no_room_holds_more_than_it_can_and_the_order_stays(sizes: list[int], ro
 
 def test_too_little_room_says_what_to_do() -> None:
     with pytest.raises(PrunebenchError, match=r"6 GiB of blocks; visible GPUs have room for 4: .*CUDA_VISIBLE_DEVICES"):
-        spread([3 * GIB, 3 * GIB], [4 * GIB])
+        distribute([3 * GIB, 3 * GIB], [4 * GIB])

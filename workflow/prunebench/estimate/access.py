@@ -1,4 +1,4 @@
-"""What a plan has to fetch: from where, how much, and whether it may."""
+"""The assets that a plan has to fetch: where they come from, their sizes, and whether they may be fetched."""
 
 from typing import Any
 
@@ -7,19 +7,19 @@ from prunebench.estimate.estimate import Estimate
 
 
 def source(estimate: Estimate, asset: str) -> Any:
-    """The source in the catalog of an asset such as models/opt_125m."""
+    """Find the source of an asset such as models/opt_125m in the catalog."""
     kind, name = asset.split("/")
     return getattr(estimate.plan.config, kind)[name].source
 
 
 def origin(estimate: Estimate, asset: str) -> str:
-    """Where it comes from, in words."""
-    of = source(estimate, asset)
-    return of.repo if isinstance(of, HubSource) else of.origin.removeprefix("from ")
+    """Say in words where an asset comes from."""
+    entry = source(estimate, asset)
+    return entry.repo if isinstance(entry, HubSource) else entry.origin.removeprefix("from ")
 
 
 def size(estimate: Estimate, asset: str) -> float | None:
-    """Bytes of a hub model, at most, from its shape; None for what is here, for packages, and for text and tasks."""
+    """Compute the largest number of bytes of a hub model from its shape; None for any other asset."""
     kind, name = asset.split("/")
     if kind != "models" or not isinstance(source(estimate, asset), HubSource):
         return None
@@ -28,28 +28,28 @@ def size(estimate: Estimate, asset: str) -> float | None:
 
 
 def converted(estimate: Estimate, asset: str) -> float:
-    """Bytes of the copy that stays beside a hub model, at most: pickled weights become safetensors on arrival."""
-    of = source(estimate, asset)
-    pickled = isinstance(of, HubModelSource) and of.weights == "pytorch"
+    """Compute the largest number of bytes of the safetensors copy that is made of a hub model with pickled weights."""
+    entry = source(estimate, asset)
+    pickled = isinstance(entry, HubModelSource) and entry.weights == "pytorch"
     return size(estimate, asset) or 0.0 if pickled else 0.0
 
 
 def unsized(estimate: Estimate) -> list[str]:
-    """What comes from the hub and has no size before it is here."""
+    """List the assets from the hub whose size is not known before they are here."""
     hub = [asset for asset in estimate.assets if isinstance(source(estimate, asset), HubSource)]
     return [asset for asset in hub if size(estimate, asset) is None]
 
 
 def condition(estimate: Estimate, asset: str) -> str:
-    """What the catalog says about who may have it, and whether its revision was seen."""
-    of = source(estimate, asset)
-    if not isinstance(of, HubSource):
+    """Say what the catalog knows about access to an asset, and whether its revision was verified."""
+    entry = source(estimate, asset)
+    if not isinstance(entry, HubSource):
         return ""
-    return ", ".join((["gated: needs HF_TOKEN"] if of.gated else []) + ([] if of.verified else ["not verified"]))
+    return ", ".join(["gated: needs HF_TOKEN"] * entry.gated + ["not verified"] * (not entry.verified))
 
 
 def check(estimate: Estimate) -> dict[str, str | None]:
-    """By asset what is wrong with it, or None: asks the hub for names and headers of files, and downloads none."""
+    """Find by asset what prevents its download, or None. Asks the hub for names and headers of files only."""
     return {asset: _problem(estimate, asset) for asset in estimate.assets}
 
 
@@ -57,8 +57,8 @@ def _problem(estimate: Estimate, asset: str) -> str | None:
     from prunebench.assets.hub import check_access
     from prunebench.assets.tasks import hub_row_paths
 
-    of = source(estimate, asset)
-    if not isinstance(of, HubSource):
+    entry = source(estimate, asset)
+    if not isinstance(entry, HubSource):
         return None
     kind, name = asset.split("/")
-    return check_access(of, hub_row_paths(estimate.plan.config.tasks[name]) if kind == "tasks" else ())
+    return check_access(entry, hub_row_paths(estimate.plan.config.tasks[name]) if kind == "tasks" else ())

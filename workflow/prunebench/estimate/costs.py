@@ -1,8 +1,8 @@
-"""What one job takes: operations, bytes read, memory. Formulas by rule, in sizes of the model and of the text.
+"""The cost of one job: operations, bytes read and memory, by a formula for each rule, from sizes of model and text.
 
-Times are operations / rate * overhead + bytes / rate of reading + START. Memory is the largest sum of things that are
-there at once, without pages of mapped files, which the system takes back. All of it is for a plan, not for a bill: on
-a card nothing of it was measured yet.
+A time is operations / rate * overhead + bytes / rate of reading + START. Memory is the largest sum of things that exist
+at once, without pages of mapped files, which the system takes back. These numbers are for a plan, not for a bill: none
+was measured on a card yet. The limits that the scheduler enforces are in plan/resources.py.
 """
 
 import math
@@ -22,7 +22,7 @@ from prunebench.suites.workloads import Workload
 START = 10.0
 """Seconds to start a job: 8 CPU seconds of imports (docs/performance.md), and Snakemake's own."""
 LIBRARIES = 0.6 * GIB
-"""What Python and its libraries take of the host's memory; CUDA takes CONTEXT more, and as much of the card."""
+"""Bytes of the host's memory that Python and its libraries take; CUDA takes CONTEXT more, and as much of the card."""
 CONTEXT = 1.0 * GIB
 ROOM = 4
 """Hidden states lie on the card while they take less than its memory / ROOM (engine.device.roomy_device)."""
@@ -30,33 +30,33 @@ ROOM = 4
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job takes."""
+    """The operations, bytes and memory that a job takes."""
 
     counted: str = ""
-    """By whose measured overhead its operations are stretched."""
+    """The kind of work (see COUNTED) whose measured overhead stretches the operations."""
     dtype: str = "bfloat16"
     flops: Flops = field(default_factory=dict)
     read: float = 0.0
-    """Bytes of weights brought to where they are multiplied, or written."""
+    """Bytes of weights that are brought to where they are multiplied, or written."""
     host: float = LIBRARIES
     """Bytes of the host's memory."""
     card: float = 0.0
     """Bytes on the card; 0 for a job that runs on the host alone."""
     divisible: bool = False
-    """Whether its memory on the card can be spread over several."""
+    """Whether the memory on the card can be divided among several cards."""
     disk: float = 0.0
-    """Bytes of its result that stay."""
+    """Bytes of the result that stay."""
     scratch: float = 0.0
-    """Bytes on disk while it runs."""
+    """Bytes on disk while the job runs."""
 
     def seconds(self, device: Device, cpu: Device) -> float:
-        """On `device`, or on `cpu` if it runs on the host alone."""
-        on = device if self.card else cpu
-        products = operations.seconds(self.flops, on.rates) if self.flops else 0.0
-        return START + on.overhead(self.counted, self.dtype) * products + self.read / on.read
+        """Estimate the time on `device`, or on `cpu` if the job runs on the host alone."""
+        machine = device if self.card else cpu
+        products = operations.seconds(self.flops, machine.rates)
+        return START + machine.overhead(self.counted, self.dtype) * products + self.read / machine.read
 
     def cards(self, device: Device) -> int:
-        """How many cards it needs; 0 without any, and 1 for a job that cannot be spread even if it does not fit."""
+        """Count the cards that the job needs. A job that cannot be divided needs 1, even if it does not fit."""
         if not self.card or device.memory is None:
             return 0
         return math.ceil(self.card / (USABLE * device.memory)) if self.divisible else 1
@@ -64,7 +64,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Text:
-    """Tokens that go through a model, and how."""
+    """A text that goes through a model, in batches of windows of `seqlen` tokens."""
 
     tokens: int
     seqlen: int
@@ -73,18 +73,21 @@ class Text:
 
     @property
     def item(self) -> int:
-        """Bytes of a number."""
+        """Bytes of a number in the dtype of the computation."""
         return BYTES[self.dtype]
 
 
 def profile(model: Model, text: Text, device: Device) -> Cost:
-    """Every block once."""
+    """Estimate rule profile: the text passes every block once."""
     flops = {text.dtype: model.sizes.blocks * operations.block_forward(model.sizes, text.tokens, text.seqlen)}
     return _streamed(model, text, device, Cost("wanda", text.dtype, flops, read=_bytes(model)))
 
 
 def gradients(model: Model, text: Text, device: Device) -> Cost:
-    """Forward and twice as much backward, a window at a time; the sums are float32 beside the whole model."""
+    """Estimate rule gradients: forward and twice as much backward, a window at a time.
+
+    The sums of gradients are float32, and the whole model is in memory beside them.
+    """
     flops = {text.dtype: 3 * operations.perplexity(model.sizes, text.tokens, text.seqlen, text.dtype)[text.dtype]}
     sums = 4.0 * model.prunable
     whole = model.parameters * text.item + sums + model.sizes.blocks * _work(model, replace(text, batch=1))
@@ -94,9 +97,10 @@ def gradients(model: Model, text: Text, device: Device) -> Cost:
 
 
 def allocate(model: Model, text: Text | None, device: Device, steps: int = 0) -> Cost:
-    """From weights, one matrix at a time, or by `steps` of learning in every block: forward and backward, of a sample.
+    """Estimate rule allocate: from weights, one matrix at a time, or by `steps` of learning in every block.
 
-    Nothing is counted of what an allocator does with weights but reading them.
+    Each step passes one sample forward and backward. An allocator's own work on weights is not counted, except that it
+    reads them.
     """
     if text is None:
         largest = max(out * width for out, width in model.sizes.linears.values())
@@ -106,7 +110,7 @@ def allocate(model: Model, text: Text | None, device: Device, steps: int = 0) ->
 
 @dataclass(frozen=True)
 class Pruning:
-    """A prune job, for `Method.cost`: what the usual kinds of method take there."""
+    """A prune job, for `Method.cost`: the costs of the usual kinds of method."""
 
     whole: Model
     text: Text | None
@@ -122,25 +126,28 @@ class Pruning:
         return replace(self.whole, sizes=sizes)
 
     def taken_over(self) -> Cost:
-        """Weights are read and nothing is computed."""
+        """Estimate a method that reads pruned weights and computes nothing."""
         return Cost(read=_bytes(self.whole))
 
     def from_weights(self) -> Cost:
-        """No text is looked at: scores of the largest matrix in float64, and their order."""
+        """Estimate a method that looks at no text: float64 scores of the largest matrix, and their order, in memory."""
         model = self.whole
         ranking = 4 * 8.0 * max(out * width for out, width in model.sizes.linears.values())
         size = (model.outside + 2 * model.sizes.weights) * model.item + ranking
         return _placed(Cost(read=2 * _bytes(model)), model, self.device, size)
 
     def in_blocks(self, counted: str, *, solving: bool = False, **options: int) -> Cost:
-        """Block by block on the text, with the operations of COUNTED; `solving`: with SparseGPT's matrices."""
+        """Estimate a method that prunes block by block on the text, with the operations of COUNTED[counted].
+
+        `solving` adds the memory of SparseGPT's matrices; `options` go to the function in COUNTED.
+        """
         model, text = self.model, self._text
         flops = operations.COUNTED[counted](model.sizes, text.tokens, text.seqlen, text.dtype, **options)
         cost = Cost(counted, text.dtype, flops, read=2 * _bytes(model))
         return _streamed(model, text, self.device, cost, _solving(model) if solving else 0.0)
 
     def learned(self, steps: int) -> Cost:
-        """`steps` of learning in every block, each on a sample."""
+        """Estimate a method that learns in every block, in `steps` on one sample each."""
         return _learned(self.model, self._text, self.device, steps)
 
     @property
@@ -150,14 +157,14 @@ class Pruning:
 
 
 def evaluate(model: Model, text: Text, device: Device, workload: Workload) -> Cost:
-    """One suite on one model."""
+    """Estimate one suite on one model."""
     if workload.streamed:
         return perplexity(model, text, device)
     return zeroshot(model, text, device, workload.generated)
 
 
 def perplexity(model: Model, text: Text, device: Device) -> Cost:
-    """Every block once for each piece of the text, and the logits of one window at a time in float32."""
+    """Estimate a perplexity: each piece of the text loads every block once; logits of one window are in float32."""
     flops = operations.perplexity(model.sizes, text.tokens, text.seqlen, text.dtype)
     pieces = math.ceil(text.tokens / PIECE)
     piece = replace(text, tokens=min(text.tokens, PIECE))
@@ -166,30 +173,34 @@ def perplexity(model: Model, text: Text, device: Device) -> Cost:
 
 
 def zeroshot(model: Model, text: Text, device: Device, generated: int = 0) -> Cost:
-    """The whole model on rows of tasks. `generated` tokens come one by one, each batch of them reads all weights."""
+    """Estimate tasks on the whole model. Each batch of `generated` tokens, which come one by one, reads all weights."""
     flops = operations.zeroshot(model.sizes, text.tokens + generated, text.seqlen, text.dtype)
     whole = model.parameters * text.item + _work(model, text) + 4.0 * text.batch * text.seqlen * model.sizes.vocabulary
     read = _bytes(model)
     if generated:
-        # Not from a file: a card reads its own memory some hundred times as fast.
+        # These weights do not come from a file: a card reads its own memory some hundred times as fast.
         read += generated / text.batch * _bytes(model) / 100
     return _placed(Cost("zeroshot", text.dtype, flops, read=read, divisible=True), model, device, whole)
 
 
 def search(model: Model, text: Text, device: Device, evaluations: int) -> Cost:
-    """Dense, uniform and `evaluations` runs of the model, whose masks are made on the host from ranks of 2 bytes."""
+    """Estimate a search: one dense, one uniform and `evaluations` more runs of the model.
+
+    Their masks are made on the host from ranks of 2 bytes.
+    """
     runs = evaluations + 2
     flops = operations.perplexity(model.sizes, runs * text.tokens, text.seqlen, text.dtype)
-    # Weights, ranks and what comes of them.
+    # Each run reads weights and ranks, and writes masked weights.
     cost = Cost("perplexity", text.dtype, flops, read=runs * 3 * _bytes(model))
     streamed = _streamed(model, text, device, cost, 2 * 4.0 * text.seqlen * model.sizes.vocabulary)
     return replace(streamed, host=streamed.host + 2.0 * model.prunable)
 
 
 def kept(method: Method, model: Model, sparsity: float, part: float) -> Mapping[str, float]:
-    """Bytes of a cell's weights on disk by what is kept: packed (a bit each, and those left where any changed), mask.
+    """Estimate the bytes of a cell's weights on disk by the setting of `keep_weights`.
 
-    Upper bounds for methods that only sometimes change what they keep.
+    `packed` takes a bit for each weight, and the kept weights if the method changes them; `mask` takes the bits only.
+    The numbers are upper bounds for methods that change kept weights only sometimes.
     """
     if "allocator" not in method.uses:
         return {"packed": 0.0, "mask": 0.0, "none": 0.0}
@@ -199,7 +210,10 @@ def kept(method: Method, model: Model, sparsity: float, part: float) -> Mapping[
 
 
 def _learned(model: Model, text: Text, device: Device, steps: int) -> Cost:
-    """BESA: `steps` forward and backward passes of a block on one sample, and five forward passes on all."""
+    """Estimate learning as BESA does it: `steps` passes of a block forward and backward on one sample each.
+
+    Five forward passes on all samples come on top.
+    """
     learned = 3 * operations.block_forward(model.sizes, steps * text.seqlen, text.seqlen)
     passes = 5 * operations.block_forward(model.sizes, text.tokens, text.seqlen)
     flops = {text.dtype: model.sizes.blocks * (learned + passes)}
@@ -209,8 +223,8 @@ def _learned(model: Model, text: Text, device: Device, steps: int) -> Cost:
 
 
 def _streamed(model: Model, text: Text, device: Device, cost: Cost, extra: float = 0.0) -> Cost:
-    """`cost` with the memory of a pass that has one block in memory: the hidden states of all tokens, embeddings and
-    head, a block twice (as read, as used), what one batch leaves, and `extra`."""
+    """Add to `cost` the memory of a pass that has one block in memory: the hidden states of all tokens, embeddings and
+    head, the block twice (as read, as used), the activations of one batch, and `extra`."""
     states = text.tokens * model.sizes.hidden * text.item
     rest = model.outside * text.item + 2 * model.sizes.weights * text.item + _work(model, text) + extra
     if device.memory is None or states < device.memory / ROOM:
@@ -222,7 +236,7 @@ def _streamed(model: Model, text: Text, device: Device, cost: Cost, extra: float
 
 
 def _placed(cost: Cost, model: Model, device: Device, size: float) -> Cost:
-    """`cost` with `size` bytes on the card if there is one, which blocks pass the host on their way to, else there."""
+    """Put `size` bytes of `cost` on the card if there is one, which blocks reach through the host; else on the host."""
     if device.memory is None:
         return replace(cost, host=LIBRARIES + size)
     passing = 2.0 * model.sizes.weights * model.item
@@ -230,13 +244,14 @@ def _placed(cost: Cost, model: Model, device: Device, size: float) -> Cost:
 
 
 def _work(model: Model, text: Text) -> float:
-    """Bytes that one batch leaves in a block: of each token three vectors of the FFN and eight of the hidden size."""
+    """Estimate the bytes of one batch's activations in a block: per token three vectors of the FFN, eight of the hidden
+    size, in float32."""
     return 4.0 * text.batch * text.seqlen * (3 * model.ffn + 8 * model.sizes.hidden)
 
 
 def _solving(model: Model) -> float:
-    """Bytes of SparseGPT in a block: float64 Gram matrices of all sites; of the widest one the factor and two copies
-    to work with, and its weights stacked twice."""
+    """Estimate the bytes of SparseGPT in a block: float64 Gram matrices of all sites, the factor and two working copies
+    for the widest site, and its weights stacked twice."""
     widest = max(model.sizes.sites)
     stacked = max(out * width for out, width in model.sizes.linears.values()) * 2
     return 8.0 * (sum(width**2 for width in model.sizes.sites) + 3 * widest**2 + 2 * stacked)

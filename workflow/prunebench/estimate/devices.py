@@ -1,4 +1,4 @@
-"""How fast the machine is that a plan is for. Rates of the CPU were measured, those of cards are assumed."""
+"""The speeds of the machine that a plan is for. The rates of the CPU were measured; the rates of cards are assumed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ TERA = 1e12
 
 @dataclass(frozen=True)
 class Device:
-    """A machine, as far as times and memory follow from it."""
+    """The speeds and the memory of a machine."""
 
     title: str
     rates: Mapping[str, float]
@@ -20,17 +20,20 @@ class Device:
     read: float
     """Bytes of weights per second on their way from files to where they are multiplied."""
     memory: float | None = None
-    """Bytes of one card; None: everything is in the host's memory."""
+    """Bytes of one card; None if everything is in the host's memory."""
     slower: Mapping[tuple[str, str], float] = field(default_factory=dict)
-    """By (what is counted, dtype): how many times as long as its counted products a job took."""
+    """How many times as long as its counted products a job took, by (kind of work, dtype)."""
     source: str = "assumed"
 
     def overhead(self, counted: str, dtype: str) -> float:
-        """How many times as long as its products a job takes; 1 where nothing is known."""
+        """Find how many times as long as its products a job takes; 1 where nothing is known."""
         return self.slower.get((counted, dtype), 1.0)
 
     def changed(self, tflops: Mapping[str, float], memory: float | None) -> "Device":
-        """This one with some rates (tera-operations per second, by dtype) and the memory of a card (GiB) replaced."""
+        """Replace some rates (tera-operations per second, by dtype) and the memory of a card (GiB).
+
+        Raises PrunebenchError for an unknown dtype, and for memory if there is no card.
+        """
         for dtype in tflops:
             if dtype not in self.rates:
                 raise PrunebenchError(f"unknown dtype {dtype!r}{did_you_mean(dtype, self.rates)}")
@@ -42,8 +45,8 @@ class Device:
         return replace(self, rates=rates, memory=memory * GIB, title=f"{self.title}, taken for one of {memory:g} GiB")
 
 
-# docs/performance.json, which a test compares: rates of products, and over_floor of the cases with 64 windows. float16
-# has no units there, it is multiplied as float32.
+# These numbers are from docs/performance.json, and a test compares them: the rates of products, and over_floor of the
+# cases with 64 windows. The CPU has no units for float16, which is multiplied as float32.
 _CPU = {"bfloat16": 1.089e12, "float16": 0.1182e12, "float32": 0.1182e12, "float64": 0.0607e12}
 _MEASURED = {
     ("wanda", "bfloat16"): 6.593,
@@ -57,11 +60,11 @@ _MEASURED = {
     ("zeroshot", "bfloat16"): 14.035,
     ("zeroshot", "float32"): 4.498,
 }
-_CPU_SLOWER = _MEASURED | {(of, "float16"): times for (of, dtype), times in _MEASURED.items() if dtype == "float32"}
+_CPU_SLOWER = _MEASURED | {(kind, "float16"): times for (kind, dtype), times in _MEASURED.items() if dtype == "float32"}
 
 DEVICES: dict[str, Device] = {
-    # About 45% of what the makers' data sheets give for dense products; less in float64, whose factorisations and
-    # sweeps are in part sequential. TF32 is not used.
+    # The rates are about 45% of those in the makers' data sheets for dense products, and less in float64, whose
+    # factorisations and sweeps are in part sequential. TF32 is not used.
     "a100": Device(
         "one A100 80 GB",
         {"bfloat16": 140e12, "float16": 140e12, "float32": 14e12, "float64": 8e12},
@@ -87,7 +90,7 @@ DEVICES: dict[str, Device] = {
 
 
 def parse_rates(texts: Sequence[str]) -> dict[str, float]:
-    """{dtype: TFLOP/s} from texts such as float16=90; PrunebenchError for any other."""
+    """Parse texts such as float16=90 as {dtype: TFLOP/s}. Raises PrunebenchError for any other text."""
     rates = {}
     for text in texts:
         dtype, _, rate = text.partition("=")
@@ -101,7 +104,7 @@ def parse_rates(texts: Sequence[str]) -> dict[str, float]:
 
 
 def device(name: str) -> Device:
-    """The device called `name`; PrunebenchError with the nearest name if there is none."""
+    """Find the device called `name`. Raises PrunebenchError with the nearest name if there is none."""
     if name not in DEVICES:
         raise PrunebenchError(f"unknown device {name!r}{did_you_mean(name, DEVICES)}")
     return DEVICES[name]

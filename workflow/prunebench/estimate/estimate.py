@@ -1,4 +1,4 @@
-"""What every job of a plan takes, and what that comes to for a study. Reads the config and its catalogs alone."""
+"""The costs of every job of a plan, and their sums for a study. Only the config and its catalogs are read."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,8 +20,8 @@ from prunebench.suites.workloads import Workload
 
 
 @dataclass(frozen=True)
-class Work:
-    """All jobs of one rule."""
+class RuleCosts:
+    """All jobs of one rule, and the cost of each."""
 
     rule: str
     jobs: tuple[Job, ...]
@@ -29,47 +29,47 @@ class Work:
 
     @property
     def counted(self) -> bool:
-        """Whether anything of them is estimated but the time to start."""
+        """Whether anything but the time to start is estimated for these jobs."""
         return any(cost != Cost() for cost in self.costs)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A plan, and the machine that it is to run on."""
+    """The costs of a plan on the machine where it is to run."""
 
     plan: Plan
     device: Device
 
     @property
     def cpu(self) -> Device:
-        """What runs jobs that need no card."""
+        """The machine that runs jobs without a card."""
         return DEVICES["cpu"] if self.device.memory else self.device
 
     @classmethod
     def of(cls, plan: Plan, studies: list[str], device: Device) -> "Estimate":
-        """That of some studies of `plan`."""
+        """Make the estimate of some `studies` of `plan`."""
         return cls(replace(plan, studies={name: plan.studies[name] for name in studies}), device)
 
     @cached_property
     def costs(self) -> dict[Job, Cost]:
-        """By job, in the order of the run. Jobs that read, write or count nothing much have an empty cost."""
+        """The cost of each job, in the order of the run. Jobs that do hardly any work have an empty cost."""
         return {job: self._cost(job) for job in jobs(self.plan)}
 
     @cached_property
-    def work(self) -> list[Work]:
-        """The same by rule."""
+    def rules(self) -> list[RuleCosts]:
+        """The jobs and costs of each rule, in the order of the run."""
         by_rule: dict[str, dict[Job, Cost]] = {}
         for job, cost in self.costs.items():
             by_rule.setdefault(job.rule, {})[job] = cost
-        return [Work(rule, tuple(of), tuple(of.values())) for rule, of in by_rule.items()]
+        return [RuleCosts(rule, tuple(entries), tuple(entries.values())) for rule, entries in by_rule.items()]
 
     def seconds(self, cost: Cost) -> float:
-        """Of a job with this cost."""
+        """Estimate the time of a job with this cost."""
         return cost.seconds(self.device, self.cpu)
 
     @property
     def hours(self) -> tuple[float, float]:
-        """Hours of a card (each of several counts), and hours of a processor for jobs that use none."""
+        """The hours of cards (a job on several cards counts each), and of a processor for jobs that use no card."""
         cards = sum(self.seconds(cost) * cost.cards(self.device) for cost in self.costs.values())
         host = sum(self.seconds(cost) for cost in self.costs.values() if not cost.cards(self.device))
         return cards / 3600, host / 3600
@@ -79,8 +79,8 @@ class Estimate:
         """Bytes of pruned weights that stay, by the setting of `keep_weights`."""
         total = {"packed": 0.0, "mask": 0.0, "none": 0.0}
         for cell in self.plan.cells:
-            of = costs.kept(self._method(cell), self.model(cell.model), float(cell.sparsity), self._part(cell))
-            total = {setting: size + of[setting] for setting, size in total.items()}
+            sizes = costs.kept(self._method(cell), self.model(cell.model), float(cell.sparsity), self._part(cell))
+            total = {setting: size + sizes[setting] for setting, size in total.items()}
         return total
 
     @property
@@ -95,15 +95,15 @@ class Estimate:
 
     @property
     def assets(self) -> list[str]:
-        """All that the jobs fetch, as models/opt_125m."""
+        """The assets that the jobs fetch, as models/opt_125m."""
         return [job.asset for job in self.costs if job.asset]
 
     def model(self, name: str) -> Model:
-        """The sizes of a model of the catalog."""
+        """Find the sizes of a model of the catalog."""
         return Model.of(self.plan.config.models[name])
 
     def _cost(self, job: Job) -> Cost:
-        """The cost of a job by the formula of its rule."""
+        """Compute the cost of a job by the formula of its rule."""
         formulas: dict[str, Callable[[Job], Cost]] = {
             "profile": self._profile,
             "gradients": self._gradients,
@@ -144,7 +144,7 @@ class Estimate:
         return costs.evaluate(model, text, self.device, workload)
 
     def workload(self, suite: str) -> Workload:
-        """What an evaluation on `suite` (a catalog name) asks of a model."""
+        """Find the work that an evaluation on `suite` (a catalog name) asks of a model."""
         plugin: Suite = configured("suites", self.plan.config.suites[suite])
         return plugin.workload(self.plan.config)
 
@@ -158,13 +158,13 @@ class Estimate:
         return method
 
     def _part(self, cell: Cell) -> float:
-        """The part of the blocks that are pruned."""
+        """Compute the fraction of the blocks that are pruned."""
         layers = self.plan.config.allocators[cell.allocator].layers
         blocks = model_shape(self.plan.config.models[cell.model]).blocks
         return blocks // 2 / blocks if layers == "first_half" else 1.0
 
 
 def missing(estimate: Estimate) -> Mapping[str, str]:
-    """By asset, what the estimate takes for a size that it does not know."""
+    """List by asset the assumption that the estimate makes about a size that it does not know."""
     suites = dict.fromkeys(suite for study in estimate.plan.studies.values() for suite in study.all_suites)
     return {asset: taken for suite in suites for asset, taken in estimate.workload(suite).guesses.items()}

@@ -1,8 +1,7 @@
-"""Operations of matrix products that a job cannot do without, counted from a model's sizes. Light: no torch.
+"""The operations of matrix products that a job cannot do without, counted from a model's sizes. No torch is imported.
 
-Norms, softmax, activation functions, sorting, reading and writing are not counted: the time that they take is what
-separates a good implementation from its floor. The bench divides measured seconds by these counts, `prunebench plan`
-goes the other way.
+Norms, softmax, activation functions, sorting, reading and writing are not counted: their time is the distance of an
+implementation from its floor. The bench divides measured seconds by these counts; `prunebench plan` multiplies.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,56 +9,57 @@ from dataclasses import dataclass
 
 DTYPES = ("bfloat16", "float32", "float64")
 Flops = dict[str, float]
-"""Operations by the dtype in which they are done."""
+"""Numbers of operations by the dtype in which they are done."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the operations of a decoder follow from."""
+    """The sizes of a decoder from which its operations follow."""
 
     blocks: int
     linears: dict[str, tuple[int, int]]
     """(out, in) by the linear's name within a block."""
     sites: tuple[int, ...]
-    """Widths of a block's sites."""
+    """The widths of a block's sites."""
     attention: int
-    """Heads times head size."""
+    """The number of heads times the size of a head."""
     hidden: int
     vocabulary: int
 
     @property
     def last(self) -> int:
-        """Weights of the block's last linear, whose output no statistic looks at."""
+        """The number of weights of the block's last linear, whose output no statistic looks at."""
         out, width = list(self.linears.values())[-1]
         return out * width
 
     @property
     def weights(self) -> int:
-        """Of all linears of a block."""
+        """The number of weights of all linears of a block."""
         return sum(out * width for out, width in self.linears.values())
 
 
 def block_forward(sizes: Sizes, tokens: int, seqlen: float) -> float:
-    """One block on `tokens` tokens: each attends to (seqlen + 1) / 2 on average, once for scores, once for values."""
+    """Count one block on `tokens` tokens. Each attends to (seqlen + 1) / 2 on average, for scores and for values."""
     return 2 * tokens * (sizes.weights + 2 * sizes.attention * (seqlen + 1) / 2)
 
 
 def statistics_forward(sizes: Sizes, tokens: int, seqlen: float) -> float:
-    """The same as far as the input of the last linear."""
+    """Count one block on `tokens` tokens up to the input of its last linear."""
     return block_forward(sizes, tokens, seqlen) - 2 * tokens * sizes.last
 
 
 def wanda(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
-    """Every block once for its statistics, and once more, but the last, for the inputs of the next."""
+    """Count Wanda: every block once for its statistics, and all but the last once more for the inputs of the next."""
     passes = sizes.blocks * statistics_forward(sizes, tokens, seqlen)
     passes += (sizes.blocks - 1) * block_forward(sizes, tokens, seqlen)
     return {dtype: passes}
 
 
 def sparsegpt(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
-    """As Wanda, and: one Gram matrix and one factor U per site, every column's errors times what is right of it.
+    """Count SparseGPT: the passes of Wanda, one Gram matrix and one factor U per site, and the updates.
 
-    A Gram matrix is symmetric, so half of it, in the dtype of its inputs.
+    An update multiplies the errors of a column with the columns to its right. A Gram matrix is symmetric, so half of it
+    counts, in the dtype of its inputs.
     """
     gram = sum(tokens * width**2 for width in sizes.sites)
     factor = sum(2 / 3 * width**3 for width in sizes.sites)
@@ -71,10 +71,12 @@ def sparsegpt(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
 
 
 def sparsellm_block(sizes: Sizes, tokens: int, seqlen: float, dtype: str, epochs: int = 4) -> Flops:
-    """One block, its losses recorded in every epoch: its forward pass once, SparseGPT's products for its attention, and
+    """Count SparseLLM on one block whose losses are recorded in every epoch.
 
-    - in every epoch, of the FFN: what its pruned linears make of X and act(z) (once more for the reconstruction loss),
-      the d x d system of p and its solution; elimination, and a factor of the down projection's inputs;
+    The block has one forward pass, and its attention SparseGPT's products. In addition the FFN has
+
+    - in every epoch: the outputs of its pruned linears on X and act(z) (once more for the reconstruction loss), the
+      d x d system of p and its solution, the elimination, and a factor of the down projection's inputs;
     - between epochs: the right-hand sides of least squares, half of the Gram matrix of p, and the solutions.
 
     The factors of X serve all epochs. Symmetric products count half, as in `sparsegpt`.
@@ -94,20 +96,21 @@ def sparsellm_block(sizes: Sizes, tokens: int, seqlen: float, dtype: str, epochs
 
 
 def sparsellm(sizes: Sizes, tokens: int, seqlen: float, dtype: str, epochs: int = 4) -> Flops:
-    """Every block, and once more forward, but the last, for the inputs of the next."""
-    flops = {of: sizes.blocks * count for of, count in sparsellm_block(sizes, tokens, seqlen, dtype, epochs).items()}
+    """Count SparseLLM: every block, and all but the last once more forward for the inputs of the next."""
+    block = sparsellm_block(sizes, tokens, seqlen, dtype, epochs)
+    flops = {kind: sizes.blocks * count for kind, count in block.items()}
     flops[dtype] += (sizes.blocks - 1) * block_forward(sizes, tokens, seqlen)
     return flops
 
 
 def perplexity(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
-    """Every block once, and the logits of every token."""
+    """Count a perplexity: every block once, and the logits of every token."""
     head = 2 * tokens * sizes.hidden * sizes.vocabulary
     return {dtype: sizes.blocks * block_forward(sizes, tokens, seqlen) + head}
 
 
 def zeroshot(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
-    """Every block once; logits are needed of few tokens."""
+    """Count zero-shot tasks: every block once; only few tokens need logits."""
     return {dtype: sizes.blocks * block_forward(sizes, tokens, seqlen)}
 
 
@@ -118,9 +121,9 @@ COUNTED: dict[str, Callable[..., Flops]] = {
     "perplexity": perplexity,
     "zeroshot": zeroshot,
 }
-"""By the kind of work, whose overhead is measured (devices.py). Arguments: sizes, tokens, seqlen, dtype, options."""
+"""The counts by the kind of work, whose overhead devices.py has. Arguments: sizes, tokens, seqlen, dtype, options."""
 
 
 def seconds(flops: Flops, rates: Mapping[str, float]) -> float:
-    """The least time for `flops` at `rates` (operations per second, by dtype)."""
+    """Compute the least time for `flops` at `rates` (operations per second, by dtype)."""
     return sum(count / rates[dtype] for dtype, count in flops.items())

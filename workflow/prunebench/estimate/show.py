@@ -1,4 +1,4 @@
-"""An estimate as tables, and as plain data for other programs."""
+"""Showing an estimate as tables, and as plain data for other programs."""
 
 from typing import Any
 
@@ -8,22 +8,22 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench.estimate import access
-from prunebench.estimate.estimate import Estimate, Work, missing
+from prunebench.estimate.estimate import Estimate, RuleCosts, missing
 
 
 def overview(study: str, estimate: Estimate, problems: dict[str, str | None] | None = None) -> Group:
-    """Everything about one study; `problems` by asset are what a check has found, None where nothing is wrong."""
+    """Show everything about one study. `problems` has the result of a check by asset: None where nothing is wrong."""
     parts: list[RenderableType] = [Text.assemble((study, "bold"), f": {_counts(estimate)}")]
     parts += [rules(estimate), downloads(estimate, problems)]
     return Group(*parts, *(Text(line) for line in notes(estimate)))
 
 
 def rules(estimate: Estimate) -> Table:
-    """A row for each rule; those of which nothing is counted (downloads, tables) have a number of jobs only."""
+    """Make a row for each rule. A rule whose work is not counted (downloads, tables) shows its number of jobs only."""
     table = Table("rule", "jobs", "hours", "longest", "memory", "of a card", "cards", title=estimate.device.title)
     for column in table.columns[1:]:
         column.justify = "right"
-    for work in estimate.work:
+    for work in estimate.rules:
         if not work.counted:
             table.add_row(work.rule, str(len(work.jobs)))
             continue
@@ -42,7 +42,7 @@ def rules(estimate: Estimate) -> Table:
 
 
 def downloads(estimate: Estimate, problems: dict[str, str | None] | None) -> Table:
-    """A row for each asset; sizes of models follow from their shapes, those of others are not known before."""
+    """Make a row for each asset. The size of a model follows from its shape; other sizes are not known before."""
     table = Table("to fetch", "from", "at most", "access")
     table.columns[2].justify = "right"
     for asset in estimate.assets:
@@ -55,7 +55,7 @@ def downloads(estimate: Estimate, problems: dict[str, str | None] | None) -> Tab
 
 
 def notes(estimate: Estimate) -> list[str]:
-    """What the tables do not say."""
+    """Write the totals and warnings that the tables do not have."""
     cards, host = estimate.hours
     total = f"{cards:.1f} hours of a card" if estimate.device.memory else f"{host:.1f} hours"
     besides = f", {host:.1f} hours of a processor beside them" if estimate.device.memory else ""
@@ -78,26 +78,26 @@ def notes(estimate: Estimate) -> list[str]:
 
 
 def too_large(estimate: Estimate) -> list[tuple[str, str]]:
-    """(rule, job) of what needs more than one card has and cannot be spread, the largest of each rule."""
-    memory, found = estimate.device.memory, []
-    for work in estimate.work if memory else []:
+    """List (rule, job) for the largest job of each rule that needs more than one card has and cannot be divided."""
+    memory, jobs = estimate.device.memory, []
+    for work in estimate.rules if memory else []:
         job, cost = max(zip(work.jobs, work.costs, strict=True), key=lambda pair: pair[1].card)
         if memory and cost.card > memory and not cost.divisible:
-            found.append((work.rule, f"{job.subject} needs {decimal(int(cost.card))}"))
-    return found
+            jobs.append((work.rule, f"{job.subject} needs {decimal(int(cost.card))}"))
+    return jobs
 
 
 def plain(study: str, estimate: Estimate, problems: dict[str, str | None] | None = None) -> dict[str, Any]:
-    """The same for other programs: seconds and bytes."""
+    """Collect the estimate for other programs, in seconds and bytes."""
     return {
         "study": study,
         "device": estimate.device.title,
         "cells": len(estimate.plan.cells),
-        "skipped": sum(len(of.skipped) for of in estimate.plan.studies.values()),
+        "skipped": sum(len(study.skipped) for study in estimate.plan.studies.values()),
         "evaluations": len(estimate.plan.evaluations),
         "card_seconds": round(3600 * estimate.hours[0]),
         "host_seconds": round(3600 * estimate.hours[1]),
-        "rules": {work.rule: _plain_rule(estimate, work) for work in estimate.work},
+        "rules": {work.rule: _plain_rule(estimate, work) for work in estimate.rules},
         "kept_bytes": {setting: round(size) for setting, size in estimate.kept.items()},
         "other_result_bytes": round(estimate.disk),
         "assets": {asset: _plain_asset(estimate, asset, problems) for asset in estimate.assets},
@@ -105,13 +105,13 @@ def plain(study: str, estimate: Estimate, problems: dict[str, str | None] | None
     }
 
 
-def card(work: Work) -> float:
-    """The most that a job of a rule takes of cards."""
+def card(work: RuleCosts) -> float:
+    """Find the most bytes on cards that a job of a rule takes."""
     return max(cost.card for cost in work.costs)
 
 
 def duration(seconds: float) -> str:
-    """In words that are short."""
+    """Print a time in the largest unit that it fills."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
@@ -119,7 +119,7 @@ def duration(seconds: float) -> str:
 
 
 def _fetched(estimate: Estimate) -> str:
-    """What all downloads come to, if any has a size."""
+    """Say in a sentence how large all downloads are together, if any has a known size."""
     size = sum(access.size(estimate, asset) or 0 for asset in estimate.assets)
     copies = sum(access.converted(estimate, asset) for asset in estimate.assets)
     said = [f"To fetch: models of at most {decimal(int(size))}"]
@@ -132,12 +132,12 @@ def _fetched(estimate: Estimate) -> str:
 
 def _counts(estimate: Estimate) -> str:
     plan = estimate.plan
-    skipped = sum(len(of.skipped) for of in plan.studies.values())
+    skipped = sum(len(study.skipped) for study in plan.studies.values())
     left_out = f" ({skipped} more are skipped)" if skipped else ""
     return f"{len(plan.cells)} cells{left_out}, {len(plan.evaluations)} evaluations, {len(estimate.costs)} jobs"
 
 
-def _plain_rule(estimate: Estimate, work: Work) -> dict[str, Any]:
+def _plain_rule(estimate: Estimate, work: RuleCosts) -> dict[str, Any]:
     seconds = [estimate.seconds(cost) for cost in work.costs]
     return {
         "jobs": len(work.jobs),
@@ -152,10 +152,10 @@ def _plain_rule(estimate: Estimate, work: Work) -> dict[str, Any]:
 
 def _plain_asset(estimate: Estimate, asset: str, problems: dict[str, str | None] | None) -> dict[str, Any]:
     size = access.size(estimate, asset)
-    found = {
+    return {
         "from": access.origin(estimate, asset),
         "bytes": round(size) if size else None,
         "converted_bytes": round(access.converted(estimate, asset)) if size else None,
         "access": access.condition(estimate, asset),
+        **({} if problems is None else {"problem": problems[asset]}),
     }
-    return found if problems is None else {**found, "problem": problems[asset]}

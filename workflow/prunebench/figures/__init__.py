@@ -1,1 +1,1 @@
-"""Figures of a study: what each shows is a Chart (one module per figure), which paper and report draw in their ways."""
+"""The figures of a study: each has a module that makes a Chart, which `draw` prints and the report shows on screen."""

@@ -1,4 +1,4 @@
-"""How well the one-shot perplexity of a search ranks allocations for the pruning that follows."""
+"""The figure of agreement: how well the one-shot perplexity of a search ranks allocations for the later pruning."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class AgreementFigure(StudyFigure):
-    """What a search has promised against what came out."""
+    """The perplexity that a search has promised for an allocator against the perplexity of the pruned model.
+    There is a panel per text and a point per allocator; seeds are averaged.
+
+    The notes give Spearman's rank correlation of the points of each method.
+    """
 
     name = "agreement"
     order = 50
@@ -30,54 +34,49 @@ class AgreementFigure(StudyFigure):
 
     @classmethod
     def cells(cls, shown: Shown, study: str) -> list[Cell]:
-        """Cells that a search has judged, if they are of three or more allocators."""
+        """List the cells that a search has judged, if they have three or more allocators."""
         judged = [cell for cell in super().cells(shown, study) if _judged(shown.config, cell)]
-        # Of two points any ranking is right or wrong by chance.
+        # Any ranking of two points is right or wrong by chance.
         return judged if len({cell.allocator for cell in judged}) > 2 else []
 
-    def make(self, evidence: Evidence) -> Chart:
-        """See `agreement_chart`."""
+    @classmethod
+    def rows(cls, evidence: Evidence) -> pd.DataFrame:
+        """Select the rows of the drawn cells, with the column `promised`: the perplexity in the search."""
         import pandas as pd
 
-        drawn = self.cells(evidence.plan.shown, evidence.study)
+        drawn = cls.cells(evidence.plan.shown, evidence.study)
         promised = {str(cell): evidence.records.promised(cell) for cell in drawn}
-        rows = self.rows(evidence)
+        rows = super().rows(evidence)
         axes: Iterable[Any] = rows[list(AXES)].to_dict("records")
         names = pd.Series([str(Cell(**cell)) for cell in axes], index=rows.index)
-        rows = rows.assign(promised=names.map(promised))[names.isin(list(promised))]
-        return agreement_chart(rows, Look.of(evidence))
+        return rows.assign(promised=names.map(promised))[names.isin(list(promised))]
 
+    def chart(self, cells: pd.DataFrame, look: Look) -> Chart:
+        """Draw `cells`: rows of results/cells.csv with the column `promised`, the perplexity in the search."""
+        import pandas as pd
 
-def agreement_chart(cells: pd.DataFrame, look: Look) -> Chart:
-    """What a search has promised against what came out: a panel per text, a point per allocator.
-
-    `cells` are rows of results/cells.csv with the column `promised`, the perplexity in the search; seeds are averaged.
-    The notes give Spearman's rank correlation of each line.
-    """
-    import pandas as pd
-
-    panels, correlations = [], []
-    for title, rows in tests(cells, look):
-        series = []
-        for index, (label, part) in enumerate(_kinds(rows[rows["promised"].notna()], look)):
-            line = _points(part, label, index, look)
-            series.append(line)
-            correlation = rank_correlation(pd.Series(line.x), pd.Series(line.y))
-            correlations.append(f"{', '.join(filter(None, [line.label, title]))} {correlation:.2f} ({len(line.x)})")
-        panels.append(Panel(title, series))
-    spearman = f" Spearman's rank correlation (points): {'; '.join(correlations)}." if correlations else ""
-    return Chart(
-        title="Perplexity in the search, of one-shot masks, against that of the pruned model",
-        x=Axis("Perplexity in the search (tuning split)", log=True),
-        y=Axis("Perplexity of the pruned model", log=True),
-        panels=panels,
-        notes=[f"Rests on {layout.counts(cells)}{spearman}"],
-        columns=2,
-    )
+        panels, correlations = [], []
+        for title, rows in tests(cells, look):
+            series = []
+            for index, (label, part) in enumerate(_kinds(rows[rows["promised"].notna()], look)):
+                line = _points(part, label, index, look)
+                series.append(line)
+                correlation = rank_correlation(pd.Series(line.x), pd.Series(line.y))
+                correlations.append(f"{', '.join(filter(None, [line.label, title]))} {correlation:.2f} ({len(line.x)})")
+            panels.append(Panel(title, series))
+        spearman = f" Spearman's rank correlation (points): {'; '.join(correlations)}." if correlations else ""
+        return Chart(
+            title="Perplexity in the search, of one-shot masks, against that of the pruned model",
+            x=Axis("Perplexity in the search (tuning split)", log=True),
+            y=Axis("Perplexity of the pruned model", log=True),
+            panels=panels,
+            notes=[f"Rests on {layout.counts(cells)}{spearman}"],
+            columns=2,
+        )
 
 
 def _judged(config: Config, cell: Cell) -> bool:
-    """Whether a search has judged what allots `cell`, on the same model, all of it, and at the same sparsity."""
+    """Say whether a search has judged the allocator of `cell` on the same model, all of it, at the same sparsity."""
     whole = config.allocators[cell.allocator].layers == "all" and not cell.shape.structured
     search = search_used(config, allocation_form(config, cell)) if whole else None
     entry = config.searches[search.name] if search else None
@@ -85,12 +84,12 @@ def _judged(config: Config, cell: Cell) -> bool:
 
 
 def rank_correlation(x: pd.Series[float], y: pd.Series[float]) -> float:
-    """Spearman's rho: the correlation of ranks, ties at their mean. NaN if all of one are equal."""
+    """Compute Spearman's rho: the correlation of ranks, ties at their mean. NaN if all values of one are equal."""
     return float(x.rank().corr(y.rank()))
 
 
 def _kinds(rows: pd.DataFrame, look: Look) -> list[tuple[str, pd.DataFrame]]:
-    """Rows of one method, calibration and sparsity, and what they are called."""
+    """Split `rows` by method, calibration and sparsity; returns (label, rows) of each part."""
     several = rows["calibration"].nunique() > 1
     kinds = rows.groupby(["method", "calibration", *layout.POINT], sort=False)
     return [
@@ -105,18 +104,16 @@ def _kinds(rows: pd.DataFrame, look: Look) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _points(rows: pd.DataFrame, label: str, index: int, look: Look) -> Series:
-    found = [
-        (float(part["promised"].iloc[0]), geometric_mean(part["value"]), look.title(f"allocators/{allocator}"))
-        for allocator, part in rows.groupby("allocator", sort=False)
-    ]
+    parts = list(rows.groupby("allocator", sort=False))
+    means = [geometric_mean(part["value"]) for _, part in parts]
     several = rows["seed"].nunique() > 1
     return Series(
         label=label,
         style=Style(index, index, index),
-        x=[promised for promised, _, _ in found],
-        y=[mean.value for _, mean, _ in found],
-        low=[mean.low for _, mean, _ in found] if several else (),
-        high=[mean.high for _, mean, _ in found] if several else (),
-        names=[name for _, _, name in found],
+        x=[float(part["promised"].iloc[0]) for _, part in parts],
+        y=[mean.value for mean in means],
+        low=[mean.low for mean in means] if several else (),
+        high=[mean.high for mean in means] if several else (),
+        names=[look.title(f"allocators/{allocator}") for allocator, _ in parts],
         form="points",
     )

@@ -1,8 +1,11 @@
-"""The contract of a figure of a study: a file of figures/ holds one."""
+"""The contract of a figure of a study. Each file of figures/ that holds a subclass of `StudyFigure` is one figure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
+
+from prunebench.figures.look import Look
+from prunebench.tables import layout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,35 +17,40 @@ if TYPE_CHECKING:
 
 
 class StudyFigure:
-    """Base of all figures.
+    """The base class of all figures.
 
-    The Snakefile asks every figure which studies have it, so its module imports pandas and whatever else is heavy
-    inside functions, or for type checkers only.
+    The Snakefile asks every figure which studies have it. The module of a figure therefore imports pandas, and whatever
+    else is heavy, inside functions or for type checkers only.
     """
 
     name: ClassVar[str]
-    """Equals the file name."""
+    """The name equals the file name."""
     order: ClassVar[int] = 100
-    """Where the figure stands in the report: those with lower numbers first."""
+    """The place of the figure in the report: figures with lower numbers come first."""
     metrics: ClassVar[tuple[str, ...]] = ()
-    """The metrics of the scores that it draws, if it draws scores."""
+    """The metrics of the scores that the figure draws, if it draws scores."""
 
     @classmethod
     def cells(cls, shown: Shown, study: str) -> list[Cell]:
-        """The cells of a study that it draws; by default the pruned ones on which one of `metrics` is measured."""
+        """List the cells of `study` that are drawn; by default the pruned ones that are measured in `metrics`."""
         return shown.measured(study, cls.metrics)
 
     @classmethod
     def searches(cls, shown: Shown, study: str) -> list[tuple[str, int]]:
-        """The runs of searches (search, seed) whose results the figure reads."""
+        """List the runs of searches (search, seed) whose results the figure reads."""
         return []
 
     @classmethod
     def rows(cls, evidence: Evidence) -> pd.DataFrame:
-        """The rows of results/cells.csv of the suites that measure one of `metrics`, with the column `baseline`."""
+        """Select the rows of results/cells.csv on suites that measure one of `metrics`, with the column `baseline`."""
         rows = evidence.rows(evidence.plan.shown.measuring(evidence.study, cls.metrics))
-        return rows[rows["metric"].isna() | rows["metric"].isin(cls.metrics)]
+        rows = rows[rows["metric"].isna() | rows["metric"].isin(cls.metrics)]
+        return layout.of_study(rows, evidence.study)
 
     def make(self, evidence: Evidence) -> Chart:
-        """The figure as data."""
-        raise TypeError(f"figure {self.name!r} does not define make")
+        """Make the figure as data; by default from `rows`, by the method `chart`."""
+        return self.chart(self.rows(evidence), Look.of(evidence))
+
+    def chart(self, cells: pd.DataFrame, look: Look) -> Chart:
+        """Make the figure from `cells`, which are `rows`, in the labels and styles of `look`."""
+        raise TypeError(f"figure {self.name!r} defines neither make nor chart")

@@ -1,4 +1,4 @@
-"""What the figures over blocks share: a panel per model and sparsity, a line per label."""
+"""The parts that figures over blocks share: a panel per model and sparsity, a line per label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 BLOCK = ("share", "zeros", "low", "error", "high")
-"""What the records of a cell say of each block (see Records.blocks)."""
+"""The values that the records of a cell have for each block (see Records.blocks)."""
 
 
 def rows_of(
@@ -25,7 +25,7 @@ def rows_of(
     columns: Sequence[str] = BLOCK,
     form: Callable[[Cell], Cell] = lambda cell: cell,
 ) -> pd.DataFrame:
-    """A row for each entry that `read` has of the blocks of `cells`; of cells with the same `form` those of the first.
+    """Make a row for each entry that `read` gives for the blocks of `cells`. One cell is read for each `form`.
 
     Columns: the axes of the form, its `id`, the `block` and `columns`.
     """
@@ -40,18 +40,17 @@ def rows_of(
 
 
 def panels(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.Series[str], pd.DataFrame]]:
-    """(title, model and point, rows) of each panel's worth of `rows`."""
+    """Yield (title, point, rows) for each panel: one for each model and point (pattern and sparsity) of `rows`."""
     for model, of_model in rows.groupby("model", sort=False):
         for _, point in layout.points(of_model).iterrows():
             name = [look.title(f"models/{model}")] if rows["model"].nunique() > 1 else []
-            here = of_model[(of_model[layout.POINT] == point).all(axis=1)]
-            yield ", ".join([*name, f"Sparsity {layout.point(point)}"]), point, here
+            yield ", ".join([*name, f"Sparsity {layout.point(point)}"]), point, layout.at_point(of_model, point)
 
 
 def line(rows: pd.DataFrame, label: str, style: Style, *, value: str, low: str, high: str) -> Series:
-    """Column `value` of each block (the mean, where there are several seeds), from the least `low` to the most `high`.
+    """Draw column `value` of each block, the mean where there are several seeds, with a band.
 
-    There is no band where these are the same.
+    The band reaches from the least `low` to the largest `high`. There is none where these are equal.
     """
     blocks = rows.groupby("block").agg(value=(value, "mean"), low=(low, "min"), high=(high, "max"))
     band = blocks["low"].lt(blocks["high"]).any() and (low != value or rows["seed"].nunique() > 1)
@@ -67,5 +66,5 @@ def line(rows: pd.DataFrame, label: str, style: Style, *, value: str, low: str, 
 
 
 def rests_on(rows: pd.DataFrame, expected: int, what: str) -> str:
-    """How many of the expected cells (or allocations) are in `rows`."""
+    """Say in a note how many of the expected cells (or allocations) are in `rows`."""
     return f"Rests on {rows['id'].nunique()} of {expected} {what}."

@@ -1,4 +1,4 @@
-"""Perplexity against the number of calibration samples: a line per method and allocator."""
+"""The figure of calibration: perplexity against the number of calibration samples."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
     from prunebench.cell import Cell
     from prunebench.plan.outputs import Shown
-    from prunebench.tables.base import Evidence
 
 KIND = ["corpus", "seqlen"]
-"""Samples of one kind compare; a sample of twice the length is another one."""
+"""The columns that say of which kind samples are. Numbers compare within one kind only."""
 
 
 class CalibrationFigure(StudyFigure):
-    """Perplexity against the number of calibration samples."""
+    """Perplexity against the number of calibration samples, with a line per method and allocator.
+    There is a panel per sparsity, text evaluated and kind of samples.
+
+    Lines of a single point are left out, and so are points where any seed has no number.
+    """
 
     name = "calibration"
     order = 20
@@ -34,35 +37,27 @@ class CalibrationFigure(StudyFigure):
 
     @classmethod
     def cells(cls, shown: Shown, study: str) -> list[Cell]:
-        """Cells beside which there are others with more or fewer samples."""
+        """List the cells beside which there are others with more or fewer samples."""
         return of_several_sizes(super().cells(shown, study))
 
-    def make(self, evidence: Evidence) -> Chart:
-        """See `calibration_chart`."""
-        return calibration_chart(self.rows(evidence), evidence.study, Look.of(evidence))
-
-
-def calibration_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
-    """The perplexities of `study` among `cells`: a panel per sparsity, text evaluated and kind of samples.
-
-    Lines of a single point are left out, and so are points of which any seed has no number.
-    """
-    mine = _with_parts(layout.of_study(cells, study))
-    sizes = mine.groupby(["model", "method", "allocator", *layout.POINT, *KIND])["samples"].transform("nunique")
-    drawn = mine[sizes > 1]
-    kinds = [_name(kind, look) for kind, _ in drawn.groupby(KIND, sort=False)]
-    return Chart(
-        title="Perplexity against calibration samples, lower is better",
-        x=Axis("Calibration samples", log=True, each=True),
-        y=Axis("Perplexity", log=True),
-        panels=list(_panels(drawn, mine[mine["baseline"]], look)),
-        notes=[f"Rests on {layout.counts(drawn)} Samples: {'; '.join(kinds)}.{bands(drawn)}"],
-        columns=2,
-    )
+    def chart(self, cells: pd.DataFrame, look: Look) -> Chart:
+        """Draw `cells`: rows of results/cells.csv whose suites measure perplexity."""
+        cells = _with_parts(cells)
+        sizes = cells.groupby(["model", "method", "allocator", *layout.POINT, *KIND])["samples"].transform("nunique")
+        drawn = cells[sizes > 1]
+        kinds = [_name(kind, look) for kind, _ in drawn.groupby(KIND, sort=False)]
+        return Chart(
+            title="Perplexity against calibration samples, lower is better",
+            x=Axis("Calibration samples", log=True, each=True),
+            y=Axis("Perplexity", log=True),
+            panels=list(_panels(drawn, cells[cells["baseline"]], look)),
+            notes=[f"Rests on {layout.counts(drawn)} Samples: {'; '.join(kinds)}.{bands(drawn)}"],
+            columns=2,
+        )
 
 
 def _with_parts(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with columns for what the name of their calibration says; empty where there is none."""
+    """Add the columns corpus, samples and seqlen, which the names of calibrations say; empty where there is none."""
     import pandas as pd
 
     parts = [calibration_parts(name) if name != NO_CALIBRATION else (None,) * 3 for name in rows["calibration"]]
@@ -72,15 +67,14 @@ def _with_parts(rows: pd.DataFrame) -> pd.DataFrame:
 def _panels(drawn: pd.DataFrame, dense: pd.DataFrame, look: Look) -> Iterator[Panel]:
     import pandas as pd
 
-    of_line = replace(look, calibrations=(), patterns=())  # which the panel's title says
+    plain = replace(look, calibrations=(), patterns=())  # the panel's title names these
     several = len(drawn[KIND].drop_duplicates()) > 1
     for _, point in layout.points(drawn).iterrows():
         for title, rows in tests(pd.concat([dense, drawn]), look):
-            here = rows[(rows[layout.POINT] == point).all(axis=1)]
-            for kind, part in here.groupby(KIND, sort=False):
+            for kind, part in layout.at_point(rows, point).groupby(KIND, sort=False):
                 series = [
-                    line(of, of_line, by="samples", show="{:g} samples".format)
-                    for _, of in part.groupby(["method", "allocator"], sort=False)
+                    line(entry, plain, by="samples", show="{:g} samples".format)
+                    for _, entry in part.groupby(["method", "allocator"], sort=False)
                 ]
                 names = [title, layout.point(point), _name(kind, look) if several else ""]
                 yield Panel(", ".join(filter(None, names)), series, dense_level(rows, look))

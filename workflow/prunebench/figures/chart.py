@@ -6,19 +6,19 @@ from itertools import pairwise
 from typing import Literal
 
 DECADES = 3
-"""A logarithmic axis goes so far above its lowest value: a collapsed cell (1e8) must not squash the others."""
+"""How far a logarithmic axis goes above its lowest value: a collapsed cell (1e8) must not squash the others."""
 ROOM = 4
-"""A band may stretch a logarithmic axis by so much below the lowest point: one outlier must not squash the rest."""
+"""By which factor a band may stretch a logarithmic axis below the lowest point: an outlier must not squash the rest."""
 MARGIN = 1.4
 DIGITS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
-"""Those with ticks on a logarithmic axis of less than a decade."""
+"""The digits that have ticks on a logarithmic axis of less than a decade."""
 SAID = 4
-"""How many points beyond the axis the note names."""
+"""How many of the points beyond the axis the note names."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """Indices into what a renderer has of each; colour and marker go together, so that a figure reads in grey."""
+    """Indices into a renderer's colours, markers and dashes. Colour and marker go together: it reads in grey."""
 
     colour: int = 0
     marker: int | None = 0
@@ -28,7 +28,7 @@ class Style:
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one legend entry: joined by a line, by steps, or not at all. `low` and `high` bound a band or bars."""
+    """The points of one legend entry, joined as `form` says. `low` and `high` bound a band or bars."""
 
     label: str
     style: Style
@@ -37,12 +37,12 @@ class Series:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     names: Sequence[str] = ()
-    """What each point is, for who points at it."""
+    """The text of each point, which the screen shows when the mouse is over it."""
     form: Literal["line", "steps", "points"] = "line"
 
     @property
     def bars(self) -> tuple[list[float], list[float]] | None:
-        """How far the bounds are below and above the points."""
+        """How far the bounds are below and above the points; None without bounds."""
         if not self.low:
             return None
         below = [y - low for y, low in zip(self.y, self.low, strict=True)]
@@ -51,7 +51,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes. `levels` are horizontal lines by their label."""
+    """One pair of axes with its series. `levels` are horizontal lines by their label."""
 
     title: str
     series: list[Series]
@@ -60,7 +60,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Axis:
-    """`percent` axes show fractions as percentages. With `each`, values that occur have ticks, unless they are many."""
+    """An axis. `percent` shows fractions as percentages. With `each`, values that occur have ticks, if they are few."""
 
     title: str
     log: bool = False
@@ -68,18 +68,18 @@ class Axis:
     each: bool = False
 
     def show(self, value: float) -> str:
-        """`value` as text."""
+        """Print `value`, in percent where the axis is."""
         return f"{value:.1%}" if self.percent else f"{value:.4g}"
 
 
 def decimal(value: float) -> str:
-    """The text of a tick on a logarithmic axis."""
+    """Print the text of a tick on a logarithmic axis."""
     return f"{value:g}" if value < 1e5 else f"{value:.0e}"
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A whole figure; `columns` panels stand side by side, `notes` below."""
+    """A whole figure as data; `columns` panels stand side by side, `notes` below."""
 
     title: str
     x: Axis
@@ -90,17 +90,17 @@ class Chart:
 
     @property
     def series(self) -> list[Series]:
-        """Those of all panels."""
+        """The series of all panels."""
         return [series for panel in self.panels for series in panel.series]
 
     @property
     def legend(self) -> list[Series]:
-        """One series for each label, in their order."""
+        """One series for each label, in the order of their first appearance."""
         return list({series.label: series for series in self.series}.values())
 
     @property
     def ceiling(self) -> float:
-        """The largest y that the figure has room for; what is above is shown at this edge as an arrow."""
+        """The largest y that the figure has room for. Points above it are shown at this edge as arrows."""
         return min(self._values, default=1) * 10**DECADES if self.y.log else float("inf")
 
     @property
@@ -110,7 +110,7 @@ class Chart:
 
     @property
     def span(self) -> tuple[float, float] | None:
-        """Where the logarithmic y axis of all panels begins and ends; None if it is linear, or there is nothing."""
+        """The lowest and highest y of all panels on a logarithmic axis; None on a linear one, or without values."""
         values = self._values
         if not (self.y.log and values):
             return None
@@ -122,7 +122,7 @@ class Chart:
 
     @property
     def digits(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """The digits that have ticks on logarithmic axes, x and y: more of them where one is less than a decade."""
+        """The digits that have ticks on logarithmic axes, x and y. A shorter axis than a decade has more of them."""
         along = [x for series in self.series for x in series.x] if self.x.log else []
         spans = [(min(along), max(along)) if along else (1, 10), self.span or (1, 10)]
         across, up = ((1, 2, 5) if top / bottom >= 10 else DIGITS for bottom, top in spans)
@@ -130,23 +130,23 @@ class Chart:
 
     @property
     def ticks(self) -> list[float]:
-        """The x that have a tick each: all, if the axis is meant so and they are few and stand apart; else none."""
+        """The values of x, each of which gets a tick, if the axis has `each` and they are few and apart; else none."""
         values = sorted({x for series in self.series for x in series.x})
         apart = all(right >= 1.2 * left if self.x.log else right >= left + 0.04 for left, right in pairwise(values))
         return values if self.x.each and len(values) <= 8 and apart else []
 
     def above(self, series: Series) -> list[int]:
-        """The points of `series` that are beyond the ceiling."""
+        """List the indices of the points of `series` that are beyond the ceiling."""
         ceiling = self.ceiling
         return [i for i, value in enumerate(series.y) if value > ceiling and series.style.marker is not None]
 
     def clipped(self) -> list[str]:
-        """A note that names what the arrows stand for, if there are any."""
-        found = [
+        """Write a note that names the points behind the arrows, if there are any."""
+        points = [
             f"{series.names[i]}: {series.y[i]:.1e}" + (f" ({panel.title})" if len(self.panels) > 1 else "")
             for panel in self.panels
             for series in panel.series
             for i in self.above(series)
         ]
-        more = f"; and {len(found) - SAID} more" if len(found) > SAID else ""
-        return [f"↑ beyond the axis: {'; '.join(found[:SAID])}{more}."] if found else []
+        more = f"; and {len(points) - SAID} more" if len(points) > SAID else ""
+        return [f"↑ beyond the axis: {'; '.join(points[:SAID])}{more}."] if points else []

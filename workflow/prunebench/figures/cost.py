@@ -1,4 +1,4 @@
-"""Time against perplexity: which method is worth its time."""
+"""The figure of cost: seconds of pruning against perplexity, which shows the methods that are worth their time."""
 
 from __future__ import annotations
 
@@ -13,52 +13,49 @@ from prunebench.tables import layout
 if TYPE_CHECKING:
     import pandas as pd
 
-    from prunebench.tables.base import Evidence
 
 FRONT = "Pareto front"
 
 
 class CostFigure(StudyFigure):
-    """Seconds of pruning against perplexity."""
+    """Seconds of pruning against the perplexity of each method, with the Pareto front.
+    There is a panel per corpus and sparsity, because only equals compare.
+
+    Methods that prune half of the blocks have a front of their own: they are not better for being nearer to the dense
+    model. Cells without a time (a resumed job measures only its last part) are left out and counted. Seeds are
+    averaged.
+    """
 
     name = "cost"
     order = 80
     metrics = ("perplexity",)
 
-    def make(self, evidence: Evidence) -> Chart:
-        """See `cost_chart`."""
-        return cost_chart(self.rows(evidence), evidence.study, Look.of(evidence))
-
-
-def cost_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
-    """Seconds of pruning and perplexity of each method: a panel per corpus and sparsity, of which only equals compare.
-
-    What prunes half of the blocks has a front of its own: it is not better for being nearer to the dense model.
-    Cells without a time (a resumed job measures only its last part) are left out and counted. Seeds are averaged.
-    """
-    mine = layout.of_study(cells, study)
-    points = layout.points(mine[~mine["baseline"]])
-    panels = [_panel(title, rows, point, look) for title, rows in tests(mine, look) for _, point in points.iterrows()]
-    pruned = mine[(mine["status"] == "ok") & ~mine["baseline"]]
-    timeless = len(layout.statuses(pruned[pruned["prune_seconds"].isna()]))
-    notes = [f"Rests on {layout.counts(mine)}"] + ([f"{timeless} without a time, not drawn."] if timeless else [])
-    notes.append("Seconds of the prune job, and of the allocation, profile and gradients that it rests on.")
-    notes.append("On the front nothing is both faster and better.")
-    return Chart(
-        title="Seconds of pruning against perplexity",
-        x=Axis("Seconds of pruning", log=True),
-        y=Axis("Perplexity", log=True),
-        panels=panels,
-        notes=[" ".join(notes)],
-        columns=min(len(points), 3),
-    )
+    def chart(self, cells: pd.DataFrame, look: Look) -> Chart:
+        """Draw `cells`: rows of results/cells.csv whose suites measure perplexity."""
+        points = layout.points(cells[~cells["baseline"]])
+        panels = [
+            _panel(title, rows, point, look) for title, rows in tests(cells, look) for _, point in points.iterrows()
+        ]
+        pruned = cells[(cells["status"] == "ok") & ~cells["baseline"]]
+        timeless = len(layout.statuses(pruned[pruned["prune_seconds"].isna()]))
+        notes = [f"Rests on {layout.counts(cells)}"] + ([f"{timeless} without a time, not drawn."] if timeless else [])
+        notes.append("Seconds of the prune job, and of the allocation, profile and gradients that it rests on.")
+        notes.append("On the front nothing is both faster and better.")
+        return Chart(
+            title="Seconds of pruning against perplexity",
+            x=Axis("Seconds of pruning", log=True),
+            y=Axis("Perplexity", log=True),
+            panels=panels,
+            notes=[" ".join(notes)],
+            columns=min(len(points), 3),
+        )
 
 
 def _panel(title: str, rows: pd.DataFrame, point: pd.Series[str], look: Look) -> Panel:
-    here = rows[(rows[layout.POINT] == point).all(axis=1) & ~rows["baseline"] & rows["prune_seconds"].notna()]
+    timed = layout.at_point(rows[~rows["baseline"] & rows["prune_seconds"].notna()], point)
     series = []
     alike: dict[bool, list[tuple[float, float]]] = {}
-    for _, part in here.groupby(SERIES, sort=False):
+    for _, part in timed.groupby(SERIES, sort=False):
         first = part.iloc[0]
         mean = geometric_mean(part["value"])
         several = len(part) > 1
@@ -81,7 +78,7 @@ def _panel(title: str, rows: pd.DataFrame, point: pd.Series[str], look: Look) ->
 
 
 def pareto_front(points: list[tuple[float, float]], *, partial: bool = False) -> Series:
-    """The points that no other beats in both coordinates, as steps; `partial`: half of the blocks are pruned."""
+    """Join by steps the points that no other beats in both coordinates. `partial`: half of the blocks are pruned."""
     front: list[tuple[float, float]] = []
     for x, y in sorted(points):
         if not front or y < front[-1][1]:

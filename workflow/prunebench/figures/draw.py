@@ -1,4 +1,4 @@
-"""Charts for print: matplotlib figures, and the files made of them, the same bytes for the same chart."""
+"""Drawing charts for print with matplotlib. Equal charts give files with equal bytes."""
 
 import math
 import textwrap
@@ -19,12 +19,12 @@ from prunebench.figures.palette import GREY, colour, dash, marker
 from prunebench.storage.files import atomic_path
 
 PAGE = 7.0
-"""Inches: the text width of a page with two columns."""
+"""The text width of a page with two columns, in inches."""
 PANEL_HEIGHT, TITLE_LINE, LEGEND_LINE, NOTE_LINE = 2.3, 0.13, 0.165, 0.115
 TITLE_WIDTH = 14
-"""Characters of a panel's title that fit on an inch."""
+"""The number of characters of a panel's title that fit on an inch."""
 NOTE_WIDTH = 138
-"""Characters of a note that fit on a line of a whole page."""
+"""The number of characters of a note that fit on a line of a whole page."""
 LEVEL: dict[str, Any] = {"color": GREY, "linestyle": (0, (6, 2)), "linewidth": 1.0}
 STYLE: dict[Any, Any] = {
     "font.size": 8,
@@ -53,7 +53,7 @@ def save(chart: Chart, path: Path) -> None:
 
 
 def draw(chart: Chart) -> Figure:
-    """`chart` as a figure of the width of a page, or less if it has one panel."""
+    """Draw `chart` as a figure of the width of a page, or less if it has one panel."""
     with mpl.rc_context(STYLE):
         panels = chart.panels or [Panel("", [])]
         columns = min(chart.columns, len(panels))
@@ -62,7 +62,8 @@ def draw(chart: Chart) -> Figure:
         handles = _handles(chart)
         longest = max((len(str(handle.get_label())) for handle in handles), default=1)
         across = max(1, int(width * 14 / (longest + 8)))
-        notes = [line for note in [*chart.notes, *chart.clipped()] for line in _wrapped(note, width)]
+        wrap = textwrap.TextWrapper(int(NOTE_WIDTH * width / PAGE)).wrap
+        notes = [line for note in [*chart.notes, *chart.clipped()] for line in wrap(note)]
         below = math.ceil(len(handles) / across) * LEGEND_LINE + len(notes) * NOTE_LINE + 0.1
         titles = [textwrap.fill(panel.title, int(TITLE_WIDTH * width / columns)) for panel in panels]
         height = rows * (PANEL_HEIGHT + max(title.count("\n") for title in titles) * TITLE_LINE) + below
@@ -85,10 +86,6 @@ def draw(chart: Chart) -> Figure:
         )
         figure.text(0.01, 0.04 / height, "\n".join(notes), fontsize=6.5, color="#555555", va="bottom")
         return figure
-
-
-def _wrapped(note: str, width: float) -> list[str]:
-    return textwrap.wrap(note, int(NOTE_WIDTH * width / PAGE))
 
 
 def _draw_panel(axes: Axes, chart: Chart, panel: Panel) -> None:
@@ -152,15 +149,15 @@ def _look(series: Series) -> dict[str, Any]:
 
 
 def _handles(chart: Chart) -> list[Line2D]:
-    """What stands in the legend: the series of all panels once each, then the levels."""
+    """Make the entries of the legend: the series of all panels, each once, then the levels."""
     handles = [Line2D([], [], label=series.label, **_look(series)) for series in chart.legend]
     levels = dict.fromkeys(label for panel in chart.panels for label in panel.levels)
     return handles + [Line2D([], [], label=label, **LEVEL) for label in levels]
 
 
 def _draw_rulers(axes: Axes, chart: Chart) -> None:
-    """Scales, limits and ticks, which all panels share."""
-    # Base 2 has no minor ticks, which would stand between those that a chart asks for.
+    """Set the scales, limits and ticks, which all panels share."""
+    # Base 2 has no minor ticks, which would stand between the ticks that a chart asks for.
     axes.set_xscale("log", base=2 if chart.ticks else 10) if chart.x.log else axes.set_xscale("linear")
     axes.set_yscale("log" if chart.y.log else "linear")
     axes.set_ylim(chart.span)

@@ -1,4 +1,4 @@
-"""Which label and style a row of results has: the same in all figures of a study."""
+"""The label and the style of each row of results, which are the same in all figures of a study."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Look:
-    """`methods`, `allocators`, `calibrations` and n:m `patterns` are those of the study, in its order.
+    """The labels and styles of a study.
 
-    `structured` are the allocators that n:m patterns have there, `partial` those that leave half of the blocks alone.
+    `methods`, `allocators`, `calibrations` and n:m `patterns` are the names that occur in the study, in its order.
+    `structured` are the allocators of cells with n:m patterns, `partial` those that leave half of the blocks alone.
     """
 
     labels: Mapping[str, str]
@@ -32,7 +33,7 @@ class Look:
 
     @classmethod
     def of(cls, evidence: Evidence) -> Look:
-        """The labels and styles of a study."""
+        """Collect the names that occur in the study of `evidence`."""
         plan, cells = evidence.plan, evidence.plan.studies[evidence.study].cells
         structured = [cell for cell in cells if cell.shape.structured]
         return cls(
@@ -46,11 +47,11 @@ class Look:
         )
 
     def title(self, name: str) -> str:
-        """What is printed for an entry of a catalog, such as corpora/c4_type or methods/wanda."""
+        """Find the printed title of an entry of a catalog, such as corpora/c4_type or methods/wanda."""
         return self.labels.get(name, name.rpartition("/")[2])
 
     def label(self, row: Mapping[str, Any] | pd.Series[Any]) -> str:
-        """The legend entry of `row`: its method, and what else tells the study's rows apart."""
+        """Write the legend entry of `row`: its method, and whatever else tells the study's rows apart."""
         parts = [self.title(f"methods/{row['method']}")]
         if len(self.structured if row["pattern"] in self.patterns else self.allocators) > 1:
             parts.append(self.title(f"allocators/{row['allocator']}"))
@@ -61,9 +62,9 @@ class Look:
         return ", ".join(parts)
 
     def style(self, row: Mapping[str, Any] | pd.Series[Any]) -> Style:
-        """Colour and marker say the method, dash and filling the allocator (and calibration); n:m points are hollow.
+        """Choose the style: colour and marker say the method, dash and filling the allocator (and calibration).
 
-        The other way round where there are more allocators than dashes, and than methods.
+        It is the other way round where there are more allocators than dashes, and than methods. n:m points are hollow.
         """
         method = self.methods.index(row["method"])
         if row["pattern"] in self.patterns:
@@ -79,5 +80,5 @@ class Look:
 
 
 def _style(first: int, second: int, count: int) -> Style:
-    """`first` (of `count`) by colour and marker, `second` by dash, and when these run out by another marker."""
+    """Show `first` (of `count`) by colour and marker, `second` by dash, and by another marker when dashes run out."""
     return Style(first, first + second // len(DASHES) * count, second, "half" if second else "full")

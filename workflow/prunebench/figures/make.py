@@ -1,4 +1,4 @@
-"""One figure of one study, as data."""
+"""Making one figure of one study, as data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def make_chart(plan: Plan, cells: pd.DataFrame, records: Records, study: str, figure: str) -> Chart:
-    """`figure` of `study` as data; `cells` are the rows of results/cells.csv."""
+    """Make `figure` of `study` as data; `cells` are the rows of results/cells.csv."""
     kind = registry.load("figures", figure)
     chart: Chart = kind().make(Evidence(plan, study, cells, records))
     if kind.cells(plan.shown, study):

@@ -1,16 +1,16 @@
-"""What the indices of a Style stand for, in print and on screen."""
+"""The colours, markers and dashes that the indices of a Style stand for, in print and on screen."""
 
 from typing import NamedTuple
 
 from prunebench.figures.chart import Style
 
-# Okabe and Ito's colours for all kinds of colour vision, less the two that fade on white or on black.
+# Okabe and Ito's colours for all kinds of colour vision, without the two that fade on white or on black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 GREY = "#7f7f7f"
 
 
 class Marker(NamedTuple):
-    """One shape, as matplotlib and plotly call it, and as text."""
+    """One shape: its names in matplotlib and plotly, and its characters in text."""
 
     print: str
     screen: str
@@ -33,7 +33,7 @@ MARKERS = (
 
 
 class Dash(NamedTuple):
-    """One kind of line, as matplotlib, plotly and svg call it."""
+    """One kind of line: its names in matplotlib, plotly and SVG."""
 
     print: str
     screen: str
@@ -44,15 +44,15 @@ DASHES = (Dash("-", "solid", ""), Dash("--", "dash", "6 3"), Dash(":", "dot", "2
 
 
 def colour(style: Style) -> str:
-    """The colour of `style`; what has no marker is no data, and grey."""
+    """Find the colour of `style`. A style without a marker shows no data, and is grey."""
     return COLOURS[style.colour % len(COLOURS)] if style.marker is not None else GREY
 
 
 def marker(style: Style) -> Marker | None:
-    """The shape of `style`, if it has one."""
+    """Find the shape of `style`, if it has one."""
     return None if style.marker is None else MARKERS[style.marker % len(MARKERS)]
 
 
 def dash(style: Style) -> Dash:
-    """The kind of line of `style`."""
+    """Find the kind of line of `style`."""
     return DASHES[style.dash % len(DASHES)]

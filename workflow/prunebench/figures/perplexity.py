@@ -1,4 +1,4 @@
-"""Perplexity against sparsity: a line per method and allocator, a panel per corpus."""
+"""The figure of perplexities: perplexity against sparsity."""
 
 from __future__ import annotations
 
@@ -15,11 +15,15 @@ if TYPE_CHECKING:
 
     from prunebench.cell import Cell
     from prunebench.plan.outputs import Shown
-    from prunebench.tables.base import Evidence
 
 
 class PerplexityFigure(StudyFigure):
-    """Perplexity against sparsity."""
+    """Perplexity against sparsity, with a line per method and allocator.
+    There is a panel per model and corpus; n:m patterns are single points.
+
+    Several seeds give their geometric mean, and a band of one standard deviation of the log-perplexity. Points where
+    any seed has no number are left out.
+    """
 
     name = "perplexity"
     order = 10
@@ -27,32 +31,22 @@ class PerplexityFigure(StudyFigure):
 
     @classmethod
     def cells(cls, shown: Shown, study: str) -> list[Cell]:
-        """None at a single sparsity where samples differ: the figure of calibration says more then."""
+        """List the pruned cells; none at a single sparsity where samples differ: the calibration figure says more."""
         cells = super().cells(shown, study)
         single = len({cell.point for cell in cells}) == 1 and of_several_sizes(cells)
         return [] if single else cells
 
-    def make(self, evidence: Evidence) -> Chart:
-        """See `perplexity_chart`."""
-        return perplexity_chart(self.rows(evidence), evidence.study, Look.of(evidence))
-
-
-def perplexity_chart(cells: pd.DataFrame, study: str, look: Look) -> Chart:
-    """The perplexities of `study` among `cells` (rows of results/cells.csv whose suites measure perplexity).
-
-    Several seeds give their geometric mean, and a band of one standard deviation of the log-perplexity. n:m patterns
-    are single points. Points of which any seed has no number are left out.
-    """
-    mine = layout.of_study(cells, study)
-    panels = [Panel(title, _series(rows, look), dense_level(rows, look)) for title, rows in tests(mine, look)]
-    return Chart(
-        title="Perplexity against sparsity, lower is better",
-        x=Axis("Sparsity", percent=True, each=True),
-        y=Axis("Perplexity", log=True),
-        panels=panels,
-        notes=[f"Rests on {layout.counts(mine)}{bands(mine)}"],
-        columns=2,
-    )
+    def chart(self, cells: pd.DataFrame, look: Look) -> Chart:
+        """Draw `cells`: rows of results/cells.csv whose suites measure perplexity."""
+        panels = [Panel(title, _series(rows, look), dense_level(rows, look)) for title, rows in tests(cells, look)]
+        return Chart(
+            title="Perplexity against sparsity, lower is better",
+            x=Axis("Sparsity", percent=True, each=True),
+            y=Axis("Perplexity", log=True),
+            panels=panels,
+            notes=[f"Rests on {layout.counts(cells)}{bands(cells)}"],
+            columns=2,
+        )
 
 
 def _series(rows: pd.DataFrame, look: Look) -> list[Series]:

@@ -1,4 +1,4 @@
-"""What the figures of perplexities share: which rows make one point, and the mean and spread of its seeds."""
+"""The points of the figures of perplexities: which rows make one point, and the mean and deviation over its seeds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SERIES = ["method", "allocator", "pattern", "calibration"]
 
 
 class Band(NamedTuple):
-    """A geometric mean, and one standard deviation of the logarithm below and above it."""
+    """A geometric mean, and the values one standard deviation of the logarithm below and above it."""
 
     value: float
     low: float
@@ -29,11 +29,11 @@ class Band(NamedTuple):
 
 
 def geometric_mean(values: pd.Series[float]) -> Band:
-    """The mean of several seeds; one alone has no spread."""
+    """Compute the geometric mean over seeds. The band of a single seed has no width."""
     if len(values) == 1:
         return Band(*[float(values.iloc[0])] * 3)
-    mean, spread = centre(values, log=True)
-    return Band(*(math.exp(mean + step * (spread or 0.0)) for step in (0, -1, 1)))
+    mean, deviation = centre(values, log=True)
+    return Band(*(math.exp(mean + step * (deviation or 0.0)) for step in (0, -1, 1)))
 
 
 def line(
@@ -44,39 +44,39 @@ def line(
     show: Callable[[float], str],
     form: Literal["line", "points"] = "line",
 ) -> Series:
-    """The geometric mean of the perplexities `rows` at each number in column `by`, with a band of their spread.
+    """Draw the geometric mean of the perplexities `rows` at each number in column `by`, with a band over seeds.
 
-    `show` gives the text of such a number. One seed alone has no band.
+    `show` gives the text of such a number. A single seed has no band.
     """
     label = look.label(rows.iloc[0])
-    points = sorted((float(str(at)), geometric_mean(part["value"])) for at, part in rows.groupby(by))
+    points = sorted((float(str(number)), geometric_mean(part["value"])) for number, part in rows.groupby(by))
     several = rows["seed"].nunique() > 1
     return Series(
         label=label,
         style=look.style(rows.iloc[0]),
-        x=[at for at, _ in points],
+        x=[number for number, _ in points],
         y=[mean.value for _, mean in points],
         low=[mean.low for _, mean in points] if several else (),
         high=[mean.high for _, mean in points] if several else (),
-        names=[f"{label}, {show(at)}" for at, _ in points],
+        names=[f"{label}, {show(number)}" for number, _ in points],
         form=form,
     )
 
 
 def bands(rows: pd.DataFrame) -> str:
-    """What the bands of `line` are, if `rows` have several seeds."""
+    """Explain the bands of `line` in a note, if `rows` have several seeds."""
     seeds = rows["seed"].nunique()
     return f" Bands: one standard deviation over {seeds} seeds." if seeds > 1 else ""
 
 
 def finished(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` without the points of which any seed has no number: those that are left would be a choice of the lucky."""
+    """Leave out the points where any seed has no number: the other seeds would be a choice of the lucky ones."""
     bad = rows["status"].ne("ok").groupby([rows[key] for key in (*SERIES, "sparsity")]).transform("any")
     return rows[~bad]
 
 
 def tests(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.DataFrame]]:
-    """(title, finished rows) of every model and task of `rows`; the title says what is not the same for all."""
+    """Yield (title, finished rows) for every model and task of `rows`; the title says what differs between panels."""
     for model, of_model in rows.groupby("model", sort=False):
         for suite, task in layout.tests(of_model):
             parts = [look.title(f"models/{model}")] if rows["model"].nunique() > 1 else []
@@ -86,7 +86,7 @@ def tests(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def dense_level(rows: pd.DataFrame, look: Look) -> dict[str, float]:
-    """The dense model of finished `rows` as the level of a panel, if it is there."""
+    """Make the level of a panel for each method that leaves the model as it is, from finished `rows`."""
     return {
         look.title(f"methods/{method}"): geometric_mean(part["value"]).value
         for method, part in rows[rows["baseline"]].groupby("method", sort=False)
@@ -94,9 +94,9 @@ def dense_level(rows: pd.DataFrame, look: Look) -> dict[str, float]:
 
 
 def of_several_sizes(cells: Iterable[Cell]) -> list[Cell]:
-    """Those of `cells` beside which there are others that differ in the number of calibration samples, seeds apart.
+    """Select the `cells` beside which there are others that differ only in the number of samples, and in the seed.
 
-    Samples are the same only if corpus and length are.
+    Samples are of one kind only if corpus and length are the same.
     """
     sizes: dict[tuple[object, ...], dict[Cell, int]] = {}
     for cell in cells:
@@ -104,4 +104,4 @@ def of_several_sizes(cells: Iterable[Cell]) -> list[Cell]:
             corpus, samples, seqlen = calibration_parts(cell.calibration)
             key = (cell.model, cell.method, cell.allocator, cell.point, corpus, seqlen)
             sizes.setdefault(key, {})[cell] = samples
-    return [cell for of in sizes.values() if len({*of.values()}) > 1 for cell in of]
+    return [cell for group in sizes.values() if len({*group.values()}) > 1 for cell in group]

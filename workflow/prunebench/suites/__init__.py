@@ -1,1 +1,1 @@
-"""Evaluation suites, one class per file: the tasks of a suite share one process, one model, one JSON."""
+"""Evaluation suites, one class per file. The tasks of a suite share one process, one model and one JSON file."""

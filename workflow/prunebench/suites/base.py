@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """One number of one task. `details` go to the suite's JSON only (per-window losses, say)."""
+    """One number of one task. `details` (per-window losses, say) are written to the suite's JSON only."""
 
     task: str
     metric: str
@@ -32,44 +32,51 @@ class Score:
 
 
 class Suite(Plugin):
-    """Base of all suites. The whole protocol is in `params`, so that two numbers compare iff their specs do."""
+    """The base class of all suites.
+
+    The whole protocol is in `params`, so that two numbers compare if and only if their specs agree.
+    """
 
     metrics: ClassVar[tuple[Metric, ...]] = ()
-    """The metrics of its scores that tables and figures show."""
+    """The metrics of the scores that tables and figures show."""
     table: ClassVar[str] = "scores"
-    """The module in tables/ that lays out its scores; the default shows any metric."""
+    """The module in tables/ that lays out the scores; the default shows any metric."""
     libraries: ClassVar[tuple[str, ...]] = ()
-    """Packages whose release decides its numbers, beside those that compute the model: their versions are in specs."""
+    """The packages whose release decides the numbers, besides those that compute the model; versions are in specs."""
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """What it measures: the names of tasks or corpora that its scores have."""
+        """The names of the tasks or corpora that the scores have."""
         return ()
 
     def mistakes(self, config: Config) -> Iterator[str]:
-        """What is wrong with the parameters in view of the catalogs, as 'PARAMETER: ...'; the assets are there."""
+        """Yield what is wrong with the parameters in view of the catalogs, as 'PARAMETER: ...'.
+
+        All `assets` are known to be in the catalogs.
+        """
         yield from ()
 
     def differences(self, value: Published) -> Iterator[str]:
-        """In what the published `value` was measured otherwise than by this suite, in words.
+        """Yield in words how the measurement of the published `value` differs from this suite's.
 
-        `value` is of one of `tasks`, in a metric that `metrics` names as published; without differences it compares.
+        `value` is of one of `tasks`, in a metric that `metrics` names as published. Without differences it compares.
         """
         yield from ()
 
     def workload(self, config: Config) -> Workload:
-        """How much text goes through the model, for `prunebench plan`; by default that of tasks of unknown size."""
+        """Estimate the text that goes through the model, for `prunebench plan`; by default tasks of unknown size."""
         return workloads.of_tasks(self.tasks or (self.name,))
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """Evaluate the model `subject`; `assets` maps the names in `self.assets` to directories.
 
-        What takes long is done in pieces that are kept in `parts`: a killed job resumes with the next piece.
+        Long work is done in pieces that are kept in `parts`: a killed job resumes with the next piece. Raises
+        CellFailure if the model does not work; the job then has that failure as its result.
         """
         raise TypeError(f"suite {self.name!r} does not define run")
 
     def headline(self, scores: list[Score]) -> str:
-        """One short line for the terminal when the job is done."""
+        """Write one short line for the terminal when the job is done."""
         parts = []
         for metric in self.metrics:
             values = {score.task: score.value for score in scores if score.metric == metric.name}

@@ -1,7 +1,7 @@
-"""lm-eval's side of a zero-shot suite: its stock tasks on rows of ours, its model class on a model of ours.
+"""The adapter to lm-eval: its stock tasks on our rows, and its model class on our model.
 
-lm-eval stays what it is: prompts, choices, targets, metrics and batching are its own, so that numbers equal those of
-calling it on the exported model.
+Prompts, choices, targets, metrics and batching are lm-eval's own, so that numbers equal those of lm-eval on the
+exported model.
 """
 
 from __future__ import annotations
@@ -33,32 +33,32 @@ from prunebench.assets.tokens import check_ids, encoding, load_tokenizer, of_tok
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 
-# Its warnings are about options of its own command line; what matters is checked here.
+# lm-eval's warnings are about options of its own command line; this module checks what matters.
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 datasets.disable_progress_bars()
 
 DEFINITIONS = Path(lm_eval.tasks.__file__).parent
 METRICS = ("acc", "acc_norm", "exact_match")
 UNFILTERED = "none"
-"""lm-eval's name for answers as they are."""
+"""lm-eval's name for answers that go through no filter."""
 SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
 FEWSHOT_SEED = 1234
-"""lm-eval's own default."""
+"""The seed that lm-eval uses by default."""
 
 
 @dataclass
 class Cut:
-    """What lm-eval left out of requests that are longer than the model's context: their first tokens."""
+    """The counts of requests that lm-eval cut because they are longer than the model's context."""
 
     of: int = 0
-    """requests"""
+    """all requests"""
     requests: int = 0
-    """of these longer than the context"""
+    """requests longer than the context, which lost their first tokens"""
     tokens: int = 0
-    """that were cut off"""
+    """tokens that were cut off"""
 
     def count(self, lengths: Collection[int], most: int) -> None:
-        """Take note of requests of `lengths` tokens, of which the model sees `most`."""
+        """Add requests of `lengths` tokens, of which the model sees at most `most`."""
         self.of += len(lengths)
         over = [length - most for length in lengths if length > most]
         self.requests += len(over)
@@ -66,9 +66,10 @@ class Cut:
 
 
 class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
-    """lm-eval's model class, which would take a NaN for the best answer, and draw progress bars into log files.
+    """lm-eval's model class, with checks.
 
-    It cuts requests to the model's context in silence, too; here it is counted, in `cut`.
+    The original takes a NaN for the best answer, draws progress bars into log files, and cuts requests to the model's
+    context in silence. This one raises CellFailure, draws no bars there, and counts the cuts in `cut`.
     """
 
     def __init__(self, subject: Subject) -> None:
@@ -79,23 +80,26 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self._name = subject.directory
 
     def _check_ids(self, ids: ArrayLike) -> None:
-        """PrunebenchError unless the model has an embedding for all `ids` of prompts."""
+        """Raise PrunebenchError unless the model has an embedding for all `ids` of prompts."""
         check_ids(np.asarray(ids), self._vocabulary, of_tokenizer(self._name, "a prompt"))
 
     def tok_encode(self, *args: Any, **options: Any) -> Any:
-        """The token ids of a prompt; PrunebenchError if the tokenizer cannot encode it."""
+        """Encode a prompt as token ids. Raises PrunebenchError if the tokenizer cannot encode it."""
         with encoding(self.tokenizer):
             return super().tok_encode(*args, **options)
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log-likelihood of each continuation, and whether greedy decoding gives it; CellFailure if not finite."""
+        """Compute the log-likelihood of each continuation, and whether greedy decoding gives it.
+
+        Raises CellFailure if a log-likelihood is not finite.
+        """
         answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm or not sys.stderr.isatty())
         if not all(math.isfinite(likelihood) for likelihood, _ in answers):
             raise CellFailure("a log-likelihood is NaN or infinite")
         return answers
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """The text that greedy decoding continues each prompt with; CellFailure where its logits are not finite."""
+        """Continue each prompt by greedy decoding. Raises CellFailure if a logit is not finite, or the context full."""
         for request in requests:
             room = self.max_length - request.args[1].get("max_gen_toks", self.max_gen_toks)
             if room <= 0:
@@ -110,7 +114,7 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         longest = max((len(continuation) for _, _, continuation in requests), default=0)
         if longest > self.max_length:
             raise CellFailure(f"an answer has {longest} tokens, the model's context {self.max_length}")
-        # The last token is only predicted, so one more than the context is seen.
+        # The last token is only predicted, so a request may have one token more than the context.
         self.cut.count([len(context) + len(continuation) for _, context, continuation in requests], self.max_length + 1)
         answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, *args, **options)
         return answers
@@ -118,7 +122,7 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
     def tok_batch_encode(
         self, strings: list[str], padding_side: str = "left", left_truncate_len: int | None = None, **options: Any
     ) -> tuple[Tensor, Tensor]:
-        """Token ids and attention mask [strings, longest] of prompts; no more than the last `left_truncate_len`."""
+        """Encode prompts as token ids and attention mask [strings, longest]; keep the last `left_truncate_len`."""
         with encoding(self.tokenizer):
             ids, mask = super().tok_batch_encode(strings, padding_side, None, **options)
         self._check_ids(ids)
@@ -135,7 +139,10 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
 
 def _refuse_broken(_: Tensor, logits: Tensor) -> Tensor:
-    """The logits [batch, vocabulary] of the next token, as they are: decoding would take the first token for NaN."""
+    """Return the logits [batch, vocabulary] of the next token unchanged. Raises CellFailure if one is not finite.
+
+    Greedy decoding would take the first token instead.
+    """
     if not logits.isfinite().all():
         raise CellFailure("a logit is NaN or infinite")
     return logits
@@ -150,11 +157,11 @@ def stock_task(
     limit: int | None = None,
     seed: int = 0,
 ) -> ConfigurableTask:
-    """lm-eval's task in the YAML file `definition` (below lm_eval/tasks), on `rows` by split instead of its own data.
+    """Make lm-eval's task in the YAML file `definition` (below lm_eval/tasks), on `rows` by split, not its own data.
 
-    It is evaluated on its test split, or without rows of that on its validation split: on `limit` rows drawn by `seed`;
-    None, or more than there are, means all. Examples are drawn from all rows of another split, if they come from one.
-    Raises PrunebenchError if lm-eval has no such file, its task no accuracy, or `rows` not the split that it needs.
+    The task is evaluated on its test split, or on its validation split if `rows` has no test split. `limit` rows are
+    drawn by `seed`; None, or more than there are, means all. Examples come from all rows of their split.
+    Raises PrunebenchError if lm-eval has no such file, the task measures no accuracy, or `rows` lacks a split.
     """
     try:
         stock = load_yaml(DEFINITIONS / definition)
@@ -164,8 +171,8 @@ def stock_task(
     _check_has(name, evaluated, rows, "evaluates on")
     if num_fewshot:
         _check_has(name, stock.get("fewshot_split") or stock.get("training_split"), rows, "takes examples from")
-    drawn = {split: _draw(of, limit, seed) if split == evaluated else of for split, of in rows.items()}
-    data = {split: datasets.Dataset.from_list(of) for split, of in drawn.items()}
+    drawn = {**rows, evaluated: _draw(rows[evaluated], limit, seed)}
+    data = {split: datasets.Dataset.from_list(part) for split, part in drawn.items()}
     config = {key: value for key, value in stock.items() if key not in ("tag", "group", "task_list")}
     config |= {key: None for key in SPLITS if stock.get(key) not in rows}
     config |= {"num_fewshot": num_fewshot, "custom_dataset": lambda **_: data}
@@ -178,39 +185,32 @@ def stock_task(
 
 
 def counted(model: Harness, task: ConfigurableTask) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """`results`, and how many requests were cut to the model's context (see `Cut`)."""
+    """Evaluate `task` as `results` does, and count the requests that were cut to the model's context (see `Cut`)."""
     model.cut = Cut()
     return results(model, task), asdict(model.cut)
 
 
 def results(model: LM, task: ConfigurableTask) -> list[dict[str, Any]]:
-    """`metric`, `value`, `stderr` and `n` (rows) for each accuracy of `task`.
+    """Evaluate `task`; returns `metric`, `value`, `stderr` and `n` (rows) for each accuracy.
 
-    Where an answer is generated, `acc` is the part of the rows on which it matches as the first of the task's filters
-    reads it; other filters follow by their names.
+    Where an answer is generated, `acc` is the fraction of rows whose answer matches, as the task's first filter reads
+    it. The accuracies by other filters follow under the names of these.
     """
     name = task.config.task
-    found = evaluate(model, {"tasks": {name: task}}, log_samples=False)
-    assert found is not None  # it is None on all but the first of several processes
-    scores, n = found["results"][name], found["n-samples"][name]["effective"]
-    filters = [of["name"] for of in task.config.filter_list or [{"name": UNFILTERED}]]
+    evaluated = evaluate(model, {"tasks": {name: task}}, log_samples=False)
+    assert evaluated is not None  # it is None on all but the first of several processes
+    scores, n = evaluated["results"][name], evaluated["n-samples"][name]["effective"]
+    filters = [entry["name"] for entry in task.config.filter_list or [{"name": UNFILTERED}]]
     return [
         {
-            "metric": _label(metric, of, filters),
-            "value": scores[f"{metric},{of}"],
-            "stderr": scores[f"{metric}_stderr,{of}"],
+            "metric": ("acc" if metric == "exact_match" else metric) + (f"_{reader}" if reader != filters[0] else ""),
+            "value": scores[f"{metric},{reader}"],
+            "stderr": scores[f"{metric}_stderr,{reader}"],
             "n": n,
         }
         for metric in task.aggregation()
-        for of in filters
+        for reader in filters
     ]
-
-
-def _label(metric: str, of: str, filters: list[str]) -> str:
-    """What we call a metric of lm-eval on answers that went through the filter `of`."""
-    if metric == "exact_match":
-        metric = "acc"
-    return metric if of == filters[0] else f"{metric}_{of}"
 
 
 def _draw(rows: list[Row], limit: int | None, seed: int) -> list[Row]:
@@ -220,6 +220,7 @@ def _draw(rows: list[Row], limit: int | None, seed: int) -> list[Row]:
 
 
 def _check_has(name: str, split: str | None, rows: Mapping[str, list[Row]], what: str) -> None:
+    """Raise PrunebenchError if there are no rows of `split`."""
     if split not in rows:
         raise PrunebenchError(
             f"lm-eval's task {name} {what} split {split!r}, but there are rows of {', '.join(rows)} only: "

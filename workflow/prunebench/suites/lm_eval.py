@@ -28,10 +28,14 @@ log = logging.getLogger("prunebench")
 
 
 class LmEval(Suite):
-    """`acc`, and `acc_norm` where the task has it, of lm-eval's own tasks on rows from the catalog.
+    """Measure zero-shot accuracy on lm-eval's own tasks, with rows from the catalog, and the mean over the tasks.
+    The scores are `acc`, and `acc_norm` where the task has it.
 
-    Where an answer is generated (GSM8K), `acc` counts exact matches by the task's first filter, the strict one; others
-    are kept beside it, as `acc_flexible-extract`.
+        suites:
+          zeroshot: {suite: lm_eval, params: {data: olmo, tasks: [boolq, rte], limit: 500}}
+
+    Where an answer is generated (GSM8K), `acc` counts exact matches by the task's first filter, the strict one. The
+    counts by other filters are kept beside it, as `acc_flexible-extract`.
 
     Prompts, choices and metrics are those of the installed lm-eval, whose version is in the spec. With several tasks
     the plain mean of their `acc` follows, as the papers take it, with its standard error.
@@ -39,13 +43,13 @@ class LmEval(Suite):
     Rows come from a bundle of tasks in `config/catalog/tasks.yaml`, so nothing is asked of a hub. `limit` draws rows
     at random, the same for every cell: the first rows of a data set need not resemble the others. Tasks are evaluated
     one by one on a model that is loaded once, and a killed job resumes with the next task. The whole model must fit
-    into memory, unlike for perplexity: on a GPU, or where one has no room for it, on all that are visible. A
-    log-likelihood or a logit that is not finite fails the evaluation. Requests that are longer than the model's context
-    lose their first tokens, as in lm-eval: how many, of which task, is in the log and in the details of its scores.
+    into memory, unlike for perplexity: on one GPU, or on all visible ones if one has no room for it. A log-likelihood
+    or a logit that is not finite fails the evaluation. Requests that are longer than the model's context lose their
+    first tokens, as in lm-eval; the log and the details of the scores say how many, for each task.
     """
 
     class Params(Parameters):
-        """The protocol."""
+        """Parameters of the zero-shot tasks."""
 
         data: str = Field(description="catalog name of a bundle of tasks")
         tasks: list[str] = Field(min_length=1, description="tasks of that bundle")
@@ -64,7 +68,7 @@ class LmEval(Suite):
 
     @property
     def assets(self) -> tuple[str, ...]:
-        """The bundle of tasks."""
+        """The bundle of tasks that the rows come from."""
         return (f"tasks/{self.params.data}",)
 
     @property
@@ -73,14 +77,14 @@ class LmEval(Suite):
         return (*self.params.tasks, *([MEAN] if len(self.params.tasks) > 1 else []))
 
     def mistakes(self, config: Config) -> Iterator[str]:
-        """Tasks that the bundle does not have."""
+        """Yield a mistake for each task that the bundle does not have."""
         known = config.tasks[self.params.data].tasks
         for task in self.params.tasks:
             if task not in known:
                 yield f"tasks: {self.params.data} has no task {task!r}{did_you_mean(task, known)}"
 
     def differences(self, value: Published) -> Iterator[str]:
-        """Another measure of choices, other tasks under a mean, other rows or examples."""
+        """Yield differences in how choices are weighed, in the tasks under a mean, in rows and in examples."""
         params = self.params
         if value.metric == "acc_unstated":
             yield "accuracy of which it is not stated whether choices are weighed by length, here they are not"
@@ -93,11 +97,11 @@ class LmEval(Suite):
             yield f"no examples in the prompt, here {params.num_fewshot}"
 
     def workload(self, config: Config) -> Workload:
-        """The rows of all tasks."""
+        """Estimate the rows of all tasks."""
         return workloads.of_tasks(self.params.tasks, self.params.limit)
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
-        """Task by task on one model; a killed job resumes with the next task."""
+        """Evaluate task by task on one model; a killed job resumes with the next task."""
         from prunebench.assets.tasks import load_rows
         from prunebench.runtime.progress import track
         from prunebench.storage.files import read_json
@@ -109,36 +113,39 @@ class LmEval(Suite):
         options = self.params.model_dump(include={"limit", "seed", "num_fewshot"})
 
         def evaluate(name: str, definition: str) -> dict[str, Any]:
-            found, cut = counted(model(), stock_task(name, definition, load_rows(directory, name), **options))
-            return {"results": found, "cut": cut}
+            results, cut = counted(model(), stock_task(name, definition, load_rows(directory, name), **options))
+            return {"results": results, "cut": cut}
 
         scores: list[Score] = []
         for task in track(self.params.tasks, "task"):
-            found = {name: parts.get_or(name, partial(evaluate, name, of)) for name, of in stock[task].items()}
-            scores += _scores(task, found)
+            subjects = {
+                name: parts.get_or(name, partial(evaluate, name, definition))
+                for name, definition in stock[task].items()
+            }
+            scores += _scores(task, subjects)
             _warn_of_cuts(scores[-1])
         return [*scores, *_mean(scores)]
 
 
-def _scores(task: str, found: Mapping[str, dict[str, Any]]) -> list[Score]:
-    """One score per metric; the subjects of a task are pooled by lm-eval's formulas, weighted by their rows.
+def _scores(task: str, subjects: Mapping[str, dict[str, Any]]) -> list[Score]:
+    """Make one score per metric. The subjects of a task are pooled by lm-eval's formulas, weighted by their rows.
 
-    Where requests were longer than the model's context, `details` says under `truncated` how many, `of` how many, and
-    how many `tokens` were cut off.
+    Where requests were longer than the model's context, `details` has `truncated`: the number of such `requests`, the
+    number `of` all requests, and the number of `tokens` that were cut off.
     """
-    cut = {key: sum(subject["cut"][key] for subject in found.values()) for key in ("requests", "of", "tokens")}
+    cut = {key: sum(subject["cut"][key] for subject in subjects.values()) for key in ("requests", "of", "tokens")}
     truncated = {"truncated": cut} if cut["requests"] else {}
-    if len(found) == 1:
-        (subject,) = found.values()
+    if len(subjects) == 1:
+        (subject,) = subjects.values()
         return [Score(task, **result, details=dict(truncated)) for result in subject["results"]]
     from lm_eval.api.metrics import aggregate_subtask_metrics, pooled_sample_stderr
 
     scores = []
-    for subjects in zip(*(subject["results"] for subject in found.values()), strict=True):
-        values, errors, sizes = ([subject[key] for subject in subjects] for key in ("value", "stderr", "n"))
+    for results in zip(*(subject["results"] for subject in subjects.values()), strict=True):
+        values, errors, sizes = ([result[key] for result in results] for key in ("value", "stderr", "n"))
         mean, stderr = aggregate_subtask_metrics(values, sizes), float(pooled_sample_stderr(errors, sizes))
-        details = dict(zip(found, values, strict=True)) | truncated
-        scores.append(Score(task, subjects[0]["metric"], mean, stderr, sum(sizes), details))
+        details = dict(zip(subjects, values, strict=True)) | truncated
+        scores.append(Score(task, results[0]["metric"], mean, stderr, sum(sizes), details))
     return scores
 
 
@@ -152,11 +159,11 @@ def _warn_of_cuts(score: Score) -> None:
 
 
 def _mean(scores: list[Score]) -> list[Score]:
-    """The plain mean of `acc` over the tasks, if there are several."""
+    """Average `acc` over the tasks, if there are several; each task counts the same."""
     accuracies = [score for score in scores if score.metric == "acc"]
     if len(accuracies) < 2:
         return []
     mean = math.fsum(score.value for score in accuracies) / len(accuracies)
-    # The samples are independent.
+    # The samples of two tasks are independent.
     stderr = math.hypot(*(score.stderr or 0.0 for score in accuracies)) / len(accuracies)
     return [Score(MEAN, "acc", mean, stderr, sum(score.n for score in accuracies))]

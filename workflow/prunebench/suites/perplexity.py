@@ -1,4 +1,4 @@
-"""Perplexity on non-overlapping windows of test text."""
+"""The suite of perplexities on non-overlapping windows of test text."""
 
 from __future__ import annotations
 
@@ -32,27 +32,32 @@ if TYPE_CHECKING:
 log = logging.getLogger("prunebench")
 
 PIECE = 1 << 17
-"""Tokens between two points from which a killed evaluation resumes."""
+"""The number of tokens between two points from which a killed evaluation resumes."""
 C4_WINDOWS = 256
-"""So many windows of C4 are all that published codes evaluate on."""
+"""The number of windows of C4 that published codes evaluate on."""
 
 
 class Perplexity(Suite):
-    """exp of the mean negative log-likelihood per predicted token, per corpus.
+    """Measure the perplexity on each corpus: exp of the mean negative log-likelihood per predicted token.
+    Text is cut into windows without overlap.
 
-    Protocol: the documents of the corpus' test split are joined by blank lines and tokenised into one stream, cut into
-    windows of `seqlen` without overlap, the incomplete tail dropped; inside a window every token but the first is
-    predicted from those before it. With equal windows this equals `exp(sum(nll * seqlen) / tokens)` of published codes.
+        suites:
+          ppl: {suite: perplexity, params: {corpora: [wikitext2, ptb], seqlen: 2048}}
 
-    Each document is tokenised by itself, with the tokens of a blank line between two of them; a corpus with `join` is
-    one text, tokenised as a whole. Of a corpus with `test_windows` no more windows than that are taken. Losses are
-    computed from logits in float32. The standard error is that of the mean loss over windows, carried through exp. A
-    loss that is not finite fails the evaluation, and so does a mean above 300 nats per token. The JSON of the result
-    keeps the loss of every window, so that two models can be compared window by window.
+    The documents of the corpus' test split are joined by blank lines and tokenised into one stream. The stream is cut
+    into windows of `seqlen` tokens, and the incomplete tail is dropped. Inside a window every token but the first is
+    predicted from the tokens before it. With equal windows the result equals `exp(sum(nll * seqlen) / tokens)` of
+    published codes.
+
+    Each document is tokenised by itself, with the tokens of a blank line between two of them. A corpus with `join` is
+    one text, tokenised as a whole. A corpus with `test_windows` gives at most that number of windows. Losses are
+    computed from logits in float32. The standard error of the mean loss over windows is carried through exp. A loss
+    that is not finite fails the evaluation, and so does a mean above 300 nats per token. The JSON of the result keeps
+    the loss of every window, so that two models can be compared window by window.
     """
 
     class Params(Parameters):
-        """The protocol."""
+        """Parameters of the perplexity."""
 
         corpora: list[str] = Field(min_length=1, description="catalog names")
         seqlen: PositiveInt = 2048
@@ -79,17 +84,17 @@ class Perplexity(Suite):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The corpora."""
+        """The corpora, each of which has a score."""
         return tuple(self.params.corpora)
 
     def mistakes(self, config: Config) -> Iterator[str]:
-        """Corpora that do not have the split."""
+        """Yield a mistake for each corpus that does not have the split."""
         for corpus in self.params.corpora:
             if self.params.split not in (splits := config.corpora[corpus].splits):
                 yield f"corpora: corpus {corpus!r} has no split {self.params.split} (it has: {', '.join(splits)})"
 
     def differences(self, value: Published) -> Iterator[str]:
-        """Another unit, length of windows, split or part of it, or another token in front."""
+        """Yield differences in the unit, the length and number of windows, the split, and the token in front."""
         params = self.params
         if value.metric == "word_perplexity":
             yield "perplexity per word, here per token"
@@ -105,13 +110,13 @@ class Perplexity(Suite):
             yield f"all windows, here the first {params.windows}"
 
     def workload(self, config: Config) -> Workload:
-        """The windows of all corpora."""
+        """Estimate the windows of all corpora."""
         params = self.params
         at_most = {corpus: getattr(config.corpora[corpus], "test_windows", None) for corpus in params.corpora}
         return workloads.of_corpora(params.corpora, params.seqlen, params.windows, at_most)
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
-        """One perplexity per corpus, all corpora in one pass over the blocks."""
+        """Compute one perplexity per corpus, all corpora in one pass over the blocks."""
         import torch
 
         from prunebench.assets.tokens import front_of, in_words, load_tokenizer
@@ -126,8 +131,8 @@ class Perplexity(Suite):
         losses = window_losses(subject, torch.cat(list(windows.values())), parts)
         scores = []
         for corpus, part in windows.items():
-            mine, losses = losses[: len(part)], losses[len(part) :]
-            scores.append(score(corpus, mine, front))
+            scores.append(score(corpus, losses[: len(part)], front))
+            losses = losses[len(part) :]
         return scores
 
     def _windows(self, subject: Subject, tokenizer: PreTrainedTokenizerFast, front: Front, corpus: Path) -> Tensor:
@@ -148,15 +153,16 @@ class Perplexity(Suite):
 
 
 def window_losses(subject: Subject, windows: Tensor, parts: Parts) -> list[float]:
-    """Mean negative log-likelihood (nats per predicted token) of each of `windows` (int64 [n, seqlen]).
+    """Compute the mean negative log-likelihood (nats per predicted token) of each of `windows` (int64 [n, seqlen]).
 
-    In pieces of whole batches that a killed job need not repeat. Raises CellFailure if one is not finite.
+    Finished pieces, of whole batches, are kept in `parts`, so that a killed job does not repeat them. Raises
+    CellFailure if a loss is not finite.
     """
     import torch
 
     from prunebench.engine import loss
 
-    # Each piece loads every block once: large enough for that not to matter.
+    # Each piece loads every block once, so pieces must be large enough for that not to matter.
     size = max(1, PIECE // (windows.shape[1] * subject.batch_size)) * subject.batch_size
     model = subject.streamed()
     losses: list[float] = []
@@ -166,13 +172,13 @@ def window_losses(subject: Subject, windows: Tensor, parts: Parts) -> list[float
 
 
 def score(corpus: str, losses: list[float], bos: Front | None = None) -> Score:
-    """The perplexity of windows with these losses; CellFailure if it would not fit a float.
+    """Compute the perplexity of windows with these `losses`. Raises CellFailure if it would not fit a float.
 
     `bos` says for the record where a beginning-of-text token stands; None where that is not known.
     """
     from prunebench.engine import loss
 
     value = loss.perplexity(losses, corpus)
-    # By the delta method: the spread of window losses, carried through exp.
+    # The delta method carries the standard error of the mean window loss through exp.
     stderr = value * statistics.stdev(losses) / math.sqrt(len(losses)) if len(losses) > 1 else None
     return Score(corpus, "perplexity", value, stderr, len(losses), {"bos": bos, "window_losses": losses})

@@ -1,12 +1,12 @@
-"""How much text an evaluation sends through the model, as far as that is known before: for `prunebench plan`."""
+"""The amount of text that an evaluation sends through the model, estimated for `prunebench plan`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 TEXTS = {"wikitext2": 340_000, "ptb": 110_000}
-"""Tokens of the test split of a corpus, about: LLaMA's tokenizer cuts WikiText-2's into 166 windows of 2048."""
+"""The approximate number of tokens of a test split. LLaMA's tokenizer cuts WikiText-2's into 166 windows of 2048."""
 CORPUS = 1 << 19
-"""Tokens that the test split of any other corpus is taken to have."""
+"""The assumed number of tokens of the test split of any other corpus."""
 TASKS = {
     "boolq": (3270, 305),
     "rte": (277, 160),
@@ -20,36 +20,36 @@ TASKS = {
     "mmlu": (14042, 723),
     "gsm8k": (1319, 1100),
 }
-"""Rows of a task, and tokens of a row: the prompt with its examples and each choice that is not a single token. Counted
-on the rows of the catalog with SmolLM2's tokenizer, unless GUESSED."""
+"""The number of rows of a task, and of tokens of a row: the prompt with its examples, and each choice of several
+tokens. They were counted on the rows of the catalog with SmolLM2's tokenizer, unless the task is in GUESSED."""
 SUBJECTS = {"mmlu": 57}
-"""How many subjects a task has, if it has any: a limit is one of rows of each."""
+"""The number of subjects of a task that has any: a limit counts the rows of each subject."""
 GUESSED = ("gsm8k",)
-"""Tasks whose rows no package ships."""
+"""The tasks whose rows no package ships."""
 UNKNOWN = (5000, 200)
-"""Rows and tokens of a row that any other task is taken to have."""
+"""The assumed number of rows, and of tokens of a row, of any other task."""
 GENERATED = {"gsm8k": 256}
-"""Tokens that a task has generated for a row, at most."""
+"""The largest number of tokens that a task has the model generate for a row."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What one evaluation asks of the model."""
+    """The work that one evaluation asks of the model."""
 
     tokens: int
-    """Tokens that go through the model."""
+    """The number of tokens that go through the model."""
     seqlen: int
-    """Tokens of a window, or of the longest row."""
+    """The number of tokens of a window, or of the longest row."""
     generated: int = 0
-    """Tokens that the model generates, one by one."""
+    """The number of tokens that the model generates, one by one."""
     streamed: bool = False
     """Whether one block at a time is in memory, as for windows of text, and not the whole model."""
     guesses: Mapping[str, str] = field(default_factory=dict)
-    """By asset (corpora/text), what was taken for a size that is not known."""
+    """By asset (corpora/text), the assumption about a size that is not known."""
 
 
 def of_corpora(corpora: Sequence[str], seqlen: int, windows: int | None, at_most: Mapping[str, int | None]) -> Workload:
-    """Windows of `seqlen` tokens of test text: `windows` of each corpus if stated, and not more than `at_most`."""
+    """Estimate windows of `seqlen` tokens of test text: `windows` of each corpus if stated, `at_most` as a limit."""
     tokens = 0
     guesses: dict[str, str] = {}
     for corpus in corpora:
@@ -62,7 +62,7 @@ def of_corpora(corpora: Sequence[str], seqlen: int, windows: int | None, at_most
 
 
 def of_tasks(tasks: Sequence[str], limit: int | None = None) -> Workload:
-    """The rows of `tasks`, at most `limit` of each subject, on a model that is in memory as a whole."""
+    """Estimate the rows of `tasks`, at most `limit` of each subject, on a model that is in memory as a whole."""
     sizes = {task: TASKS.get(task, UNKNOWN) for task in tasks}
     rows = {task: min(count, limit * SUBJECTS.get(task, 1)) if limit else count for task, (count, _) in sizes.items()}
     return Workload(

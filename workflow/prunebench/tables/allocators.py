@@ -1,4 +1,4 @@
-"""The table of allocators: a group of rows per model and method, a row per allocator; laid out as Table 4 of DSA."""
+"""The table of allocators: a group of rows per model and method, a row per allocator, laid out like Table 4 of DSA."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prunebench.tables import layout
 from prunebench.tables.base import Evidence, StudyTable
-from prunebench.tables.lines import columns, explain, groups, heads, unstructured, wins
+from prunebench.tables.lines import explain, groups, heads, list_columns, unstructured, wins
 from prunebench.tables.table import Table
 
 if TYPE_CHECKING:
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 class AllocatorsTable(StudyTable):
-    """Perplexities by allocator, without n:m patterns, where allocators decide nothing.
+    """Perplexities with each allocator, method by method.
+    Cells with n:m patterns are left out, because allocators decide nothing there.
 
     Several seeds, cells without a number and the dense model are shown as in the perplexity table. The best of the
     rivals in a column is bold if it stands out from all others.
@@ -25,23 +26,22 @@ class AllocatorsTable(StudyTable):
     metrics = ("perplexity",)
 
     def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
-        """A group of rows for each model and method; see the class."""
-        labels, half = evidence.labels, evidence.half
-        mine = unstructured(layout.of_study(rows, evidence.study))
-        wanted = columns(mine)
-        grouped = list(groups(mine, wanted, half))
-        shown = [(line, lines) for lines in grouped for line in lines]
+        """Lay out a group of rows for each model and method; see the class."""
+        labels = evidence.labels
+        rows = unstructured(layout.of_study(rows, evidence.study))
+        columns = list_columns(rows)
+        shown = [(line, lines) for lines in groups(rows, columns, evidence.half) for line in lines]
         best = "the best allocator of a method in its column, if its lead over every other is"
         return Table(
-            title=f"Perplexity by allocator, lower is better, study {evidence.study}{layout.protocol(mine, labels)}",
+            title=f"Perplexity by allocator, lower is better, study {evidence.study}{layout.protocol(rows, labels)}",
             stub=layout.STUB,
-            columns=heads(wanted, mine, labels),
-            rows=[(*layout.stub(line.key, mine, labels), *line.entries) for line, _ in shown],
-            notes=[layout.counts(mine), *explain([line for line, _ in shown], best), *layout.reasons(mine, labels)],
+            columns=heads(columns, rows, labels),
+            rows=[(*layout.stub(line.key, rows, labels), *line.entries) for line, _ in shown],
+            notes=[layout.counts(rows), *explain([line for line, _ in shown], best), *layout.reasons(rows, labels)],
             bold=frozenset(
-                (row, at)
+                (row, column)
                 for row, (line, lines) in enumerate(shown)
-                for at in range(len(wanted))
-                if wins(line, lines, at)
+                for column in range(len(columns))
+                if wins(line, lines, column)
             ),
         )

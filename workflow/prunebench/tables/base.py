@@ -1,4 +1,4 @@
-"""The contract of a table of a study: a file of tables/ holds one."""
+"""The contract of a table of a study. Each file of tables/ that holds a subclass of `StudyTable` is one table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the tables and figures of a study are made from."""
+    """Everything that the tables and figures of a study are made from."""
 
     plan: Plan
     study: str
@@ -30,63 +30,67 @@ class Evidence:
 
     @property
     def labels(self) -> dict[str, str]:
-        """Catalog names such as methods/wanda, and what is printed for them."""
+        """The printed label of each catalog entry, by names such as methods/wanda."""
         return self.plan.shown.labels()
 
     @property
     def half(self) -> list[str]:
-        """The allocators that leave half of the blocks as they are."""
+        """The names of the allocators that leave half of the blocks as they are."""
         return [name for name, entry in self.plan.config.allocators.items() if entry.layers == "first_half"]
 
     @property
     def even(self) -> list[str]:
-        """The allocators that give every matrix that they prune the same sparsity."""
+        """The names of the allocators that give every matrix that they prune the same sparsity."""
         return [name for name, entry in self.plan.config.allocators.items() if entry.allocator == "uniform"]
 
     @property
     def computations(self) -> dict[str, tuple[str, str, str]]:
-        """For each calibrated method: the first catalog name of the same work, its dtype, and how it computes."""
+        """By calibrated method, the first catalog name of the same work, its dtype, and its compute settings."""
         return self.plan.shown.computations()
 
     def published(self, cell: Cell, suite: str) -> list[Match]:
-        """The published values that the study shows beside what `suite` measures of `cell`."""
+        """List the published values that the study shows beside what `suite` measures of `cell`."""
         return self.plan.shown.published(self.study, cell, suite)
 
     def rows(self, suites: Collection[str]) -> pd.DataFrame:
-        """The rows of the study on `suites`; column `baseline` says whether their method leaves the model as it is."""
+        """Select the rows of the study on `suites`, and add the column `baseline` (bool).
+
+        `baseline` says whether the method of the row leaves the model as it is.
+        """
         rows = self.cells[(self.cells["study"] == self.study) & self.cells["suite"].isin(suites)]
         return rows.assign(baseline=rows["method"].isin(self.plan.shown.baselines))
 
 
 class StudyTable:
-    """Base of all tables.
+    """The base class of all tables.
 
-    The Snakefile asks every table which studies have it, so its module imports pandas and whatever else is heavy
-    inside functions, or for type checkers only.
+    The Snakefile asks every table which studies have it. The module of a table therefore imports pandas, and whatever
+    else is heavy, inside functions or for type checkers only.
     """
 
     name: ClassVar[str]
-    """Equals the file name. A suite that has it as its `table` gives the table to each study that uses the suite."""
+    """The name equals the file name. A suite that names this `table` gives the table to each study that uses it."""
     asked: ClassVar[str] = ""
-    """A few words on what it shows, if a study has to ask for it (`tables: [gain]`)."""
+    """These few words say what the table shows, if a study has to ask for it (`tables: [gain]`)."""
     metrics: ClassVar[tuple[str, ...]] = ()
-    """It shows the suites that measure one of these; if there are none, the suites that have it as their `table`."""
+    """The table shows the suites that measure one of these metrics. If there are none, it shows the suites that have
+    it as their `table`."""
 
     @classmethod
     def shows(cls, suite: type[Suite]) -> bool:
-        """Whether the scores of `suite` are in it."""
+        """Say whether the scores of `suite` are in the table."""
         measured = {metric.name for metric in suite.metrics}
         return bool(measured.intersection(cls.metrics)) if cls.metrics else suite.table == cls.name
 
     @classmethod
     def belongs(cls, shown: Shown, study: str) -> bool:
-        """Whether `study` has it although neither a suite nor the study itself names it."""
+        """Say whether `study` has the table although neither a suite nor the study itself names it."""
         return False
 
     def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
-        """The table from `rows`: those of results/cells.csv that it shows, with two more columns.
+        """Make the table from `rows`: the rows of results/cells.csv that it shows, with two more columns.
 
-        `baseline` says whether the row's method leaves the model as it is; `losses` holds the loss of each window
+        `baseline` says whether the row's method leaves the model as it is. `losses` holds the loss of each window
         behind a perplexity, or None.
         """
         raise TypeError(f"table {self.name!r} does not define make")

@@ -1,4 +1,4 @@
-"""The table of gains: what each allocator adds to uniform sparsity; laid out as Tables 2 and 3 of DSA."""
+"""The table of gains: how much each allocator adds to uniform sparsity, laid out like Tables 2 and 3 of DSA."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prunebench.suites.metrics import MEAN
 from prunebench.tables import layout
 from prunebench.tables.base import Evidence, StudyTable
-from prunebench.tables.lines import Line, columns, explain, groups, heads, unstructured
+from prunebench.tables.lines import Line, explain, groups, heads, list_columns, unstructured
 from prunebench.tables.means import Mean
 from prunebench.tables.table import Table
 
@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 
 class GainTable(StudyTable):
-    """What each allocator adds to uniform sparsity: below its scores, its gain. n:m patterns are left out.
+    """How much each allocator adds to uniform sparsity: its gain stands below its scores.
+    Cells with n:m patterns are left out.
 
-    A gain is how much lower the perplexity is, and that in percent of the perplexity with uniform sparsity; of an
-    accuracy it is the difference in points. So more is better. A gain that stands out is bold. Of suites with several
-    tasks the mean over them is shown.
+    The gain in perplexity is the decrease, also in percent of the perplexity with uniform sparsity. The gain in
+    accuracy is the difference in points. So more is better. A gain that stands out is bold. A suite with several tasks
+    is shown by the mean over them.
     """
 
     name = "gain"
@@ -29,44 +30,47 @@ class GainTable(StudyTable):
     metrics = ("perplexity", "acc")
 
     def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
-        """Below the row of each allocator one of its gains; see the class."""
+        """Lay out a row for each line, and below that of each allocator a row with its gains; see the class."""
         labels, even = evidence.labels, evidence.even
-        mine = _compared(unstructured(layout.of_study(rows, evidence.study)))
-        wanted = columns(mine)
-        made: list[tuple[str, ...]] = []
+        rows = _compared(unstructured(layout.of_study(rows, evidence.study)))
+        columns = list_columns(rows)
+        printed: list[tuple[str, ...]] = []
         bold: set[tuple[int, int]] = set()
         shown: list[Line] = []
-        for lines in groups(mine, wanted, evidence.half):
-            # Uniform sparsity first, of all blocks before of half of them.
+        for lines in groups(rows, columns, evidence.half):
+            # Uniform sparsity comes first; lines that prune all blocks come before those that prune half of them.
             for line in sorted(lines, key=lambda line: (line.half, line.allocator not in even)):
                 shown.append(line)
-                stub = layout.stub(line.key, mine, labels)
-                made.append((*stub, *line.entries))
+                stub = layout.stub(line.key, rows, labels)
+                printed.append((*stub, *line.entries))
                 base = next((rival for rival in line.rivals(lines) if rival.allocator in even), None)
                 if base and line.allocator not in even:
                     pairs = list(zip(line.means, base.means, strict=True))
                     bold |= {
-                        (len(made), at) for at, (of, over) in enumerate(pairs) if of and over and of.stands_out(over)
+                        (len(printed), column)
+                        for column, (mean, over) in enumerate(pairs)
+                        if mean and over and mean.stands_out(over)
                     }
                     model, method, allocator, calibration = stub
-                    made.append((model, method, f"Gain of {allocator}", calibration, *(gain(*pair) for pair in pairs)))
+                    gains = (gain(*pair) for pair in pairs)
+                    printed.append((model, method, f"Gain of {allocator}", calibration, *gains))
         return Table(
-            title=f"Gains over uniform sparsity, study {evidence.study}{layout.protocol(mine, labels)}",
+            title=f"Gains over uniform sparsity, study {evidence.study}{layout.protocol(rows, labels)}",
             stub=layout.STUB,
-            columns=heads(wanted, mine, labels),
-            rows=made,
+            columns=heads(columns, rows, labels),
+            rows=printed,
             notes=[
-                layout.counts(mine),
-                *_meaning(mine),
+                layout.counts(rows),
+                *_meaning(rows),
                 *explain(shown, "a gain that is"),
-                *layout.reasons(mine, labels),
+                *layout.reasons(rows, labels),
             ],
             bold=frozenset(bold),
         )
 
 
 def gain(mean: Mean | None, over: Mean | None) -> str:
-    """How much better `mean` is than `over`, as the table prints it; nothing where one of them has no number."""
+    """Print how much better `mean` is than `over`; the text is empty where one of them has no number."""
     if mean is None or over is None:
         return ""
     scale = mean.scale
@@ -75,13 +79,13 @@ def gain(mean: Mean | None, over: Mean | None) -> str:
 
 
 def _compared(rows: pd.DataFrame) -> pd.DataFrame:
-    """`rows` with one score of each suite of tasks: the mean over them."""
+    """Reduce `rows` to one score for each suite of tasks: the mean over them."""
     averaged = rows["suite"].isin(rows.loc[rows["task"] == MEAN, "suite"])
     return rows[rows["metric"].isna() | ~averaged | (rows["task"] == MEAN)]
 
 
 def _meaning(rows: pd.DataFrame) -> list[str]:
-    """What a gain is of each metric that there is."""
+    """Explain in a note what a gain is, for each metric that occurs in `rows`."""
     means = {
         "perplexity": "in perplexity (lower is better): how much lower than uniform sparsity, and in percent of that",
         "acc": "in accuracy (percent, higher is better): the difference in points",

@@ -1,6 +1,7 @@
-"""One table of one study from the rows of results/cells.csv."""
+"""Making one table of one study from the rows of results/cells.csv."""
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ COMPARED = ("torch", "transformers", "numpy")
 
 
 def read_cells(path: Path) -> pd.DataFrame:
-    """The rows of a results/cells.csv."""
+    """Read the rows of a results/cells.csv; sparsities stay text."""
     return pd.read_csv(path, dtype={"sparsity": str})
 
 
 def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records: Records) -> Table:
-    """`table` of `study`, of the rows that `read_cells` gives; `records` know the losses behind perplexities."""
+    """Make `table` of `study` from `cells` (see `read_cells`); `records` know the losses behind perplexities."""
     kind = registry.load("tables", table)
     evidence = Evidence(plan, study, cells, records)
     rows = evidence.rows(plan.shown.suites_of(study, table))
@@ -38,26 +39,25 @@ def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records:
 
 
 def with_losses(cells: pd.DataFrame, records: Records) -> pd.DataFrame:
-    """`cells` with a column `losses`: for perplexities the loss of each window, None for all else.
+    """Add a column `losses` to `cells`: the loss of each window for perplexities, None for all else.
 
-    Losses that are not those behind the perplexity (because the CSV is older than they) are left out.
+    Losses that do not give the perplexity of the row (because the CSV is older) are left out.
     """
 
     def losses(row: Mapping[Hashable, Any]) -> list[float] | None:
         if row["status"] != "ok" or not metric(row["metric"]).log:
             return None
         cell = Cell(**{axis: row[axis] for axis in AXES})
-        scores = records.evaluation(cell, row["suite"]).get("scores", ())
-        found = [score["details"].get("window_losses") for score in scores if score["task"] == row["task"]]
-        fitting = found and found[0] and math.isclose(math.log(row["value"]), math.fsum(found[0]) / len(found[0]))
-        return found[0] if fitting else None
+        scores = {score["task"]: score for score in records.evaluation(cell, row["suite"]).get("scores", ())}
+        windows = scores[row["task"]]["details"].get("window_losses") if row["task"] in scores else None
+        return windows if windows and math.isclose(math.log(row["value"]), math.fsum(windows) / len(windows)) else None
 
-    found = [losses(row) for row in cells.to_dict("records")]
-    return cells.assign(losses=pd.Series(found, index=cells.index, dtype=object))
+    values = [losses(row) for row in cells.to_dict("records")]
+    return cells.assign(losses=pd.Series(values, index=cells.index, dtype=object))
 
 
 def partly_pruned(plan: Plan, study: str) -> list[str]:
-    """A note if rows of a study prune only the first half of the blocks."""
+    """Write a note if rows of a study prune only the first half of the blocks."""
     allocators = {cell.allocator: plan.config.allocators[cell.allocator] for cell in plan.studies[study].cells}
     half = [name for name, entry in allocators.items() if entry.layers == "first_half"]
     labels = plan.shown.labels()
@@ -67,8 +67,8 @@ def partly_pruned(plan: Plan, study: str) -> list[str]:
 
 
 def mixed_conditions(plan: Plan, study: str) -> list[str]:
-    """A note if the rows of a study were not all made on the same kind of device with the same library versions."""
-    conditions: dict[str, int] = {}
+    """Write a note if not all rows of a study were made on the same kind of device with the same library versions."""
+    conditions: Counter[str] = Counter()
     expansion = plan.studies[study]
     for cell in expansion.cells:
         where = {**cell.wildcards, "suite": ""}
@@ -77,8 +77,7 @@ def mixed_conditions(plan: Plan, study: str) -> list[str]:
         for file in filter(Path.exists, files):
             measured = read_json(file)
             libraries = [f"{name} {measured['versions'].get(name)}" for name in COMPARED]
-            condition = ", ".join([measured["device"], *libraries])
-            conditions[condition] = conditions.get(condition, 0) + 1
+            conditions[", ".join([measured["device"], *libraries])] += 1
     if len(conditions) < 2:
         return []
     listed = "; ".join(f"{condition} ({count} jobs)" for condition, count in conditions.items())

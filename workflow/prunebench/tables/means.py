@@ -12,27 +12,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ERRORS = 1.96
-"""So many standard errors are the half of a 95% interval."""
+"""The half of a 95% interval, in standard errors."""
 
 
 class Mean(NamedTuple):
-    """The mean over seeds and, of several, the standard deviation; of perplexities that of the logarithm.
+    """The mean of a score over seeds and, if there are several, its standard deviation.
 
-    Logarithms are taken of all metrics whose `log` says so.
+    Both are taken of the logarithm for metrics whose `log` is true, such as perplexity.
     """
 
     metric: str
-    """Its name."""
+    """The name of the metric."""
     value: float
-    spread: float | None
+    deviation: float | None
+    """The standard deviation over seeds; None for a single seed."""
     losses: tuple[float, ...] | None = None
-    """Of a perplexity, the loss of each window of the text, averaged over seeds; None if it is not known."""
+    """The loss of each window of the text behind a perplexity, averaged over seeds; None if it is not known."""
     stderr: float | None = None
-    """Of an accuracy, the standard error of the sample of rows, which is the same rows for every seed."""
+    """The standard error that an accuracy has because it rests on a sample of rows, the same rows for every seed."""
 
     @property
     def scale(self) -> Metric:
-        """The metric."""
+        """How the metric is averaged, compared and printed."""
         return metric(self.metric)
 
     @property
@@ -42,29 +43,30 @@ class Mean(NamedTuple):
 
     def __str__(self) -> str:
         digits = self.scale.digits
-        if self.spread is None:
+        if self.deviation is None:
             return f"{self.shown:.{digits}f}"
-        # To first order, the deviation of a perplexity is its own size times that of its logarithm.
-        spread = self.spread * self.shown if self.scale.log else self.scale.printed(self.spread)
-        return f"{self.shown:.{digits}f} ± {spread:.{digits}f}"
+        # To first order, the deviation of a perplexity is the perplexity times the deviation of its logarithm.
+        deviation = self.deviation * self.shown if self.scale.log else self.scale.printed(self.deviation)
+        return f"{self.shown:.{digits}f} ± {deviation:.{digits}f}"
 
     def lead(self, other: Mean) -> float:
-        """How much better this is than `other`, in the unit of `value`; negative if it is worse."""
+        """Compute how much better this is than `other`, in the unit of `value`; it is negative if this is worse."""
         return other.value - self.value if self.scale.lower else self.value - other.value
 
     def stands_out(self, other: Mean) -> bool:
-        """Whether this is better than `other` beyond chance: of the text or rows, and of the seeds where several are.
+        """Say whether this is better than `other` beyond the chance of the text or rows, and of the seeds.
 
-        Without a loss for each window, or standard errors, there must be spreads of both; otherwise nobody knows.
+        Seeds count where there are several. Without a loss for each window, or standard errors, both means must have a
+        deviation over seeds; otherwise nobody knows, and the answer is no.
         """
-        spreads = [mean.spread for mean in (self, other) if mean.spread is not None]
-        if self.lead(other) <= max([0.0, *spreads]):
+        deviations = [mean.deviation for mean in (self, other) if mean.deviation is not None]
+        if self.lead(other) <= max([0.0, *deviations]):
             return False
         sure = self._sure(other)
-        return len(spreads) == 2 if sure is None else sure
+        return len(deviations) == 2 if sure is None else sure
 
     def _sure(self, other: Mean) -> bool | None:
-        """Whether the 95% interval of the lead over text or rows is above zero; None if it is not known."""
+        """Say whether the 95% interval of the lead over text or rows is above zero; None if it is not known."""
         if self.losses and other.losses and len(self.losses) == len(other.losses) > 1:
             return interval(other.losses, self.losses)[0] > 0
         if self.stderr is not None and other.stderr is not None:
@@ -74,30 +76,29 @@ class Mean(NamedTuple):
 
 
 def mean(rows: pd.DataFrame) -> Mean:
-    """The mean of `rows` of results/cells.csv: the seeds of one cell on one task, each with a number.
+    """Average `rows` of results/cells.csv: the seeds of one cell on one task, each with a number.
 
     Where they have a column `losses`, it holds the losses of the windows behind each perplexity, or None.
     """
     name = str(rows["metric"].iloc[0])
-    value, spread = centre(rows["value"], log=metric(name).log)
+    value, deviation = centre(rows["value"], log=metric(name).log)
     errors = rows["stderr"].astype(float)
     stderr = float(errors.mean()) if errors.notna().all() and not metric(name).log else None
-    return Mean(name, value, spread, _losses(rows), stderr)
+    return Mean(name, value, deviation, _losses(rows), stderr)
 
 
 def centre(values: pd.Series[float], *, log: bool) -> tuple[float, float | None]:
-    """Mean and standard deviation (None of a single value) of `values`, with `log` of their logarithms."""
+    """Compute the mean and the standard deviation (None for a single value) of `values`, or of their logarithms."""
     values = values.astype(float)
     values = values.map(math.log) if log else values
     return float(values.mean()), float(values.std()) if len(values) > 1 else None
 
 
 def _losses(rows: pd.DataFrame) -> tuple[float, ...] | None:
-    """The loss of each window, averaged over seeds, if all have them and of as many windows."""
-    found = list(rows["losses"]) if "losses" in rows else []
-    known = [losses for losses in found if losses is not None]
-    if not known or len(known) < len(found) or len({len(losses) for losses in known}) > 1:
+    """Average the loss of each window over the seeds, if all have losses and of equally many windows; else None."""
+    losses = [windows for windows in rows["losses"] if windows is not None] if "losses" in rows else []
+    if not losses or len(losses) < len(rows) or len({len(windows) for windows in losses}) > 1:
         return None
     import numpy as np
 
-    return tuple(map(float, np.mean(known, axis=0)))
+    return tuple(map(float, np.mean(losses, axis=0)))

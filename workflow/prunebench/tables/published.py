@@ -1,4 +1,4 @@
-"""The table of published values: a row for each that there is of a cell, with ours, the difference and the verdict."""
+"""The table of published values: a row for each published value of a cell, with ours, the difference and a verdict."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from prunebench.suites.base import Suite
 
 RELATIVE = 0.05
-"""Of a perplexity: how far a faithful repetition may be off, if our seeds do not spread farther."""
+"""How far the perplexity of a faithful repetition may be off, as a fraction, if our seeds do not spread farther."""
 MEAN_POINTS, TASK_POINTS = 0.01, 0.02
-"""Of a mean accuracy over tasks, and of that of one task, as fractions.
+"""How far a mean accuracy over tasks, and the accuracy on one task, may be off, as fractions.
 
 Where values.csv has two sources for the same cell and protocol, 14 of 15 pairs of perplexities, 20 of 20 pairs of means
 and 59 of 63 pairs of single tasks are that close.
@@ -34,48 +34,50 @@ KEYS = (*layout.ROW, *layout.POINT)
 
 
 class PublishedTable(StudyTable):
-    """Our numbers beside published ones, in studies of which anybody has published a number.
+    """Our numbers beside published ones, with the difference and a verdict.
+    Every study has the table if anybody has published a number of one of its cells.
 
-    Of several seeds the mean is compared. A value that was measured in another way, or that is not plausible, has a
-    mark that a note explains, and no verdict.
+    The mean over our seeds is compared. A value that was measured in another way, or that is not plausible, has a mark
+    that a note explains, and no verdict.
     """
 
     name = "published"
 
     @classmethod
     def shows(cls, suite: type[Suite]) -> bool:
-        """All of them: what has no published value makes no row."""
+        """Say yes to every suite: a score without a published value makes no row."""
         return True
 
     @classmethod
     def belongs(cls, shown: Shown, study: str) -> bool:
-        """Whether anybody has published a number of any of its cells."""
+        """Say whether anybody has published a number of any cell of `study`."""
         expansion = shown.studies[study]
         return any(shown.published(study, cell, suite) for cell in expansion.cells for suite in expansion.suites[cell])
 
     def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
-        """A row for each published value of a cell; see the class."""
+        """Lay out a row for each published value of a cell; see the class."""
         labels = evidence.labels
-        mine = layout.of_study(rows, evidence.study)
-        tasks = [task for _, task in layout.tests(mine)]
-        made: list[tuple[str, ...]] = []
+        rows = layout.of_study(rows, evidence.study)
+        tasks = [task for _, task in layout.tests(rows)]
+        printed: list[tuple[str, ...]] = []
         marks: dict[str, str] = {}
         compared: set[str] = set()
-        for suite, key, part in _cells(mine):
+        for suite, key, part in _cells(rows):
             cell = Cell(**dict(zip(KEYS, key, strict=True)), seed=int(part["seed"].iloc[0]))
             for match in evidence.published(cell, suite):
-                found = layout.of_test(_with_metric(part, match.metric), (suite, match.task))
-                blank = layout.blank(found)
+                measures = part["metric"].isna() | (part["metric"] == match.metric)
+                seeds = layout.of_test(part[measures], (suite, match.task))
+                blank = layout.blank(seeds)
                 if blank == "":
                     continue
-                ours = mean(found) if blank is None else None
+                ours = mean(seeds) if blank is None else None
                 mark = _mark(match, marks)
                 if ours and not mark:
                     compared.add(match.metric)
                 measured = [suite] if tasks.count(match.task) > 1 else []
-                made.append(
+                printed.append(
                     (
-                        *layout.stub(key[: len(layout.ROW)], mine, labels),
+                        *layout.stub(key[: len(layout.ROW)], rows, labels),
                         layout.point(part.iloc[0]),
                         " ".join([*measured, _measured(match, labels)]),
                         str(ours or blank),
@@ -89,47 +91,42 @@ class PublishedTable(StudyTable):
             title=f"Published values beside ours, study {evidence.study}",
             stub=(*layout.STUB, "Sparsity", "Measured"),
             columns=[("", head) for head in HEADS],
-            rows=made,
-            notes=[layout.counts(mine), *_explain(compared), *(f"{mark}: {text}." for text, mark in marks.items())],
+            rows=printed,
+            notes=[layout.counts(rows), *_explain(compared), *(f"{mark}: {text}." for text, mark in marks.items())],
         )
 
 
 def _cells(rows: pd.DataFrame) -> Iterator[tuple[str, tuple[str, ...], pd.DataFrame]]:
-    """Suite, values of KEYS, and the rows of their seeds."""
+    """Yield for each cell and suite: the suite, the values of KEYS, and the rows of all seeds."""
     for suite, of_suite in rows.groupby("suite", sort=False):
         for key, part in of_suite.groupby([*KEYS], sort=False):
             yield str(suite), tuple(map(str, key)), part
 
 
-def _with_metric(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """`rows` of `metric`, and those without any number."""
-    return rows[rows["metric"].isna() | (rows["metric"] == metric)]
-
-
 def difference(ours: Mean, published: float) -> str:
-    """How far ours is from `published`: of a perplexity in percent of that, of an accuracy in points."""
+    """Print how far our mean is from `published`: a perplexity in percent of that, an accuracy in points."""
     if ours.scale.log:
         return f"{math.expm1(ours.value - math.log(published)):+.1%}"
     return f"{ours.scale.printed(ours.value - published):+.{ours.scale.digits}f}"
 
 
 def verdict(ours: Mean, match: Match) -> str:
-    """Whether ours is `within` the tolerance of the published value, or `outside`.
+    """Say whether our mean is `within` the tolerance of the published value, or `outside`.
 
-    The tolerance is the standard deviation over our seeds, but not less than RELATIVE of a perplexity (on the scale of
-    logarithms), or MEAN_POINTS or TASK_POINTS of an accuracy.
+    The tolerance is the standard deviation over our seeds, but at least RELATIVE for a perplexity (on the scale of
+    logarithms), and at least MEAN_POINTS or TASK_POINTS for an accuracy.
     """
     published = match.value.value
     if ours.scale.log:
         published, bound = math.log(published), math.log1p(RELATIVE)
     else:
         bound = MEAN_POINTS if match.task == MEAN else TASK_POINTS
-    # Of two equal numbers one may be off in the last bit.
-    return "within" if abs(ours.value - published) <= max(bound, ours.spread or 0.0) * (1 + 1e-9) else "outside"
+    # One of two equal numbers may be off in the last bit.
+    return "within" if abs(ours.value - published) <= max(bound, ours.deviation or 0.0) * (1 + 1e-9) else "outside"
 
 
 def _mark(match: Match, marks: dict[str, str]) -> str:
-    """A mark for what is different about `match`, the same for the same text; nothing if it compares."""
+    """Find the mark for what is different about `match`, one for each text; it is empty if the values compare."""
     if not match.differences:
         return ""
     return " " + marks.setdefault("; ".join(match.differences), f"[{len(marks) + 1}]")
@@ -141,7 +138,7 @@ def _measured(match: Match, labels: Mapping[str, str]) -> str:
 
 
 def _printed(match: Match) -> str:
-    """A published value in the unit of the table."""
+    """Print a published value in the unit of the table."""
     scale = metric(match.metric)
     return f"{scale.printed(match.value.value):.{scale.digits}f}"
 
@@ -157,7 +154,7 @@ def _explain(compared: set[str]) -> list[str]:
 
 
 def _bound(metric: Metric) -> str:
-    """The tolerance of `verdict` in words."""
+    """Put the tolerance of `verdict` into words."""
     title = metric.title.lower()
     if metric.log:
         return f"{RELATIVE:.0%} of a {title}"

@@ -17,29 +17,28 @@ SAME = ["model", "allocator", *layout.POINT, "calibration", "seed", "suite", "ta
 def rounding_notes(
     cells: pd.DataFrame, computations: Mapping[str, tuple[str, str, str]], labels: Mapping[str, str]
 ) -> list[str]:
-    """Notes on each method of which `cells` (perplexities) hold several computations.
+    """Write notes on each method of which `cells` (perplexities) hold several computations.
 
-    `computations` maps methods to (the name that the same work goes by, dtype, all compute settings). The spread of a
-    point is the relative standard deviation of its perplexity within one dtype; the difference of two dtypes is that
-    of the mean log-perplexities. Of several corpora and seeds the largest is taken.
+    `computations` maps methods to (the name that the same work goes by, dtype, all compute settings). The rounding
+    spread of a point is the relative standard deviation of its perplexity within one dtype. The difference between two
+    dtypes is the difference of the mean log-perplexities. The largest value over corpora and seeds is printed.
     """
     import pandas as pd
 
-    mine = cells[(cells["status"] == "ok") & cells["method"].isin(computations)]
-    named = pd.DataFrame([computations[name] for name in mine["method"]], columns=["work", "dtype", "compute"])
-    mine = mine.assign(log=mine["value"].astype(float).map(math.log), **named.set_index(mine.index))
-    mine = mine.drop_duplicates([*SAME, "work", "compute"])
+    rows = cells[(cells["status"] == "ok") & cells["method"].isin(computations)]
+    named = pd.DataFrame([computations[name] for name in rows["method"]], columns=["work", "dtype", "compute"])
+    rows = rows.assign(log=rows["value"].astype(float).map(math.log), **named.set_index(rows.index))
+    rows = rows.drop_duplicates([*SAME, "work", "compute"])
     notes = []
-    for work, part in mine.groupby("work", sort=False):
+    for work, part in rows.groupby("work", sort=False):
         label = labels.get(f"methods/{work}", str(work))
-        for dtype, same in part.groupby("dtype", sort=False):
-            logs = same.groupby(SAME)["log"]
-            spread = logs.std()[logs.size() > 1]
-            if len(spread):
-                count = same["compute"].nunique()
+        for dtype, alike in part.groupby("dtype", sort=False):
+            deviations = alike.groupby(SAME)["log"].std().dropna()
+            if len(deviations):
+                count = alike["compute"].nunique()
                 notes.append(
                     f"Rounding spread of {label} in {dtype} ({count} settings of batch size and threads): "
-                    f"{_list(spread)}."
+                    f"{_list(deviations)}."
                 )
         means = part.groupby([*SAME, "dtype"], sort=False)["log"].mean().unstack("dtype")
         for other in means.columns[1:]:
@@ -50,6 +49,6 @@ def rounding_notes(
 
 
 def _list(values: pd.Series[float]) -> str:
-    """The largest of `values` (indexed as SAME) at each point."""
+    """Print the largest of `values` (indexed by SAME) at each point."""
     largest = values.groupby(layout.POINT).max().reset_index(name="largest")
     return ", ".join(f"{layout.point(row)} {row['largest']:.2%}" for _, row in largest.iterrows())

@@ -1,8 +1,9 @@
-"""A table as it will be printed, and its formats: Markdown, CSV, HTML, LaTeX."""
+"""A table of printed texts, and its formats: Markdown, CSV, HTML and LaTeX."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -12,16 +13,16 @@ if TYPE_CHECKING:
     from great_tables import GT
 
 PACKAGES = ("booktabs", "caption", "graphicx")
-"""What a LaTeX document needs to load for a table."""
+"""The packages that a LaTeX document needs to load for a table."""
 TEX_ROWS = 30
-"""So many rows and TEX_NOTES fit on a page."""
+"""The number of rows that fit on a page in print, together with TEX_NOTES notes."""
 TEX_NOTES = 16
-"""So many notes fit below a table in print; what is wrong with each of hundreds of cells does not."""
+"""The number of notes that stand below a table in print; notes on hundreds of failed cells do not fit."""
 _TEX_BEGIN = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{\begin{tabular}{"
 _TEX_END = r"\end{tabular}}"
 
 _TEX_ESCAPES = str.maketrans(
-    {of: f"\\{of}" for of in "&%$#_{}"}
+    {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"<": r"\textless{}", ">": r"\textgreater{}"}
 )
@@ -29,7 +30,7 @@ _TEX_ESCAPES = str.maketrans(
 
 @dataclass(frozen=True)
 class Table:
-    """Text cells under grouped columns. `stub` names the leading columns, `columns` are (group, name)."""
+    """A table of texts under grouped columns. `stub` names the leading columns, `columns` are (group, name)."""
 
     title: str
     stub: tuple[str, ...]
@@ -37,25 +38,24 @@ class Table:
     rows: list[tuple[str, ...]]
     notes: list[str] = field(default_factory=list)
     bold: frozenset[tuple[int, int]] = frozenset()
-    """(row, column) of the cells that stand out, counted from 0 in `rows` and `columns`; CSV does not show it."""
+    """(row, column) of the entries that are bold, counted from 0 in `rows` and `columns`; CSV does not show it."""
 
     def render(self, format: str) -> str:
-        """The table as `md`, `csv`, `html` or `tex`."""
+        """Write the table as `md`, `csv`, `html` or `tex`."""
         return str({"md": self._markdown, "csv": self._csv, "html": self._html, "tex": self._latex}[format]())
 
     def _flat_columns(self) -> list[str]:
         return [*self.stub, *(f"{group} {name}".strip() for group, name in self.columns)]
 
     def spans(self) -> list[tuple[str, int]]:
-        """Each group of columns and how many there are of it."""
-        groups = [group for group, _ in self.columns]
-        return [(group, groups.count(group)) for group in dict.fromkeys(groups)]
+        """List each group of columns, and the number of columns in it."""
+        return list(Counter(group for group, _ in self.columns).items())
 
     def shown(self) -> tuple[list[int], list[str]]:
-        """(stub columns worth printing, what the others say once for all rows)."""
-        values = [dict.fromkeys(row[i] for row in self.rows) for i in range(len(self.stub))]
-        shown = [i for i, of in enumerate(values) if len(of) > 1] or [0]
-        constant = [f"{self.stub[i]}: {next(iter(of))}." for i, of in enumerate(values) if i not in shown and any(of)]
+        """List the stub columns that differ between rows, and a sentence for each other that is not empty."""
+        values = [list(dict.fromkeys(row[i] for row in self.rows)) for i in range(len(self.stub))]
+        shown = [i for i, texts in enumerate(values) if len(texts) > 1] or [0]
+        constant = [f"{self.stub[i]}: {texts[0]}." for i, texts in enumerate(values) if i not in shown and any(texts)]
         return shown, constant
 
     def _markdown(self) -> str:
@@ -93,15 +93,15 @@ class Table:
         table = table.cols_label({key: names[i] for key, i in zip(keys, kept, strict=True)})
         numbers = keys[len(shown) :]
         for group in dict.fromkeys(group for group, _ in self.columns if group):
-            inside = [key for key, (of, _) in zip(numbers, self.columns, strict=True) if of == group]
+            inside = [key for key, column in zip(numbers, self.columns, strict=True) if column[0] == group]
             table = table.tab_spanner(group, columns=inside)
         return table.cols_align("left", keys[: len(shown)]).cols_align("right", numbers)
 
     def _emphasised(self, show: Callable[[str], str]) -> GT:
-        """The table with `show` of each cell that stands out, in the place of its text."""
+        """Replace the text of each bold entry by `show` of it."""
         table = self._gt()
         for row, column in sorted(self.bold):
-            # A style would do for HTML; LaTeX knows none.
+            # A style would be enough for HTML, but the LaTeX writer ignores styles.
             table = table.fmt(show, columns=f"c{len(self.stub) + column}", rows=[row])
         return table
 
@@ -112,9 +112,9 @@ class Table:
         return str(table.as_raw_html())
 
     def _latex(self) -> str:
-        """Floats for a document with the packages PACKAGES, shrunk to the width of the text if they are wider.
+        """Write floats for a document that loads PACKAGES; wide ones are shrunk to the width of the text.
 
-        A table of more rows than a page has becomes several of them.
+        A table with more rows than fit on a page becomes several floats.
         """
         below, above = self.notes[:TEX_NOTES], self.notes[TEX_NOTES:]
         if above:
@@ -142,13 +142,13 @@ class Table:
 
 
 def _fitted(text: str) -> str:
-    """Great Tables' LaTeX of a float with the table at its own width, but not above that of the text.
+    """Give the LaTeX of a float from Great Tables the table's own width, but at most the width of the text.
 
-    It stretches every table over the whole width, and lets wide ones run off the page.
+    Great Tables stretches every table over the whole width, and lets wide ones run off the page.
     """
     text, started = re.subn(
         r"\\begin\{tabular\*\}\{\\linewidth\}\{@\{\\extracolsep\{\\fill\}\}(.*)\}",
-        lambda found: _TEX_BEGIN + found[1] + "}",
+        lambda match: _TEX_BEGIN + match[1] + "}",
         text,
     )
     text, ended = re.subn(r"\\end\{tabular\*\}", lambda _: _TEX_END, text)

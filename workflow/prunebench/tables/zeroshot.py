@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 from prunebench.suites.metrics import MEAN
 from prunebench.tables import layout
 from prunebench.tables.base import Evidence, StudyTable
-from prunebench.tables.lines import by_point, explain
+from prunebench.tables.lines import BEST, by_point, explain
 from prunebench.tables.means import Mean
 from prunebench.tables.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BEST = "the best at its sparsity, if its lead over every other is"
-
 
 class ZeroshotTable(StudyTable):
     """Accuracies (`acc`) on tasks in percent, and their mean.
+    Each sparsity has rows of its own, and the dense model comes first.
 
     Several seeds are averaged. The mean over tasks has its standard error after ±, or with several seeds their
-    standard deviation. Cells without a number say why they have none. The dense model comes first.
+    standard deviation. Cells without a number say why they have none.
 
     The best of a model's rows at one sparsity is bold if it stands out from all others that compare with it.
     """
@@ -30,24 +29,24 @@ class ZeroshotTable(StudyTable):
     name = "zeroshot"
 
     def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
-        """A row for each sparsity and line, a column for each task; see the class."""
-        labels, half = evidence.labels, evidence.half
-        mine = layout.of_study(rows[rows["metric"].isna() | (rows["metric"] == "acc")], evidence.study)
-        tests = layout.tests(mine)
+        """Lay out a row for each sparsity and line, a column for each task; see the class."""
+        labels = evidence.labels
+        rows = layout.of_study(rows[rows["metric"].isna() | (rows["metric"] == "acc")], evidence.study)
+        tests = layout.tests(rows)
         ambiguous = len({task for _, task in tests}) < len(tests)
-        made = by_point(mine, tests, labels, half, _show)
+        body = by_point(rows, tests, labels, evidence.half, _show)
         return Table(
-            title=f"Accuracy in percent, higher is better, study {evidence.study}{layout.protocol(mine, labels)}",
+            title=f"Accuracy in percent, higher is better, study {evidence.study}{layout.protocol(rows, labels)}",
             stub=(*layout.STUB, "Sparsity"),
             columns=[(suite if ambiguous else "", _head(task, labels)) for suite, task in tests],
-            rows=made.rows,
+            rows=body.rows,
             notes=[
-                layout.counts(mine),
-                *_explain(mine, tests, labels),
-                *(explain(made.lines, BEST, spreads=False) if made.compared else []),
-                *layout.reasons(mine, labels),
+                layout.counts(rows),
+                *_explain(rows, tests, labels),
+                *(explain(body.lines, BEST, spreads=False) if body.compared else []),
+                *layout.reasons(rows, labels),
             ],
-            bold=frozenset(made.bold),
+            bold=frozenset(body.bold),
         )
 
 
@@ -56,12 +55,12 @@ def _head(task: str, labels: Mapping[str, str]) -> str:
 
 
 def _show(mean: Mean, test: layout.Test) -> str:
-    spread = mean.spread if mean.spread is not None else mean.stderr
-    return f"{mean.shown:.2f}" + (f" ± {100 * spread:.2f}" if test[1] == MEAN and spread is not None else "")
+    error = mean.deviation if mean.deviation is not None else mean.stderr
+    return f"{mean.shown:.2f}" + (f" ± {100 * error:.2f}" if test[1] == MEAN and error is not None else "")
 
 
 def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, str]) -> list[str]:
-    """What the suites are if there are several, what ± means, and on how many rows each accuracy rests."""
+    """Write notes on the suites if there are several, on what ± means, and on how many rows each accuracy rests."""
     suites = list(dict.fromkeys(suite for suite, _ in tests))
     titles = {suite: labels.get(f"suites/{suite}") for suite in suites if len(suites) > 1}
     notes = [f"{suite}: {title}." for suite, title in titles.items() if title]
@@ -79,5 +78,5 @@ def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, 
 
 
 def _size(rows: pd.DataFrame) -> str:
-    """On how many rows the accuracies of a task rest, and how far that many carry, in points."""
+    """Print how many rows the accuracies of a task rest on, and their largest standard error in points."""
     return f"{rows['n'].max():.0f} (± {100 * rows['stderr'].astype(float).max():.2f})"

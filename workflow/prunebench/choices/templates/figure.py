@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from prunebench.figures.base import StudyFigure
 from prunebench.figures.chart import Axis, Chart, Panel, Series
-from prunebench.figures.look import Look
 from prunebench.figures.points import SERIES
 from prunebench.tables import layout
 
 if TYPE_CHECKING:
-    from prunebench.tables.base import Evidence
+    import pandas as pd
+
+    from prunebench.figures.look import Look
 
 
 class Template(StudyFigure):
@@ -22,11 +23,9 @@ class Template(StudyFigure):
     # A study has the figure if it measures one of these on pruned cells; `cells` and `inputs` can say it otherwise.
     metrics = ("perplexity",)
 
-    def make(self, evidence: Evidence) -> Chart:
-        """The figure as data, which print and report draw in their ways."""
-        look = Look.of(evidence)  # the same labels and colours in all figures of a study
-        rows = layout.of_study(self.rows(evidence), evidence.study)
-        drawn = rows[~rows["baseline"] & rows["prune_seconds"].notna()]
+    def chart(self, cells: pd.DataFrame, look: Look) -> Chart:
+        """Make the figure from rows of results/cells.csv; `look` knows the labels and colours of the study."""
+        drawn = cells[~cells["baseline"] & cells["prune_seconds"].notna()]
         series = []
         for _, part in drawn.groupby(SERIES, sort=False):
             seconds = part.groupby("sparsity")["prune_seconds"].mean()
@@ -45,5 +44,5 @@ class Template(StudyFigure):
             x=Axis("Sparsity", percent=True, each=True),
             y=Axis("Seconds of pruning", log=True),
             panels=[Panel("", series)],
-            notes=[f"Rests on {layout.counts(rows)}"],
+            notes=[f"Rests on {layout.counts(cells)}"],
         )
