@@ -29,9 +29,7 @@ rule all:
     input:
         # Already inputs of collect; here so that a deleted one is made again although cells.csv is there.
         rules.collect.input,
-        rules.collect.output,
-        plan.shown.outputs,
-        [path for job in plan.masks for path in map(str, job.outputs)],
+        [str(path) for job in plan.wanted for path in job.outputs],
     localrule: True
 
 

@@ -19,8 +19,10 @@ import tiny
 from hub_server import HubServer
 from prunebench.config.entries import HubModelSource, HubSource
 from prunebench.config.schema import calibration_parts, with_catalogs
-from prunebench.plan import graph
+from prunebench.plan.graph import ordered
 from prunebench.plan.plan import Plan
+from prunebench.stages.collect import write_cells
+from prunebench.stages.outputs import write_outputs
 from prunebench.stages.run import run
 from zeroshot import ROWS, bundle
 
@@ -102,10 +104,12 @@ def serve(hub: HubServer, plan: Plan, scratch: Path) -> None:
 
 def compute(plan: Plan) -> list[Path]:
     """Run every job of `plan` in the working directory, in order; the tables in Markdown."""
-    made = [job for job in graph.jobs(plan) if job.rule != "strict"]
-    for job in made:
+    for job in ordered(plan.job("collect").upstream):
         run(job)
-    return [job.outputs[0] for job in made if job.rule == "tables"]
+    # Not by their jobs, which read the catalogs of the working directory.
+    cells = plan.job("collect").outputs[0]
+    write_cells(plan, cells)
+    return write_outputs(plan, cells)
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:

@@ -32,8 +32,10 @@ def edited_code(file: str, edit: Callable[[str], str]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fingerprints, "working_tree", lambda: edited)
         fingerprints.fingerprint.cache_clear()
-        yield
-    fingerprints.fingerprint.cache_clear()
+        try:
+            yield
+        finally:
+            fingerprints.fingerprint.cache_clear()
 
 
 def another_number(text: str) -> str:

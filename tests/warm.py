@@ -147,7 +147,6 @@ def _become(words: list[str], directory: str, environment: dict[str, str]) -> No
     if "--threads" in words[:-1]:
         # Else read when torch is imported, from the environment that jobs of the workflow set for themselves.
         sys.modules["torch"].set_num_threads(int(words[words.index("--threads") + 1]))
-    sys.orig_argv = [sys.executable, *words]
     first, *rest = words
     place = str(Path(first).parent.resolve()) if not first.startswith("-") else ""
     sys.path[:1] = [place, *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]

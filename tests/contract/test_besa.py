@@ -10,13 +10,13 @@ import pytest
 import torch
 
 import tiny
-from contract.test_allocators import running
+from contract.test_allocators import Opened, running
 from contract.test_methods import prune
 from jobs import prune_job
 from oracles import besa as oracle
 from prunebench.allocators.besa import Besa as Allocator
 from prunebench.engine.activations import embed
-from prunebench.engine.anatomy import Anatomy, linear_sizes
+from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.block import BlockView
 from prunebench.engine.contract import Method
 from prunebench.engine.loop import prune_model
@@ -132,7 +132,7 @@ def test_the_budget_of_a_block_is_that_of_its_allocation(granularity: str, tmp_p
 def test_wanda_by_the_allocator_is_the_method_by_matrices(name: str, tmp_path: Path) -> None:
     directory = tiny.make_model(tmp_path / "model", name, blocks=3)
     family = tiny.open_model(directory, name).family
-    anatomy = Anatomy(directory, family, torch.bfloat16)
+    anatomy = Opened(directory, family, torch.bfloat16)
     allocation = Allocator().allocate(running(anatomy, tmp_path / "scratch"), 0.6)
     assert len({*allocation.values()}) > len(allocation) / 2
     uniform = dict.fromkeys(anatomy.sizes, 0.6)
@@ -184,7 +184,7 @@ def test_a_killed_allocation_goes_on_with_the_next_block(
     job = prune_job(tmp_path, method="magnitude", allocator="besa", blocks=3)
     where = job.cell.wildcards
     spec = job.plan.allocation(job.cell).spec
-    done = tmp_path / job.plan.allocation(job.cell)
+    done = tmp_path / job.plan.allocation(job.cell).outputs[0]
     undisturbed = done.read_bytes()
     recorded = json.loads(undisturbed)
     assert recorded["status"] == "ok" and len({*recorded["sparsities"].values()}) > 1

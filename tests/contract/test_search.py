@@ -54,7 +54,7 @@ def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = {"kind": "path", "path": str(root / "text.txt")}
     corpus = CorpusEntry.model_validate({"title": "Text", "source": text, "documents": "lines"})
     for kind, fetch, entry in (("models", fetch_model, model), ("corpora", fetch_corpus, corpus)):
-        fetch(json.dumps({"entry": entry.model_dump(mode="json")}), root / kind)
+        fetch(json.dumps({"entry": entry.model_dump(mode="json")}), asset=root / kind / "asset.json")
     return root
 
 

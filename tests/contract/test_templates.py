@@ -99,7 +99,7 @@ from prunebench.plan.graph import jobs
 from prunebench.plan.plan import load_plan
 plan = load_plan(yaml.safe_load(open("mine.yaml")))
 shown = plan.shown
-assert shown.outputs and all(job.spec for job in jobs(plan) if job.rule in ("tables", "figures", "report"))
+assert all(job.spec for job in jobs(plan) if job.rule in ("tables", "figures", "report"))
 heavy = [name for name in ("torch._C", "pandas", "matplotlib") if name in sys.modules]
 print(json.dumps([shown.tables, shown.figures, shown.suites_of("tiny", "scores"), heavy, "theirs" in json_schema()]))
 """

@@ -121,7 +121,12 @@ def test_a_failed_search_is_what_retry_runs_again(
     searched: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, cell = entered(searched.copy(tmp_path / "tree"), monkeypatch)
-    made = {"seed": paths.SEARCH, "search": paths.SEARCH_BEST, "allocation": plan.allocation(cell), "": paths.PRUNED}
+    made = {
+        "seed": paths.SEARCH,
+        "search": paths.SEARCH_BEST,
+        "allocation": str(plan.allocation(cell).outputs[0]),
+        "": paths.PRUNED,
+    }
     digests: dict[str, str] = {}
     for name, pattern in made.items():
         path = Path(pattern.format(**cell.wildcards, search="evolved"))

@@ -48,9 +48,9 @@ HANG = {
         "lambda self, *rest: (before(self, *rest), wait())[0]",
     ),
     "search": (
-        "prunebench.stages.search_allocation",
-        "search_allocation",
-        "lambda *rest, **options: (wait(), before(*rest, **options))[1]",
+        "prunebench.search.fitness:Fitness",
+        "perplexity",
+        "lambda self, *rest: (wait(), before(self, *rest))[1]",
     ),
     "export": (
         "prunebench.standalone.export",

@@ -165,10 +165,10 @@ def test_distinct_cells_have_distinct_paths(wide: Plan) -> None:
 
 def test_wildcards_lead_back_to_the_cell(wide: Plan) -> None:
     for cell in wide.cells:
-        assert wide.cell(cell.wildcards) == cell
+        assert Cell.of(cell.wildcards) == cell
         point = allocation_form(wide.config, cell)
         without_method = {key: value for key, value in point.wildcards.items() if key != "method"}
-        assert wide.cell(without_method) == point
+        assert Cell.of(without_method) == point
 
 
 WANDA = {"method": "wanda", "sparsity": [0.5, 0.7]}

@@ -136,7 +136,7 @@ IN_THE_CODE: dict[str, tuple[str, Callable[[str], str], set[str]]] = {
     "numerics of the suite": (
         "workflow/prunebench/suites/perplexity.py",
         another_number,
-        evaluated(*CELLS),
+        evaluated(*CELLS) | FIGURES | {"tables tiny perplexity"},
     ),
     "colours of figures": ("workflow/prunebench/figures/palette.py", another_number, FIGURES),
     "comment": (f"{METHODS}/wanda.py", another_comment, set()),

@@ -56,7 +56,7 @@ def test_a_job_knows_all_that_its_stage_is_given(rule: str) -> None:
     job = next(job for job in JOBS if job.rule == rule)
     words = command(job)
     assert words[0] == rule
-    assert {word.removeprefix("--") for word in words if word.startswith("--")} - {"threads"} == set(
+    assert {word.removeprefix("--") for word in words if word.startswith("--")} - {"threads", "gpus"} == set(
         parameters(stage(rule))
     )
 

@@ -36,9 +36,7 @@ def ordered(targets: Iterable[Job]) -> list[Job]:
 
 def jobs(plan: Plan) -> list[Job]:
     """Every job of the targets `all` and `strict`."""
-    tables = [plan.job("tables", study=study, table=table) for study, table in plan.shown.tables]
-    figures = [plan.job("figures", study=study, figure=figure) for study, figure in plan.shown.figures]
-    return ordered([plan.job("collect"), *plan.masks, *tables, *figures, plan.job("report"), plan.job("strict")])
+    return ordered(plan.wanted)
 
 
 def maker(path: Path) -> Job | None:

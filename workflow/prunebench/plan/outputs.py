@@ -103,13 +103,6 @@ class Shown:
         """The files of a figure, one for each format, svg first."""
         return [paths.FIGURE.format(study=study, figure=figure, format=format) for format in paths.FIGURE_FORMATS]
 
-    @property
-    def outputs(self) -> list[str]:
-        """The files of all tables and figures, and the report."""
-        tables = [path for study, table in self.tables for path in self.table_files(study, table)]
-        figures = [path for study, figure in self.figures for path in self.figure_files(study, figure)]
-        return [*tables, *figures, paths.REPORT]
-
     def labels(self) -> dict[str, str]:
         """The label that tables and figures print for an entry, by kind and catalog name (methods/wanda)."""
         labels = {f"models/{name}": model.title for name, model in self.config.models.items()}

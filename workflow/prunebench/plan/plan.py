@@ -14,7 +14,7 @@ from prunebench.config.schema import CATALOG, CONFIG, Config, read_config
 from prunebench.errors import PrunebenchError
 from prunebench.plan.checks import load_config
 from prunebench.plan.grid import Expansion, allocation_form, expand_grid
-from prunebench.plan.jobs import rule_class
+from prunebench.plan.jobs import rule_class, rules
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.outputs import Shown
 from prunebench.plugin import Search
@@ -65,11 +65,10 @@ class Plan:
             return self.job("gather_search", search=search.name)
         return self.job("search_allocation", search=search.name, seed=search.seed)
 
-    @property
-    def masks(self) -> list[Job]:
-        """The jobs that keep the masks of all cells; none unless the config asks for masks."""
-        cells = self.cells if self.config.keep_weights == "mask" else ()
-        return [self.job("keep_masks", **cell.wildcards) for cell in cells]
+    @cached_property
+    def wanted(self) -> list[Job]:
+        """The jobs that a run is for: what their rules say (`Job.wanted`)."""
+        return [self.job(name, **wildcards) for name, rule in rules().items() for wildcards in rule.wanted(self)]
 
     @property
     def trains(self) -> bool:

@@ -32,7 +32,8 @@ def run(body: Callable[[], str | None], *, threads: int = 1, spec: str = "{}", l
     set_environment(threads)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     package = shlex.quote(str(Path(__file__).parents[2]))
-    print(f"PYTHONPATH={package} {shlex.join(sys.orig_argv)}", file=sys.stderr, flush=True)
+    command = shlex.join([sys.executable, "-m", "prunebench.stages", *sys.argv[1:]])
+    print(f"PYTHONPATH={package} {command}", file=sys.stderr, flush=True)
     try:
         _check_threads(spec, threads)
         outcome = body()

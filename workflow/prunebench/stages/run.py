@@ -42,7 +42,7 @@ def run(job: Job, root: Path = Path(), **given: Any) -> str | None:
 
 def command(job: Job) -> list[str]:
     """The words after `python -m prunebench.stages` that run `job`, as its rule writes them."""
-    words = [job.rule, "--threads", str(job.threads)]
+    words = [job.rule, "--threads", str(job.threads), "--gpus", str(int(job.gpu))]
     for name in parameters(stage(job.rule)):
         value = _argument(job, name, Path())
         values = value if isinstance(value, list) else [] if value is None else [value]

@@ -5,7 +5,7 @@ This module does not import torch, because Snakemake asks every job of a study f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from string import Formatter
@@ -80,6 +80,11 @@ class Job:
         names = (name for _, name, _, _ in Formatter().parse(self.subject_pattern) if name)
         self.wildcards: dict[str, str] = {name: str(wildcards[name]) for name in names}
         self._plan = plan
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
+        """The wildcards of the jobs that a run of `plan` is for. Other jobs run where these rest on them."""
+        return ()
 
     @cached_property
     def subject(self) -> str:

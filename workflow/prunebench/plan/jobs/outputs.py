@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -16,6 +16,9 @@ from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Output, Spec
 from prunebench.published.values import VALUES
 from prunebench.storage.files import sha256_file
+
+if TYPE_CHECKING:
+    from prunebench.plan.plan import Plan
 
 TEMPLATES = Path(__file__).parents[2] / "report/template"
 
@@ -36,6 +39,11 @@ class Collect(Job):
     rule = "collect"
     subject_pattern = "cells"
     writes: ClassVar = {"cells": paths.CELLS}
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
+        """Always one."""
+        return [{}]
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
@@ -108,6 +116,11 @@ class Tables(Shown):
     subject_pattern = "{study}-{table}"
     writes: ClassVar = {format: paths.TABLE.replace("{format}", format) for format in paths.TABLE_FORMATS}
 
+    @classmethod
+    def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
+        """The tables of all studies."""
+        return ({"study": study, "table": table} for study, table in plan.shown.tables)
+
     def _plugins(self) -> list[str]:
         return [f"tables.{self.wildcards['table']}"]
 
@@ -121,6 +134,11 @@ class Figures(Shown):
     rule = "figures"
     subject_pattern = "{study}-{figure}"
     writes: ClassVar = {format: paths.FIGURE.replace("{format}", format) for format in paths.FIGURE_FORMATS}
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
+        """The figures of all studies."""
+        return ({"study": study, "figure": figure} for study, figure in plan.shown.figures)
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
@@ -138,6 +156,11 @@ class Report(Shown):
     rule = "report"
     subject_pattern = "index"
     writes: ClassVar = {"page": paths.REPORT}
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
+        """Always one."""
+        return [{}]
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
@@ -158,6 +181,11 @@ class Strict(Job):
 
     rule = "strict"
     subject_pattern = "all"
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
+        """Always one, which only the target `strict` runs: it writes no file."""
+        return [{}]
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ from prunebench.config.entries import Compute, is_none
 from prunebench.plan import paths
 from prunebench.plan.grid import method_of
 from prunebench.plan.jobs.base import Job, Need, Output, Spec
+
+if TYPE_CHECKING:
+    from prunebench.plan.plan import Plan
 
 
 class PruneSpec(Spec):
@@ -106,6 +109,11 @@ class KeepMasks(Job):
     rule = "keep_masks"
     subject_pattern = paths.CELL
     writes: ClassVar = {"masks": paths.MASKS}
+
+    @classmethod
+    def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
+        """The masks of all cells, if the config asks for them."""
+        return (cell.wildcards for cell in plan.cells if plan.config.keep_weights == "mask")
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
