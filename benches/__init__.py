@@ -1,1 +1,1 @@
-"""How fast it is, beside a plain implementation of the same formulas and a counted floor: `make bench`."""
+"""The bench (`make bench`): our speed beside a plain implementation of the same formulas and a counted floor."""

@@ -1,4 +1,4 @@
-"""Whether two versions computed the same: a comparison of speed means nothing otherwise."""
+"""Checking that two versions computed the same, because a comparison of speed means nothing otherwise."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def pruning(model: Path, judge: Callable[[Path], Job], plain: Job, ours: Job) ->
     `judge` makes the plain perplexity job for a checkpoint of dense tensors.
     """
     packed = ours.result.with_name(Path(paths.WEIGHTS).name)
-    theirs, mine = TensorStore(plain.result), PackedStore(packed, TensorStore(model, torch.bfloat16))
-    equal = {name: (theirs[name] == 0) == (mine[name] == 0) for name in theirs}
+    theirs, own = TensorStore(plain.result), PackedStore(packed, TensorStore(model, torch.bfloat16))
+    equal = {name: (theirs[name] == 0) == (own[name] == 0) for name in theirs}
     unpacked = plain.result.with_suffix(".ours.safetensors")
-    save_file({name: mine[name] for name in mine}, unpacked)
+    save_file(dict(own.items()), unpacked)
     return {
         "first_block": _mean(mask for name, mask in equal.items() if ".0." in name),
         "masks": _mean(equal.values()),
@@ -39,17 +39,17 @@ def pruning(model: Path, judge: Callable[[Path], Job], plain: Job, ours: Job) ->
 
 
 def perplexity(plain: Job, ours: Job) -> Agreement:
-    """Change of perplexity, over all corpora."""
+    """Compute the change of perplexity over all corpora."""
     theirs = read_json(plain.result)
-    mine = {score["task"]: score["details"]["window_losses"] for score in read_json(ours.result)["scores"]}
-    return {"perplexity": _change(theirs, mine)}
+    own = {score["task"]: score["details"]["window_losses"] for score in read_json(ours.result)["scores"]}
+    return {"perplexity": _change(theirs, own)}
 
 
 def zeroshot(plain: Job, ours: Job) -> Agreement:
-    """Change of the mean accuracy over the tasks."""
+    """Compute the change of the mean accuracy over the tasks."""
     theirs = read_json(plain.result)["acc"]
-    mine = {score["task"]: score["value"] for score in read_json(ours.result)["scores"] if score["metric"] == "acc"}
-    return {"accuracy": fmean(mine[task] - theirs[task] for task in theirs)}
+    own = {score["task"]: score["value"] for score in read_json(ours.result)["scores"] if score["metric"] == "acc"}
+    return {"accuracy": fmean(own[task] - theirs[task] for task in theirs)}
 
 
 def _mean(masks: Iterable[Tensor]) -> float:
@@ -57,7 +57,7 @@ def _mean(masks: Iterable[Tensor]) -> float:
 
 
 def _judged(job: Job, *, again: bool = False) -> dict[str, list[float]]:
-    """Its losses; unless `again`, those of an earlier run if there was one: plain weights are compared with several."""
+    """Run the job for its losses, or read those of an earlier run unless `again`: several jobs need the plain ones."""
     if again or not job.result.exists():
         job.run()
     losses: dict[str, list[float]] = read_json(job.result)
@@ -65,6 +65,6 @@ def _judged(job: Job, *, again: bool = False) -> dict[str, list[float]]:
 
 
 def _change(before: Mapping[str, list[float]], after: Mapping[str, list[float]]) -> float:
-    """By how much the perplexity over all windows of all corpora grew: 0.01 for one per cent."""
+    """Compute the relative growth of the perplexity over all windows of all corpora: 0.01 for one per cent."""
     losses = (fmean(itertools.chain.from_iterable(of.values())) for of in (after, before))
     return math.expm1(next(losses) - next(losses))

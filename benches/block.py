@@ -26,16 +26,16 @@ from prunebench.storage.files import read_json, write_json
 BLOCK, SPARSITY, EPOCHS = 15, 0.7, 4
 SEQLEN, SAMPLES = 512, 16
 SIZES = (8, 16, 32, 64)
-"""Samples by which memory is compared, in two epochs: the later ones take no more."""
+"""The numbers of samples for which memory is compared, in two epochs, because later ones take no more."""
 CALIBRATION = f"c4_type_{max(SIZES)}x{SEQLEN}"
 SAME = {"s_step": "gradient", "ridge": None, "keep_best": False}
-"""The plain version's choices, under which masks can be compared."""
+"""The choices of the plain version, with which our masks can be compared."""
 VERSIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "bfloat16": ("bfloat16", {}),
     "float32": ("float32", {}),
     "float32, steps as plain": ("float32", SAME),
 }
-"""Of ours: dtype and parameters."""
+"""Our versions by name: dtype and parameters."""
 BEGIN, END = "<!-- block: written by make bench -->", "<!-- end of block -->"
 
 
@@ -70,7 +70,9 @@ def main(
             for name, timed in jobs.items():
                 runs[name].append(timed.run())
                 print(f"{name}: {runs[name][-1]['cpu_seconds']:.1f} CPU s", flush=True)
-        versions = {name: report.version(of) | {"reconstruction": of[0]["reconstruction"]} for name, of in runs.items()}
+        versions = {
+            name: report.version(costs) | {"reconstruction": costs[0]["reconstruction"]} for name, costs in runs.items()
+        }
         compare(versions, sizes, rates)
         for name in VERSIONS:
             versions[name]["same_masks"] = same(jobs[PLAIN], jobs[name])
@@ -82,12 +84,12 @@ def main(
             }
             for samples in SIZES
         ]
-    found = {"machine": report.machine(rates), "versions": versions, "memory": memory}
-    print(tables(found))
+    record = {"machine": report.machine(rates), "versions": versions, "memory": memory}
+    print(tables(record))
     if keep:
-        record = read_json(Path("docs/performance.json"))
-        write_json(Path("docs/performance.json"), record | {"block": found})
-        report.insert_into(Path("docs/performance.md"), tables(found), BEGIN, END)
+        earlier = read_json(Path("docs/performance.json"))
+        write_json(Path("docs/performance.json"), earlier | {"block": record})
+        report.insert_into(Path("docs/performance.md"), tables(record), BEGIN, END)
 
 
 def compare(versions: dict[str, report.Record], sizes: operations.Sizes, rates: dict[str, float]) -> None:
@@ -103,14 +105,14 @@ def compare(versions: dict[str, report.Record], sizes: operations.Sizes, rates: 
 
 
 def same(plain: Job, ours: Job) -> float:
-    """Fraction of the block's weights that are zero in both or in neither."""
-    theirs, mine = (load_file(job.result.with_suffix(".safetensors")) for job in (plain, ours))
-    equal = torch.cat([(theirs[linear] == mine[linear]).flatten() for linear in theirs])
+    """Compute the fraction of the block's weights that are zero in both versions or in neither."""
+    theirs, own = (load_file(job.result.with_suffix(".safetensors")) for job in (plain, ours))
+    equal = torch.cat([(theirs[linear] == own[linear]).flatten() for linear in theirs])
     return equal.double().mean().item()
 
 
-def tables(found: report.Record) -> str:
-    """Both tables as Markdown."""
+def tables(record: report.Record) -> str:
+    """Write both tables as Markdown."""
     versions = [
         {
             "version": name,
@@ -122,7 +124,7 @@ def tables(found: report.Record) -> str:
             "reconstruction loss": f"{version['reconstruction']:.4f}",
             "same masks": f"{version['same_masks']:.2%}" if "same_masks" in version else "",
         }
-        for name, version in found["versions"].items()
+        for name, version in record["versions"].items()
     ]
     memory = [
         {
@@ -131,7 +133,7 @@ def tables(found: report.Record) -> str:
             "peak MB more, variables in files": f"{row['files']['peak_memory_mb']:.0f}",
             "in memory": f"{row['memory']['peak_memory_mb']:.0f}",
         }
-        for row in found["memory"]
+        for row in record["memory"]
     ]
     both = (tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True) for rows in (versions, memory))
     return "\n\n".join(both)

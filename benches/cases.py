@@ -1,4 +1,4 @@
-"""What is timed: the cells and suites of a study in study.yaml, each once plain and once per dtype of ours."""
+"""The timed cases: the cells and suites of a study in study.yaml, each once plain and once in each of our dtypes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from prunebench.storage.files import read_json
 
 PLAIN = "plain"
 JUDGED = 4
-"""Windows of each corpus by which pruned weights are judged."""
+"""The number of windows of each corpus on which pruned weights are judged."""
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Case:
 
     title: str
     counted: str
-    """What it is to floor.py."""
+    """The name that floor.py has for the work."""
     size: Callable[[], tuple[int, float]]
     """(tokens, tokens a sequence), known when the plain job is done."""
     agree: Callable[[Job, Job], Agreement]
@@ -39,7 +39,7 @@ class Case:
 
     @property
     def jobs(self) -> dict[str, Job]:
-        """All versions."""
+        """All versions of the work by name."""
         return {PLAIN: self.plain, **self.ours}
 
 
@@ -63,14 +63,14 @@ class Bench:
 
     @property
     def inputs(self) -> list[str]:
-        """What the DAG must make before anything is timed."""
+        """The files that the DAG must make before anything is timed."""
         study = self.plan.studies[self.study]
         jobs = ordered(job for cell in study.cells for job in chain(self.plan, cell, study.all_suites))
         files = {str(job.outputs[0]) for job in jobs if job.rule == "calibrate" or job.asset}
         return sorted(files | {paths.PRUNED.format(**self.dense.wildcards)})
 
     def cases(self) -> Iterator[Case]:
-        """All of them."""
+        """List all cases of the study."""
         pruned: dict[tuple[str, str], list[Cell]] = {}
         for cell in self.plan.studies[self.study].cells:
             if cell != self.dense:
@@ -81,7 +81,7 @@ class Bench:
         yield self._zeroshot_case()
 
     def _prune_case(self, method: str, calibration: str, cells: list[Cell]) -> Case:
-        """The cells differ in their dtype only."""
+        """Make the case of a method from `cells` that differ in their dtype only."""
         _, samples, seqlen = calibration_parts(calibration)
         plain = commands.plain(
             "prune",
@@ -119,14 +119,14 @@ class Bench:
         )
 
         def size() -> tuple[int, float]:
-            found = read_json(plain.result)
-            return found["tokens"], found["tokens"] / found["sequences"]
+            counts = read_json(plain.result)
+            return counts["tokens"], counts["tokens"] / counts["sequences"]
 
         title = f"zero-shot, {len(params.tasks)} tasks x {params.limit} rows"
         return Case(title, "zeroshot", size, agreement.zeroshot, plain, ours)
 
     def _suites(self, table: str) -> tuple[Any, dict[str, Job]]:
-        """The protocol of the suites of one kind, and their jobs on the dense model by dtype."""
+        """Find the protocol of the suites of one kind, and their jobs on the dense model by dtype."""
         suites = {suite: self.plan.config.suites[suite] for suite in self.plan.shown.suites_of(self.study, table)}
         where = {suite: {**self.dense.wildcards, "suite": suite} for suite in suites}
         ours = {
@@ -138,7 +138,7 @@ class Bench:
         return configured("suites", next(iter(suites.values()))).params, ours
 
     def _judge(self, weights: Path) -> Job:
-        """The plain perplexity of the model with `weights`, on a few windows."""
+        """Make the job of the plain perplexity of the model with `weights`, on a few windows."""
         return self._plain_perplexity(weights.with_suffix(".json"), windows=JUDGED, weights=weights)
 
     def _plain_perplexity(self, result: Path, **options: object) -> Job:
@@ -148,6 +148,6 @@ class Bench:
 
     @staticmethod
     def _dtype(entry: Any) -> str:
-        """Of a method or suite, each of which has compute settings of its own."""
+        """Find the dtype of a method or suite, each of which has compute settings of its own."""
         dtype: str = entry.compute.dtype
         return dtype

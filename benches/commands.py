@@ -1,4 +1,4 @@
-"""The commands that are timed. Ours are the DAG's own, started by Snakemake; the plain ones are those of plain.py.
+"""The timed commands. Snakemake starts our jobs as the DAG has them; plain.py runs the plain ones.
 
 All paths are relative to the repository, which must be the working directory.
 """
@@ -17,7 +17,7 @@ from prunebench.storage.files import read_json
 
 STUDIES = "benches/study.yaml"
 THREADS = 1
-"""As `compute.threads` in study.yaml."""
+"""The number of threads, which equals `compute.threads` in study.yaml."""
 SNAKEMAKE = ("-m", "snakemake", "--cores", str(THREADS), "--configfile", STUDIES)
 
 
@@ -30,9 +30,9 @@ class Job:
     measured: Path
 
     def run(self) -> dict[str, Any]:
-        """Run it; what `Measurement` wrote, of which the start of Python and Snakemake is no part.
+        """Run the command; returns what `Measurement` wrote, without the start of Python and Snakemake.
 
-        RuntimeError with the output if it fails, or says that its cell failed.
+        Raises RuntimeError with the output if the command fails, or its cell failed.
         """
         python(*self.command)
         result = read_json(self.result) if self.result.suffix == ".json" else {}
@@ -43,12 +43,12 @@ class Job:
 
 
 def ours(result: str, measured: str) -> Job:
-    """The job of the DAG that makes `result`, run whether or not it is there."""
+    """Make the job of the DAG that writes `result`, and that runs whether or not the file exists."""
     return Job((*SNAKEMAKE, "--force", "--", result), Path(result), Path(measured))
 
 
 def plain(job: str, result: Path, **options: object) -> Job:
-    """A job of plain.py; an option's value may be a list."""
+    """Make a job of plain.py; the value of an option may be a list."""
     measured = result.with_suffix(".measured.json")
     words = [job]
     for name, value in {**options, "result": result, "measured": measured}.items():
@@ -57,12 +57,12 @@ def plain(job: str, result: Path, **options: object) -> Job:
 
 
 def prepare(targets: list[str]) -> None:
-    """Have the DAG make what the timed jobs read."""
+    """Have the DAG make the files that the timed jobs read."""
     python(*SNAKEMAKE, "--", *targets)
 
 
 def python(*command: str) -> None:
-    """Run Python with `command`. RuntimeError with the output if it fails."""
+    """Run Python with `command`. Raises RuntimeError with the output if it fails."""
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(THREADS)), "PYTHONPATH": "workflow"}
     done = subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True)
     if done.returncode:

@@ -21,7 +21,7 @@ from prunebench.storage.files import read_json, write_json
 
 
 def read_sizes(directory: Path, family: type[Family]) -> Sizes:
-    """The sizes of the model in `directory`."""
+    """Read the sizes of the model in `directory`."""
     shapes = linear_sizes(directory, family)
     linears = {linear: shapes[family.full_name(0, linear)] for linear in family.linears()}
     config = read_json(directory / "config.json")
@@ -36,7 +36,7 @@ def read_sizes(directory: Path, family: type[Family]) -> Sizes:
 
 
 def matmul_rate(sizes: Sizes, tokens: int, dtype: str, *, device: str = "cpu", repeats: int = 5) -> float:
-    """Operations per second over the products of one block's linears with `tokens` rows, each at its fastest."""
+    """Measure operations per second over the products of one block's linears with `tokens` rows, at the fastest."""
     total, spent = 0.0, 0.0
     for out, width in sizes.linears.values():
         x = torch.randn(tokens, width, device=device).to(getattr(torch, dtype))

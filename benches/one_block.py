@@ -41,7 +41,7 @@ class Cost:
         self._seconds, self._cpu = time.perf_counter(), time.process_time()
 
     def stop(self) -> Record:
-        """What it was."""
+        """Collect the measured numbers."""
         seconds, cpu = time.perf_counter() - self._seconds, time.process_time() - self._cpu
         self._done.set()
         self._watch.join()
@@ -63,7 +63,7 @@ def _anonymous_mb() -> float:
 
 
 def run_plain(options: argparse.Namespace, tokens: torch.Tensor) -> tuple[Record, dict[str, torch.Tensor]]:
-    """One version's cost and reconstruction loss, and its weights by linear."""
+    """Run the plain version; returns its cost and reconstruction loss, and its weights by linear."""
     model = plain.load(options.model)
     with torch.no_grad():
         hidden = list(plain.first_inputs(model, tokens))
@@ -78,7 +78,7 @@ def run_plain(options: argparse.Namespace, tokens: torch.Tensor) -> tuple[Record
 
 
 def run_ours(options: argparse.Namespace, tokens: torch.Tensor) -> tuple[Record, dict[str, torch.Tensor]]:
-    """The same of ours."""
+    """Run our version; returns its cost and reconstruction loss, and its weights by linear."""
     family, dtype = registry.load("models", options.family), getattr(torch, options.dtype)
     model = StreamedModel(options.model, family, dtype=dtype, storage=torch.bfloat16, device="cpu")
     activations = embed(model, tokens, BATCH)

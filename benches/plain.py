@@ -30,17 +30,17 @@ from prunebench.storage.files import read_json, write_json
 from prunebench.suites.harness import stock_task
 
 COLUMNS = 128
-"""SparseGPT's column block."""
+"""The number of columns in a block of SparseGPT."""
 DAMPING = 0.01
 
 
 class Pruner(Protocol):
-    """What the loop below needs of a method."""
+    """A method, as the loop below uses it."""
 
     def __init__(self, linear: nn.Linear) -> None: ...
 
     def add(self, x: Tensor) -> None:
-        """Take in the inputs [tokens, in] of one sample."""
+        """Add the inputs [tokens, in] of one sample to the statistics."""
 
     def prune(self, sparsity: float) -> None:
         """Change the linear's weight in place."""
@@ -93,7 +93,7 @@ class SparseGpt:
 
     @staticmethod
     def _strip(W: Tensor, U: Tensor, sparsity: float) -> tuple[Tensor, Tensor]:
-        """The strip W [out, columns] pruned, and the errors [out, columns] for the columns to its right."""
+        """Prune the strip W [out, columns]; also returns the errors [out, columns] for the columns to its right."""
         score = W**2 / U.diag() ** 2
         mask = torch.zeros_like(W, dtype=torch.bool)
         mask.view(-1)[score.flatten().sort(stable=True).indices[: int(W.numel() * sparsity)]] = True
@@ -111,16 +111,16 @@ METHODS: dict[str, type[Pruner]] = {"wanda": Wanda, "sparsegpt": SparseGpt}
 
 
 def load(model: Path) -> Any:
-    """The whole model in float32."""
+    """Load the whole model in float32."""
     return AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
 
 
 class Caught(Exception):
-    """Ends a forward pass whose rest is of no interest."""
+    """The exception that ends a forward pass when its rest is not needed."""
 
 
 def first_inputs(model: Any, samples: Tensor) -> Iterator[tuple[Tensor, dict[str, Any]]]:
-    """(hidden state [1, seqlen, hidden], keyword arguments) that block 0 gets, per sample."""
+    """Collect the input of block 0 for each sample: hidden state [1, seqlen, hidden] and keyword arguments."""
     caught: list[tuple[Tensor, dict[str, Any]]] = []
 
     def catch(_: nn.Module, args: tuple[Tensor], kwargs: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ def _feed(pruner: Pruner) -> Callable[[nn.Module, tuple[Tensor]], None]:
 
 @torch.no_grad()
 def prune(model: Any, samples: Tensor, method: type[Pruner], sparsity: float) -> dict[str, Tensor]:
-    """Prune every linear of every block of `model`; their weights in bfloat16, by name."""
+    """Prune every linear of every block of `model`; returns their weights in bfloat16, by name."""
     hidden = list(first_inputs(model, samples))
     weights = {}
     for index, block in enumerate(model.model.layers):
@@ -162,7 +162,7 @@ def prune(model: Any, samples: Tensor, method: type[Pruner], sparsity: float) ->
 
 @torch.no_grad()
 def window_losses(model: Any, windows: Tensor) -> list[float]:
-    """Mean negative log-likelihood per predicted token of each window [n, seqlen]."""
+    """Compute the mean negative log-likelihood (nats) per predicted token of each window [n, seqlen]."""
     losses = []
     for window in windows:
         logits = model(window[None], use_cache=False).logits[0, :-1]
@@ -171,19 +171,19 @@ def window_losses(model: Any, windows: Tensor) -> list[float]:
 
 
 def test_windows(model: Path, corpus: Path, count: int, seqlen: int) -> Tensor:
-    """The first `count` windows of a corpus' test split, as the perplexity suite cuts them."""
+    """Cut the first `count` windows of a corpus' test split, as the perplexity suite does."""
     stream = token_stream(load_tokenizer(model), load_split(corpus, "test"), bos=False)
     return torch.from_numpy(cut_windows(stream, seqlen)[:count])
 
 
 def prune_job(options: argparse.Namespace) -> None:
-    """Prune and save."""
+    """Prune a model and save its weights."""
     samples = torch.from_numpy(np.load(options.tokens))
     save_file(prune(load(options.model), samples, METHODS[options.method], options.sparsity), options.result)
 
 
 def perplexity_job(options: argparse.Namespace) -> None:
-    """Window losses of the model, with the weights of a checkpoint if one is given; JSON by corpus."""
+    """Write the window losses of the model as JSON by corpus, with the weights of a checkpoint if one is given."""
     model = load(options.model)
     if options.weights:
         model.load_state_dict(load_file(options.weights), strict=False)
@@ -194,7 +194,7 @@ def perplexity_job(options: argparse.Namespace) -> None:
 
 
 def zeroshot_job(options: argparse.Namespace) -> None:
-    """lm-eval's own model class, one request at a time; accuracies by task, and how many tokens went in."""
+    """Evaluate with lm-eval's own model class, one request at a time; writes accuracies by task, and token counts."""
     model = load(options.model)
     lengths: list[int] = []
     model.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].numel()))
@@ -203,8 +203,8 @@ def zeroshot_job(options: argparse.Namespace) -> None:
     accuracies = {}
     for task in options.tasks:
         definition = stock_task(task, stock[task][task], load_rows(options.data, task), limit=options.limit)
-        found = evaluate(harness, {"tasks": {task: definition}}, bootstrap_iters=0, log_samples=False)
-        accuracies[task] = found["results"][task]["acc,none"]
+        evaluated = evaluate(harness, {"tasks": {task: definition}}, bootstrap_iters=0, log_samples=False)
+        accuracies[task] = evaluated["results"][task]["acc,none"]
     write_json(options.result, {"acc": accuracies, "tokens": sum(lengths), "sequences": len(lengths)})
 
 

@@ -25,7 +25,7 @@ def _into(tensors: list[Tensor], of: Callable[[tuple[Tensor], Tensor], Tensor]) 
 
 @torch.no_grad()
 def prune_block(block: Any, hidden: list[tuple[Tensor, dict[str, Any]]], sparsity: float, epochs: int) -> float:
-    """Prune a LLaMA block in place; the FFN's reconstruction loss ||Y - FFN(X)||^2 / ||Y||^2."""
+    """Prune a LLaMA block in place; returns the FFN's reconstruction loss ||Y - FFN(X)||^2 / ||Y||^2."""
     linears = {name: module for name, module in block.named_modules() if isinstance(module, nn.Linear)}
     up, gate, down = (linears.pop(f"mlp.{part}_proj") for part in ("up", "gate", "down"))
     pruners = {linear: SparseGpt(linear) for linear in (*linears.values(), up, gate, down)}
@@ -71,7 +71,7 @@ def prune_block(block: Any, hidden: list[tuple[Tensor, dict[str, Any]]], sparsit
 
 @torch.enable_grad()
 def _descend(s: Tensor, g: Tensor, z: Tensor, p: Tensor) -> Tensor:
-    """Gradient steps on alpha ||s - g||^2 + gamma ||p - silu(s) z||^2."""
+    """Take gradient steps on alpha ||s - g||^2 + gamma ||p - silu(s) z||^2."""
     for _ in range(S_STEPS):
         s = s.detach().requires_grad_()
         loss = ALPHA * (s - g).square().sum() + GAMMA * (p - silu(s) * z).square().sum()

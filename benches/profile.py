@@ -1,4 +1,4 @@
-"""`python -m benches.profile`: where the CPU time of prune jobs goes, by what is done; a table of docs/performance.md.
+"""`python -m benches.profile`: the CPU time of prune jobs by part of the work; a table of docs/performance.md.
 
 By cProfile with the clock of the process: calls of the functions in PARTS are counted with all that they call.
 """
@@ -38,9 +38,9 @@ PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "reconstruction errors": (("loop.py", "reconstruction_error"),),
 }
-"""(file, function) by part; of a function that calls itself the outermost call counts."""
+"""The (file, function) pairs of each part; the outermost call counts for a function that calls itself."""
 NESTED = {"elimination": SELECTION}
-"""Parts inside parts, which are taken out of the outer one."""
+"""The parts inside other parts, whose time is taken out of the outer one."""
 REST_OF_FORWARD = "norms, rotary embedding, activation, residuals"
 
 
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def profile(job: Job) -> pstats.Stats:
-    """The profile of one prune job, run in this process; its results are thrown away."""
+    """Profile one prune job, run in this process; its results are thrown away."""
     profiler = cProfile.Profile(time.process_time)
     with tempfile.TemporaryDirectory() as scratch:
         directory = Path(scratch)
@@ -73,20 +73,20 @@ def profile(job: Job) -> pstats.Stats:
 
 
 def shares(stats: pstats.Stats) -> dict[str, float]:
-    """CPU seconds, and what part of them each part takes, in per cent; parts that are not there are left out."""
+    """Compute the CPU seconds, and the per cent of them that each part takes; absent parts are left out."""
     total: float = stats.total_tt  # type: ignore[attr-defined]
-    found = {part: spent(stats, functions) for part, functions in PARTS.items()}
+    seconds = {part: spent(stats, functions) for part, functions in PARTS.items()}
     for part, inner in NESTED.items():
-        found[part] -= min(found[part], spent(stats, inner))
+        seconds[part] -= min(seconds[part], spent(stats, inner))
     # Statistics are taken by hooks, inside the forward pass.
-    around = sum(found[part] for part in ("linears of the forward passes", "attention", "statistics"))
-    found[REST_OF_FORWARD] = spent(stats, FORWARD) - around
-    found["the rest: loading, returning memory, Python"] = total - sum(found.values())
-    return {"CPU seconds": total} | {part: 100 * seconds / total for part, seconds in found.items() if seconds}
+    around = sum(seconds[part] for part in ("linears of the forward passes", "attention", "statistics"))
+    seconds[REST_OF_FORWARD] = spent(stats, FORWARD) - around
+    seconds["the rest: loading, returning memory, Python"] = total - sum(seconds.values())
+    return {"CPU seconds": total} | {part: 100 * share / total for part, share in seconds.items() if share}
 
 
 def spent(stats: pstats.Stats, functions: Iterable[tuple[str, str]]) -> float:
-    """Seconds in `functions` and all that they call."""
+    """Sum the seconds in `functions` and everything that they call."""
     return sum(
         cumulative
         for (file, _, function), (_, _, _, cumulative, _) in stats.stats.items()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""What the bench found, as JSON and as a table."""
+"""The results of the bench, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEGIN, END = "<!-- table: written by make bench -->", "<!-- end of table -->"
 
 
 def machine(rates: dict[str, float]) -> Record:
-    """What the numbers hold for."""
+    """Describe the machine that the numbers hold for."""
     facts = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = [line.partition(":")[2].strip() for line in facts.splitlines() if line.startswith("model name")]
     flags = facts.partition("flags")[2].partition("\n")[0].split()
@@ -33,7 +33,7 @@ def machine(rates: dict[str, float]) -> Record:
 
 
 def version(runs: list[Record]) -> Record:
-    """One version of a case: the fastest of its runs, since noise only adds, and the highest peak."""
+    """Summarise a version of a case: the fastest of its runs, since noise only adds, and the highest peak."""
     return {
         "seconds": min(run["seconds"] for run in runs),
         "cpu_seconds": min(run["cpu_seconds"] for run in runs),
@@ -43,8 +43,8 @@ def version(runs: list[Record]) -> Record:
 
 
 def summary(case: Case, runs: dict[str, list[Record]], sizes: operations.Sizes, rates: dict[str, float]) -> Record:
-    """One case, with ratios to the plain version and to the floor, and the agreement of the results."""
-    versions = {name: version(of) for name, of in runs.items()}
+    """Summarise a case, with ratios to the plain version and to the floor, and the agreement of the results."""
+    versions = {name: version(costs) for name, costs in runs.items()}
     plain = versions[PLAIN]
     tokens, seqlen = case.size()
     for name, ours in versions.items():
@@ -62,10 +62,10 @@ def summary(case: Case, runs: dict[str, list[Record]], sizes: operations.Sizes, 
 
 
 def table(summaries: list[Record]) -> str:
-    """All cases as Markdown."""
+    """Write all cases as a Markdown table."""
     rows = [
         {
-            "case": found["case"] if name == PLAIN else "",
+            "case": case["case"] if name == PLAIN else "",
             "version": name,
             "seconds": f"{version['seconds']:.1f}",
             "CPU seconds": f"{version['cpu_seconds']:.1f}",
@@ -79,8 +79,8 @@ def table(summaries: list[Record]) -> str:
             "perplexity": _percent(version, "perplexity", "+"),
             "accuracy": _percent(version, "accuracy", "+"),
         }
-        for found in summaries
-        for name, version in found["versions"].items()
+        for case in summaries
+        for name, version in case["versions"].items()
     ]
     return tabulate(rows, headers="keys", tablefmt="pipe", disable_numparse=True)
 

@@ -1,4 +1,4 @@
-"""`make bench`: ours against the plain version and against the counted floor, all in one run."""
+"""`make bench`: our versions against the plain one and against the counted floor, all in one run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prunebench.plan.plan import load_plan
 from prunebench.storage.files import read_json, write_json
 
 ENOUGH = 180
-"""Seconds after which a case is not repeated."""
+"""The number of seconds after which a case is not repeated."""
 
 
 def main(
@@ -35,20 +35,20 @@ def main(
         cases = [case for case in bench.cases() if case.title.startswith(only)]
         runs = [time_case(case, 1 if quick else repeats) for case in cases]
         # Not before all is timed: a process' peak memory counts from that of the one which started it.
-        found = [report.summary(case, of, sizes, rates) for case, of in zip(cases, runs, strict=True)]
-    keep({"machine": report.machine(rates), "cases": found}, Path("results/bench" if quick or only else "docs"))
-    print(report.table(found))
+        summaries = [report.summary(case, costs, sizes, rates) for case, costs in zip(cases, runs, strict=True)]
+    keep({"machine": report.machine(rates), "cases": summaries}, Path("results/bench" if quick or only else "docs"))
+    print(report.table(summaries))
 
 
 def load_bench(study: str, work: Path) -> Bench:
-    """A study of study.yaml."""
+    """Read a study of study.yaml."""
     return Bench(
         load_plan(yaml.safe_load(Path(commands.STUDIES).read_text(encoding="utf-8")), commands.STUDIES), study, work
     )
 
 
 def measure_rates(bench: Bench) -> dict[str, float]:
-    """Operations per second of matrix products, by dtype, in a process like those of the jobs."""
+    """Measure operations per second of matrix products, by dtype, in a process like those of the jobs."""
     result = bench.work / "rates.json"
     commands.python("-m", "benches.floor", "--model", str(bench.model), "--result", str(result))
     rates: dict[str, float] = read_json(result)
@@ -56,7 +56,7 @@ def measure_rates(bench: Bench) -> dict[str, float]:
 
 
 def time_case(case: Case, repeats: int) -> dict[str, list[report.Record]]:
-    """What every run of every version cost; the versions take turns."""
+    """Run every version several times, in turns; returns the cost of each run."""
     runs: dict[str, list[report.Record]] = {name: [] for name in case.jobs}
     spent = 0.0
     for _ in range(repeats):
@@ -69,11 +69,11 @@ def time_case(case: Case, repeats: int) -> dict[str, list[report.Record]]:
     return runs
 
 
-def keep(found: report.Record, directory: Path) -> None:
-    """Write the JSON beside what else is in it, and the table into the document beside it."""
+def keep(record: report.Record, directory: Path) -> None:
+    """Update the JSON file in `directory`, and the table in the document beside it."""
     file = directory / "performance.json"
-    write_json(file, (read_json(file) if file.exists() else {}) | found)
-    report.insert_into(directory / "performance.md", report.table(found["cases"]))
+    write_json(file, (read_json(file) if file.exists() else {}) | record)
+    report.insert_into(directory / "performance.md", report.table(record["cases"]))
 
 
 if __name__ == "__main__":

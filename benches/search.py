@@ -1,4 +1,4 @@
-"""`python -m benches.search`: what an evaluation of a search costs, beside the forward pass that it cannot do without.
+"""`python -m benches.search`: the cost of an evaluation in a search, beside the forward pass that it cannot avoid.
 
 CPU seconds on one thread: dense forward passes over the tuning windows and evaluations of random functions take turns
 in one run, so that what else the machine does falls on both.
@@ -34,7 +34,7 @@ SEARCH = "dsa_70"
 
 
 def main(evaluations: Annotated[int, typer.Option(help="of random functions")] = 20) -> None:
-    """Time them and print a table."""
+    """Time both and print a table."""
     torch.set_num_threads(commands.THREADS)
     plan = read_plan(STUDY)
     entry = plan.config.searches[SEARCH]

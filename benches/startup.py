@@ -1,4 +1,4 @@
-"""What a job costs before its work begins: Snakemake until it has read the Snakefile, and each rule's imports.
+"""The cost of a job before its work begins: Snakemake until it has read the Snakefile, and each rule's imports.
 
 python -m benches.startup, in the repository, prints a table. Seconds are the least of several runs, since noise only
 adds; on a busy machine, CPU seconds say more.
@@ -23,7 +23,7 @@ RULES = tuple(rule for rule in rules() if rule != "strict")
 
 
 def cost(*command: str) -> tuple[float, float]:
-    """(seconds, CPU seconds) of running Python with these arguments once."""
+    """Run Python once with these arguments; returns (seconds, CPU seconds)."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     environment = {**os.environ, "PYTHONPATH": "workflow", "HF_HUB_OFFLINE": "1"}
     subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment)
@@ -32,14 +32,14 @@ def cost(*command: str) -> tuple[float, float]:
 
 
 def least(*command: str) -> tuple[float, float]:
-    """The same at its best."""
+    """Run Python several times with these arguments; returns the least (seconds, CPU seconds)."""
     cost(*command)  # the first reads files that are not in memory yet
     seconds, cpu = zip(*(cost(*command) for _ in range(RUNS)), strict=True)
     return min(seconds), min(cpu)
 
 
 def main() -> None:
-    """Measure all, print a row for each, the slowest last."""
+    """Measure all commands, and print a row for each, the slowest last."""
     rows = {"Snakemake and the Snakefile (twice per job on SLURM)": least(*PARSE)}
     for rule in RULES:
         rows[f"imports of {rule}"] = least("-c", f"import prunebench.runtime.script, prunebench.stages.{rule}")

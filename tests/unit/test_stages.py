@@ -5,7 +5,7 @@ import pytest
 import tiny
 from prunebench.engine.loss import window_losses
 from prunebench.errors import CellFailure, PrunebenchError
-from prunebench.stages.allocate import _in_place
+from prunebench.stages.allocate import _ranked
 from prunebench.stages.prune import summarise
 from prunebench.suites.perplexity import score
 
@@ -51,6 +51,6 @@ def test_only_what_has_a_value_has_a_place_in_a_search() -> None:
         {"candidate": name, "status": "ok" if value else "invalid", "value": value, "evaluation": 1}
         for name, value in values.items()
     ]
-    assert [_in_place(history, place)["candidate"] for place in (1, 2, 3)] == ["c", "d", "a"]
+    assert [_ranked(history, place)["candidate"] for place in (1, 2, 3)] == ["c", "d", "a"]
     with pytest.raises(CellFailure, match="3 candidates have a value, so none is in place 4"):
-        _in_place(history, 4)
+        _ranked(history, 4)

@@ -89,11 +89,6 @@ class Estimate:
         return sum(cost.disk for cost in self.costs.values())
 
     @property
-    def models(self) -> list[str]:
-        """The models that the jobs fetch."""
-        return [job.subject for job in self.costs if job.rule == "fetch_model"]
-
-    @property
     def assets(self) -> list[str]:
         """The assets that the jobs fetch, as models/opt_125m."""
         return [job.asset for job in self.costs if job.asset]

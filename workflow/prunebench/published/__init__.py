@@ -1,1 +1,1 @@
-"""What papers and repositories have published, and which of it is to stand beside a number of ours."""
+"""The numbers that papers and repositories have published, and the choice of those that stand beside ours."""

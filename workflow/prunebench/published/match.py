@@ -1,7 +1,7 @@
-"""Which published values are of the same thing as a cell of ours, and in what they were measured differently.
+"""Matching published values with our cells, and finding the differences between the measurements.
 
-Published values are never compared silently: whatever is not the same as here, or not stated, is a difference, and a
-value with differences gets no verdict.
+Published values are never compared silently: whatever is not the same as in this project, or not stated, is a
+difference, and a value with differences gets no verdict.
 """
 
 from collections.abc import Iterator
@@ -17,19 +17,19 @@ from prunebench.suites.base import Suite
 
 @dataclass(frozen=True)
 class Match:
-    """A published value beside a number of ours."""
+    """A published value that may stand beside one of our numbers."""
 
     task: str
-    """The task or corpus of ours."""
+    """The name of our task or corpus."""
     metric: str
-    """The metric of ours."""
+    """The name of our metric."""
     value: Published
     differences: tuple[str, ...]
-    """What is not the same, not stated or not plausible, in words; nothing if the two compare."""
+    """The differences, omissions and doubts in words; empty if the two numbers compare."""
 
 
 def matches(config: Config, cell: Cell, suite: str) -> list[Match]:
-    """The published values of all that `suite` (a catalog name) measures of `cell`, in the order of values.csv."""
+    """List the published values of everything that `suite` (a catalog name) measures on `cell`, as in values.csv."""
     values = _of_point(config, cell)
     if not values:
         return []
@@ -44,7 +44,7 @@ def matches(config: Config, cell: Cell, suite: str) -> list[Match]:
 
 
 def _of_point(config: Config, cell: Cell) -> list[Published]:
-    """The published values of what `cell` is, under the names of its catalog entries or of their plug-ins."""
+    """List the published values for `cell`, under the names of its catalog entries or of their plug-ins."""
     return [
         value
         for method in _names(config, "methods", cell.method)
@@ -54,7 +54,10 @@ def _of_point(config: Config, cell: Cell) -> list[Published]:
 
 
 def _names(config: Config, kind: Literal["methods", "allocators"], name: str) -> list[str]:
-    """What values.csv may call a catalog entry: as its plug-in only if it is that of the paper, or of its code."""
+    """List the names that values.csv may have for a catalog entry.
+
+    The name of the plug-in is one of them only if the entry follows the paper or its code.
+    """
     entry = getattr(config, kind)[name]
     plugin = getattr(entry, kind.removesuffix("s"))
     published = not entry.params and entry.preset.partition("_")[0] in ("paper", "released")
@@ -62,13 +65,13 @@ def _names(config: Config, kind: Literal["methods", "allocators"], name: str) ->
 
 
 def _differences(config: Config, cell: Cell, value: Published) -> Iterator[str]:
-    """What was pruned otherwise, and what is doubtful about `value`."""
+    """Yield in words how the pruning differs, and what is doubtful about `value`."""
     if not registry.load("methods", config.methods[cell.method].method).baseline:
         layers = config.allocators[cell.allocator].layers
         if value.layers != layers:
             words = {"all": "all blocks", "first_half": "the first half of the blocks"}
             yield f"{words[value.layers]} pruned, here {words[layers]}"
-        # What looks at no text is the same with any.
+        # A method that looks at no text is the same with any calibration.
         if cell.calibration != NO_CALIBRATION and value.calibration != cell.calibration:
             known = f"{value.calibration}, here {cell.calibration}" if value.calibration else "not stated"
             yield f"calibration {known}"

@@ -1,8 +1,8 @@
-"""Published values, as values.csv has them: one line per number, in the words of the benchmark.
+"""The published values of values.csv, one line per number, in the words of the benchmark.
 
 values.csv was put together from papers and from the pages of their repositories. A value is primary if it was read
-there, secondary if somebody else quotes it. `3:4` of SparseLLM, which drops 3 of 4, is 1of4 here; accuracies are
-fractions. An empty field says that the source does not state it (or that it has no meaning for this number).
+there, secondary if somebody else quotes it. SparseLLM's `3:4`, which drops 3 of 4, is called 1of4; accuracies are
+fractions. An empty field means that the source does not state it, or that it has no meaning for the number.
 """
 
 import csv
@@ -34,7 +34,7 @@ Metric = Literal[
 
 
 class Published(Entry):
-    """One published number: where it stands, what of, how it was measured, and what is wrong with it."""
+    """One published number: its source, what it measures and how, and what is wrong with it."""
 
     source: str = Field(min_length=1)
     table: str = Field(min_length=1)
@@ -52,7 +52,7 @@ class Published(Entry):
     """acc_unstated: an accuracy of which it is not stated whether it is acc or acc_norm"""
     value: PositiveFloat
     seqlen: PositiveInt | None
-    """tokens of a window of the evaluation"""
+    """number of tokens of a window of the evaluation"""
     calibration: Calibration | None
     tasks: Words
     doubt: str | None
@@ -68,7 +68,7 @@ class Published(Entry):
 
     @property
     def origin(self) -> str:
-        """Where it stands, for a table: Wanda, README; with a word if somebody else quotes it."""
+        """The source as a table prints it: Wanda, README. A secondary value is marked as such."""
         return f"{self.source}, {self.table}" + (" (secondary)" if self.grade == "secondary" else "")
 
 
@@ -78,7 +78,7 @@ Key = tuple[str, str, str, str, str]
 
 @cache
 def load_values(path: Path = VALUES) -> tuple[Published, ...]:
-    """All published values, in the order of the file; pydantic's ValidationError if a line is not one."""
+    """Read all published values, in the order of the file. Raises pydantic's ValidationError if a line is no value."""
     with path.open(encoding="utf-8", newline="") as file:
         lines: list[Mapping[str, Any]] = [
             {key: value or None for key, value in line.items()} for line in csv.DictReader(file)
@@ -88,10 +88,10 @@ def load_values(path: Path = VALUES) -> tuple[Published, ...]:
 
 @cache
 def by_point() -> dict[Key, list[Published]]:
-    """The published values of each model, method, allocator, pattern and sparsity."""
-    found: dict[Key, list[Published]] = {}
+    """Group the published values by model, method, allocator, pattern and sparsity."""
+    groups: dict[Key, list[Published]] = {}
     for value in load_values():
         if value.sparsity is not None:
             key = (value.model, value.method, value.allocator, value.pattern, value.sparsity)
-            found.setdefault(key, []).append(value)
-    return found
+            groups.setdefault(key, []).append(value)
+    return groups

@@ -1,1 +1,1 @@
-"""The report: everything about a config's studies as one file that opens from disk."""
+"""The report, which shows everything about a config's studies in one file that opens from disk."""

@@ -1,4 +1,4 @@
-"""What the numbers of a study are and are not, in sentences that follow from its config."""
+"""The protocol of a study and the limits of its numbers, in sentences that follow from its config."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from prunebench.plan.plan import Plan
 
 
 def about(plan: Plan, study: str) -> list[str]:
-    """The protocol of `study`, and how far its numbers carry."""
+    """Describe the protocol of `study`, and warn of conclusions that its numbers do not allow."""
     return [*_protocol(plan, study), *_cautions(plan, study)]
 
 
@@ -24,7 +24,8 @@ def _protocol(plan: Plan, study: str) -> Iterator[str]:
     for suite in expansion.all_suites:
         entry = config.suites[suite]
         plugin = configured("suites", entry)
-        titles = [getattr(config, kind)[name].title for kind, name in (a.split("/") for a in sorted(plugin.assets))]
+        names = [asset.split("/") for asset in sorted(plugin.assets)]
+        titles = [getattr(config, kind)[name].title for kind, name in names]
         protocol = f" {entry.title}," if entry.title else ""
         yield f"{plugin.title} ({suite}):{protocol} on {', '.join(titles)}."
     yield (

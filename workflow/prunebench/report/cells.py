@@ -1,4 +1,4 @@
-"""The cells of all studies: the columns and rows of the full table, and all that there is to say of each cell."""
+"""The cells of all studies: the columns and rows of the full table, and the details of each cell."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -18,47 +18,47 @@ COLUMNS = ("study", *AXES)
 NAMED = {"model": "models", "method": "methods", "allocator": "allocators"}
 """The axes whose values have titles."""
 LAST = 1e300
-"""Where a row without a number is sorted: after all that have one."""
+"""The sort key of a row without a number, which puts it after all rows with one."""
 Entry = dict[str, Any]
-"""What a table shows, and by what it sorts: {"display": ..., "sort": ...}."""
+"""An entry of the table: the text it shows and its sort key, as {"display": ..., "sort": ...}."""
 
 
 def cell_id(cell: Cell) -> str:
-    """The name of a cell in paths and links."""
+    """Find the name of a cell in paths and links."""
     return paths.CELL.format(**cell.wildcards)
 
 
 def expected(plan: Plan) -> Iterator[tuple[str, Cell, str | None]]:
-    """(study, cell, reason if it is skipped) of everything that the config asks for."""
+    """Yield (study, cell, reason if it is skipped) for everything that the config asks for."""
     for study, expansion in plan.studies.items():
         yield from ((study, cell, None) for cell in expansion.cells)
         yield from ((study, cell, reason) for cell, reason in expansion.skipped)
 
 
 def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
-    """Columns and rows of the full table: a row per study and cell, a column per axis and headline number.
+    """Make the columns and rows of the full table: a row per study and cell, a column per axis and headline number.
 
-    `cells` are the rows of results/cells.csv. A column with one value for all is not shown.
+    `cells` are the rows of results/cells.csv. A column with one value for all cells is not shown.
     """
     labels = plan.shown.labels()
     scores = _headlines(cells)
     by_cell = {key: rows for key, rows in cells.groupby([*COLUMNS], sort=False)}
     rows = []
     for study, cell, _ in expected(plan):
-        mine = by_cell[(study, *asdict(cell).values())]
+        scored = by_cell[(study, *asdict(cell).values())]
         rows.append(
             {
                 "id": cell_id(cell),
-                "status": _text(layout.statuses(mine).iloc[0]),
+                "status": _text(layout.statuses(scored).iloc[0]),
                 "study": _text(study),
                 **{
                     axis: _text(labels.get(f"{NAMED[axis]}/{value}", value) if axis in NAMED else value)
                     for axis, value in asdict(cell).items()
                 },
-                **{key: _number(mine, *test) for key, test in scores.items()},
-                "achieved": _measure(mine["achieved_sparsity"], "{:.1%}".format),
-                "seconds": _measure(mine["prune_seconds"], "{:.1f}".format),
-                "memory": _measure(mine["peak_memory_mb"], "{:.0f}".format),
+                **{key: _number(scored, *test) for key, test in scores.items()},
+                "achieved": _measure(scored["achieved_sparsity"], "{:.1%}".format),
+                "seconds": _measure(scored["prune_seconds"], "{:.1f}".format),
+                "memory": _measure(scored["peak_memory_mb"], "{:.0f}".format),
             }
         )
     titles = {"status": "Status", **{axis: axis.capitalize() for axis in COLUMNS}}
@@ -76,7 +76,7 @@ def _varies(rows: list[dict[str, Any]], key: str) -> bool:
 
 
 def _headlines(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
-    """By column key, the suite, task and metric of the numbers that stand for a suite: its mean, or all its tasks."""
+    """Find by column key the suite, task and metric of the numbers that represent a suite: its mean, or all tasks."""
     shown = cells[cells["metric"].isin(list(declared()))]
     return {
         f"{suite}/{task}/{name}": (str(suite), task, str(name))
@@ -97,7 +97,7 @@ def _text(value: object) -> Entry:
 
 
 def _number(rows: pd.DataFrame, suite: str, task: str, name: str) -> Entry:
-    """A score of one cell; empty if the cell has none."""
+    """Make the entry of a score of one cell; it is empty if the cell has none."""
     scores = rows[(rows["suite"] == suite) & (rows["task"] == task) & (rows["metric"] == name)]
     return _measure(scores["value"], metric(name).text)
 
@@ -110,7 +110,7 @@ def _measure(values: "pd.Series[float]", show: Callable[[float], str]) -> Entry:
 
 
 def cell_details(plan: Plan, records: Records) -> dict[str, Any]:
-    """By id, what the panel of each cell shows."""
+    """Collect by id the details that the panel of each cell shows."""
     suites: dict[Cell, dict[str, None]] = {}
     reasons: dict[Cell, str | None] = {}
     for study, cell, reason in expected(plan):

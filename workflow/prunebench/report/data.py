@@ -1,4 +1,4 @@
-"""Gathers all that the report shows. Results come from `Records` and results/cells.csv only: never an older number."""
+"""Gathering everything that the report shows, from `Records` and results/cells.csv only: never an older number."""
 
 from typing import Any
 
@@ -10,17 +10,17 @@ from prunebench.plan.plan import Plan
 from prunebench.report.about import about
 from prunebench.report.cells import cell_details, cell_id, cell_table, expected
 from prunebench.report.plots import plots, swatches
-from prunebench.report.provenance import assets, conditions
+from prunebench.report.provenance import assets, machines
 from prunebench.results.detail import Records
 from prunebench.tables import layout
 from prunebench.tables.make import make_table
 
 STATUSES = {"ok": "done", "failed": "failed", "skipped": "skipped", "missing": "missing"}
-"""What cells.csv says, and what people read."""
+"""The words of the report by the statuses of cells.csv."""
 
 
 def gather(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
-    """What the template wants: texts, tables and counts; and `data`, which the page embeds once for its script."""
+    """Collect what the template needs: texts, tables and counts, and `data`, which the page embeds for its script."""
     records = Records(plan)
     studies = [_study(plan, cells, records, name) for name in plan.studies]
     plotted = {figure["id"]: figure.pop("plots") for study in studies for figure in study["figures"]}
@@ -31,7 +31,7 @@ def gather(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
         "studies": studies,
         "counts": _counts(cells),
         "problems": _problems(plan, cells),
-        "conditions": conditions(plan, records),
+        "conditions": machines(plan, records),
         "assets": assets(plan),
         "data": {"table": cell_table(plan, cells), "cells": cell_details(plan, records), "plots": plotted},
     }
@@ -67,13 +67,13 @@ def _study(plan: Plan, cells: pd.DataFrame, records: Records, name: str) -> dict
 
 
 def _counts(cells: pd.DataFrame) -> dict[str, int]:
-    """How many distinct cells are done, failed, skipped and missing."""
-    found = layout.statuses(cells).value_counts()
-    return {word: int(found.get(status, 0)) for status, word in STATUSES.items()}
+    """Count the distinct cells that are done, failed, skipped and missing."""
+    counts = layout.statuses(cells).value_counts()
+    return {word: int(counts.get(status, 0)) for status, word in STATUSES.items()}
 
 
 def _problems(plan: Plan, cells: pd.DataFrame) -> list[dict[str, str]]:
-    """Every cell without all its numbers, once, with its reasons."""
+    """List every cell that lacks numbers, once, with the reasons."""
     keys = ["model", "method", "allocator", "pattern", "sparsity", "calibration", "seed"]
     bad = cells[cells["status"] != "ok"].groupby(keys, sort=False)
     names = {tuple(getattr(cell, key) for key in keys): cell for _, cell, _ in expected(plan)}
@@ -83,7 +83,7 @@ def _problems(plan: Plan, cells: pd.DataFrame) -> list[dict[str, str]]:
             "title": str(names[key]),
             "status": str(layout.statuses(rows).iloc[0]),
             "reason": "; ".join(
-                f"{', '.join(of['suite'].unique())}: {reason}" for reason, of in rows.groupby("reason")
+                f"{', '.join(part['suite'].unique())}: {reason}" for reason, part in rows.groupby("reason")
             ),
         }
         for key, rows in bad

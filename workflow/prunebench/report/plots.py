@@ -1,4 +1,4 @@
-"""Charts for the screen: what plotly.js draws, one plot per panel, so that panels can wrap on a narrow page."""
+"""Charts for the screen: the data that plotly.js draws, one plot per panel, so that panels wrap on a narrow page."""
 
 from collections.abc import Sequence
 from math import log10
@@ -8,11 +8,11 @@ from prunebench.figures.chart import Axis, Chart, Series, decimal
 from prunebench.figures.palette import GREY, colour, dash, marker
 
 POWERS = range(-8, 13)
-"""Of ten: where logarithmic axes have ticks, also when somebody zooms out."""
+"""The powers of ten where logarithmic axes have ticks, also when somebody zooms out."""
 
 
 def plots(chart: Chart) -> list[dict[str, Any]]:
-    """A plotly figure (data and layout, without colours of the page) for each panel."""
+    """Make a plotly figure (data and layout, without colours of the page) for each panel."""
     return [
         {
             "data": [trace for series in panel.series for trace in _traces(chart, series)],
@@ -28,15 +28,15 @@ def plots(chart: Chart) -> list[dict[str, Any]]:
 
 
 def swatches(chart: Chart) -> list[dict[str, Any]]:
-    """What the legend shows for each series: its label, colour, glyph and dashes."""
-    found = []
+    """List the entries of the legend, one for each series: label, colour, glyph and dashes."""
+    entries = []
     for series in chart.legend:
         style, shape = series.style, marker(series.style)
         glyph = (shape.hollow if style.fill == "hollow" else shape.filled) if shape else ""
         dashes = None if series.form == "points" else dash(style).svg
         swatch = {"label": series.label, "colour": colour(style), "glyph": glyph, "dashes": dashes}
-        found.append(swatch | {"dot": style.fill == "half" and bool(shape)})
-    return found
+        entries.append(swatch | {"dot": style.fill == "half" and bool(shape)})
+    return entries
 
 
 def _traces(chart: Chart, series: Series) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def _traces(chart: Chart, series: Series) -> list[dict[str, Any]]:
 
 
 def _arrows(chart: Chart, series: Series, names: list[str]) -> list[dict[str, Any]]:
-    """What stands at the upper edge for points beyond it."""
+    """Draw arrows at the upper edge for points beyond it."""
     above = chart.above(series)
     arrows = {
         "type": "scatter",
@@ -97,14 +97,14 @@ def _band(series: Series) -> list[dict[str, Any]]:
 
 
 def _axis(axis: Axis, digits: tuple[float, ...], ticks: Sequence[float] = ()) -> dict[str, Any]:
-    """`ticks`: where the axis has them, if not everywhere."""
-    found: dict[str, Any] = {"title": {"text": axis.title, "standoff": 12}, "zeroline": False}
+    """Lay out an axis. A logarithmic one has ticks at `digits` of each power of ten, unless `ticks` has others."""
+    ruler: dict[str, Any] = {"title": {"text": axis.title, "standoff": 12}, "zeroline": False}
     if axis.log:
         values = ticks or [float(f"{digit}e{power}") for power in POWERS for digit in digits]
-        found |= {"type": "log", "tickvals": values, "ticktext": [decimal(value) for value in values]}
+        ruler |= {"type": "log", "tickvals": values, "ticktext": [decimal(value) for value in values]}
     elif ticks:
-        found["tickvals"] = ticks
-    return found | ({"tickformat": ".0%"} if axis.percent else {})
+        ruler["tickvals"] = ticks
+    return ruler | ({"tickformat": ".0%"} if axis.percent else {})
 
 
 def _range(chart: Chart) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the results were made from and on."""
+"""The origin of results: the machines and libraries that they were made on, and the assets that they were made from."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,8 +13,8 @@ from prunebench.results.detail import Records
 LIBRARIES = ("python", "torch", "transformers", "numpy", "lm_eval")
 
 
-def conditions(plan: Plan, records: Records) -> list[dict[str, Any]]:
-    """How many jobs (and seconds of them) ran on each kind of machine with the same libraries and code."""
+def machines(plan: Plan, records: Records) -> list[dict[str, Any]]:
+    """Count the jobs, and their minutes, on each kind of machine with the same libraries and code."""
     jobs: Counter[tuple[tuple[str, str], ...]] = Counter()
     seconds: Counter[tuple[tuple[str, str], ...]] = Counter()
     suites = {(cell, suite) for study in plan.studies.values() for cell in study.cells for suite in study.suites[cell]}
@@ -23,21 +23,25 @@ def conditions(plan: Plan, records: Records) -> list[dict[str, Any]]:
             condition = _condition(measured)
             jobs[condition] += 1
             seconds[condition] += measured["seconds"]
-    return [{"jobs": count, "minutes": seconds[of] / 60, **dict(of)} for of, count in jobs.most_common()]
+    return [{"jobs": count, "minutes": seconds[kind] / 60, **dict(kind)} for kind, count in jobs.most_common()]
 
 
 def _condition(measured: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    numbers = {name: measured["versions"].get(name) for name in LIBRARIES}
     return (
         ("device", measured["device"]),
         ("machine", f"{measured['machine']}, {measured['cpus']} CPUs, {measured['memory_mb'] / 1024:.0f} GiB"),
         ("os", measured["os"]),
-        ("libraries", ", ".join(f"{name} {found}" for name in LIBRARIES if (found := measured["versions"].get(name)))),
+        (
+            "libraries",
+            ", ".join(f"{name} {number}" for name, number in numbers.items() if number),
+        ),
         ("code", measured["code"] or "not in a git repository"),
     )
 
 
 def assets(plan: Plan) -> list[dict[str, str]]:
-    """What the studies read: each model, corpus and bundle of tasks, where it comes from and its digest."""
+    """List each model, corpus and bundle of tasks that the studies read, with its source and its digest."""
     rows = []
     for job in sorted((job for job in graph.jobs(plan) if job.asset), key=lambda job: job.asset):
         kind, name = job.asset.split("/")
@@ -48,7 +52,7 @@ def assets(plan: Plan) -> list[dict[str, str]]:
 
 
 def _digest(asset: Path) -> str:
-    """The digest of an asset, or why there is none."""
+    """Find the digest of an asset, or say why there is none."""
     if not asset.exists():
         return "not fetched yet"
     try:

@@ -1,1 +1,1 @@
-"""What is on disk and still valid: current results, their details, paired comparisons."""
+"""The results on disk that are still valid: whether they are current, their details, and paired comparisons."""

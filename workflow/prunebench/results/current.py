@@ -1,4 +1,4 @@
-"""The results on disk, and whether they are what today's config, code and inputs would give."""
+"""The results on disk, and whether today's config, code and inputs would give the same."""
 
 from collections.abc import Callable
 from functools import cache
@@ -17,7 +17,7 @@ Content = TypeVar("Content")
 
 
 class Results:
-    """Results of the cells of a plan. What they were made from is digested again only where a file changed."""
+    """The results of the cells of a plan. Their inputs are digested again only where a file changed."""
 
     def __init__(self, plan: Plan, read: Callable[[Path], dict[str, Any]] = read_json) -> None:
         """`read` gets a result from its file; `remembered(headlines)` makes it cheap to ask often."""
@@ -25,23 +25,26 @@ class Results:
         self._read = read
         self._asset = _or_none(remembered(_digest))
         self._file = _or_none(remembered(sha256_file))
-        # As large as the model: the digest was taken when it was written.
+        # This file is as large as the model, so its digest was taken when it was written.
         self._gradients = _or_none(remembered(lambda path: checkpoints.metadata(path)["digest"]))
 
     def prune(self, cell: Cell) -> dict[str, Any]:
-        """The prune.json of `cell`; if none is valid today, {"status": "missing", "reason": ...}."""
+        """Read the prune.json of `cell`; see `valid`."""
         return self.valid(self._plan.job("prune", **cell.wildcards))
 
     def evaluation(self, cell: Cell, suite: str) -> dict[str, Any]:
-        """The result of `suite` on `cell`, or "missing" in the same way."""
+        """Read the result of `suite` (a catalog name) on `cell`; see `valid`."""
         return self.valid(self._plan.job("evaluate", **cell.wildcards, suite=suite))
 
     def search(self, search: str, seed: int) -> dict[str, Any]:
-        """The result of a run of a search (by catalog name), or "missing" in the same way."""
+        """Read the result of a run of a search (a catalog name); see `valid`."""
         return self.valid(self._plan.job("search_allocation", search=search, seed=seed))
 
     def valid(self, job: Job) -> dict[str, Any]:
-        """The result of `job` if it was made from the spec and the inputs of today, or "missing" in the same way."""
+        """Read the result of `job` if it was made from the spec and the inputs of today.
+
+        Otherwise returns {"status": "missing", "reason": ...}.
+        """
         record = _or_none(self._read)(str(job.outputs[0]))
         if record is None:
             return {"status": "missing", "reason": "not run, or stopped by an error: see its log"}
@@ -53,7 +56,7 @@ class Results:
         return record
 
     def _digest(self, output: Output) -> str | None:
-        """The digest of a file as it is on disk now; None if it is not there, or is itself no longer valid."""
+        """Compute the digest of a file as it is on disk now; None if it is absent, or is itself no longer valid."""
         runs = [output.job] if output.job.rule == "search_allocation" else []
         runs += output.job.upstream if output.job.rule == "gather_search" else []
         if any(self.valid(run)["status"] == "missing" for run in runs):
@@ -63,28 +66,28 @@ class Results:
 
 
 def remembered(read: Callable[[Path], Content]) -> Callable[[Path], Content]:
-    """`read`, done again only of a file that has changed."""
+    """Make a function like `read` that reads a file again only if it has changed."""
 
     @cache
     def known(path: Path, modified: int, size: int) -> Content:
         return read(path)
 
     def content(path: Path) -> Content:
-        found = path.stat()
-        return known(path, found.st_mtime_ns, found.st_size)
+        state = path.stat()
+        return known(path, state.st_mtime_ns, state.st_size)
 
     return content
 
 
 def headlines(path: Path) -> dict[str, Any]:
-    """A result without its long parts: thousands of them fit into memory."""
+    """Read a result without its long parts, so that thousands of them fit into memory."""
     record = {key: value for key, value in read_json(path).items() if key not in ("spec", "blocks")}
     scores = [{key: value for key, value in score.items() if key != "details"} for score in record.get("scores", ())]
     return {**record, "scores": scores}
 
 
 def _or_none(read: Callable[[Path], Content]) -> Callable[[str], Content | None]:
-    """`read` of a path, None where there is no file (any more: a run may delete it between two looks)."""
+    """Make a function like `read` that returns None where there is no file, or a run has just deleted it."""
 
     def content(path: str) -> Content | None:
         try:
@@ -96,7 +99,7 @@ def _or_none(read: Callable[[Path], Content]) -> Callable[[str], Content | None]
 
 
 def _digest(asset: Path) -> str | None:
-    """The digest of an asset; None if its files are not those that arrived: then no result is from them."""
+    """Read the digest of an asset; None if its files have changed since they arrived: no result is made from those."""
     try:
         return load_manifest(asset).digest
     except PrunebenchError:

@@ -1,4 +1,4 @@
-"""What is on disk of a plan's cells, as far as it is current: the only way from results to figures and report."""
+"""The details of a plan's current results, block by block: the only way from results to figures and report."""
 
 import statistics
 from functools import cache
@@ -12,7 +12,7 @@ from prunebench.storage.files import read_json
 
 
 class Records(Results):
-    """Reads each result of `plan` once. A result from other settings, code or inputs than today's counts as missing."""
+    """The results of `plan` with all details, each read once. A result that is not current counts as missing."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan, remembered(read_json))
@@ -20,24 +20,21 @@ class Records(Results):
         self.epochs = cache(self._epochs)
 
     def measured(self, cell: Cell, suite: str | None = None) -> dict[str, Any] | None:
-        """What pruning `cell`, or evaluating `suite` on it, cost and ran on; None if there is no current result."""
+        """Read what pruning `cell`, or evaluating `suite` on it, cost and ran on; None without a current result."""
         result = self.evaluation(cell, suite) if suite else self.prune(cell)
         job = self._plan.job("evaluate" if suite else "prune", **cell.wildcards, suite=suite)
         path = Path(job.output("measured").path)
         return read_json(path) if result["status"] != "missing" and path.exists() else None
 
     def promised(self, cell: Cell) -> float | None:
-        """The perplexity at which a search found what allots `cell`; None without one, or where that is not current."""
+        """Read the perplexity in the search that found the allocation of `cell`; None without a current search."""
         if self.prune(cell)["status"] != "ok":
             return None
-        found = self._read(self._plan.allocation(cell).outputs[0]).get("found")
-        return float(found["value"]) if found else None
+        candidate = self._read(self._plan.allocation(cell).outputs[0]).get("found")
+        return float(candidate["value"]) if candidate else None
 
     def _blocks(self, cell: Cell) -> list[dict[str, float]]:
-        """Of each block of `cell`: the `share` of zeros it was given and the fraction of `zeros` that it has.
-
-        Where text was looked at, also the reconstruction error of its linears: median (`error`), `low` and `high`.
-        """
+        """Summarise each block of `cell` (see `summary`); the list is empty without a current result."""
         record = self.prune(cell)
         if record["status"] != "ok":
             return []
@@ -45,27 +42,32 @@ class Records(Results):
         return [{"block": index, **summary(block["linears"], shares)} for index, block in enumerate(record["blocks"])]
 
     def _epochs(self, cell: Cell) -> list[dict[str, float]]:
-        """The losses of each epoch in each block of `cell`, if its method works in epochs (see `losses`)."""
+        """List the losses of each epoch in each block of `cell`, if its method works in epochs (see `losses`)."""
         return losses(self.prune(cell).get("blocks", []))
 
 
 def summary(linears: dict[str, dict[str, Any]], shares: dict[str, float]) -> dict[str, float]:
-    """One block in a few numbers, from the record of its linears and the `shares` of zeros they were given."""
+    """Summarise one block from the record of its linears and the `shares` of zeros they were given.
+
+    `share` is the fraction of zeros that the block was given, `zeros` the fraction that it has. If the method looks at
+    text, there are reconstruction errors of the linears: the median (`error`), `low` and `high`.
+    """
     total = sum(linear["weights"] for linear in linears.values())
-    found = {
+    block = {
         "share": sum(shares[name] * linear["weights"] for name, linear in linears.items()) / total,
         "zeros": sum(linear["zeros"] for linear in linears.values()) / total,
     }
     errors = [linear["reconstruction_error"] for linear in linears.values() if "reconstruction_error" in linear]
     if errors:
-        found |= {"low": min(errors), "error": statistics.median(errors), "high": max(errors)}
-    return found
+        block |= {"low": min(errors), "error": statistics.median(errors), "high": max(errors)}
+    return block
 
 
 def losses(blocks: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Of each block (from 0 on) and epoch (from 1 on): the training `loss`, all its terms, and that of reconstruction.
+    """List for each block (from 0 on) and epoch (from 1 on) the training `loss` and the `reconstruction` loss.
 
-    `kept` is the epoch whose weights the block has. Blocks that were not pruned have no epochs.
+    The training loss is the sum of its terms. `kept` is the epoch whose weights the block has. Blocks that were not
+    pruned have no epochs.
     """
     return [
         {

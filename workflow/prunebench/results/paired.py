@@ -1,4 +1,4 @@
-"""Two models on the same windows of text: how sure the difference between them is."""
+"""The comparison of two models on the same windows of text: how sure the difference between them is."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ RESAMPLES = 9999
 
 
 def interval(losses: Sequence[float], others: Sequence[float]) -> tuple[float, float]:
-    """The 95% interval of mean(losses - others), where both are of the same windows [n], in the same order.
+    """Compute the 95% interval of mean(losses - others), two losses for each window [n], in the same order.
 
-    A percentile bootstrap in float64 over windows, paired: a window that is hard for one model is for the other. Always
-    with the same draws, so that the same losses have the same interval. Windows are taken as independent, although
-    neighbours may be of one document.
+    The method is a paired percentile bootstrap over windows in float64: a window that is hard for one model is hard for
+    the other. The draws never change, so that equal losses have equal intervals. Windows are assumed to be independent,
+    although neighbours may come from one document.
 
     Raises ValueError if there are fewer than two windows, or if the two are not of equally many.
     """
-    # Imported here: it takes as long as all else that a job of tables or figures loads.
+    # This import takes as long as everything else that a job of tables or figures loads.
     import numpy as np
     from scipy.stats import bootstrap
 
@@ -24,7 +24,7 @@ def interval(losses: Sequence[float], others: Sequence[float]) -> tuple[float, f
         raise ValueError(f"{len(losses)} and {len(others)} windows are not two or more pairs")
     if np.ptp(differences) == 0:
         return float(differences[0]), float(differences[0])
-    found = bootstrap(
+    result = bootstrap(
         (differences,), np.mean, n_resamples=RESAMPLES, confidence_level=LEVEL, method="percentile", rng=0
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)

@@ -1,1 +1,1 @@
-"""One module per rule of the DAG: each reads files, calls the package, and writes files."""
+"""The stages, one module per rule of the DAG. Each reads files, calls the package, and writes files."""

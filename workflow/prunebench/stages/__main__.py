@@ -1,7 +1,7 @@
-"""One job from the command line: python -m prunebench.stages STAGE --spec SPEC --INPUT FILE ... --OUTPUT FILE ...
+"""Run one job: python -m prunebench.stages STAGE --spec SPEC --INPUT FILE ... --OUTPUT FILE ...
 
 The options of a stage are its parameters. The number of threads must be in the environment, and GPUs be chosen, before
-numpy and torch are imported, so the options that concern these are read before the stage is imported.
+numpy and torch are imported. The options for both are therefore read before the stage is imported.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _arguments(program: str, types: dict[str, Any], words: list[str]) -> dict[str, Any]:
-    """The values of the parameters of a stage."""
+    """Parse the `words` of a command as the values of the parameters of a stage, by their `types`."""
     parser = argparse.ArgumentParser(prog=program, allow_abbrev=False)
     for name, kind in types.items():
         flag = f"--{name}"

@@ -1,4 +1,4 @@
-"""Stage allocate: how sparse each linear of a model is to be."""
+"""Stage allocate: decide how sparse each linear of a model is to be."""
 
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,12 @@ def allocate(
     search: Path | None = None,
     tokens: Path | None = None,
 ) -> None:
-    """Write `allocation` for the model asset `model`, and what that cost (JSON) to `measured`.
+    """Write `allocation` for the model asset `model`, and the cost of making it (JSON) to `measured`.
 
-    Where the allocator wants them, `profile` is the file of rule profile, `search` a result of a search, and `tokens`
+    Where the allocator needs them, `profile` is the file of rule profile, `search` a result of a search, and `tokens`
     the calibration tokens, for an allocator that runs the model itself.
 
-    JSON: status, inputs, sparsities by full linear name, and what fraction of all weights they make zero.
+    `allocation` is JSON: status, inputs, sparsities by full linear name, and the fraction of all weights they zero.
     """
     settings, outcome = AllocateSpec.model_validate_json(spec), Outcome(spec)
     directory = load_manifest(model).directory
@@ -58,7 +58,7 @@ def allocate(
         part = pruned_part(anatomy, settings.layers)
         allocator: Allocator = registry.build("allocators", settings.allocator, settings.params)
         if search:
-            record["found"] = _found(search, allocator.place)
+            record["found"] = _candidate(search, allocator.place)
             allocator = allocator.with_candidate(record["found"]["candidate"])
         shares = allocator.allocate(part, sparsity)
         check_budget(shares, part.sizes, sparsity)
@@ -74,9 +74,9 @@ def allocate(
 
 
 def _run(settings: AllocateSpec, directory: Path, tokens: Path, scratch: Path, identity: str) -> RunInputs:
-    """What the engine needs; blocks that a killed job left in `scratch` are used if they have this `identity`."""
+    """Collect what the engine needs. Blocks of a killed job in `scratch` are used if they have this `identity`."""
     storage, compute = storage_dtype(settings.storage), settings.compute
-    assert compute is not None  # which the specs of allocators that run the model have
+    assert compute is not None  # the specs of allocators that run the model have it
     return RunInputs(
         directory,
         registry.load("models", settings.family),
@@ -90,7 +90,10 @@ def _run(settings: AllocateSpec, directory: Path, tokens: Path, scratch: Path, i
 
 
 def pruned_part(anatomy: Anatomy, layers: str) -> Anatomy:
-    """The blocks of `anatomy` that are to be pruned: all, or the first half of them, rounded down."""
+    """Select the blocks of `anatomy` that are to be pruned: all, or the first half of them, rounded down.
+
+    Raises CellFailure if the half has no block.
+    """
     if layers == "all":
         return anatomy
     if len(anatomy.blocks) < 2:
@@ -98,19 +101,22 @@ def pruned_part(anatomy: Anatomy, layers: str) -> Anatomy:
     return anatomy.first(len(anatomy.blocks) // 2)
 
 
-def _found(search: Path, place: int) -> dict[str, Any]:
-    """What a search has found and where: the candidate, its value there, and the model and sparsity it was found on."""
+def _candidate(search: Path, place: int) -> dict[str, Any]:
+    """Read the candidate at `place` from the result of a search, its value, and the model and sparsity of the search.
+
+    Raises CellFailure if the search failed, or has no candidate at that place.
+    """
     result = read_json(search)
     if result["status"] != "ok":
         raise CellFailure(f"search: {result['reason']}")
     searched = result.get("searched", result["spec"])
     where = {"model": result["model"]["title"], "sparsity": searched["sparsity"], "spec_hash": result["spec_hash"]}
-    return {**(result["best"] if place == 1 else _in_place(result["history"], place)), **where}
+    return {**(result["best"] if place == 1 else _ranked(result["history"], place)), **where}
 
 
-def _in_place(history: list[dict[str, Any]], place: int) -> dict[str, Any]:
-    """The candidate at `place` (1 the best) of those that the model was run for, and its value."""
-    ranked = sorted((one for one in history if one["status"] == "ok"), key=lambda one: float(one["value"]))
+def _ranked(history: list[dict[str, Any]], place: int) -> dict[str, Any]:
+    """Select the candidate at `place` (1 is the best) among those that the model was run for, and its value."""
+    ranked = sorted((entry for entry in history if entry["status"] == "ok"), key=lambda entry: float(entry["value"]))
     if place > len(ranked):
         raise CellFailure(f"search: {len(ranked)} candidates have a value, so none is in place {place}")
     return {key: ranked[place - 1][key] for key in ("candidate", "value")}

@@ -1,4 +1,4 @@
-"""Rule calibrate: the calibration split of a corpus, tokenised by a model -> one hashed array for all methods."""
+"""Stage calibrate: tokenise the calibration split of a corpus for a model, as one hashed array for all methods."""
 
 import logging
 import random
@@ -40,19 +40,19 @@ def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) 
     """Write `tokens` (.npy, int64 [samples, seqlen]) and `record` (JSON) for the canonical JSON `spec`.
 
     `model` and `corpus` are asset.json paths. Unless the spec says `documents`, the split is packed into one stream,
-    because few packaged documents fill a window alone.
+    because few documents of packages fill a window alone.
     Raises PrunebenchError if an asset is damaged, the corpus too short, or a token unknown to the model.
     """
-    wanted = CalibrateSpec.model_validate_json(spec)
+    settings = CalibrateSpec.model_validate_json(spec)
     model_manifest, corpus_manifest = load_manifest(model), load_manifest(corpus)
     documents = load_split(corpus_manifest.directory, SPLIT)
     tokenizer = load_tokenizer(model_manifest.directory)
-    front = front_of(tokenizer, wanted.bos)
-    log.info("calibration with %s", in_words(front, wanted.bos, tokenizer))
+    front = front_of(tokenizer, settings.bos)
+    log.info("calibration with %s", in_words(front, settings.bos, tokenizer))
     names = f"'{corpus_manifest.title}'", f"'{model_manifest.title}'"
-    strategy = _from_documents if wanted.strategy == "documents" else _from_stream
-    windows, found = strategy(tokenizer, documents, wanted, front, *names)
-    assert model_manifest.shape is not None  # which models have
+    strategy = _from_documents if settings.strategy == "documents" else _from_stream
+    windows, counts = strategy(tokenizer, documents, settings, front, *names)
+    assert model_manifest.shape is not None  # all models have one
     check_ids(windows, model_manifest.shape.vocabulary, of_tokenizer(names[1], names[0]))
     write_array(tokens, windows)
     write_json(
@@ -60,10 +60,10 @@ def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) 
         {
             "spec_hash": spec_hash(spec),
             "sha256": sha256_file(tokens),
-            "samples": wanted.samples,
-            "seqlen": wanted.seqlen,
+            "samples": settings.samples,
+            "seqlen": settings.seqlen,
             "bos": front,
-            **found,
+            **counts,
         },
     )
 
@@ -71,56 +71,56 @@ def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) 
 def _from_stream(
     tokenizer: "PreTrainedTokenizerFast",
     documents: list[str],
-    wanted: CalibrateSpec,
+    settings: CalibrateSpec,
     front: Front,
     corpus: str,
     model: str,
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
-    windows, tokens = stream_windows(tokenizer, documents, wanted.seqlen, front=front)
-    if len(windows) < wanted.samples:
+    windows, tokens = stream_windows(tokenizer, documents, settings.seqlen, front=front)
+    if len(windows) < settings.samples:
         fewer = f"the number of windows ('samples') to {len(windows)}, or " if len(windows) else ""
         raise PrunebenchError(
-            f"{corpus} is too short: its {SPLIT} split has {tokens} tokens for {model}, but {wanted.samples} "
-            f"windows of {wanted.seqlen} need {wanted.samples * room(wanted.seqlen, front)}. Lower {fewer}their length "
-            "('seqlen'), or name a larger text"
+            f"{corpus} is too short: its {SPLIT} split has {tokens} tokens for {model}, but {settings.samples} "
+            f"windows of {settings.seqlen} need {settings.samples * room(settings.seqlen, front)}. Lower {fewer}their "
+            "length ('seqlen'), or name a larger text"
         )
-    found = {"stream_tokens": tokens, "windows_available": len(windows)}
-    return draw(windows, wanted.samples, wanted.seed), found
+    counts = {"stream_tokens": tokens, "windows_available": len(windows)}
+    return draw(windows, settings.samples, settings.seed), counts
 
 
 def _from_documents(
     tokenizer: "PreTrainedTokenizerFast",
     documents: list[str],
-    wanted: CalibrateSpec,
+    settings: CalibrateSpec,
     front: Front,
     corpus: str,
     model: str,
 ) -> tuple[NDArray[np.int64], dict[str, int]]:
     windows, rejected = draw_from_documents(
-        # As the tokenizer does it by itself, those of OPT and LLaMA with their BOS in front, unless each window has it.
+        # The tokenizer adds its own special tokens (BOS in front, for OPT and LLaMA), unless each window gets one.
         lambda document: encode(tokenizer, [document], special=not front)[0],
         documents,
-        wanted.samples,
-        room(wanted.seqlen, front),
-        wanted.seed,
+        settings.samples,
+        room(settings.seqlen, front),
+        settings.seed,
     )
-    if len(windows) < wanted.samples:
+    if len(windows) < settings.samples:
         raise PrunebenchError(
-            f"{corpus} has no document of more than {wanted.seqlen} tokens for {model} in its {SPLIT} split: lower the "
-            "length in 'calibration', or name a corpus of longer documents"
+            f"{corpus} has no document of more than {settings.seqlen} tokens for {model} in its {SPLIT} split: "
+            "lower the length in 'calibration', or name a corpus of longer documents"
         )
-    found = {"documents": len(documents), "documents_rejected": rejected}
-    return with_front(windows, tokenizer) if front else windows, found
+    counts = {"documents": len(documents), "documents_rejected": rejected}
+    return with_front(windows, tokenizer) if front else windows, counts
 
 
 def draw_from_documents(
     encode: Callable[[str], list[int]], documents: list[str], samples: int, seqlen: int, seed: int
 ) -> tuple[NDArray[np.int64], int]:
-    """Windows int64 [samples, seqlen], each from a random place in a random document of more than `seqlen` tokens.
+    """Draw windows int64 [samples, seqlen], each from a random place in a random document of more than `seqlen` tokens.
 
-    Draws as the published codes of SparseGPT and Wanda do after `random.seed(seed)`, documents that are too short
-    included: with their shard of C4 these are their windows. Also returns how many documents were found too short;
-    if that is all of them, there are no windows.
+    The draws are those of the published codes of SparseGPT and Wanda after `random.seed(seed)`, documents that are too
+    short included: with their shard of C4 the windows are theirs. Also returns how many documents were too short; if
+    that is all of them, there are no windows.
     """
     random_ = random.Random(seed)
     short: set[int] = set()
@@ -137,7 +137,7 @@ def draw_from_documents(
 
 
 def draw(windows: NDArray[np.int64], samples: int, seed: int) -> NDArray[np.int64]:
-    """`samples` different rows of `windows`, in the order drawn."""
+    """Draw `samples` different rows of `windows` [n, seqlen]; they stay in the order drawn."""
     return windows[random.Random(seed).sample(range(len(windows)), samples)]
 
 

@@ -1,4 +1,4 @@
-"""Stage collect: every result of a config's studies as one tidy table, one row per cell x suite x task x metric."""
+"""Stage collect: write every result of a config's studies to one table, a row per cell, suite, task and metric."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ def collect(spec: str, *, cells: Path) -> None:
 def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
     """Write all rows to `destination` (CSV) and return them.
 
-    A result that is missing, or was made from another spec than today's config and code, gets a row that says so
+    A result that is missing, or was made from another spec than today's config and code give, gets a row that says so
     and no value: an older number never passes for a current one.
     """
     results = Results(plan)
@@ -61,12 +61,12 @@ def _cost(plan: Plan, cell: Cell) -> dict[str, Any]:
     measured = [read_json(file) for file in files if file.exists()]
     if not measured:
         return {}
-    # A resumed job measured only its last part: no time is better than a wrong one, or than that of a part of the jobs.
+    # A resumed job measured only its last part. No time is better than a wrong one, or one of a part of the jobs.
     whole = len(measured) == len(files) and not any(job.get("resumed_at") for job in measured)
     seconds = round(sum(job["seconds"] for job in measured), 3) if whole else None
     return {"prune_seconds": seconds, "peak_memory_mb": max(job["peak_memory_mb"] for job in measured)}
 
 
 def _own_jobs(job: Job) -> list[Job]:
-    """`job`, and all jobs that count as part of the cost of the cell that it makes."""
+    """List `job`, and all jobs that count as part of the cost of the cell that it makes."""
     return list(dict.fromkeys([job, *(own for other in job.upstream if other.own_cost for own in _own_jobs(other))]))

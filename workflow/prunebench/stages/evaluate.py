@@ -1,4 +1,4 @@
-"""Stage evaluate: one suite on one cell."""
+"""Stage evaluate: measure one suite on one cell."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -64,7 +64,10 @@ def evaluate(
 
 
 def _check_versions(expected: dict[str, str | None]) -> None:
-    """Snakemake may have been started from another environment than the one that jobs run in."""
+    """Raise PrunebenchError unless the libraries have the versions that the spec was planned with.
+
+    They differ if Snakemake was started from another environment than the one that jobs run in.
+    """
     for library, planned in expected.items():
         if version(library) != planned:
             raise PrunebenchError(

@@ -1,4 +1,4 @@
-"""Rule fetch_corpus: a catalog entry -> one file a split (calibration, tuning, test; or training) and asset.json."""
+"""Stage fetch_corpus: turn a catalog entry into a file for each split (calibration, tuning, test; or training)."""
 
 import logging
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ log = logging.getLogger("prunebench")
 def fetch_corpus(spec: str, *, asset: Path) -> None:
     """Fetch the corpus that `spec` (canonical JSON) describes, cut it into splits, and write `asset` (asset.json) last.
 
-    A corpus of evaluation with too few documents for three splits is cut by position, which asset.json says.
+    A corpus for evaluation with too few documents for three splits is cut by position, and asset.json says so.
     Raises PrunebenchError if it cannot be fetched, holds no documents, or cannot be cut.
     """
     entry = FetchCorpusSpec.model_validate_json(spec).entry
@@ -49,7 +49,7 @@ def fetch_corpus(spec: str, *, asset: Path) -> None:
 
 
 def _documents(entry: CorpusEntry, source: PackageSource | PathSource, dest: Path) -> list[str]:
-    """All documents of a source that has no splits of its own."""
+    """Read all documents of a source that has no splits of its own."""
     if entry.documents == "auto" and isinstance(source, PathSource):
         return own_documents(local_path(source), entry.column)
     with staging(dest, "text") as scratch:
@@ -63,7 +63,7 @@ def _read(file: Path, entry: CorpusEntry) -> list[str]:
 
 
 def _split(entry: CorpusEntry, documents: list[str]) -> tuple[Mapping[Split, list[str]], bool]:
-    """The splits of `documents`, and whether they were cut by position because the hash leaves a split empty."""
+    """Split `documents`; also says whether they were cut by position, because the hash leaves a split empty."""
     if entry.use != "evaluation":
         return {entry.use: documents}, False
     splits = split_by_hash(documents)
@@ -82,8 +82,10 @@ def _split(entry: CorpusEntry, documents: list[str]) -> tuple[Mapping[Split, lis
 
 
 def _fetch_splits(entry: CorpusEntry, source: HubCorpusSource, dest: Path) -> dict[Split, int]:
-    # Imported here: only this source needs it.
+    # Only this source needs the import.
     from prunebench.assets.hub import fetch
 
-    here = fetch(source, dest, [path for of in source.files.values() for path in of])
-    return write_own_splits(entry, {split: [here[path] for path in of] for split, of in source.files.items()}, dest)
+    files = fetch(source, dest, [path for paths in source.files.values() for path in paths])
+    return write_own_splits(
+        entry, {split: [files[path] for path in paths] for split, paths in source.files.items()}, dest
+    )

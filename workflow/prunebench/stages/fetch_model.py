@@ -1,4 +1,4 @@
-"""Rule fetch_model: a catalog entry -> a `from_pretrained` directory and its asset.json."""
+"""Stage fetch_model: turn a catalog entry into a `from_pretrained` directory and its asset.json."""
 
 import os
 from pathlib import Path
@@ -38,14 +38,14 @@ def fetch_model(spec: str, *, asset: Path, training: Path | None = None) -> None
         _check_shape(entry.title, stated=entry.shape, actual=shape)
     layout = read_layout(directory)
     if not isinstance(entry.source, TrainedSource) and entry.format != "gguf":
-        # Imported here: what was written on this machine needs no such look, nor torch.
+        # A model that was written on this machine needs neither this check nor torch.
         from prunebench.engine.model import check_model
 
         check_model(directory, registry.load("models", entry.family))
     manifest = Manifest(
         spec_hash=spec_hash(spec),
         title=entry.title,
-        # What is here moves with the project, what is elsewhere does not.
+        # A directory in the project moves with it, so its path is relative; a path elsewhere stays absolute.
         directory=directory if isinstance(entry.source, PathSource) else Path(os.path.relpath(directory, dest)),
         files=describe_files(model_files(layout), directory),
         source=entry.source,
@@ -55,7 +55,7 @@ def fetch_model(spec: str, *, asset: Path, training: Path | None = None) -> None
 
 
 def _arrive(entry: ModelEntry, dest: Path, training: Path | None) -> Path:
-    """Bring the model here; return its directory: `dest`, or the local directory, which is not copied."""
+    """Bring the model here and return its directory: `dest`, or a local directory, which is not copied."""
     if isinstance(entry.source, TrainedSource):
         if training is None:
             raise PrunebenchError(
@@ -73,22 +73,23 @@ def _arrive(entry: ModelEntry, dest: Path, training: Path | None) -> Path:
 
 
 def _convert(entry: ModelEntry, source: PackageSource | PathSource | HubModelSource, dest: Path) -> None:
-    # Imported here: a model that needs no conversion needs no torch either.
+    # A model that needs no conversion needs no torch either.
     from prunebench.assets.gguf import convert_gguf
 
     with staging(dest, "gguf") as scratch:
         ggufs = [file for file in materialise(source, scratch) if file.suffix == ".gguf"]
         if len(ggufs) != 1:
             raise PrunebenchError(f"'{entry.title}' needs exactly one .gguf file, its source has {len(ggufs)}")
-        assert entry.dtype != STORED  # which the entry refuses
+        assert entry.dtype != STORED  # the entry refuses that
         convert_gguf(ggufs[0], dest, dtype=entry.dtype, pre_tokenizer=entry.pre_tokenizer)
 
 
 def _check_shape(title: str, *, stated: Shape, actual: Shape) -> None:
+    """Raise PrunebenchError unless the `actual` shape is the `stated` one."""
     for key, value in stated.model_dump().items():
-        found = getattr(actual, key)
-        if found != value:
+        if getattr(actual, key) != value:
             raise PrunebenchError(
-                f"the catalog says shape.{key} = {value} for '{title}', but its config.json says {found}: "
+                f"the catalog says shape.{key} = {value} for '{title}', but its config.json says "
+                f"{getattr(actual, key)}: "
                 "correct the catalog"
             )

@@ -1,4 +1,4 @@
-"""Rule fetch_tasks: a catalog entry -> rows of each task and split as JSON lines, tasks.json, and asset.json."""
+"""Stage fetch_tasks: turn a catalog entry into rows of each task and split (JSON lines), tasks.json and asset.json."""
 
 from pathlib import Path
 
@@ -24,9 +24,9 @@ def fetch_tasks(spec: str, *, asset: Path) -> None:
         for name, file in row_files(entry, scratch, dest).items():
             task, split = name.split(".")[:2]
             requests = entry.tasks[task].requests if task in entry.tasks else None
-            found = read_rows(file, requests)
-            write_rows(dest / f"{task}.{split}.jsonl", found)
-            rows[f"{task}.{split}"] = len(found)
+            part = read_rows(file, requests)
+            write_rows(dest / f"{task}.{split}.jsonl", part)
+            rows[f"{task}.{split}"] = len(part)
     names = {name.split(".")[0] for name in rows}
     stock = {task: stock_definitions(task, data, names) for task, data in entry.tasks.items()}
     write_json(dest / "tasks.json", stock)

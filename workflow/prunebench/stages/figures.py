@@ -1,4 +1,4 @@
-"""Stage figures: one figure of one study, in every format."""
+"""Stage figures: draw one figure of one study, in every format."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage gather_search: the best of the seeds of a search."""
+"""Stage gather_search: choose the best of the seeds of a search."""
 
 import json
 from collections.abc import Sequence
@@ -12,17 +12,17 @@ from prunebench.storage.files import read_json, write_json
 def gather_search(spec: str, results: Sequence[Path], best: Path) -> str:
     """Write `best` from the `results` of all seeds of one search; returns its headline.
 
-    JSON: status, the best candidate with its value and seed, and what each seed found. Of equal values the first seed
-    wins. Fails (as a result) only if no seed found anything.
+    `best` is JSON: status, the best candidate with its value and seed, and a summary of each seed. The first of equal
+    values wins. The result is a failure only if no seed found anything.
     """
-    found = [read_json(path) for path in results]
-    seeds = {str(one["spec"]["seed"]): _summary(one) for one in found}
+    runs = [read_json(path) for path in results]
+    seeds = {str(run["spec"]["seed"]): _summary(run) for run in runs}
     record: dict[str, Any] = {"spec_hash": spec_hash(spec), "spec": json.loads(spec), "seeds": seeds}
-    winners = [one for one in found if one["status"] == "ok"]
+    winners = [run for run in runs if run["status"] == "ok"]
     if not winners:
-        record |= {"status": "failed", "reason": found[0]["reason"]}
+        record |= {"status": "failed", "reason": runs[0]["reason"]}
     else:
-        winner = min(winners, key=lambda one: float(one["best"]["value"]))
+        winner = min(winners, key=lambda run: float(run["best"]["value"]))
         record |= {
             "status": "ok",
             "best": {**winner["best"], "seed": winner["spec"]["seed"]},

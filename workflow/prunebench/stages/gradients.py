@@ -1,4 +1,4 @@
-"""Stage gradients: how steeply the loss of a model depends on each of its weights."""
+"""Stage gradients: measure how steeply the loss of a model depends on each of its weights."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,23 +20,23 @@ from prunebench.storage.files import atomic_path, sha256_file
 def gradients(spec: str, *, model: Path, tokens: Path, gradients: Path, measured: Path) -> None:
     """Write `gradients` (safetensors: float32 [out, in] by linear) of the model asset `model` on `tokens`.
 
-    Also writes `measured` (time, memory, host). A gradient that is not finite is written as it is: the cells that look
-    at it fail, and say so.
+    Also writes `measured` (time, memory, host). A gradient that is not finite is written as it is: the cells that use
+    it fail, and say so.
     """
     measurement = Measurement()
     settings = GradientsSpec.model_validate_json(spec)
     streamed = StreamedModel.opened(
         load_manifest(model).directory, settings.family, dtype=settings.compute.dtype, storage=settings.storage
     )
-    found = calibration_gradients(streamed, read_tokens(tokens))
+    tensors = calibration_gradients(streamed, read_tokens(tokens))
     made_from = {"spec_hash": spec_hash(spec), "tokens": sha256_file(tokens)}
     with atomic_path(gradients) as temporary:
-        save_file(found, temporary, metadata={**made_from, "digest": _digest(found)})
+        save_file(tensors, temporary, metadata={**made_from, "digest": _digest(tensors)})
     measurement.write(measured)
 
 
 def _digest(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Hex SHA-256 of all names and values: whoever wants to know what a cell was made from need not read gigabytes."""
+    """Compute the hex SHA-256 of all names and values, so that later jobs need not read gigabytes to check them."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())

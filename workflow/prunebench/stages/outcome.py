@@ -1,4 +1,4 @@
-"""The result of a job in the making: what every stage that computes records, whether it works or fails."""
+"""The result of a job in the making, which every stage that computes records, whether it works or fails."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ class Outcome:
 
     @property
     def identity(self) -> str:
-        """What unfinished work must have in common with this job to be used by it."""
+        """The text that unfinished work must share with this job to be used by it."""
         return canonical(self.record | conditions())
 
     @property
@@ -38,7 +38,7 @@ class Outcome:
 
     @contextmanager
     def attempt(self) -> Iterator[dict[str, Any]]:
-        """The record, to be completed within the context. A CellFailure there becomes the result."""
+        """Give the record, which is completed within the context. A CellFailure there becomes the result."""
         try:
             yield self.record
             self.record.setdefault("status", "ok")

@@ -1,4 +1,4 @@
-"""All tables, figures and the report at once, from a results/cells.csv."""
+"""Stage outputs: make all tables, figures and the report at once, from a results/cells.csv."""
 
 from pathlib import Path
 
@@ -11,7 +11,10 @@ from prunebench.stages.tables import write_table
 
 
 def outputs(spec: str, *, cells: Path) -> str:
-    """Gather all results of the plan that `spec` describes in `cells` (CSV), make all that rests on it; the tables."""
+    """Gather all results of the plan that `spec` describes in `cells` (CSV), and make everything that rests on it.
+
+    Returns the text of the tables.
+    """
     plan = plan_of(spec)
     write_cells(plan, cells)
     return "\n".join(["", *(table.read_text(encoding="utf-8") for table in write_outputs(plan, cells))])

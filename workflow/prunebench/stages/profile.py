@@ -1,4 +1,4 @@
-"""Stage profile: what allocators that look at data need to know of a model."""
+"""Stage profile: measure what allocators that look at data need to know about a model."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Stage prune: one cell's weights."""
+"""Stage prune: make the weights of one cell."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,8 +35,8 @@ def prune(
 ) -> str:
     """Prune the model asset `model` as `spec` says; returns a one-line summary.
 
-    `gradients` is the file of rule gradients, if the method wants it.
-    `assets` are the asset.json paths of what the method reads besides, in the order of the spec.
+    `gradients` is the file of rule gradients, if the method needs it.
+    `assets` are the asset.json paths of other assets that the method reads, in the order of the spec.
 
     Writes `weights` (packed, changed tensors only), `result` (JSON, the same bits for the same spec) and
     `measured` (time, memory, host). A CellFailure is recorded in `result`, with empty `weights`; the blocks that were
@@ -52,7 +52,7 @@ def prune(
     if gradients:
         outcome.inputs["gradients"] = checkpoints.metadata(gradients)["digest"]
     outcome.name_model(manifest)
-    # Beside the outputs but not one of them: Snakemake deletes those when a job fails.
+    # The scratch folder is beside the outputs and not one of them: Snakemake deletes outputs when a job fails.
     base = TensorStore(manifest.directory, storage_dtype(settings.storage))
     work = Scratch(result.parent / ".blocks", base, identity=outcome.identity)
     with outcome.attempt() as record:
@@ -60,7 +60,7 @@ def prune(
         if allocated["status"] != "ok":
             raise CellFailure(f"allocation: {allocated['reason']}")
         method: Method = registry.build("methods", settings.method, settings.params)
-        # Where nothing runs forward, scores have the dtype of the weights.
+        # Where no forward pass is made, scores have the dtype of the weights.
         dtype = settings.compute.dtype if settings.compute else settings.storage
         blocks = prune_model(
             StreamedModel.opened(manifest.directory, settings.family, dtype=dtype, storage=settings.storage),
@@ -86,15 +86,16 @@ def prune(
 
 
 def _beyond(record: dict[str, Any]) -> str:
-    """The part of the sparsity that nobody asked for, in words; empty if there is none."""
+    """Put the part of the sparsity that nobody asked for into words; the text is empty if there is none."""
     share = record["zeros_beyond_target"] / record["prunable_weights"]
     return f", {share:.4f} of it zero before pruning where fewer zeros were asked for" if share else ""
 
 
 def summarise(blocks: list[dict[str, Any]], target: float | None, *, exact: bool = True) -> dict[str, Any]:
-    """Whole-model sparsity from the block records; CellFailure if it misses `target` (see `engine.sparsity.check`).
+    """Compute the whole-model sparsity from the block records.
 
-    `target` is None if the method takes no orders. Zeros that the model had before pruning count as zeros.
+    `target` is None if the method takes no orders. Zeros that the model had before pruning count as zeros. Raises
+    CellFailure if the sparsity misses `target` (see `engine.sparsity.check`).
     """
     counts = totals(linear for block in blocks for linear in block["linears"].values())
     if target is not None:

@@ -1,4 +1,4 @@
-"""Stage report: all studies of a config as one HTML file that needs nothing else."""
+"""Stage report: write all studies of a config to one HTML file that needs nothing else."""
 
 import base64
 from importlib.resources import files
@@ -21,12 +21,12 @@ def report(spec: str, *, cells: Path, page: Path) -> None:
 
 
 def write_report(plan: Plan, cells: Path, output: Path) -> None:
-    """Write the report of all studies of `plan` to `output`, of the CSV `cells` and the current results."""
+    """Write the report of all studies of `plan` to `output`, from the CSV `cells` and the current results."""
     write_text(output, render(gather(plan, read_cells(cells))))
 
 
 def render(page: dict[str, Any]) -> str:
-    """The page: text and tables as HTML, data as JSON, and the libraries and the script that show them."""
+    """Render the page: text and tables as HTML, data as JSON, and the libraries and the script that show them."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -43,7 +43,7 @@ def render(page: dict[str, Any]) -> str:
         css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
-        # Modules are imported by address; a data: address makes one of text that is already here.
+        # Browsers import a module by its address, and a data: address can contain the text of the module itself.
         imports={"imports": {"datatables": f"data:text/javascript;base64,{module}"}},
         datatables_css=(datatables / "dt_bundle.css").read_text(encoding="utf-8"),
     )

@@ -1,7 +1,7 @@
-"""Running the stage of a job: in this process, or by the command that its rule runs.
+"""Running the stage of a job, in this process or by the command that its rule runs.
 
-A stage is the function that is called as its module. Its parameters are the spec, wildcards, inputs and outputs of the
-job by name: `Path`, `Path | None` for an input that some jobs do not need, and `Sequence[Path]`.
+A stage is the function that has the name of its module. Its parameters are the spec, wildcards, inputs and outputs of
+the job by name, of the types `Path`, `Path | None` for an input that some jobs do not need, and `Sequence[Path]`.
 """
 
 import importlib
@@ -15,13 +15,13 @@ from prunebench.plan.jobs.base import Job
 
 
 def stage(name: str) -> Callable[..., str | None]:
-    """The stage called `name`. The import may take seconds."""
+    """Import the stage called `name`, which may take seconds."""
     function: Callable[..., str | None] = getattr(importlib.import_module(f"prunebench.stages.{name}"), name)
     return function
 
 
 def parameters(function: Callable[..., Any]) -> Mapping[str, Any]:
-    """The types of the parameters of a stage by name."""
+    """Find the types of the parameters of a stage by name."""
     hints = typing.get_type_hints(function)
     return {name: hints[name] for name in inspect.signature(function).parameters}
 
@@ -29,8 +29,8 @@ def parameters(function: Callable[..., Any]) -> Mapping[str, Any]:
 def run(job: Job, root: Path = Path(), **given: Any) -> str | None:
     """Run `job` in this process; returns the line that says how it went.
 
-    All its files lie below `root`, but inputs and outputs that `given` has by name. An input that the job does not need
-    stays away.
+    All files of the job lie below `root`, except the inputs and outputs that `given` names. An input that the job does
+    not need is not passed, even if `given` has it.
     """
     function = stage(job.rule)
     arguments = {name: _argument(job, name, root) for name in parameters(function)}
@@ -51,7 +51,7 @@ def command(job: Job) -> list[str]:
 
 
 def _argument(job: Job, name: str, root: Path) -> Any:
-    """What a job passes to its stage for the parameter `name`."""
+    """Find the value that a job passes to its stage for the parameter `name`."""
     if name == "spec":
         return job.spec
     if name in job.needs:

@@ -1,4 +1,4 @@
-"""Stage search_allocation: the best allocation that one seed of a search finds."""
+"""Stage search_allocation: search for the best allocation with one seed."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ COLUMNS = ("evaluation", "candidate", "status", "value", "reason")
 def search_allocation(
     spec: str, *, model: Path, corpus: Path, profile: Path, result: Path, history: Path, measured: Path
 ) -> str:
-    """Search as `spec` says, on the model asset `model` and the tuning split of the asset `corpus`; the headline.
+    """Search as `spec` says, on the model asset `model` and the tuning split of the asset `corpus`.
 
-    Writes `result` (JSON: the best candidate, its perplexity and those of the dense and the uniform model, and every
-    proposal), `history` (CSV: the proposals) and `measured`. The same spec gives the same bits; a killed job replays
-    what it had and goes on with the same random numbers.
+    Writes `result` (JSON: the best candidate, the perplexities of that, the dense and the uniform model, and every
+    proposal), `history` (CSV: the proposals) and `measured`; returns the headline. The same spec gives the same bits: a
+    killed job replays what it had and goes on with the same random numbers.
     """
     settings, outcome = SearchAllocationSpec.model_validate_json(spec), Outcome(spec)
     manifest, text = load_manifest(model), load_manifest(corpus)

@@ -1,4 +1,4 @@
-"""Stage strict: a failure of the whole run if any cell has no result, which is what CI wants to know."""
+"""Stage strict: fail the whole run if any cell has no result, so that CI notices."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Stage tables: one table of one study, in every format."""
+"""Stage tables: make one table of one study, in every format."""
 
 from collections.abc import Sequence
 from pathlib import Path

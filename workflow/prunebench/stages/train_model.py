@@ -1,4 +1,4 @@
-"""Stage train_model: text -> a tokenizer and a model of OPT's architecture, trained from random weights."""
+"""Stage train_model: train a tokenizer and a model of OPT's architecture on text, from random weights."""
 
 import logging
 import shutil
@@ -33,15 +33,15 @@ def train_model(spec: str, corpora: Sequence[Path], *, training: Path, measured:
     """Train a model as `spec` says on `corpora` (asset.json paths, in its order); returns a one-line summary.
 
     Writes a `from_pretrained` directory (`training` without its suffix), `measured` (time, memory, host) and last
-    `training` (JSON: loss curve, bits per byte). On the CPU all but `measured` have
-    the same bits for the same spec; on a GPU two runs differ in the order of their sums.
+    `training` (JSON: loss curve, bits per byte). On the CPU all files except `measured` have the same bits for the same
+    spec; on a GPU two runs differ in the order of their sums.
     """
     settings, outcome = TrainModelSpec.model_validate_json(spec), Outcome(spec)
     keep_freed_pages()
     arrived = dict(zip(settings.corpora, map(load_manifest, corpora), strict=True))
     directories = {name: manifest.directory for name, manifest in arrived.items()}
     outcome.inputs |= {name: manifest.digest for name, manifest in arrived.items()}
-    # Beside the outputs but not one of them: Snakemake deletes those when a job fails.
+    # The scratch folder is beside the outputs and not one of them: Snakemake deletes outputs when a job fails.
     scratch = training.with_name(f".{training.stem}.parts")
     claim(scratch, outcome.identity)
     trained, resumed_at = _train(settings.entry, directories, scratch, training)
@@ -55,7 +55,7 @@ def train_model(spec: str, corpora: Sequence[Path], *, training: Path, measured:
 def _train(
     entry: ModelEntry, directories: dict[str, Path], scratch: Path, training: Path
 ) -> tuple[dict[str, Any], int]:
-    """Train, write the model beside `training`; what there is to say of it, and the step at which this began."""
+    """Train the model and write it beside `training`; returns its record, and the step at which this run began."""
     source, shape = entry.source, entry.shape
     assert isinstance(source, TrainedSource) and shape
     texts = _texts(source, directories)
@@ -70,9 +70,9 @@ def _train(
     if resumed_at:
         log.info("resuming at step %d", resumed_at)
     unseen = {"held_out": texts.held_out, **{name: load_split(directories[name], "tuning") for name in source.unseen}}
-    windows = {name: _windows(tokenizer, of, source.context, name) for name, of in unseen.items()}
+    windows = {name: _windows(tokenizer, documents, source.context, name) for name, documents in unseen.items()}
     run.run(torch.from_numpy(_cut(stream, source.context, "training")), torch.from_numpy(windows["held_out"]))
-    # What is scored is what is stored.
+    # The model is scored with its weights rounded as they are stored.
     model.to(getattr(torch, entry.dtype)).save_pretrained(training.with_suffix(""))
     tokenizer.save_pretrained(training.with_suffix(""))
     scorer = Scorer(model.float(), tokenizer, stream, getattr(torch, source.compute.dtype))
@@ -81,7 +81,7 @@ def _train(
         "parameters": model.num_parameters(),
         "tokens": {"text": len(stream), "seen": source.steps * source.compute.batch_size * source.context},
         "curve": run.curve,
-        "scores": {name: scorer.score(of) for name, of in windows.items()},
+        "scores": {name: scorer.score(part) for name, part in windows.items()},
     }
     return outcome, resumed_at
 
@@ -102,7 +102,7 @@ def _new_model(source: TrainedSource, shape: Shape, tokenizer: PreTrainedTokeniz
         num_hidden_layers=shape.blocks,
         num_attention_heads=source.heads,
         max_position_embeddings=source.context,
-        # Hardly any text is seen twice.
+        # Dropout is not needed: hardly any text is seen twice.
         dropout=0.0,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,

@@ -45,7 +45,7 @@ class Workload:
     streamed: bool = False
     """Whether one block at a time is in memory, as for windows of text, and not the whole model."""
     guesses: Mapping[str, str] = field(default_factory=dict)
-    """By asset (corpora/text), the assumption about a size that is not known."""
+    """The assumptions about sizes that are not known, by asset (corpora/text)."""
 
 
 def of_corpora(corpora: Sequence[str], seqlen: int, windows: int | None, at_most: Mapping[str, int | None]) -> Workload:

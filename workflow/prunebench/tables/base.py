@@ -45,7 +45,7 @@ class Evidence:
 
     @property
     def computations(self) -> dict[str, tuple[str, str, str]]:
-        """By calibrated method, the first catalog name of the same work, its dtype, and its compute settings."""
+        """The first catalog name of the same work, dtype and compute settings, by calibrated method."""
         return self.plan.shown.computations()
 
     def published(self, cell: Cell, suite: str) -> list[Match]:
