@@ -74,6 +74,7 @@ def spec(**changes: Any) -> str:
         "strategy_params": {"population": 4, "sample_ratio": 0.9, "parents": 3},
         "evaluations": 12,
         "windows": 3,
+        **dict.fromkeys(("model", "profile", "corpus"), "of what it is made"),
         "seqlen": 16,
         "seed": 0,
         "compute": {"dtype": "float32", "batch_size": 2, "threads": 1},
