@@ -18,9 +18,6 @@ from prunebench.config.schema import CONFIG, SINGULAR, configured, read_config, 
 from prunebench.errors import PrunebenchError
 from prunebench.standalone.request import CATALOG
 
-# A config has a study; nothing else is of interest here.
-_NO_CONFIG = {"studies": {"none": {"suites": "ppl", "grid": [{"model": "smollm2_135m", "method": "dense"}]}}}
-
 
 class Shelf:
     """All methods, allocators, suites or models (`kind`) that a config file can name.
@@ -31,7 +28,7 @@ class Shelf:
     def __init__(self, kind: str, configfile: Path = CONFIG) -> None:
         self._outside = configfile == CONFIG and not CONFIG.exists()
         config, files = (
-            with_catalogs(_NO_CONFIG, "command line", CATALOG)
+            with_catalogs({}, "command line", CATALOG)
             if self._outside
             else with_catalogs(read_config(configfile), os.path.relpath(configfile))
         )
