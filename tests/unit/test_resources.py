@@ -1,8 +1,8 @@
 """What jobs ask for covers what they take, and follows the size of the model."""
 
+from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import yaml
@@ -14,8 +14,11 @@ from dag.tree import REPOSITORY
 from prunebench.assets.manifest import read_shape
 from prunebench.config.entries import PathSource, Shape
 from prunebench.plan import resources
+from prunebench.plan.jobs import rule_class
+from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, load_plan
-from prunebench.plan.resources import memory, minutes, parameters
+from prunebench.plan.resources import memory, minutes
+from prunebench.plan.sizes import parameters
 
 SMOLLM2 = Shape(blocks=30, hidden=576, ffn=1536, attention=576, vocabulary=49152)
 LLAMA_7B = Shape(blocks=32, hidden=4096, ffn=11008, attention=4096, vocabulary=32000)
@@ -23,11 +26,13 @@ RULES = ["calibrate", "profile", "gradients", "search_allocation", "train_model"
 RULES += ["evaluate"]
 
 
-def job(rule: str, shape: Shape | None, tokens: int = 0) -> Any:
-    """What is asked of a job to find its memory and its time; without a shape its model is not here yet."""
+def job(rule: str, shape: Shape | None, tokens: int = 0) -> Job:
+    """A job of `rule` with so many tokens, for a model of this shape; without a shape its model is not here yet."""
     source = PathSource(kind="path", path="not/here")
     config = SimpleNamespace(models={"some": SimpleNamespace(shape=shape, source=source)})
-    return SimpleNamespace(rule=rule, model="some", tokens=tokens, config=config)
+    known = {"model": "some", "tokens": tokens, "config": config}
+    made: Job = type(rule, (rule_class(rule),), known)(None, defaultdict(lambda: "none"))
+    return made
 
 
 sizes = st.builds(

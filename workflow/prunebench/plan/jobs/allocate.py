@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from prunebench.config.entries import Compute, is_none
+from prunebench.config.entries import Compute, Shape, is_none
 from prunebench.plan import paths
 from prunebench.plan.grid import allocator_of, reads_profile, runs_model, search_used
 from prunebench.plan.jobs.base import Job, Need, Spec
+from prunebench.plan.sizes import pruning_bytes
 
 
 class AllocateSpec(Spec):
@@ -40,6 +41,7 @@ class Allocate(Job):
     rule = "allocate"
     subject_pattern = "{model}/{allocator}/{point}/{calibration}-seed{seed}"
     writes: ClassVar = {"allocation": paths.ALLOCATION, "measured": paths.ALLOCATION_MEASURED}
+    passes = 10  # the epochs of an allocator that learns
     own_cost = True
 
     @cached_property
@@ -87,3 +89,7 @@ class Allocate(Job):
     def compute(self) -> Compute | None:
         """The compute settings of the config if the allocator runs the model, else None."""
         return self.config.compute if self.gpu else None
+
+    def bytes(self, shape: Shape) -> int:
+        """As much as pruning: an allocator that runs the model may prune blocks."""
+        return pruning_bytes(shape, self.tokens)

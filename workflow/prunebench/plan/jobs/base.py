@@ -17,9 +17,10 @@ from prunebench.cell import NO_CALIBRATION, Cell
 from prunebench.config.schema import calibration_parts
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.identity.fingerprint import fingerprint
+from prunebench.plan.sizes import streamed_bytes
 
 if TYPE_CHECKING:
-    from prunebench.config.entries import Compute
+    from prunebench.config.entries import Compute, Shape
     from prunebench.config.schema import Config
     from prunebench.plan.plan import Plan
 
@@ -72,6 +73,8 @@ class Job:
     """The pattern of the path of each output by its name. When a job is done, the first output is there."""
     runs_model: ClassVar[bool] = False
     """Whether the jobs of the rule run a model."""
+    passes: ClassVar[int] = 0
+    """How many forward passes over `tokens` take as long as the arithmetic of the job, at most."""
     own_cost: ClassVar[bool] = False
     """Whether the job counts as part of the cost of the cell that rests on it."""
 
@@ -197,6 +200,15 @@ class Job:
             return 0
         _, samples, seqlen = calibration_parts(calibration)
         return samples * seqlen
+
+    @property
+    def forward_tokens(self) -> int:
+        """The tokens of forward passes that take as long as the arithmetic of the job, at most."""
+        return self.passes * self.tokens
+
+    def bytes(self, shape: Shape) -> int:
+        """An upper bound of the job's main memory beside its libraries; by default a pass with one block in memory."""
+        return streamed_bytes(shape, self.tokens)
 
     @property
     def threads(self) -> int:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from prunebench.config.entries import Bos
+from prunebench.config.entries import Bos, Shape
 from prunebench.config.schema import calibration_parts
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
@@ -55,3 +55,7 @@ class Calibrate(Job):
             strategy=entry.calibration,
             bos=entry.calibration_bos,
         ).text
+
+    def bytes(self, shape: Shape) -> int:
+        """The documents of a corpus and their tokens. The first shard of C4 has 0.8 GB of text."""
+        return 2 * 2**30

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from prunebench.config.entries import Compute
+from prunebench.config.entries import Compute, Shape
 from prunebench.config.schema import configured
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Output, Spec
+from prunebench.plan.sizes import parameters
 from prunebench.runtime.provenance import version
 
 
@@ -80,3 +81,12 @@ class Evaluate(Job):
     def compute(self) -> Compute:
         """The compute settings of the suite, or else of the config."""
         return self.config.suites[self.wildcards["suite"]].compute or self.config.compute
+
+    @property
+    def forward_tokens(self) -> int:
+        """The tokens of an evaluation at most. The test split of WikiText-2 has 340 000 tokens of LLaMA's tokenizer."""
+        return 400_000
+
+    def bytes(self, shape: Shape) -> int:
+        """A pass, and the file of weights, which the kernel may count as memory of the job."""
+        return super().bytes(shape) + 2 * parameters(shape)

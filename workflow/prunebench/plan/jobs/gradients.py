@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from prunebench.config.entries import Compute
+from prunebench.config.entries import Compute, Shape
 from prunebench.plan import paths
 from prunebench.plan.jobs.profile import OnTokensSpec, Profile
+from prunebench.plan.sizes import parameters
 
 
 class ByWindow(Compute):
@@ -28,6 +29,11 @@ class Gradients(Profile):
 
     rule = "gradients"
     writes: ClassVar = {"gradients": paths.GRADIENTS, "measured": paths.GRADIENTS_MEASURED}
+    passes = 3
 
     def _spec(self) -> str:
         return GradientsSpec(**self._shared(), compute=ByWindow(**self.compute.model_dump())).text
+
+    def bytes(self, shape: Shape) -> int:
+        """Weights, sums of squares in float32, and activations of a window."""
+        return 8 * parameters(shape)

@@ -33,6 +33,7 @@ class Profile(Job):
     rule = "profile"
     subject_pattern = paths.DRAW
     writes: ClassVar = {"profile": paths.PROFILE, "measured": paths.PROFILE_MEASURED}
+    passes = 1
     runs_model = True
     own_cost = True
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from prunebench.config.entries import Compute, is_none
+from prunebench.config.entries import Compute, Shape, is_none
 from prunebench.plan import paths
 from prunebench.plan.grid import method_of
 from prunebench.plan.jobs.base import Job, Need, Output, Spec
+from prunebench.plan.sizes import parameters, pruning_bytes
 
 if TYPE_CHECKING:
     from prunebench.plan.plan import Plan
@@ -44,6 +45,7 @@ class Prune(Job):
     rule = "prune"
     subject_pattern = paths.CELL
     writes: ClassVar = {"result": paths.PRUNED, "measured": paths.PRUNE_MEASURED, "weights": paths.WEIGHTS}
+    passes = 10  # two passes of every method, or the epochs of one that learns
     runs_model = True
     own_cost = True
 
@@ -102,6 +104,10 @@ class Prune(Job):
         settings = self.config.methods[self.cell.method].compute or self.config.compute
         return settings if self.needs["tokens"] else None
 
+    def bytes(self, shape: Shape) -> int:
+        """A pass, and what methods keep of a block."""
+        return pruning_bytes(shape, self.tokens)
+
 
 class KeepMasks(Job):
     """Keep a record of which weights of a cell are zero, for configs that delete the weights themselves."""
@@ -119,3 +125,7 @@ class KeepMasks(Job):
     def needs(self) -> Mapping[str, Need]:
         """The packed weights."""
         return {"weights": self.plan.job("prune", **self.wildcards).output("weights")}
+
+    def bytes(self, shape: Shape) -> int:
+        """A pass, and the file of weights, which the kernel may count as memory of the job."""
+        return super().bytes(shape) + 2 * parameters(shape)

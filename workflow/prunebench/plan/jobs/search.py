@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from prunebench.config.entries import Compute, SearchEntry
+from prunebench.config.entries import Compute, SearchEntry, Shape
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
+from prunebench.plan.sizes import parameters
 
 
 class SearchAllocationSpec(Spec):
@@ -37,6 +38,7 @@ class SearchAllocation(Job):
     rule = "search_allocation"
     subject_pattern = "{search}-seed{seed}"
     writes: ClassVar = {"result": paths.SEARCH, "history": paths.SEARCH_HISTORY, "measured": paths.SEARCH_MEASURED}
+    passes = 1
     runs_model = True
 
     @property
@@ -88,6 +90,10 @@ class SearchAllocation(Job):
     def tokens(self) -> int:
         """The number of tokens of all evaluations together."""
         return self._entry.evaluations * self._entry.windows * self._entry.seqlen
+
+    def bytes(self, shape: Shape) -> int:
+        """A pass, the file of weights, which the kernel may count, and ranks of the same size."""
+        return super().bytes(shape) + 4 * parameters(shape)
 
 
 class GatherSearchSpec(Spec):

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar
 
-from prunebench.config.entries import Compute, ModelEntry, TrainedSource
+from prunebench.config.entries import Compute, ModelEntry, Shape, TrainedSource
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
+from prunebench.plan.sizes import parameters
 
 NAMES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 """The files of the `from_pretrained` directory that training writes."""
@@ -33,6 +34,7 @@ class TrainModel(Job):
         "measured": f"{paths.TRAINED}.measured.json",
         **{name: f"{paths.TRAINED}/{name}" for name in NAMES},
     }
+    passes = 3
     runs_model = True
 
     @property
@@ -61,3 +63,7 @@ class TrainModel(Job):
     def tokens(self) -> int:
         """The number of tokens of all steps together."""
         return self._source.steps * self._source.compute.batch_size * self._source.context
+
+    def bytes(self, shape: Shape) -> int:
+        """Weights, gradients and two sums of the optimiser, all in float32."""
+        return 16 * parameters(shape)
