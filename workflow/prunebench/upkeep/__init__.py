@@ -1,1 +1,1 @@
-"""Keeping a project in order: running failures again, taking away what nobody wants, checking the machine."""
+"""Keeps a project in order: it repeats failed jobs, deletes files that no study uses, and checks the machine."""

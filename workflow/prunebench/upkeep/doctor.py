@@ -1,4 +1,4 @@
-"""What of this machine and environment will make trouble, and what to do about it."""
+"""Checks this machine and this environment for causes of trouble, and says what to do about each."""
 
 import importlib.util
 import os
@@ -27,17 +27,17 @@ LITTLE_MEMORY = 2
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     level: str
-    """ok, warning (it works, but) or problem (it will fail)."""
+    """ok, warning (it works, but not well) or problem (it will fail)."""
     subject: str
     text: str
     advice: str = ""
 
 
 def examine(root: Path) -> Iterator[Finding]:
-    """Look at everything; `root` is the repository, with its requirements. PrunebenchError if it is none."""
+    """Make all checks. Raises PrunebenchError if `root` is no copy of the repository, which lists the requirements."""
     if not (root / "pyproject.toml").is_file() or not (root / "constraints.txt").is_file():
         raise PrunebenchError(
             f"{root} is no copy of prunebench's repository, whose requirements are looked at: install the package from "
@@ -53,7 +53,7 @@ def examine(root: Path) -> Iterator[Finding]:
 
 
 def python(wanted: str) -> Finding:
-    """The version of Python."""
+    """Check that the version of Python is one of `wanted`, such as >=3.11."""
     found = platform.python_version()
     if SpecifierSet(wanted).contains(found, prereleases=True):
         return Finding("ok", "python", found)
@@ -61,7 +61,7 @@ def python(wanted: str) -> Finding:
 
 
 def packages(requirements: list[str], pins: list[str]) -> Iterator[Finding]:
-    """What is required: installed, new enough, and as the tests had it."""
+    """Check that each required package is installed, is new enough, and has the version that the tests ran with."""
     tested = {pin.name: pin.specifier for pin in map(Requirement, pins)}
     as_tested = []
     for requirement in map(Requirement, requirements):
@@ -78,14 +78,14 @@ def packages(requirements: list[str], pins: list[str]) -> Iterator[Finding]:
 
 
 def pip() -> Finding:
-    """Models and text come through pip."""
+    """Check that the environment has pip, which downloads models and text."""
     if importlib.util.find_spec("pip"):
         return Finding("ok", "pip", version("pip") or "")
     return Finding("problem", "pip", "not in this environment: nothing can be downloaded", "python -m ensurepip")
 
 
 def gpu() -> Finding:
-    """Whether torch sees a GPU, if there is one."""
+    """Check that torch can use the GPU, if the machine has one."""
     import torch
 
     if torch.cuda.is_available():
@@ -102,7 +102,7 @@ def gpu() -> Finding:
 
 
 def slurm() -> Finding:
-    """Whether jobs can go through SLURM, if it is here."""
+    """Check that Snakemake can submit jobs to SLURM, if the machine has SLURM."""
     found = partitions()
     if not found:
         return Finding("ok", "SLURM", "none")
@@ -114,7 +114,7 @@ def slurm() -> Finding:
 
 
 def cpus() -> Finding:
-    """How many processors this process may use: snakemake --cores all takes all that it may run on."""
+    """Check that no limit forbids the use of all visible processors, which snakemake --cores all would use."""
     usable, limit = len(os.sched_getaffinity(0)), cpu_limit()
     if limit is not None and limit < usable:
         text = f"{usable} visible, but this container or job is limited to {limit:g}"
@@ -123,7 +123,7 @@ def cpus() -> Finding:
 
 
 def bfloat16() -> Finding:
-    """Whether the CPU multiplies bfloat16 itself."""
+    """Check that the CPU has instructions that multiply bfloat16."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
     if fast := sorted(flags & {"avx512_bf16", "amx_bf16", "bf16"}):
@@ -133,7 +133,7 @@ def bfloat16() -> Finding:
 
 
 def memory() -> Finding:
-    """What is free."""
+    """Check that enough main memory is free."""
     machine, limit = psutil.virtual_memory(), memory_limit()
     free, total = (min(size, limit or size) / GIB for size in (machine.available, machine.total))
     text = f"{free:.1f} of {total:.1f} GiB free"
@@ -143,7 +143,7 @@ def memory() -> Finding:
 
 
 def disk(directory: Path) -> Finding:
-    """Free space where `directory` is or will be."""
+    """Check that `directory` is or will be on a disk with enough free space, and that it can be written to."""
     place = next(parent for parent in (directory.absolute(), *directory.absolute().parents) if parent.exists())
     free = shutil.disk_usage(place).free
     level = "problem" if free < NO_DISK else "warning" if free < LITTLE_DISK else "ok"
@@ -154,13 +154,13 @@ def disk(directory: Path) -> Finding:
 
 
 def threads() -> Finding:
-    """Thread variables: jobs set their own."""
+    """Report the environment variables that limit threads. Jobs set their own values."""
     found = ", ".join(f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ)
     return Finding("ok", "threads", f"{found or 'no variable set'}; jobs take compute.threads of the config")
 
 
 def offline() -> Finding:
-    """Whether libraries may ask the Hugging Face hub."""
+    """Report whether libraries may contact the Hugging Face hub."""
     found = os.environ.get("HF_HUB_OFFLINE")
     text = (
         f"HF_HUB_OFFLINE={found}" if found else "HF_HUB_OFFLINE is not set: libraries may ask the hub, nothing needs it"
@@ -169,7 +169,7 @@ def offline() -> Finding:
 
 
 def snakemake_locks() -> Finding:
-    """Whether a killed snakemake left its lock on this directory."""
+    """Check that no killed snakemake has left a lock on the working directory."""
     if locks.stale():
         text = f"{locks.LOCKS} is locked, but nothing on this machine runs snakemake here"
         return Finding("problem", "lock", text, "snakemake --unlock, unless it runs on another machine")
@@ -178,7 +178,7 @@ def snakemake_locks() -> Finding:
 
 
 def code() -> Finding:
-    """The revision that results will name."""
+    """Check that results can name the git revision of the code."""
     found = code_revision()
     if found is None:
         return Finding("warning", "code", "not in a git repository", "results cannot say which code they come from")

@@ -1,4 +1,4 @@
-"""What earlier runs left that no study wants any more."""
+"""Finds and deletes files that earlier runs left and that no study needs any more."""
 
 import os
 import re
@@ -17,13 +17,13 @@ from prunebench.view.states import running_jobs
 
 MADE, FETCHED = ("results", "logs", "benchmarks"), "resources"
 _SCRATCH = re.compile(r"\.+(?P<name>.+?)(\.parts|(\.(text|rows|gguf|download|convert))*\.part)+")
-"""Names of unfinished work: of files.atomic_path, of the stages' Parts, of staging."""
+"""Names of unfinished work, which files.atomic_path, the Parts of stages, and staging give."""
 BLOCKS = ".blocks"
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """A file or directory that nobody wants."""
+    """A file or directory that no plan needs."""
 
     path: Path
     what: str
@@ -31,11 +31,11 @@ class Orphan:
 
 
 def orphans(plans: Iterable[Plan], *, downloads: bool = False, unfinished: bool = False) -> list[Orphan]:
-    """What the pipeline made and none of `plans` wants, by path.
+    """The files and directories that the pipeline made and that none of `plans` needs, sorted by path.
 
-    `downloads` looks in resources/ too. `unfinished` adds what killed jobs of wanted results left, from which the next
-    run would resume. What a running job or snakemake has in hand is left out, and so is all that the pipeline does
-    not make under this name.
+    With `downloads`, resources/ is searched too. With `unfinished`, the list has also the parts that killed jobs of
+    these plans left, from which the next run would resume. It never has files that a running job or snakemake uses, or
+    files whose names the pipeline does not give.
     """
     wanted = {path for plan in plans for job in graph.jobs(plan) for path in job.files}
     in_use = locks.locked_files() | {path for job in running_jobs() for path in (job.log, *_named(job.log))}
@@ -56,7 +56,7 @@ def orphans(plans: Iterable[Plan], *, downloads: bool = False, unfinished: bool 
 
 
 def delete(found: Iterable[Orphan]) -> None:
-    """Delete them, and the directories that become empty by it."""
+    """Delete the files and directories of `found`, and the parent directories that this leaves empty."""
     for orphan in found:
         if orphan.path.is_dir():
             shutil.rmtree(orphan.path)
@@ -69,7 +69,7 @@ def delete(found: Iterable[Orphan]) -> None:
 
 
 def _candidates(downloads: bool) -> Iterator[Path]:
-    """Files that may be orphans; directories of unfinished work and of downloads as a whole. Links are not followed."""
+    """All files that may be orphans. A directory of unfinished work, or of a download, is one item."""
     for root in (*MADE, FETCHED) if downloads else MADE:
         for where, directories, files in os.walk(root):
             here = Path(where)
@@ -79,13 +79,13 @@ def _candidates(downloads: bool) -> Iterator[Path]:
 
 
 def _is_download(directory: Path) -> bool:
-    """Whether this is the place of an asset that has arrived."""
+    """Whether `directory` holds an asset whose download is complete."""
     manifest = directory / MANIFEST_NAME
     return graph.maker(manifest) is not None and manifest.is_file() and not directory.is_symlink()
 
 
 def _scratch_of(path: Path) -> Path | None:
-    """The result that unfinished work at `path` was to become; None if `path` is nothing of the kind."""
+    """The result that the unfinished work at `path` would have become; None if `path` is no unfinished work."""
     possible = []
     if path.name == BLOCKS:
         possible = [path.with_name(Path(paths.PRUNED).name)]
@@ -96,14 +96,14 @@ def _scratch_of(path: Path) -> Path | None:
 
 
 def _is_final(result: Path) -> bool:
-    """Whether there is nothing to go on with: a job that failed keeps what it had done for the next try."""
+    """Whether no job will resume to make `result`. A failed job keeps its unfinished work for the next try."""
     if not result.exists():
         return False
     return not (result.suffix == ".json" and read_json(result).get("status") == "failed")
 
 
 def _named(log: Path) -> Iterator[Path]:
-    """The files in the command of a job."""
+    """The words of the command in `log`, which include all files of its job."""
     return map(Path, logs.words(log))
 
 

@@ -1,4 +1,4 @@
-"""Snakemake's locks on the working directory, and whether the snakemake that took them still lives."""
+"""Reads Snakemake's locks on the working directory, and finds out whether the snakemake that took them still runs."""
 
 from pathlib import Path
 
@@ -8,17 +8,17 @@ LOCKS = Path(".snakemake/locks")
 
 
 def locked_files() -> frozenset[Path]:
-    """All files that a run of snakemake has locked: what it reads and what it makes."""
+    """All files that a run of snakemake has locked, because it reads or makes them."""
     return frozenset(Path(line) for lock in _locks() for line in lock.read_text(encoding="utf-8").splitlines())
 
 
 def snakemakes() -> list[int]:
-    """The processes of this machine that run snakemake here, if the directory is locked."""
+    """The ids of the processes that run snakemake in the working directory on this machine, if it is locked."""
     return [process.pid for process in psutil.process_iter() if _is_snakemake(process)] if _locks() else []
 
 
 def stale() -> bool:
-    """Whether the directory is locked although nothing on this machine runs snakemake here."""
+    """Whether the working directory is locked although no process of this machine runs snakemake in it."""
     return bool(_locks()) and not snakemakes()
 
 
@@ -31,4 +31,4 @@ def _is_snakemake(process: psutil.Process) -> bool:
         called = {Path(word).name for word in process.cmdline()[:3]}  # snakemake, or python -m snakemake
         return "snakemake" in called and Path(process.cwd()) == Path.cwd()
     except psutil.Error:
-        return False  # gone, or of another user
+        return False  # the process has ended, or belongs to another user

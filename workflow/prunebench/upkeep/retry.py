@@ -1,4 +1,4 @@
-"""Running again what failed or was stopped."""
+"""Prepares another run of the evaluations that failed or stopped."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +14,12 @@ from prunebench.view.states import State, running_jobs, states
 
 
 def retryable(plan: Plan, studies: Sequence[str]) -> list[State]:
-    """The failed and the stopped evaluations of `studies`."""
+    """The states of the evaluations of `studies` that failed or stopped."""
     return [state for state in states(plan, Results(plan), studies) if state.status in ("failed", "stopped")]
 
 
 def leftovers(plan: Plan, chosen: Sequence[State]) -> list[Path]:
-    """What failures have left in place of results: the files of the job that failed, and of those after it."""
+    """The existing outputs of failed jobs and of the jobs after them. They hold failures in place of results."""
     found = [
         path
         for state in chosen
@@ -32,13 +32,13 @@ def leftovers(plan: Plan, chosen: Sequence[State]) -> list[Path]:
 
 
 def targets(chosen: Sequence[State]) -> list[Path]:
-    """The results that snakemake is to make."""
+    """The results of the evaluations `chosen`, which snakemake is to make."""
     evaluations = (named("evaluate", **state.cell.wildcards, suite=state.suite) for state in chosen)
     return list(dict.fromkeys(evaluation.outputs[0] for evaluation in evaluations))
 
 
 def refuse_while_running() -> None:
-    """PrunebenchError if snakemake runs here, or could not: nothing may be deleted then."""
+    """Raise PrunebenchError if files may not be deleted: a job or snakemake runs, or the directory is locked."""
     if busy := [*map(str, running_jobs()), *(f"snakemake, process {pid}" for pid in locks.snakemakes())]:
         raise PrunebenchError(f"still running: {', '.join(busy)}. Wait for them, or stop them")
     if locks.stale():

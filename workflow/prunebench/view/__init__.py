@@ -1,1 +1,1 @@
-"""Looking at a run: how its cells stand, and one cell in detail."""
+"""Shows the state of a run: the status of all its cells, and the details of one cell."""

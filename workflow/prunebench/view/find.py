@@ -1,4 +1,4 @@
-"""From what a user types to a study or a cell of the plan."""
+"""Finds the study or the cell of a plan that a user names on the command line."""
 
 import difflib
 import re
@@ -12,11 +12,11 @@ from prunebench.registry import did_you_mean
 
 _AROUND = re.compile(r"^(results/(pruned|evaluations)|logs/(prune|evaluate))/|\.log$")
 SHOWN = 10
-"""Cells that are listed when a name fits several."""
+"""The number of cells that a message lists when a name fits several."""
 
 
 def studies(plan: Plan, name: str | None) -> list[str]:
-    """The study called `name`, or all if it is None; PrunebenchError with the nearest name if there is none."""
+    """The study `name`, or all if it is None. Raises PrunebenchError, with the nearest name, if no study has it."""
     if name is None or name in plan.studies:
         return [name] if name else list(plan.studies)
     raise PrunebenchError(
@@ -26,10 +26,9 @@ def studies(plan: Plan, name: str | None) -> list[str]:
 
 
 def cell(plan: Plan, name: str) -> Cell:
-    """The cell that `name` means: its path, with or without what stands around it in results/ and logs/, or so much
-    of it that no other fits, as in wanda/owl/0.70.
+    """The cell that `name` means: the path of the cell, the path of its result or log, or parts that fit no other cell.
 
-    Raises PrunebenchError with the nearest names if there is none, or several.
+    An example of parts is wanda/owl/0.70. Raises PrunebenchError, with the nearest names, if no cell or several fit.
     """
     here = Path.cwd()
     place = Path(name).relative_to(here) if Path(name).is_relative_to(here) else Path(name)
@@ -47,5 +46,5 @@ def cell(plan: Plan, name: str) -> Cell:
 
 
 def path_of(cell: Cell) -> str:
-    """The cell as paths write it, and as commands take it."""
+    """The path of `cell` within results/ and logs/, which commands take as its name."""
     return paths.CELL.format(**cell.wildcards)

@@ -1,4 +1,4 @@
-"""One cell in detail: what was asked for, what came out, what it cost, and how to run it again."""
+"""Shows one cell in detail: its settings, its results, its cost, and the commands that run it again."""
 
 import json
 import shlex
@@ -32,7 +32,7 @@ COST = ("seconds", "cpu_seconds", "peak_memory_mb", "peak_gpu_memory_mb", *MACHI
 
 
 def show(plan: Plan, cell: Cell, console: Console) -> None:
-    """Print everything about `cell` that is on disk and valid, and why the rest is not there."""
+    """Print all valid results of `cell`, and the reason why a result is missing."""
     results = Results(plan)
     everything = states(plan, results, plan.studies)
     mine = list({state.suite: state for state in everything if state.cell == cell}.values())
@@ -47,7 +47,7 @@ def show(plan: Plan, cell: Cell, console: Console) -> None:
     if pruned != "missing":
         older = {job for job in jobs for state in mine if state.status == "missing" and job == _evaluation(state)}
         console.print(*_cost([job for job in jobs if job not in older]))
-    # Not wrapped: commands are there to be copied.
+    # Lines are not wrapped, so that a user can copy the commands.
     console.print(*_again(plan, jobs, mine), sep="\n", soft_wrap=True)
 
 
@@ -59,7 +59,7 @@ def _heading(plan: Plan, cell: Cell) -> Text:
 
 
 def _outcomes(results: Results, mine: list[State]) -> Table:
-    """One line per score, or per evaluation without any."""
+    """A table with one row for each score, and one for each evaluation that has no score."""
     table = Table("suite", "status", "result", title="evaluations", title_justify="left")
     for state in mine:
         status = Text(state.status, STYLES[state.status])
@@ -74,7 +74,7 @@ def _outcomes(results: Results, mine: list[State]) -> Table:
 
 
 def _spec(plan: Plan, cell: Cell) -> Table:
-    """Everything that can change the weights, one line each."""
+    """A table of everything that can change the weights of the cell, with one row for each setting."""
     pruning = plan.job("prune", **cell.wildcards)
     table = _pairs(f"spec of prune ({pruning.spec_hash})")
     for key, value in json.loads(pruning.spec).items():
@@ -85,7 +85,7 @@ def _spec(plan: Plan, cell: Cell) -> Table:
 
 
 def _allocation(plan: Plan, cell: Cell) -> Iterator[Table]:
-    """The allocation that the cell shares, if it is on disk as the plan wants it."""
+    """The allocation of the cell, if it is on disk and was made with the settings of the plan."""
     job = plan.allocation(cell)
     record = read_json(job.outputs[0]) if job.done else {}
     if record.get("spec_hash") == job.spec_hash and record["status"] == "ok":
@@ -93,7 +93,7 @@ def _allocation(plan: Plan, cell: Cell) -> Iterator[Table]:
 
 
 def _weights(pruned: dict[str, Any]) -> Iterator[RenderableType]:
-    """Achieved sparsity, and the reconstruction error where the method looked at data."""
+    """The achieved sparsity, and the reconstruction errors if the method read calibration data."""
     table = _pairs("weights")
     target = "" if pruned["target_sparsity"] is None else f" (target {pruned['target_sparsity']:.4f})"
     table.add_row("zeros", f"{pruned['achieved_sparsity']:.4f}{target}")
@@ -110,7 +110,7 @@ def _weights(pruned: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _bars(title: str, values: Mapping[str, float]) -> Table:
-    """A bar per block for the mean of its linears, whose full names hold its number; one bar if all are the same."""
+    """A bar for each block with the mean of its linears. If all values are equal, one bar stands for all."""
     blocks: dict[int, list[float]] = {}
     for name, value in values.items():
         blocks.setdefault(next(int(part) for part in name.split(".") if part.isdigit()), []).append(value)
@@ -124,7 +124,7 @@ def _bars(title: str, values: Mapping[str, float]) -> Table:
 
 
 def _cost(jobs: list[Job]) -> Iterator[Table]:
-    """What the jobs of the cell measured, and on what they ran."""
+    """The time and memory that the jobs of the cell took, and the machines and libraries that they ran with."""
     files = {job: path for job in jobs for path in job.outputs if path.name.endswith("measured.json") and path.exists()}
     if not files:
         return
@@ -143,13 +143,13 @@ def _cost(jobs: list[Job]) -> Iterator[Table]:
 
 
 def _again(plan: Plan, jobs: list[Job], mine: list[State]) -> Iterator[Text]:
-    """The end of the log that matters, and the commands that repeat its job."""
+    """The end of the log of the job that runs, failed or stopped, and the commands that repeat this job."""
     culprit = next((state.job for state in mine if state.job), None)
     missing = [_evaluation(state).outputs[0] for state in mine if state.status == "missing"]
     if missing and culprit is None:
         yield Text.assemble(("to make it: ", "bold"), shlex.join(snakemake(plan, missing)))
         return
-    # Without a culprit all is well: then the job that ran last.
+    # If no job runs, failed or stopped, the job that ran last is shown.
     job = culprit or max(jobs, key=lambda job: job.log.stat().st_mtime if job.log.exists() else 0)
     if job.log.exists():
         yield Text.assemble((f"end of {job.log}:", "bold"), *(f"\n  {line}" for line in logs.tail(job.log, LOG_LINES)))

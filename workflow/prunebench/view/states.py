@@ -1,4 +1,4 @@
-"""How it stands with each evaluation of each cell, from what is on disk and which logs are being written."""
+"""Finds the status of every evaluation of every cell from the files on disk and from the logs of running jobs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from prunebench.suites.metrics import headlines
 from prunebench.view import logs
 
 STATUSES = ("ok", "running", "failed", "stopped", "skipped", "missing")
-"""ok: there is a number. failed: it cannot be computed, for the reason given. stopped: a job crashed or was killed.
-skipped: a plug-in does not do this. missing: nobody has asked for it yet, or not under today's settings."""
+"""ok: there is a score. failed: the score cannot be computed, and a reason is given. stopped: a job crashed or was
+killed. skipped: a plug-in does not support the cell. missing: it has not been run, or not with today's settings."""
 
 
 @dataclass(frozen=True)
 class State:
-    """How it stands with `suite` on `cell`."""
+    """The status of the evaluation of `suite` on `cell`."""
 
     study: str
     cell: Cell
@@ -29,9 +29,9 @@ class State:
     status: str
     reason: str = ""
     score: dict[str, Any] | None = None
-    """The number that stands for the evaluation, if it is ok."""
+    """The headline score of the evaluation if its status is ok."""
     job: Job | None = None
-    """The job that runs, failed or stopped."""
+    """The job that runs, failed or stopped, if there is one."""
 
 
 def states(plan: Plan, results: Results, studies: Iterable[str]) -> list[State]:
@@ -78,20 +78,20 @@ def _failed(job: Job) -> bool:
 
 
 def stopped(job: Job) -> bool:
-    """Whether `job` was started and has neither finished nor is running: it crashed, or was killed."""
+    """Whether `job` crashed or was killed: it was started, has not finished, and does not run."""
     if job.done or not job.log.exists() or logs.running(job.log):
         return False
-    # Snakemake writes the benchmark after the job: then the result was made, and deleted later.
+    # Snakemake writes the benchmark after the job. If it is newer than the log, the result was made and then deleted.
     return not (job.benchmark.exists() and job.benchmark.stat().st_mtime >= job.log.stat().st_mtime)
 
 
 def headline(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    """The score that stands for an evaluation: the mean over tasks, or the first."""
+    """The score that stands for a whole evaluation: the mean over tasks if there is one, or else the first score."""
     (task, *_) = headlines(score["task"] for score in scores)
     return next(score for score in scores if score["task"] == task)
 
 
 def running_jobs(root: Path = Path("logs")) -> list[Job]:
-    """All jobs that run now, of whatever config."""
+    """All jobs whose logs below `root` belong to running jobs. They may belong to any config."""
     alive = (graph.maker(log) for log in sorted(root.rglob("*.log")) if logs.running(log))
     return [job for job in alive if job]

@@ -1,4 +1,4 @@
-"""A study at a glance: a grid of numbers and states per suite, how many there are of each, and why some are not."""
+"""Shows the status of a study: a grid of scores for each suite, counts of statuses, and reasons for missing scores."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from prunebench.view.states import STATUSES, State, running_jobs
 
 STYLES = {"ok": "green", "running": "cyan", "failed": "red", "stopped": "bold red", "skipped": "dim", "missing": "dim"}
 SHOWN = 5
-"""Cells that are named beside one reason."""
+"""The number of cells that are listed below one reason."""
 AXES = ("model", "method", "allocator", "calibration", "seed")
 
 
 def overview(plan: Plan, states: Sequence[State]) -> Group:
-    """Everything about `states`, the studies one after the other."""
+    """The counts, grids and reasons of `states`, one study after the other."""
     parts: list[RenderableType] = []
     for study in dict.fromkeys(state.study for state in states):
         mine = [state for state in states if state.study == study]
@@ -36,7 +36,7 @@ def overview(plan: Plan, states: Sequence[State]) -> Group:
 
 
 def plain(state: State) -> dict[str, Any]:
-    """A state for other programs."""
+    """The fields of a state as plain values, for programs that read JSON."""
     score = {key: state.score[key] for key in ("task", "metric", "value")} if state.score else {}
     log = {"log": str(state.job.log)} if state.job else {}
     where = {"study": state.study, "cell": path_of(state.cell), "suite": state.suite}
@@ -44,7 +44,7 @@ def plain(state: State) -> dict[str, Any]:
 
 
 def counts(study: str, states: Sequence[State]) -> Text:
-    """One line: how many evaluations there are of each status."""
+    """One line with the number of evaluations of each status."""
     found = Counter(state.status for state in states)
     line = Text.assemble((study, "bold"), f": {found['ok']} of {found.total()} done")
     for status in STATUSES[1:]:
@@ -54,7 +54,7 @@ def counts(study: str, states: Sequence[State]) -> Text:
 
 
 def grid(states: Sequence[State]) -> Table:
-    """A row for each model, method, allocator (calibration, seed where there are several), a column for each point."""
+    """A table of scores with a column for each point. The stubs of its rows leave out axes that have only one value."""
     values = {axis: {getattr(state.cell, axis) for state in states} for axis in AXES}
     shown = [axis for axis in AXES if axis == "method" or len(values[axis] - {NO_CALIBRATION}) > 1]
     points = sorted({_point(state.cell) for state in states})
@@ -73,7 +73,7 @@ def grid(states: Sequence[State]) -> Table:
 
 
 def reasons(states: Sequence[State]) -> list[Text]:
-    """Why there is no number, each reason once with the cells that it holds for."""
+    """The reasons why scores are missing. Each reason stands once, above the cells that it holds for."""
     cells: dict[tuple[str, str], list[State]] = {}
     for status in STATUSES[1:]:
         for state in states:
@@ -94,14 +94,14 @@ def reasons(states: Sequence[State]) -> list[Text]:
 
 
 def _head(plan: Plan, suite: str, states: Sequence[State]) -> Text:
-    """The suite, its protocol, and what its numbers are."""
+    """A heading with the name of the suite, the task and metric of its scores, and its protocol."""
     scores = [f"{state.score['task']} {state.score['metric']}" for state in states if state.score]
     protocol = plan.config.suites[suite].title
     return Text.assemble((suite, "bold"), *(f", {text}" for text in (*scores[:1], protocol) if text))
 
 
 def _point(cell: Cell) -> tuple[bool, str, str]:
-    """The column of a cell, in the order of columns: unstructured by sparsity, then n:m."""
+    """The sort key of the column of `cell`, and its label. Unstructured sparsities come before n:m patterns."""
     if cell.shape.structured:
         return True, cell.pattern, cell.pattern
     return False, cell.sparsity, "as is" if cell.sparsity == "0.00" else f"{float(cell.sparsity):.0%}"
