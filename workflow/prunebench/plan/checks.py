@@ -66,7 +66,7 @@ def _unknown_names(config: Config) -> list[str]:
 
 
 def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
-    """(kind, name, mistake) for each plug-in, preset, parameter, corpus or model that is unknown in an entry."""
+    """A tuple (kind, name, mistake) for each plug-in, preset, parameter, corpus or model that an entry gets wrong."""
     for kind in ("methods", "allocators", "suites"):
         for name, entry in getattr(config, kind).items():
             for mistake in plugin_mistakes(config, kind, entry, f"{kind}.{name}.", f"{kind}.{name}.params."):
@@ -184,7 +184,7 @@ def _holder(params: Parameters, name: str) -> str:
 
 
 def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
-    """(kind, name, mistake) for each local model or corpus that a study uses and that does not exist."""
+    """A tuple (kind, name, mistake) for each local model or corpus that a study uses and that does not exist."""
     studies = config.studies.values()
     rows = [row for study in studies for row in (study.defaults, *study.grid)]
     suites = {suite for study in studies for row in study.grid for suite in row.suites or study.suites}

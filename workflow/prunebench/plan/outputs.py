@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shown:
-    """Everything for people to read that is made from results/cells.csv."""
+    """The tables and figures that are made from results/cells.csv for people to read."""
 
     config: Config
     studies: Mapping[str, Expansion]
 
     @cached_property
     def tables(self) -> list[tuple[str, str]]:
-        """(study, table) for every table.
+        """The pairs (study, table) of all tables.
 
         A study has the tables that its suites name, then the tables that it asks for, then the tables that decide by
         themselves that they belong to it, as published values do where there are any.
@@ -80,7 +80,7 @@ class Shown:
 
     @cached_property
     def figures(self) -> list[tuple[str, str]]:
-        """(study, figure) for every figure that has something to show."""
+        """The pairs (study, figure) of all figures that have something to show."""
         kinds = sorted((registry.load("figures", name) for name in registry.names("figures")), key=_place)
         return [
             (study, kind.name)
@@ -90,12 +90,12 @@ class Shown:
         ]
 
     def searches_drawn(self, study: str, figure: str) -> list[tuple[str, int]]:
-        """(search, seed) of every run of a search whose result a figure reads."""
+        """The pairs (search, seed) of the runs of searches whose results a figure reads."""
         runs: list[tuple[str, int]] = registry.load("figures", figure).searches(self, study)
         return runs
 
     def searches(self, study: str) -> list[tuple[str, int]]:
-        """(search, seed) of every run of the searches that a study shows."""
+        """The pairs (search, seed) of all runs of the searches that a study shows."""
         names = dict.fromkeys(self.config.studies[study].searches)
         return [(name, seed) for name in names for seed in self.config.searches[name].seeds]
 
@@ -120,9 +120,9 @@ class Shown:
         return labels
 
     def computations(self) -> dict[str, tuple[str, str, str]]:
-        """(first name, dtype, settings) for each calibrated method, by catalog name.
+        """The tuple (first name, dtype, settings) of each calibrated method, by its catalog name.
 
-        The first name is that of the first method of the catalog with the same plug-in and parameters.
+        Methods with equal plug-in and parameters share a first name: the name that comes first in the catalog.
         """
         first: dict[str, str] = {}
         computations: dict[str, tuple[str, str, str]] = {}

@@ -20,7 +20,7 @@ from prunebench.plan.outputs import Shown
 from prunebench.plugin import Search
 
 FETCH = {"models": ("fetch_model", "model"), "corpora": ("fetch_corpus", "corpus"), "tasks": ("fetch_tasks", "tasks")}
-"""By the kind of an asset, the rule that fetches it and the wildcard for its catalog name."""
+"""The rule that fetches an asset of each kind, and the wildcard for its catalog name."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Plan:
     config: Config
     studies: dict[str, Expansion]
     given: Mapping[str, str] = field(default_factory=dict)
-    """Specs by rule, for rules whose output the user gives, so that their jobs need not run."""
+    """The spec of each rule whose output the user gives in place of its jobs, by the name of the rule."""
 
     @cached_property
     def shown(self) -> Shown:
@@ -67,7 +67,7 @@ class Plan:
 
     @cached_property
     def wanted(self) -> list[Job]:
-        """The jobs that a run is for: what their rules say (`Job.wanted`)."""
+        """The jobs that a run of the plan is for, which `Job.wanted` of each rule names."""
         return [self.job(name, **wildcards) for name, rule in rules().items() for wildcards in rule.wanted(self)]
 
     @property

@@ -9,17 +9,17 @@ if TYPE_CHECKING:
 
 
 def block_parameters(shape: Shape) -> int:
-    """The weights of a block's linears at most: keys and values are not shared, and the FFN has a gate."""
+    """An upper bound of the weights of a block's linears: no heads share keys and values, and the FFN has a gate."""
     return 4 * shape.hidden * shape.attention + 3 * shape.hidden * shape.ffn
 
 
 def parameters(shape: Shape) -> int:
-    """The weights of a model at most: its embedding is not tied."""
+    """An upper bound of the weights of a model, whose embedding counts as not tied."""
     return shape.blocks * block_parameters(shape) + 2 * shape.vocabulary * shape.hidden
 
 
 def streamed_bytes(shape: Shape, tokens: int) -> int:
-    """Bytes of a pass over `tokens` that has one block in memory.
+    """The bytes of a pass over `tokens` that has one block in memory.
 
     These are copies of the block (stored, in the compute dtype, pruned in float32), embeddings in float32, activations.
     """
@@ -27,11 +27,11 @@ def streamed_bytes(shape: Shape, tokens: int) -> int:
 
 
 def gram_bytes(shape: Shape) -> int:
-    """Bytes of the Gram matrices (float64) of a block's four sites, and of a factor and its inverse for the widest."""
+    """The bytes of the Gram matrices (float64) of a block's sites, and of a factor and its inverse for the widest."""
     widths = (shape.hidden, shape.attention, shape.hidden, shape.ffn)
     return 8 * (sum(width**2 for width in widths) + 2 * max(widths) ** 2)
 
 
 def pruning_bytes(shape: Shape, tokens: int) -> int:
-    """Bytes of a pass over `tokens` that prunes: Gram matrices, and 2 GiB for the variables of SparseLLM."""
+    """The bytes of a pass over `tokens` that prunes, with Gram matrices and 2 GiB for the variables of SparseLLM."""
     return streamed_bytes(shape, tokens) + gram_bytes(shape) + 2 * 2**30

@@ -109,7 +109,7 @@ def _unknown_account(account: str | None, accounts: list[str]) -> str:
 
 
 def partitions() -> list[Partition]:
-    """All partitions of the cluster; none where sinfo does not exist or does not answer."""
+    """All partitions of the cluster. The list is empty where sinfo does not exist or does not answer."""
     known: dict[str, Partition] = {}
     for line in _lines("sinfo", "--noheader", "--all", "--exact", "--format=%P|%G|%l|%m") or ():
         name, gres, limit, memory = line.split("|")

@@ -69,7 +69,7 @@ def delete(found: Iterable[Orphan]) -> None:
 
 
 def _candidates(downloads: bool) -> Iterator[Path]:
-    """All files that may be orphans. A directory of unfinished work, or of a download, is one item."""
+    """Files that may be orphans. A directory of unfinished work or a download is one item. Links are not followed."""
     for root in (*MADE, FETCHED) if downloads else MADE:
         for where, directories, files in os.walk(root):
             here = Path(where)

@@ -41,7 +41,7 @@ class Allocate(Job):
     rule = "allocate"
     subject_pattern = "{model}/{allocator}/{point}/{calibration}-seed{seed}"
     writes: ClassVar = {"allocation": paths.ALLOCATION, "measured": paths.ALLOCATION_MEASURED}
-    passes = 10  # the epochs of an allocator that learns
+    passes = 10  # an allocator that learns makes about as many epochs
     own_cost = True
 
     @cached_property
@@ -91,5 +91,5 @@ class Allocate(Job):
         return self.config.compute if self.gpu else None
 
     def bytes(self, shape: Shape) -> int:
-        """As much as pruning: an allocator that runs the model may prune blocks."""
+        """The bytes of pruning, because an allocator that runs the model may prune blocks."""
         return pruning_bytes(shape, self.tokens)

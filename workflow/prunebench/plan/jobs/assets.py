@@ -1,4 +1,4 @@
-"""Models, corpora and bundles of tasks: the only jobs that use the network."""
+"""The jobs that fetch models, corpora and bundles of tasks. No other jobs use the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prunebench.plan.jobs.base import Job, Need, Spec
 
 
 class FetchModelSpec(Spec):
-    """What decides which model arrives. Its title is its catalog name: a new title fetches nothing again."""
+    """Everything that decides which model is fetched. The title is the catalog name, so a new title changes no spec."""
 
     entry: ModelEntry
     training: str | None = Field(None, exclude_if=is_none)
@@ -24,19 +24,19 @@ class FetchModelSpec(Spec):
 
 
 class FetchCorpusSpec(Spec):
-    """What decides which text arrives and how it is cut into splits."""
+    """Everything that decides which text is fetched and how it is cut into splits. The title is the catalog name."""
 
     entry: CorpusEntry
 
 
 class FetchTasksSpec(Spec):
-    """What decides which rows of tasks arrive."""
+    """Everything that decides which rows of tasks are fetched. The title is the catalog name."""
 
     entry: TasksEntry
 
 
 class Fetch(Job):
-    """Base of the jobs that bring an entry of a catalog here; the catalog name is their only wildcard."""
+    """Base class of the jobs that fetch an entry of a catalog. The catalog name is their only wildcard."""
 
     kind: ClassVar[str]
     """The catalog."""
@@ -44,7 +44,7 @@ class Fetch(Job):
 
     @property
     def asset(self) -> str:
-        """Kind and catalog name."""
+        """The kind and catalog name of the asset, as in corpora/c4_type."""
         return f"{self.kind}/{self.subject}"
 
     @property
@@ -54,7 +54,7 @@ class Fetch(Job):
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The files of a local source: when one changes, so does all that is made from it."""
+        """The files of a local source. When one changes, everything that is made from it is made again."""
         return {"files": list(map(str, local_files(self.entry.source)))}
 
     def _spec(self) -> str:
@@ -63,7 +63,7 @@ class Fetch(Job):
 
 
 class FetchModel(Fetch):
-    """Bring one model here."""
+    """Fetch one model."""
 
     rule = "fetch_model"
     kind = "models"
@@ -72,7 +72,7 @@ class FetchModel(Fetch):
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The files of a local model or of one trained here, and the record of its training."""
+        """The files of a local model; or the files of a model that is trained here, and the record of its training."""
         if not isinstance(self.entry.source, TrainedSource):
             return {**super().needs, "training": None}
         trained = self.plan.job("train_model", **self.wildcards)
@@ -85,7 +85,7 @@ class FetchModel(Fetch):
 
 
 class FetchCorpus(Fetch):
-    """Bring one corpus here and cut it into splits."""
+    """Fetch one corpus and cut it into splits."""
 
     rule = "fetch_corpus"
     kind = "corpora"
@@ -95,7 +95,7 @@ class FetchCorpus(Fetch):
 
 
 class FetchTasks(Fetch):
-    """Bring the rows of a bundle of tasks here."""
+    """Fetch the rows of a bundle of tasks."""
 
     rule = "fetch_tasks"
     kind = "tasks"

@@ -57,5 +57,5 @@ class Calibrate(Job):
         ).text
 
     def bytes(self, shape: Shape) -> int:
-        """The documents of a corpus and their tokens. The first shard of C4 has 0.8 GB of text."""
+        """The bytes of the documents of a corpus and of their tokens. The first shard of C4 has 0.8 GB of text."""
         return 2 * 2**30

@@ -84,9 +84,9 @@ class Evaluate(Job):
 
     @property
     def forward_tokens(self) -> int:
-        """The tokens of an evaluation at most. The test split of WikiText-2 has 340 000 tokens of LLaMA's tokenizer."""
+        """An upper bound of the tokens of an evaluation: LLaMA has 340 000 in the test split of WikiText-2."""
         return 400_000
 
     def bytes(self, shape: Shape) -> int:
-        """A pass, and the file of weights, which the kernel may count as memory of the job."""
+        """The bytes of a pass, and of the file of weights, which the kernel may count as memory of the job."""
         return super().bytes(shape) + 2 * parameters(shape)

@@ -1,4 +1,4 @@
-"""How steeply the loss of the dense model depends on each weight; all methods that look at that share it."""
+"""The jobs that sum the gradients of the dense model's loss. All methods that read gradients share the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ByWindow(Compute):
 
 
 class GradientsSpec(OnTokensSpec):
-    """What decides the gradients of a model."""
+    """Everything that decides the gradients of a model."""
 
     compute: ByWindow
 
@@ -35,5 +35,5 @@ class Gradients(Profile):
         return GradientsSpec(**self._shared(), compute=ByWindow(**self.compute.model_dump())).text
 
     def bytes(self, shape: Shape) -> int:
-        """Weights, sums of squares in float32, and activations of a window."""
+        """The bytes of the weights, of the sums of squares in float32, and of the activations of a window."""
         return 8 * parameters(shape)

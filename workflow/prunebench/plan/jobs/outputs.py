@@ -42,7 +42,7 @@ class Collect(Job):
 
     @classmethod
     def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
-        """Always one."""
+        """The empty wildcards of the only job."""
         return [{}]
 
     @cached_property
@@ -58,7 +58,7 @@ class Collect(Job):
 
 
 class ShownSpec(Spec):
-    """Everything beside the numbers that decides how tables, figures or the report look."""
+    """Everything, apart from the numbers, that decides how tables, figures or the report look."""
 
     suites: str
     """A digest of the code of the suites, which says how their numbers are printed."""
@@ -82,7 +82,7 @@ class Shown(Job):
 
     def _spec(self) -> str:
         plan = self.plan
-        # The code that draws, and the code that decides which cells are shown.
+        # The spec has the code that draws, and the code that decides which cells are shown.
         modules = (f"stages.{self.rule}", *self._plugins(), "plan.outputs")
         names = {plan.config.suites[suite].suite for study in plan.studies.values() for suite in study.all_suites}
         suites = [fingerprint(f"prunebench.suites.{name}") for name in sorted(names)]
@@ -104,7 +104,7 @@ class Shown(Job):
         return {}
 
     def _searches(self, figures: Iterable[tuple[str, str]]) -> list[Output]:
-        """The results of searches that `figures`, pairs of study and figure, read."""
+        """The results of the searches that `figures`, which are pairs (study, figure), read."""
         runs = dict.fromkeys(run for figure in figures for run in self.plan.shown.searches_drawn(*figure))
         return [self.plan.job("search_allocation", search=name, seed=seed).output() for name, seed in runs]
 
@@ -118,7 +118,7 @@ class Tables(Shown):
 
     @classmethod
     def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
-        """The tables of all studies."""
+        """The wildcards of the tables of all studies."""
         return ({"study": study, "table": table} for study, table in plan.shown.tables)
 
     def _plugins(self) -> list[str]:
@@ -137,7 +137,7 @@ class Figures(Shown):
 
     @classmethod
     def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
-        """The figures of all studies."""
+        """The wildcards of the figures of all studies."""
         return ({"study": study, "figure": figure} for study, figure in plan.shown.figures)
 
     @cached_property
@@ -159,7 +159,7 @@ class Report(Shown):
 
     @classmethod
     def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
-        """Always one."""
+        """The empty wildcards of the only job."""
         return [{}]
 
     @cached_property
@@ -184,7 +184,7 @@ class Strict(Job):
 
     @classmethod
     def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
-        """Always one, which only the target `strict` runs: it writes no file."""
+        """The empty wildcards of the only job. It writes no file, so only the target `strict` runs it."""
         return [{}]
 
     @cached_property

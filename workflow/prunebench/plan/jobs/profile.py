@@ -1,4 +1,4 @@
-"""What allocators that look at data need to know of a model; all of them share it."""
+"""The jobs that record statistics of a model's inputs. All allocators that look at data share the result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prunebench.plan.jobs.base import Job, Need, Spec
 
 
 class OnTokensSpec(Spec):
-    """What decides the numbers of a pass of the dense model over the calibration tokens."""
+    """Everything that decides the numbers of a pass of the dense model over the calibration tokens."""
 
     model: str
     family: str
@@ -22,7 +22,7 @@ class OnTokensSpec(Spec):
 
 
 class ProfileSpec(OnTokensSpec):
-    """What decides the profile of a model."""
+    """Everything that decides the profile of a model."""
 
     compute: Compute
 
@@ -53,7 +53,7 @@ class Profile(Job):
 
     @property
     def compute(self) -> Compute:
-        """The settings of the config."""
+        """The compute settings of the config."""
         return self.config.compute
 
 

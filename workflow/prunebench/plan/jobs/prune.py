@@ -26,11 +26,11 @@ class PruneSpec(Spec):
     storage: str
     """The dtype of the stored weights."""
     tokens: str | None
-    """None, like `compute`, if the method runs nothing forward: then neither can change the result."""
+    """Set, like `compute`, only if the method runs the model forward. Otherwise neither can change the result."""
     gradients: str | None = Field(None, exclude_if=is_none)
     allocation: str
     assets: dict[str, str]
-    """The assets that the method reads: hashes of specs by name."""
+    """The hashes of the specs of the assets that the method reads, by the names of the assets."""
     method: str
     params: dict[str, Any]
     pattern: str
@@ -45,7 +45,7 @@ class Prune(Job):
     rule = "prune"
     subject_pattern = paths.CELL
     writes: ClassVar = {"result": paths.PRUNED, "measured": paths.PRUNE_MEASURED, "weights": paths.WEIGHTS}
-    passes = 10  # two passes of every method, or the epochs of one that learns
+    passes = 10  # every method makes two passes, and a method that learns makes one for each epoch
     runs_model = True
     own_cost = True
 
@@ -62,14 +62,14 @@ class Prune(Job):
             "model": self.plan.job("fetch_model", **self.wildcards).output(),
             "assets": self.assets(self.method.assets),
             "tokens": self.plan.job("calibrate", **self.wildcards).output() if calibrated else None,
-            # They come before the allocation: if that fails, the gradients need not be made again.
+            # The gradients come before the allocation, so that they are not made again after an allocation has failed.
             "gradients": self.plan.job("gradients", **self.wildcards).output() if self.method.needs_gradients else None,
             "allocation": self.plan.allocation(self.cell).output(),
         }
 
     @property
     def recorded(self) -> Mapping[str, Output]:
-        """The inputs, and the files that the allocation was made from."""
+        """The inputs of the job, and the files that the allocation was made from."""
         allocation = self.needs["allocation"]
         assert isinstance(allocation, Output)
         files = dict(super().recorded)
@@ -105,7 +105,7 @@ class Prune(Job):
         return settings if self.needs["tokens"] else None
 
     def bytes(self, shape: Shape) -> int:
-        """A pass, and what methods keep of a block."""
+        """The bytes of a pass, and of the statistics of a block that methods keep."""
         return pruning_bytes(shape, self.tokens)
 
 
@@ -118,14 +118,14 @@ class KeepMasks(Job):
 
     @classmethod
     def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
-        """The masks of all cells, if the config asks for them."""
+        """The wildcards of all cells if the config keeps masks, or else none."""
         return (cell.wildcards for cell in plan.cells if plan.config.keep_weights == "mask")
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The packed weights."""
+        """The packed weights of the cell."""
         return {"weights": self.plan.job("prune", **self.wildcards).output("weights")}
 
     def bytes(self, shape: Shape) -> int:
-        """A pass, and the file of weights, which the kernel may count as memory of the job."""
+        """The bytes of a pass, and of the file of weights, which the kernel may count as memory of the job."""
         return super().bytes(shape) + 2 * parameters(shape)

@@ -92,7 +92,7 @@ class SearchAllocation(Job):
         return self._entry.evaluations * self._entry.windows * self._entry.seqlen
 
     def bytes(self, shape: Shape) -> int:
-        """A pass, the file of weights, which the kernel may count, and ranks of the same size."""
+        """The bytes of a pass, of the file of weights, which the kernel may count, and of ranks of the same size."""
         return super().bytes(shape) + 4 * parameters(shape)
 
 

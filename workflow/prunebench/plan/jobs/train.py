@@ -56,7 +56,7 @@ class TrainModel(Job):
 
     @property
     def compute(self) -> Compute:
-        """The compute settings of the source, as training has its own."""
+        """The compute settings of the source. Training does not use the settings of the config."""
         return self._source.compute
 
     @property
@@ -65,5 +65,5 @@ class TrainModel(Job):
         return self._source.steps * self._source.compute.batch_size * self._source.context
 
     def bytes(self, shape: Shape) -> int:
-        """Weights, gradients and two sums of the optimiser, all in float32."""
+        """The bytes of the weights, the gradients and two sums of the optimiser, all in float32."""
         return 16 * parameters(shape)
