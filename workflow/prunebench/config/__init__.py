@@ -1,1 +1,1 @@
-"""The form of catalog entries and of the config, and messages about mistakes in them."""
+"""Defines the form of catalog entries and of config files, and writes messages about mistakes in them."""

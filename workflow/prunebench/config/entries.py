@@ -101,7 +101,7 @@ class HubSource(Entry):
     revision: str = Field(
         pattern=REVISION, description="a commit of 40 digits, which never changes; or a branch, tag or refs/pr/N"
     )
-    # These two describe the repository and are in no spec, so that a change of them fetches nothing again.
+    # These two keys describe the repository. No spec has them, so that a change of them fetches nothing again.
     verified: bool = Field(False, exclude=True, description="whether this project has fetched the repository")
     gated: bool = Field(
         False,
@@ -184,7 +184,7 @@ class Shape(Entry):
         description="input width of the attention's output projection: number of heads x size of a head"
     )
     vocabulary: PositiveInt
-    # Specs of models that do not state this width leave it out.
+    # The spec of a model has this width only if the entry states it.
     key_value: PositiveInt | None = Field(
         None,
         exclude_if=is_none,
@@ -271,7 +271,7 @@ class CorpusEntry(Entry):
         "(.json) has one a line, .parquet one a row, each also as .gz; requests: the texts that requests of OLMo's "
         "evaluation are about. A hub source has parquet or jsonl (also .json.gz), whose texts are not changed"
     )
-    # Specs of corpora that do not have the following keys leave them out.
+    # The spec of a corpus has the following keys only if the entry states them.
     column: str | None = Field(
         None,
         exclude_if=is_none,
@@ -288,7 +288,7 @@ class CorpusEntry(Entry):
         description="pack: windows are cut from one stream of all documents; documents: each window is cut from a "
         "random document that is longer than a window",
     )
-    # Only the spec of calibration tokens has this key: the text of the corpus does not depend on it.
+    # Only the spec of calibration tokens has this key, because the text of the corpus does not depend on it.
     calibration_bos: Bos = Field(
         False,
         exclude=True,

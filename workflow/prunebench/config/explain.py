@@ -66,7 +66,7 @@ def error_lines(error: ValidationError, model: type[BaseModel], raw: Any, prefix
 
 
 def _in_words(mistake: ErrorDetails) -> str:
-    """Say what is wrong with a value, the value itself, and the nearest valid value where there are few."""
+    """Say what is wrong with a value, and name the value and, for one of a list, the nearest valid value."""
     value, context = mistake["input"], mistake.get("ctx", {})
     if mistake["type"] == "value_error":
         text = str(context["error"])

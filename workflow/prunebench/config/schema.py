@@ -34,9 +34,9 @@ from prunebench.plugin import Search
 CONFIG = Path("config/config.yaml")
 """The config file that snakemake reads without --configfile."""
 CATALOG = Path("config/catalog")
-"""The directory of the catalogs, a YAML file for each kind of entry."""
+"""The directory of the catalogs, which has a YAML file for each kind of entry."""
 
-# The loader written in C, where PyYAML has it, saves time: every cluster job reads all catalogs.
+# Every cluster job reads all catalogs, so the faster loader in C is used where PyYAML has it.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -45,7 +45,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _checked_pattern(value: Any) -> str:
-    # YAML reads 2:4 as the number 124 (base 60, as in clock times).
+    # YAML reads 2:4 as the number 124, because it takes it for a clock time with base 60.
     if isinstance(value, int) or ":" in str(value):
         raise ValueError("n:m patterns are written 2of4, for 2 kept of every 4 inputs")
     return str(parse_pattern(str(value)))
@@ -59,7 +59,7 @@ PatternText = Annotated[str, BeforeValidator(_checked_pattern)]
 
 
 def _asked_tables() -> dict[str, str]:
-    """The names of the tables that a study may ask for, and a few words on each."""
+    """The names of the tables that a study may ask for, with a short description of each."""
     kinds = {name: registry.load("tables", name) for name in registry.names("tables")}
     return {name: kind.asked for name, kind in kinds.items() if kind.asked}
 
@@ -220,7 +220,7 @@ def calibration_corpus(calibration: str) -> str:
 
 
 def calibration_parts(calibration: str) -> tuple[str, int, int]:
-    """(corpus, samples, tokens per sample) in the name of a calibration set such as c4_type_16x512."""
+    """The parts (corpus, samples, tokens per sample) of the name of a calibration set such as c4_type_16x512."""
     corpus, _, size = calibration.rpartition("_")
     samples, _, seqlen = size.partition("x")
     return corpus, int(samples), int(seqlen)
