@@ -58,7 +58,7 @@ def table(*rows: dict[str, object]) -> pd.DataFrame:
 
 
 def emphasised(made: Table) -> dict[tuple[str, ...], list[str]]:
-    """What is bold in each row that has anything bold."""
+    """The bold entries of each row that has any."""
     found: dict[tuple[str, ...], list[str]] = {}
     for at, column in sorted(made.bold):
         stub = made.rows[at][: len(made.stub)]

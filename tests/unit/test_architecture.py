@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 PACKAGE = ROOT / "workflow/prunebench"
 FOLDERS = [name.replace("/", ".") for name in re.findall(r"^\| `([a-z/]+)/` \|", PAGE, re.MULTILINE)]
-"""As listed: a folder may import from those before it."""
+"""The folders in the order of the page. A folder may import from the folders before it."""
 MOST_LOOSE = 8
 # The package itself offers its API by name, and imports it only when it is asked for.
 MODULES = sorted(working_tree().texts.keys() - {"prunebench"})
@@ -40,7 +40,7 @@ def test_the_page_lists_every_folder_and_every_loose_module() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_to_folders_before_ones_own(module: str) -> None:
-    """So there are no circles between folders either."""
+    """This rule also excludes circles between folders."""
     own = folder(module)
     before = {"", own, *(FOLDERS[: FOLDERS.index(own)] if own else ())}
     upwards = [name for name in imports(module, working_tree()) if name != "prunebench" and folder(name) not in before]

@@ -1,4 +1,4 @@
-"""What a config may say, and what the user reads who wrote something else."""
+"""Valid configs are accepted, and mistakes in a config are explained to the user."""
 
 import json
 from pathlib import Path

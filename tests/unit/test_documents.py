@@ -44,7 +44,7 @@ def test_links_lead_to_files(document: str) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_blocks_name_their_language(document: str) -> None:
-    """Those without one would not be tried."""
+    """Blocks without a language would not be tried."""
     text = read(document)
     assert text.count("\n```") == 2 * len(list(blocks(text)))
 

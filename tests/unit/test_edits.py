@@ -30,7 +30,7 @@ def planned(text: str) -> dict[str, str]:
 
 
 def shown(study: str = "tiny", *more: str) -> set[str]:
-    """What is made from the cells, all of which holds the whole config in its spec."""
+    """The jobs that show the cells. The spec of each holds the whole config."""
     return (tables(study) - {"all"}) | set(more)
 
 

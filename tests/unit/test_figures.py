@@ -1,4 +1,4 @@
-"""What the figures draw, read from their artists."""
+"""The figures draw the right things, which the tests read from the artists of the plots."""
 
 import json
 import math
@@ -176,7 +176,7 @@ MANY = [f"allocator{i}" for i in range(11)]
 
 
 def looks(series: list[Series]) -> set[tuple[object, ...]]:
-    """What is seen of each line in a figure."""
+    """The colour, marker, dash and fill of each line in a figure."""
     styles = [one.style for one in series]
     return {(palette.colour(of), palette.marker(of), palette.dash(of), of.fill) for of in styles}
 

@@ -1,4 +1,4 @@
-"""What a plan says of time, memory and disk, against numbers worked out by hand and numbers that were measured."""
+"""The time, memory and disk that a plan states, against numbers that were worked out by hand or measured."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What transformers 5 writes, in words of transformers 4. tests/releases tries it on real releases."""
+"""Files of transformers 5 are rewritten for transformers 4. tests/releases tries this with real releases."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ LONG = {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [2.0], "o
 
 
 def older(kind: str, parameters: dict[str, Any] | None) -> dict[str, Any]:
-    """What is added to a config with these rope_parameters."""
+    """The keys that are added for transformers 4 to a config with these rope_parameters."""
     config = {"model_type": kind, "rope_parameters": parameters}
     portable = portable_config(config, "float16")
     assert config.items() <= portable.items()

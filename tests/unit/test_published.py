@@ -312,7 +312,7 @@ def test_variants_of_a_method_have_no_published_value() -> None:
 
 
 def test_sources_that_repeat_each_other_are_mostly_within_the_tolerance() -> None:
-    """What the tolerance of a verdict rests on: the same cell and protocol in two sources, dense models apart."""
+    """The tolerance of a verdict comes from pruned cells that two sources report with the same protocol."""
     closeness: dict[str, list[bool]] = defaultdict(list)
     sound = [value for value in scores() if not value.implausible and not value.doubt and value.method != "dense"]
     for one, other in itertools.combinations(sound, 2):

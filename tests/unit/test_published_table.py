@@ -53,7 +53,7 @@ def match(value: float, *differences: str, task: str = "wikitext2", **changes: A
 
 
 def finder(**found: list[Match]) -> Any:
-    """By method, underscore and percent of sparsity."""
+    """A function that finds published values. The keys of `found` are like wanda_50, for Wanda at 50% sparsity."""
 
     def find(cell: Cell, suite: str) -> list[Match]:
         listed = found.get(f"{cell.method}_{float(cell.sparsity) * 100:.0f}", [])

@@ -1,4 +1,4 @@
-"""What the report is made of, for a study of which nothing has run; tests/dag has one that has."""
+"""The data of the report, for a study of which nothing has run. tests/dag tests the report of a finished study."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What jobs ask for covers what they take, and follows the size of the model."""
+"""Jobs ask for as much memory and time as they take, and for more if the model is larger."""
 
 from collections import defaultdict
 from pathlib import Path

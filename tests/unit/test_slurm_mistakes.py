@@ -1,4 +1,4 @@
-"""What is wrong with a request to SLURM is said before any job starts, with what to change."""
+"""Mistakes in a request to SLURM are reported before any job starts, with the change that corrects them."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a config may say of models that are trained here, and what changes them."""
+"""Tests of the entries of models that are trained here: which are valid, and which changes train a model again."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What training is made of: which text, which tokens, what there is to beat."""
+"""Tests of the parts of training: its text, its tokens, and the baseline that a model has to beat."""
 
 import math
 import random
