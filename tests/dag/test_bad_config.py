@@ -1,4 +1,4 @@
-"""What snakemake says about a bad config: the mistake, before any job, without a traceback of ours."""
+"""With a bad config, snakemake reports the mistake before any job, without a traceback from this package."""
 
 from pathlib import Path
 

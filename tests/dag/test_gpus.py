@@ -1,4 +1,4 @@
-"""What the limit of GPUs does, on machines with GPUs that are files, and without."""
+"""Tests of the limit of GPUs, on machines without GPUs and on machines whose GPUs are files."""
 
 import json
 import re

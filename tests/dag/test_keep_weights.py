@@ -1,4 +1,4 @@
-"""What stays of the weights when a run is over, and what that costs the next one."""
+"""The setting keep_weights decides which weights stay after a run, and how much the next run computes again."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What `prunebench` shows of a real run, and what it does about failures: causes are real, nothing is stood in for."""
+"""Tests of what `prunebench` shows of a real run and of its failures. The causes of the failures are real too."""
 
 import json
 import os

@@ -9,7 +9,7 @@ CALIBRATED = (WANDA, WANDA_2OF4)
 TINY = (DENSE, MAGNITUDE, *CALIBRATED)
 CELLS = (*TINY, BROKEN)
 FIGURES = ("perplexity", "reconstruction", "cost")
-"""Those that have something to show for the tiny study."""
+"""The figures that have something to show for the tiny study."""
 
 
 def pruned(*cells: str) -> set[str]:

@@ -42,7 +42,7 @@ class Tree:
         return cls(root)
 
     def copy(self, root: Path) -> "Tree":
-        """The same with all results, modification times and Snakemake's records."""
+        """A copy of this tree at `root` with all results, modification times and Snakemake's records."""
         shutil.copytree(self.root, root, symlinks=True, dirs_exist_ok=True)
         return Tree(root)
 
