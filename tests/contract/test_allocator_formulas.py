@@ -27,7 +27,7 @@ SEEDS = st.integers(0, 2**31)
 
 @dataclass
 class Matrices:
-    """What allocators ask of an anatomy, of matrices in memory."""
+    """The part of an anatomy that allocators use, for matrices in memory."""
 
     weights: dict[str, torch.Tensor]
     norms: dict[str, torch.Tensor]
@@ -48,7 +48,7 @@ class Matrices:
         return self.norms[linear]
 
     def scores(self, linears: tuple[str, ...]) -> list[np.ndarray]:
-        """Wanda's."""
+        """The scores of Wanda."""
         return [np.abs(self.weights[name].double().numpy()) * np.sqrt(self.norms[name].numpy()) for name in linears]
 
     def weights_by_block(self) -> list[int]:
@@ -56,7 +56,7 @@ class Matrices:
 
 
 def matrices(shapes: list[list[tuple[int, int]]], seed: int, dtype: torch.dtype = torch.bfloat16) -> Matrices:
-    """Random ones whose scale differs from block to block, with inputs of different norms, of which some are 0."""
+    """Random matrices whose scale differs from block to block, with inputs of different norms, of which some are 0."""
     generator = torch.Generator().manual_seed(seed)
     weights, norms, blocks = {}, {}, []
     for b, block in enumerate(shapes):
@@ -100,7 +100,7 @@ def test_any_shapes_stay_within_bounds_and_on_budget(name: str, model: Matrices,
     st.data(),
 )
 def test_ranks_are_those_of_a_sort(rows: list[list[float]], data: st.DataObject) -> None:
-    """Ties, scores that differ in their last bits only, and all orders of magnitude."""
+    """The scores have ties, differences in their last bits only, and all orders of magnitude."""
     scores = {str(i): torch.tensor(row, dtype=torch.float64)[:, None] for i, row in enumerate(rows)}
     everything = sorted(score for row in rows for score in row)
     low = data.draw(st.integers(0, len(everything) - 1))

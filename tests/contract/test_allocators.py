@@ -1,4 +1,4 @@
-"""What every allocator must do, whatever it is; and OWL against its formula."""
+"""Every allocator passes these tests, and OWL agrees with its formula."""
 
 import itertools
 import math
@@ -34,7 +34,7 @@ VALUES = st.floats(-1e6, 1e6).map(lambda value: round(value, 6))
 
 
 class Opened(Anatomy):
-    """An anatomy that remembers of what."""
+    """An anatomy that remembers its model."""
 
     def __init__(self, directory: Path, family: type[Family], storage: torch.dtype, **read: Any) -> None:
         super().__init__(directory, family, storage, **read)
@@ -70,7 +70,7 @@ def assert_allocates(name: str, preset: str, part: Opened, sparsity: float, scra
 
 
 def allocate(name: str, preset: str, anatomy: Opened, sparsity: float, scratch: Path) -> Allocation:
-    """By the allocator `name`, which gets what it takes to run the model if it says that it does."""
+    """The allocation of the allocator `name`, which gets tokens and scratch space if it runs the model."""
     plugin = load("allocators", name)
     if plugin.runs_model:
         anatomy = running(anatomy, scratch)
@@ -79,7 +79,7 @@ def allocate(name: str, preset: str, anatomy: Opened, sparsity: float, scratch: 
 
 
 def running(anatomy: Opened, scratch: Path) -> Anatomy:
-    """The same with the tokens of its profile, in float32; without the profile, which is for other allocators."""
+    """The anatomy of the same model for an allocator that runs it: float32, with tokens in place of the profile."""
     run = RunInputs(
         anatomy.directory,
         anatomy.family,
@@ -219,7 +219,7 @@ def test_spreading_over_blocks_keeps_the_budget_the_order_and_the_spread(
 
 
 def test_spreading_over_blocks_of_different_sizes_weighs_them() -> None:
-    """Of values 1, 2, 3 and lambda 0.1, r is 0, 0.1, 0.2; of 10, 20 and 10 weights its mean is 0.1."""
+    """For values 1, 2, 3 and lambda 0.1, r is 0, 0.1, 0.2, whose mean over 10, 20 and 10 weights is 0.1."""
     sizes = {"a": (2, 5), "b": (4, 5), "c": (5, 2)}
     shares = spread_over_blocks([1.0, 2.0, 3.0], [["a"], ["b"], ["c"]], sizes, 0.1, 0.5)
     assert shares == pytest.approx({"a": 0.6, "b": 0.5, "c": 0.4}, abs=1e-12)

@@ -79,7 +79,7 @@ def test_families_are_consistent(name: str) -> None:
 
 
 def test_sizes_are_those_of_the_parameters(model: tuple[str, Path]) -> None:
-    """As config.json says them before the model is here, as file headers say them, as transformers makes them."""
+    """The sizes from config.json, which come before the model, from file headers and from transformers agree."""
     name, directory = model
     family = load("models", tiny.EVERY_ARCHITECTURE[name][0])
     shape = read_shape(directory / CONFIG)
@@ -274,7 +274,7 @@ def test_rows_of_heads_that_share_keys_stand_group_by_group() -> None:
 
 
 def test_buffers_of_older_files_are_passed_over(tmp_path: Path) -> None:
-    """As Pythia's and GPT-J's files have them; one has the name that a bias would have."""
+    """The files of Pythia and GPT-J have such buffers. One buffer has the name that a bias would have."""
     directory = tiny.make_model(tmp_path / "model", "gpt_neox")
     expected = plain(directory)[0]
     state = load_file(directory / SINGLE)
@@ -369,7 +369,7 @@ def test_models_without_learned_positions_take_any_length(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", tiny.MORE_ARCHITECTURES)
 def test_one_sample_of_a_batch_gives_what_the_batch_gives(name: str, tmp_path: Path) -> None:
-    """Where there are as many samples as heads and as tokens, so that axes could be mistaken for one another."""
+    """There are as many samples as heads and as tokens, so that axes could be mistaken for one another."""
     streamed = tiny.open_model(tiny.make_model(tmp_path, name), name)
     with streamed.block(0) as module, torch.no_grad():
         view = BlockView(module, 0, embed(streamed, tiny.tokens(6, 4), 4), model=streamed)

@@ -65,7 +65,7 @@ SIZES: dict[str, dict[str, int]] = {
 @pytest.mark.parametrize("sparsity", [0.5, 0.7])
 @pytest.mark.parametrize(("name", "granularity"), [("llama", "row"), ("llama", "matrix"), ("opt", "row")])
 def test_it_beats_one_sparsity_for_all(name: str, granularity: str, sparsity: float, tmp_path: Path) -> None:
-    """Of the same number of zeros, on its own objective: over models, by more than four standard errors."""
+    """With equally many zeros, BESA's objective is lower, over several models, by more than four standard errors."""
     gains = []
     for seed in range(6):
         directory = tiny.make_model(tmp_path / f"{seed}", name, seed=seed, blocks=1, **SIZES[name])
@@ -166,7 +166,7 @@ def test_scores_that_are_not_finite_fail_the_cell(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batch_size", [4, 6, 1])
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_one_sample_of_a_batch_gives_what_the_batch_gives(name: str, batch_size: int, tmp_path: Path) -> None:
-    """Also where the batch is as large as samples are long, so that axes could be mistaken for one another."""
+    """One case has batches as large as samples are long, so that axes could be mistaken for one another."""
     model = tiny.open_model(tiny.make_model(tmp_path, name), name)
     tokens = tiny.tokens(10, 6)
     with model.block(0) as module, torch.no_grad():

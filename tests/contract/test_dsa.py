@@ -125,7 +125,7 @@ def test_pre_processing_of_a_block(op: str, name: str) -> None:
 
 
 SINGULAR = {"all zero", "constant", "a dead row", "dependent"}
-"""Of these a determinant is 0 but for rounding, of which the oracle has another."""
+"""The blocks whose determinants are 0 apart from rounding errors, which differ from those of the oracle."""
 
 
 @pytest.mark.parametrize("name", BLOCKS)
@@ -300,7 +300,7 @@ def test_the_published_code_cannot_tell_blocks_apart_by_the_best_function_of_the
 
 @pytest.mark.parametrize("text", [README, PAPER])
 def test_the_published_functions_rank_blocks(text: str, anatomy: Anatomy) -> None:
-    """Of a tiny model, and of matrices of SmolLM2-135M's shapes with some weights of exactly 0."""
+    """The blocks are a tiny model's, and matrices of SmolLM2-135M's shapes with some weights of exactly 0."""
     assert reject(parse(text)) is None
     assert len({*Importances(anatomy).values(parse(text))}) == len(anatomy.blocks)
     rng = np.random.default_rng(0)

@@ -27,11 +27,11 @@ from prunebench.storage.finished_blocks import Scratch
 from prunebench.storage.tensors import PackedStore, TensorStore
 
 CALIBRATED = Method.uses - {"sparsity"} | {"calibration", "seed"}
-"""Of methods that look at tokens and need not meet a sparsity."""
+"""The `uses` of a method that looks at tokens and need not meet a sparsity."""
 
 
 def run(directory: Path, method: Method, scratch: Path, name: str = "llama", **options: Any) -> dict[str, torch.Tensor]:
-    """Prune half of everything; the changed weights."""
+    """Prune half of all weights, and return the changed weights."""
     model = tiny.open_model(directory, name, **options)
     base = TensorStore(directory, torch.bfloat16)
     work = Scratch(scratch, base)
@@ -291,7 +291,7 @@ def test_the_blocks_before_it_are_pruned_on_the_same_inputs(tmp_path: Path) -> N
 
 
 def test_a_method_without_orders_is_given_every_block(tmp_path: Path) -> None:
-    """As an external checkpoint, whose cell has an allocation of zeros only."""
+    """An external checkpoint is such a method. Its cell has an allocation of zeros only."""
 
     class Orderless(Counting):
         uses = frozenset({"calibration", "seed"})

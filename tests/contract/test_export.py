@@ -52,7 +52,7 @@ def subject(job: PruneJob, dtype: torch.dtype) -> Subject:
 
 
 def reference_losses(directory: Path, windows: torch.Tensor, dtype: torch.dtype, batch_size: int) -> list[float]:
-    """What a user of transformers would compute."""
+    """The losses that a user of transformers would compute."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
     with torch.no_grad():
         logits = torch.cat([model(batch).logits for batch in windows.split(batch_size)]).float()
@@ -225,7 +225,7 @@ LISTED = {
     "NOTICE.txt": "notice",
     "USE_POLICY.md": "policy",
 }
-"""What goes with a model, beside what `tiny` makes."""
+"""The files that are exported with a model, apart from the files that `tiny` makes."""
 UNLISTED = {
     "additional_chat_templates/notes.txt": "not read",
     "pytorch_model.bin": "other weights",
@@ -248,7 +248,7 @@ UNLISTED = {
     ".cache/huggingface/x.json": "{}",
     ".gitattributes": "hidden",
 }
-"""What belongs to other weights, to a training, or to nobody."""
+"""The files that are not exported, because they belong to other weights, to a training, or to nobody."""
 
 
 def with_files(directory: Path, files: dict[str, str]) -> None:

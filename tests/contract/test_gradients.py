@@ -44,7 +44,7 @@ def linears(model: StreamedModel) -> list[str]:
 
 @pytest.mark.parametrize("name", tiny.ARCHITECTURES)
 def test_they_are_those_of_autograd_window_by_window(name: str, tmp_path: Path) -> None:
-    """Also in OPT, whose config has dropout: it must be off."""
+    """This holds also for OPT, whose config has dropout, which must be off."""
     directory = tiny.make_model(tmp_path, name)
     tokens = tiny.tokens(*TOKENS)
     model = tiny.open_model(directory, name)
@@ -134,7 +134,7 @@ def test_windows_longer_than_the_context_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pattern", ["unstructured", "2of4"])
 @pytest.mark.parametrize("name", ["llama", "opt"])
 def test_masks_of_pruner_zero_are_the_oracles(name: str, pattern: str, tmp_path: Path) -> None:
-    """In all blocks: gradients are those of the dense model, whatever was pruned before."""
+    """This holds for all blocks, because gradients belong to the dense model, whatever was pruned before."""
     directory = tiny.make_model(tmp_path / "model", name)
     pruned, _ = prune((name, directory), PrunerZero(), pattern, 0.5, tmp_path / "scratch", torch.float32)
     dense = TensorStore(directory)
@@ -226,7 +226,7 @@ def test_the_digest_is_of_names_and_values(tmp_path: Path) -> None:
 
 
 def test_gradients_that_are_not_finite_fail_the_cell(tmp_path: Path) -> None:
-    """As after passes that overflow; the reason names the linear."""
+    """A pass that overflows leaves such gradients. The reason names the linear."""
     job = prune_job(tmp_path, method="pruner_zero")
     file = tmp_path / paths.GRADIENTS.format(**job.cell.wildcards)
     said, stored = checkpoints.metadata(file), load_file(file)

@@ -387,7 +387,7 @@ def shortened(job: PruneJob, directory: Path, context: int) -> Subject:
 
 
 def lost(task: str, context: int) -> dict[str, int]:
-    """What does not fit into a context of so many tokens, the last of which is only predicted; by hand."""
+    """The requests and tokens that do not fit into `context` tokens and one more, which is only predicted."""
     tokenizer = reading_tokenizer()
     asked = requests(wired(task))
     lengths = [sum(len(tokenizer(text)["input_ids"]) for text in args) for _, _, args in asked]

@@ -163,7 +163,7 @@ def test_a_corpus_an_allocator_and_transformers(allocator: str, models: Path, tm
 def test_the_first_half_is_pruned_at_the_full_sparsity(
     allocator: str, what: list[str], share: float, models: Path, tmp_path: Path
 ) -> None:
-    """Of three blocks that is the first; the record counts the zeros of all three."""
+    """The first half of three blocks is the first block. The record counts the zeros of all three."""
     directory, out = tiny.make_model(tmp_path / "three", blocks=3), tmp_path / "out"
     command = ["prune", directory, "--out", out, "--method", "sparsegpt", "--allocator", allocator, *what]
     result = run(*command, "--calibration", models / "tokens.npy", *COMPUTE, "--json")
@@ -366,7 +366,7 @@ def test_ctrl_c_loses_one_block_at_most_and_the_same_command_goes_on(models: Pat
 
 
 def reference(directory: Path, windows: torch.Tensor) -> list[float]:
-    """What a user of transformers would compute, in float32."""
+    """The losses that a user of transformers would compute, in float32."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     with torch.no_grad():
         logits = model(windows).logits

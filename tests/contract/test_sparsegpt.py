@@ -248,7 +248,7 @@ def test_the_published_threshold_takes_one_more_a_strip() -> None:
 
 
 def test_nothing_of_a_site_stays_in_memory() -> None:
-    """Not even until the garbage collector runs, which counts objects and not their bytes."""
+    """It must not wait for the garbage collector, which counts objects and not their bytes."""
     U = obs.inverse_factor(statistic(inputs(300)).hessian, 0.01)
     held = weakref.ref(U)
     gc.disable()

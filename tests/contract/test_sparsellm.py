@@ -242,7 +242,7 @@ def test_one_epoch_is_sparsegpt(model: tuple[str, Path], pattern: str, dtype: to
 
 @pytest.mark.parametrize("preset", ["paper", "released"])
 def test_the_first_epoch_is_sparsegpt(model: tuple[str, Path], preset: str, tmp_path: Path) -> None:
-    """Of a longer run too: here the others are worse, being refitted to next to nothing, and the first is returned."""
+    """A longer run returns its first epoch if the others are worse, as here, where they refit to almost nothing."""
     params = {"solver_preset": preset, "damping_mode": "accumulating", "ridge": 1e6, "anchor": "zero"}
     with opened(model, tmp_path) as view:
         plain, _ = solve(view, SparseGPT(SparseGPT.configure(preset)), 0.7)
@@ -314,7 +314,7 @@ def owl(model: tuple[str, Path], sparsity: float, work: Path) -> dict[str, float
 
 
 def test_the_best_epoch_is_often_a_later_one(tmp_path: Path) -> None:
-    """Otherwise the test above would compare SparseGPT with itself."""
+    """If it were always the first, the test above would compare SparseGPT with itself."""
     for name in ("llama", "opt"):
         with opened((name, tiny.make_model(tmp_path / name, name)), tmp_path) as view:
             _, record = solve(view, sparsellm(), 0.7)

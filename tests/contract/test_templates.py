@@ -1,4 +1,4 @@
-"""What `prunebench new` writes works as it is, and the contract tests find it by themselves."""
+"""The files that `prunebench new` writes work as they are, and the contract tests find them by themselves."""
 
 import json
 import os
