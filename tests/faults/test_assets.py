@@ -1,4 +1,4 @@
-"""What goes wrong while assets arrive: every message says what, where and what to do, and no half asset stays."""
+"""Faults while assets arrive: every message says what is wrong, where, and what to do, and no half asset stays."""
 
 import io
 import json

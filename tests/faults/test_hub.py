@@ -58,7 +58,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Exploit:
-    """What a pickle may hold: unpickled without care it writes a file."""
+    """A pickle of this object writes a file if it is unpickled without care."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -348,7 +348,7 @@ def test_converted_shards_are_what_transformers_reads(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("weights", ["safetensors", "pytorch"])
 def test_files_that_hold_the_bare_decoder(tmp_path: Path, hub: HubServer, weights: str) -> None:
-    """As those of some of OPT's sizes do."""
+    """The files of some sizes of OPT hold the bare decoder."""
     files = commit_of(hub, OPT)
     tensors = {name.removeprefix("model."): tensor for name, tensor in load(files["model.safetensors"]).items()}
     bare = {**files, "model.safetensors": save(tensors, metadata={"format": "pt"})}

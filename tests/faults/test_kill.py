@@ -79,7 +79,7 @@ def test_the_same_command_twice_gives_the_same_bits(undisturbed: PruneJob) -> No
 
 
 def test_half_of_a_finished_block_is_pruned_again(undisturbed: PruneJob, tmp_path: Path) -> None:
-    """As a power cut or a full disk leaves it."""
+    """A power cut or a full disk leaves such a block."""
     job = prune_job(tmp_path, blocks=BLOCKS)
     kill(job, IN_MERGE)
     blocks = sorted(job.scratch.glob("block_*.safetensors"))

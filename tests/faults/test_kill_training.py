@@ -39,7 +39,7 @@ def kill(job: TrainJob, how: How) -> None:
 
 
 def without_paths(job: TrainJob) -> dict[str, bytes]:
-    """Specs name local corpora by their paths, which differ between jobs in different places."""
+    """The files of `job` without its spec, which names local corpora by paths that differ from place to place."""
     made = job.made()
     record = json.loads(made.pop("mini.json"))
     record.pop("spec")
