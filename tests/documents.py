@@ -24,7 +24,7 @@ class Block:
     language: str
     text: str
     line: int
-    """Of the document, where its text begins."""
+    """The line of the document in which the text of the block begins."""
     file: str | None
     """The file of code that it shows, if the sentence before it ends in the file's name and a colon."""
 
@@ -34,7 +34,7 @@ class Command:
     """One line of an `sh` block; a backslash at its end joins it with the next."""
 
     text: str
-    """As it stands there."""
+    """The command as the document writes it."""
 
     @property
     def words(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a hub for tests holds: tiny models and texts under the true names, in the true files, schemas and layouts."""
+"""The repositories of a hub for tests: tiny models and texts with the names, files and schemas of real ones."""
 
 import gzip
 import io
@@ -35,7 +35,7 @@ LLAMA: dict[str, dict[str, Any]] = {
     "meta-llama/Meta-Llama-3-8B": {"num_key_value_heads": 2, "rms_norm_eps": 1e-5, "rope_theta": 500000.0},
     "lmsys/vicuna-7b-v1.5": {"num_key_value_heads": 4, "rms_norm_eps": 1e-5},
 }
-"""What differs between the configs of LLaMA 1, 2 and 3, and Vicuna."""
+"""The keys in which the configs of LLaMA 1, 2 and 3, and Vicuna differ."""
 GATED = ("meta-llama/Llama-2-7b-hf", "meta-llama/Meta-Llama-3-8B")
 PICKLED = ("lmsys/vicuna-7b-v1.5",)
 """Models without safetensors on any branch."""
@@ -78,7 +78,7 @@ def c4_rows(split: str) -> list[str]:
 
 
 def add_texts(hub: HubServer) -> None:
-    """WikiText-2, PTB and C4."""
+    """Add the data sets WikiText-2, PTB and C4 to the hub."""
     splits = ("train", "validation", "test")
     files = {
         f"wikitext-2-raw-v1/{split}-00000-of-00001.parquet": _parquet("text", wikitext_rows(split)) for split in splits
@@ -92,7 +92,7 @@ def add_texts(hub: HubServer) -> None:
 
 
 def add_models(hub: HubServer, scratch: Path) -> None:
-    """OPT (safetensors only in a pull request), LLaMA 1 to 3 (two shards), Vicuna (pickle only), LLaVA."""
+    """Add OPT (safetensors only in a pull request), LLaMA 1 to 3 (two shards), Vicuna (pickle only) and LLaVA."""
     opt = files_of(tiny.make_model(scratch / "opt", "opt", tokenizer=tokenizer("</s>"), **SIZES))
     hub.add("models", "facebook/opt-125m", opt, "refs/pr/1")
     hub.add("models", "facebook/opt-125m", pickled(opt))
@@ -111,7 +111,7 @@ def files_of(directory: Path) -> dict[str, bytes]:
 
 
 def pickled(files: dict[str, bytes]) -> dict[str, bytes]:
-    """The same model as its repository had it before safetensors."""
+    """The files of the model `files`, with pickled weights in place of safetensors."""
     shards = {path: data for path, data in files.items() if path.endswith(".safetensors")}
     rest = {path: data for path, data in files.items() if "safetensors" not in path}
     where, found = {}, {}

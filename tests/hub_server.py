@@ -21,7 +21,7 @@ Kind = Literal["models", "datasets"]
 TOKEN = "hf_tokenThatMayReadGatedRepositories"
 OTHER_TOKEN = "hf_tokenOfSomebodyElse"
 LARGE = (".safetensors", ".bin", ".parquet", ".gz")
-"""What is stored outside git, and so fetched by a redirect to another host."""
+"""The suffixes of files that are stored outside git, so that a redirect to another host serves them."""
 
 
 def git_blob_id(content: bytes) -> str:
@@ -34,7 +34,7 @@ def etag(path: str, content: bytes) -> str:
 
 @dataclass
 class Repository:
-    """Its commits, and what its branches and tags stand for."""
+    """The commits of a repository, and the commits that its branches and tags stand for."""
 
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     revisions: dict[str, str] = field(default_factory=dict)
@@ -47,16 +47,16 @@ class Repository:
 
 @dataclass
 class Faults:
-    """What goes wrong from now on, by path in a repository."""
+    """The faults that the hub makes from now on, by path in a repository."""
 
     cut: dict[str, int] = field(default_factory=dict)
-    """How many more downloads of the file end after half of what was asked for."""
+    """The number of further downloads of a file that end after half of the bytes that were asked for."""
     short: set[str] = field(default_factory=set)
     """Files of which half is sent as if it were all."""
     other: dict[str, bytes] = field(default_factory=dict)
     """Content that is sent in place of the file."""
     down: bool = False
-    """Every answer is 503."""
+    """Whether the hub answers every request with 503."""
 
 
 class HubServer:
@@ -101,7 +101,7 @@ class HubServer:
         return [path for method, path, _ in self.requests if method == "GET" and not path.startswith("/api/")]
 
     def environment(self, cache: Path, token: str | None = None) -> dict[str, str]:
-        """What a process needs in its environment to use this hub, with a cache and a token of its own."""
+        """The environment variables with which a process uses this hub, with a cache and a token of its own."""
         return {
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(cache),

@@ -115,7 +115,7 @@ def start(root: Path, job: Job, prelude: str = "") -> subprocess.Popen[str]:
 
 
 def pipeline() -> dict[str, Any]:
-    """What each stage makes of a tiny text and model (bf16): splits, tokens, allocation, zeros, perplexity."""
+    """Run all stages on a tiny text and model (bf16), and return splits, tokens, allocation, zeros and perplexity."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         job = prune_job(root, blocks=2)
