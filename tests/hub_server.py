@@ -66,7 +66,7 @@ class HubServer:
         self.repositories: dict[tuple[Kind, str], Repository] = {}
         self.faults = Faults()
         self.requests: list[tuple[str, str, str | None]] = []
-        """(method, path, range) of every request."""
+        """The tuple (method, path, range) of every request."""
         server = self
 
         class Handler(_Handler):

@@ -61,7 +61,7 @@ class PruneJob:
         return self.root / self.evaluating(suite).outputs[0]
 
     def run(self) -> str:
-        """Run the job to its end; its log."""
+        """Run the job to its end and return its log."""
         process = self.start()
         log = process.communicate()[1]
         assert process.returncode == 0, log

@@ -103,7 +103,7 @@ def serve(hub: HubServer, plan: Plan, scratch: Path) -> None:
 
 
 def compute(plan: Plan) -> list[Path]:
-    """Run every job of `plan` in the working directory, in order; the tables in Markdown."""
+    """Run every job of `plan` in order in the working directory, and return its tables in Markdown."""
     for job in ordered(plan.job("collect").upstream):
         run(job)
     # Not by their jobs, which read the catalogs of the working directory.

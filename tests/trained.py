@@ -73,7 +73,7 @@ class TrainJob:
         return start(self.root, self.job, prelude)
 
     def run(self) -> str:
-        """Run the job to its end; its log."""
+        """Run the job to its end and return its log."""
         process = self.start()
         log = process.communicate()[1]
         assert process.returncode == 0, log

@@ -138,7 +138,7 @@ def test_one_threshold_of_different_scales_empties_the_small_ones() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 @pytest.mark.parametrize("name", ["global", "global_magnitude", "dlp", "alphapruning"])
 def test_weights_that_are_not_finite_fail_the_cell(name: str, value: float) -> None:
-    """Where its input is always 0 an infinite weight has no score, and the processor gives that a sign."""
+    """An infinite weight whose input is always 0 has the score NaN, to which the processor gives a sign."""
     model = matrices([[(8, 8)], [(8, 8)]], seed=0)
     model.weights["1.0"][3, 3] = value
     plugin = load("allocators", name)

@@ -52,9 +52,9 @@ def anatomy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def assert_allocates(name: str, preset: str, part: Opened, sparsity: float, scratch: Path) -> None:
-    """It keeps to the bounds and the budget; or it says why not, and the budget is below the size of some linear.
+    """The allocator keeps the bounds and the budget, or it says why not and the budget is below the size of a linear.
 
-    One that keeps a linear dense cannot do with less. The published code of DSA makes all blocks of some models equal.
+    Some allocators keep a linear dense. The published code of DSA makes all blocks of some models equal.
     """
     try:
         allocation = allocate(name, preset, part, sparsity, scratch)
@@ -104,7 +104,7 @@ def test_within_bounds_and_on_budget(anatomy: Opened, name: str, sparsity: float
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.99])
 @pytest.mark.parametrize("name", ALLOCATORS)
 def test_of_the_first_half_it_knows_nothing_else(anatomy: Opened, name: str, sparsity: float, tmp_path: Path) -> None:
-    """The allocation is that of a model that ends there; of 5 blocks, the first two are half."""
+    """The allocation is that of a model that ends there. Half of 5 blocks are the first two."""
     half = pruned_part(anatomy, "first_half")
     assert half.blocks == anatomy.blocks[:2] and len(anatomy.blocks) == 5
     assert list(half.sizes) == [linear for linears in half.blocks for linear in linears]
@@ -127,7 +127,7 @@ def test_plugin_describes_itself(name: str) -> None:
 
 
 def test_the_profile_holds_the_dense_norms_of_every_site(anatomy: Opened) -> None:
-    """A site of the second block, from transformers' own forward pass."""
+    """The expected norms of a site of the second block come from transformers' own forward pass."""
     from transformers import AutoModelForCausalLM
 
     directory, family = anatomy.directory, anatomy.family

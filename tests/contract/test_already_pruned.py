@@ -64,14 +64,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_neurons(key: str, weight: torch.Tensor) -> torch.Tensor:
-    """Two thirds of the FFN's neurons are gone, with their biases."""
+    """The tensor without two thirds of the FFN's neurons and their biases."""
     if any(part in key for part in ("gate_proj", "up_proj", "fc1")):
         weight[: len(weight) * 2 // 3] = 0
     return weight
 
 
 def without_values(key: str, weight: torch.Tensor) -> torch.Tensor:
-    """No values, so that the inputs of the output projection are all 0; and that has zeros of its own, at the end."""
+    """The tensor in a block without values: the inputs of the output projection are 0, and some of its weights too."""
     if "0.self_attn.v_proj" in key:
         return weight.zero_()
     if "0.self_attn.o" in key and weight.ndim == 2:
@@ -80,7 +80,7 @@ def without_values(key: str, weight: torch.Tensor) -> torch.Tensor:
 
 
 def zeroed(root: Path, name: str, source: str, change: Any) -> None:
-    """A copy of the dense model with its tensors changed."""
+    """Write a copy of the dense model with its tensors changed."""
     tiny.make_model(root / f"{name}-{source}", name, **SIZES[name])
     file = root / f"{name}-{source}/model.safetensors"
     save_file({key: change(key, tensor) for key, tensor in load_file(file).items()}, file, metadata={"format": "pt"})
@@ -273,13 +273,13 @@ def test_masks_of_a_search_take_zeros_first(models: Path, tmp_path: Path) -> Non
 
 
 def ignoring_zeros(self: Magnitude, weight: torch.Tensor, statistic: Any, sparsity: float, pattern: Any) -> Any:
-    """Half of the weights that are left."""
+    """A mask of half of the weights that are not zero yet."""
     left = int(weight.count_nonzero())
     return masks.lowest(weight.double().abs().reshape(1, -1), weight.numel() - left // 2).reshape(weight.shape)
 
 
 def second_block(key: str, weight: torch.Tensor) -> torch.Tensor:
-    """Half of every matrix of the second block is zero."""
+    """The tensor with half of its rows zero if it is a matrix of the second block."""
     return torch.cat([weight[:-16], weight[-16:] * 0]) if "layers.1." in key and weight.ndim == 2 else weight
 
 
@@ -321,7 +321,7 @@ def test_a_method_that_ignores_zeros_fails_at_the_block_and_goes_on_there(
 
 
 def test_a_study_keeps_the_blocks_of_a_cell_that_failed(tmp_path: Path) -> None:
-    """Its result says so, and the next run of the job begins after them."""
+    """The result of the cell says so, and the next run of the job begins after the blocks."""
     job = prune_job(tmp_path, method="magnitude", blocks=3)
     broken = "from prunebench.engine import loop\nfrom prunebench.errors import CellFailure\n"
     broken += "check = loop.check_block\n"

@@ -110,7 +110,7 @@ def test_logits_are_those_of_transformers(model: tuple[str, Path]) -> None:
 
 
 def test_a_pruned_export_is_what_was_measured(model: tuple[str, Path], tmp_path: Path) -> None:
-    """Perplexity of source and export is that of a plain loop; what is kept is bit-equal; every part has its zeros."""
+    """Perplexities are those of a plain loop, weights that are kept are bit-equal, and every part has its zeros."""
     name, directory = model
     family = load("models", tiny.EVERY_ARCHITECTURE[name][0])
 
@@ -352,7 +352,7 @@ def test_no_dense_model_is_taken_for_a_mixture(kind: str) -> None:
 
 
 def test_gpt2_is_refused_by_name(tmp_path: Path) -> None:
-    """Its weights are stored transposed."""
+    """GPT-2 stores its weights transposed."""
     (tmp_path / CONFIG).write_text(json.dumps({"model_type": "gpt2"}))
     with pytest.raises(PrunebenchError, match=r"a model of type 'gpt2', which is not known \(known: apertus, "):
         read_layout(tmp_path)

@@ -59,7 +59,7 @@ SIZES: dict[str, dict[str, int]] = {
     "llama": {"hidden_size": 64, "intermediate_size": 128},
     "opt": {"hidden_size": 64, "ffn_dim": 128, "word_embed_proj_dim": 64},
 }
-"""Rows long enough that a sparsity of a hundredth more or less is some weights."""
+"""The rows are so long that a change of the sparsity by a hundredth is a change of some weights."""
 
 
 @pytest.mark.parametrize("sparsity", [0.5, 0.7])
@@ -99,7 +99,7 @@ def test_recorded_errors_are_those_of_the_blocks_outputs(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("granularity", ["row", "matrix"])
 def test_the_budget_of_a_block_is_that_of_its_allocation(granularity: str, tmp_path: Path) -> None:
-    """Linears at 0 and 1 stay there, the others share what is left; a block of which nothing goes is left alone."""
+    """Linears at 0 and 1 stay there and the others share the rest. A block with no zeros to make is left alone."""
     directory = tiny.make_model(tmp_path / "model", blocks=3)
     sizes = linear_sizes(directory, tiny.open_model(directory).family)
     blocks = [[linear for linear in sizes if f".{block}." in linear] for block in range(3)]

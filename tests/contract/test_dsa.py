@@ -234,7 +234,7 @@ def unusable_somewhere(compute: Callable[..., float], function: Function, blocks
 
 
 def tame(function: Function) -> bool:
-    """No turn of a large number, which no two programs compute alike, and no singular matrix."""
+    """Whether all programs agree on `function`: it has no sine of a large number, no determinant and no rank."""
     return not {"SIN", "COS", "TAN"} & {*function.post} and function.reduce not in ("DETERMINANT", "SLOGDET", "RANK")
 
 

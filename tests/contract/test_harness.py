@@ -80,7 +80,7 @@ PROMPTS = {
 
 @pytest.mark.parametrize("task", PROMPTS)
 def test_prompts_are_as_published(task: str) -> None:
-    """Written out, so that a release of lm-eval that words a prompt in another way does not pass unnoticed."""
+    """The prompts are written out here, so that a release of lm-eval that changes a prompt is noticed."""
     made = wired(task)
     prompt, continuations, target = PROMPTS[task]
     asked = [args for document, _, args in requests(made) if document == 1]
@@ -317,7 +317,7 @@ def test_the_whole_model_is_the_streamed_one(name: str, tmp_path: Path) -> None:
 def test_a_model_that_one_gpu_has_no_room_for_answers_as_in_one_place(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two GPUs are played by the CPU: what moves between them stays where it is, but by the same hooks."""
+    """The CPU stands for two GPUs: tensors that move between them stay in place, but pass the same hooks."""
     directory, tokens = tiny.make_model(tmp_path, name, blocks=3), tiny.tokens(2, 24)
     expected = tiny.open_model(directory, name, torch.bfloat16).whole()(tokens).logits
     cpu, block = torch.device("cpu"), 2 * 16_000

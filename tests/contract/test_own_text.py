@@ -440,7 +440,7 @@ def test_what_stands_in_front_of_a_text_is_said(added: str, bos: str | None, sai
 
 @pytest.mark.parametrize("by", ["pack", "documents"])
 def test_a_tokenizer_that_cannot_encode(by: str, tmp_path: Path) -> None:
-    """It loads, as what is in tokenizer.json is well-formed; which class runs it is said elsewhere."""
+    """The tokenizer loads, because tokenizer.json is well-formed. The class that runs it is named elsewhere."""
     directory = tiny.make_model(tmp_path / "model", tokenizer=tokenizer(None), vocab_size=300)
     path = directory / "tokenizer.json"
     content = json.loads(path.read_text())
@@ -788,7 +788,7 @@ def test_calibration_bos_is_part_of_the_tokens_and_fetches_nothing_again(home: P
 
 
 def test_a_tokenizer_that_knows_more_than_the_model_stops_calibrate(home: Path, tmp_path: Path) -> None:
-    """In a process of its own, as the rule runs it: one line, before anything is pruned."""
+    """The stage, in a process as the rule runs it, stops with one line before anything is pruned."""
     small = tiny.make_model(tmp_path / "small", tokenizer=tokenizer("<s> $A"), vocab_size=80)
     plan = study(tmp_path, " ".join(tiny.make_text(60)), model=small)
     (cell,) = plan.cells

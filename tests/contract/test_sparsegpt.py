@@ -181,7 +181,7 @@ def test_the_factor_is_that_of_the_inverse(width: int) -> None:
 
 @pytest.mark.parametrize("pattern", ["unstructured", "2of4"])
 def test_tiny_rows_lie_between_the_optimum_and_magnitude(pattern: str) -> None:
-    """Rows of 8 weights, half of them go: against all masks with an exact refit, and against magnitude."""
+    """Half of each row of 8 weights is pruned. The loss is compared with all masks with exact refits, and magnitude."""
     shape = parse_pattern(pattern)
     groups = [range(8)] if pattern == "unstructured" else [range(4), range(4, 8)]
     masks = [
@@ -206,7 +206,7 @@ def test_tiny_rows_lie_between_the_optimum_and_magnitude(pattern: str) -> None:
 def test_never_worse_than_magnitude_with_as_many_zeros(
     pattern: str, sparsity: float, condition: float, seed: int
 ) -> None:
-    """On inputs as mixed as those of real models: nearly collinear ones can mislead the greedy choice."""
+    """The inputs are as mixed as in real models, because nearly collinear inputs can mislead the greedy choice."""
     x, linears = inputs(64, condition=condition, mixing=0.5, seed=seed), weights(30, width=64, seed=seed)
     shape, weight = parse_pattern(pattern), linears["linear0"]
     pruned = prune(linears, x, sparsity, shape)["linear0"]

@@ -127,7 +127,7 @@ UNEQUAL = {"alpha": 0.7, "beta": 3.0, "gamma": 1.9}
 
 
 def test_two_sweeps_are_the_oracles(model: tuple[str, Path], tmp_path: Path) -> None:
-    """In float32, whose sums over 256 tokens of products of 32 to 48 numbers keep five digits."""
+    """The sweeps use float32, whose sums over 256 tokens of products of 32 to 48 numbers keep five digits."""
     by = oracle.Penalties(**UNEQUAL)
     with opened(model, tmp_path) as view:
         X, dense = inputs(view), as_oracle(view)

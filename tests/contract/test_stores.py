@@ -55,7 +55,7 @@ def test_a_tensor_that_is_not_packed_is_as_it_was(model: Path, tmp_path: Path) -
 
 
 def test_what_a_fresh_run_sees_is_what_a_resumed_one_sees(model: Path, tmp_path: Path) -> None:
-    """To the sign of zero, which a mask does not keep."""
+    """Both runs see the same bits, down to the sign of zero, which a mask does not keep."""
     base = TensorStore(model, torch.bfloat16)
     name = "model.layers.0.mlp.up_proj.weight"
     pruned = base[name].masked_fill(base[name] < 0.1, -0.0)

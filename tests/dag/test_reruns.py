@@ -28,7 +28,7 @@ ACCEPT = "from prunebench.cli import app; app()"
 
 
 def test_nothing_although_a_local_model_was_touched_and_weights_were_deleted(tree: Tree) -> None:
-    """Its evaluations are there: weights may be deleted to save space."""
+    """The evaluations of the cell are there, so its weights may be deleted to save space."""
     os.utime(tree.root / "assets/tiny/config.json")
     (tree.root / f"results/pruned/{WANDA_FILES}/weights.safetensors").unlink()
     assert tree.planned() == set()

@@ -44,7 +44,7 @@ CONFIG = {
 }
 SHAPE = {"blocks": 2, "hidden": 8, "ffn": 16, "attention": 8, "vocabulary": 32}
 FOUND = {**SHAPE, "key_value": 8}
-"""With what an entry need not state."""
+"""The sizes that a model file states, with the width that an entry need not state."""
 LINES = "".join(f"line number {index}\n" for index in range(100))
 WEIGHTS = save(AutoModelForCausalLM.from_config(AutoConfig.for_model(**CONFIG)).state_dict(), {"format": "pt"})
 CONTENT: dict[str, str | bytes] = {

@@ -58,7 +58,7 @@ HANG = {
         "lambda *rest: (wait(), before(*rest))[1]",
     ),
 }
-"""Where a command waits for a file `go`: what patches.replacing puts there."""
+"""The places where a command waits for a file `go`: the arguments of patches.replacing for each."""
 TYPE = """
 import sys
 from prunebench.standalone import request

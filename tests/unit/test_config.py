@@ -285,7 +285,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
 
 @pytest.fixture(autouse=True)
 def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No catalogs: what the config itself says is all there is."""
+    """A working directory without catalogs, in which only the config itself has entries."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

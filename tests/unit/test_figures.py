@@ -238,7 +238,7 @@ SIZED = replace(LOOK, calibrations=[*SIZES, "web_4x32", "wiki_4x16", "wiki_8x16"
 
 
 def test_calibration_joins_sizes_of_the_same_samples() -> None:
-    """One length or corpus more is no point of the line, and what has one size only is no line."""
+    """Another length or corpus is no point of the line, and a series with only one size is no line."""
     rows = [row("wanda", "0.50", 20.0 / at, calibration=name, task=task) for at, name in enumerate(SIZES, 1)
             for task in ("web", "wiki")]  # fmt: skip
     rows += [row("wanda", "0.50", 30.0 / at, calibration=name, allocator="owl") for at, name in enumerate(SIZES[:2], 1)]
@@ -318,7 +318,7 @@ def test_blocks_that_are_not_pruned_have_no_reconstruction_error() -> None:
 
 
 def epochs(**more: object) -> pd.DataFrame:
-    """Two blocks of a cell, three epochs each; the second block kept its first."""
+    """The losses of two blocks of a cell, three epochs each. The second block kept its first epoch."""
     cell = {"model": "m", "method": "wanda", "allocator": "uniform", "pattern": "unstructured", "sparsity": "0.50"}
     columns = {"id": "a", "calibration": "c", "seed": 0, "block": [0] * 3 + [1] * 3, "epoch": [1, 2, 3] * 2}
     losses = {"loss": [10.0, 8.0, 6.0, 4.0, 4.0, 2.0], "reconstruction": [0.1, 0.2, 0.05, 0.2, 0.6, 0.3]}

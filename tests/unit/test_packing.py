@@ -17,7 +17,7 @@ def bits(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def roundtrip(tensor: torch.Tensor, base: torch.Tensor) -> set[str]:
-    """Asserts that the bits survive; the kinds of parts."""
+    """Assert that the bits survive, and return the kinds of parts."""
     parts = pack("w", tensor, {"w": base})
     back = unpack("w", parts, base)
     assert (back.dtype, back.shape) == (tensor.dtype, tensor.shape)

@@ -7,7 +7,7 @@ from oracles.resampling import exact_mean_distribution
 from prunebench.results.paired import LEVEL, interval
 
 ERROR = 0.008
-"""Five standard deviations of a share of 9999 draws that is 0.025."""
+"""Five standard deviations of a share that is 0.025 in 9999 draws."""
 
 
 @pytest.mark.parametrize("count", [2, 3, 5])

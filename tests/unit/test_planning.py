@@ -33,7 +33,7 @@ TEXT = Text(tokens=6, seqlen=3, batch=2, dtype="bfloat16")
 # q 6 x 4, k and v 2 x 4, o 4 x 6, gate and up 8 x 4, down 4 x 8.
 WEIGHTS = 24 + 2 * 8 + 24 + 3 * 32
 FORWARD = 2 * 6 * (WEIGHTS + 2 * 6 * 2)
-"""One block on TEXT: its linears, and attention to two tokens on average, for scores and for values."""
+"""The operations of one block on TEXT: its linears, and attention to two tokens on average, with scores and values."""
 
 
 def model(family: str = "llama", shape: Shape = SHAPE) -> Model:

@@ -81,7 +81,7 @@ def scores() -> list[Published]:
 
 
 def pruned_beats_dense() -> Iterator[Published]:
-    """Better than the unpruned model, or equal to it: of perplexities in the same table, of means in any."""
+    """Values that are no worse than the unpruned model's: perplexities in the same table, accuracies in any."""
     for value in scores():
         for dense in scores():
             if (
@@ -98,7 +98,7 @@ def pruned_beats_dense() -> Iterator[Published]:
 
 
 def dense_disagreements() -> Iterator[tuple[Published, Published]]:
-    """Unpruned models that two sources give more than 2% apart, on windows of the same length (2048 if not stated)."""
+    """Pairs of values of an unpruned model that differ by over 2%, on windows of one length (2048 if not stated)."""
     dense = [value for value in scores() if value.method == "dense" and value.metric == "perplexity"]
     for one, other in itertools.combinations(dense, 2):
         same = (one.model, one.task) == (other.model, other.task)
@@ -115,7 +115,7 @@ def test_of_two_sources_that_disagree_on_the_dense_model_one_is_called_implausib
 
 
 def sparser_is_better() -> Iterator[Published]:
-    """Better than the same at a lower sparsity, in the same table."""
+    """Values that are better than those of the same cell at a lower sparsity in the same table."""
     lines: dict[tuple[str, ...], list[Published]] = defaultdict(list)
     for value in scores():
         if value.sparsity and value.pattern == "unstructured" and value.method != "dense":
@@ -130,7 +130,7 @@ def sparser_is_better() -> Iterator[Published]:
 
 
 def larger_is_far_worse() -> Iterator[Published]:
-    """Three times the perplexity of a smaller model of the same family, in the same row of a table.
+    """Perplexities above three times those of a smaller model of the same family, in the same row of a table.
 
     Not with magnitude: where it breaks a model, how far says nothing.
     """
@@ -145,7 +145,7 @@ def larger_is_far_worse() -> Iterator[Published]:
 
 
 def methods_far_apart() -> Iterator[Published]:
-    """SparseGPT a quarter above Wanda at 50%, with the same allocator in the same table."""
+    """Values of SparseGPT that are a quarter above Wanda's at 50%, with the same allocator in the same table."""
     for value in load_values():
         for wanda in load_values():
             same = ("source", "table", "model", "allocator", "pattern", "sparsity", "task", "metric")
@@ -175,7 +175,7 @@ def test_what_is_called_implausible_is_suspect_or_a_time() -> None:
 
 
 def test_means_are_those_of_their_tasks() -> None:
-    """Where a table has all tasks and the mean; it did, of every row that it gives."""
+    """The mean agrees with the tasks in every table that has them all and the mean."""
     rows: dict[tuple[str, ...], dict[str, Published]] = defaultdict(dict)
     for value in load_values():
         if value.metric == "acc":

@@ -67,7 +67,7 @@ def test_refit_without_ridge_fails_where_inputs_depend_on_each_other() -> None:
 
 @pytest.mark.parametrize("rank", [6, 4])
 def test_refit_by_rank_is_the_least_of_the_optima(rank: int) -> None:
-    """With a pseudo-inverse as scipy cuts it; and no weights do better, none of those as good are smaller."""
+    """The refit uses a pseudo-inverse as scipy cuts it. No weights do better, and no smaller weights do as well."""
     X, T = draw(6, rank) @ draw(rank, 50), draw(3, 50)
     X += 1e-7 * draw(6, 50, seed=1)
     found = updates.refit_by_rank(tensor(T @ X.T), tensor(X @ X.T), 1e-4).numpy()
@@ -146,7 +146,7 @@ def test_relu_z_is_the_optimum(by: Penalties) -> None:
 
 
 def s_problem(count: int, scale: float, seed: int = 0) -> tuple[torch.Tensor, ...]:
-    """(s, g, z, p): g and p are not where s and z would have them."""
+    """The variables (s, g, z, p) of a problem whose g and p differ from those that s and z imply."""
     s, z = draw(count, seed=seed, scale=scale), draw(count, seed=seed + 1, scale=scale)
     g = s + draw(count, seed=seed + 2, scale=0.5 * scale)
     p = oracle.silu(s) * z + draw(count, seed=seed + 3, scale=0.5 * scale)

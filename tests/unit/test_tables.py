@@ -60,7 +60,7 @@ def test_layout_groups_by_sparsity_and_repeats_the_dense_row() -> None:
 
 
 def test_rows_of_a_model_stand_together_and_the_first_half_after_the_whole() -> None:
-    """Laid out as the grid says it: allocator by allocator, columns unstructured before n:m."""
+    """Rows stand in the order of the grid, allocator by allocator, and unstructured columns before n:m columns."""
     cells = [row("dense", "0.00", 10.0, model=model) for model in "mn"]
     for allocator, sparsities in (("uniform", ("0.50", "0.70")), ("half", ("0.50", "0.70", "0.80"))):
         for model, method, seed in itertools.product("mn", ("magnitude", "wanda"), (0, 1)):
@@ -179,7 +179,7 @@ def test_a_suite_without_any_number_keeps_its_column() -> None:
 
 
 def windows(value: float, *shifts: float) -> list[float]:
-    """Losses of windows that are hard for all models, with what is special to one, and its perplexity `value`."""
+    """Losses of windows that are hard for all models, with `shifts` that are special to one, and perplexity `value`."""
     found = [of + shift for of, shift in zip((1.0, 2.0, 4.0, 3.0, 5.0, 2.5), shifts or (0.0,) * 6, strict=True)]
     return [loss + math.log(value) - sum(found) / len(found) for loss in found]
 
