@@ -54,7 +54,7 @@ def counts(study: str, states: Sequence[State]) -> Text:
 
 
 def grid(states: Sequence[State]) -> Table:
-    """A table of scores with a column for each point. The stubs of its rows leave out axes that have only one value."""
+    """A table of scores with a column for each point. Axes with only one value, except the method, are left out."""
     values = {axis: {getattr(state.cell, axis) for state in states} for axis in AXES}
     shown = [axis for axis in AXES if axis == "method" or len(values[axis] - {NO_CALIBRATION}) > 1]
     points = sorted({_point(state.cell) for state in states})

@@ -16,7 +16,7 @@ from prunebench.plan.jobs.base import Job, Need, Spec
 
 
 class FetchModelSpec(Spec):
-    """Everything that decides which model is fetched. The title is the catalog name, so a new title changes no spec."""
+    """Everything that decides which model is fetched. Its title is the catalog name: a new one fetches nothing."""
 
     entry: ModelEntry
     training: str | None = Field(None, exclude_if=is_none)
