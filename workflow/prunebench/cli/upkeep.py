@@ -95,7 +95,7 @@ def gc(
         typer.echo(f"deleted {total}")
         return
     for orphan in unneeded:
-        typer.echo(f"{decimal(orphan.bytes):>9}  {orphan.what:<10}  {orphan.path}")
+        typer.echo(f"{decimal(orphan.bytes):>9}  {orphan.kind:<10}  {orphan.path}")
     typer.echo(f"{total}{'; --yes deletes them' if unneeded else ''}")
 
 

@@ -1,1 +1,1 @@
-"""Keeping a project in order: running failures again, taking away what nobody wants, checking the machine."""
+"""Keeps a project in order: runs failed cells again, deletes unneeded files, checks the machine."""

@@ -1,4 +1,4 @@
-"""What a job's log tells while the job runs and afterwards: whether it lives, how far it is, what it said last."""
+"""Reads from a job's log whether the job runs, how far it is, its command, and its last lines."""
 
 import fcntl
 import os
@@ -7,40 +7,40 @@ import shlex
 from pathlib import Path
 
 TAIL = 1 << 14
-"""Bytes from the end of a log that are read."""
+"""The number of bytes at the end of a log that are read."""
 
 
 def running(log: Path) -> bool:
-    """Whether the job that writes `log` is alive: then it holds a lock on it (see job.py), which dies with it."""
+    """Whether the job that writes `log` runs. It holds a lock on its log, which ends with the job."""
     try:
         with log.open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:
-        return False  # no log, or a file system without locks
+        return False  # there is no log, or the file system has no locks
     return False
 
 
 def command(log: Path) -> str:
-    """The command that repeats the job; empty if it did not come so far."""
+    """The command that repeats the job; empty if the job ended before it wrote the command."""
     with log.open(encoding="utf-8", errors="replace") as handle:
         first = handle.readline().strip()
     return first if first.startswith("PYTHONPATH=") else ""
 
 
 def words(log: Path) -> list[str]:
-    """The words of that command: all files of the job are among them."""
+    """The words of the command that repeats the job. All files of the job are among them."""
     return shlex.split(command(log))
 
 
 def tail(log: Path, lines: int) -> list[str]:
-    """The last lines, without the command."""
+    """The last `lines` lines of `log`, without the command."""
     with log.open("rb") as handle:
         handle.seek(max(0, os.fstat(handle.fileno()).st_size - TAIL))
         text = handle.read().decode("utf-8", errors="replace")
-    said = [line for line in text.splitlines() if line.strip() and not line.startswith("PYTHONPATH=")]
-    return said[-lines:]
+    output = [line for line in text.splitlines() if line.strip() and not line.startswith("PYTHONPATH=")]
+    return output[-lines:]
 
 
 def last_words(log: Path) -> str:
@@ -49,6 +49,6 @@ def last_words(log: Path) -> str:
 
 
 def progress(log: Path) -> str:
-    """How far a job is, as in 'block 3 of 30, 12.5 s, 113 s left'; empty if it has not said (see engine/progress)."""
+    """The progress of a job, such as 'block 3 of 30, 12.5 s, 113 s left' (see runtime/progress); empty without any."""
     steps = re.findall(r"\w+ \d+ of \d+, .* left(?=:|$)", "\n".join(tail(log, 20)), re.MULTILINE)
     return steps[-1] if steps else ""
