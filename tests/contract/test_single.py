@@ -123,7 +123,7 @@ def test_the_weights_are_those_of_the_study_bit_by_bit(method: str, what: list[s
 
 def test_a_catalog_name_gives_the_very_spec_of_the_study(models: Path, tmp_path: Path) -> None:
     asked = request.Request(
-        "smollm2_135m", "wanda", 0.5, samples=4, seqlen=16, compute=request.Compute("bfloat16", 2, 1)
+        "smollm2_135m", "wanda", 0.5, samples=4, seqlen=16, compute=request.compute_settings("bfloat16", 2, 1)
     )
     study = {"suites": "ppl", "grid": [{"model": "smollm2_135m", "method": "wanda", "sparsity": 0.5}]}
     study["defaults"] = {"calibration": "c4_type_4x16"}

@@ -233,7 +233,7 @@ def run_cli(monkeypatch: pytest.MonkeyPatch, root: Path, *arguments: str) -> tup
 
 
 def test_the_command_prints_what_it_recorded(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_cli(monkeypatch, root, "accept") == (0, "nothing to accept: the code computes what it did\n", "")
+    assert run_cli(monkeypatch, root, "accept") == (0, "nothing to accept: the code computes what it did before\n", "")
     write(root, {WANDA_FILE: "x = 3\n"})
     code, out, _ = run_cli(monkeypatch, root, "accept", "--base", "HEAD")
     assert code == 0

@@ -1,1 +1,1 @@
-"""What there is to choose from, and adding to it: pages, parameters, lists, templates."""
+"""Lists and documents the plug-ins and entries that a config can name, and adds new plug-ins from templates."""

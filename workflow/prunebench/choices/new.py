@@ -1,4 +1,4 @@
-"""A new plug-in from a template that works as it is."""
+"""Adds a new plug-in as a copy of a working template."""
 
 import keyword
 import re
@@ -21,17 +21,17 @@ USE = {
     "figure": "    it is in the report of every study that measures what it draws",
     "family": "family: {name}    in the entry of a model",
 }
-"""By kind, how a new plug-in is used."""
+"""By kind, the lines of a config that use a new plug-in."""
 LISTED = ("method", "allocator", "suite")
 """The kinds that have catalogs of named instances, and a command that lists them."""
 TESTS = {"family": "architectures"}
-"""The file of contract tests, where it is not called as the folder."""
+"""The contract tests of kinds whose test file has another name than the folder."""
 
 
 def create(kind: str, name: str, configfile: Path) -> Path:
     """Write the file of a new plug-in of `kind` (a key of registry.KINDS) and return its path.
 
-    Raises PrunebenchError if `name` cannot be a file of Python, or means something already.
+    Raises PrunebenchError if `name` cannot be the name of a Python file, or is known already.
     """
     path = PACKAGE / registry.KINDS[kind] / f"{name}.py"
     _refuse_bad_name(kind, name, path, configfile)
@@ -42,14 +42,15 @@ def create(kind: str, name: str, configfile: Path) -> Path:
 
 
 def advice(kind: str, name: str) -> dict[str, str]:
-    """What to do with a new plug-in, by what for."""
+    """Commands and lines of config for a new plug-in, by their purpose."""
     folder = registry.KINDS[kind]
-    looked = {"look at it": f"prunebench {folder} {name}"} if kind in LISTED else {}
+    listing = {"look at it": f"prunebench {folder} {name}"} if kind in LISTED else {}
     test = f"pytest tests/contract/test_{TESTS.get(kind, folder)}.py -k {name}"
-    return {"use it": USE[kind].format(name=name), "test it": test, **looked}
+    return {"use it": USE[kind].format(name=name), "test it": test, **listing}
 
 
 def _refuse_bad_name(kind: str, name: str, path: Path, configfile: Path) -> None:
+    """Raise PrunebenchError if `name` cannot be the name of a Python file, or is known already."""
     folder = registry.KINDS[kind]
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
         raise PrunebenchError(

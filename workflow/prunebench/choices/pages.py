@@ -1,6 +1,6 @@
-"""docs/methods.md and docs/suites.md: what there is to choose from, as plug-ins and catalogs describe it themselves.
+"""Writes docs/methods.md and docs/suites.md from the descriptions in plug-ins and catalogs.
 
-`make docs` writes both.
+`make docs` runs this module.
 """
 
 import inspect
@@ -74,13 +74,14 @@ suites:
 TASKS = """\
 ## Bundles of tasks
 
-What the parameter `data` of `lm_eval` names: rows for tasks of lm-eval, from one source (`config/catalog/tasks.yaml`).
-Prompts, choices and metrics are those of the task file, below `lm_eval/tasks` of the installed lm-eval.
+The parameter `data` of `lm_eval` names a bundle: rows for tasks of lm-eval, from one source
+(`config/catalog/tasks.yaml`). Prompts, choices and metrics come from the task file below `lm_eval/tasks` of the
+installed lm-eval.
 """
 
 
 def pages(catalog: Path = CATALOG) -> dict[str, str]:
-    """The generated pages, by file name below docs/."""
+    """The text of the generated pages, by file name below docs/."""
     methods = [METHODS, *_plugins("methods", catalog), ALLOCATORS, *_plugins("allocators", catalog)]
     suites = [SUITES, *_plugins("suites", catalog), TASKS, *_bundles(catalog)]
     return {
@@ -100,8 +101,8 @@ def _plugins(kind: str, catalog: Path) -> Iterator[str]:
         yield _table(["parameter", "type", "default", "meaning"], map(_described, parameters(plugin)))
         changes = {preset: change for preset, change in plugin.presets.items() if change}
         yield _table(["preset", "parameters"], ([f"`{preset}`", _flow(change)] for preset, change in changes.items()))
-        mine = {of: entry for of, entry in entries.items() if getattr(entry, SINGULAR[kind]) == name}
-        yield _table(["in the catalog", "is"], ([f"`{of}`", _instance(entry)] for of, entry in mine.items()))
+        instances = [key for key, entry in entries.items() if getattr(entry, SINGULAR[kind]) == name]
+        yield _table(["in the catalog", "is"], ([f"`{key}`", _instance(entries[key])] for key in instances))
 
 
 def _facts(kind: str, plugin: Any) -> dict[str, str]:
@@ -120,7 +121,8 @@ def _bundles(catalog: Path) -> Iterator[str]:
         assert isinstance(entry, TasksEntry)
         yield f"### {entry.title}: `{name}`\n\nRows {entry.source.origin}."
         rows = (
-            [f"`{task}`", of.title or task, f"`{of.stock}`", ", ".join(of.rows)] for task, of in entry.tasks.items()
+            [f"`{task}`", data.title or task, f"`{data.stock}`", ", ".join(data.rows)]
+            for task, data in entry.tasks.items()
         )
         yield _table(["task", "in tables", "task file", "splits"], rows)
 
@@ -131,12 +133,12 @@ def _entries(kind: str, catalog: Path) -> dict[str, Entry]:
 
 
 def _instance(entry: Entry) -> str:
-    """What a catalog entry says of a plug-in beside its name."""
-    said = entry.model_dump(mode="json", exclude_defaults=True)
-    title, preset = said.pop("title", None), said.pop("preset", None)
-    settings = [_flow(said[key]) for key in ("params", "compute") if key in said]
-    layers = f"layers `{said['layers']}`" if "layers" in said else None
-    return "; ".join(filter(None, [title, preset and f"preset `{preset}`", layers, *settings]))
+    """The settings of a catalog entry, in words."""
+    settings = entry.model_dump(mode="json", exclude_defaults=True)
+    title, preset = settings.pop("title", None), settings.pop("preset", None)
+    mappings = [_flow(settings[key]) for key in ("params", "compute") if key in settings]
+    layers = f"layers `{settings['layers']}`" if "layers" in settings else None
+    return "; ".join(filter(None, [title, preset and f"preset `{preset}`", layers, *mappings]))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""The parameters of a plug-in in words: what `prunebench methods NAME` and docs/methods.md say of them."""
+"""Describes the parameters of a plug-in for `prunebench methods NAME` and docs/methods.md."""
 
 import ast
 import itertools
@@ -24,27 +24,27 @@ class Parameter(NamedTuple):
 
 
 def parameters(plugin: type[Plugin]) -> list[Parameter]:
-    """What a config may set under `params`; a parameter without default is "required"."""
+    """The parameters that a config may set under `params`. The default of one without a default is "required"."""
     schema, strings = plugin.Params.model_json_schema(), _strings(plugin.Params)
     required = schema.get("required", ())
     return [
         Parameter(
             name,
-            _type(of),
-            "required" if name in required else spelled(of.get("default")),
-            of.get("description") or strings.get(name, ""),
+            _type(field),
+            "required" if name in required else spelled(field.get("default")),
+            field.get("description") or strings.get(name, ""),
         )
-        for name, of in schema.get("properties", {}).items()
+        for name, field in schema.get("properties", {}).items()
     ]
 
 
 def spelled(value: Any) -> str:
-    """`value` as YAML spells it."""
+    """The text of `value` in YAML."""
     return str(yaml.safe_dump(value, default_flow_style=True, width=1000)).removesuffix("...\n").strip()
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """A JSON schema in a few words: integer > 0, or null."""
+    """A JSON schema in a few words, such as 'integer > 0, or null'."""
     if "anyOf" in schema:
         return ", or ".join(map(_type, schema["anyOf"]))
     if "enum" in schema:
@@ -58,7 +58,7 @@ def _type(schema: Mapping[str, Any]) -> str:
 def _strings(model: type) -> dict[str, str]:
     """The strings under the fields of `model`, by field.
 
-    From its file: `use_attribute_docstrings` of pydantic looks through all modules, and so imports torch.
+    They are read from its file, because `use_attribute_docstrings` of pydantic reads all modules and so imports torch.
     """
     body = ast.parse(Path(str(sys.modules[model.__module__].__file__)).read_text(encoding="utf-8")).body
     for name in model.__qualname__.split("."):

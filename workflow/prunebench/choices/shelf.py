@@ -1,4 +1,4 @@
-"""What there is to put into a config: plug-ins from their files, named instances from the catalogs."""
+"""Lists the names that a config can use: plug-ins from their files, and named instances from the catalogs."""
 
 import inspect
 import os
@@ -22,7 +22,7 @@ from prunebench.standalone.request import CATALOG
 class Shelf:
     """All methods, allocators, suites or models (`kind`) that a config file can name.
 
-    Outside a project they are those that come with the package, which `prunebench prune` knows, too.
+    Outside a project these are the ones that come with the package, which `prunebench prune` knows as well.
     """
 
     def __init__(self, kind: str, configfile: Path = CONFIG) -> None:
@@ -34,11 +34,11 @@ class Shelf:
         )
         self._kind = kind
         self._entries: dict[str, Any] = getattr(config, kind)
-        self._files = {name: file for (of, name), file in files.items() if of == kind}
-        """Where entries stand. A plug-in that works without parameters has an entry that stands nowhere."""
+        self._files = {name: file for (catalog, name), file in files.items() if catalog == kind}
+        """The file of each entry. The entry of a plug-in that works without parameters has none."""
 
     def listing(self) -> Table:
-        """One line for each."""
+        """A table with a line for each name."""
         note = f"There is no {CONFIG} here: these come with the package." if self._outside else None
         table = Table("name", "title", "what it is", "from", box=None, caption=note, caption_justify="left")
         for name in self._names:
@@ -46,7 +46,7 @@ class Shelf:
         return table
 
     def detail(self, name: str) -> Group:
-        """Everything about one. Raises PrunebenchError with the nearest name if there is none."""
+        """Everything about `name`. Raises PrunebenchError with the nearest name if it is unknown."""
         if name not in self._names:
             hint = registry.did_you_mean(name, self._names)
             raise PrunebenchError(f"unknown {SINGULAR[self._kind]} {name!r}{hint}")
@@ -61,27 +61,29 @@ class Shelf:
         return sorted({*self._entries, *(registry.names(self._kind) if self._kind != "models" else ())})
 
     def _line(self, name: str) -> tuple[str, str]:
-        """Title, and what it is in a line."""
+        """The title of `name`, and a description in one line."""
         entry = self._entries.get(name)
         if isinstance(entry, ModelEntry):
             return entry.title, f"{entry.family}, {entry.source.origin}"
         plugin = self._class(name)
-        what = (inspect.getdoc(plugin) or "").partition("\n")[0]
+        description = (inspect.getdoc(plugin) or "").partition("\n")[0]
         if entry is None:
-            what = f"{what} Needs an entry of its own, with {', '.join(registry.required(self._kind, name))}."
+            description = (
+                f"{description} Needs an entry of its own, with {', '.join(registry.required(self._kind, name))}."
+            )
         elif name in self._files:
             preset = f" {entry.preset}" if getattr(entry, "preset", "paper") != "paper" else ""
             compute = entry.compute.model_dump() if getattr(entry, "compute", None) else {}
             layers = {"layers": entry.layers} if getattr(entry, "layers", "all") != "all" else {}
-            what = f"{plugin.name}{preset} {_words({**entry.params, **layers, **compute})}"
-        return getattr(entry, "title", None) or plugin.title, what
+            description = f"{plugin.name}{preset} {_words({**entry.params, **layers, **compute})}"
+        return getattr(entry, "title", None) or plugin.title, description
 
     def _plugin(self, name: str) -> Iterator[RenderableType]:
-        """What the plug-in says of itself, and its named instances."""
+        """The docstring of the plug-in, facts about it, and its named instances."""
         plugin = self._class(name)
         for paragraph in (inspect.getdoc(plugin) or "").split("\n\n"):
             yield Text(f"{paragraph if paragraph.startswith('    ') else ' '.join(paragraph.split())}\n")
-        instances = [other for other in self._files if self._class(other) is plugin]
+        instances = [entry for entry in self._files if self._class(entry) is plugin]
         facts = {
             "title": plugin.title,
             "paper": plugin.reference,
@@ -90,7 +92,7 @@ class Shelf:
             "collects": ", ".join(sorted(getattr(plugin, "needs", ()))),
             "plug-in": f"workflow/prunebench/{self._kind}/{plugin.name}.py",
             "entries": ", ".join(instances),
-            **{f"preset {preset}": _words(of) or "the defaults" for preset, of in plugin.presets.items()},
+            **{f"preset {preset}": _words(params) or "the defaults" for preset, params in plugin.presets.items()},
         }
         table = Table(show_header=False, box=None)
         for label, text in facts.items():
@@ -99,15 +101,15 @@ class Shelf:
         yield table
 
     def _parameters(self, name: str) -> Iterator[Table]:
-        found = parameters(self._class(name))
-        if not found:
+        fields = parameters(self._class(name))
+        if not fields:
             return
         entry = self._entries.get(name)
         values = configured(self._kind, entry).params.model_dump() if entry else {}
         table = Table("parameter", "type", "default", "here", "meaning")
-        for key, kind, default, meaning in found:
-            here = spelled(values[key]) if key in values else ""
-            table.add_row(*map(Text, (key, kind, default, "" if here == default else here, meaning)))
+        for key, kind, default, meaning in fields:
+            value = spelled(values[key]) if key in values else ""
+            table.add_row(*map(Text, (key, kind, default, "" if value == default else value, meaning)))
         yield table
 
     def _class(self, name: str) -> Any:

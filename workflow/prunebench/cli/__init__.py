@@ -1,4 +1,4 @@
-"""The `prunebench` command: what a user does beside running the DAG. One module per group of commands."""
+"""The `prunebench` command, for what users do beside running snakemake. Each group of commands has a module."""
 
 from typing import Annotated, Any
 
@@ -6,12 +6,12 @@ import typer
 from typer.core import TyperGroup
 
 from prunebench import __version__
-from prunebench.cli import catalog, search, single, study, upkeep
+from prunebench.cli import choices, search, single, study, upkeep
 from prunebench.errors import PrunebenchError
 
 
 class _Commands(TyperGroup):
-    """Ends every command alike: a PrunebenchError is one red block and not a traceback, Ctrl-C one line."""
+    """Ends all commands in the same way: a PrunebenchError prints a red message and no traceback, Ctrl-C one line."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -27,8 +27,8 @@ class _Commands(TyperGroup):
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"prunebench {__version__}")
         raise typer.Exit
 
@@ -39,8 +39,8 @@ def prunebench(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """A benchmark of LLM pruning. The benchmark itself runs with snakemake; these commands help beside it."""
+    """A benchmark of LLM pruning. Snakemake runs it; these commands prune single models and help with studies."""
 
 
-for module in (single, search, study, upkeep, catalog):
+for module in (single, search, study, upkeep, choices):
     app.add_typer(module.app)

@@ -11,7 +11,7 @@ from prunebench.storage.files import named_destination, named_path
 
 
 def path(option: str) -> Callable[[str], Path]:
-    """What reads the value of `option` (for typer); PrunebenchError if no file or directory can be meant."""
+    """A parser (for typer) of the path that `option` takes. It raises PrunebenchError for text that is no path."""
 
     def path(value: str) -> Path:
         return named_path(value, option)
@@ -20,7 +20,7 @@ def path(option: str) -> Callable[[str], Path]:
 
 
 def destination(option: str) -> Callable[[str], Path]:
-    """What reads the name of a directory to be written; PrunebenchError if none can be called that."""
+    """A parser (for typer) of a directory to be written. It raises PrunebenchError for an impossible name."""
 
     def path(value: str) -> Path:
         return named_destination(value, option)
@@ -29,7 +29,7 @@ def destination(option: str) -> Callable[[str], Path]:
 
 
 def path_or_name(value: str) -> str:
-    """What reads MODEL: text, as it may be a name of the catalog; PrunebenchError if it can be neither."""
+    """Parse MODEL, a directory or a name of the catalog. Raises PrunebenchError for text that can be neither."""
     named_path(value, "MODEL")
     return value
 
@@ -38,7 +38,7 @@ Configfile = Annotated[
     Path,
     typer.Option(
         parser=path("--configfile"),
-        help="The config whose studies are meant, as for snakemake.",
+        help="The config file, as for snakemake.",
         show_default=str(CONFIG),
     ),
 ]

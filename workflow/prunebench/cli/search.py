@@ -15,45 +15,45 @@ from prunebench.errors import PrunebenchError
 app = typer.Typer()
 
 ALLOCATORS = {"functions": ("dsa", "function"), "slopes": ("atp", "slope")}
-"""Which allocator, and which of its parameters, takes what is found in a space."""
+"""The allocator, and the name of its parameter, that take the result of a search in each space."""
 
 
 @app.command()
 def search(
     model: Model,
-    sparsity: Annotated[float, typer.Option(min=0.01, max=0.99, help="Fraction of zeros to be spread over the model.")],
+    sparsity: Annotated[float, typer.Option(min=0.01, max=0.99, help="Fraction of zeros in the whole model.")],
     space: Annotated[
-        Literal["functions", "slopes"], typer.Option(help="Functions of the allocator dsa, or slopes of atp.")
+        Literal["functions", "slopes"], typer.Option(help="Search functions for allocator dsa, or slopes for atp.")
     ] = "functions",
     strategy: Annotated[
-        Literal["evolution", "random", "grid"], typer.Option(help="Grid: every slope once.")
+        Literal["evolution", "random", "grid"], typer.Option(help="How to search; grid tries every slope once.")
     ] = "evolution",
-    evaluations: Annotated[int, typer.Option(min=1, help="How often the model may run.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Another one finds something else.")] = 0,
-    corpus: Annotated[str, typer.Option(help="Text of the catalog: statistics and judgement are from it.")] = "c4_type",
-    samples: Annotated[int, typer.Option(min=1, help="Windows of its calibration split.")] = 16,
-    windows: Annotated[int, typer.Option(min=1, help="Windows of its tuning split to judge by.")] = 8,
-    seqlen: Annotated[int, typer.Option(min=2, help="Tokens of a window.")] = 512,
+    evaluations: Annotated[int, typer.Option(min=1, help="Largest number of runs of the model.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    corpus: Annotated[str, typer.Option(help="Corpus of the catalog to use.")] = "c4_type",
+    samples: Annotated[int, typer.Option(min=1, help="Windows for statistics, from the calibration split.")] = 16,
+    windows: Annotated[int, typer.Option(min=1, help="Windows to judge by, from the tuning split.")] = 8,
+    seqlen: Annotated[int, typer.Option(min=2, help="Tokens per window.")] = 512,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
     device: Device = "auto",
     out: Annotated[
-        Path | None, typer.Option(parser=path("--out"), help="Also write all that was tried, as JSON.")
+        Path | None, typer.Option(parser=path("--out"), help="File to write the result to, as JSON.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Search how sparse each block of MODEL should be, by running it with trial masks on held-out text.
+    """Search for the best sparsity of each block of MODEL, by running it with trial masks on held-out text.
 
     Example: prunebench search path/to/model --sparsity 0.7 --evaluations 100
 
-    Ctrl-C loses one evaluation at most: the same command goes on from there. What is found also serves other models,
-    methods and sparsities.
+    Ctrl-C loses one evaluation at most, and the same command goes on from there. The result can also serve other
+    models, methods and sparsities.
     """
     if out and out.is_dir():
         raise PrunebenchError(f"--out: {out} is a directory")
     if strategy == "grid" and space != "slopes":
-        raise PrunebenchError("--strategy: a grid is for --space slopes, there are too many functions")
+        raise PrunebenchError("--strategy: grid is for --space slopes, as there are too many functions")
     compute = prepare(dtype, batch_size, threads, device)
     options: dict[str, Any] = {
         "space": space,
@@ -77,4 +77,4 @@ def search(
         return
     best, (allocator, parameter) = result["best"], ALLOCATORS[space]
     typer.echo(f"{best['candidate']}: perplexity {best['value']:.2f}, uniform {result['uniform']:.2f} (one-shot masks)")
-    typer.echo(f"prune with it: --allocator {allocator} --allocator-param '{parameter}={best['candidate']}'")
+    typer.echo(f"to prune with it: --allocator {allocator} --allocator-param '{parameter}={best['candidate']}'")

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from prunebench.errors import PrunebenchError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from prunebench.standalone.request import Compute
+    from prunebench.config.entries import Compute
     from prunebench.suites.base import Score
 
 app = typer.Typer()
@@ -26,7 +27,7 @@ app = typer.Typer()
 OTHERS = 60
 """Columns of a terminal that the table of `compare` needs beside the names of models."""
 SHOWN = 20
-"""Letters of a model's name that it shows at least."""
+"""The smallest number of letters of a model's name that this table shows."""
 
 Model = Annotated[
     str,
@@ -37,18 +38,18 @@ Model = Annotated[
     ),
 ]
 DType = Annotated[
-    Literal["float32", "bfloat16", "float16"], typer.Option(help="Of the forward passes; weights keep their own.")
+    Literal["float32", "bfloat16", "float16"], typer.Option(help="dtype of forward passes; stored weights keep theirs.")
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Windows per forward pass.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; default all. They move numbers slightly.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all). They move numbers slightly.")]
 Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 Tokens = Annotated[Path | None, typer.Option(parser=path("--tokens"), help="Token ids, .npy, int64 [samples, seqlen].")]
 Text = Annotated[Path | None, typer.Option(parser=path("--text"), help="A file or directory of text.")]
-Column = Annotated[str | None, typer.Option(help="Where its text is. [default: text]")]
+Column = Annotated[str | None, typer.Option(help="Key or column with the text. [default: text]")]
 Bos = Annotated[
     bool | None,
-    typer.Option("--bos/--no-bos", help="A BOS token in each window; default: as the tokenizer adds one or not."),
+    typer.Option("--bos/--no-bos", help="Begin windows with a BOS token; default: as the tokenizer does."),
 ]
 
 
@@ -57,47 +58,51 @@ def prune(
     model: Model,
     out: Annotated[
         Path,
-        typer.Option(
-            parser=destination("--out"), help="Directory for the pruned model; it must be empty or not be there."
-        ),
+        typer.Option(parser=destination("--out"), help="Directory for the pruned model; it must be empty or new."),
     ],
-    sparsity: Annotated[float | None, typer.Option(min=0, max=0.99, help="Fraction of zeros, as in 0.6.")] = None,
-    pattern: Annotated[str, typer.Option(help="Or an n:m pattern: 2of4 keeps 2 of every 4.")] = "unstructured",
+    sparsity: Annotated[float | None, typer.Option(min=0, max=0.99, help="Fraction of zeros, such as 0.6.")] = None,
+    pattern: Annotated[
+        str, typer.Option(help="unstructured, or n:m such as 2of4, which keeps 2 of 4.")
+    ] = "unstructured",
     method: Annotated[str | None, typer.Option(help="A name from `methods`; default: the best in our table.")] = None,
-    allocator: Annotated[str | None, typer.Option(help="A name from `allocators`; goes with the method.")] = None,
-    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the method, repeatable.")] = None,
-    allocator_param: Annotated[list[str] | None, typer.Option(help="The same of the allocator.")] = None,
+    allocator: Annotated[
+        str | None, typer.Option(help="A name from `allocators`; default: uniform, or the best.")
+    ] = None,
+    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, a parameter of the method; repeatable.")] = None,
+    allocator_param: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, a parameter of the allocator; repeatable.")
+    ] = None,
     calibration: Annotated[
         Path | None, typer.Option(parser=path("--calibration"), help="Text of your own, or token ids (.npy).")
     ] = None,
     column: Column = None,
-    corpus: Annotated[str | None, typer.Option(help="Calibration text from the catalog. [default: c4_type]")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Corpus for calibration. [default: c4_type]")] = None,
     bos: Bos = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Windows of it. [default: 128]")] = None,
-    seqlen: Annotated[int | None, typer.Option(min=1, help="Their tokens. [default: 512]")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Which windows, and whatever the method draws.")] = 0,
+    samples: Annotated[int | None, typer.Option(min=1, help="Windows for calibration. [default: 128]")] = None,
+    seqlen: Annotated[int | None, typer.Option(min=1, help="Tokens per window. [default: 512]")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the windows and of the method.")] = 0,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
     device: Device = "auto",
-    force: Annotated[bool, typer.Option(help="Delete what OUT holds.")] = False,
+    force: Annotated[bool, typer.Option(help="Delete the content of OUT first.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prune MODEL and write a directory for from_pretrained, with a model card and a record of what was done.
 
     Example: prunebench prune path/to/model --sparsity 0.6 --out path/to/pruned
 
-    It does what a cell of the benchmark does, by the same code: the same settings give the same weights. Ctrl-C loses
-    at most one block: the same command goes on from there.
+    The code is that of the benchmark, so the same settings give the same weights as its cells have. Ctrl-C loses one
+    block at most, and the same command goes on from there.
 
-    --calibration takes text of your own: .txt (a file is one document), .jsonl (one a line, under the key of --column),
-    .parquet (one a row, in that column), any of these as .gz, or a directory of them. All of it is calibration text, of
-    which --samples windows of --seqlen tokens are drawn by --seed. An .npy holds token ids, int64 [samples, seqlen],
-    which are taken as they are.
+    --calibration takes text of your own: .txt (one document), .jsonl (a document per line, under the key --column),
+    .parquet (a document per row, in the column --column), any of these as .gz, or a directory of such files. --seed
+    draws --samples windows of --seqlen tokens from it. It also takes an .npy file of token ids, int64 [samples,
+    seqlen], which are used as they are.
     """
     tokens, text = _own_calibration(calibration)
-    taken = {"--samples": samples, "--seqlen": seqlen} if tokens else {}
-    _check_calibration(calibration, {"--corpus": corpus, **taken})
+    settled = {"--samples": samples, "--seqlen": seqlen} if tokens else {}
+    _check_calibration(calibration, {"--corpus": corpus, **settled})
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.standalone.recommend import recommend
     from prunebench.standalone.request import Request, feed_forward, parse_params, work
@@ -124,9 +129,9 @@ def prune(
         compute=compute,
         **{key: value for key, value in drawn.items() if value is not None},  # type: ignore[arg-type]
     )
-    found = work(request)  # Mistakes are told before torch is imported, which takes seconds.
-    if not found.cell.calibrated and (calibration or any(value is not None for value in drawn.values())):
-        raise PrunebenchError(f"{method} with {found.cell.allocator} looks at no text: leave out its calibration")
+    cell = work(request).cell  # This reports mistakes before the import of torch, which takes seconds.
+    if not cell.calibrated and (calibration or any(value is not None for value in drawn.values())):
+        raise PrunebenchError(f"{method} with {cell.allocator} looks at no text: leave out the options of calibration")
     from prunebench.standalone.run import prune_to
 
     with resumable():
@@ -136,7 +141,7 @@ def prune(
     else:
         seconds, pruned = record["measured"]["seconds"], record["prune"]
         beyond = pruned["zeros_beyond_target"] / pruned["prunable_weights"]
-        reason = f" ({beyond:.2%} were zero before, where fewer were asked for)" if beyond else ""
+        reason = f" ({beyond:.2%} are beyond the target: they were zero before)" if beyond else ""
         typer.echo(f"{out}: {pruned['achieved_sparsity']:.2%} zeros in its linears{reason}, pruned in {seconds:.0f} s")
 
 
@@ -144,12 +149,12 @@ def prune(
 def ppl(
     model: Model,
     tokens: Tokens = None,
-    corpus: Annotated[str | None, typer.Option(help="The test split of a corpus of the catalog.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="A corpus of the catalog; its test split is used.")] = None,
     text: Text = None,
     column: Column = None,
     bos: Bos = None,
     seqlen: Annotated[int | None, typer.Option(min=2, help="Tokens per window. [default: 512]")] = None,
-    windows: Annotated[int | None, typer.Option(min=1, help="The first so many windows; default all.")] = None,
+    windows: Annotated[int | None, typer.Option(min=1, help="Number of first windows to use (default: all).")] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
@@ -160,8 +165,8 @@ def ppl(
 
     Example: prunebench ppl path/to/model --corpus wikipedia --seqlen 512
 
-    --text takes .txt (a file is one document), .jsonl (one a line, under the key of --column), .parquet (one a row, in
-    that column), any of these as .gz, or a directory of them.
+    --text takes .txt (one document), .jsonl (a document per line, under the key --column), .parquet (a document per
+    row, in the column --column), any of these as .gz, or a directory of such files.
     """
     source = _Text(tokens, corpus, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
@@ -181,7 +186,9 @@ def ppl(
 def evaluate(
     model: Model,
     suite: Annotated[str, typer.Option(help="A name from `suites`.")] = "zeroshot7",
-    limit: Annotated[int | None, typer.Option(min=2, help="Rows per task, drawn by a fixed seed; default all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="Rows per task, drawn by a fixed seed (default: all).")
+    ] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
@@ -208,16 +215,16 @@ def compare(
     models: Annotated[
         list[str],
         typer.Argument(
-            metavar="MODEL MODEL...", parser=path_or_name, help="Directories or names; the first is compared with."
+            metavar="MODEL MODEL...", parser=path_or_name, help="Directories or names; the first is the reference."
         ),
     ],
     tokens: Tokens = None,
-    corpus: Annotated[str | None, typer.Option(help="The test split of a corpus. [default: wikipedia]")] = None,
+    corpus: Annotated[str | None, typer.Option(help="A corpus; its test split is used. [default: wikipedia]")] = None,
     text: Text = None,
     column: Column = None,
     bos: Bos = None,
     seqlen: Annotated[int | None, typer.Option(min=2, help="Tokens per window. [default: 512]")] = None,
-    windows: Annotated[int | None, typer.Option(min=2, help="The first so many windows; default all.")] = None,
+    windows: Annotated[int | None, typer.Option(min=2, help="Number of first windows to use (default: all).")] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
@@ -228,20 +235,21 @@ def compare(
 
     Example: prunebench compare path/to/model path/to/pruned --corpus wikipedia
 
-    The interval of the ratio is a paired bootstrap over windows (95%): if it holds 1, the text cannot tell them apart.
+    The 95% interval of the ratio is a paired bootstrap over windows. If it contains 1, the text does not tell the two
+    models apart.
     --text takes the same files as in `ppl`.
     """
     if len(models) < 2:
         raise typer.BadParameter("name two or more models")
-    given = corpus if any((tokens, corpus, text)) else "wikipedia"
-    source = _Text(tokens, given, text, column, seqlen, windows, bos)
+    corpus = corpus if any((tokens, corpus, text)) else "wikipedia"
+    source = _Text(tokens, corpus, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.standalone.compare import compare_models
 
     with resumable():
         rows = compare_models(models, source.windows, source.name, compute)
     if as_json:
-        typer.echo(json.dumps([{**row.as_dict(), "bos": source.bos} for row in rows]))
+        typer.echo(json.dumps([{**asdict(row), "bos": source.bos} for row in rows]))
         return
     from rich.markup import escape
     from rich.table import Column, Table
@@ -260,7 +268,7 @@ def compare(
 
 
 class _Text:
-    """What a perplexity is measured on: tokens, a corpus or a text, one of them."""
+    """The text for a perplexity: token ids, a corpus of the catalog, or a user's text."""
 
     def __init__(
         self,
@@ -280,7 +288,7 @@ class _Text:
             also = f", not {' and '.join(given)}" if given else ""
             raise PrunebenchError(f"name one of --tokens, --corpus and --text{also}")
         if tokens and seqlen:
-            raise PrunebenchError("--seqlen: the windows of --tokens have their length already")
+            raise PrunebenchError("--seqlen: the windows of --tokens have their length already; leave it out")
         if tokens and bos is not None:
             raise PrunebenchError("--bos: the windows of --tokens are taken as they are; leave it out")
         if column is not None and text is None:
@@ -290,10 +298,10 @@ class _Text:
         self._corpus, self._seqlen, self._windows, self._bos = corpus, seqlen or 512, windows, bos
         self.name = str(tokens or corpus or text)
         self.bos: bool | None = None
-        """Whether the windows that were last cut begin with a BOS token; None where token ids are given."""
+        """Whether the windows of the last model begin with a BOS token; None for token ids."""
 
     def windows(self, loaded: Any) -> Any:
-        """The windows as the model's tokens, int64 [n, seqlen]."""
+        """The windows as tokens of the model `loaded`, int64 [n, seqlen]."""
         import numpy as np
 
         from prunebench.standalone.measure import corpus_documents, text_windows
@@ -302,18 +310,18 @@ class _Text:
             if len(self._ids) < (self._windows or 1):
                 raise PrunebenchError(f"--windows: {self.name} has {len(self._ids)} windows, not {self._windows}")
             return np.array(self._ids[: self._windows])
-        documents, most = corpus_documents(self._corpus) if self._corpus else (self._documents, None)
+        documents, limit = corpus_documents(self._corpus) if self._corpus else (self._documents, None)
         windows, self.bos = text_windows(loaded, documents, self._seqlen, self._windows, self.name, self._bos)
-        return windows[: None if self._windows else most]
+        return windows[: None if self._windows else limit]
 
 
 def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Compute:
-    """Settle threads and device before torch is imported, and let progress be seen."""
+    """Set threads and device before torch is imported, and show progress. Raises PrunebenchError for a wrong device."""
     from rich.console import Console
     from rich.logging import RichHandler
 
     from prunebench.runtime.script import set_environment
-    from prunebench.standalone.request import Compute, cores
+    from prunebench.standalone.request import compute_settings
 
     if device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -321,7 +329,7 @@ def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Co
         os.environ["CUDA_VISIBLE_DEVICES"] = _nth_gpu(device.removeprefix("cuda:"))
     elif device not in ("auto", "cuda"):
         raise PrunebenchError(f"--device: {device!r} is not auto, cpu, cuda or cuda:N")
-    compute = Compute(dtype, batch_size, threads or cores())
+    compute = compute_settings(dtype, batch_size, threads)
     set_environment(compute.threads)
     console = Console(stderr=True, highlight=False)
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
@@ -337,7 +345,7 @@ def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Co
 
 
 def _nth_gpu(number: str) -> str:
-    """GPU `number` of those that this process may use: a batch system has set which."""
+    """The GPU `number` among those that CUDA_VISIBLE_DEVICES allows, as a batch system may have set it."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None or not number.isdecimal():
         return number
@@ -349,7 +357,7 @@ def _nth_gpu(number: str) -> str:
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Ctrl-C is no loss, and says so."""
+    """Tell a user who presses Ctrl-C that the same command goes on from here."""
     try:
         yield
     except KeyboardInterrupt:
@@ -358,17 +366,17 @@ def resumable() -> Iterator[None]:
 
 
 def _own_calibration(calibration: Path | None) -> tuple[Path | None, Path | None]:
-    """(token file, text) that --calibration names: one of them at most."""
+    """(token file, None) or (None, text) for the path of --calibration."""
     if calibration is None:
         return None, None
     return (calibration, None) if calibration.suffix.lower() == ".npy" else (None, calibration)
 
 
 def _check_calibration(calibration: Path | None, others: dict[str, Any]) -> None:
-    """Refuse options that say once more what --calibration settles."""
+    """Raise PrunebenchError for `others`, options that --calibration settles, and for a file that does not exist."""
     for option, value in others.items():
         if calibration and value is not None:
-            raise PrunebenchError(f"{option}: {calibration} of --calibration settles it; leave one of them out")
+            raise PrunebenchError(f"{option}: --calibration {calibration} settles this too; leave one of them out")
     if calibration and not calibration.exists():
         raise PrunebenchError(f"--calibration: no such file: {calibration}")
 
@@ -397,7 +405,7 @@ def _score_table(title: str, scores: list[Score]) -> Table:
 
 
 def _end_of(path: str) -> str:
-    """A path for a table, cut at its front to what a terminal has room for: the ends of paths tell them apart."""
+    """The end of `path`, as long as the terminal has room for, because paths differ at their ends."""
     from rich.console import Console
 
     room = max(SHOWN, Console().width - OTHERS)

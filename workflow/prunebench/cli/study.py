@@ -1,5 +1,4 @@
-"""Commands about a study, before, while and after it runs: plan, status, show, retry, collect. Run them where snakemake
-runs."""
+"""Commands about a study: plan, status, show, retry, collect. They run in the directory where snakemake runs."""
 
 import json
 import shlex
@@ -15,27 +14,29 @@ from prunebench.config.schema import CONFIG
 
 app = typer.Typer()
 REFRESH = 2.0
-"""Seconds between two looks of --watch."""
+"""Seconds between two updates of --watch."""
 
 
 @app.command()
 def plan(
     study: Study = None,
     configfile: Configfile = CONFIG,
-    device: Annotated[str, typer.Option(help="What it is to run on: a100, h100 or cpu.")] = "a100",
+    device: Annotated[str, typer.Option(help="Device to plan for: a100, h100 or cpu.")] = "a100",
     rate: Annotated[
         list[str] | None,
-        typer.Option(help="A rate of matrix products in TFLOP/s, as in float16=90; repeatable.", show_default=False),
+        typer.Option(help="Measured rate in TFLOP/s, such as float16=90; repeatable.", show_default=False),
     ] = None,
-    memory: Annotated[float | None, typer.Option(help="GiB of a card.", show_default="that of the device")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Ask the hub for each asset, downloading nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per study, for other programs.")] = False,
+    memory: Annotated[
+        float | None, typer.Option(help="Memory of a card in GiB.", show_default="that of the device")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Ask the hub for each asset without a download.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per study.")] = False,
 ) -> None:
-    """Say what STUDY takes before anything is downloaded: jobs, time, memory, cards, disk, and what has to be fetched.
+    """Estimate what STUDY needs, before any download: jobs, time, memory, cards, disk and downloads.
 
-    Times are counted operations over rates, for `cpu` measured (docs/performance.md), for cards assumed: take them for
-    orders of magnitude, and give `--rate` what you measured. Memory and disk follow from the sizes in the catalog.
-    With --check the exit code is 1 if an asset cannot be had.
+    A time is a number of operations divided by a rate. Rates are measured for `cpu` (docs/performance.md) and assumed
+    for cards, so times are orders of magnitude; give your own measurements with --rate. Memory and disk follow from
+    the sizes in the catalog. With --check the exit code is 1 if an asset is not available.
 
     Example: prunebench plan sparsellm_table1 --configfile config/studies/sparsellm-table1.yaml --device h100
     """
@@ -49,33 +50,31 @@ def plan(
     from prunebench.plan.plan import read_plan
     from prunebench.view import find
 
-    made, machine = read_plan(configfile), known(device).changed(parse_rates(rate or []), memory)
-    wrong = False
-    for name in find.studies(made, study):
-        estimate = Estimate.of(made, [name], machine)
+    plan, machine = read_plan(configfile), known(device).changed(parse_rates(rate or []), memory)
+    missing = False
+    for name in find.studies(plan, study):
+        estimate = Estimate.of(plan, [name], machine)
         problems = access.check(estimate) if check else None
-        wrong = wrong or any((problems or {}).values())
+        missing = missing or any((problems or {}).values())
         if as_json:
             typer.echo(json.dumps(plain(name, estimate, problems)))
         else:
             Console().print(overview(name, estimate, problems))
-    raise typer.Exit(wrong)
+    raise typer.Exit(missing)
 
 
 @app.command()
 def status(
     study: Study = None,
     configfile: Configfile = CONFIG,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep looking, until Ctrl-C.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object per evaluation, for other programs.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Update the display until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per evaluation.")] = False,
 ) -> None:
-    """Show how far STUDY is: a number for each finished cell, the state of the others, and reasons.
+    """Show how far STUDY is: a number for each finished cell, and the state of each other cell with its reason.
 
-    A cell is **running**, has **failed** (it cannot be computed: a result with a reason), was **stopped** (its job
-    crashed or was killed), is **skipped** (a plug-in does not do this) or **missing** (nothing was run for it under
-    today's config and code). The exit code is 0 whatever the cells are: `snakemake strict` is the check for CI.
+    A cell is **running**, has **failed** (it cannot be computed, and its result is a reason), was **stopped** (its job
+    crashed or was killed), is **skipped** (a plug-in cannot do it) or is **missing** (nothing has run for it with the
+    present config and code). The exit code is 0 in all cases; for CI there is `snakemake strict`.
 
     Example: prunebench status quickstart --watch
     """
@@ -96,7 +95,7 @@ def status(
         return
     console = Console()
     if not watch:
-        # Not wrapped: paths are there to be copied.
+        # Lines are not wrapped, so that paths can be copied.
         console.print(overview(plan, states(plan, results, studies)), soft_wrap=True)
         return
     with Live(console=console, auto_refresh=False) as live:
@@ -107,12 +106,10 @@ def status(
 
 @app.command()
 def show(
-    cell: Annotated[
-        str, typer.Argument(help="The cell's path below results/pruned, or enough of it to mean no other.")
-    ],
+    cell: Annotated[str, typer.Argument(help="The cell's path below results/pruned, or a part that fits no other.")],
     configfile: Configfile = CONFIG,
 ) -> None:
-    """Show all about one CELL: spec, allocation, errors, scores, cost, and for a failed one why and how to repeat it.
+    """Show everything about one CELL: spec, allocation, errors, scores and cost, and how to repeat it if it failed.
 
     Examples: prunebench show smollm2_135m/wanda/uniform/2of4/c4_type_16x512-seed0,
     prunebench show wanda/owl/0.70
@@ -131,18 +128,18 @@ def show(
 def retry(
     study: Study = None,
     more: Annotated[
-        list[str] | None, typer.Argument(help="After --, options for snakemake.", show_default=False)
+        list[str] | None, typer.Argument(help="Options for snakemake, after --.", show_default=False)
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="The cells that failed or were stopped.")] = False,
-    cores: Annotated[str, typer.Option(help="As for snakemake.")] = "all",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted and run, and stop.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Run cells that failed or were stopped.")] = False,
+    cores: Annotated[str, typer.Option(help="CPU cores, as for snakemake.")] = "all",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be deleted and run.")] = False,
     configfile: Configfile = CONFIG,
 ) -> None:
-    """Run again what failed or was stopped, and make the tables anew.
+    """Run cells again that failed or were stopped, and write the tables anew.
 
-    What a **stopped** job had finished is used, and a plain run of snakemake would do the same. A **failed** cell is a
-    result that snakemake keeps: its files are deleted first. Failures are deterministic, so it will fail again unless
-    something changed that is in no spec: a library, a driver, the machine.
+    A **stopped** job goes on from what it had finished, as it does in a plain run of snakemake. A **failed** cell is a
+    result that snakemake keeps, so its files are deleted first. It will fail again unless something has changed that is
+    in no spec: a library, a driver, the machine.
 
     Example: prunebench retry --failed --cores 4 -- --rerun-triggers mtime
     """
@@ -153,8 +150,8 @@ def retry(
     from prunebench.view.find import path_of
 
     if not failed:
-        raise typer.BadParameter("say what is to run again: --failed", param_hint="--failed")
-    if study and study.startswith("-"):  # no STUDY: what stands after -- came first
+        raise typer.BadParameter("say what to run again: --failed", param_hint="--failed")
+    if study and study.startswith("-"):  # without STUDY, the first word after -- took its place
         more, study = [study, *(more or [])], None
     plan = read_plan(configfile)
     chosen = again.retryable(plan, find.studies(plan, study))
@@ -179,9 +176,9 @@ def retry(
 
 @app.command()
 def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
-    """Make the tables of what is valid on disk, without running anything, and print those of STUDY.
+    """Write the tables from the valid results on disk, without running anything, and print the tables of STUDY.
 
-    Cells without a valid result are in them as missing. All studies of the config are written, as snakemake does.
+    Cells without a valid result count as missing. The tables of all studies of the config are written.
 
     Example: prunebench collect --configfile config/studies/smoke.yaml
     """

@@ -1,4 +1,4 @@
-"""Commands that keep results and the place in order, or take them elsewhere: accept, export, gc, doctor."""
+"""Commands that keep results and the machine in order, or take results elsewhere: accept, export, gc, doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -13,13 +13,13 @@ app = typer.Typer()
 
 @app.command()
 def accept(
-    base: Annotated[str, typer.Option(help="Git revision whose results are to stay valid.")] = "HEAD",
+    base: Annotated[str, typer.Option(help="Git revision whose results shall stay valid.")] = "HEAD",
 ) -> None:
-    """Record that your edits keep the numbers, so that no finished cell runs again.
+    """Record that your edits do not change numbers, so that no finished cell runs again.
 
-    Use it after a refactoring, before the next run of snakemake. It compares the code with revision BASE, runs the
-    golden tests, and only if they pass notes the changed modules in workflow/accepted.json: commit that file.
-    Do not use it for a change that is meant to change numbers: those cells have to run again.
+    Use it after a refactoring, before the next run of snakemake. It compares the code with revision BASE and runs the
+    golden tests. If they pass, it notes the changed modules in workflow/accepted.json; commit that file. Do not use it
+    for an edit that is meant to change numbers, because then cells have to run again.
     """
     from rich.console import Console
     from rich.table import Table
@@ -30,7 +30,7 @@ def accept(
     with console.status("comparing with the base revision and running the golden tests"):
         recorded = acceptance.accept(base, ROOT)
     if not recorded:
-        console.print("nothing to accept: the code computes what it did")
+        console.print("nothing to accept: the code computes what it did before")
         return
     table = Table("module", "now", "counts as", title="recorded in workflow/accepted.json")
     for entry in recorded:
@@ -42,13 +42,14 @@ def accept(
 def export(
     cell: Annotated[str, typer.Argument(help="Directory of a finished cell, with or without results/pruned/.")],
     directory: Annotated[
-        Path, typer.Argument(parser=destination("DIRECTORY"), help="Where to; it must be empty or not be there.")
+        Path, typer.Argument(parser=destination("DIRECTORY"), help="Directory to write; it must be empty or new.")
     ],
-    force: Annotated[bool, typer.Option(help="Delete what DIRECTORY holds.")] = False,
+    force: Annotated[bool, typer.Option(help="Delete the content of DIRECTORY first.")] = False,
 ) -> None:
-    """Write the pruned model of CELL to DIRECTORY, dense with zeros, for from_pretrained, lm-eval or vLLM.
+    """Write the pruned model of CELL to DIRECTORY, with pruned weights as zeros, for from_pretrained, lm-eval or vLLM.
 
-    Tokenizer and configuration come with it, and prunebench.json says what was done. Run it where snakemake runs.
+    The directory also has the tokenizer, the configuration, and prunebench.json, a record of how the model was pruned.
+    Run the command where snakemake runs.
     """
     from prunebench.standalone.export import export as write
 
@@ -62,17 +63,21 @@ def gc(
     configfile: Annotated[
         list[Path] | None,
         typer.Option(
-            parser=path("--configfile"), help="A config whose results are wanted too; repeatable.", show_default=False
+            parser=path("--configfile"), help="A further config whose results are kept; repeatable.", show_default=False
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete them.")] = False,
-    downloads: Annotated[bool, typer.Option("--downloads", help="Also models, texts and tasks in resources/.")] = False,
-    unfinished: Annotated[bool, typer.Option("--unfinished", help="Also what killed jobs would resume from.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete the listed files.")] = False,
+    downloads: Annotated[
+        bool, typer.Option("--downloads", help="Include models, texts and tasks in resources/.")
+    ] = False,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Include files that killed jobs would resume from.")
+    ] = False,
 ) -> None:
-    """List results, logs and scratch that no study wants, with their sizes; delete them with --yes.
+    """List results, logs and scratch files that no study needs, with their sizes, and delete them with --yes.
 
-    Wanted is what config/config.yaml, config/studies/*.yaml and each --configfile give. A file that the pipeline does
-    not make under that name is never touched, nor one that a running job or snakemake has in hand.
+    The studies are those of config/config.yaml, config/studies/*.yaml and each --configfile. Files that the pipeline
+    does not write, and files that a running job or snakemake uses, are never touched.
 
     Example: prunebench gc --configfile my_study.yaml --yes
     """
@@ -83,22 +88,22 @@ def gc(
     from prunebench.upkeep.garbage import delete, orphans
 
     files = [CONFIG, *sorted(CONFIG.parent.glob("studies/*.yaml")), *(configfile or [])]
-    found = orphans(map(read_plan, files), downloads=downloads, unfinished=unfinished)
-    total = f"{len(found)} orphans, {decimal(sum(orphan.bytes for orphan in found))}"
+    unneeded = orphans(map(read_plan, files), downloads=downloads, unfinished=unfinished)
+    total = f"{len(unneeded)} orphans, {decimal(sum(orphan.bytes for orphan in unneeded))}"
     if yes:
-        delete(found)
+        delete(unneeded)
         typer.echo(f"deleted {total}")
         return
-    for orphan in found:
-        typer.echo(f"{decimal(orphan.bytes):>9}  {orphan.what:<10}  {orphan.path}")
-    typer.echo(f"{total}{'; --yes deletes them' if found else ''}")
+    for orphan in unneeded:
+        typer.echo(f"{decimal(orphan.bytes):>9}  {orphan.kind:<10}  {orphan.path}")
+    typer.echo(f"{total}{'; --yes deletes them' if unneeded else ''}")
 
 
 @app.command()
 def doctor() -> None:
-    """Look for what will make trouble here: versions, GPU, processors, memory, disk, locks. Says what to do about it.
+    """Look for causes of trouble on this machine (versions, GPU, CPUs, memory, disk, locks), and give advice.
 
-    The exit code is 1 if there is a problem; a warning is something that works, but not as it should.
+    The exit code is 1 if there is a problem. A warning means that something works, but not as it should.
 
     Example: prunebench doctor
     """

@@ -1,1 +1,1 @@
-"""One model, without a workflow: what the command line and Python call; the stages are those of the DAG."""
+"""Work on one model without Snakemake, by the same stages. The command line and the Python functions call this."""

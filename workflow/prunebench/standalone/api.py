@@ -1,12 +1,12 @@
-"""Pruning and measuring from Python: `prunebench.prune`, `prunebench.perplexity`.
+"""The Python functions `prunebench.prune` and `prunebench.perplexity`.
 
     >>> import prunebench
     >>> pruned = prunebench.prune("path/to/model", "my.txt", out="path/to/pruned", method="sparsegpt", sparsity=0.6)
     >>> prunebench.perplexity(pruned.directory, "other.txt").value
     >>> model = pruned.load()
 
-Both are what the command line and the benchmark do, stage by stage. They run where PyTorch finds a GPU, else on the
-CPU; set CUDA_VISIBLE_DEVICES before torch is imported to choose.
+Both run the same stages as the command line and the benchmark. They run on a GPU if PyTorch finds one, else on the CPU;
+to choose a GPU, set CUDA_VISIBLE_DEVICES before torch is imported.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from prunebench.stages.calibrate import write_array
 from prunebench.standalone.arguments import check_arguments, in_python, is_path, texts_or_ids
 from prunebench.standalone.measure import load, perplexity_of, text_windows
 from prunebench.standalone.recommend import recommend
-from prunebench.standalone.request import Compute, Request, cores, feed_forward, slug
+from prunebench.standalone.request import Request, compute_settings, feed_forward, slug
 from prunebench.standalone.run import prune_to
 from prunebench.storage.files import named_destination, named_path, write_text
 from prunebench.suites.base import Score
@@ -39,8 +39,8 @@ from prunebench.suites.base import Score
 Model = str | Path | PreTrainedModel
 """A `from_pretrained` directory, a name of config/catalog/models.yaml, or a model in memory."""
 Given = ArrayLike | torch.Tensor | Iterable[str] | str | Path
-"""Text: a list or any other iterable of strings, one a document (a set is sorted), or the name of a file or directory
-of text. Or token ids: an integer array [windows, seqlen], or the name of an .npy file."""
+"""Text or token ids. Text is an iterable of strings, each one document (a set is sorted), or the name of a file or
+directory. Token ids are an integer array [windows, seqlen] or the name of an .npy file."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,17 @@ class Pruned:
     """A pruned model on disk."""
 
     directory: Path
-    """What `from_pretrained` loads: dense tensors with zeros in place."""
+    """The directory that `from_pretrained` loads, with dense tensors in which pruned weights are zero."""
     record: dict[str, Any]
-    """What was done, as its prunebench.json says it."""
+    """The content of prunebench.json: a record of how the model was pruned."""
 
     @property
     def sparsity(self) -> float:
-        """The fraction of zeros that was reached, among the weights of the blocks' linears."""
+        """The fraction of zeros among the weights of the blocks' linears."""
         return float(self.record["prune"]["achieved_sparsity"])
 
     def load(self, **options: Any) -> PreTrainedModel:
-        """The model, in the dtype in which it is stored unless `options` of `from_pretrained` say otherwise."""
+        """Load the model in its stored dtype, or as `options` of `from_pretrained` say."""
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.directory, local_files_only=True, **options)
         return model
 
@@ -87,18 +87,18 @@ def prune(
 ) -> Pruned:
     """Prune `model` and write it to the directory `out`.
 
-    `calibration` is text of one's own: a list of strings, or the name of a file (.txt, .jsonl, .parquet, .gz of these)
-    or directory, whose text lies in `column` (default "text"). All of it is calibration text. Or it is token ids, int64
-    [samples, seqlen]: an array or the name of an .npy file, taken as they are. Without it the text is `corpus`.
-    `samples` windows of `seqlen` tokens are drawn from text with `seed`. With `bos` each begins with a BOS token; by
-    default it does if the model's tokenizer puts one in front of any text. `tokens` is an older name of `calibration`.
-    An n:m `pattern` (2of4: 2 kept of 4) takes the place of `sparsity`. Without a `method` the best of our own table is
-    taken. `dtype`, `batch_size` and `threads` (default: all cores) are those of the forward passes and move numbers
-    slightly.
+    `calibration` is your own text or token ids. Text is a list of strings, or the name of a file (.txt, .jsonl,
+    .parquet, .gz of these) or directory, whose text lies in `column` (default "text"). Token ids, int64 [samples,
+    seqlen], are an array or the name of an .npy file, and are used as they are. Without `calibration` the text is that
+    of `corpus`. `seed` draws `samples` windows of `seqlen` tokens from text. With `bos` each window begins with a BOS
+    token; by default it does if the model's tokenizer puts one in front of any text. `tokens` is an older name of
+    `calibration`. An n:m `pattern` (2of4 keeps 2 of every 4 weights) takes the place of `sparsity`. Without a `method`
+    the best in our own table is taken. The forward passes run with `dtype`, `batch_size` and `threads` (default: all
+    cores), which move numbers slightly. With `force` the content of `out` is deleted first.
 
-    Raises PrunebenchError for a request that cannot be met, before work starts, and if the model breaks (NaN).
-    A call that was interrupted goes on where it was when it is repeated, if the model is on disk. A model in memory has
-    no tokenizer: it needs token ids wherever text is looked at.
+    Raises PrunebenchError before any work for a request that cannot be met, and later if the model breaks (NaN).
+    If the model is on disk, an interrupted call goes on where it was when it is repeated. A model in memory has no
+    tokenizer, so it needs token ids in place of text.
     """
     least = {"samples": 1, "seqlen": 1, "seed": 0, "batch_size": 1, "threads": 1}
     counts = {"samples": samples, "seqlen": seqlen, "seed": seed, "batch_size": batch_size, "threads": threads}
@@ -110,8 +110,8 @@ def prune(
     if method is None and params:
         raise PrunebenchError("'params' belong to a method: name it")
     _check_model(model)
-    given = _one_of("calibration", calibration, tokens)
-    with in_python(), _own(*given, column) as own, _on_disk(model, own.text) as source:
+    argument = _one_of("calibration", calibration, tokens)
+    with in_python(), _own(*argument, column) as own, _on_disk(model, own.text) as source:
         if method is None:
             best = recommend(pattern, sparsity, feed_forward(source))
             method, allocator = best.method, allocator or best.allocator
@@ -130,7 +130,7 @@ def prune(
             samples=samples,
             seqlen=seqlen,
             seed=seed,
-            compute=Compute(dtype, batch_size, threads or cores()),
+            compute=compute_settings(dtype, batch_size, threads),
         )
         record = prune_to(request, Path(out), force=force)
     return Pruned(Path(out), record)
@@ -149,24 +149,26 @@ def perplexity(
     batch_size: int = 8,
     threads: int | None = None,
 ) -> Score:
-    """The perplexity of `model` on `text`, or on token ids.
+    """Measure the perplexity of `model` on `text`.
 
-    `text` is a list of strings, or the name of a file or directory of text, as for `prune`: it is cut into windows of
-    `seqlen` tokens without overlap, of which the first `windows` count (default all). With `bos` each begins with a BOS
-    token; by default it does if the model's tokenizer puts one in front of any text. Or it is token ids, int64
-    [windows, seqlen]: an array or the name of an .npy file, of which the first `windows` count, too. `tokens` is an
-    older name of `text`.
+    `text` is text or token ids. Text is a list of strings, or the name of a file or directory, as for `prune`. It is
+    cut into windows of `seqlen` tokens without overlap. With `bos` each window begins with a BOS token; by default it
+    does if the model's tokenizer puts one in front of any text. Token ids, int64 [windows, seqlen], are an array or the
+    name of an .npy file. In both cases the first `windows` windows count (default all). `tokens` is an older name of
+    `text`.
 
-    The first token of a window is only context. `value` is exp of the mean loss, `stderr` its standard error over
-    windows, `details["window_losses"]` the loss of each (nats per token), `details["bos"]` whether they begin with a
-    BOS token (None for token ids). Raises PrunebenchError if a loss is not finite, or the text cannot be read.
+    The first token of a window is only context. In the score, `value` is exp of the mean loss, `stderr` its standard
+    error over windows, `details["window_losses"]` the loss of each window (nats per token), and `details["bos"]` says
+    whether windows begin with a BOS token (None for token ids).
+
+    Raises PrunebenchError if a loss is not finite, or the text cannot be read.
     """
     least = {"seqlen": 2, "windows": 1, "batch_size": 1, "threads": 1}
     counts = {"seqlen": seqlen, "windows": windows, "batch_size": batch_size, "threads": threads}
     check_arguments(least, {**counts, "column": column, "bos": bos, "dtype": dtype})
     _check_model(model)
-    given = _one_of("text", text, tokens)
-    with in_python(), _own(*given, column) as own, _on_disk(model, own.text) as source:
+    argument = _one_of("text", text, tokens)
+    with in_python(), _own(*argument, column) as own, _on_disk(model, own.text) as source:
         ids = load_ids(own.tokens) if own.tokens else None
         documents = own_documents(own.text, column) if own.text else []
         if ids is None and not documents:
@@ -175,7 +177,7 @@ def perplexity(
             raise PrunebenchError("'bos': the windows of token ids are taken as they are; leave it out")
         if ids is not None and len(ids) < (windows or 1):
             raise PrunebenchError(f"'windows': there are {len(ids)} windows of token ids, not {windows}")
-        loaded = load(source, Compute(dtype, batch_size, threads or cores()))
+        loaded = load(source, compute_settings(dtype, batch_size, threads))
         if ids is not None:
             return perplexity_of(loaded, np.array(ids[:windows]), "tokens")
         cut, begun = text_windows(loaded, documents, seqlen, windows, "the text", bos)
@@ -185,14 +187,14 @@ def perplexity(
 
 @dataclass(frozen=True)
 class _Own:
-    """What a user gave, as a file: token ids, text, or neither."""
+    """The file of a user's token ids or text; both are None if the user gave neither."""
 
     tokens: Path | None = None
     text: Path | None = None
 
 
 def _one_of(name: str, given: Given | None, older: Given | None) -> tuple[str, Given | None]:
-    """The name of the argument that was given, and what it is."""
+    """(name, value) of the argument that was given. Raises PrunebenchError if both were."""
     if given is not None and older is not None:
         raise PrunebenchError(f"'tokens' is an older name of '{name}': give one of them")
     return (name, given) if older is None else ("tokens", older)
@@ -210,9 +212,9 @@ def _check_model(model: Any) -> None:
 
 @contextmanager
 def _own(name: str, given: Given | None, column: str | None) -> Iterator[_Own]:
-    """The argument `name` as a file; what is in memory is written to one for as long as the context lasts.
+    """The argument `name` as a file. A value in memory is written to a file for as long as the context lasts.
 
-    Errors that arise meanwhile speak of the argument where they would speak of that file.
+    Errors that arise meanwhile name the argument in place of that file.
     """
     if given is None:
         yield _Own()
@@ -239,9 +241,9 @@ def _own(name: str, given: Given | None, column: str | None) -> Iterator[_Own]:
 
 @contextmanager
 def _on_disk(model: Model, text: Path | None) -> Iterator[str]:
-    """The directory or catalog name of a model; one in memory is saved for as long as the context lasts.
+    """The directory or catalog name of a model. A model in memory is saved for as long as the context lasts.
 
-    Raises PrunebenchError for a model in memory that is to read `text`.
+    Raises PrunebenchError if a model in memory would have to read `text`.
     """
     if not isinstance(model, PreTrainedModel):
         yield str(model)
@@ -257,12 +259,12 @@ def _on_disk(model: Model, text: Path | None) -> Iterator[str]:
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
-    except (OSError, ValueError):  # a name that no file can have
+    except (OSError, ValueError):  # no file can have this name
         return False
 
 
 def _array(tokens: Any, name: str) -> Any:
-    """Token ids, given as the argument `name`, as int64 [samples, seqlen]; other integer types are widened.
+    """The token ids `tokens`, given as the argument `name`, as int64 [samples, seqlen]. Other integers are widened.
 
     Raises PrunebenchError if they are no such array.
     """

@@ -1,4 +1,4 @@
-"""Arguments of the functions in Python: what they may be, and mistakes in terms of their names."""
+"""Checks the arguments of the Python functions, and words errors in terms of these arguments."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _NAMES = {"param": "params", "no-bos": "bos=False"}
 
 @contextmanager
 def in_python(names: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Let errors speak of arguments, not of options of the command line, and of `names`: words for words."""
+    """Let PrunebenchErrors name arguments in place of options of the command line, and replace the words in `names`."""
     try:
         yield
     except PrunebenchError as error:
         text = re.sub(r"\('(\w+)', --\1\)", r"('\1')", str(error))
         text = _OPTION.sub(lambda match: f"'{_NAMES.get(match[1], match[1]).replace('-', '_')}'", text)
-        for word, instead in (names or {}).items():
-            text = text.replace(word, instead)
+        for word, replacement in (names or {}).items():
+            text = text.replace(word, replacement)
         raise PrunebenchError(text) from error.__cause__
 
 
 def check_arguments(least: Mapping[str, int], arguments: Mapping[str, Any]) -> None:
-    """PrunebenchError for the first of `arguments` that is of no use: whole numbers are at least those of `least`.
+    """Raise PrunebenchError for the first wrong value in `arguments`. Whole numbers are at least those in `least`.
 
-    None is left alone where it stands for a default.
+    None is right where it stands for a default.
     """
     for name, value in arguments.items():
         if value is None and name in _OPTIONAL:
@@ -65,19 +65,19 @@ def check_arguments(least: Mapping[str, int], arguments: Mapping[str, Any]) -> N
 
 
 def texts_or_ids(given: Any, name: str) -> tuple[list[str] | None, Any]:
-    """(texts, None) or (None, what is to be an array of ids) for what a user gave in memory as the argument `name`.
+    """(texts, None) or (None, token ids) for the value `given` in memory as the argument `name`.
 
-    Any iterable of strings is texts: a list, a column of a dataset, an array, a generator. A set is sorted.
-    Raises PrunebenchError, with the position of what is no string, for what is neither.
+    Any iterable of strings is texts: a list, a column of a dataset, an array, a generator. A set is sorted. Token ids
+    are not checked here. Raises PrunebenchError for other values, with the position of an item that is no string.
     """
     if isinstance(given, torch.Tensor):
         return None, given
-    if hasattr(given, "ndim"):  # numpy, pandas and what is like them
+    if hasattr(given, "ndim"):  # numpy, pandas and similar libraries
         array = np.asarray(given)
         if array.dtype.kind not in "OUT" or array.ndim != 1:
             return None, array
         given = array.tolist()
-    if hasattr(given, "to_pylist"):  # pyarrow, whose values are no strings one by one
+    if hasattr(given, "to_pylist"):  # pyarrow, whose items are no Python strings
         given = given.to_pylist()
     if isinstance(given, bytes | bytearray | memoryview | Mapping | io.IOBase) or not isinstance(given, Iterable):
         raise PrunebenchError(f"'{name}' is {_kind(given)}: give a list of strings, the name of a file, or token ids")

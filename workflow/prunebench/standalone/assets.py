@@ -1,4 +1,4 @@
-"""Models, corpora and tasks for commands outside a workflow: the project's downloads, or the user's cache."""
+"""Fetches models, corpora and tasks for commands without Snakemake, from the project's downloads or into a cache."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from prunebench.storage.staging import staging
 
 
 def cache() -> Path:
-    """Where downloads and unfinished evaluations are kept: $PRUNEBENCH_CACHE, or the system's place for caches."""
+    """The directory of downloads and unfinished evaluations: $PRUNEBENCH_CACHE, or the system's place for caches."""
     return Path(os.environ.get("PRUNEBENCH_CACHE") or platformdirs.user_cache_dir("prunebench"))
 
 
 def arrive(plan: Plan, asset: str, root: Path) -> Path:
-    """The asset.json of `asset` (models/NAME, corpora/NAME or tasks/NAME), fetched if it is not here.
+    """Fetch `asset` (models/NAME, corpora/NAME or tasks/NAME) unless it is here, and return its asset.json.
 
-    What comes from a local path is looked at again every time, and noted under `root` only. A download that the
-    project has is used as it is; others go into the cache, never into the project: Snakemake would not know them.
-    Of several processes that want the same, one fetches it and the others wait.
+    A local path is read again every time, and its asset.json is written below `root`. A download of the project is used
+    as it is. Other downloads go into the cache and not into the project, where Snakemake would not know them. If
+    several processes ask for the same asset, one fetches it and the others wait.
     """
     kind, name = asset.split("/")
     job = plan.asset(asset)
@@ -50,9 +50,9 @@ def arrive(plan: Plan, asset: str, root: Path) -> Path:
 
 
 def _look_again(job: Job, path: Path) -> None:
-    """Make the asset.json at `path`, and what it describes, those of a local path as it is now.
+    """Bring the asset.json at `path` up to date with its local path.
 
-    What is there already is left alone if it would be the same: another process may be reading it.
+    If nothing has changed, the files stay, because another process may be reading them.
     """
     with staging(path.parent, "look") as scratch:
         run(job, asset=scratch / MANIFEST_NAME)
@@ -62,7 +62,7 @@ def _look_again(job: Job, path: Path) -> None:
 
 
 def _complete(path: Path, job: Job) -> bool:
-    """Whether the asset at `path` was fetched as the spec of `job` says, and all of it is still there."""
+    """Whether the asset at `path` was fetched with the spec of `job` and all its files still exist."""
     try:
         return load_manifest(path).spec_hash == job.spec_hash
     except PrunebenchError:
@@ -70,6 +70,6 @@ def _complete(path: Path, job: Job) -> bool:
 
 
 def resolved(path: Path, title: str) -> Manifest:
-    """The manifest at `path` with the model's own title, which no spec holds; its directory is absolute."""
+    """The manifest at `path` with `title`, which no spec has, and with an absolute directory."""
     manifest = load_manifest(path)
     return manifest.model_copy(update={"directory": manifest.directory.resolve(), "title": title})

@@ -1,18 +1,19 @@
-"""Models side by side on the same windows."""
+"""Compares models on the same windows of text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from prunebench.config.entries import Compute
 from prunebench.errors import PrunebenchError
 from prunebench.results.paired import interval
 from prunebench.standalone.measure import Loaded, load, resumable_perplexity
-from prunebench.standalone.request import Compute, model_entry
+from prunebench.standalone.request import model_entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compared:
-    """One model; `ratio` and its 95% interval are those of its perplexity to the first model's (of which: None)."""
+    """The result of one model. `ratio`, with a 95% `interval`, is its perplexity over that of the first model.
+
+    Both are None for the first model.
+    """
 
     model: str
     sparsity: float
@@ -28,23 +32,19 @@ class Compared:
     ratio: float | None = None
     interval: tuple[float, float] | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 def compare_models(
     models: Sequence[str], windows: Callable[[Loaded], NDArray[np.int64]], name: str, compute: Compute
 ) -> list[Compared]:
-    """Sparsity and perplexity of each of `models`, where `windows` gives a model its text as tokens.
+    """The sparsity and perplexity of each of `models` on the text `name`, which `windows` cuts into a model's tokens.
 
-    Raises PrunebenchError if a model is not known, or cuts the text into other windows than the first (pairs would have
-    no meaning), and for a single window.
+    Raises PrunebenchError if a model is not known, if a model cuts the text into other windows than the first (then a
+    comparison of windows has no meaning), or if there is only one window.
     """
     for model in models:
         model_entry(model)
     rows: list[Compared] = []
-    pieces = []
+    unfinished = []
     first: tuple[NDArray[np.int64], list[float]] | None = None
     for model in models:
         loaded = load(model, compute)
@@ -56,8 +56,8 @@ def compare_models(
             )
         if len(tokens) < 2:
             raise PrunebenchError("one window says nothing about the spread: give more text, or lower --seqlen")
-        score, of = resumable_perplexity(loaded, tokens, name)
-        pieces.append(of)
+        score, parts = resumable_perplexity(loaded, tokens, name)
+        unfinished.append(parts)
         losses = score.details["window_losses"]
         row = Compared(model, loaded.sparsity, score.value)
         if first:
@@ -65,16 +65,16 @@ def compare_models(
         else:
             first = tokens, losses
         rows.append(row)
-    # Not sooner: after a kill in a later model, the earlier ones are not evaluated again.
-    for of in pieces:
-        of.remove()
+    # They are removed only now, so that after a kill in a later model the earlier ones are not evaluated again.
+    for parts in unfinished:
+        parts.remove()
     return rows
 
 
-def ratio(losses: Sequence[float], to: Sequence[float]) -> tuple[float, tuple[float, float]]:
-    """The ratio of two perplexities, from the losses of the same (at least two) windows, and its 95% interval.
+def ratio(losses: Sequence[float], reference: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """The perplexity of `losses` over that of `reference`, and its 95% interval by a paired bootstrap over windows.
 
-    The interval is a paired bootstrap over windows.
+    Both have one loss (nats per token) for each of the same, at least two, windows.
     """
-    low, high = interval(losses, to)
-    return math.exp(np.subtract(losses, to).mean()), (math.exp(low), math.exp(high))
+    low, high = interval(losses, reference)
+    return math.exp(np.subtract(losses, reference).mean()), (math.exp(low), math.exp(high))

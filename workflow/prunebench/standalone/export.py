@@ -1,4 +1,4 @@
-"""A finished cell as a directory that `from_pretrained` loads: the whole model, dense, with zeros in place."""
+"""Writes a finished cell as a directory that `from_pretrained` loads: the whole model, with pruned weights as zeros."""
 
 import difflib
 import shutil
@@ -32,9 +32,9 @@ TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 READ = frozenset(
     ("", ".json", ".jinja", ".model", ".spm", ".tiktoken", ".bpe", ".vocab", ".txt", ".md", ".rst", ".yaml", ".py")
 )
-"""Suffixes of what a reader of a model needs beside its weights. Another is of weights, or of a training's state."""
+"""Suffixes of files that a reader of a model needs beside its weights. Others are weights or states of a training."""
 TERMS = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
-"""Names of files that go with any copy of a model, whatever their suffix."""
+"""Names of files that belong to every copy of a model, whatever their suffix."""
 LEFT = (
     "*.index.json",
     "*.index.*.json",  # of a second format or variant
@@ -49,11 +49,12 @@ LEFT = (
 
 
 def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, Any]:
-    """Write the pruned model of `cell` to the directory `destination`; returns what its prunebench.json says.
+    """Write the pruned model of `cell` to the directory `destination`; return the content of its prunebench.json.
 
     `cell` is the cell's directory, or the part of it after results/pruned/. `destination` appears when it is complete.
-    Raises PrunebenchError if there is no such cell, it failed, its weights were not kept, or its model changed since;
-    if `destination` has content, unless `force`: then all of that is deleted; and if another run writes it now.
+    With `force` its old content is deleted. Raises PrunebenchError if there is no such cell, if it failed, if its
+    weights were not kept, if its model has changed, if `destination` has content and `force` is not given, or if
+    another run writes `destination`.
     """
     source, destination = _find(cell), destination.resolve()
     with writing(destination):
@@ -61,12 +62,12 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
 
 
 def writing(destination: Path) -> AbstractContextManager[None]:
-    """The right to write the directory `destination` (absolute), for one run at a time; PrunebenchError for others."""
+    """Hold the right to write the directory `destination` (absolute). Raises PrunebenchError if another run has it."""
     return alone(destination, f"{destination} is being written", "wait for it, stop it, or choose another directory")
 
 
 def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str, Any]:
-    """Write the model of the cell in the directory `source` to `destination` (absolute), which is in `writing`."""
+    """Write the model of the cell in the directory `source` to `destination` (absolute), inside of `writing`."""
     root = source.parents[6]
     pruned = _finished(source, root)
     manifest = load_manifest(root / paths.MODEL.format(model=source.parents[3].name))
@@ -85,7 +86,7 @@ def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str
     with staging(destination, "export") as scratch:
         _copy_all_but_weights(manifest, scratch)
         dtype = layout.dtype if storage == STORED else storage
-        # Its weights get the names that transformers looks for by itself.
+        # This key names other files of weights. The export has the names that transformers looks for by itself.
         config = {key: value for key, value in layout.config.items() if key != "transformers_weights"}
         write_json(scratch / CONFIG, portable_config(config, dtype))
         if (tokenizer := _portable_tokenizer(manifest.directory)) is not None:
@@ -100,7 +101,7 @@ def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str
 
 
 def check_exportable(directory: Path) -> None:
-    """PrunebenchError if a model pruned from the one in `directory` could not be written: said before any work."""
+    """Raise PrunebenchError, before any work, if a pruned copy of the model in `directory` could not be written."""
     _portable_tokenizer(directory)
 
 
@@ -113,7 +114,7 @@ def _portable_tokenizer(directory: Path) -> dict[str, Any] | None:
 
 
 def model_card(record: dict[str, Any]) -> str:
-    """What a reader of the exported directory should know, in Markdown; `record` is its prunebench.json."""
+    """The README of an exported directory, in Markdown; `record` is the content of its prunebench.json."""
     prune, spec = record["prune"], record["prune"]["spec"]
     _, _, allocator, point, calibration = record["cell"].split("/")
     title = prune["model"]["title"]
@@ -146,23 +147,23 @@ def model_card(record: dict[str, Any]) -> str:
 
 
 def _calibration(source: Path, root: Path, tokens: str | None) -> dict[str, Any]:
-    """How the calibration tokens with the digest `tokens` were drawn, if a stage did that, under `calibration`."""
+    """The record of how the tokens with the digest `tokens` were drawn, as {"calibration": record}; {} without one."""
     path = root / Path(paths.TOKENS_RECORD.partition("{")[0]) / source.parents[3].name / f"{source.name}.json"
     drawn = read_json(path) if path.is_file() else {}
     return {"calibration": drawn} if tokens and drawn.get("sha256") == tokens else {}
 
 
 def _tokens_in_words(calibration: str, record: dict[str, Any]) -> str:
-    """What the model card says of the calibration tokens."""
+    """The calibration tokens in the words of the model card."""
     if "tokens" not in record["prune"]["inputs"]:
         return "none"
-    front = record.get("calibration", {}).get("bos")  # not known of tokens that were given
+    front = record.get("calibration", {}).get("bos")  # unknown for a user's token ids
     begun = "" if front is None else f"{in_words(front, front)}, "
     return f"{calibration} ({begun}sha256 {record['prune']['inputs']['tokens']})"
 
 
 def _find(cell: str) -> Path:
-    """The directory of a cell that has been pruned."""
+    """The directory of the pruned cell `cell`. Raises PrunebenchError with the nearest names if there is none."""
     for directory in (Path(cell), PRUNED / cell):
         if (directory / "prune.json").is_file():
             return directory.absolute()  # not resolved: results/ may be a link to another disk
@@ -177,7 +178,10 @@ def _find(cell: str) -> Path:
 
 
 def _finished(source: Path, root: Path) -> dict[str, Any]:
-    """What prune.json says of the cell in the directory `source` of the project `root`, if it has weights."""
+    """The prune.json of the cell in the directory `source` of the project `root`.
+
+    Raises PrunebenchError if the cell failed or has no weights.
+    """
     record: dict[str, Any] = read_json(source / "prune.json")
     if record["status"] != "ok":
         raise PrunebenchError(f"nothing to export, {source} failed: {record['reason']}")
@@ -191,9 +195,9 @@ def _finished(source: Path, root: Path) -> dict[str, Any]:
 
 
 def refuse_to_overwrite(destination: Path, *, force: bool, precious: tuple[Path, ...] = ()) -> None:
-    """PrunebenchError unless a model may be written to the directory `destination` (absolute).
+    """Raise PrunebenchError unless a model may be written to the directory `destination` (absolute).
 
-    With `force` it may have content, but not the working directory or one of `precious`.
+    With `force` the directory may have content, but not the working directory or one of `precious`.
     """
     if any(path.is_relative_to(destination) for path in (Path.cwd(), *precious)):
         raise PrunebenchError(
@@ -208,7 +212,7 @@ def refuse_to_overwrite(destination: Path, *, force: bool, precious: tuple[Path,
 
 
 def _refuse_changed(manifest: Manifest, digest: str) -> None:
-    """PrunebenchError unless the files of the model are those that the cell was made from."""
+    """Raise PrunebenchError if the files of the model have changed since the cell was pruned."""
     changed = [file for file, entry in manifest.files.items() if sha256_file(manifest.directory / file) != entry.sha256]
     if changed or manifest.digest != digest:
         what = f" ({', '.join(changed)})" if changed else ""
@@ -224,7 +228,7 @@ def _copy_all_but_weights(manifest: Manifest, destination: Path) -> None:
 
 
 def _is_read(file: str) -> bool:
-    """Whether a reader of the exported model needs a copy of the file, which has this path in the model directory."""
+    """Whether a reader of the exported model needs `file`, a path in the model directory."""
     name = Path(file).name
     if any(fnmatchcase(name.upper(), pattern) for pattern in TERMS):
         return True
@@ -232,7 +236,7 @@ def _is_read(file: str) -> bool:
 
 
 def _write_weights(layout: Layout, weights: Path, storage: torch.dtype | None, destination: Path) -> None:
-    """All tensors in `storage`, sharded as in the model directory: no more than one shard is in memory."""
+    """Write all tensors in the dtype `storage`, shard by shard as in the model directory, with one shard in memory."""
     base = TensorStore(layout.directory, storage)
     pruned = PackedStore(weights, base)
     fused = fused_parts(layout)

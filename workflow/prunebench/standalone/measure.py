@@ -1,4 +1,4 @@
-"""Evaluating a model directory, by the suites of the DAG."""
+"""Evaluates a model directory by the suites of the DAG."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from prunebench.assets.tokens import (
     load_tokenizer,
     of_tokenizer,
 )
+from prunebench.config.entries import Compute
 from prunebench.config.schema import configured
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.subject import Subject
@@ -31,7 +32,7 @@ from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.runtime.provenance import conditions
 from prunebench.standalone.assets import arrive, cache, resolved
-from prunebench.standalone.request import Compute, catalog, catalogs, model_entry, plan_without_study
+from prunebench.standalone.request import compute_settings, model_entry, plan_without_study, refuse_unknown
 from prunebench.standalone.run import threads
 from prunebench.storage.locks import own
 from prunebench.storage.resume import Parts
@@ -47,7 +48,7 @@ log = logging.getLogger("prunebench")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is here."""
+    """A model on this machine, ready to be evaluated."""
 
     manifest: Manifest
     subject: Subject
@@ -56,7 +57,7 @@ class Loaded:
     @property
     def vocabulary(self) -> int:
         """The number of token ids that the model knows."""
-        assert self.manifest.shape is not None  # which models have
+        assert self.manifest.shape is not None  # every model has a shape
         return self.manifest.shape.vocabulary
 
     @property
@@ -68,11 +69,14 @@ class Loaded:
 
 
 def load(model: str, compute: Compute) -> Loaded:
-    """A model by directory or catalog name, downloaded if need be; PrunebenchError if it is not known."""
+    """The model of a directory or a catalog name, which is downloaded if need be.
+
+    Raises PrunebenchError if there is no such model.
+    """
     name, entries = model_entry(model)
-    plan = plan_without_study(catalogs(compute, models=entries))
+    plan = plan_without_study(compute, models=entries)
     entry = plan.config.models[name]
-    # A place for each directory: two of the same name may be in use at once.
+    # Each model directory has a place of its own, as two directories of the same name may be in use at once.
     place = cache() / plan.asset(f"models/{name}").spec_hash
     manifest = resolved(arrive(plan, f"models/{name}", place), entry.title)
     family = registry.load("models", entry.family)
@@ -92,13 +96,13 @@ def perplexity_of(loaded: Loaded, windows: NDArray[np.int64], name: str) -> Scor
 
     Raises PrunebenchError if a loss is not finite.
     """
-    found, parts = resumable_perplexity(loaded, windows, name)
+    result, parts = resumable_perplexity(loaded, windows, name)
     parts.remove()
-    return found
+    return result
 
 
 def resumable_perplexity(loaded: Loaded, windows: NDArray[np.int64], name: str) -> tuple[Score, Parts]:
-    """The same, and the finished pieces of it, which are the caller's to remove."""
+    """The result of `perplexity_of`, and its finished parts on disk, which the caller has to remove."""
     check_ids(windows, loaded.vocabulary, name)
     tokens = torch.from_numpy(windows)
     parts = _parts(loaded, {"windows": hashlib.sha256(windows.tobytes()).hexdigest(), "shape": list(windows.shape)})
@@ -107,13 +111,12 @@ def resumable_perplexity(loaded: Loaded, windows: NDArray[np.int64], name: str) 
 
 
 def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]:
-    """All scores of a suite of the catalog, of lm-eval on `limit` rows per task if that is given.
+    """All scores of a suite of the catalog, on at most `limit` rows per task.
 
-    Raises PrunebenchError for an unknown suite, or one that has no rows to limit.
+    Raises PrunebenchError for an unknown suite, and for a limit if the suite has no rows.
     """
-    if suite not in catalog("suites"):
-        raise PrunebenchError(f"--suite: unknown suite {suite!r}{registry.did_you_mean(suite, catalog('suites'))}")
-    plan = plan_without_study(catalogs(loaded.compute))
+    refuse_unknown("suites", suite)
+    plan = plan_without_study(loaded.compute)
     entry = plan.config.suites[suite]
     if limit is not None:
         if "limit" not in registry.load("suites", entry.suite).Params.model_fields:
@@ -132,13 +135,12 @@ def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]
 
 
 def corpus_documents(corpus: str) -> tuple[list[str], int | None]:
-    """The test split of a corpus of the catalog, and of how many first windows of it the benchmark takes at most.
+    """The documents of a corpus's test split, and the largest number of first windows that the benchmark takes of it.
 
     Raises PrunebenchError if there is no such corpus, or it has no test split.
     """
-    if corpus not in catalog("corpora"):
-        raise PrunebenchError(f"--corpus: unknown corpus {corpus!r}{registry.did_you_mean(corpus, catalog('corpora'))}")
-    plan = plan_without_study(catalogs(Compute()))
+    refuse_unknown("corpora", corpus)
+    plan = plan_without_study(compute_settings())
     splits = plan.config.corpora[corpus].splits
     if "test" not in splits:
         raise PrunebenchError(f"--corpus: corpus {corpus!r} has no split test (it has: {', '.join(splits)})")
@@ -149,11 +151,11 @@ def corpus_documents(corpus: str) -> tuple[list[str], int | None]:
 def text_windows(
     loaded: Loaded, documents: list[str], seqlen: int, count: int | None, name: str, bos: bool | None = None
 ) -> tuple[NDArray[np.int64], bool]:
-    """`count` windows int64 [n, `seqlen`] (default all) of a text called `name`, cut as the benchmark cuts them.
+    """Windows, int64 [n, `seqlen`], of the text `name`, and whether they begin with a BOS token.
 
-    With `bos` each window begins with the tokenizer's BOS; None: if the tokenizer puts one in front of any text.
-    Also returns whether they do. Raises PrunebenchError if the text is too short for that, the tokenizer has no BOS, or
-    it gives tokens that the model does not know.
+    They are the first `count` windows (None: all), cut as the benchmark cuts them. `bos` says whether they begin with
+    a BOS token; None: they do if the tokenizer puts one in front of any text. Raises PrunebenchError if the text is too
+    short, the tokenizer has no BOS token, or it gives tokens that the model does not know.
     """
     tokenizer = load_tokenizer(loaded.manifest.directory)
     front = front_of(tokenizer, by_window(bos))
@@ -164,16 +166,16 @@ def text_windows(
 
 
 def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:
-    """Where finished pieces of an evaluation are kept until it is complete; no other process works there."""
+    """The place where finished parts of an evaluation lie until it is complete. No other process writes there."""
     whole = canonical(
-        {**identity, "model": loaded.manifest.digest, "compute": loaded.compute.entry, **conditions()},
+        {**identity, "model": loaded.manifest.digest, "compute": loaded.compute.model_dump(), **conditions()},
     )
     return Parts(own(cache() / "evaluations" / spec_hash(whole)), identity=whole)
 
 
 @contextmanager
 def _computing(loaded: Loaded) -> Iterator[None]:
-    """Threads as asked for; what would be a failed cell of a study is an error here."""
+    """Use the threads of the settings, and turn CellFailure, a result in studies, into PrunebenchError."""
     try:
         with threads(loaded.compute.threads):
             yield

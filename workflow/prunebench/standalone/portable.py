@@ -1,7 +1,7 @@
-"""A model directory that transformers 5 wrote, in words that transformers 4 understands too.
+"""Makes config files that transformers 5 wrote readable for transformers 4.
 
-Transformers 4 passes over keys that it does not know: such a model loads without a word, and computes something else.
-Keys that a directory has already are never changed, so what transformers 4 wrote stays as it is.
+Transformers 4 ignores keys that it does not know: it would load such a model without a warning and compute something
+else. Keys that a directory has already are never changed, so files of transformers 4 stay as they are.
 """
 
 from typing import Any
@@ -10,13 +10,13 @@ OLDEST = "4.53"
 """The oldest release of transformers whose results for an exported model are those of the newest."""
 
 _NESTED = "full_attention"
-"""Where the scaling of a model stands whose attention types have rotary embeddings of their own (Gemma 3)."""
+"""The key of the main scaling, in models whose attention types have rotary embeddings of their own (Gemma 3)."""
 _BARE = frozenset({"olmo", "olmo2", "phi3"})
-"""Model types whose transformers 4 takes `type` for `rope_type`, and nothing beside the factors."""
+"""Model types for which transformers 4 reads `type` in place of `rope_type`, and no other keys beside the factors."""
 _NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
-"""What GPT-NeoX calls two of the keys in transformers 4."""
+"""The names of two keys of GPT-NeoX in transformers 4."""
 _FAST = "PreTrainedTokenizerFast"
-"""The class of transformers 4 and 5 that does what tokenizer.json says, and nothing else."""
+"""The class of transformers 4 and 5 that follows tokenizer.json and adds nothing."""
 
 
 def portable_config(config: dict[str, Any], dtype: str) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def portable_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
     if config.get("backend") != "tokenizers":
         return config
     changed = dict(config)
-    # Transformers 4 takes a list of them under another name, and under this one a mapping.
+    # Transformers 4 has another name for a list of these tokens, and reads a mapping under this name.
     if isinstance(config.get("extra_special_tokens"), list):
         changed["additional_special_tokens"] = changed.pop("extra_special_tokens")
     if named := config.get("model_specific_special_tokens"):
@@ -47,7 +47,7 @@ def portable_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _older_rope(config: dict[str, Any]) -> dict[str, Any]:
-    """What transformers 4 reads of the rotary embedding, from the `rope_parameters` of transformers 5."""
+    """The keys of the rotary embedding in transformers 4, made from the `rope_parameters` of transformers 5."""
     parameters = config.get("rope_parameters") or {}
     main = parameters.get(_NESTED, parameters)
     if not main or "rope_theta" not in main:
@@ -58,7 +58,7 @@ def _older_rope(config: dict[str, Any]) -> dict[str, Any]:
         older |= {_NEOX[key]: value for key, value in older.items()}
     if config.get("model_type") in _BARE:
         scaling = {("type" if key == "rope_type" else key): value for key, value in scaling.items()}
-        scaling.pop("original_max_position_embeddings", None)  # stands beside it, in the config itself
+        scaling.pop("original_max_position_embeddings", None)  # the config itself has this key
     default = main.get("rope_type", "default") == "default"
     older["rope_scaling"] = None if default else scaling
     if local := parameters.get("sliding_attention"):

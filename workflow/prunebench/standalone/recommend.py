@@ -1,4 +1,4 @@
-"""Which method to take when none is named: the best of our own table."""
+"""Recommends a method for users who name none: the best in our own table."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.standalone.request import PROJECT, check_amount, method_named
 
 TABLE = PROJECT / "config/recommended.csv"
-"""Perplexities of the quickstart study: rows of its results/cells.csv, as published in the README."""
+"""Perplexities of the quickstart study, which the README publishes: rows of its results/cells.csv."""
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """A method and an allocator, and what speaks for them."""
+    """A method and an allocator, and the reason for them."""
 
     method: str
     allocator: str
@@ -25,9 +25,10 @@ class Recommendation:
 
 
 def recommend(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> Recommendation:
-    """The lowest perplexity of our table (geometric mean over texts) at the nearest measured sparsity.
+    """The method and allocator with the lowest perplexity (geometric mean over texts) at the nearest measured sparsity.
 
-    Methods that cannot do models with such an FFN are left out.
+    Methods that cannot prune models with such an FFN are left out. Raises PrunebenchError for a wrong pattern or
+    sparsity.
     """
     check_amount(pattern, sparsity)
     structured = parse_pattern(pattern).structured
@@ -37,18 +38,18 @@ def recommend(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> R
     if structured:
         nearest = min(points, key=lambda point: (point[0] != pattern, point))
     else:
-        wanted = float(sparsity_text(sparsity))
-        # Of two that are equally near, the harder one.
-        nearest = min(points, key=lambda point: (round(abs(float(point[1]) - wanted), 4), -float(point[1])))
+        target = float(sparsity_text(sparsity))
+        # If two are equally near, the higher sparsity counts.
+        nearest = min(points, key=lambda point: (round(abs(float(point[1]) - target), 4), -float(point[1])))
     logs = defaultdict(list)
     for row in rows:
         if (row["pattern"], row["sparsity"]) == nearest and method_named(row["method"]).reads(ffn).ok:
             logs[row["method"], row["allocator"]].append(math.log(float(row["value"])))
     ranked = sorted(logs, key=lambda choice: math.fsum(logs[choice]) / len(logs[choice]))
     shown = [f"{method} with {allocator} {_mean(logs[method, allocator]):.1f}" for method, allocator in ranked[:3]]
-    at = nearest[0] if structured else f"{float(nearest[1]):.0%}"
+    amount = nearest[0] if structured else f"{float(nearest[1]):.0%}"
     method, allocator = ranked[0]
-    why = f"lowest perplexity at {at} in our quickstart on {rows[0]['model']}: {', '.join(shown)}"
+    why = f"lowest perplexity at {amount} in our quickstart on {rows[0]['model']}: {', '.join(shown)}"
     return Recommendation(method, allocator, why)
 
 

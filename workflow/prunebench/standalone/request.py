@@ -1,4 +1,4 @@
-"""What a user asks for one model, as one cell: the checks and the jobs of the DAG apply to it."""
+"""Turns what a user asks for one model into a cell and a plan, so that the checks and jobs of the DAG apply to it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from prunebench.assets.texts import text_files
 from prunebench.assets.titles import title_of
 from prunebench.assets.tokens import check_ids, load_ids
 from prunebench.cell import Cell
-from prunebench.config.entries import STORED
-from prunebench.config.entries import Compute as ComputeEntry
+from prunebench.config.entries import STORED, Compute
 from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOGS, SINGULAR, Config, Row
 from prunebench.engine.contract import Method
@@ -34,15 +33,15 @@ from prunebench.storage.files import sha256_file
 from prunebench.storage.layout import read_layout
 
 PROJECT = Path(__file__).resolve().parents[3]
-"""The project that this package belongs to: its catalogs are known by name, its downloads are used."""
+"""The project that this package belongs to. Commands know its catalogs and use its downloads."""
 CATALOG = PROJECT / "config/catalog"
 GIVEN = "given"
-"""What a token file of the user's is called among corpora."""
+"""The name of a user's token file among corpora."""
 LONGEST_NAME = 100
-"""Letters of a name that becomes part of a path, which a file system limits."""
+"""The largest number of letters of a name that becomes part of a path."""
 
 OWN = "one"
-"""What the method and the allocator of a request are called among the catalogs, where they have parameters."""
+"""The catalog name of a request's method, and of its allocator if the request gives it parameters."""
 
 
 def cores() -> int:
@@ -51,23 +50,14 @@ def cores() -> int:
     return max(1, min(seen, int(cpu_limit() or seen)))
 
 
-@dataclass(frozen=True)
-class Compute:
-    """How forward passes run. All of it moves numbers."""
-
-    dtype: str = "bfloat16"
-    batch_size: int = 8
-    threads: int = field(default_factory=cores)
-
-    @property
-    def entry(self) -> dict[str, Any]:
-        """As a config says it."""
-        return {"dtype": self.dtype, "batch_size": self.batch_size, "threads": self.threads}
+def compute_settings(dtype: str = "bfloat16", batch_size: int = 8, threads: int | None = None) -> Compute:
+    """The settings of forward passes, with all CPUs unless `threads` is given."""
+    return Compute.model_validate({"dtype": dtype, "batch_size": batch_size, "threads": threads or cores()})
 
 
 @dataclass(frozen=True)
 class Request:
-    """One model to be pruned. `model` is a directory or a name of catalog/models.yaml."""
+    """A user's wish to have one model pruned. `model` is a directory or a name of config/catalog/models.yaml."""
 
     model: str
     method: str
@@ -77,36 +67,37 @@ class Request:
     params: Mapping[str, Any] = field(default_factory=dict)
     allocator_params: Mapping[str, Any] = field(default_factory=dict)
     tokens: Path | None = None
-    """int64 [samples, seqlen] (.npy); otherwise windows drawn with `seed` from `text`, or else from `corpus`."""
+    """A file .npy of token ids, int64 [samples, seqlen]. Without it, `seed` draws windows from `text` or `corpus`."""
     text: Path | None = None
-    """A file or directory of text, all of which is calibration text."""
+    """A file or directory of calibration text."""
     column: str | None = None
-    """The key or column of `text` that holds the text; None: "text"."""
+    """The key or column of `text` that holds the text. None means "text"."""
     bos: bool | None = None
-    """Whether each window that is drawn begins with a BOS token; None: as the model's tokenizer does by itself."""
+    """Whether each drawn window begins with a BOS token. None leaves this to the model's tokenizer."""
     corpus: str = "c4_type"
     samples: int = 128
     seqlen: int = 512
     seed: int = 0
-    compute: Compute = field(default_factory=Compute)
+    compute: Compute = field(default_factory=compute_settings)
 
 
 @dataclass(frozen=True)
 class Work:
-    """A request made concrete."""
+    """A plan and a cell that do what a request asks for."""
 
     plan: Plan
-    """The catalogs, and entries of the request's own: a plan without a study."""
+    """A plan without studies, from the catalogs and the request's own entries."""
     cell: Cell
     tokens: Path | None
-    """Token ids that the user gives; otherwise they are drawn."""
+    """The user's file of token ids; None if tokens are drawn."""
     own_text: bool = False
-    """Whether they are drawn from a text that the user gives."""
+    """Whether tokens are drawn from the user's own text."""
     bos: bool | None = None
+    """The `bos` of the request."""
 
 
 def work(request: Request) -> Work:
-    """The cell of `request`. Raises PrunebenchError naming the option that is wrong, before anything is computed."""
+    """The plan and the cell of `request`. Raises PrunebenchError, which names the wrong option, before any work."""
     name, entries = model_entry(request.model)
     if request.tokens and request.bos is not None:
         raise PrunebenchError("--bos: the windows of token ids are taken as they are; leave it out")
@@ -119,8 +110,8 @@ def work(request: Request) -> Work:
     sections: dict[str, Any] = {"models": entries}
     if request.tokens or request.text:
         sections["corpora"] = {corpus: _corpus_entry(request)}
-    config = catalogs(request.compute, **sections)
-    config = _with_plugin(config, "methods", request.method, request.params, "--param ")
+    plan = plan_without_study(request.compute, **sections)
+    config = _with_plugin(plan.config, "methods", request.method, request.params, "--param ")
     if request.allocator_params:
         config = _with_plugin(config, "allocators", request.allocator, request.allocator_params, "--allocator-param ")
     axes = {
@@ -138,37 +129,35 @@ def work(request: Request) -> Work:
         check_ids(given, model_shape(config.models[name]).vocabulary, request.tokens)
     if search := search_used(config, cell):
         raise PrunebenchError(
-            f"--allocator: {request.allocator} uses what the search {search.name!r} finds, which is a study's affair: "
-            "name what it has found with --allocator-param"
+            f"--allocator: {request.allocator} uses the result of the search {search.name!r}, which only a study runs: "
+            "name its result with --allocator-param"
         )
-    plan = with_tokens(plan_without_study(config), request.tokens) if request.tokens else plan_without_study(config)
+    plan = replace(plan, config=config)
+    plan = with_tokens(plan, request.tokens) if request.tokens else plan
     return Work(plan, cell, request.tokens, own_text=bool(request.text), bos=request.bos)
 
 
-def catalogs(compute: Compute, **sections: Mapping[str, Any]) -> Config:
-    """The catalogs of the project, and the entries of `sections`. Raises PrunebenchError for mistakes in them."""
-    try:
-        settings = ComputeEntry.model_validate(compute.entry)
-    except ValidationError as error:
-        lines = error_lines(error, ComputeEntry, compute.entry, prefix="--")
-        raise PrunebenchError("\n".join(line.replace("batch_size", "batch-size") for line in lines)) from None
-    return load_config({"compute": settings.model_dump(), **sections}, "command line", CATALOG)
+def plan_without_study(compute: Compute, **sections: Mapping[str, Any]) -> Plan:
+    """A plan for jobs of one model, from the project's catalogs and the entries in `sections`.
 
-
-def plan_without_study(config: Config) -> Plan:
-    """A plan for the jobs of one model."""
-    return Plan({}, "command line", config, {})
+    Raises PrunebenchError for mistakes in the entries.
+    """
+    raw = {"compute": compute.model_dump(), **sections}
+    return Plan({}, "command line", load_config(raw, "command line", CATALOG), {})
 
 
 def with_tokens(plan: Plan, tokens: Path) -> Plan:
-    """`plan` where calibration tokens are the file `tokens`: its content stands for what would have drawn it."""
+    """`plan` with the calibration tokens of the file `tokens`, whose digest is in the specs."""
     return replace(plan, given={"calibrate": canonical({"sha256": sha256_file(tokens)})})
 
 
 def _with_plugin(config: Config, kind: str, name: str, params: Mapping[str, Any], option: str) -> Config:
-    """`config` with an entry OWN for the plug-in `name`; PrunebenchError if `params`, options `option`, do not fit."""
+    """`config` with the entry OWN, which is the plug-in or entry `name` with `params`.
+
+    Raises PrunebenchError for wrong parameters; the message begins with `option`.
+    """
     fields = _entry(kind, name, params)
-    fields.pop("compute", None)  # how a method computes is said by the request
+    fields.pop("compute", None)  # the request has compute settings of its own
     entry = CATALOGS[kind].model_validate(fields)
     if mistakes := plugin_mistakes(config, kind, entry, f"--{SINGULAR[kind]}: ", option):
         raise PrunebenchError("\n".join(mistakes))
@@ -176,7 +165,7 @@ def _with_plugin(config: Config, kind: str, name: str, params: Mapping[str, Any]
 
 
 def _cell(config: Config, axes: Mapping[str, Any]) -> Cell:
-    """The cell with these axes, in normal form; PrunebenchError if a plug-in does not do it."""
+    """The cell with these axes, in normal form. Raises PrunebenchError for wrong axes, or if a plug-in cannot do it."""
     try:
         row = Row.model_validate(axes)
     except ValidationError as error:
@@ -189,26 +178,29 @@ def _cell(config: Config, axes: Mapping[str, Any]) -> Cell:
 
 
 def model_entry(model: str) -> tuple[str, dict[str, Any]]:
-    """(catalog name, entries to add to the catalog) of a model directory or a catalog name."""
+    """(catalog name, entries to add to the catalog) of a model directory or a catalog name.
+
+    Raises PrunebenchError if `model` is neither.
+    """
     directory = Path(model)
     if directory.is_dir():
         name = slug(title_of(directory))
         return name, {name: directory_entry(directory)}
-    if model in catalog("models"):
+    if model in stored_entries("models"):
         return model, {}
-    hint = registry.did_you_mean(model, catalog("models"))
+    hint = registry.did_you_mean(model, stored_entries("models"))
     raise PrunebenchError(f"{model!r} is neither a directory nor a model of the catalog{hint}")
 
 
 def feed_forward(model: str) -> FeedForward:
-    """What the FFN of a model directory, or of a model of the catalog, looks like."""
+    """The layout of the FFN of a model directory or of a model of the catalog."""
     name, entries = model_entry(model)
-    ffn: FeedForward = registry.load("models", (entries or catalog("models"))[name]["family"]).ffn
+    ffn: FeedForward = registry.load("models", (entries or stored_entries("models"))[name]["family"]).ffn
     return ffn
 
 
 def method_named(name: str) -> Method:
-    """A method of the catalog, or one without an entry, as it is when nothing else is said."""
+    """The method with the catalog or plug-in name `name` and its default parameters."""
     entry = _entry("methods", name, {})
     plugin = registry.load("methods", entry["method"])
     method: Method = plugin(plugin.configure(entry.get("preset", "paper"), entry["params"]))
@@ -216,14 +208,14 @@ def method_named(name: str) -> Method:
 
 
 def slug(text: str) -> str:
-    """`text` in the letters that catalog names may have."""
+    """`text` with only the letters that catalog names may have."""
     return re.sub(r"[^a-z0-9_.]", "_", text.lower()).lstrip("_.") or "model"
 
 
 def directory_entry(directory: Path) -> dict[str, Any]:
     """A catalog entry for a `from_pretrained` directory, whose weights keep the dtype that they are stored in.
 
-    Raises PrunebenchError if no family reads it, or what it holds cannot be pruned (see `layout.read_layout`).
+    Raises PrunebenchError if no family reads it or its tensors cannot be pruned (see `layout.read_layout`).
     """
     return {
         "title": title_of(directory),
@@ -233,16 +225,27 @@ def directory_entry(directory: Path) -> dict[str, Any]:
     }
 
 
-def catalog(kind: str) -> dict[str, Any]:
-    """A catalog of the project as it is written; empty if there is none."""
+def stored_entries(kind: str) -> dict[str, Any]:
+    """The entries in the project's catalog of `kind`, unchecked; empty if there is no such file."""
     import yaml
 
     path = CATALOG / f"{kind}.yaml"
     return (path.exists() and yaml.safe_load(path.read_text(encoding="utf-8"))) or {}
 
 
+def refuse_unknown(kind: str, name: str, *plugins: str) -> None:
+    """Raise PrunebenchError unless `name` is in the catalog of `kind` or among `plugins`."""
+    known = (*plugins, *stored_entries(kind))
+    if name not in known:
+        word = SINGULAR[kind]
+        raise PrunebenchError(f"--{word}: unknown {word} {name!r}{registry.did_you_mean(name, known)}")
+
+
 def parse_params(texts: list[str], option: str = "--param") -> dict[str, Any]:
-    """{"damping": 0.1} for ["damping=0.1"]; values are read as JSON, or as text if they are not JSON."""
+    """Parse ["damping=0.1"] as {"damping": 0.1}. Values are JSON, or text if they are not JSON.
+
+    Raises PrunebenchError for a text without "=".
+    """
     params: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -256,7 +259,7 @@ def parse_params(texts: list[str], option: str = "--param") -> dict[str, Any]:
 
 
 def check_amount(pattern: str, sparsity: float | str | None) -> None:
-    """PrunebenchError unless pattern and sparsity say how many weights go."""
+    """Raise PrunebenchError unless pattern and sparsity say how many weights become zero."""
     try:
         structured = parse_pattern(pattern).structured
         if sparsity is not None:
@@ -268,19 +271,19 @@ def check_amount(pattern: str, sparsity: float | str | None) -> None:
 
 
 def _corpus(request: Request) -> str:
-    """What the calibration text is called among corpora: a text of the user's by its file, apart from the catalog's."""
+    """The name of the calibration text among corpora; a user's text has the name of its file, unlike the catalog's."""
     if not request.text:
         return GIVEN if request.tokens else request.corpus
     name = slug(request.text.absolute().name)[:LONGEST_NAME]
-    return f"own_{name}" if name in catalog("corpora") else name
+    return f"own_{name}" if name in stored_entries("corpora") else name
 
 
 def _corpus_entry(request: Request) -> dict[str, Any]:
-    """A catalog entry for the calibration text of the user's, or for the token file, which is never read as text."""
+    """A catalog entry for the user's calibration text, or for the token file, which is never read as text."""
     path = request.text or request.tokens
     assert path is not None
     if request.text:
-        text_files(path)  # Where there is none, that is said before anything is fetched.
+        text_files(path)  # A missing text is reported before anything is fetched.
     entry = {
         "title": path.absolute().name,
         "source": {"kind": "path", "path": str(path.absolute())},
@@ -290,21 +293,20 @@ def _corpus_entry(request: Request) -> dict[str, Any]:
 
 
 def _entry(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The catalog entry of a plug-in, or of one without an entry, with `params` on top of its own."""
-    entry = catalog(kind).get(name, {})
+    """The catalog entry `name`, or a new one for the plug-in `name`, with `params` in place of its own parameters."""
+    entry = stored_entries(kind).get(name, {})
     return {kind.removesuffix("s"): name, **entry, "params": {**entry.get("params", {}), **params}}
 
 
 def _check_names(request: Request) -> None:
-    for option, kind, name in (("method", "methods", request.method), ("allocator", "allocators", request.allocator)):
-        if name not in registry.names(kind) and name not in catalog(kind):
-            known = (*registry.ready(kind), *catalog(kind))
-            raise PrunebenchError(f"--{option}: unknown {option} {name!r}{registry.did_you_mean(name, known)}")
-    if not (request.tokens or request.text) and request.corpus not in catalog("corpora"):
-        hint = registry.did_you_mean(request.corpus, catalog("corpora"))
-        raise PrunebenchError(f"--corpus: unknown corpus {request.corpus!r}{hint}")
+    """Raise PrunebenchError for unknown names, and for a sparsity that is missing or of no use."""
+    for kind, name in (("methods", request.method), ("allocators", request.allocator)):
+        if name not in registry.names(kind):
+            refuse_unknown(kind, name, *registry.ready(kind))
+    if not (request.tokens or request.text):
+        refuse_unknown("corpora", request.corpus)
     uses = registry.load("methods", _entry("methods", request.method, {})["method"]).uses
     if "sparsity" in uses:
         check_amount(request.pattern, request.sparsity)
     elif request.sparsity is not None:
-        raise PrunebenchError(f"--sparsity: method {request.method!r} takes no sparsity, leave it out")
+        raise PrunebenchError(f"--sparsity: method {request.method!r} takes no sparsity: leave it out")

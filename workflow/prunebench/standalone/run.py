@@ -1,4 +1,4 @@
-"""One cell from its model to a `from_pretrained` directory, by the stages of the DAG."""
+"""Prunes one model into a `from_pretrained` directory, by the stages of the DAG."""
 
 from __future__ import annotations
 
@@ -33,13 +33,12 @@ log = logging.getLogger("prunebench")
 
 
 def prune_to(request: Request, destination: Path, *, force: bool = False) -> dict[str, Any]:
-    """Prune a model and write it to the directory `destination`; returns what its prunebench.json says.
+    """Prune a model and write it to the directory `destination`; return the content of its prunebench.json.
 
-    Unfinished work lies beside `destination`: the same request goes on from there. Raises PrunebenchError for a
-    request that cannot be met, before work starts, for a model that could not be pruned, and at once while another run
-    writes `destination`.
+    Unfinished work lies beside `destination`, and the same request goes on from there. Raises PrunebenchError before
+    any work if the request cannot be met or another run writes `destination`, and later if pruning fails.
     """
-    wanted = work(request)
+    concrete = work(request)
     destination = destination.resolve()
     given = [Path(request.model), *filter(None, (request.tokens, request.text))]
     precious = [path.resolve() for path in (*given, PROJECT, cache()) if path.exists()]
@@ -47,7 +46,7 @@ def prune_to(request: Request, destination: Path, *, force: bool = False) -> dic
     with writing(destination):
         refuse_to_overwrite(destination, force=force, precious=tuple(precious))
         with threads(request.compute.threads):
-            cell = _prune(wanted, root)
+            cell = _prune(concrete, root)
         record = write_directory(cell, destination, force=force)
         shutil.rmtree(root)
     return record
@@ -55,7 +54,7 @@ def prune_to(request: Request, destination: Path, *, force: bool = False) -> dic
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """PyTorch's threads for as long as the context lasts."""
+    """Let PyTorch use `count` threads for as long as the context lasts."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -65,10 +64,10 @@ def threads(count: int) -> Iterator[None]:
 
 
 def _prune(request: Work, root: Path) -> Path:
-    """Run the jobs of one cell below the directory `root`; the directory of its result."""
+    """Run the jobs of one cell below the directory `root`, and return the directory of its result."""
     plan, cell = request.plan, request.cell
     pruning = plan.job("prune", **cell.wildcards)
-    # First: that a text cannot be read is said before a model is fetched.
+    # The text comes first, so that one that cannot be read is reported before a model is fetched.
     corpus = calibration_text(pruning, root) if cell.calibrated and not request.tokens else None
     model = fetch_to_root(pruning, root)
     check_exportable(load_manifest(model).directory)
@@ -92,9 +91,9 @@ def _prune(request: Work, root: Path) -> Path:
 
 
 def run_jobs(targets: list[Job], root: Path, **given: Any) -> None:
-    """Run `targets` and all jobs that they rest on, as far as they are not done, with their files below `root`.
+    """Run `targets` and the jobs that they need, unless they are done, with their files below `root`.
 
-    Nothing is fetched or drawn: models are there, and `given` has the tokens and assets by the names of the inputs.
+    Nothing is fetched or drawn: models are there already, and `given` has tokens and assets by the names of inputs.
     """
     for job in ordered(targets):
         if (job.own_cost or job in targets) and not _done(root / job.outputs[0]):
@@ -110,21 +109,21 @@ def _done(result: Path) -> bool:
 
 
 def _with_tokens(request: Work, corpus: Path | None, root: Path) -> tuple[Plan, Path | None]:
-    """The calibration tokens, if anything looks at them, and the plan whose specs follow from them.
+    """The plan with specs for the calibration tokens, and the file of tokens (None if nothing reads any).
 
-    `corpus` is the asset.json of the text that they are drawn from, if they are drawn.
+    `corpus` is the asset.json of the text from which tokens are drawn; None if they are not drawn.
     """
     plan, cell = request.plan, request.cell
     if corpus is None:
         return plan, request.tokens if cell.calibrated else None
     plan = _with_bos(request, root)
     tokens = draw_tokens(plan.job("calibrate", **cell.wildcards), corpus, root)
-    # A path says nothing of what is in it.
+    # The spec of a user's text has only its path, so the digest of the tokens takes its place.
     return (with_tokens(plan, tokens) if request.own_text else plan), tokens
 
 
 def _with_bos(request: Work, root: Path) -> Plan:
-    """The plan with the choice of a BOS token settled for the tokenizer of its model, which lies below `root`."""
+    """The plan with a decision about BOS tokens, which depends on the tokenizer of the model below `root`."""
     plan, cell = request.plan, request.cell
     tokenizer = load_tokenizer(load_manifest(root / plan.asset(f"models/{cell.model}").outputs[0]).directory)
     name = calibration_corpus(cell.calibration)
@@ -134,7 +133,7 @@ def _with_bos(request: Work, root: Path) -> Plan:
 
 
 def fetch_to_root(job: Job, root: Path) -> Path:
-    """The asset.json, below `root`, of the model of `job`, with the title that the catalog gives it."""
+    """Fetch the model of `job` and return its asset.json below `root`, with the title of the catalog."""
     title = job.config.models[job.model].title
     log.info("model %s", title)
     path = root / job.plan.asset(f"models/{job.model}").outputs[0]
@@ -143,14 +142,14 @@ def fetch_to_root(job: Job, root: Path) -> Path:
 
 
 def calibration_text(job: Job, root: Path) -> Path:
-    """The asset.json of the text that the calibration tokens of `job` are drawn from."""
+    """Fetch the text from which `job` draws calibration tokens, and return its asset.json."""
     return arrive(job.plan, f"corpora/{calibration_corpus(job.wildcards['calibration'])}", root)
 
 
 def draw_tokens(job: Job, corpus: Path, root: Path) -> Path:
-    """The calibration tokens that `job` draws from the asset.json `corpus`, below `root`, where its model is."""
+    """Let `job` draw calibration tokens from the asset.json `corpus`, and return their file below `root`."""
     log.info("calibration tokens %s", job.subject)
-    # Not below root/results, which is emptied where other tokens were drawn than last time.
+    # They do not lie below root/results, which is emptied if other tokens were drawn than last time.
     tokens = root / "tokens.npy"
     run(job, root, corpus=corpus, tokens=tokens, record=tokens.with_suffix(".json"))
     return tokens

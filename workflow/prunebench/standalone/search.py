@@ -1,4 +1,4 @@
-"""A search for an allocation of one model, by the stage of the DAG."""
+"""Searches for an allocation of one model, by the stage of the DAG."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prunebench import registry
 from prunebench.assets.manifest import load_manifest
+from prunebench.config.entries import Compute
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical
 from prunebench.plan.jobs.base import Job
 from prunebench.runtime.provenance import conditions
 from prunebench.standalone.assets import arrive, cache
-from prunebench.standalone.request import Compute, catalog, catalogs, model_entry, plan_without_study
+from prunebench.standalone.request import model_entry, plan_without_study, refuse_unknown
 from prunebench.standalone.run import calibration_text, draw_tokens, fetch_to_root, run_jobs, threads
 from prunebench.storage.files import read_json, sha256_file
 from prunebench.storage.locks import alone
@@ -24,7 +24,7 @@ _NAME = "request"
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """One model whose allocation is to be searched. `options` are keys of a catalog entry of searches."""
+    """A user's wish to search for an allocation of one model. `options` are keys of an entry of searches."""
 
     model: str
     sparsity: float
@@ -34,22 +34,21 @@ class SearchRequest:
 
 
 def run_search(request: SearchRequest) -> dict[str, Any]:
-    """The result of the search (see stages/search_allocation.py).
+    """Run the search and return its result (see stages/search_allocation.py).
 
-    Lies in the cache, so that the same request goes on where it was stopped, and is answered at once when it is done.
+    The files lie in the cache: a stopped search goes on when it is asked for again, and the result of a finished one is
+    returned at once. Raises PrunebenchError for an unknown model or corpus, or if the search fails.
     """
     name, entries = model_entry(request.model)
-    if request.options["corpus"] not in (known := catalog("corpora")):
-        wanted = request.options["corpus"]
-        raise PrunebenchError(f"--corpus: unknown corpus {wanted!r}{registry.did_you_mean(wanted, known)}")
+    refuse_unknown("corpora", request.options["corpus"])
     search = {
         **request.options,
         "model": name,
         "sparsity": request.sparsity,
         "seeds": [request.seed],
-        "compute": request.compute.entry,
+        "compute": request.compute.model_dump(),
     }
-    plan = plan_without_study(catalogs(request.compute, models=entries, searches={_NAME: search}))
+    plan = plan_without_study(request.compute, models=entries, searches={_NAME: search})
     job = plan.job("search_allocation", search=_NAME, seed=request.seed)
     root = cache() / "searches" / job.spec_hash
     advice = "when it is done, the same command answers at once"

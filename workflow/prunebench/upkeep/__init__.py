@@ -1,1 +1,1 @@
-"""Keeps a project in order: it repeats failed jobs, deletes files that no study uses, and checks the machine."""
+"""Keeps a project in order: runs failed cells again, deletes unneeded files, checks the machine."""

@@ -1,4 +1,4 @@
-"""Checks this machine and this environment for causes of trouble, and says what to do about each."""
+"""Finds causes of trouble on this machine and in its environment, and gives advice."""
 
 import importlib.util
 import os
@@ -30,14 +30,14 @@ class Finding:
     """The result of one check."""
 
     level: str
-    """ok, warning (it works, but not well) or problem (it will fail)."""
+    """ok, warning (it works, but not as it should) or problem (it will fail)."""
     subject: str
     text: str
     advice: str = ""
 
 
 def examine(root: Path) -> Iterator[Finding]:
-    """Make all checks. Raises PrunebenchError if `root` is no copy of the repository, which lists the requirements."""
+    """Run all checks, of packages against the repository `root`. Raises PrunebenchError if it is no repository."""
     if not (root / "pyproject.toml").is_file() or not (root / "constraints.txt").is_file():
         raise PrunebenchError(
             f"{root} is no copy of prunebench's repository, whose requirements are looked at: install the package from "
@@ -47,45 +47,47 @@ def examine(root: Path) -> Iterator[Finding]:
     constraints = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
     yield python(project["requires-python"])
     yield from packages(project["dependencies"], [line for line in constraints if line and not line.startswith("#")])
-    yield from (look() for look in (pip, gpu, slurm, cpus, bfloat16, memory))
+    yield from (check() for check in (pip, gpu, slurm, cpus, bfloat16, memory))
     yield from map(disk, (Path("results"), Path("resources")))
-    yield from (look() for look in (threads, offline, snakemake_locks, code))
+    yield from (check() for check in (threads, offline, snakemake_locks, code))
 
 
-def python(wanted: str) -> Finding:
-    """Check that the version of Python is one of `wanted`, such as >=3.11."""
-    found = platform.python_version()
-    if SpecifierSet(wanted).contains(found, prereleases=True):
-        return Finding("ok", "python", found)
-    return Finding("problem", "python", f"{found}, but {wanted} is needed", "make an environment with another Python")
+def python(required: str) -> Finding:
+    """Check the version of Python."""
+    release = platform.python_version()
+    if SpecifierSet(required).contains(release, prereleases=True):
+        return Finding("ok", "python", release)
+    return Finding(
+        "problem", "python", f"{release}, but {required} is needed", "make an environment with another Python"
+    )
 
 
 def packages(requirements: list[str], pins: list[str]) -> Iterator[Finding]:
-    """Check that each required package is installed, is new enough, and has the version that the tests ran with."""
+    """Check that required packages are installed, new enough, and of the releases with which the tests were run."""
     tested = {pin.name: pin.specifier for pin in map(Requirement, pins)}
     as_tested = []
     for requirement in map(Requirement, requirements):
-        name, found = requirement.name, version(requirement.name)
-        if found is None or not requirement.specifier.contains(found, prereleases=True):
-            text = f"{found or 'not installed'}, but {requirement.specifier} is needed"
+        name, release = requirement.name, version(requirement.name)
+        if release is None or not requirement.specifier.contains(release, prereleases=True):
+            text = f"{release or 'not installed'}, but {requirement.specifier} is needed"
             yield Finding("problem", name, text, "pip install -c constraints.txt -e .")
-        elif name in tested and not tested[name].contains(found.partition("+")[0]):
+        elif name in tested and not tested[name].contains(release.partition("+")[0]):
             advice = "numbers may differ in their last digits; pip install -c constraints.txt -e ."
-            yield Finding("warning", name, f"{found}; the tests were run with {tested[name]}", advice)
+            yield Finding("warning", name, f"{release}; the tests were run with {tested[name]}", advice)
         else:
             as_tested.append(name)
     yield Finding("ok", "packages", f"{len(as_tested)} of {len(requirements)} as tested")
 
 
 def pip() -> Finding:
-    """Check that the environment has pip, which downloads models and text."""
+    """Check for pip, which downloads models and text."""
     if importlib.util.find_spec("pip"):
         return Finding("ok", "pip", version("pip") or "")
     return Finding("problem", "pip", "not in this environment: nothing can be downloaded", "python -m ensurepip")
 
 
 def gpu() -> Finding:
-    """Check that torch can use the GPU, if the machine has one."""
+    """Check that torch can use the GPU, if there is one."""
     import torch
 
     if torch.cuda.is_available():
@@ -102,11 +104,11 @@ def gpu() -> Finding:
 
 
 def slurm() -> Finding:
-    """Check that Snakemake can submit jobs to SLURM, if the machine has SLURM."""
-    found = partitions()
-    if not found:
+    """Check that Snakemake can submit jobs to SLURM, if there is a SLURM."""
+    known = partitions()
+    if not known:
         return Finding("ok", "SLURM", "none")
-    text = ", ".join(f"{partition.name} ({partition.gpus} GPUs a node)" for partition in found)
+    text = ", ".join(f"{partition.name} ({partition.gpus} GPUs a node)" for partition in known)
     if version("snakemake-executor-plugin-slurm") is None:
         advice = "pip install -c constraints.txt -e '.[slurm]', then --workflow-profile profiles/slurm"
         return Finding("warning", "SLURM", f"{text}; Snakemake cannot use it yet", advice)
@@ -114,7 +116,7 @@ def slurm() -> Finding:
 
 
 def cpus() -> Finding:
-    """Check that no limit forbids the use of all visible processors, which snakemake --cores all would use."""
+    """Check for a limit of CPUs that snakemake --cores all would not see."""
     usable, limit = len(os.sched_getaffinity(0)), cpu_limit()
     if limit is not None and limit < usable:
         text = f"{usable} visible, but this container or job is limited to {limit:g}"
@@ -123,7 +125,7 @@ def cpus() -> Finding:
 
 
 def bfloat16() -> Finding:
-    """Check that the CPU has instructions that multiply bfloat16."""
+    """Check whether the CPU has instructions for bfloat16."""
     cpuinfo = Path("/proc/cpuinfo")
     flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
     if fast := sorted(flags & {"avx512_bf16", "amx_bf16", "bf16"}):
@@ -133,7 +135,7 @@ def bfloat16() -> Finding:
 
 
 def memory() -> Finding:
-    """Check that enough main memory is free."""
+    """Check the free memory."""
     machine, limit = psutil.virtual_memory(), memory_limit()
     free, total = (min(size, limit or size) / GIB for size in (machine.available, machine.total))
     text = f"{free:.1f} of {total:.1f} GiB free"
@@ -143,7 +145,7 @@ def memory() -> Finding:
 
 
 def disk(directory: Path) -> Finding:
-    """Check that `directory` is or will be on a disk with enough free space, and that it can be written to."""
+    """Check the free space on the disk of `directory`, which may not exist yet."""
     place = next(parent for parent in (directory.absolute(), *directory.absolute().parents) if parent.exists())
     free = shutil.disk_usage(place).free
     level = "problem" if free < NO_DISK else "warning" if free < LITTLE_DISK else "ok"
@@ -154,22 +156,22 @@ def disk(directory: Path) -> Finding:
 
 
 def threads() -> Finding:
-    """Report the environment variables that limit threads. Jobs set their own values."""
-    found = ", ".join(f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ)
-    return Finding("ok", "threads", f"{found or 'no variable set'}; jobs take compute.threads of the config")
+    """Report variables of the environment for threads. Jobs set their own."""
+    variables = ", ".join(f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ)
+    return Finding("ok", "threads", f"{variables or 'no variable set'}; jobs take compute.threads of the config")
 
 
 def offline() -> Finding:
-    """Report whether libraries may contact the Hugging Face hub."""
-    found = os.environ.get("HF_HUB_OFFLINE")
+    """Report whether libraries may ask the Hugging Face hub."""
+    value = os.environ.get("HF_HUB_OFFLINE")
     text = (
-        f"HF_HUB_OFFLINE={found}" if found else "HF_HUB_OFFLINE is not set: libraries may ask the hub, nothing needs it"
+        f"HF_HUB_OFFLINE={value}" if value else "HF_HUB_OFFLINE is not set: libraries may ask the hub, nothing needs it"
     )
     return Finding("ok", "hub", text)
 
 
 def snakemake_locks() -> Finding:
-    """Check that no killed snakemake has left a lock on the working directory."""
+    """Check whether a killed snakemake has left its lock on this directory."""
     if locks.stale():
         text = f"{locks.LOCKS} is locked, but nothing on this machine runs snakemake here"
         return Finding("problem", "lock", text, "snakemake --unlock, unless it runs on another machine")
@@ -178,10 +180,12 @@ def snakemake_locks() -> Finding:
 
 
 def code() -> Finding:
-    """Check that results can name the git revision of the code."""
-    found = code_revision()
-    if found is None:
+    """Check the git revision that results will name."""
+    revision = code_revision()
+    if revision is None:
         return Finding("warning", "code", "not in a git repository", "results cannot say which code they come from")
-    if found.endswith("-dirty"):
-        return Finding("warning", "code", found, "commit your edits, so that results name code that can be found again")
-    return Finding("ok", "code", found)
+    if revision.endswith("-dirty"):
+        return Finding(
+            "warning", "code", revision, "commit your edits, so that results name code that can be found again"
+        )
+    return Finding("ok", "code", revision)

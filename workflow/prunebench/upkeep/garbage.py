@@ -1,4 +1,4 @@
-"""Finds and deletes files that earlier runs left and that no study needs any more."""
+"""Finds and deletes files of earlier runs that no study needs any more."""
 
 import os
 import re
@@ -17,47 +17,48 @@ from prunebench.view.states import running_jobs
 
 MADE, FETCHED = ("results", "logs", "benchmarks"), "resources"
 _SCRATCH = re.compile(r"\.+(?P<name>.+?)(\.parts|(\.(text|rows|gguf|download|convert))*\.part)+")
-"""Names of unfinished work, which files.atomic_path, the Parts of stages, and staging give."""
+"""The names of unfinished work of files.atomic_path, of Parts, and of staging."""
 BLOCKS = ".blocks"
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """A file or directory that no plan needs."""
+    """A file or directory that no study needs."""
 
     path: Path
-    what: str
+    kind: str
+    """The rule that wrote it, or "download", or "unfinished" and the job."""
     bytes: int
 
 
 def orphans(plans: Iterable[Plan], *, downloads: bool = False, unfinished: bool = False) -> list[Orphan]:
-    """The files and directories that the pipeline made and that none of `plans` needs, sorted by path.
+    """Files of the pipeline that none of `plans` needs, sorted by path.
 
-    With `downloads`, resources/ is searched too. With `unfinished`, the list has also the parts that killed jobs of
-    these plans left, from which the next run would resume. It never has files that a running job or snakemake uses, or
-    files whose names the pipeline does not give.
+    With `downloads` they include files in resources/. With `unfinished` they include files of killed jobs from which
+    the next run would resume. Files that a running job or snakemake uses, and files whose names the pipeline does not
+    write, are left out.
     """
-    wanted = {path for plan in plans for job in graph.jobs(plan) for path in job.files}
+    needed = {path for plan in plans for job in graph.jobs(plan) for path in job.files}
     in_use = locks.locked_files() | {path for job in running_jobs() for path in (job.log, *_named(job.log))}
-    kept = wanted | in_use
-    found = []
+    kept = needed | in_use
+    unneeded = []
     for path in _candidates(downloads):
         result = _scratch_of(path)
         if result is not None:
-            resumable = result in wanted and not _is_final(result)
+            resumable = result in needed and not _is_final(result)
             if (unfinished or not resumable) and not _below(path.parent, in_use):
-                found.append(Orphan(path, f"unfinished {graph.maker(result)}", _size(path)))
+                unneeded.append(Orphan(path, f"unfinished {graph.maker(result)}", _size(path)))
         elif path.is_dir():
-            if path / MANIFEST_NAME not in wanted and not _below(path, in_use):
-                found.append(Orphan(path, "download", _size(path)))
+            if path / MANIFEST_NAME not in needed and not _below(path, in_use):
+                unneeded.append(Orphan(path, "download", _size(path)))
         elif path not in kept and (job := graph.maker(path)):
-            found.append(Orphan(path, job.rule, _size(path)))
-    return sorted(found, key=lambda orphan: orphan.path)
+            unneeded.append(Orphan(path, job.rule, _size(path)))
+    return sorted(unneeded, key=lambda orphan: orphan.path)
 
 
-def delete(found: Iterable[Orphan]) -> None:
-    """Delete the files and directories of `found`, and the parent directories that this leaves empty."""
-    for orphan in found:
+def delete(unneeded: Iterable[Orphan]) -> None:
+    """Delete files and directories, and the directories above them that become empty."""
+    for orphan in unneeded:
         if orphan.path.is_dir():
             shutil.rmtree(orphan.path)
         else:
@@ -69,23 +70,23 @@ def delete(found: Iterable[Orphan]) -> None:
 
 
 def _candidates(downloads: bool) -> Iterator[Path]:
-    """Files that may be orphans. A directory of unfinished work or a download is one item. Links are not followed."""
+    """Files that may be orphans, and whole directories of unfinished work and of downloads. Links are not followed."""
     for root in (*MADE, FETCHED) if downloads else MADE:
-        for where, directories, files in os.walk(root):
-            here = Path(where)
-            whole = [name for name in directories if _scratch_of(here / name) or _is_download(here / name)]
+        for path, directories, files in os.walk(root):
+            folder = Path(path)
+            whole = [name for name in directories if _scratch_of(folder / name) or _is_download(folder / name)]
             directories[:] = [name for name in directories if name not in whole]
-            yield from (here / name for name in (*whole, *files))
+            yield from (folder / name for name in (*whole, *files))
 
 
 def _is_download(directory: Path) -> bool:
-    """Whether `directory` holds an asset whose download is complete."""
+    """Whether `directory` is that of an asset that has arrived."""
     manifest = directory / MANIFEST_NAME
     return graph.maker(manifest) is not None and manifest.is_file() and not directory.is_symlink()
 
 
 def _scratch_of(path: Path) -> Path | None:
-    """The result that the unfinished work at `path` would have become; None if `path` is no unfinished work."""
+    """The result of which `path` is unfinished work; None if it is no unfinished work."""
     possible = []
     if path.name == BLOCKS:
         possible = [path.with_name(Path(paths.PRUNED).name)]
@@ -96,14 +97,14 @@ def _scratch_of(path: Path) -> Path | None:
 
 
 def _is_final(result: Path) -> bool:
-    """Whether no job will resume to make `result`. A failed job keeps its unfinished work for the next try."""
+    """Whether `result` is complete. A job that failed is not: its next try goes on from its unfinished work."""
     if not result.exists():
         return False
     return not (result.suffix == ".json" and read_json(result).get("status") == "failed")
 
 
 def _named(log: Path) -> Iterator[Path]:
-    """The words of the command in `log`, which include all files of its job."""
+    """The words, taken as paths, in the command of a job: all its files are among them."""
     return map(Path, logs.words(log))
 
 

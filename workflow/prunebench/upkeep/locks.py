@@ -1,4 +1,4 @@
-"""Reads Snakemake's locks on the working directory, and finds out whether the snakemake that took them still runs."""
+"""Reads Snakemake's locks on the working directory, and finds out whether their snakemake still runs."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ LOCKS = Path(".snakemake/locks")
 
 
 def locked_files() -> frozenset[Path]:
-    """All files that a run of snakemake has locked, because it reads or makes them."""
+    """All files that a run of snakemake has locked, because it reads or writes them."""
     return frozenset(Path(line) for lock in _locks() for line in lock.read_text(encoding="utf-8").splitlines())
 
 
 def snakemakes() -> list[int]:
-    """The ids of the processes that run snakemake in the working directory on this machine, if it is locked."""
+    """The ids of processes that run snakemake in this directory; none if it is not locked."""
     return [process.pid for process in psutil.process_iter() if _is_snakemake(process)] if _locks() else []
 
 
@@ -28,7 +28,7 @@ def _locks() -> list[Path]:
 
 def _is_snakemake(process: psutil.Process) -> bool:
     try:
-        called = {Path(word).name for word in process.cmdline()[:3]}  # snakemake, or python -m snakemake
-        return "snakemake" in called and Path(process.cwd()) == Path.cwd()
+        names = {Path(word).name for word in process.cmdline()[:3]}  # snakemake, or python -m snakemake
+        return "snakemake" in names and Path(process.cwd()) == Path.cwd()
     except psutil.Error:
-        return False  # the process has ended, or belongs to another user
+        return False  # it has ended, or belongs to another user

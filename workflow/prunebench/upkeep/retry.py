@@ -1,4 +1,4 @@
-"""Prepares another run of the evaluations that failed or stopped."""
+"""Prepares another run of cells that failed or were stopped."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +19,8 @@ def retryable(plan: Plan, studies: Sequence[str]) -> list[State]:
 
 
 def leftovers(plan: Plan, chosen: Sequence[State]) -> list[Path]:
-    """The existing outputs of failed jobs and of the jobs after them. They hold failures in place of results."""
-    found = [
+    """The files that failures have left in place of results: those of the failed job and of the jobs after it."""
+    paths = [
         path
         for state in chosen
         if state.status == "failed"
@@ -28,17 +28,17 @@ def leftovers(plan: Plan, chosen: Sequence[State]) -> list[Path]:
         for path in job.outputs
         if path.exists()
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(paths))
 
 
 def targets(chosen: Sequence[State]) -> list[Path]:
-    """The results of the evaluations `chosen`, which snakemake is to make."""
+    """The results that snakemake has to make."""
     evaluations = (named("evaluate", **state.cell.wildcards, suite=state.suite) for state in chosen)
     return list(dict.fromkeys(evaluation.outputs[0] for evaluation in evaluations))
 
 
 def refuse_while_running() -> None:
-    """Raise PrunebenchError if files may not be deleted: a job or snakemake runs, or the directory is locked."""
+    """Raise PrunebenchError if snakemake runs here or the directory is locked, because then nothing may be deleted."""
     if busy := [*map(str, running_jobs()), *(f"snakemake, process {pid}" for pid in locks.snakemakes())]:
         raise PrunebenchError(f"still running: {', '.join(busy)}. Wait for them, or stop them")
     if locks.stale():
@@ -49,4 +49,5 @@ def refuse_while_running() -> None:
 
 
 def _from_culprit(state: State, jobs: list[Job]) -> list[Job]:
+    """The failed job of `state` and all of `jobs` after it, without downloads."""
     return [job for job in jobs[jobs.index(state.job) :] if not job.rule.startswith("fetch")] if state.job else []

@@ -1,4 +1,4 @@
-"""Finds the study or the cell of a plan that a user names on the command line."""
+"""Finds the study or the cell of a plan that a user means."""
 
 import difflib
 import re
@@ -12,11 +12,11 @@ from prunebench.registry import did_you_mean
 
 _AROUND = re.compile(r"^(results/(pruned|evaluations)|logs/(prune|evaluate))/|\.log$")
 SHOWN = 10
-"""The number of cells that a message lists when a name fits several."""
+"""The largest number of cells that are listed when a name fits several."""
 
 
 def studies(plan: Plan, name: str | None) -> list[str]:
-    """The study `name`, or all if it is None. Raises PrunebenchError, with the nearest name, if no study has it."""
+    """The study `name`, or all studies if it is None. Raises PrunebenchError with the nearest name if there is none."""
     if name is None or name in plan.studies:
         return [name] if name else list(plan.studies)
     raise PrunebenchError(
@@ -26,25 +26,26 @@ def studies(plan: Plan, name: str | None) -> list[str]:
 
 
 def cell(plan: Plan, name: str) -> Cell:
-    """The cell that `name` means: the path of the cell, the path of its result or log, or parts that fit no other cell.
+    """The cell that `name` means.
 
-    An example of parts is wanda/owl/0.70. Raises PrunebenchError, with the nearest names, if no cell or several fit.
+    `name` is the path of the cell, of a result or of a log of it, or a part that fits no other cell (wanda/owl/0.70).
+    Raises PrunebenchError with the nearest names if it fits no cell or several.
     """
-    here = Path.cwd()
-    place = Path(name).relative_to(here) if Path(name).is_relative_to(here) else Path(name)
-    wanted = "/".join(_AROUND.sub("", place.as_posix()).split("/")[:5])
+    root = Path.cwd()
+    place = Path(name).relative_to(root) if Path(name).is_relative_to(root) else Path(name)
+    query = "/".join(_AROUND.sub("", place.as_posix()).split("/")[:5])
     cells = {path_of(cell): cell for study in plan.studies.values() for cell in study.suites}
-    if wanted in cells:
-        return cells[wanted]
-    fitting = [path for path in cells if all(part in path for part in wanted.split("/"))]
+    if query in cells:
+        return cells[query]
+    fitting = [path for path in cells if all(part in path for part in query.split("/"))]
     if len(fitting) == 1:
         return cells[fitting[0]]
     if fitting:
         raise PrunebenchError("\n  ".join([f"{name!r} fits several cells, give more of one:", *fitting[:SHOWN]]))
-    near = difflib.get_close_matches(wanted, cells, n=3, cutoff=0)
-    raise PrunebenchError("\n  ".join([f"no cell {wanted!r} in the studies of {plan.file}, the nearest are:", *near]))
+    near = difflib.get_close_matches(query, cells, n=3, cutoff=0)
+    raise PrunebenchError("\n  ".join([f"no cell {query!r} in the studies of {plan.file}, the nearest are:", *near]))
 
 
 def path_of(cell: Cell) -> str:
-    """The path of `cell` within results/ and logs/, which commands take as its name."""
+    """The name of `cell` in paths, which commands take as well."""
     return paths.CELL.format(**cell.wildcards)

@@ -1,4 +1,4 @@
-"""Reads from the log of a job whether the job runs, how far it has come, and the last thing that it wrote."""
+"""Reads from a job's log whether the job runs, how far it is, its command, and its last lines."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ TAIL = 1 << 14
 
 
 def running(log: Path) -> bool:
-    """Whether the job that writes `log` runs. A job locks its log (runtime/script.py) until it ends."""
+    """Whether the job that writes `log` runs. It holds a lock on its log, which ends with the job."""
     try:
         with log.open("rb") as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -23,7 +23,7 @@ def running(log: Path) -> bool:
 
 
 def command(log: Path) -> str:
-    """The command that repeats the job. It is empty if the job stopped before it wrote the command."""
+    """The command that repeats the job; empty if the job ended before it wrote the command."""
     with log.open(encoding="utf-8", errors="replace") as handle:
         first = handle.readline().strip()
     return first if first.startswith("PYTHONPATH=") else ""
@@ -35,12 +35,12 @@ def words(log: Path) -> list[str]:
 
 
 def tail(log: Path, lines: int) -> list[str]:
-    """The last `lines` lines of the log that are not empty, without the command."""
+    """The last `lines` lines of `log`, without the command."""
     with log.open("rb") as handle:
         handle.seek(max(0, os.fstat(handle.fileno()).st_size - TAIL))
         text = handle.read().decode("utf-8", errors="replace")
-    said = [line for line in text.splitlines() if line.strip() and not line.startswith("PYTHONPATH=")]
-    return said[-lines:]
+    output = [line for line in text.splitlines() if line.strip() and not line.startswith("PYTHONPATH=")]
+    return output[-lines:]
 
 
 def last_words(log: Path) -> str:
@@ -49,6 +49,6 @@ def last_words(log: Path) -> str:
 
 
 def progress(log: Path) -> str:
-    """The progress of the job, as in 'block 3 of 30, 12.5 s, 113 s left'; empty if the job has not logged any."""
+    """The progress of a job, such as 'block 3 of 30, 12.5 s, 113 s left' (see runtime/progress); empty without any."""
     steps = re.findall(r"\w+ \d+ of \d+, .* left(?=:|$)", "\n".join(tail(log, 20)), re.MULTILINE)
     return steps[-1] if steps else ""

@@ -1,4 +1,4 @@
-"""Shows one cell in detail: its settings, its results, its cost, and the commands that run it again."""
+"""Shows one cell in detail: its spec, results and costs, and how to run it again."""
 
 import json
 import shlex
@@ -32,23 +32,23 @@ COST = ("seconds", "cpu_seconds", "peak_memory_mb", "peak_gpu_memory_mb", *MACHI
 
 
 def show(plan: Plan, cell: Cell, console: Console) -> None:
-    """Print all valid results of `cell`, and the reason why a result is missing."""
+    """Print all valid results of `cell`, and the reasons for results that are missing."""
     results = Results(plan)
     everything = states(plan, results, plan.studies)
-    mine = list({state.suite: state for state in everything if state.cell == cell}.values())
-    console.print(_heading(plan, cell), _outcomes(results, mine))
-    if all(state.status == "skipped" for state in mine):
+    of_cell = list({state.suite: state for state in everything if state.cell == cell}.values())
+    console.print(_heading(plan, cell), _outcomes(results, of_cell))
+    if all(state.status == "skipped" for state in of_cell):
         return
-    jobs = graph.chain(plan, cell, [state.suite for state in mine])
+    jobs = graph.chain(plan, cell, [state.suite for state in of_cell])
     console.print(_spec(plan, cell), *_allocation(plan, cell))
     pruned = results.prune(cell)["status"]
     if pruned == "ok":
         console.print(*_weights(results.prune(cell)))
     if pruned != "missing":
-        older = {job for job in jobs for state in mine if state.status == "missing" and job == _evaluation(state)}
+        older = {job for job in jobs for state in of_cell if state.status == "missing" and job == _evaluation(state)}
         console.print(*_cost([job for job in jobs if job not in older]))
-    # Lines are not wrapped, so that a user can copy the commands.
-    console.print(*_again(plan, jobs, mine), sep="\n", soft_wrap=True)
+    # Lines are not wrapped, so that commands can be copied.
+    console.print(*_again(plan, jobs, of_cell), sep="\n", soft_wrap=True)
 
 
 def _heading(plan: Plan, cell: Cell) -> Text:
@@ -58,10 +58,10 @@ def _heading(plan: Plan, cell: Cell) -> Text:
     return Text.assemble((path_of(cell), "bold"), "\n", ", ".join(titles))
 
 
-def _outcomes(results: Results, mine: list[State]) -> Table:
-    """A table with one row for each score, and one for each evaluation that has no score."""
+def _outcomes(results: Results, evaluations: list[State]) -> Table:
+    """A table with a row for each score, and for each evaluation without scores."""
     table = Table("suite", "status", "result", title="evaluations", title_justify="left")
-    for state in mine:
+    for state in evaluations:
         status = Text(state.status, STYLES[state.status])
         scores = results.evaluation(state.cell, state.suite)["scores"] if state.score else []
         for score in scores:
@@ -74,18 +74,18 @@ def _outcomes(results: Results, mine: list[State]) -> Table:
 
 
 def _spec(plan: Plan, cell: Cell) -> Table:
-    """A table of everything that can change the weights of the cell, with one row for each setting."""
+    """A table of everything that can change the weights."""
     pruning = plan.job("prune", **cell.wildcards)
     table = _pairs(f"spec of prune ({pruning.spec_hash})")
     for key, value in json.loads(pruning.spec).items():
         if isinstance(value, dict):
-            value = ", ".join(f"{name}: {of}" for name, of in value.items()) or None
+            value = ", ".join(f"{name}: {part}" for name, part in value.items()) or None
         table.add_row(key, Text("-" if value is None else str(value)))
     return table
 
 
 def _allocation(plan: Plan, cell: Cell) -> Iterator[Table]:
-    """The allocation of the cell, if it is on disk and was made with the settings of the plan."""
+    """The allocation of the cell, if a valid one is on disk."""
     job = plan.allocation(cell)
     record = read_json(job.outputs[0]) if job.done else {}
     if record.get("spec_hash") == job.spec_hash and record["status"] == "ok":
@@ -93,7 +93,7 @@ def _allocation(plan: Plan, cell: Cell) -> Iterator[Table]:
 
 
 def _weights(pruned: dict[str, Any]) -> Iterator[RenderableType]:
-    """The achieved sparsity, and the reconstruction errors if the method read calibration data."""
+    """The achieved sparsity, and reconstruction errors if the method read data."""
     table = _pairs("weights")
     target = "" if pruned["target_sparsity"] is None else f" (target {pruned['target_sparsity']:.4f})"
     table.add_row("zeros", f"{pruned['achieved_sparsity']:.4f}{target}")
@@ -102,7 +102,8 @@ def _weights(pruned: dict[str, Any]) -> Iterator[RenderableType]:
         table.add_row("beyond target", f"{beyond:,} of these were zero where fewer zeros were asked for")
     yield table
     linears = {name: linear for block in pruned["blocks"] for name, linear in block["linears"].items()}
-    errors = {name: of["reconstruction_error"] for name, of in linears.items() if "reconstruction_error" in of}
+    key = "reconstruction_error"
+    errors = {name: linear[key] for name, linear in linears.items() if key in linear}
     if errors:
         yield _bars("reconstruction error of a block's linears, mean", errors)
         worst = sorted(errors, key=lambda name: -errors[name])[:3]
@@ -110,7 +111,7 @@ def _weights(pruned: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _bars(title: str, values: Mapping[str, float]) -> Table:
-    """A bar for each block with the mean of its linears. If all values are equal, one bar stands for all."""
+    """A bar for the mean of each block's linears, whose full names have its number; one bar if all values are equal."""
     blocks: dict[int, list[float]] = {}
     for name, value in values.items():
         blocks.setdefault(next(int(part) for part in name.split(".") if part.isdigit()), []).append(value)
@@ -124,7 +125,7 @@ def _bars(title: str, values: Mapping[str, float]) -> Table:
 
 
 def _cost(jobs: list[Job]) -> Iterator[Table]:
-    """The time and memory that the jobs of the cell took, and the machines and libraries that they ran with."""
+    """A table of the costs of the cell's jobs, and of the machines on which they ran."""
     files = {job: path for job in jobs for path in job.outputs if path.name.endswith("measured.json") and path.exists()}
     if not files:
         return
@@ -132,24 +133,24 @@ def _cost(jobs: list[Job]) -> Iterator[Table]:
     suffix = {job: " ".join(job.subject.split("/")[5:]) for job in measured}
     heads = (f"{job.rule} {suffix[job]}".strip() for job in measured)
     table = Table("", *heads, title="cost and provenance", title_justify="left")
-    libraries = dict.fromkeys(library for of in measured.values() for library in of["versions"])
+    libraries = dict.fromkeys(library for record in measured.values() for library in record["versions"])
     for key in (*COST, *libraries):
-        row = [of["versions"].get(key, of.get(key)) for of in measured.values()]
+        row = [record["versions"].get(key, record.get(key)) for record in measured.values()]
         if any(value is not None for value in row):
             table.add_row(key, *("" if value is None else str(value) for value in row))
-    if any(of.get("resumed") or of.get("resumed_at") for of in measured.values()):
-        table.caption = "of a resumed job: its last part only"
+    if any(record.get("resumed") or record.get("resumed_at") for record in measured.values()):
+        table.caption = "For a resumed job, this is only its last part."
     yield table
 
 
-def _again(plan: Plan, jobs: list[Job], mine: list[State]) -> Iterator[Text]:
-    """The end of the log of the job that runs, failed or stopped, and the commands that repeat this job."""
-    culprit = next((state.job for state in mine if state.job), None)
-    missing = [_evaluation(state).outputs[0] for state in mine if state.status == "missing"]
+def _again(plan: Plan, jobs: list[Job], evaluations: list[State]) -> Iterator[Text]:
+    """The end of a log (of the job that failed, else of the last job), and the commands that repeat its job."""
+    culprit = next((state.job for state in evaluations if state.job), None)
+    missing = [_evaluation(state).outputs[0] for state in evaluations if state.status == "missing"]
     if missing and culprit is None:
         yield Text.assemble(("to make it: ", "bold"), shlex.join(snakemake(plan, missing)))
         return
-    # If no job runs, failed or stopped, the job that ran last is shown.
+    # Without a failed job, the job that ran last is shown.
     job = culprit or max(jobs, key=lambda job: job.log.stat().st_mtime if job.log.exists() else 0)
     if job.log.exists():
         yield Text.assemble((f"end of {job.log}:", "bold"), *(f"\n  {line}" for line in logs.tail(job.log, LOG_LINES)))

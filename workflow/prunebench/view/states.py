@@ -1,4 +1,4 @@
-"""Finds the status of every evaluation of every cell from the files on disk and from the logs of running jobs."""
+"""Finds the state of each evaluation of each cell, from files on disk and from logs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from prunebench.suites.metrics import headlines
 from prunebench.view import logs
 
 STATUSES = ("ok", "running", "failed", "stopped", "skipped", "missing")
-"""ok: there is a score. failed: the score cannot be computed, and a reason is given. stopped: a job crashed or was
-killed. skipped: a plug-in does not support the cell. missing: it has not been run, or not with today's settings."""
+"""ok: there is a number. running: a job runs. failed: the number cannot be computed. stopped: a job crashed or was
+killed. skipped: a plug-in cannot do the cell. missing: nothing has run for it with the present config and code."""
 
 
 @dataclass(frozen=True)
 class State:
-    """The status of the evaluation of `suite` on `cell`."""
+    """The state of the evaluation of `suite` on `cell`."""
 
     study: str
     cell: Cell
@@ -29,24 +29,24 @@ class State:
     status: str
     reason: str = ""
     score: dict[str, Any] | None = None
-    """The headline score of the evaluation if its status is ok."""
+    """The headline score of the evaluation, if the status is ok."""
     job: Job | None = None
-    """The job that runs, failed or stopped, if there is one."""
+    """The job that runs, has failed, or was stopped."""
 
 
 def states(plan: Plan, results: Results, studies: Iterable[str]) -> list[State]:
     """One state for each cell and suite of `studies`, in the order of their grids."""
-    found = []
+    evaluations = []
     for name in studies:
         study = plan.studies[name]
         skipped = dict(study.skipped)
         for cell, suites in study.suites.items():
             for suite in suites:
                 if cell in skipped:
-                    found.append(State(name, cell, suite, "skipped", skipped[cell]))
+                    evaluations.append(State(name, cell, suite, "skipped", skipped[cell]))
                 else:
-                    found.append(_state(plan, results, name, cell, suite))
-    return found
+                    evaluations.append(_state(plan, results, name, cell, suite))
+    return evaluations
 
 
 def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> State:
@@ -67,8 +67,9 @@ def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> 
     for job in jobs:
         if stopped(job):
             return State(study, cell, suite, "stopped", f"{job}: {logs.last_words(job.log)}", job=job)
-    older = [of["reason"] for of, job in ((pruned, pruning), (evaluated, evaluation)) if job.done and "reason" in of]
-    return State(study, cell, suite, "missing", *older[:1])
+    pairs = ((pruned, pruning), (evaluated, evaluation))
+    reasons = [result["reason"] for result, job in pairs if job.done and "reason" in result]
+    return State(study, cell, suite, "missing", *reasons[:1])
 
 
 def _failed(job: Job) -> bool:
@@ -81,17 +82,17 @@ def stopped(job: Job) -> bool:
     """Whether `job` crashed or was killed: it was started, has not finished, and does not run."""
     if job.done or not job.log.exists() or logs.running(job.log):
         return False
-    # Snakemake writes the benchmark after the job. If it is newer than the log, the result was made and then deleted.
+    # Snakemake writes the benchmark after the job. So if it is newer than the log, the result was deleted later.
     return not (job.benchmark.exists() and job.benchmark.stat().st_mtime >= job.log.stat().st_mtime)
 
 
 def headline(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    """The score that stands for a whole evaluation: the mean over tasks if there is one, or else the first score."""
+    """The headline score of an evaluation: the mean over tasks, or else the first score."""
     (task, *_) = headlines(score["task"] for score in scores)
     return next(score for score in scores if score["task"] == task)
 
 
 def running_jobs(root: Path = Path("logs")) -> list[Job]:
-    """All jobs whose logs below `root` belong to running jobs. They may belong to any config."""
+    """All jobs that run now, of any config."""
     alive = (graph.maker(log) for log in sorted(root.rglob("*.log")) if logs.running(log))
     return [job for job in alive if job]

@@ -1,4 +1,4 @@
-"""Shows the status of a study: a grid of scores for each suite, counts of statuses, and reasons for missing scores."""
+"""Shows a study at a glance: counts of states, a grid of numbers for each suite, and reasons for missing numbers."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,45 +16,45 @@ from prunebench.view.states import STATUSES, State, running_jobs
 
 STYLES = {"ok": "green", "running": "cyan", "failed": "red", "stopped": "bold red", "skipped": "dim", "missing": "dim"}
 SHOWN = 5
-"""The number of cells that are listed below one reason."""
+"""The largest number of cells that are named beside one reason."""
 AXES = ("model", "method", "allocator", "calibration", "seed")
 
 
 def overview(plan: Plan, states: Sequence[State]) -> Group:
-    """The counts, grids and reasons of `states`, one study after the other."""
+    """The overview of all `states`, study by study."""
     parts: list[RenderableType] = []
     for study in dict.fromkeys(state.study for state in states):
-        mine = [state for state in states if state.study == study]
-        parts.append(counts(study, mine))
+        of_study = [state for state in states if state.study == study]
+        parts.append(counts(study, of_study))
         for suite in plan.studies[study].all_suites:
-            of_suite = [state for state in mine if state.suite == suite]
+            of_suite = [state for state in of_study if state.suite == suite]
             parts += [_head(plan, suite, of_suite), grid(of_suite)]
-        parts += reasons(mine)
+        parts += reasons(of_study)
     if alive := running_jobs():
         parts.append(Text(f"running: {', '.join(map(str, alive))}", STYLES["running"]))
     return Group(*parts)
 
 
 def plain(state: State) -> dict[str, Any]:
-    """The fields of a state as plain values, for programs that read JSON."""
+    """A state as a dict, for JSON."""
     score = {key: state.score[key] for key in ("task", "metric", "value")} if state.score else {}
     log = {"log": str(state.job.log)} if state.job else {}
-    where = {"study": state.study, "cell": path_of(state.cell), "suite": state.suite}
-    return {**where, "status": state.status, "reason": state.reason, **score, **log}
+    identity = {"study": state.study, "cell": path_of(state.cell), "suite": state.suite}
+    return {**identity, "status": state.status, "reason": state.reason, **score, **log}
 
 
 def counts(study: str, states: Sequence[State]) -> Text:
-    """One line with the number of evaluations of each status."""
-    found = Counter(state.status for state in states)
-    line = Text.assemble((study, "bold"), f": {found['ok']} of {found.total()} done")
+    """A line with the number of evaluations of each status."""
+    numbers = Counter(state.status for state in states)
+    line = Text.assemble((study, "bold"), f": {numbers['ok']} of {numbers.total()} done")
     for status in STATUSES[1:]:
-        if found[status]:
-            line.append(", ").append(f"{found[status]} {status}", STYLES[status])
+        if numbers[status]:
+            line.append(", ").append(f"{numbers[status]} {status}", STYLES[status])
     return line
 
 
 def grid(states: Sequence[State]) -> Table:
-    """A table of scores with a column for each point. Axes with only one value, except the method, are left out."""
+    """A table with a column for each sparsity, and a row for each other combination of axes that differ."""
     values = {axis: {getattr(state.cell, axis) for state in states} for axis in AXES}
     shown = [axis for axis in AXES if axis == "method" or len(values[axis] - {NO_CALIBRATION}) > 1]
     points = sorted({_point(state.cell) for state in states})
@@ -73,7 +73,7 @@ def grid(states: Sequence[State]) -> Table:
 
 
 def reasons(states: Sequence[State]) -> list[Text]:
-    """The reasons why scores are missing. Each reason stands once, above the cells that it holds for."""
+    """Each reason for a missing number once, with the cells that it concerns."""
     cells: dict[tuple[str, str], list[State]] = {}
     for status in STATUSES[1:]:
         for state in states:
@@ -94,14 +94,14 @@ def reasons(states: Sequence[State]) -> list[Text]:
 
 
 def _head(plan: Plan, suite: str, states: Sequence[State]) -> Text:
-    """A heading with the name of the suite, the task and metric of its scores, and its protocol."""
+    """A heading with the suite, the metric of its numbers, and its protocol."""
     scores = [f"{state.score['task']} {state.score['metric']}" for state in states if state.score]
     protocol = plan.config.suites[suite].title
     return Text.assemble((suite, "bold"), *(f", {text}" for text in (*scores[:1], protocol) if text))
 
 
 def _point(cell: Cell) -> tuple[bool, str, str]:
-    """The sort key of the column of `cell`, and its label. Unstructured sparsities come before n:m patterns."""
+    """A key that sorts columns (unstructured by sparsity, then n:m); its last part is the head of the cell's column."""
     if cell.shape.structured:
         return True, cell.pattern, cell.pattern
     return False, cell.sparsity, "as is" if cell.sparsity == "0.00" else f"{float(cell.sparsity):.0%}"

@@ -1,4 +1,4 @@
-"""Commands about what there is to choose from, and for adding to it: methods, allocators, suites, models, new."""
+"""Commands that list methods, allocators, suites and models, and the command `new` that adds a plug-in."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -10,13 +10,13 @@ from prunebench.cli.options import Configfile
 from prunebench.config.schema import CONFIG
 
 app = typer.Typer()
-new = typer.Typer(no_args_is_help=True, help="Add a method, suite, table, ... of your own, from a template that works.")
+new = typer.Typer(no_args_is_help=True, help="Add a method, suite, table, ... of your own from a working template.")
 app.add_typer(new, name="new")
 
 
 def _lister(kind: str, example: str) -> Callable[..., None]:
     def command(
-        name: Annotated[str | None, typer.Argument(help="One of them, in detail.", show_default="list all")] = None,
+        name: Annotated[str | None, typer.Argument(help="The name to show in detail.", show_default="list all")] = None,
         configfile: Configfile = CONFIG,
     ) -> None:
         from rich.console import Console
@@ -28,7 +28,7 @@ def _lister(kind: str, example: str) -> Callable[..., None]:
 
     command.__doc__ = f"""List the {kind} that a config can name, or show NAME in detail.
 
-    They come from the files of plug-ins, config/catalog/{kind}.yaml and the config itself.
+    Names come from the files of plug-ins, from config/catalog/{kind}.yaml and from the config itself.
 
     Example: prunebench {kind} {example}
     """
@@ -41,18 +41,18 @@ for _kind, _example in {"methods": "wanda", "allocators": "owl", "suites": "ppl"
 
 def _creator(kind: str, folder: str) -> Callable[..., None]:
     def command(
-        name: Annotated[str, typer.Argument(help="Its name in configs, and the name of its file.")],
+        name: Annotated[str, typer.Argument(help="The name in configs, and of the file.")],
         configfile: Configfile = CONFIG,
     ) -> None:
         from prunebench.choices.new import advice, create
 
         typer.echo(f"{create(kind, name, configfile)}: works as it is, edit it")
-        for what, text in advice(kind, name).items():
-            typer.echo(f"{what:<10} {text}")
+        for purpose, text in advice(kind, name).items():
+            typer.echo(f"{purpose:<10} {text}")
 
-    command.__doc__ = f"""Write workflow/prunebench/{folder}/NAME.py, a documented {kind} that works.
+    command.__doc__ = f"""Write workflow/prunebench/{folder}/NAME.py, a working {kind} with comments.
 
-    It can be used at once, and the contract tests find it by themselves.
+    You can use it at once, and the contract tests find it by themselves.
 
     Example: prunebench new {kind} mine
     """
