@@ -21,7 +21,7 @@ USE = {
     "figure": "    it is in the report of every study that measures what it draws",
     "family": "family: {name}    in the entry of a model",
 }
-"""By kind, the lines of a config that use a new plug-in."""
+"""Lines of a config that use a new plug-in, by its kind."""
 LISTED = ("method", "allocator", "suite")
 """The kinds that have catalogs of named instances, and a command that lists them."""
 TESTS = {"family": "architectures"}

@@ -31,10 +31,10 @@ DType = Literal["float32", "bfloat16", "float16"]
 STORED: Literal["stored"] = "stored"
 """The `dtype` of a model each of whose weights keeps the dtype that it has in the model's files."""
 Bos = bool | Literal["window", "auto"]
-"""Where a beginning-of-text token stands. False: nowhere. True: once, in front of the stream. "window": in front of
+"""The places of beginning-of-text tokens. False: nowhere. True: once, in front of the stream. "window": in front of
 each window. "auto": in front of each window if the tokenizer puts one in front of a text by itself."""
 DocumentKind = Literal["auto", "whole", "lines", "blank_lines", "wikiextractor", "jsonl", "parquet"]
-"""How a file of text is cut into documents."""
+"""The ways in which a file of text is cut into documents."""
 Members = Annotated[list[str], Field(min_length=1)] | Annotated[dict[str, str], Field(min_length=1)]
 Calibration = Annotated[str, Field(pattern=CALIBRATION)]
 Sparsity = Annotated[
@@ -67,7 +67,7 @@ class Package(Entry):
 
     @property
     def origin(self) -> str:
-        """Where the package comes from, in words. All sources have this property."""
+        """The origin of the package, in words. All sources have this property."""
         return f"from {self.package} {self.version}"
 
 
@@ -87,7 +87,7 @@ class PathSource(Entry):
 
     @property
     def origin(self) -> str:
-        """Where the file or directory lies, in words."""
+        """The origin of the file or directory, in words."""
         return f"from {self.path}"
 
 
@@ -111,7 +111,7 @@ class HubSource(Entry):
 
     @property
     def origin(self) -> str:
-        """Where the repository is, in words."""
+        """The repository and its revision, in words."""
         return f"from {self.repo} at {self.revision}"
 
 
@@ -137,7 +137,7 @@ class HubCorpusSource(HubSource):
 
 
 class Compute(Entry):
-    """How a stage computes. All three settings move numbers (by percents at high sparsity), so the spec has them."""
+    """The compute settings of a stage. All three move numbers (by percents at high sparsity), so the spec has them."""
 
     dtype: DType = Field("bfloat16", description="dtype of the forward passes; statistics are summed in float64")
     batch_size: PositiveInt = Field(8, description="windows per forward pass")
@@ -165,7 +165,7 @@ class TrainedSource(Entry):
 
     @property
     def origin(self) -> str:
-        """How the model was made, in words."""
+        """The origin of the model, in words."""
         return f"trained here on {', '.join(self.corpora)}"
 
 
