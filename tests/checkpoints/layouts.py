@@ -192,7 +192,7 @@ def hub_snapshot(directory: Path) -> None:
 
 
 def unchanged(_: Path) -> None:
-    """As save_pretrained writes it."""
+    """The directory that save_pretrained writes."""
 
 
 LAYOUTS: dict[str, Change] = {

@@ -79,11 +79,11 @@ class Slurm:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its clients need. The inner srun of a job is not given SLURM_CONF, so programs on PATH set it."""
+        """The environment of clients. The inner srun of a job is not given SLURM_CONF, so programs on PATH set it."""
         return {"PATH": f"{self.root / 'bin'}:{os.environ['PATH']}"}
 
     def call(self, program: str, *arguments: str, check: bool = True) -> str:
-        """What a client program prints."""
+        """The output of a client program."""
         command = [str(self.root / "bin" / program), *arguments]
         run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=30)
         assert run.returncode == 0 or not check, run.stdout

@@ -96,7 +96,7 @@ class Run:
 
     @property
     def printed(self) -> str:
-        """What all runs in this directory have printed."""
+        """The output of all runs in this directory."""
         return (self.tree.root / "printed").read_text()
 
     @property
@@ -165,7 +165,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, cluster: Slurm) -> Tree:
 
 @pytest.fixture(scope="module")
 def local(fresh: Tree) -> Tree:
-    """The same, computed without a scheduler; all weights kept."""
+    """The study of `fresh`, computed without a scheduler; all weights are kept."""
     tree = fresh.copy(fresh.root.with_name("local"))
     run = tree.snakemake("--config", "keep_weights=packed", study=STUDY)
     assert run.returncode == 0, run.stdout
@@ -174,7 +174,7 @@ def local(fresh: Tree) -> Tree:
 
 @pytest.fixture(scope="module")
 def runs(cluster: Slurm, fresh: Tree, request: pytest.FixtureRequest) -> Iterator[dict[str, "Future[Run]"]]:
-    """By name, each run with what happened to it."""
+    """Each run by its name, with the event that happens to it."""
 
     def of(tree: Tree, happens: Callable[[Run], None]) -> Run:
         run = Run(cluster, tree)

@@ -96,7 +96,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 @pytest.fixture(scope="module")
 def finished(project: Tree) -> Tree:
-    """The same after the run that all documents presuppose."""
+    """A copy of the workflow after the run that all documents presuppose."""
     run = project.run("snakemake", "--cores", "all")
     assert run.returncode == 0, run.stdout
     return project

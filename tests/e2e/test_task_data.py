@@ -24,7 +24,7 @@ ROWS = {
     "boolq": 3270, "rte": 277, "hellaswag": 10042, "winogrande": 1267, "arc_easy": 2376, "arc_challenge": 1172,
     "openbookqa": 500, "piqa": 1838, "lambada_openai": 5153,
 }  # fmt: skip
-"""As the data sets are published: the split that lm-eval evaluates on."""
+"""Rows of the published data sets, in the split that lm-eval evaluates on."""
 MMLU = {"mmlu_anatomy": 135, "mmlu_professional_law": 1534, "mmlu_virology": 166}
 DRAWN = 12
 

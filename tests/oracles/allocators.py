@@ -49,7 +49,7 @@ def atp(blocks: int, sparsity: float, slope: float | None = None) -> list[float]
 
 
 def eigenvalues(W: Array) -> Array:
-    """Of W^T W, ascending, from singular values; without zeros."""
+    """The eigenvalues of W^T W, ascending, from singular values; without zeros."""
     singular = np.linalg.svd(W, compute_uv=False)
     return np.sort(singular[singular > 1e-9 * singular.max()] ** 2)
 
@@ -66,7 +66,7 @@ def alpha_hill(W: Array) -> float:
 
 
 def alpha_fitted(W: Array) -> float:
-    """As the released code finds it: among starts around the peak, the one of the least Kolmogorov-Smirnov distance."""
+    """The start that the released code finds: around the peak, with the least Kolmogorov-Smirnov distance."""
     values = eigenvalues(W)
     counts, edges = np.histogram(np.log10(values), bins=100)
     peak = 10 ** edges[int(np.argmax(counts))]

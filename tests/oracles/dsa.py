@@ -69,7 +69,7 @@ def correlations(x: Array) -> Array:
 
 
 def log_determinant(x: Array) -> float:
-    """Of the smaller Gram matrix, from the singular values; NaN if that overflows."""
+    """The log-determinant of the smaller Gram matrix, from the singular values; NaN if it overflows."""
     if not np.isfinite(smaller_gram(x)).all():
         return math.nan
     return float(2 * np.log(np.linalg.svd(x, compute_uv=False)).sum())
@@ -164,7 +164,7 @@ def released(pre: Sequence[str], reduction: str, post: Sequence[str], block: lis
 
 
 def sparsities(importances: Sequence[float], spread: float, sparsity: float) -> Array:
-    """Of blocks of one size: 1 - (r - mean(r) + 1 - s), r = 2 lambda minmax(1 - minmax(V))."""
+    """The sparsities of blocks of one size: 1 - (r - mean(r) + 1 - s), r = 2 lambda minmax(1 - minmax(V))."""
     V = np.array(importances)
     u = 1 - (V - V.min()) / (V.max() - V.min())
     r = 2 * spread * (u - u.min()) / (u.max() - u.min())

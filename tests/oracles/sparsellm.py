@@ -35,7 +35,7 @@ class Ffn:
         return self.up @ X + self.up_bias, None if self.gate is None else self.gate @ X
 
     def __call__(self, X: Array) -> Array:
-        """What the FFN computes."""
+        """The output of the FFN."""
         return self.down @ middle(*self.pre(X)) + self.down_bias
 
 
@@ -50,7 +50,7 @@ class Penalties:
 
 @dataclass
 class Run:
-    """What happened in each epoch."""
+    """The record of each epoch."""
 
     weights: list[Ffn] = field(default_factory=list)
     terms: list[dict[str, float]] = field(default_factory=list)
@@ -74,7 +74,7 @@ def relu(x: Array) -> Array:
 
 
 def middle(z: Array, s: Array | None) -> Array:
-    """What p is to be: relu(z), or silu(s) z."""
+    """The target of p: relu(z), or silu(s) z."""
     return relu(z) if s is None else silu(s) * z
 
 

@@ -1,4 +1,4 @@
-"""What a release of transformers makes of model directories, as JSON. A script for any environment with transformers.
+"""Describes as JSON how a release of transformers reads model directories. Runs in any environment with transformers.
 
 Usage: describe.py describe DIRECTORY..., or describe.py resave FROM TO...: load each FROM and save it as TO.
 """
@@ -22,7 +22,7 @@ MESSAGES = [{"role": "user", "content": "ab"}, {"role": "assistant", "content": 
 
 
 def describe(directory: Path) -> dict[str, Any]:
-    """What a reader of the directory gets."""
+    """The model and tokenizer that a reader of the directory gets."""
     said: dict[str, Any] = {}
     if (directory / "config.json").exists():
         # Not SDPA: that of transformers 4 leaves out the soft caps of Gemma 2.

@@ -67,7 +67,7 @@ def environment(directory: Path, release: str) -> Path:
 
 
 def run(python: Path, *words: object) -> str:
-    """What describe.py prints in an environment."""
+    """The output of describe.py in an environment."""
     process = subprocess.run(
         [python, script.__file__, *map(str, words)],
         capture_output=True,
@@ -79,7 +79,7 @@ def run(python: Path, *words: object) -> str:
 
 
 def described(python: Path, directories: list[Path]) -> dict[Path, Any]:
-    """What the release of an environment makes of directories."""
+    """The descriptions of directories by the release of an environment."""
     said = json.loads(run(python, "describe", *directories).splitlines()[-1])
     return {Path(directory): value for directory, value in said.items()}
 
@@ -121,13 +121,13 @@ def pairs(tmp_path_factory: pytest.TempPathFactory, environments: dict[str, Path
 
 @pytest.fixture(scope="session")
 def new(pairs: dict[str, Pair]) -> dict[Path, Any]:
-    """What the newest release makes of every directory."""
+    """The descriptions of all directories by the newest release."""
     return described(Path(sys.executable), [path for pair in pairs.values() for path in (pair.source, pair.export)])
 
 
 @pytest.fixture(scope="session", params=RELEASES)
 def old(pairs: dict[str, Pair], environments: dict[str, Path], request: pytest.FixtureRequest) -> dict[Path, Any]:
-    """What an older release makes of every export, and of every source that it could have written."""
+    """The descriptions by an older release of all exports, and of all sources that it could have written."""
     directories = [pair.export for pair in pairs.values()]
     directories += [pair.source for name, pair in pairs.items() if name.startswith("old ")]
     return described(environments[request.param], directories)

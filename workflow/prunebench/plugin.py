@@ -1,4 +1,4 @@
-"""What methods, allocators and suites have in common: a name, parameters with presets, and the axes they use."""
+"""The common base of methods, allocators and suites: a name, parameters with presets, and the axes they use."""
 
 from __future__ import annotations
 

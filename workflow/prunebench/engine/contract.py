@@ -88,7 +88,7 @@ class Method(Plugin):
         return Stat.GRADIENT in self.needs
 
     def cost(self, job: Pruning) -> Cost:
-        """What pruning one cell takes, for `prunebench plan`; `job` counts what the usual kinds of method do.
+        """The cost of pruning one cell, for `prunebench plan`; `job` counts the work of the usual kinds of method.
 
         The default is Wanda's or, with Gram matrices, SparseGPT's.
         """

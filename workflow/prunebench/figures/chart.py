@@ -8,7 +8,7 @@ from typing import Literal
 DECADES = 3
 """How far a logarithmic axis goes above its lowest value: a collapsed cell (1e8) must not squash the others."""
 ROOM = 4
-"""By which factor a band may stretch a logarithmic axis below the lowest point: an outlier must not squash the rest."""
+"""The factor by which a band may stretch a logarithmic axis below the lowest point, so that no outlier squashes it."""
 MARGIN = 1.4
 DIGITS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
 """The digits that have ticks on a logarithmic axis of less than a decade."""

@@ -1,4 +1,4 @@
-"""What every job does first and last: its lock, threads, logging, and how errors leave it.
+"""The beginning and the end of every job: its lock, threads, logging, and how errors leave it.
 
 Imports nothing heavy: thread counts must be in the environment before numpy and torch are loaded.
 """

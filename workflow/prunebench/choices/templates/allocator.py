@@ -21,7 +21,7 @@ class Template(Allocator):
     """
 
     class Params(Parameters):
-        """What a config may set under `params`. The defaults are what the paper states (preset `paper`)."""
+        """Parameters that a config may set under `params`. The defaults are what the paper states (preset `paper`)."""
 
         slope: float = Field(0.1, ge=-1, le=1, description="sparsity of the last block minus that of the first")
 

@@ -25,7 +25,7 @@ class Template(MaskingMethod):
     """
 
     class Params(Parameters):
-        """What a config may set under `params`. The defaults are what the paper states (preset `paper`)."""
+        """Parameters that a config may set under `params`. The defaults are what the paper states (preset `paper`)."""
 
         power: float = Field(1.0, ge=0, description="0 ignores the inputs (magnitude), 1 is Wanda")
 

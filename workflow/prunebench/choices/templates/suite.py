@@ -29,7 +29,7 @@ class Template(Suite):
     """
 
     class Params(Parameters):
-        """What an entry under `suites` may set under `params`. Two numbers compare if these are the same."""
+        """Parameters that an entry under `suites` may set. Two numbers compare if these are the same."""
 
         corpus: str = Field(description="catalog name")
         seqlen: PositiveInt = Field(128, description="tokens per window")
@@ -42,7 +42,7 @@ class Template(Suite):
 
     @property
     def assets(self) -> tuple[str, ...]:
-        """What it reads besides the model, as kind and catalog name."""
+        """The assets that the suite reads besides the model, as kind and catalog name."""
         return (f"corpora/{self.params.corpus}",)
 
     @property
