@@ -1,1 +1,1 @@
-"""Work on one model without Snakemake, by the same stages. The command line and the Python functions call this."""
+"""Prunes and evaluates one model without Snakemake; the command line and the Python functions call this package."""

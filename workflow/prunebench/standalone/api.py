@@ -89,16 +89,16 @@ def prune(
 
     `calibration` is your own text or token ids. Text is a list of strings, or the name of a file (.txt, .jsonl,
     .parquet, .gz of these) or directory, whose text lies in `column` (default "text"). Token ids, int64 [samples,
-    seqlen], are an array or the name of an .npy file, and are used as they are. Without `calibration` the text is that
-    of `corpus`. `seed` draws `samples` windows of `seqlen` tokens from text. With `bos` each window begins with a BOS
+    seqlen], are an array or the name of an .npy file, and are used as they are. Without `calibration`, the text comes
+    from `corpus`. `seed` draws `samples` windows of `seqlen` tokens from text. With `bos` each window begins with a BOS
     token; by default it does if the model's tokenizer puts one in front of any text. `tokens` is an older name of
     `calibration`. An n:m `pattern` (2of4 keeps 2 of every 4 weights) takes the place of `sparsity`. Without a `method`
-    the best in our own table is taken. The forward passes run with `dtype`, `batch_size` and `threads` (default: all
-    cores), which move numbers slightly. With `force` the content of `out` is deleted first.
+    the function takes the best one in our own table. The forward passes run with `dtype`, `batch_size` and `threads`
+    (default: all cores), which move numbers slightly. With `force` the content of `out` is deleted first.
 
     Raises PrunebenchError before any work for a request that cannot be met, and later if the model breaks (NaN).
-    If the model is on disk, an interrupted call goes on where it was when it is repeated. A model in memory has no
-    tokenizer, so it needs token ids in place of text.
+    If the model is on disk, you can repeat an interrupted call, and it goes on where it stopped. A model in memory has
+    no tokenizer, so it needs token ids in place of text.
     """
     least = {"samples": 1, "seqlen": 1, "seed": 0, "batch_size": 1, "threads": 1}
     counts = {"samples": samples, "seqlen": seqlen, "seed": seed, "batch_size": batch_size, "threads": threads}
@@ -157,9 +157,9 @@ def perplexity(
     name of an .npy file. In both cases the first `windows` windows count (default all). `tokens` is an older name of
     `text`.
 
-    The first token of a window is only context. In the score, `value` is exp of the mean loss, `stderr` its standard
-    error over windows, `details["window_losses"]` the loss of each window (nats per token), and `details["bos"]` says
-    whether windows begin with a BOS token (None for token ids).
+    The first token of a window is only context. In the score, `value` is exp of the mean loss, `stderr` is its standard
+    error over windows, `details["window_losses"]` has the loss of each window (nats per token), and `details["bos"]`
+    says whether windows begin with a BOS token (None for token ids).
 
     Raises PrunebenchError if a loss is not finite, or the text cannot be read.
     """
@@ -194,7 +194,7 @@ class _Own:
 
 
 def _one_of(name: str, given: Given | None, older: Given | None) -> tuple[str, Given | None]:
-    """(name, value) of the argument that was given. Raises PrunebenchError if both were."""
+    """Return (name, value) of the argument that was given. Raises PrunebenchError if both were given."""
     if given is not None and older is not None:
         raise PrunebenchError(f"'tokens' is an older name of '{name}': give one of them")
     return (name, given) if older is None else ("tokens", older)
@@ -212,9 +212,9 @@ def _check_model(model: Any) -> None:
 
 @contextmanager
 def _own(name: str, given: Given | None, column: str | None) -> Iterator[_Own]:
-    """The argument `name` as a file. A value in memory is written to a file for as long as the context lasts.
+    """Give the file of the argument `name`. A value in memory is in a file for as long as the context lasts.
 
-    Errors that arise meanwhile name the argument in place of that file.
+    Errors that arise inside the context name the argument in place of that file.
     """
     if given is None:
         yield _Own()
@@ -241,7 +241,7 @@ def _own(name: str, given: Given | None, column: str | None) -> Iterator[_Own]:
 
 @contextmanager
 def _on_disk(model: Model, text: Path | None) -> Iterator[str]:
-    """The directory or catalog name of a model. A model in memory is saved for as long as the context lasts.
+    """Give the directory or catalog name of a model. A model in memory is on disk for as long as the context lasts.
 
     Raises PrunebenchError if a model in memory would have to read `text`.
     """
@@ -264,7 +264,7 @@ def _exists(path: Path) -> bool:
 
 
 def _array(tokens: Any, name: str) -> Any:
-    """The token ids `tokens`, given as the argument `name`, as int64 [samples, seqlen]. Other integers are widened.
+    """Return the token ids of the argument `name` as int64 [samples, seqlen]. Other integer types are widened.
 
     Raises PrunebenchError if they are no such array.
     """

@@ -30,7 +30,7 @@ _NAMES = {"param": "params", "no-bos": "bos=False"}
 
 @contextmanager
 def in_python(names: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Let PrunebenchErrors name arguments in place of options of the command line, and replace the words in `names`."""
+    """Reword PrunebenchErrors to name arguments in place of command-line options, and replace the words in `names`."""
     try:
         yield
     except PrunebenchError as error:
@@ -42,9 +42,9 @@ def in_python(names: Mapping[str, str] | None = None) -> Iterator[None]:
 
 
 def check_arguments(least: Mapping[str, int], arguments: Mapping[str, Any]) -> None:
-    """Raise PrunebenchError for the first wrong value in `arguments`. Whole numbers are at least those in `least`.
+    """Raise PrunebenchError for the first wrong value in `arguments`. `least` has the lower bounds of whole numbers.
 
-    None is right where it stands for a default.
+    The value None is right for an argument whose default is None.
     """
     for name, value in arguments.items():
         if value is None and name in _OPTIONAL:
@@ -65,10 +65,10 @@ def check_arguments(least: Mapping[str, int], arguments: Mapping[str, Any]) -> N
 
 
 def texts_or_ids(given: Any, name: str) -> tuple[list[str] | None, Any]:
-    """(texts, None) or (None, token ids) for the value `given` in memory as the argument `name`.
+    """Return (texts, None) or (None, token ids) for a value in memory, `given` as the argument `name`.
 
-    Any iterable of strings is texts: a list, a column of a dataset, an array, a generator. A set is sorted. Token ids
-    are not checked here. Raises PrunebenchError for other values, with the position of an item that is no string.
+    Any iterable of strings counts as texts: a list, a column of a dataset, an array, a generator. A set is sorted.
+    Token ids are not checked here. Raises PrunebenchError for other values, with the position of a wrong item.
     """
     if isinstance(given, torch.Tensor):
         return None, given

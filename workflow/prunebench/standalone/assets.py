@@ -26,11 +26,11 @@ def cache() -> Path:
 
 
 def arrive(plan: Plan, asset: str, root: Path) -> Path:
-    """Fetch `asset` (models/NAME, corpora/NAME or tasks/NAME) unless it is here, and return its asset.json.
+    """Fetch `asset` (models/NAME, corpora/NAME or tasks/NAME) unless it is on disk, and return its asset.json.
 
-    A local path is read again every time, and its asset.json is written below `root`. A download of the project is used
-    as it is. Other downloads go into the cache and not into the project, where Snakemake would not know them. If
-    several processes ask for the same asset, one fetches it and the others wait.
+    A local path is read again every time, and its asset.json is written below `root`. A download that the project
+    has is used as it is. Other downloads go into the cache: in the project, Snakemake would not know them. If several
+    processes ask for the same asset, one fetches it and the others wait.
     """
     kind, name = asset.split("/")
     job = plan.asset(asset)
@@ -70,6 +70,6 @@ def _complete(path: Path, job: Job) -> bool:
 
 
 def resolved(path: Path, title: str) -> Manifest:
-    """The manifest at `path` with `title`, which no spec has, and with an absolute directory."""
+    """Return the manifest at `path` with an absolute directory, and with `title`, which no spec contains."""
     manifest = load_manifest(path)
     return manifest.model_copy(update={"directory": manifest.directory.resolve(), "title": title})

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Compared:
-    """The result of one model. `ratio`, with a 95% `interval`, is its perplexity over that of the first model.
+    """The result of one model. `ratio` is its perplexity divided by the perplexity of the first model.
 
-    Both are None for the first model.
+    `interval` is the 95% interval of `ratio`. Both are None for the first model.
     """
 
     model: str
@@ -36,10 +36,10 @@ class Compared:
 def compare_models(
     models: Sequence[str], windows: Callable[[Loaded], NDArray[np.int64]], name: str, compute: Compute
 ) -> list[Compared]:
-    """The sparsity and perplexity of each of `models` on the text `name`, which `windows` cuts into a model's tokens.
+    """Measure the sparsity and perplexity of each model on the text `name`; `windows` cuts it into a model's tokens.
 
-    Raises PrunebenchError if a model is not known, if a model cuts the text into other windows than the first (then a
-    comparison of windows has no meaning), or if there is only one window.
+    Raises PrunebenchError if a model is not known, if a model cuts the text into other windows than the first model
+    does (then a comparison of windows has no meaning), or if there is only one window.
     """
     for model in models:
         model_entry(model)
@@ -65,16 +65,16 @@ def compare_models(
         else:
             first = tokens, losses
         rows.append(row)
-    # They are removed only now, so that after a kill in a later model the earlier ones are not evaluated again.
+    # The parts are removed only now: if a later model is killed, the earlier models are not evaluated again.
     for parts in unfinished:
         parts.remove()
     return rows
 
 
 def ratio(losses: Sequence[float], reference: Sequence[float]) -> tuple[float, tuple[float, float]]:
-    """The perplexity of `losses` over that of `reference`, and its 95% interval by a paired bootstrap over windows.
+    """Return a ratio of perplexities, `losses` to `reference`, and its 95% interval (paired bootstrap over windows).
 
-    Both have one loss (nats per token) for each of the same, at least two, windows.
+    Both arguments have one loss (nats per token) per window, for the same windows. There are at least two windows.
     """
     low, high = interval(losses, reference)
     return math.exp(np.subtract(losses, reference).mean()), (math.exp(low), math.exp(high))

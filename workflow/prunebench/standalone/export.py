@@ -32,17 +32,17 @@ TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 READ = frozenset(
     ("", ".json", ".jinja", ".model", ".spm", ".tiktoken", ".bpe", ".vocab", ".txt", ".md", ".rst", ".yaml", ".py")
 )
-"""Suffixes of files that a reader of a model needs beside its weights. Others are weights or states of a training."""
+"""Suffixes of files that a reader of a model needs beside its weights. Other files are weights or training states."""
 TERMS = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
 """Names of files that belong to every copy of a model, whatever their suffix."""
 LEFT = (
     "*.index.json",
-    "*.index.*.json",  # of a second format or variant
+    "*.index.*.json",  # the index of a second format or variant
     "adapter_*",  # with peft installed, transformers would put the adapter on top of the pruned weights
     "trainer_state.json",
     "*_results.json",
     "quantize_config.json",
-    "latest",  # DeepSpeed's
+    "latest",  # DeepSpeed writes it
     "zero_to_fp32.py",
 )
 """Names of files that belong to other weights than the exported ones, or to the training of the model."""
@@ -67,7 +67,7 @@ def writing(destination: Path) -> AbstractContextManager[None]:
 
 
 def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str, Any]:
-    """Write the model of the cell in the directory `source` to `destination` (absolute), inside of `writing`."""
+    """Write the model of the cell in the directory `source` to `destination` (absolute). Call it inside `writing`."""
     root = source.parents[6]
     pruned = _finished(source, root)
     manifest = load_manifest(root / paths.MODEL.format(model=source.parents[3].name))
@@ -147,26 +147,26 @@ def model_card(record: dict[str, Any]) -> str:
 
 
 def _calibration(source: Path, root: Path, tokens: str | None) -> dict[str, Any]:
-    """The record of how the tokens with the digest `tokens` were drawn, as {"calibration": record}; {} without one."""
+    """Return {"calibration": record} of how the tokens with the digest `tokens` were drawn, or {} without a record."""
     path = root / Path(paths.TOKENS_RECORD.partition("{")[0]) / source.parents[3].name / f"{source.name}.json"
     drawn = read_json(path) if path.is_file() else {}
     return {"calibration": drawn} if tokens and drawn.get("sha256") == tokens else {}
 
 
 def _tokens_in_words(calibration: str, record: dict[str, Any]) -> str:
-    """The calibration tokens in the words of the model card."""
+    """Describe the calibration tokens in the words of the model card."""
     if "tokens" not in record["prune"]["inputs"]:
         return "none"
-    front = record.get("calibration", {}).get("bos")  # unknown for a user's token ids
+    front = record.get("calibration", {}).get("bos")  # None for a user's token ids, where it is unknown
     begun = "" if front is None else f"{in_words(front, front)}, "
     return f"{calibration} ({begun}sha256 {record['prune']['inputs']['tokens']})"
 
 
 def _find(cell: str) -> Path:
-    """The directory of the pruned cell `cell`. Raises PrunebenchError with the nearest names if there is none."""
+    """Find the directory of the pruned cell `cell`. Raises PrunebenchError with the nearest names if there is none."""
     for directory in (Path(cell), PRUNED / cell):
         if (directory / "prune.json").is_file():
-            return directory.absolute()  # not resolved: results/ may be a link to another disk
+            return directory.absolute()  # The path is not resolved: results/ may be a link to another disk.
     known = ["/".join(path.parts[-6:-1]) for path in PRUNED.glob("*/*/*/*/*/prune.json")]
     near = difflib.get_close_matches(cell.removeprefix(f"{PRUNED}/"), known, n=3, cutoff=0)
     hint = (
@@ -178,7 +178,7 @@ def _find(cell: str) -> Path:
 
 
 def _finished(source: Path, root: Path) -> dict[str, Any]:
-    """The prune.json of the cell in the directory `source` of the project `root`.
+    """Read the prune.json of the cell in the directory `source` of the project `root`.
 
     Raises PrunebenchError if the cell failed or has no weights.
     """

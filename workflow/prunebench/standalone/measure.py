@@ -69,14 +69,14 @@ class Loaded:
 
 
 def load(model: str, compute: Compute) -> Loaded:
-    """The model of a directory or a catalog name, which is downloaded if need be.
+    """Load the model of a directory or a catalog name; download it if it is not on disk.
 
     Raises PrunebenchError if there is no such model.
     """
     name, entries = model_entry(model)
     plan = plan_without_study(compute, models=entries)
     entry = plan.config.models[name]
-    # Each model directory has a place of its own, as two directories of the same name may be in use at once.
+    # Each model directory has its own place, because two directories with one name may be in use at once.
     place = cache() / plan.asset(f"models/{name}").spec_hash
     manifest = resolved(arrive(plan, f"models/{name}", place), entry.title)
     family = registry.load("models", entry.family)
@@ -92,7 +92,7 @@ def load(model: str, compute: Compute) -> Loaded:
 
 
 def perplexity_of(loaded: Loaded, windows: NDArray[np.int64], name: str) -> Score:
-    """The perplexity on `windows` [n, seqlen], which the score calls `name`.
+    """Measure the perplexity on `windows`, int64 [n, seqlen]; the score calls them `name`.
 
     Raises PrunebenchError if a loss is not finite.
     """
@@ -102,7 +102,7 @@ def perplexity_of(loaded: Loaded, windows: NDArray[np.int64], name: str) -> Scor
 
 
 def resumable_perplexity(loaded: Loaded, windows: NDArray[np.int64], name: str) -> tuple[Score, Parts]:
-    """The result of `perplexity_of`, and its finished parts on disk, which the caller has to remove."""
+    """Return the result of `perplexity_of`, and its finished parts on disk, which the caller has to remove."""
     check_ids(windows, loaded.vocabulary, name)
     tokens = torch.from_numpy(windows)
     parts = _parts(loaded, {"windows": hashlib.sha256(windows.tobytes()).hexdigest(), "shape": list(windows.shape)})
@@ -111,7 +111,7 @@ def resumable_perplexity(loaded: Loaded, windows: NDArray[np.int64], name: str) 
 
 
 def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]:
-    """All scores of a suite of the catalog, on at most `limit` rows per task.
+    """Return all scores of a suite of the catalog, on at most `limit` rows per task (None: all rows).
 
     Raises PrunebenchError for an unknown suite, and for a limit if the suite has no rows.
     """
@@ -135,9 +135,9 @@ def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]
 
 
 def corpus_documents(corpus: str) -> tuple[list[str], int | None]:
-    """The documents of a corpus's test split, and the largest number of first windows that the benchmark takes of it.
+    """Return the documents of the test split of `corpus`, and the most windows that the benchmark takes from its start.
 
-    Raises PrunebenchError if there is no such corpus, or it has no test split.
+    Raises PrunebenchError if there is no such corpus, or if it has no test split.
     """
     refuse_unknown("corpora", corpus)
     plan = plan_without_study(compute_settings())
@@ -151,11 +151,11 @@ def corpus_documents(corpus: str) -> tuple[list[str], int | None]:
 def text_windows(
     loaded: Loaded, documents: list[str], seqlen: int, count: int | None, name: str, bos: bool | None = None
 ) -> tuple[NDArray[np.int64], bool]:
-    """Windows, int64 [n, `seqlen`], of the text `name`, and whether they begin with a BOS token.
+    """Cut the text `name` into windows, int64 [n, `seqlen`], and say whether they begin with a BOS token.
 
-    They are the first `count` windows (None: all), cut as the benchmark cuts them. `bos` says whether they begin with
-    a BOS token; None: they do if the tokenizer puts one in front of any text. Raises PrunebenchError if the text is too
-    short, the tokenizer has no BOS token, or it gives tokens that the model does not know.
+    The result has the first `count` windows (None: all), cut as the benchmark cuts them. They begin with a BOS token if
+    `bos` is true, or if it is None and the tokenizer puts one in front of any text. Raises PrunebenchError if the text
+    is too short, if the tokenizer has no BOS token, or if it gives tokens that the model does not know.
     """
     tokenizer = load_tokenizer(loaded.manifest.directory)
     front = front_of(tokenizer, by_window(bos))
@@ -166,7 +166,7 @@ def text_windows(
 
 
 def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:
-    """The place where finished parts of an evaluation lie until it is complete. No other process writes there."""
+    """Return the place of finished parts of an evaluation until it is complete. No other process writes there."""
     whole = canonical(
         {**identity, "model": loaded.manifest.digest, "compute": loaded.compute.model_dump(), **conditions()},
     )
@@ -175,7 +175,7 @@ def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:
 
 @contextmanager
 def _computing(loaded: Loaded) -> Iterator[None]:
-    """Use the threads of the settings, and turn CellFailure, a result in studies, into PrunebenchError."""
+    """Use the threads of the settings, and turn a CellFailure (in a study it is a result) into a PrunebenchError."""
     try:
         with threads(loaded.compute.threads):
             yield

@@ -7,10 +7,10 @@ else. Keys that a directory has already are never changed, so files of transform
 from typing import Any
 
 OLDEST = "4.53"
-"""The oldest release of transformers whose results for an exported model are those of the newest."""
+"""The oldest release of transformers that computes the same results for an exported model as the newest release."""
 
 _NESTED = "full_attention"
-"""The key of the main scaling, in models whose attention types have rotary embeddings of their own (Gemma 3)."""
+"""The key of the main scaling in models where each attention type has its own rotary embedding (Gemma 3)."""
 _BARE = frozenset({"olmo", "olmo2", "phi3"})
 """Model types for which transformers 4 reads `type` in place of `rope_type`, and no other keys beside the factors."""
 _NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
@@ -20,15 +20,15 @@ _FAST = "PreTrainedTokenizerFast"
 
 
 def portable_config(config: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """The config.json of a model whose weights are stored in `dtype`, for transformers 4 and 5."""
+    """Return `config` (of config.json) for transformers 4 and 5, for a model whose weights are stored in `dtype`."""
     return {**_older_rope(config), **config, "dtype": dtype, "torch_dtype": dtype}
 
 
 def portable_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
-    """The tokenizer_config.json of a tokenizer with a tokenizer.json, for transformers 4 and 5.
+    """Return `config` (of tokenizer_config.json) for transformers 4 and 5, for a tokenizer with a tokenizer.json.
 
-    A tokenizer that transformers 5 wrote gets the plain class: transformers 4 does not know `TokenizersBackend`, and
-    its classes of other names put a beginning-of-text token in front that tokenizer.json does not ask for.
+    A tokenizer that transformers 5 wrote gets the plain class. Transformers 4 does not know `TokenizersBackend`, and
+    its other classes put a beginning-of-text token in front that tokenizer.json does not ask for.
     """
     if config.get("backend") != "tokenizers":
         return config
@@ -47,7 +47,7 @@ def portable_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _older_rope(config: dict[str, Any]) -> dict[str, Any]:
-    """The keys of the rotary embedding in transformers 4, made from the `rope_parameters` of transformers 5."""
+    """Make the keys that transformers 4 reads for the rotary embedding from the `rope_parameters` of transformers 5."""
     parameters = config.get("rope_parameters") or {}
     main = parameters.get(_NESTED, parameters)
     if not main or "rope_theta" not in main:

@@ -1,4 +1,4 @@
-"""Recommends a method for users who name none: the best in our own table."""
+"""Recommends the best method in our own table to users who name none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.standalone.request import PROJECT, check_amount, method_named
 
 TABLE = PROJECT / "config/recommended.csv"
-"""Perplexities of the quickstart study, which the README publishes: rows of its results/cells.csv."""
+"""The file with the perplexities of the quickstart study that the README publishes: rows of results/cells.csv."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Recommendation:
 
 
 def recommend(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> Recommendation:
-    """The method and allocator with the lowest perplexity (geometric mean over texts) at the nearest measured sparsity.
+    """Name the method and allocator of lowest perplexity (geometric mean over texts) at the nearest measured sparsity.
 
-    Methods that cannot prune models with such an FFN are left out. Raises PrunebenchError for a wrong pattern or
-    sparsity.
+    Methods that cannot prune models with the FFN layout `ffn` are left out. Raises PrunebenchError for a wrong pattern
+    or sparsity.
     """
     check_amount(pattern, sparsity)
     structured = parse_pattern(pattern).structured

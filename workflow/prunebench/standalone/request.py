@@ -36,7 +36,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 """The project that this package belongs to. Commands know its catalogs and use its downloads."""
 CATALOG = PROJECT / "config/catalog"
 GIVEN = "given"
-"""The name of a user's token file among corpora."""
+"""The name that a user's token file has among the corpora."""
 LONGEST_NAME = 100
 """The largest number of letters of a name that becomes part of a path."""
 
@@ -45,13 +45,13 @@ OWN = "one"
 
 
 def cores() -> int:
-    """The CPUs that this process may use."""
+    """Return the number of CPUs that this process may use."""
     seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(seen, int(cpu_limit() or seen)))
 
 
 def compute_settings(dtype: str = "bfloat16", batch_size: int = 8, threads: int | None = None) -> Compute:
-    """The settings of forward passes, with all CPUs unless `threads` is given."""
+    """Return the settings of forward passes. They use all CPUs unless `threads` is given."""
     return Compute.model_validate({"dtype": dtype, "batch_size": batch_size, "threads": threads or cores()})
 
 
@@ -67,7 +67,7 @@ class Request:
     params: Mapping[str, Any] = field(default_factory=dict)
     allocator_params: Mapping[str, Any] = field(default_factory=dict)
     tokens: Path | None = None
-    """A file .npy of token ids, int64 [samples, seqlen]. Without it, `seed` draws windows from `text` or `corpus`."""
+    """An .npy file of token ids, int64 [samples, seqlen]. Without it, `seed` draws windows from `text` or `corpus`."""
     text: Path | None = None
     """A file or directory of calibration text."""
     column: str | None = None
@@ -97,7 +97,7 @@ class Work:
 
 
 def work(request: Request) -> Work:
-    """The plan and the cell of `request`. Raises PrunebenchError, which names the wrong option, before any work."""
+    """Make the plan and cell of `request`. Raises PrunebenchError, which names the wrong option, before any work."""
     name, entries = model_entry(request.model)
     if request.tokens and request.bos is not None:
         raise PrunebenchError("--bos: the windows of token ids are taken as they are; leave it out")
@@ -138,7 +138,7 @@ def work(request: Request) -> Work:
 
 
 def plan_without_study(compute: Compute, **sections: Mapping[str, Any]) -> Plan:
-    """A plan for jobs of one model, from the project's catalogs and the entries in `sections`.
+    """Make a plan for the jobs of one model from the project's catalogs and the entries in `sections`.
 
     Raises PrunebenchError for mistakes in the entries.
     """
@@ -147,12 +147,12 @@ def plan_without_study(compute: Compute, **sections: Mapping[str, Any]) -> Plan:
 
 
 def with_tokens(plan: Plan, tokens: Path) -> Plan:
-    """`plan` with the calibration tokens of the file `tokens`, whose digest is in the specs."""
+    """Return `plan` with the calibration tokens of the file `tokens`; the specs contain the digest of that file."""
     return replace(plan, given={"calibrate": canonical({"sha256": sha256_file(tokens)})})
 
 
 def _with_plugin(config: Config, kind: str, name: str, params: Mapping[str, Any], option: str) -> Config:
-    """`config` with the entry OWN, which is the plug-in or entry `name` with `params`.
+    """Return `config` with the added entry OWN, which is the plug-in or entry `name` with `params`.
 
     Raises PrunebenchError for wrong parameters; the message begins with `option`.
     """
@@ -165,7 +165,7 @@ def _with_plugin(config: Config, kind: str, name: str, params: Mapping[str, Any]
 
 
 def _cell(config: Config, axes: Mapping[str, Any]) -> Cell:
-    """The cell with these axes, in normal form. Raises PrunebenchError for wrong axes, or if a plug-in cannot do it."""
+    """Make the cell of `axes`, in normal form. Raises PrunebenchError for wrong axes, or if a plug-in cannot do it."""
     try:
         row = Row.model_validate(axes)
     except ValidationError as error:
@@ -178,7 +178,7 @@ def _cell(config: Config, axes: Mapping[str, Any]) -> Cell:
 
 
 def model_entry(model: str) -> tuple[str, dict[str, Any]]:
-    """(catalog name, entries to add to the catalog) of a model directory or a catalog name.
+    """Return (catalog name, entries to add to the catalog) for a model directory or a catalog name.
 
     Raises PrunebenchError if `model` is neither.
     """
@@ -193,14 +193,14 @@ def model_entry(model: str) -> tuple[str, dict[str, Any]]:
 
 
 def feed_forward(model: str) -> FeedForward:
-    """The layout of the FFN of a model directory or of a model of the catalog."""
+    """Return the FFN layout of `model`, a directory or a catalog name. Raises PrunebenchError if it is neither."""
     name, entries = model_entry(model)
     ffn: FeedForward = registry.load("models", (entries or stored_entries("models"))[name]["family"]).ffn
     return ffn
 
 
 def method_named(name: str) -> Method:
-    """The method with the catalog or plug-in name `name` and its default parameters."""
+    """Return the method `name` (a catalog or plug-in name) with its default parameters."""
     entry = _entry("methods", name, {})
     plugin = registry.load("methods", entry["method"])
     method: Method = plugin(plugin.configure(entry.get("preset", "paper"), entry["params"]))
@@ -208,14 +208,14 @@ def method_named(name: str) -> Method:
 
 
 def slug(text: str) -> str:
-    """`text` with only the letters that catalog names may have."""
+    """Return `text` in lower case, with "_" for each character that a catalog name may not have."""
     return re.sub(r"[^a-z0-9_.]", "_", text.lower()).lstrip("_.") or "model"
 
 
 def directory_entry(directory: Path) -> dict[str, Any]:
-    """A catalog entry for a `from_pretrained` directory, whose weights keep the dtype that they are stored in.
+    """Make a catalog entry for a `from_pretrained` directory. Its weights keep the dtype that they are stored in.
 
-    Raises PrunebenchError if no family reads it or its tensors cannot be pruned (see `layout.read_layout`).
+    Raises PrunebenchError if no family reads it or if its tensors cannot be pruned (see `layout.read_layout`).
     """
     return {
         "title": title_of(directory),
@@ -226,7 +226,7 @@ def directory_entry(directory: Path) -> dict[str, Any]:
 
 
 def stored_entries(kind: str) -> dict[str, Any]:
-    """The entries in the project's catalog of `kind`, unchecked; empty if there is no such file."""
+    """Read the entries in the project's catalog of `kind` without checks. Without such a file there are none."""
     import yaml
 
     path = CATALOG / f"{kind}.yaml"
@@ -242,7 +242,7 @@ def refuse_unknown(kind: str, name: str, *plugins: str) -> None:
 
 
 def parse_params(texts: list[str], option: str = "--param") -> dict[str, Any]:
-    """Parse ["damping=0.1"] as {"damping": 0.1}. Values are JSON, or text if they are not JSON.
+    """Parse ["damping=0.1"] as {"damping": 0.1}. A value is read as JSON, or taken as text if it is not JSON.
 
     Raises PrunebenchError for a text without "=".
     """
@@ -271,7 +271,7 @@ def check_amount(pattern: str, sparsity: float | str | None) -> None:
 
 
 def _corpus(request: Request) -> str:
-    """The name of the calibration text among corpora; a user's text has the name of its file, unlike the catalog's."""
+    """Name the calibration text among the corpora. A user's text is named after its file, and like no catalog entry."""
     if not request.text:
         return GIVEN if request.tokens else request.corpus
     name = slug(request.text.absolute().name)[:LONGEST_NAME]
@@ -279,7 +279,7 @@ def _corpus(request: Request) -> str:
 
 
 def _corpus_entry(request: Request) -> dict[str, Any]:
-    """A catalog entry for the user's calibration text, or for the token file, which is never read as text."""
+    """Make a catalog entry for the user's calibration text, or for the token file, which is never read as text."""
     path = request.text or request.tokens
     assert path is not None
     if request.text:
@@ -293,7 +293,7 @@ def _corpus_entry(request: Request) -> dict[str, Any]:
 
 
 def _entry(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """The catalog entry `name`, or a new one for the plug-in `name`, with `params` in place of its own parameters."""
+    """Copy the catalog entry `name`, or make one for the plug-in `name`; `params` replace its own parameters."""
     entry = stored_entries(kind).get(name, {})
     return {kind.removesuffix("s"): name, **entry, "params": {**entry.get("params", {}), **params}}
 

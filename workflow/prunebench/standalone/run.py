@@ -1,4 +1,4 @@
-"""Prunes one model into a `from_pretrained` directory, by the stages of the DAG."""
+"""Runs the stages of the DAG to prune one model into a `from_pretrained` directory."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ log = logging.getLogger("prunebench")
 def prune_to(request: Request, destination: Path, *, force: bool = False) -> dict[str, Any]:
     """Prune a model and write it to the directory `destination`; return the content of its prunebench.json.
 
-    Unfinished work lies beside `destination`, and the same request goes on from there. Raises PrunebenchError before
+    Unfinished work lies beside `destination`, and a repeated request goes on from it. Raises PrunebenchError before
     any work if the request cannot be met or another run writes `destination`, and later if pruning fails.
     """
     concrete = work(request)
@@ -91,9 +91,9 @@ def _prune(request: Work, root: Path) -> Path:
 
 
 def run_jobs(targets: list[Job], root: Path, **given: Any) -> None:
-    """Run `targets` and the jobs that they need, unless they are done, with their files below `root`.
+    """Run `targets` and the jobs that they need, unless they are done. Their files lie below `root`.
 
-    Nothing is fetched or drawn: models are there already, and `given` has tokens and assets by the names of inputs.
+    No job fetches or draws anything: models are on disk, and `given` has tokens and assets by names of inputs.
     """
     for job in ordered(targets):
         if (job.own_cost or job in targets) and not _done(root / job.outputs[0]):
@@ -109,9 +109,9 @@ def _done(result: Path) -> bool:
 
 
 def _with_tokens(request: Work, corpus: Path | None, root: Path) -> tuple[Plan, Path | None]:
-    """The plan with specs for the calibration tokens, and the file of tokens (None if nothing reads any).
+    """Return the plan with specs for the calibration tokens, and the file of tokens (None if nothing reads tokens).
 
-    `corpus` is the asset.json of the text from which tokens are drawn; None if they are not drawn.
+    `corpus` is the asset.json of the text from which tokens are drawn. It is None if they are not drawn.
     """
     plan, cell = request.plan, request.cell
     if corpus is None:
@@ -123,7 +123,7 @@ def _with_tokens(request: Work, corpus: Path | None, root: Path) -> tuple[Plan, 
 
 
 def _with_bos(request: Work, root: Path) -> Plan:
-    """The plan with a decision about BOS tokens, which depends on the tokenizer of the model below `root`."""
+    """Return the plan with a decision about BOS tokens, which the tokenizer of the model below `root` settles."""
     plan, cell = request.plan, request.cell
     tokenizer = load_tokenizer(load_manifest(root / plan.asset(f"models/{cell.model}").outputs[0]).directory)
     name = calibration_corpus(cell.calibration)
@@ -133,7 +133,7 @@ def _with_bos(request: Work, root: Path) -> Plan:
 
 
 def fetch_to_root(job: Job, root: Path) -> Path:
-    """Fetch the model of `job` and return its asset.json below `root`, with the title of the catalog."""
+    """Fetch the model of `job` and return its asset.json below `root`. Its title is the title in the catalog."""
     title = job.config.models[job.model].title
     log.info("model %s", title)
     path = root / job.plan.asset(f"models/{job.model}").outputs[0]
@@ -149,7 +149,7 @@ def calibration_text(job: Job, root: Path) -> Path:
 def draw_tokens(job: Job, corpus: Path, root: Path) -> Path:
     """Let `job` draw calibration tokens from the asset.json `corpus`, and return their file below `root`."""
     log.info("calibration tokens %s", job.subject)
-    # They do not lie below root/results, which is emptied if other tokens were drawn than last time.
+    # The tokens do not lie below root/results, which is emptied if they differ from the tokens of the last run.
     tokens = root / "tokens.npy"
     run(job, root, corpus=corpus, tokens=tokens, record=tokens.with_suffix(".json"))
     return tokens

@@ -1,4 +1,4 @@
-"""Searches for an allocation of one model, by the stage of the DAG."""
+"""Runs the search stage of the DAG to find an allocation for one model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NAME = "request"
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """A user's wish to search for an allocation of one model. `options` are keys of an entry of searches."""
+    """A user's wish to search for an allocation of one model. `options` are keys of a `searches` entry."""
 
     model: str
     sparsity: float
@@ -36,8 +36,8 @@ class SearchRequest:
 def run_search(request: SearchRequest) -> dict[str, Any]:
     """Run the search and return its result (see stages/search_allocation.py).
 
-    The files lie in the cache: a stopped search goes on when it is asked for again, and the result of a finished one is
-    returned at once. Raises PrunebenchError for an unknown model or corpus, or if the search fails.
+    The files lie in the cache. A repeated request goes on with a stopped search, and returns the result of a finished
+    search at once. Raises PrunebenchError for an unknown model or corpus, or if the search fails.
     """
     name, entries = model_entry(request.model)
     refuse_unknown("corpora", request.options["corpus"])
