@@ -1,4 +1,4 @@
-"""The `prunebench` command, for what users do beside running snakemake. Each group of commands has a module."""
+"""The `prunebench` command serves users beside snakemake. Each group of its commands has a module."""
 
 from typing import Annotated, Any
 

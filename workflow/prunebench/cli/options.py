@@ -11,7 +11,7 @@ from prunebench.storage.files import named_destination, named_path
 
 
 def path(option: str) -> Callable[[str], Path]:
-    """A parser (for typer) of the path that `option` takes. It raises PrunebenchError for text that is no path."""
+    """Make a parser (for typer) of the path that `option` takes. It raises PrunebenchError for text that is no path."""
 
     def path(value: str) -> Path:
         return named_path(value, option)
@@ -20,7 +20,7 @@ def path(option: str) -> Callable[[str], Path]:
 
 
 def destination(option: str) -> Callable[[str], Path]:
-    """A parser (for typer) of a directory to be written. It raises PrunebenchError for an impossible name."""
+    """Return a parser (for typer) of a directory to be written. It raises PrunebenchError for an impossible name."""
 
     def path(value: str) -> Path:
         return named_destination(value, option)

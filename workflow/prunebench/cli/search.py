@@ -15,7 +15,7 @@ from prunebench.errors import PrunebenchError
 app = typer.Typer()
 
 ALLOCATORS = {"functions": ("dsa", "function"), "slopes": ("atp", "slope")}
-"""The allocator, and the name of its parameter, that take the result of a search in each space."""
+"""For each space, the allocator that uses the result of a search, and the parameter that takes this result."""
 
 
 @app.command()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 OTHERS = 60
-"""Columns of a terminal that the table of `compare` needs beside the names of models."""
+"""The number of terminal columns that the table of `compare` needs beside the names of models."""
 SHOWN = 20
 """The smallest number of letters of a model's name that this table shows."""
 
@@ -301,7 +301,7 @@ class _Text:
         """Whether the windows of the last model begin with a BOS token; None for token ids."""
 
     def windows(self, loaded: Any) -> Any:
-        """The windows as tokens of the model `loaded`, int64 [n, seqlen]."""
+        """Cut the text into windows of tokens of the model `loaded`, int64 [n, seqlen]."""
         import numpy as np
 
         from prunebench.standalone.measure import corpus_documents, text_windows
@@ -345,7 +345,7 @@ def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Co
 
 
 def _nth_gpu(number: str) -> str:
-    """The GPU `number` among those that CUDA_VISIBLE_DEVICES allows, as a batch system may have set it."""
+    """Name the GPU `number` among the GPUs in CUDA_VISIBLE_DEVICES, which a batch system may have set."""
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None or not number.isdecimal():
         return number
@@ -366,7 +366,7 @@ def resumable() -> Iterator[None]:
 
 
 def _own_calibration(calibration: Path | None) -> tuple[Path | None, Path | None]:
-    """(token file, None) or (None, text) for the path of --calibration."""
+    """Return (token file, None) or (None, text) for the path that --calibration names."""
     if calibration is None:
         return None, None
     return (calibration, None) if calibration.suffix.lower() == ".npy" else (None, calibration)
@@ -405,7 +405,7 @@ def _score_table(title: str, scores: list[Score]) -> Table:
 
 
 def _end_of(path: str) -> str:
-    """The end of `path`, as long as the terminal has room for, because paths differ at their ends."""
+    """Shorten `path` to the end that the terminal has room for, because paths differ at their ends."""
     from rich.console import Console
 
     room = max(SHOWN, Console().width - OTHERS)

@@ -1,4 +1,4 @@
-"""Commands about a study: plan, status, show, retry, collect. They run in the directory where snakemake runs."""
+"""Commands about a study: plan, status, show, retry, collect. Run them in the directory where snakemake runs."""
 
 import json
 import shlex
@@ -151,7 +151,7 @@ def retry(
 
     if not failed:
         raise typer.BadParameter("say what to run again: --failed", param_hint="--failed")
-    if study and study.startswith("-"):  # without STUDY, the first word after -- took its place
+    if study and study.startswith("-"):  # Without STUDY, the first word after -- took its place.
         more, study = [study, *(more or [])], None
     plan = read_plan(configfile)
     chosen = again.retryable(plan, find.studies(plan, study))
