@@ -21,17 +21,17 @@ USE = {
     "figure": "    it is in the report of every study that measures what it draws",
     "family": "family: {name}    in the entry of a model",
 }
-"""Lines of a config that use a new plug-in, by its kind."""
+"""The line of a config that uses a new plug-in of each kind."""
 LISTED = ("method", "allocator", "suite")
-"""The kinds that have catalogs of named instances, and a command that lists them."""
+"""The kinds that have a catalog of named instances and a command that lists them."""
 TESTS = {"family": "architectures"}
-"""The contract tests of kinds whose test file has another name than the folder."""
+"""The name of the contract test of each kind whose test file has another name than its folder."""
 
 
 def create(kind: str, name: str, configfile: Path) -> Path:
     """Write the file of a new plug-in of `kind` (a key of registry.KINDS) and return its path.
 
-    Raises PrunebenchError if `name` cannot be the name of a Python file, or is known already.
+    Raises PrunebenchError if `name` cannot be the name of a Python file, or if it is known already.
     """
     path = PACKAGE / registry.KINDS[kind] / f"{name}.py"
     _refuse_bad_name(kind, name, path, configfile)
@@ -42,7 +42,7 @@ def create(kind: str, name: str, configfile: Path) -> Path:
 
 
 def advice(kind: str, name: str) -> dict[str, str]:
-    """Commands and lines of config for a new plug-in, by their purpose."""
+    """Return commands and lines of config for the new plug-in `name`, each under its purpose."""
     folder = registry.KINDS[kind]
     listing = {"look at it": f"prunebench {folder} {name}"} if kind in LISTED else {}
     test = f"pytest tests/contract/test_{TESTS.get(kind, folder)}.py -k {name}"

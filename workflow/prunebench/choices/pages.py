@@ -81,7 +81,7 @@ installed lm-eval.
 
 
 def pages(catalog: Path = CATALOG) -> dict[str, str]:
-    """The text of the generated pages, by file name below docs/."""
+    """Return the texts of the generated pages. The keys are file names below docs/."""
     methods = [METHODS, *_plugins("methods", catalog), ALLOCATORS, *_plugins("allocators", catalog)]
     suites = [SUITES, *_plugins("suites", catalog), TASKS, *_bundles(catalog)]
     return {
@@ -91,7 +91,7 @@ def pages(catalog: Path = CATALOG) -> dict[str, str]:
 
 
 def _plugins(kind: str, catalog: Path) -> Iterator[str]:
-    """A section for each plug-in of `kind`."""
+    """Yield the parts of a section for each plug-in of `kind`."""
     entries = _entries(kind, catalog)
     for name in registry.names(kind):
         plugin = registry.load(kind, name)
@@ -116,7 +116,7 @@ def _facts(kind: str, plugin: Any) -> dict[str, str]:
 
 
 def _bundles(catalog: Path) -> Iterator[str]:
-    """A section for each bundle of tasks."""
+    """Yield the parts of a section for each bundle of tasks."""
     for name, entry in _entries("tasks", catalog).items():
         assert isinstance(entry, TasksEntry)
         yield f"### {entry.title}: `{name}`\n\nRows {entry.source.origin}."
@@ -133,7 +133,7 @@ def _entries(kind: str, catalog: Path) -> dict[str, Entry]:
 
 
 def _instance(entry: Entry) -> str:
-    """The settings of a catalog entry, in words."""
+    """Describe the settings of a catalog entry in words."""
     settings = entry.model_dump(mode="json", exclude_defaults=True)
     title, preset = settings.pop("title", None), settings.pop("preset", None)
     mappings = [_flow(settings[key]) for key in ("params", "compute") if key in settings]
@@ -142,7 +142,7 @@ def _instance(entry: Entry) -> str:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, or nothing if it has no rows."""
+    """Write a Markdown table, or an empty text if it has no rows."""
     lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
     return "\n".join([f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}", *lines]) if lines else ""
 

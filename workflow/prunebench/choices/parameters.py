@@ -24,7 +24,7 @@ class Parameter(NamedTuple):
 
 
 def parameters(plugin: type[Plugin]) -> list[Parameter]:
-    """The parameters that a config may set under `params`. The default of one without a default is "required"."""
+    """List what a config may set under `params`. A parameter without a default has the default text "required"."""
     schema, strings = plugin.Params.model_json_schema(), _strings(plugin.Params)
     required = schema.get("required", ())
     return [
@@ -39,12 +39,12 @@ def parameters(plugin: type[Plugin]) -> list[Parameter]:
 
 
 def spelled(value: Any) -> str:
-    """The text of `value` in YAML."""
+    """Write `value` as YAML in one line."""
     return str(yaml.safe_dump(value, default_flow_style=True, width=1000)).removesuffix("...\n").strip()
 
 
 def _type(schema: Mapping[str, Any]) -> str:
-    """A JSON schema in a few words, such as 'integer > 0, or null'."""
+    """Describe a JSON schema in a few words, such as 'integer > 0, or null'."""
     if "anyOf" in schema:
         return ", or ".join(map(_type, schema["anyOf"]))
     if "enum" in schema:
@@ -56,9 +56,9 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 
 def _strings(model: type) -> dict[str, str]:
-    """The strings under the fields of `model`, by field.
+    """Return the string below each field of `model`, with the field's name as key.
 
-    They are read from its file, because `use_attribute_docstrings` of pydantic reads all modules and so imports torch.
+    The strings are read from its file, because `use_attribute_docstrings` of pydantic reads all modules, torch too.
     """
     body = ast.parse(Path(str(sys.modules[model.__module__].__file__)).read_text(encoding="utf-8")).body
     for name in model.__qualname__.split("."):

@@ -22,7 +22,7 @@ from prunebench.standalone.request import CATALOG
 class Shelf:
     """All methods, allocators, suites or models (`kind`) that a config file can name.
 
-    Outside a project these are the ones that come with the package, which `prunebench prune` knows as well.
+    Outside a project it lists the entries that come with the package, which `prunebench prune` knows as well.
     """
 
     def __init__(self, kind: str, configfile: Path = CONFIG) -> None:
@@ -35,10 +35,10 @@ class Shelf:
         self._kind = kind
         self._entries: dict[str, Any] = getattr(config, kind)
         self._files = {name: file for (catalog, name), file in files.items() if catalog == kind}
-        """The file of each entry. The entry of a plug-in that works without parameters has none."""
+        """The file of each entry. An entry that stands for a plug-in without required parameters has no file."""
 
     def listing(self) -> Table:
-        """A table with a line for each name."""
+        """Make a table with a line for each name."""
         note = f"There is no {CONFIG} here: these come with the package." if self._outside else None
         table = Table("name", "title", "what it is", "from", box=None, caption=note, caption_justify="left")
         for name in self._names:
@@ -46,7 +46,7 @@ class Shelf:
         return table
 
     def detail(self, name: str) -> Group:
-        """Everything about `name`. Raises PrunebenchError with the nearest name if it is unknown."""
+        """Show everything about `name`. Raises PrunebenchError with the nearest name if it is unknown."""
         if name not in self._names:
             hint = registry.did_you_mean(name, self._names)
             raise PrunebenchError(f"unknown {SINGULAR[self._kind]} {name!r}{hint}")
@@ -61,7 +61,7 @@ class Shelf:
         return sorted({*self._entries, *(registry.names(self._kind) if self._kind != "models" else ())})
 
     def _line(self, name: str) -> tuple[str, str]:
-        """The title of `name`, and a description in one line."""
+        """Return the title of `name`, and a description in one line."""
         entry = self._entries.get(name)
         if isinstance(entry, ModelEntry):
             return entry.title, f"{entry.family}, {entry.source.origin}"
@@ -79,7 +79,7 @@ class Shelf:
         return getattr(entry, "title", None) or plugin.title, description
 
     def _plugin(self, name: str) -> Iterator[RenderableType]:
-        """The docstring of the plug-in, facts about it, and its named instances."""
+        """Yield the docstring of the plug-in, facts about it, and its named instances."""
         plugin = self._class(name)
         for paragraph in (inspect.getdoc(plugin) or "").split("\n\n"):
             yield Text(f"{paragraph if paragraph.startswith('    ') else ' '.join(paragraph.split())}\n")

@@ -1,1 +1,1 @@
-"""One module for each kind of plug-in: it works as it is, and `prunebench new` writes it under another name."""
+"""Has a working module for each kind of plug-in, which `prunebench new` copies under another name."""

@@ -25,19 +25,19 @@ class Template(Allocator):
 
         slope: float = Field(0.1, ge=-1, le=1, description="sparsity of the last block minus that of the first")
 
-    name = "template"  # as the file, and as configs call it
-    title = "Template"  # as tables print it
+    name = "template"  # the name of the file, and the name in configs
+    title = "Template"  # the name in tables
     reference = ""  # authors, year, title, equation
-    # {"calibration", "seed"} if it looks at the norms of inputs (`model.squared_norm`), see owl.py.
+    # It is {"calibration", "seed"} if the allocator looks at norms of inputs (`model.squared_norm`): see owl.py.
     uses: ClassVar[frozenset[str]] = frozenset()
 
     def allocate(self, model: Anatomy, sparsity: float) -> Allocation:
-        """The fraction of zeros of every linear; `model.blocks` lists those of each block, `sizes` their shapes."""
+        """Return the fraction of zeros of every linear; `model.blocks` lists linears, `sizes` their shapes."""
         last = max(1, len(model.blocks) - 1)
         wishes = {
             linear: sparsity + self.params.slope * (block / last - 0.5)
             for block, linears in enumerate(model.blocks)
             for linear in linears
         }
-        # Brings wishes into [0, 1] and onto the budget: their mean, weighted by size, becomes `sparsity`.
+        # `fit` brings the wishes into [0, 1] and onto the budget: their mean, weighted by size, becomes `sparsity`.
         return fit(wishes, model.sizes, sparsity)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Template(StudyFigure):
     """Seconds of pruning against sparsity."""
 
-    name = "template"  # as the file
-    order = 90  # where it stands in the report
-    # A study has the figure if it measures one of these on pruned cells; `cells` and `inputs` can say it otherwise.
+    name = "template"  # the name of the file
+    order = 90  # its place in the report
+    # A study has the figure if it measures one of these on pruned cells; `cells` and `inputs` can change this rule.
     metrics = ("perplexity",)
 
     def chart(self, cells: pd.DataFrame, look: Look) -> Chart:

@@ -29,23 +29,23 @@ class Template(MaskingMethod):
 
         power: float = Field(1.0, ge=0, description="0 ignores the inputs (magnitude), 1 is Wanda")
 
-    name = "template"  # as the file, and as configs call it
-    title = "Template"  # as tables print it
+    name = "template"  # the name of the file, and the name in configs
+    title = "Template"  # the name in tables
     reference = ""  # authors, year, title, equation
-    # The axes that can change its result. A method that looks at no data leaves out calibration (and seed, unless it
-    # draws at random); its `statistic` is then empty.
+    # These axes can change its result. A method that looks at no data leaves out calibration (and seed, unless it draws
+    # at random); its `statistic` is then empty.
     uses: ClassVar[frozenset[str]] = MaskingMethod.uses | {"calibration", "seed"}
-    # What is to be collected: SITE_NORM (norms of each input's channels), HESSIAN (their Gram matrix), GRADIENT (of the
-    # loss by each weight, for `prune_block`: see pruner_zero.py).
+    # The engine collects SITE_NORM (norms of input channels), HESSIAN (the Gram matrix of the inputs), or GRADIENT (the
+    # gradient of the loss for each weight, which `prune_block` reads: see pruner_zero.py).
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM})
-    # Where zeros are counted: of each row, or ("matrix") of all rows of a matrix together.
+    # Zeros are counted in each row, or (with "matrix") in all rows of a matrix together.
     scope = "row"
 
     def mask(self, weight: torch.Tensor, statistic: SiteStatistic, sparsity: float, pattern: Pattern) -> torch.Tensor:
-        """True where the weight [out, in] goes. `statistic` is of its input: `squared_norm` is float64 [in]."""
-        # The score: change it here. In float64, so that the choice depends on the data and not on rounding.
+        """Return a mask, true where `weight` [out, in] becomes zero. `statistic.squared_norm` is float64 [in]."""
+        # Change the score in this line. It is float64, so that the choice depends on the data and not on rounding.
         score = weight.double().abs() * statistic.squared_norm.to(weight.device) ** (self.params.power / 2)
-        # Exactly as many zeros as asked for, n:m included; what is zero already goes first.
+        # The mask has exactly as many zeros as asked for, also for n:m. Weights that are zero already go first.
         return masks.prune_mask(score, weight, sparsity, pattern, scope=self.scope)
 
     # A method that also changes the weights it keeps writes `prune_site` instead of `mask` (see sparsegpt.py); one

@@ -35,9 +35,9 @@ class Template(Suite):
         seqlen: PositiveInt = Field(128, description="tokens per window")
         windows: PositiveInt = Field(8, description="the first so many windows of the corpus")
 
-    name = "template"  # as the file, and as configs call it
-    title = "Template"  # as the report prints it
-    # What tables and figures show of its scores: `name` as in Score, and how it is averaged and printed.
+    name = "template"  # the name of the file, and the name in configs
+    title = "Template"  # the name in the report
+    # Tables and figures show these metrics: each has its `name` in Score, and says how scores are averaged and printed.
     metrics = (Metric("template_bits", "Bits per token", lower=True, digits=3),)
 
     @property
@@ -47,16 +47,16 @@ class Template(Suite):
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks of its scores."""
+        """The names of the tasks that its scores belong to."""
         return (self.params.corpus,)
 
     def workload(self, config: Config) -> Workload:
-        """How much text goes through the model, for `prunebench plan`."""
+        """Say how much text goes through the model, for `prunebench plan`."""
         return workloads.of_corpora([self.params.corpus], self.params.seqlen, self.params.windows, {})
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
-        """One score. `subject.streamed()` has one block at a time in memory, `subject.whole()` is all of the model."""
-        import torch  # here and not above: the Snakefile imports this file to read the parameters
+        """Return one score. `subject.streamed()` has one block in memory at a time, `subject.whole()` has all."""
+        import torch  # not at the top, because the Snakefile imports this file
 
         from prunebench.assets.corpora import load_split
         from prunebench.assets.tokens import first_windows, load_tokenizer
@@ -66,7 +66,7 @@ class Template(Suite):
         documents = load_split(assets[f"corpora/{params.corpus}"], "test")
         tokenizer = load_tokenizer(subject.directory)
         windows = first_windows(tokenizer, documents, params.seqlen, params.windows, f"{params.corpus}: the test split")
-        # Nats per token of each window. What is in `parts` already is not computed again after a killed job.
+        # Losses are in nats per token, one per window. After a killed job, losses in `parts` are not computed again.
         losses = window_losses(subject, torch.from_numpy(windows), parts)
         bits = [loss / math.log(2) for loss in losses]
         stderr = statistics.stdev(bits) / math.sqrt(len(bits)) if len(bits) > 1 else None

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 class Template(StudyTable):
     """The lowest perplexity of each method at each sparsity, whatever its allocator and seed."""
 
-    name = "template"  # as the file, and as `tables:` of a study calls it
-    # In words, what a study gets that asks for it. Empty: it is there if a suite names it as its `table`, or where
-    # `belongs` says so.
+    name = "template"  # the name of the file, and the name under `tables:` of a study
+    # These words say what a study gets that asks for the table. If they are empty, a study has the table if a suite
+    # names it as its `table`, or if `belongs` says so.
     asked = "the best of each method"
-    # The metrics whose suites it shows.
+    # The table shows the suites of these metrics.
     metrics = ("perplexity",)
 
     def make(self, rows: pd.DataFrame, evidence: Evidence) -> Table:
-        """`rows` are those of results/cells.csv, a row per cell, suite, task and metric; look at that file."""
+        """Make the table from `rows`: those of results/cells.csv, one for each cell, suite, task and metric."""
         rows = layout.of_study(rows, evidence.study)
         done = rows[rows["status"] == "ok"]
         labels = evidence.labels
@@ -34,7 +34,7 @@ class Template(StudyTable):
         return Table(
             title=f"Lowest perplexity of each method, study {evidence.study}",
             stub=("Model", "Method", "Sparsity", "Text"),
-            columns=[("", "Perplexity")],  # what stands above a group of columns, and above the column
+            columns=[("", "Perplexity")],  # the head of a group of columns, and of the column
             rows=lines,
             notes=[layout.counts(rows), *layout.reasons(rows, labels)],
         )
