@@ -155,11 +155,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, cluster: Slurm) -> Tree:
     tiny.make_model(tree.root / "assets/tiny")
     (tree.root / "assets/text.txt").write_text("\n".join(tiny.make_text(60)))
     tree.edit("workflow/prunebench/runtime/gpus.py", "    devices = range(gpus_here())\n", HOLD)
-    tree.edit(
-        "workflow/prunebench/stages/__main__.py",
-        "        take_gpus(job.gpus)\n",
-        f"        take_gpus(job.gpus)\n{STOP}",
-    )
+    taking = "            take_gpus(job.gpus)\n"
+    tree.edit("workflow/prunebench/stages/__main__.py", taking, taking + STOP)
     return tree
 
 

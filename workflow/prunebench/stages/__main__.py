@@ -25,7 +25,8 @@ def main() -> None:
     job, words = parser.parse_known_args()
 
     def body() -> str | None:
-        take_gpus(job.gpus)
+        if job.gpus:
+            take_gpus(job.gpus)
         function = stage(job.stage)
         types = dict(parameters(function))
         spec = {"spec": job.spec} if types.pop("spec", None) else {}
