@@ -49,7 +49,8 @@ rule strict:
 
 onsuccess:
     if not workflow.dag_settings.targets:
-        tables = [Path(plan.shown.table_files(study, table)[0]).read_text() for study, table in plan.shown.tables]
+        jobs = [plan.job("tables", study=study, table=table) for study, table in plan.shown.tables]
+        tables = [job.outputs[0].read_text(encoding="utf-8") for job in jobs]
         print("", *tables, f"Figures, and all there is to know of each cell: {paths.REPORT}", sep="\n")
 
 

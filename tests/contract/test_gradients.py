@@ -49,8 +49,8 @@ def test_they_are_those_of_autograd_window_by_window(name: str, tmp_path: Path) 
     tokens = tiny.tokens(*TOKENS)
     model = tiny.open_model(directory, name)
     names = linears(model)
-    found = calibration_gradients(model, tokens)
-    assert list(found) == names
+    measured = calibration_gradients(model, tokens)
+    assert list(measured) == names
     plain = tiny.reference(directory)
     parts = tiny.fused_rows(directory)
     stored = list(dict.fromkeys(parts[name][0] if name in parts else name for name in names))
@@ -62,10 +62,10 @@ def test_they_are_those_of_autograd_window_by_window(name: str, tmp_path: Path) 
     for linear in names:
         total = rows_of(squares[parts[linear][0]], parts[linear][1]) if linear in parts else squares[linear]
         expected = total.sqrt().cpu()
-        assert found[linear].dtype == torch.float32 and found[linear].shape == expected.shape
+        assert measured[linear].dtype == torch.float32 and measured[linear].shape == expected.shape
         scale = expected.max().item()
         assert scale > 0
-        torch.testing.assert_close(found[linear].double(), expected, rtol=1e-4, atol=1e-5 * scale)
+        torch.testing.assert_close(measured[linear].double(), expected, rtol=1e-4, atol=1e-5 * scale)
 
 
 # LLaMA's norms are in float32 whatever the dtype, which a small step would show; OPT's ReLU has a kink.
@@ -75,7 +75,7 @@ def test_they_are_finite_differences_of_the_loss(name: str, step: float, tmp_pat
     tokens = tiny.tokens(*TOKENS)
     model = tiny.open_model(directory, name, torch.float64)
     names = linears(model)
-    found = calibration_gradients(model, tokens)
+    measured = calibration_gradients(model, tokens)
     plain = tiny.reference(directory, torch.float64).cpu()
 
     def loss_on(window: torch.Tensor) -> Callable[[], float]:
@@ -89,20 +89,20 @@ def test_they_are_finite_differences_of_the_loss(name: str, step: float, tmp_pat
     generator = np.random.default_rng(0)
     for linear in names:
         weight = plain.get_parameter(f"{linear}.weight").detach().numpy()
-        scale = found[linear].max().item()
+        scale = measured[linear].max().item()
         for _ in range(3):
             row, column = (int(generator.integers(size)) for size in weight.shape)
             slopes = [oracle.slope(loss_on(window), weight, (row, column), step) for window in tokens]
             expected = pytest.approx(oracle.root_of_squares(slopes), rel=5e-4, abs=1e-4 * scale)
-            assert found[linear][row, column].item() == expected, (linear, row, column)
+            assert measured[linear][row, column].item() == expected, (linear, row, column)
 
 
 def test_more_windows_add_squares(tmp_path: Path) -> None:
     directory, tokens = tiny.make_model(tmp_path), tiny.tokens(*TOKENS)
     whole = calibration_gradients(tiny.open_model(directory), tokens)
     parts = [calibration_gradients(tiny.open_model(directory), part) for part in (tokens[:1], tokens[1:])]
-    for linear, found in whole.items():
-        torch.testing.assert_close(found, sum(part[linear] ** 2 for part in parts).sqrt(), rtol=1e-5, atol=0)
+    for linear, measured in whole.items():
+        torch.testing.assert_close(measured, sum(part[linear] ** 2 for part in parts).sqrt(), rtol=1e-5, atol=0)
 
 
 def test_the_same_windows_give_the_same_bits(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_a_model_that_one_gpu_has_no_room_for_gives_the_same_bits(
     monkeypatch.setattr(engine, "cards", lambda device: [(device, 6 * block), (device, float("inf"))])
     spread, whole = [], StreamedModel.whole
     monkeypatch.setattr(StreamedModel, "whole", lambda *args, **more: spread.append(whole(*args, **more)) or spread[-1])
-    found = calibration_gradients(tiny.open_model(directory), tokens)
+    measured = calibration_gradients(tiny.open_model(directory), tokens)
     assert len(spread[0].hf_device_map) > 1, "it was not spread"
-    assert all(torch.equal(found[linear], expected[linear]) for linear in expected)
+    assert all(torch.equal(measured[linear], expected[linear]) for linear in expected)
 
 
 def test_windows_longer_than_the_context_are_refused(tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_masks_of_pruner_zero_are_the_oracles(name: str, pattern: str, tmp_path:
     directory = tiny.make_model(tmp_path / "model", name)
     pruned, _ = prune((name, directory), PrunerZero(), pattern, 0.5, tmp_path / "scratch", torch.float32)
     dense = TensorStore(directory)
-    found = calibration_gradients(tiny.open_model(directory, name), tiny.tokens(6, 16))
-    for linear, gradient in found.items():
+    measured = calibration_gradients(tiny.open_model(directory, name), tiny.tokens(6, 16))
+    for linear, gradient in measured.items():
         weight = dense[f"{linear}.weight"].double().numpy()
         score = scores.pruner_zero(weight, gradient.double().numpy())
         gone = masks.row_mask(score, "0.50") if pattern == "unstructured" else masks.group_mask(score, 2, 4)
@@ -185,17 +185,17 @@ def test_gradients_alone_collect_nothing_and_give_a_whole_run(tmp_path: Path) ->
             return block.gradient(linear).double()
 
     directory = tiny.make_model(tmp_path / "model")
-    found = calibration_gradients(tiny.open_model(directory), tiny.tokens(6, 16))
+    measured = calibration_gradients(tiny.open_model(directory), tiny.tokens(6, 16))
     work = Scratch(tmp_path / "scratch", TensorStore(directory, torch.bfloat16))
     records = prune_model(
         tiny.open_model(directory),
         GradientOnly(),
-        dict.fromkeys(found, 0.5),
+        dict.fromkeys(measured, 0.5),
         UNSTRUCTURED,
         tiny.tokens(6, 16),
         work,
         batch_size=4,
-        gradients=found,
+        gradients=measured,
     )
     counted = [linear for record in records for linear in record["linears"].values()]
     assert all(linear["zeros"] == linear["weights"] / 2 and "reconstruction_error" not in linear for linear in counted)
@@ -212,8 +212,8 @@ def test_a_cell_names_the_gradients_that_it_was_made_from(tmp_path: Path, monkey
     monkeypatch.chdir(tmp_path)
     assert Results(job.plan).prune(job.cell)["status"] == "ok"
     save_file(load_file(file), file, metadata={**said, "digest": "another"})
-    found = Results(job.plan).prune(job.cell)
-    assert found == {"status": "missing", "reason": "on disk from another gradients: run snakemake again"}
+    measured = Results(job.plan).prune(job.cell)
+    assert measured == {"status": "missing", "reason": "on disk from another gradients: run snakemake again"}
 
 
 def test_the_digest_is_of_names_and_values(tmp_path: Path) -> None:
@@ -243,8 +243,8 @@ def test_a_model_with_a_bad_weight_has_no_finite_gradients_and_the_stage_still_w
     stored = load_file(directory / "model.safetensors")
     stored["model.layers.0.mlp.up_proj.weight"][3, 5] = torch.nan
     save_file(stored, directory / "model.safetensors", metadata={"format": "pt"})
-    found = calibration_gradients(tiny.open_model(directory), tiny.tokens(*TOKENS))
-    assert found["model.layers.1.mlp.down_proj"].isnan().any()
+    measured = calibration_gradients(tiny.open_model(directory), tiny.tokens(*TOKENS))
+    assert measured["model.layers.1.mlp.down_proj"].isnan().any()
 
 
 def test_ria_counts_a_row_or_column_of_zeros_as_nothing() -> None:

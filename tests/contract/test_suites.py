@@ -77,7 +77,7 @@ def test_it_evaluates_a_tiny_model_with_the_same_bits_each_time(name: str, confi
             Plan({}, "test", config, {}).asset(f"corpora/{corpus}").spec, asset=tmp_path / corpus / "asset.json"
         )
     subject = Subject(
-        Path(config.models["tiny"].source.path),  # type: ignore[union-attr]
+        Path(config.models["tiny"].source.path),
         load("models", "llama"),
         None,
         dtype=torch.float32,

@@ -196,7 +196,7 @@ def test_a_study_of_what_is_published_has_the_table_and_others_have_not(
     assert "Published values beside ours" in page
     assert page.count('<td class="number good">within</td>') == 3 and page.count('<td class="number"></td>') == 4
     assert "[1]: windows of a length not stated; implausible: above the 5.68" in page
-    assert plan.shown.table_files("tiny", "published")[0].endswith("tiny/published.md")
+    assert plan.job("tables", study="tiny", table="published").outputs[0].name == "published.md"
 
     some = load_plan({**config, "studies": {"tiny": {**config["studies"]["tiny"], "published": ["OWL", "BESA"]}}})
     assert [match.value.source for match in some.shown.published("tiny", cell, "ppl_tiny")] == ["OWL", "BESA"]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from prunebench import registry
 from prunebench.cell import Cell
 from prunebench.config.schema import Config, configured
-from prunebench.plan import paths
 from prunebench.plan.grid import Expansion
 from prunebench.published.match import Match, matches
 
@@ -74,10 +73,6 @@ class Shown:
         plugin: type[Suite] = registry.load("suites", self.config.suites[suite].suite)
         return plugin
 
-    def table_files(self, study: str, table: str) -> list[str]:
-        """The files of a table, one for each format, Markdown first."""
-        return [paths.TABLE.format(study=study, table=table, format=format) for format in paths.TABLE_FORMATS]
-
     @cached_property
     def figures(self) -> list[tuple[str, str]]:
         """The pairs (study, figure) of all figures that have something to show."""
@@ -98,10 +93,6 @@ class Shown:
         """The pairs (search, seed) of all runs of the searches that a study shows."""
         names = dict.fromkeys(self.config.studies[study].searches)
         return [(name, seed) for name in names for seed in self.config.searches[name].seeds]
-
-    def figure_files(self, study: str, figure: str) -> list[str]:
-        """The files of a figure, one for each format, svg first."""
-        return [paths.FIGURE.format(study=study, figure=figure, format=format) for format in paths.FIGURE_FORMATS]
 
     def labels(self) -> dict[str, str]:
         """The label that tables and figures print for an entry, by kind and catalog name (methods/wanda)."""

@@ -46,7 +46,7 @@ def _study(plan: Plan, cells: pd.DataFrame, records: Records, name: str) -> dict
             "panels": [panel.title + ("" if panel.series else " (no cell to show)") for panel in chart.panels],
             "legend": swatches(chart),
             "plots": plots(chart),
-            "files": plan.shown.figure_files(study, figure),
+            "files": _files(plan, "figures", study=study, figure=figure),
         }
         for study, figure in plan.shown.figures
         if study == name
@@ -57,13 +57,21 @@ def _study(plan: Plan, cells: pd.DataFrame, records: Records, name: str) -> dict
         "title": plan.config.studies[name].title or name,
         "counts": _counts(cells[cells["study"] == name]),
         "tables": [
-            {"table": make_table(plan, cells, study, table, records), "files": plan.shown.table_files(study, table)}
+            {
+                "table": make_table(plan, cells, study, table, records),
+                "files": _files(plan, "tables", study=study, table=table),
+            }
             for study, table in plan.shown.tables
             if study == name
         ],
         "figures": figures,
         "about": about(plan, name),
     }
+
+
+def _files(plan: Plan, rule: str, **wildcards: str) -> list[str]:
+    """List the files of a table or a figure in all their formats."""
+    return [str(path) for path in plan.job(rule, **wildcards).outputs]
 
 
 def _counts(cells: pd.DataFrame) -> dict[str, int]:

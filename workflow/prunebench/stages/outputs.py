@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from prunebench.plan import paths
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.stages.collect import write_cells
 from prunebench.stages.figures import write_figure
@@ -22,13 +21,10 @@ def outputs(spec: str, *, cells: Path) -> str:
 
 def write_outputs(plan: Plan, cells: Path) -> list[Path]:
     """Make everything that people read from the CSV `cells`; returns the tables in Markdown."""
-    tables = {
-        (study, table): [Path(path) for path in plan.shown.table_files(study, table)]
-        for study, table in plan.shown.tables
-    }
-    for (study, table), files in tables.items():
-        write_table(plan, cells, study, table, files)
+    tables = [plan.job("tables", study=study, table=table) for study, table in plan.shown.tables]
+    for job in tables:
+        write_table(plan, cells, job.wildcards["study"], job.wildcards["table"], job.outputs)
     for study, figure in plan.shown.figures:
-        write_figure(plan, cells, study, figure, [Path(path) for path in plan.shown.figure_files(study, figure)])
-    write_report(plan, cells, Path(paths.REPORT))
-    return [files[0] for files in tables.values()]
+        write_figure(plan, cells, study, figure, plan.job("figures", study=study, figure=figure).outputs)
+    write_report(plan, cells, plan.job("report").outputs[0])
+    return [job.outputs[0] for job in tables]

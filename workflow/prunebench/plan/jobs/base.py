@@ -6,7 +6,7 @@ This module does not import torch, because Snakemake asks every job of a study f
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from string import Formatter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -37,8 +37,8 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    code: dict[str, str] = Field(default_factory=dict)
-    """Fingerprints of the stage and of the plug-ins that it uses."""
+    code: dict[str, str] | str = Field(default_factory=dict)
+    """Fingerprints of the stage and of the plug-ins that it uses, or of a stage that uses none."""
 
     @property
     def text(self) -> str:
@@ -80,8 +80,7 @@ class Job:
 
     def __init__(self, plan: Plan | None, wildcards: Mapping[str, Any]) -> None:
         """`wildcards` may have more names than the rule. Without a plan, only names and paths can be used."""
-        names = (name for _, name, _, _ in Formatter().parse(self.subject_pattern) if name)
-        self.wildcards: dict[str, str] = {name: str(wildcards[name]) for name in names}
+        self.wildcards: dict[str, str] = {name: str(wildcards[name]) for name in _names(self.subject_pattern)}
         self._plan = plan
 
     @classmethod
@@ -244,3 +243,9 @@ class Job:
         return f"{self.rule} {self.subject}"
 
     __repr__ = __str__
+
+
+@cache
+def _names(pattern: str) -> tuple[str, ...]:
+    """List the wildcards in a pattern. The result is kept, because Snakemake asks for every job many times."""
+    return tuple(name for _, name, _, _ in Formatter().parse(pattern) if name)

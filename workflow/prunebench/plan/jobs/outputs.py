@@ -26,7 +26,6 @@ TEMPLATES = Path(__file__).parents[2] / "report/template"
 class CollectSpec(Spec):
     """The config from which the stage makes its plan, and a digest of the cells that it expects."""
 
-    code: str  # type: ignore[assignment]
     config: dict[str, Any]
     file: str
     """The name of the config file, for messages."""
