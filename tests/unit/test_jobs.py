@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from prunebench.errors import PrunebenchError
 from prunebench.plan.graph import jobs
 from prunebench.plan.jobs import named, rules
 from prunebench.plan.jobs.base import Spec
@@ -76,6 +77,11 @@ def again(kind: type[Spec], spec: str) -> str | None:
         return kind.model_validate_json(spec).text
     except ValueError:
         return None
+
+
+def test_a_stage_that_no_rule_has_is_one_line() -> None:
+    with pytest.raises(PrunebenchError, match=r"unknown stage 'prun': did you mean 'prune'\?"):
+        stage("prun")
 
 
 def test_a_job_without_a_plan_has_names_and_paths_alone() -> None:

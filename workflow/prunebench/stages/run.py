@@ -11,11 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from prunebench.errors import PrunebenchError
+from prunebench.plan.jobs import rules
 from prunebench.plan.jobs.base import Job
+from prunebench.registry import did_you_mean
 
 
 def stage(name: str) -> Callable[..., str | None]:
-    """Import the stage called `name`, which may take seconds."""
+    """Import the stage called `name`, which may take seconds. Raises PrunebenchError if no rule has this stage."""
+    if name not in (known := [*rules(), "outputs"]):
+        raise PrunebenchError(f"unknown stage {name!r}{did_you_mean(name, known)}")
     function: Callable[..., str | None] = getattr(importlib.import_module(f"prunebench.stages.{name}"), name)
     return function
 
