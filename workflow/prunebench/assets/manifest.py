@@ -1,6 +1,5 @@
 """asset.json: the list of files of a fetched model, corpus or bundle of tasks. The Snakefile imports this module."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
@@ -12,6 +11,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.models.configs import dimensions
 from prunebench.storage.files import read_json, read_object, sha256_file, write_json
+from prunebench.storage.sealed import Damaged, check_maker, read_record, write_record
 
 MANIFEST_NAME = "asset.json"
 
@@ -83,7 +83,7 @@ def load_arrival(dest: Path) -> Arrival | None:
     """The note of the last arrival of `dest`; None if there is none, or if it cannot be read."""
     try:
         return Arrival.model_validate(read_json(arrival_path(dest)))
-    except (FileNotFoundError, json.JSONDecodeError, ValidationError):
+    except (OSError, ValueError):  # pydantic's and json's errors are ValueErrors
         return None
 
 
@@ -91,23 +91,42 @@ def write_manifest(manifest: Manifest, dest: Path) -> None:
     """Write `dest`/asset.json atomically; an asset from the hub gets its arrival note."""
     if isinstance(manifest.source, HubSource):
         manifest = manifest.model_copy(update={"arrival": load_arrival(dest)})
-    write_json(dest / MANIFEST_NAME, manifest.model_dump(mode="json", exclude_none=True))
+    write_record(dest / MANIFEST_NAME, manifest.model_dump(mode="json", exclude_none=True))
 
 
 def load_manifest(path: Path) -> Manifest:
     """Read the asset.json at `path`; the directory in it is relative to `path`, and absolute in the result.
 
-    Raises PrunebenchError if the file is absent or malformed, or if a listed file is missing or has another size.
+    Raises PrunebenchError if the file is absent or damaged, or if a listed file is missing or has another size. Whoever
+    reads the files of an asset for a result calls `verified` instead.
     """
     try:
-        stored = Manifest.model_validate(read_json(path))
+        stored = Manifest.model_validate(read_record(path))
     except FileNotFoundError as error:
         raise PrunebenchError(f"{path} does not exist: the asset is not fetched yet") from error
-    except (json.JSONDecodeError, ValidationError) as error:
-        raise PrunebenchError(f"{path} is not an asset manifest: {error}") from error
+    except ValidationError as error:
+        raise Damaged(path, f"is not an asset manifest ({error.error_count()} errors in it)") from error
     manifest = stored.model_copy(update={"directory": path.parent / stored.directory})
     for name, record in manifest.files.items():
         _check_size(manifest, manifest.directory / name, record.bytes)
+    return manifest
+
+
+def verified(path: Path, spec_hash: str | None = None) -> Manifest:
+    """Read the asset.json at `path` like `load_manifest`, and check the content of every file against its digest.
+
+    Raises PrunebenchError also if a digest differs, or if the asset was not fetched with the spec of that hash.
+    """
+    manifest = load_manifest(path)
+    check_maker(path, manifest.spec_hash, spec_hash)
+    for name, record in manifest.files.items():
+        file = manifest.directory / name
+        try:
+            digest = sha256_file(file)
+        except OSError as error:
+            raise PrunebenchError(f"{file} cannot be read: {error.strerror}") from None
+        if digest != record.sha256:
+            raise _changed(manifest, file, f"sha256 {record.sha256}", digest)
     return manifest
 
 
@@ -132,8 +151,12 @@ def read_shape(config_json: Path) -> Shape:
 def _check_size(manifest: Manifest, file: Path, expected: int) -> None:
     actual = f"{file.stat().st_size} bytes" if file.is_file() else "missing"
     if actual != f"{expected} bytes":
-        rule = "fetch_corpus" if manifest.documents else "fetch_tasks" if manifest.rows else "fetch_model"
-        raise PrunebenchError(
-            f"{file} of '{manifest.title}' has changed: expected {expected} bytes, found {actual}. "
-            f"Run snakemake --forcerun {rule}"
-        )
+        raise _changed(manifest, file, f"{expected} bytes", actual)
+
+
+def _changed(manifest: Manifest, file: Path, expected: str, actual: str) -> PrunebenchError:
+    rule = "fetch_corpus" if manifest.documents else "fetch_tasks" if manifest.rows else "fetch_model"
+    return PrunebenchError(
+        f"{file} of '{manifest.title}' has changed: expected {expected}, found {actual}. "
+        f"Run snakemake --forcerun {rule}"
+    )

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 from prunebench.assets.corpora import SEPARATOR
 from prunebench.config.entries import Bos
 from prunebench.errors import PrunebenchError, summary
+from prunebench.identity.canonical import canonical
+from prunebench.identity.canonical import spec_hash as hash_of
 from prunebench.lazy import torch
+from prunebench.storage.files import sha256_file
+from prunebench.storage.sealed import Damaged, read_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -201,9 +205,18 @@ def of_tokenizer(model: object, text: object) -> str:
     return f"what the tokenizer of {model} makes of {text}"
 
 
-def read_tokens(path: Path) -> "torch.Tensor":
-    """The tokens int64 [samples, seqlen] that the stage calibrate has written to the .npy file `path`."""
-    return torch.from_numpy(np.load(path, allow_pickle=False))
+def read_tokens(path: Path, spec_hash: str | None = None) -> "torch.Tensor":
+    """The tokens int64 [samples, seqlen] that the stage calibrate has written to the .npy file `path`.
+
+    Raises Damaged if the file does not fit the record beside it, if there is one, or if that record was not made from
+    the spec with the hash `spec_hash`. The spec of a user's tokens is their digest, and they need no record.
+    """
+    sha256 = sha256_file(path)
+    record = path.with_suffix(".json")
+    drawn = spec_hash not in (None, hash_of(canonical({"sha256": sha256}))) and record.exists()
+    if drawn and read_record(record, spec_hash).get("sha256") != sha256:
+        raise Damaged(path, f"does not fit {record.name} beside it")
+    return torch.from_numpy(np.array(load_ids(path)))
 
 
 def load_ids(path: Path) -> NDArray[np.int64]:

@@ -11,7 +11,8 @@ from prunebench.errors import PrunebenchError
 from prunebench.plan.jobs.base import Job, Output
 from prunebench.plan.plan import Plan
 from prunebench.storage import checkpoints
-from prunebench.storage.files import read_json, sha256_file
+from prunebench.storage.files import sha256_file
+from prunebench.storage.sealed import Damaged, read_record
 
 Content = TypeVar("Content")
 
@@ -19,14 +20,14 @@ Content = TypeVar("Content")
 class Results:
     """The results of the cells of a plan. Their inputs are digested again only where a file changed."""
 
-    def __init__(self, plan: Plan, read: Callable[[Path], dict[str, Any]] = read_json) -> None:
+    def __init__(self, plan: Plan, read: Callable[[Path], dict[str, Any]] = read_record) -> None:
         """`read` gets a result from its file; `remembered(headlines)` makes it cheap to ask often."""
         self._plan = plan
         self._read = read
         self._asset = _or_none(remembered(_digest))
         self._file = _or_none(remembered(sha256_file))
         # This file is as large as the model, so its digest was taken when it was written.
-        self._gradients = _or_none(remembered(lambda path: checkpoints.metadata(path)["digest"]))
+        self._gradients = _or_none(remembered(checkpoints.digest))
 
     def prune(self, cell: Cell) -> dict[str, Any]:
         """Read the prune.json of `cell`; see `valid`."""
@@ -45,10 +46,13 @@ class Results:
 
         Otherwise returns {"status": "missing", "reason": ...}.
         """
-        record = _or_none(self._read)(str(job.outputs[0]))
-        if record is None:
+        try:
+            record = self._read(job.outputs[0])
+        except FileNotFoundError:
             return {"status": "missing", "reason": "not run, or stopped by an error: see its log"}
-        if record["spec_hash"] != job.spec_hash:
+        except Damaged as damage:
+            return {"status": "missing", "reason": str(damage)}
+        if record.get("spec_hash") != job.spec_hash:
             return {"status": "missing", "reason": "on disk from other settings or code: run snakemake again"}
         digests = {name: self._digest(output) for name, output in job.recorded.items()}
         if changed := [name for name, digest in record["inputs"].items() if digests.get(name) != digest]:
@@ -81,18 +85,18 @@ def remembered(read: Callable[[Path], Content]) -> Callable[[Path], Content]:
 
 def headlines(path: Path) -> dict[str, Any]:
     """Read a result without its long parts, so that thousands of them fit into memory."""
-    record = {key: value for key, value in read_json(path).items() if key not in ("spec", "blocks")}
+    record = {key: value for key, value in read_record(path).items() if key not in ("spec", "blocks")}
     scores = [{key: value for key, value in score.items() if key != "details"} for score in record.get("scores", ())]
     return {**record, "scores": scores}
 
 
 def _or_none(read: Callable[[Path], Content]) -> Callable[[str], Content | None]:
-    """Make a function like `read` that returns None where there is no file, or a run has just deleted it."""
+    """Make a function like `read` that returns None where no file can be read, as when a run has just deleted it."""
 
     def content(path: str) -> Content | None:
         try:
             return read(Path(path))
-        except FileNotFoundError:
+        except (OSError, Damaged):
             return None
 
     return content

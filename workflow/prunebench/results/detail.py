@@ -8,14 +8,14 @@ from typing import Any
 from prunebench.cell import Cell
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results, remembered
-from prunebench.storage.files import read_json
+from prunebench.storage.sealed import read_if_whole, read_record
 
 
 class Records(Results):
     """The results of `plan` with all details, each read once. A result that is not current counts as missing."""
 
     def __init__(self, plan: Plan) -> None:
-        super().__init__(plan, remembered(read_json))
+        super().__init__(plan, remembered(read_record))
         self.blocks = cache(self._blocks)
         self.epochs = cache(self._epochs)
 
@@ -24,7 +24,7 @@ class Records(Results):
         result = self.evaluation(cell, suite) if suite else self.prune(cell)
         job = self._plan.job("evaluate" if suite else "prune", **cell.wildcards, suite=suite)
         path = Path(job.output("measured").path)
-        return read_json(path) if result["status"] != "missing" and path.exists() else None
+        return read_if_whole(path) if result["status"] != "missing" else None
 
     def promised(self, cell: Cell) -> float | None:
         """Read the perplexity in the search that found the allocation of `cell`; None without a current search."""

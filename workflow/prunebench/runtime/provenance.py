@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from prunebench.storage.files import write_json
+from prunebench.storage.sealed import write_record
 
 LIBRARIES = (
     "prunebench",
@@ -67,7 +67,7 @@ class Measurement:
             "versions": versions(),
             **_gpu(),
         }
-        write_json(path, record)
+        write_record(path, record)
 
 
 @cache

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prunebench.identity.watch import Watch
+from prunebench.plan.jobs.base import modules_of
 from prunebench.runtime import script
 from prunebench.runtime.gpus import take_gpus
 from prunebench.stages.run import parameters, stage
@@ -27,10 +29,13 @@ def main() -> None:
     def body() -> str | None:
         if job.gpus:
             take_gpus(job.gpus)
+        watch = Watch(modules_of(job.stage, job.spec))
         function = stage(job.stage)
         types = dict(parameters(function))
         spec = {"spec": job.spec} if types.pop("spec", None) else {}
-        return function(**spec, **_arguments(f"{parser.prog} {job.stage}", types, words))
+        line = function(**spec, **_arguments(f"{parser.prog} {job.stage}", types, words))
+        watch.check()
+        return line
 
     script.run(body, threads=job.threads, spec=job.spec, label=job.label)
 

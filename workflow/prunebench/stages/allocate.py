@@ -7,7 +7,7 @@ import torch
 
 from prunebench import registry
 from prunebench.allocators.base import Allocator, check_budget
-from prunebench.assets.manifest import load_manifest
+from prunebench.assets.manifest import verified
 from prunebench.assets.tokens import read_tokens
 from prunebench.engine.anatomy import Anatomy, RunInputs
 from prunebench.errors import CellFailure
@@ -17,8 +17,9 @@ from prunebench.plan.jobs.allocate import AllocateSpec
 from prunebench.runtime.provenance import conditions
 from prunebench.stages.outcome import Outcome
 from prunebench.storage import checkpoints
-from prunebench.storage.files import read_json, sha256_file
+from prunebench.storage.files import sha256_file
 from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.sealed import read_record
 from prunebench.storage.tensors import TensorStore, storage_dtype
 
 
@@ -40,16 +41,19 @@ def allocate(
     `allocation` is JSON: status, inputs, sparsities by full linear name, and the fraction of all weights they zero.
     """
     settings, outcome = AllocateSpec.model_validate_json(spec), Outcome(spec)
-    directory = load_manifest(model).directory
+    manifest = verified(model, settings.model)
+    directory = manifest.directory
     if profile:
-        outcome.inputs["tokens"] = checkpoints.metadata(profile)["tokens"]
+        outcome.inputs["tokens"] = checkpoints.verify(profile, settings.profile)["tokens"]
+    searched = read_record(search, settings.search) if search else {}
     if search:
         outcome.inputs["search"] = sha256_file(search)
     run = None
     if tokens:
         outcome.inputs["tokens"] = sha256_file(tokens)
-        identity = canonical(outcome.record | {"model": load_manifest(model).digest} | conditions())
-        run = _run(settings, directory, tokens, allocation.with_name(f".{allocation.stem}.parts"), identity)
+        identity = canonical(outcome.record | {"model": manifest.digest} | conditions())
+        windows = read_tokens(tokens, settings.tokens)
+        run = _run(settings, directory, windows, allocation.with_name(f".{allocation.stem}.parts"), identity)
     family, storage = registry.load("models", settings.family), storage_dtype(settings.storage)
     anatomy = Anatomy(directory, family, storage, profile, run)
     pattern = parse_pattern(settings.pattern)
@@ -58,7 +62,7 @@ def allocate(
         part = pruned_part(anatomy, settings.layers)
         allocator: Allocator = registry.build("allocators", settings.allocator, settings.params)
         if search:
-            record["found"] = _candidate(search, allocator.place)
+            record["found"] = _candidate(searched, allocator.place)
             allocator = allocator.with_candidate(record["found"]["candidate"])
         shares = allocator.allocate(part, sparsity)
         check_budget(shares, part.sizes, sparsity)
@@ -73,7 +77,7 @@ def allocate(
         run.scratch.remove()
 
 
-def _run(settings: AllocateSpec, directory: Path, tokens: Path, scratch: Path, identity: str) -> RunInputs:
+def _run(settings: AllocateSpec, directory: Path, tokens: torch.Tensor, scratch: Path, identity: str) -> RunInputs:
     """Collect what the engine needs. Blocks of a killed job in `scratch` are used if they have this `identity`."""
     storage, compute = storage_dtype(settings.storage), settings.compute
     assert compute is not None  # the specs of allocators that run the model have it
@@ -81,7 +85,7 @@ def _run(settings: AllocateSpec, directory: Path, tokens: Path, scratch: Path, i
         directory,
         registry.load("models", settings.family),
         storage,
-        read_tokens(tokens),
+        tokens,
         getattr(torch, compute.dtype),
         compute.batch_size,
         settings.seed,
@@ -101,12 +105,11 @@ def pruned_part(anatomy: Anatomy, layers: str) -> Anatomy:
     return anatomy.first(len(anatomy.blocks) // 2)
 
 
-def _candidate(search: Path, place: int) -> dict[str, Any]:
-    """Read the candidate at `place` from the result of a search, its value, and the model and sparsity of the search.
+def _candidate(result: dict[str, Any], place: int) -> dict[str, Any]:
+    """Select the candidate at `place` from the result of a search, its value, and the model and sparsity of the search.
 
     Raises CellFailure if the search failed, or has no candidate at that place.
     """
-    result = read_json(search)
     if result["status"] != "ok":
         raise CellFailure(f"search: {result['reason']}")
     searched = result.get("searched", result["spec"])

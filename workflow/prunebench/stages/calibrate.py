@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunebench.assets.corpora import Split, load_split
-from prunebench.assets.manifest import load_manifest
+from prunebench.assets.manifest import verified
 from prunebench.assets.tokens import (
     Front,
     check_ids,
@@ -26,7 +26,8 @@ from prunebench.assets.tokens import (
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.calibrate import CalibrateSpec
-from prunebench.storage.files import atomic_path, sha256_file, write_json
+from prunebench.storage.files import atomic_path, sha256_file
+from prunebench.storage.sealed import write_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -44,7 +45,7 @@ def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) 
     Raises PrunebenchError if an asset is damaged, the corpus too short, or a token unknown to the model.
     """
     settings = CalibrateSpec.model_validate_json(spec)
-    model_manifest, corpus_manifest = load_manifest(model), load_manifest(corpus)
+    model_manifest, corpus_manifest = verified(model, settings.model), verified(corpus, settings.corpus)
     documents = load_split(corpus_manifest.directory, SPLIT)
     tokenizer = load_tokenizer(model_manifest.directory)
     front = front_of(tokenizer, settings.bos)
@@ -55,7 +56,7 @@ def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) 
     assert model_manifest.shape is not None  # all models have one
     check_ids(windows, model_manifest.shape.vocabulary, of_tokenizer(names[1], names[0]))
     write_array(tokens, windows)
-    write_json(
+    write_record(
         record,
         {
             "spec_hash": spec_hash(spec),

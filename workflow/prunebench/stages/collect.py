@@ -10,7 +10,8 @@ from prunebench.cell import AXES, Cell
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.current import Results
-from prunebench.storage.files import read_json, write_text
+from prunebench.storage.files import write_text
+from prunebench.storage.sealed import mark, read_if_whole
 
 COLUMNS = (
     "study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "suite", "task", "metric",
@@ -40,6 +41,7 @@ def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     write_text(destination, frame.to_csv(index=False, lineterminator="\n"))
+    mark(destination)
     return frame
 
 
@@ -58,7 +60,7 @@ def _rows(plan: Plan, cell: Cell, suite: str, results: Results) -> Iterator[dict
 
 def _cost(plan: Plan, cell: Cell) -> dict[str, Any]:
     files = [Path(job.output("measured").path) for job in _own_jobs(plan.job("prune", **cell.wildcards))]
-    measured = [read_json(file) for file in files if file.exists()]
+    measured = [record for file in files if (record := read_if_whole(file))]
     if not measured:
         return {}
     # A resumed job measured only its last part. No time is better than a wrong one, or one of a part of the jobs.

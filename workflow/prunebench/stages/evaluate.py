@@ -7,14 +7,15 @@ from pathlib import Path
 import torch
 
 from prunebench import registry
-from prunebench.assets.manifest import load_manifest
+from prunebench.assets.manifest import verified
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.plan.jobs.evaluate import EvaluateSpec
 from prunebench.runtime.provenance import version
 from prunebench.stages.outcome import Outcome
-from prunebench.storage.files import read_json
+from prunebench.storage import checkpoints
 from prunebench.storage.resume import Parts
+from prunebench.storage.sealed import read_record
 from prunebench.storage.tensors import storage_dtype
 from prunebench.suites.base import Score, Suite
 
@@ -38,8 +39,13 @@ def evaluate(
     """
     settings, outcome = EvaluateSpec.model_validate_json(spec), Outcome(spec)
     _check_versions(settings.versions)
-    manifest, upstream = load_manifest(model), read_json(pruned)
-    arrived = dict(zip(settings.assets, map(load_manifest, assets), strict=True))
+    manifest, upstream = verified(model), read_record(pruned, settings.prune)
+    checkpoints.verify(weights, settings.prune)
+    if upstream["inputs"]["model"] != manifest.digest:
+        raise PrunebenchError(f"{pruned} was made from another model than {model} describes: run snakemake again")
+    arrived = {
+        name: verified(path, made_from) for (name, made_from), path in zip(settings.assets.items(), assets, strict=True)
+    }
     outcome.inputs |= {**upstream["inputs"], **{name: asset.digest for name, asset in arrived.items()}}
     suite: Suite = registry.build("suites", settings.suite, settings.params)
     parts = Parts(result.with_name(f".{result.stem}.parts"), identity=outcome.identity)

@@ -7,7 +7,7 @@ from pathlib import Path
 from prunebench.assets.corpora import Split, split_by_hash, split_by_position, split_path, write_splits
 from prunebench.assets.manifest import Manifest, describe_files, write_manifest
 from prunebench.assets.requests import read_passages
-from prunebench.assets.sources import local_path, materialise
+from prunebench.assets.sources import local_files, local_path, materialise
 from prunebench.assets.splits import write_own_splits
 from prunebench.assets.texts import COLUMN, own_documents, read_documents
 from prunebench.config.entries import CorpusEntry, HubCorpusSource, PackageSource, PathSource
@@ -25,7 +25,8 @@ def fetch_corpus(spec: str, *, asset: Path) -> None:
     A corpus for evaluation with too few documents for three splits is cut by position, and asset.json says so.
     Raises PrunebenchError if it cannot be fetched, holds no documents, or cannot be cut.
     """
-    entry = FetchCorpusSpec.model_validate_json(spec).entry
+    settings = FetchCorpusSpec.model_validate_json(spec)
+    entry = settings.entry
     dest = asset.parent
     empty_directory(dest)
     by_position = False
@@ -45,6 +46,7 @@ def fetch_corpus(spec: str, *, asset: Path) -> None:
         split_by="position" if by_position else None,
         test_windows=entry.test_windows,
     )
+    settings.check(local_files(entry.source))
     write_manifest(manifest, dest)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prunebench import registry
 from prunebench.assets.manifest import Manifest, describe_files, read_shape, write_manifest
-from prunebench.assets.sources import local_path, materialise
+from prunebench.assets.sources import local_files, local_path, materialise
 from prunebench.config.entries import (
     STORED,
     HubModelSource,
@@ -19,7 +19,9 @@ from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan import paths
 from prunebench.plan.jobs.assets import FetchModelSpec
+from prunebench.storage.files import sha256_file
 from prunebench.storage.layout import model_files, read_layout
+from prunebench.storage.sealed import Damaged, read_record
 from prunebench.storage.staging import empty_directory, staging
 
 
@@ -29,10 +31,11 @@ def fetch_model(spec: str, *, asset: Path, training: Path | None = None) -> None
     `training` is the record of a model that was trained here; its files lie beside it and are not copied.
     Raises PrunebenchError if it cannot be fetched or converted, or if its sizes are not those of the entry.
     """
-    entry = FetchModelSpec.model_validate_json(spec).entry
+    settings = FetchModelSpec.model_validate_json(spec)
+    entry = settings.entry
     dest = asset.parent
     empty_directory(dest)
-    directory = _arrive(entry, dest, training)
+    directory = _arrive(entry, dest, training, settings.training)
     shape = read_shape(directory / "config.json")
     if entry.shape is not None:
         _check_shape(entry.title, stated=entry.shape, actual=shape)
@@ -51,10 +54,11 @@ def fetch_model(spec: str, *, asset: Path, training: Path | None = None) -> None
         source=entry.source,
         shape=shape,
     )
+    settings.check(local_files(entry.source))
     write_manifest(manifest, dest)
 
 
-def _arrive(entry: ModelEntry, dest: Path, training: Path | None) -> Path:
+def _arrive(entry: ModelEntry, dest: Path, training: Path | None, made_from: str | None) -> Path:
     """Bring the model here and return its directory: `dest`, or a local directory, which is not copied."""
     if isinstance(entry.source, TrainedSource):
         if training is None:
@@ -62,6 +66,9 @@ def _arrive(entry: ModelEntry, dest: Path, training: Path | None) -> Path:
                 f"'{entry.title}' is trained here, which takes a workflow: run snakemake "
                 f"{paths.MODEL.format(model=entry.title)} --cores {entry.source.compute.threads} in a project first"
             )
+        for name, digest in read_record(training, made_from).get("files", {}).items():
+            if sha256_file(file := training.with_suffix("") / name) != digest:
+                raise Damaged(file, "is damaged (it is not the file that training has written)")
         return training.with_suffix("")
     if entry.format == "gguf":
         _convert(entry, entry.source, dest)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from prunebench.assets.manifest import Manifest, describe_files, write_manifest
-from prunebench.assets.tasks import read_rows, row_files, stock_definitions, write_rows
+from prunebench.assets.tasks import local_row_files, read_rows, row_files, stock_definitions, write_rows
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.assets import FetchTasksSpec
 from prunebench.storage.files import write_json
@@ -16,7 +16,8 @@ def fetch_tasks(spec: str, *, asset: Path) -> None:
     tasks.json says for each task which NAMEs it has (one per subject) and which stock definitions they are for.
     Raises PrunebenchError if a file cannot be fetched or read.
     """
-    entry = FetchTasksSpec.model_validate_json(spec).entry
+    settings = FetchTasksSpec.model_validate_json(spec)
+    entry = settings.entry
     dest = asset.parent
     empty_directory(dest)
     rows: dict[str, int] = {}
@@ -38,4 +39,5 @@ def fetch_tasks(spec: str, *, asset: Path) -> None:
         source=entry.source,
         rows=rows,
     )
+    settings.check(list(local_row_files(entry).values()))
     write_manifest(manifest, dest)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.identity.canonical import spec_hash
-from prunebench.storage.files import read_json, write_json
+from prunebench.plan.jobs.search import GatherSearchSpec
+from prunebench.storage.sealed import read_record, write_record
 
 
 def gather_search(spec: str, results: Sequence[Path], best: Path) -> str:
@@ -15,7 +16,8 @@ def gather_search(spec: str, results: Sequence[Path], best: Path) -> str:
     `best` is JSON: status, the best candidate with its value and seed, and a summary of each seed. The first of equal
     values wins. The result is a failure only if no seed found anything.
     """
-    runs = [read_json(path) for path in results]
+    made_from = GatherSearchSpec.model_validate_json(spec).seeds.values()
+    runs = [read_record(path, hash) for path, hash in zip(results, made_from, strict=True)]
     seeds = {str(run["spec"]["seed"]): _summary(run) for run in runs}
     record: dict[str, Any] = {"spec_hash": spec_hash(spec), "spec": json.loads(spec), "seeds": seeds}
     winners = [run for run in runs if run["status"] == "ok"]
@@ -30,7 +32,7 @@ def gather_search(spec: str, results: Sequence[Path], best: Path) -> str:
             "model": winner["model"],
             "searched": {key: winner["spec"][key] for key in ("sparsity", "space", "strategy", "evaluations")},
         }
-    write_json(best, record)
+    write_record(best, record)
     return f"best of {len(seeds)} seeds: {record['best']}" if winners else f"failed: {record['reason']}"
 
 

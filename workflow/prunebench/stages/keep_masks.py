@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
-from prunebench.storage.files import atomic_path
+from prunebench.storage import checkpoints
 from prunebench.storage.packing import MASK, bitmask
 from prunebench.storage.tensors import TensorStore
 
 
 def keep_masks(weights: Path, masks: Path) -> None:
     """Write the bitmask of every matrix in the packed file `weights` to `masks`, under the same name as there."""
+    made_from = checkpoints.verify(weights)
     parts = TensorStore(weights)
     bitmasks = {name: part for name, part in parts.items() if name.endswith(MASK)}
     # All other entries are vectors, values beside a mask, and matrices that have too few zeros to be packed.
     whole = {name: part for name, part in parts.items() if part.dim() > 1 and name not in bitmasks}
     bitmasks |= {name + MASK: bitmask(part) for name, part in whole.items()}
-    with atomic_path(masks) as temporary:
-        save_file(bitmasks, temporary)
+    checkpoints.save(masks, bitmasks, spec_hash=made_from.get("spec_hash"))

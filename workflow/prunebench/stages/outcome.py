@@ -10,7 +10,7 @@ from prunebench.assets.manifest import Manifest
 from prunebench.errors import CellFailure
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.runtime.provenance import Measurement, conditions
-from prunebench.storage.files import write_json
+from prunebench.storage.sealed import write_record
 
 
 class Outcome:
@@ -48,4 +48,4 @@ class Outcome:
     def write(self, result: Path, measured: Path, **resumed: Any) -> None:
         """Write the cost and the conditions of the job to `measured`, and last the record to `result` (JSON)."""
         self._measurement.write(measured, **resumed)
-        write_json(result, self.record)
+        write_record(result, self.record)

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
-from prunebench.assets.manifest import load_manifest
+from prunebench.assets.manifest import verified
 from prunebench.assets.tokens import read_tokens
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.profile import profile_model
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.profile import ProfileSpec
 from prunebench.runtime.provenance import Measurement
-from prunebench.storage.files import atomic_path, sha256_file
+from prunebench.storage import checkpoints
+from prunebench.storage.files import sha256_file
 
 
 def profile(spec: str, *, model: Path, tokens: Path, profile: Path, measured: Path) -> None:
@@ -22,9 +21,11 @@ def profile(spec: str, *, model: Path, tokens: Path, profile: Path, measured: Pa
     measurement = Measurement()
     settings = ProfileSpec.model_validate_json(spec)
     streamed = StreamedModel.opened(
-        load_manifest(model).directory, settings.family, dtype=settings.compute.dtype, storage=settings.storage
+        verified(model, settings.model).directory,
+        settings.family,
+        dtype=settings.compute.dtype,
+        storage=settings.storage,
     )
-    norms = profile_model(streamed, read_tokens(tokens), settings.compute.batch_size)
-    with atomic_path(profile) as temporary:
-        save_file(norms, temporary, metadata={"spec_hash": spec_hash(spec), "tokens": sha256_file(tokens)})
+    norms = profile_model(streamed, read_tokens(tokens, settings.tokens), settings.compute.batch_size)
+    checkpoints.save(profile, norms, spec_hash=spec_hash(spec), tokens=sha256_file(tokens))
     measurement.write(measured)

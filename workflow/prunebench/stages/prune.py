@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench import registry
-from prunebench.assets.manifest import load_manifest
+from prunebench.assets.manifest import verified
 from prunebench.assets.tokens import read_tokens
 from prunebench.engine.contract import Method
 from prunebench.engine.loop import prune_model
@@ -16,8 +16,9 @@ from prunebench.patterns import parse_pattern
 from prunebench.plan.jobs.prune import PruneSpec
 from prunebench.stages.outcome import Outcome
 from prunebench.storage import checkpoints
-from prunebench.storage.files import read_json, sha256_file
+from prunebench.storage.files import sha256_file
 from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.sealed import read_record
 from prunebench.storage.tensors import TensorStore, storage_dtype
 
 
@@ -43,14 +44,18 @@ def prune(
     finished before it stay beside the result, and the next run of the same job begins after them.
     """
     settings, outcome = PruneSpec.model_validate_json(spec), Outcome(spec)
-    manifest, allocated = load_manifest(model), read_json(allocation)
-    arrived = dict(zip(settings.assets, map(load_manifest, assets), strict=True))
+    manifest, allocated = verified(model, settings.model), read_record(allocation, settings.allocation)
+    arrived = {
+        name: verified(path, made_from) for (name, made_from), path in zip(settings.assets.items(), assets, strict=True)
+    }
     outcome.inputs |= {"model": manifest.digest, "allocation": sha256_file(allocation), **allocated["inputs"]}
     outcome.inputs |= {name: asset.digest for name, asset in arrived.items()}
+    windows = read_tokens(tokens, settings.tokens) if tokens else None
     if tokens:
         outcome.inputs["tokens"] = sha256_file(tokens)
     if gradients:
-        outcome.inputs["gradients"] = checkpoints.metadata(gradients)["digest"]
+        checkpoints.verify(gradients, settings.gradients)
+        outcome.inputs["gradients"] = checkpoints.digest(gradients)
     outcome.name_model(manifest)
     # The scratch folder is beside the outputs and not one of them: Snakemake deletes outputs when a job fails.
     base = TensorStore(manifest.directory, storage_dtype(settings.storage))
@@ -67,7 +72,7 @@ def prune(
             method,
             allocated["sparsities"],
             parse_pattern(settings.pattern),
-            read_tokens(tokens) if tokens else None,
+            windows,
             work,
             batch_size=settings.compute.batch_size if settings.compute else 1,
             seed=settings.seed,
@@ -76,7 +81,7 @@ def prune(
         )
         target = allocated["whole_model_sparsity"] if "sparsity" in method.uses else None
         record |= {**summarise(blocks, target, exact=method.exact), "blocks": blocks}
-    work.merge(0 if outcome.failure else len(blocks), weights)
+    work.merge(0 if outcome.failure else len(blocks), weights, outcome.record["spec_hash"])
     outcome.write(result, measured, resumed_at=work.resumed_at)
     if outcome.failure:
         work.keep_after_failure()

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import PrunebenchError
+from prunebench.identity.watch import Watch
 from prunebench.plan.jobs import rules
-from prunebench.plan.jobs.base import Job
+from prunebench.plan.jobs.base import Job, modules_of
 from prunebench.registry import did_you_mean
 
 
@@ -37,12 +38,15 @@ def run(job: Job, root: Path = Path(), **given: Any) -> str | None:
     All files of the job lie below `root`, except the inputs and outputs that `given` names. An input that the job does
     not need is not passed, even if `given` has it.
     """
+    watch = Watch(modules_of(job.rule, job.spec))
     function = stage(job.rule)
     arguments = {name: _argument(job, name, root) for name in parameters(function)}
     arguments |= {name: path for name, path in given.items() if arguments.get(name) is not None}
     for name in arguments.keys() & job.writes.keys():
         arguments[name].parent.mkdir(parents=True, exist_ok=True)
-    return function(**arguments)
+    line = function(**arguments)
+    watch.check()
+    return line
 
 
 def command(job: Job) -> list[str]:

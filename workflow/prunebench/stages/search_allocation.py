@@ -12,7 +12,7 @@ import torch
 
 from prunebench import registry
 from prunebench.assets.corpora import load_split
-from prunebench.assets.manifest import load_manifest, read_shape
+from prunebench.assets.manifest import read_shape, verified
 from prunebench.assets.tokens import check_ids, first_windows, load_tokenizer, of_tokenizer
 from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.model import StreamedModel
@@ -23,6 +23,7 @@ from prunebench.search.fitness import Fitness, MaskedWeights
 from prunebench.search.ledger import Ledger
 from prunebench.search.strategies import STRATEGIES, Spent
 from prunebench.stages.outcome import Outcome
+from prunebench.storage import checkpoints
 from prunebench.storage.files import sha256_file, write_text
 from prunebench.storage.resume import Parts
 from prunebench.storage.tensors import storage_dtype
@@ -40,7 +41,8 @@ def search_allocation(
     killed job replays what it had and goes on with the same random numbers.
     """
     settings, outcome = SearchAllocationSpec.model_validate_json(spec), Outcome(spec)
-    manifest, text = load_manifest(model), load_manifest(corpus)
+    manifest, text = verified(model, settings.model), verified(corpus, settings.corpus)
+    checkpoints.verify(profile, settings.profile)
     outcome.inputs |= {"model": manifest.digest, "corpus": text.digest, "profile": sha256_file(profile)}
     outcome.name_model(manifest)
     parts = Parts(result.with_name(f".{result.stem}.parts"), identity=outcome.identity)

@@ -4,12 +4,14 @@ import csv
 from pathlib import Path
 
 from prunebench.errors import PrunebenchError
+from prunebench.storage.sealed import check_mark
 
 SHOWN = ("model", "method", "allocator", "pattern", "sparsity", "suite", "status", "reason")
 
 
 def strict(*, cells: Path) -> None:
     """Raise PrunebenchError, which lists the rows of the CSV `cells` that are neither ok nor skipped."""
+    check_mark(cells)
     with cells.open(encoding="utf-8") as file:
         bad = [row for row in csv.DictReader(file) if row["status"] not in ("ok", "skipped")]
     if bad:

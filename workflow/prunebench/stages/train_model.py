@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 
 from prunebench.assets.corpora import SPLITS, load_split
-from prunebench.assets.manifest import load_manifest
+from prunebench.assets.manifest import describe_files, verified
 from prunebench.assets.tokens import cut_windows, token_stream
 from prunebench.config.entries import ModelEntry, Shape, TrainedSource
 from prunebench.engine.placement.device import best_device
@@ -38,7 +38,10 @@ def train_model(spec: str, corpora: Sequence[Path], *, training: Path, measured:
     """
     settings, outcome = TrainModelSpec.model_validate_json(spec), Outcome(spec)
     keep_freed_pages()
-    arrived = dict(zip(settings.corpora, map(load_manifest, corpora), strict=True))
+    arrived = {
+        name: verified(path, made_from)
+        for (name, made_from), path in zip(settings.corpora.items(), corpora, strict=True)
+    }
     directories = {name: manifest.directory for name, manifest in arrived.items()}
     outcome.inputs |= {name: manifest.digest for name, manifest in arrived.items()}
     # The scratch folder is beside the outputs and not one of them: Snakemake deletes outputs when a job fails.
@@ -46,6 +49,8 @@ def train_model(spec: str, corpora: Sequence[Path], *, training: Path, measured:
     claim(scratch, outcome.identity)
     trained, resumed_at = _train(settings.entry, directories, scratch, training)
     outcome.record |= trained
+    written = describe_files(sorted(training.with_suffix("").iterdir()))
+    outcome.record["files"] = {name: file.sha256 for name, file in written.items()}
     outcome.write(training, measured, resumed_at=resumed_at)
     shutil.rmtree(scratch)
     scores = trained["scores"]["held_out"]["bits_per_byte"]

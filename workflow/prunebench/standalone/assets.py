@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
-
-import platformdirs
 
 from prunebench.assets.manifest import MANIFEST_NAME, Manifest, load_manifest
 from prunebench.config.entries import PathSource
@@ -15,14 +12,9 @@ from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.stages.run import run
 from prunebench.standalone.request import PROJECT
-from prunebench.storage.files import read_json
+from prunebench.storage.digests import user_cache
 from prunebench.storage.locks import in_turn
 from prunebench.storage.staging import staging
-
-
-def cache() -> Path:
-    """The directory of downloads and unfinished evaluations: $PRUNEBENCH_CACHE, or the system's place for caches."""
-    return Path(os.environ.get("PRUNEBENCH_CACHE") or platformdirs.user_cache_dir("prunebench"))
 
 
 def arrive(plan: Plan, asset: str, root: Path) -> Path:
@@ -39,7 +31,7 @@ def arrive(plan: Plan, asset: str, root: Path) -> Path:
         with in_turn(path.parent, asset):
             _look_again(job, path)
         return path
-    ready, path = (home / job.outputs[0] for home in (PROJECT, cache()))
+    ready, path = (home / job.outputs[0] for home in (PROJECT, user_cache()))
     if _complete(ready, job):
         return ready
     if not _complete(path, job):
@@ -56,7 +48,7 @@ def _look_again(job: Job, path: Path) -> None:
     """
     with staging(path.parent, "look") as scratch:
         run(job, asset=scratch / MANIFEST_NAME)
-        if not (_complete(path, job) and read_json(path) == read_json(scratch / MANIFEST_NAME)):
+        if not (_complete(path, job) and path.read_bytes() == (scratch / MANIFEST_NAME).read_bytes()):
             shutil.rmtree(path.parent, ignore_errors=True)
             scratch.rename(path.parent)
 

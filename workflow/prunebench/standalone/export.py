@@ -17,10 +17,12 @@ from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
 from prunebench.runtime.provenance import versions
 from prunebench.standalone.portable import OLDEST, portable_config, portable_tokenizer
-from prunebench.storage.files import read_json, read_object, sha256_file, write_json, write_text
+from prunebench.storage import checkpoints
+from prunebench.storage.files import read_object, sha256_file, write_json, write_text
 from prunebench.storage.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, saved_name
 from prunebench.storage.locks import alone
 from prunebench.storage.parts import fused_parts, whole_tensor
+from prunebench.storage.sealed import read_if_whole, read_record
 from prunebench.storage.staging import empty_directory, staging
 from prunebench.storage.tensors import PackedStore, TensorStore, storage_dtype
 
@@ -80,7 +82,7 @@ def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str
         "model": manifest.model_dump(mode="json", include={"title", "source"}),
         "prune": {key: value for key, value in pruned.items() if key != "blocks"},
         **_calibration(source, root, pruned["inputs"].get("tokens")),
-        "measured": read_json(source / MEASURED),
+        "measured": read_if_whole(source / MEASURED) or {},
         "versions": versions(),
     }
     with staging(destination, "export") as scratch:
@@ -149,7 +151,7 @@ def model_card(record: dict[str, Any]) -> str:
 def _calibration(source: Path, root: Path, tokens: str | None) -> dict[str, Any]:
     """Return {"calibration": record} of how the tokens with the digest `tokens` were drawn, or {} without a record."""
     path = root / Path(paths.TOKENS_RECORD.partition("{")[0]) / source.parents[3].name / f"{source.name}.json"
-    drawn = read_json(path) if path.is_file() else {}
+    drawn = read_if_whole(path) or {}
     return {"calibration": drawn} if tokens and drawn.get("sha256") == tokens else {}
 
 
@@ -180,9 +182,9 @@ def _find(cell: str) -> Path:
 def _finished(source: Path, root: Path) -> dict[str, Any]:
     """Read the prune.json of the cell in the directory `source` of the project `root`.
 
-    Raises PrunebenchError if the cell failed or has no weights.
+    Raises PrunebenchError if the cell failed, has no weights, or is damaged.
     """
-    record: dict[str, Any] = read_json(source / "prune.json")
+    record = read_record(source / "prune.json")
     if record["status"] != "ok":
         raise PrunebenchError(f"nothing to export, {source} failed: {record['reason']}")
     weights = source / WEIGHTS
@@ -191,6 +193,7 @@ def _finished(source: Path, root: Path) -> dict[str, Any]:
             f"the weights of {source} were not kept (keep_weights: none or mask), or deleted. Put keep_weights: packed "
             f"into the config of its study, and run snakemake --cores all {weights.relative_to(root)}"
         )
+    checkpoints.verify(weights, record["spec_hash"])
     return record
 
 

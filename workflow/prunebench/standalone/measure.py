@@ -31,9 +31,10 @@ from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.runtime.provenance import conditions
-from prunebench.standalone.assets import arrive, cache, resolved
+from prunebench.standalone.assets import arrive, resolved
 from prunebench.standalone.request import compute_settings, model_entry, plan_without_study, refuse_unknown
 from prunebench.standalone.run import threads
+from prunebench.storage.digests import user_cache
 from prunebench.storage.locks import own
 from prunebench.storage.resume import Parts
 from prunebench.storage.tensors import TensorStore, storage_dtype
@@ -77,7 +78,7 @@ def load(model: str, compute: Compute) -> Loaded:
     plan = plan_without_study(compute, models=entries)
     entry = plan.config.models[name]
     # Each model directory has its own place, because two directories with one name may be in use at once.
-    place = cache() / plan.asset(f"models/{name}").spec_hash
+    place = user_cache() / plan.asset(f"models/{name}").spec_hash
     manifest = resolved(arrive(plan, f"models/{name}", place), entry.title)
     family = registry.load("models", entry.family)
     subject = Subject(
@@ -123,7 +124,7 @@ def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]
             raise PrunebenchError(f"--limit: suite {suite!r} has no rows to limit")
         entry = entry.model_copy(update={"params": {**entry.params, "limit": limit}})
     plugin = configured("suites", entry)
-    manifests = {asset: load_manifest(arrive(plan, asset, cache())) for asset in plugin.assets}
+    manifests = {asset: load_manifest(arrive(plan, asset, user_cache())) for asset in plugin.assets}
     directories = {asset: manifest.directory for asset, manifest in manifests.items()}
     digests = {asset: manifest.digest for asset, manifest in manifests.items()}
     identity = {"suite": entry.model_dump(mode="json"), "assets": digests}
@@ -144,7 +145,7 @@ def corpus_documents(corpus: str) -> tuple[list[str], int | None]:
     splits = plan.config.corpora[corpus].splits
     if "test" not in splits:
         raise PrunebenchError(f"--corpus: corpus {corpus!r} has no split test (it has: {', '.join(splits)})")
-    manifest = load_manifest(arrive(plan, f"corpora/{corpus}", cache()))
+    manifest = load_manifest(arrive(plan, f"corpora/{corpus}", user_cache()))
     return load_split(manifest.directory, "test"), manifest.test_windows
 
 
@@ -170,7 +171,7 @@ def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:
     whole = canonical(
         {**identity, "model": loaded.manifest.digest, "compute": loaded.compute.model_dump(), **conditions()},
     )
-    return Parts(own(cache() / "evaluations" / spec_hash(whole)), identity=whole)
+    return Parts(own(user_cache() / "evaluations" / spec_hash(whole)), identity=whole)
 
 
 @contextmanager

@@ -23,11 +23,13 @@ from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.runtime.provenance import conditions
 from prunebench.stages.run import run
-from prunebench.standalone.assets import arrive, cache, resolved
+from prunebench.standalone.assets import arrive, resolved
 from prunebench.standalone.export import check_exportable, refuse_to_overwrite, write_directory, writing
 from prunebench.standalone.request import PROJECT, Request, Work, with_tokens, work
-from prunebench.storage.files import read_json, sha256_file, write_json
-from prunebench.storage.resume import claim, is_whole
+from prunebench.storage.digests import user_cache
+from prunebench.storage.files import sha256_file
+from prunebench.storage.resume import claim
+from prunebench.storage.sealed import read_record, read_status, write_record
 
 log = logging.getLogger("prunebench")
 
@@ -41,7 +43,7 @@ def prune_to(request: Request, destination: Path, *, force: bool = False) -> dic
     concrete = work(request)
     destination = destination.resolve()
     given = [Path(request.model), *filter(None, (request.tokens, request.text))]
-    precious = [path.resolve() for path in (*given, PROJECT, cache()) if path.exists()]
+    precious = [path.resolve() for path in (*given, PROJECT, user_cache()) if path.exists()]
     root = destination.with_name(f".{destination.name}.prune.part")
     with writing(destination):
         refuse_to_overwrite(destination, force=force, precious=tuple(precious))
@@ -78,13 +80,13 @@ def _prune(request: Work, root: Path) -> Path:
     claim(root / "results", canonical([pruning.spec, *digests, conditions()]))
     if tokens and corpus:
         record = plan.job("calibrate", **cell.wildcards).output("record").path
-        write_json(root / record, read_json(tokens.with_suffix(".json")))
+        write_record(root / record, read_record(tokens.with_suffix(".json")))
     run_jobs([pruning], root, tokens=tokens, assets=assets)
     result = root / pruning.outputs[0]
-    record = read_json(result)
-    if record["status"] != "ok":
+    pruned = read_record(result)
+    if pruned["status"] != "ok":
         raise PrunebenchError(
-            f"{plan.config.models[cell.model].title} could not be pruned: {record['reason']}. "
+            f"{plan.config.models[cell.model].title} could not be pruned: {pruned['reason']}. "
             f"What was done is kept in {root}, where the same command goes on: delete it if you change plans"
         )
     return result.parent
@@ -105,7 +107,7 @@ def _done(result: Path) -> bool:
     """Whether a stage has written `result` and did not fail."""
     if result.suffix != ".json":
         return result.exists()
-    return is_whole(result) and read_json(result)["status"] == "ok"
+    return read_status(result) == "ok"
 
 
 def _with_tokens(request: Work, corpus: Path | None, root: Path) -> tuple[Plan, Path | None]:

@@ -12,12 +12,14 @@ from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical
 from prunebench.plan.jobs.base import Job
 from prunebench.runtime.provenance import conditions
-from prunebench.standalone.assets import arrive, cache
+from prunebench.standalone.assets import arrive
 from prunebench.standalone.request import model_entry, plan_without_study, refuse_unknown
 from prunebench.standalone.run import calibration_text, draw_tokens, fetch_to_root, run_jobs, threads
-from prunebench.storage.files import read_json, sha256_file
+from prunebench.storage.digests import user_cache
+from prunebench.storage.files import sha256_file
 from prunebench.storage.locks import alone
 from prunebench.storage.resume import claim
+from prunebench.storage.sealed import read_record
 
 _NAME = "request"
 
@@ -50,7 +52,7 @@ def run_search(request: SearchRequest) -> dict[str, Any]:
     }
     plan = plan_without_study(request.compute, models=entries, searches={_NAME: search})
     job = plan.job("search_allocation", search=_NAME, seed=request.seed)
-    root = cache() / "searches" / job.spec_hash
+    root = user_cache() / "searches" / job.spec_hash
     advice = "when it is done, the same command answers at once"
     with threads(request.compute.threads), alone(root, "this search is under way", advice):
         return _run(job, root)
@@ -65,7 +67,7 @@ def _run(job: Job, root: Path) -> dict[str, Any]:
     digests = [load_manifest(path).digest for path in (model, corpus)] + [sha256_file(tokens)]
     claim(root / "results", canonical([job.spec, *digests, conditions()]))
     run_jobs([job], root, tokens=tokens, corpus=corpus)
-    record: dict[str, Any] = read_json(root / job.outputs[0])
+    record = read_record(root / job.outputs[0])
     if record["status"] != "ok":
         raise PrunebenchError(f"the search found nothing: {record['reason']}")
     return record

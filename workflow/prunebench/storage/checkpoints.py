@@ -1,17 +1,30 @@
-"""Pruned weights on disk: one safetensors file per cell with the tensors that the method changed, packed.
+"""Sealed safetensors files: weights of cells, profiles, gradients and finished blocks.
 
-The file of a dense or failed cell has no tensors.
+The weights of a cell are one file with the tensors that the method changed, packed. The file of a dense or failed cell
+has no tensors. Every file carries facts about its maker and a seal, which is the SHA-256 of the file with zeros in the
+place of the seal. Both stand in one entry of the file's metadata, because the library writes several entries in random
+order.
 """
 
+from __future__ import annotations
+
+import hashlib
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from prunebench.storage.files import atomic_path
+from prunebench.storage.sealed import Damaged, check_maker
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _CHUNK = 1 << 22
+_KEY = "prunebench"
+_OPEN = "0" * 64
+"""The seal before it is computed."""
 
 
 class _Entry(NamedTuple):
@@ -25,28 +38,105 @@ class _Entry(NamedTuple):
     size: int
 
 
-def merge(parts: Sequence[Path], destination: Path) -> None:
+def save(path: Path, tensors: Mapping[str, Tensor], **facts: Any) -> None:
+    """Write `tensors` (contiguous, on the CPU) and JSON `facts` to `path` atomically, with a seal.
+
+    Equal tensors and facts give equal bytes. Raises ValueError for NaN and infinity in `facts`.
+    """
+    from safetensors.torch import save_file  # Those who only read a header need no torch.
+
+    with atomic_path(path) as temporary:
+        save_file(dict(tensors), temporary, metadata=_metadata(facts))
+        _seal(temporary)
+
+
+def merge(parts: Sequence[Path], destination: Path, **facts: Any) -> None:
     """Concatenate safetensors files into one, in constant memory; the library's writer would hold all tensors."""
     entries = [entry for part in parts for entry in _entries(part)]
     # Bitmasks come last: an odd number of bytes would leave the tensors after them unaligned.
     entries.sort(key=lambda entry: entry.dtype == "U8")
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": _metadata(facts)}
     end = 0
     for entry in entries:
         start, end = end, end + entry.size
         header[entry.name] = {"dtype": entry.dtype, "shape": entry.shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # the format requires that tensor data are aligned
-    with atomic_path(destination) as temporary, temporary.open("wb") as out:
-        out.write(struct.pack("<Q", len(text)) + text)
-        for entry in entries:
-            _copy(entry, out)
+    with atomic_path(destination) as temporary:
+        with temporary.open("wb") as out:
+            out.write(struct.pack("<Q", len(text)) + text)
+            for entry in entries:
+                _copy(entry, out)
+        _seal(temporary)
 
 
-def metadata(path: Path) -> dict[str, str]:
-    """The metadata in the header of a safetensors file."""
-    entries: dict[str, str] = _header(path)[0].get("__metadata__", {})
+def facts(path: Path) -> dict[str, Any]:
+    """Read the facts in the header of a file, with its seal as `seal`. The content is not checked.
+
+    A file of an earlier version gives the facts that it has, without a seal. Raises FileNotFoundError if there is no
+    file, and Damaged if the header cannot be read.
+    """
+    metadata = _header(path)[0].get("__metadata__", {})
+    try:
+        entries: dict[str, Any] = json.loads(metadata[_KEY]) if _KEY in metadata else metadata
+    except ValueError as error:
+        raise Damaged(path, f"is damaged ({error})") from None
     return entries
+
+
+def digest(path: Path) -> str | None:
+    """Read the seal of a file, which is the digest of its content; None for a file of an earlier version."""
+    stated = facts(path)
+    # Earlier versions kept a digest of gradients.
+    return stated.get("seal", stated.get("digest"))
+
+
+def verify(path: Path, spec_hash: str | None = None) -> dict[str, Any]:
+    """Return the `facts` of a file after a check of all its bytes, in constant memory.
+
+    The file of an earlier version, which has no seal, is not checked. Raises Damaged if the bytes do not fit the seal,
+    or if the file was not made from the spec with the hash `spec_hash`.
+    """
+    stated = facts(path)
+    if "seal" in stated:
+        if _digest(path, stated["seal"]) != stated["seal"]:
+            raise Damaged(path, "is damaged (its bytes do not fit its seal)")
+        check_maker(path, stated.get("spec_hash"), spec_hash)
+    return stated
+
+
+def _metadata(facts: Mapping[str, Any]) -> dict[str, str]:
+    return {_KEY: json.dumps({**facts, "seal": _OPEN}, sort_keys=True, allow_nan=False)}
+
+
+def _seal(path: Path) -> None:
+    """Put the seal of the file into the place that `_metadata` has left for it."""
+    seal = _digest(path, _OPEN)
+    with path.open("r+b") as file:
+        file.seek(_place(path, _OPEN))
+        file.write(seal.encode())
+
+
+def _place(path: Path, seal: str) -> int:
+    """Find the offset of `seal` in the header of a file. Raises Damaged if it is not there."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        place = file.read(length).find(seal.encode())
+    if place < 0:
+        raise Damaged(path, "is damaged (its seal is no text)")
+    return 8 + place
+
+
+def _digest(path: Path, seal: str) -> str:
+    """Compute the SHA-256 of a file as if its `seal` were not computed yet."""
+    place = _place(path, seal)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        digest.update(file.read(place) + _OPEN.encode())
+        file.seek(place + len(_OPEN))
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _copy(entry: _Entry, out: BinaryIO) -> None:
@@ -68,7 +158,17 @@ def _entries(path: Path) -> list[_Entry]:
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The header of a safetensors file, and the offset of the data after it."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        return json.loads(file.read(length)), 8 + length
+    """The header of a safetensors file, and the offset of the data after it. Raises Damaged if there is none."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(min(length, path.stat().st_size)))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Damaged(path, f"cannot be read ({error.strerror})") from None
+    except (ValueError, struct.error, RecursionError) as error:
+        raise Damaged(path, f"is damaged ({error})") from None
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+        raise Damaged(path, "is damaged (it has no header)")
+    return header, 8 + length

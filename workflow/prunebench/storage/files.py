@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -49,8 +50,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` atomically as indented JSON with sorted keys. Raises ValueError for NaN and infinity."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write `value` to `path` atomically as `json_text`. Raises ValueError for NaN and infinity."""
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Write `value` as indented JSON with sorted keys. Raises ValueError for NaN and infinity."""
+    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -73,6 +79,14 @@ def read_object(path: Path, advice: str = "download it again") -> dict[str, Any]
     if not isinstance(content, dict):
         raise PrunebenchError(f"{path} holds a {type(content).__name__} instead of a JSON object: download it again")
     return content
+
+
+def remove(path: Path) -> None:
+    """Delete `path`, whatever it is: a file, a link, or a directory with all that it holds. It need not exist."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sha256_file(path: Path) -> str:

@@ -1,21 +1,18 @@
 """The finished blocks of a pruning job on disk, so that a killed job resumes at the next block."""
 
 import itertools
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from prunebench.storage import checkpoints
-from prunebench.storage.files import atomic_path
 from prunebench.storage.packing import pack
-from prunebench.storage.resume import claim
+from prunebench.storage.resume import claim, mark_of
+from prunebench.storage.sealed import Damaged
 from prunebench.storage.tensors import PackedStore, TensorStore
 
 log = logging.getLogger("prunebench")
@@ -26,7 +23,7 @@ Block = tuple[Mapping[str, Tensor], dict[str, Any]]
 
 
 class Scratch:
-    """One safetensors file per finished block, with its record in the file's metadata, so that both appear at once.
+    """One sealed safetensors file per finished block, with its record in the header, so that both appear at once.
 
     The hidden states between blocks are not kept: a forward pass of the finished blocks gives the same bits in a
     fraction of the time that pruning took, and needs no gigabytes per block.
@@ -37,7 +34,7 @@ class Scratch:
 
         Blocks that another `identity` (spec, digests of inputs) has left in `directory` are deleted.
         """
-        self.directory, self._base = directory, base
+        self.directory, self._base, self._mark = directory, base, mark_of(identity)
         claim(directory, identity)
         self.resumed_at = self.finished
         """The number of the first block that was not finished; 0 for a fresh start."""
@@ -57,29 +54,27 @@ class Scratch:
         path = self._path(block)
         if not self._is_whole(block):
             self.save(block, *compute())
-        return PackedStore(path, self._base), _record(path)
+        return PackedStore(path, self._base), checkpoints.facts(path)["record"]
 
     def _is_whole(self, block: int) -> bool:
-        """Whether the file of a block exists and can be read: a power cut or a full disk may leave half of it."""
-        path = self._path(block)
-        if not path.exists():
-            return False
+        """Whether the file of a block exists, undamaged and made by this work. A power cut may leave half of it."""
         try:
-            _record(path)
-        except (SafetensorError, ValueError, KeyError, TypeError, OSError):
-            log.warning("%s is damaged: the block is pruned again", path)
+            checkpoints.verify(self._path(block), f"{self._mark} {block}")
+        except FileNotFoundError:
+            return False
+        except Damaged as damage:
+            log.warning("the block is pruned again: %s", damage)
             return False
         return True
 
     def save(self, block: int, weights: Mapping[str, Tensor], record: dict[str, Any]) -> None:
         """Write a finished block, packed."""
         parts = {part: data for name in weights for part, data in pack(name, weights[name], self._base).items()}
-        with atomic_path(self._path(block)) as temporary:
-            save_file(parts, temporary, metadata={"record": json.dumps(record, allow_nan=False)})
+        checkpoints.save(self._path(block), parts, record=record, spec_hash=f"{self._mark} {block}")
 
-    def merge(self, blocks: int, destination: Path) -> None:
-        """Write all blocks as one checkpoint to `destination`."""
-        checkpoints.merge([self._path(block) for block in range(blocks)], destination)
+    def merge(self, blocks: int, destination: Path, spec_hash: str = "") -> None:
+        """Write all blocks as one checkpoint to `destination`, which names the spec that it was made from."""
+        checkpoints.merge([self._path(block) for block in range(blocks)], destination, spec_hash=spec_hash)
 
     def remove(self) -> None:
         """Delete all finished blocks, once the result has been written."""
@@ -94,10 +89,3 @@ class Scratch:
 
     def _path(self, block: int) -> Path:
         return self.directory / f"block_{block:03d}.safetensors"
-
-
-def _record(path: Path) -> dict[str, Any]:
-    """The record of a block, from the header of its file."""
-    with safe_open(path, framework="pt") as file:
-        record: dict[str, Any] = json.loads(file.metadata()["record"])
-    return record

@@ -1,13 +1,15 @@
 """The finished pieces of a job on disk, so that a killed job resumes with the next piece."""
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prunebench.storage.files import read_json, write_json, write_text
+from prunebench.storage.files import remove, write_text
 from prunebench.storage.locks import release
+from prunebench.storage.sealed import Damaged, read_record, write_record
 
 log = logging.getLogger("prunebench")
 
@@ -15,22 +17,19 @@ log = logging.getLogger("prunebench")
 def claim(directory: Path, identity: str) -> None:
     """Mark `directory` as the place of the work `identity`; files of other work are deleted, and the log says so."""
     mark = directory / "identity"
-    if directory.exists() and not (mark.exists() and mark.read_text(encoding="utf-8") == identity):
+    try:
+        known = mark.read_bytes() == identity.encode()
+    except OSError:
+        known = False
+    if not known and directory.exists():
         log.info("throwing away unfinished work in %s: it is of other settings, inputs or code", directory)
-        shutil.rmtree(directory)
+        remove(directory)
     write_text(mark, identity)
 
 
-def is_whole(path: Path) -> bool:
-    """Whether the JSON file `path` exists and can be read: a power cut or a full disk may leave half of it."""
-    try:
-        read_json(path)
-    except FileNotFoundError:
-        return False
-    except ValueError:
-        log.warning("%s is damaged: it is made again", path)
-        return False
-    return True
+def mark_of(identity: str) -> str:
+    """A short digest of `identity`, which each finished piece of the work carries."""
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 class Parts:
@@ -38,20 +37,27 @@ class Parts:
 
     def __init__(self, directory: Path, identity: str = "") -> None:
         """Pieces that another `identity` (spec, digests of inputs) has left in `directory` are deleted."""
-        self._directory = directory
+        self._directory, self._mark = directory, mark_of(identity)
         claim(directory, identity)
         self.resumed = False
         """Whether a piece of an earlier run was used."""
 
     def get_or(self, name: str, compute: Callable[[], Any]) -> Any:
         """The piece `name` (JSON, floats exact): from disk, or made by `compute` and kept."""
-        path = self._directory / f"{name}.json"
-        if is_whole(path):
+        path, mark = self._directory / f"{name}.json", f"{self._mark} {name}"
+        try:
+            piece = read_record(path, mark)["value"]
+        except FileNotFoundError:
+            pass
+        except (Damaged, KeyError) as damage:
+            log.warning("a piece is made again: %s", damage)
+            remove(path)
+        else:
             log.info("resuming: %s is there", name)
             self.resumed = True
-        else:
-            write_json(path, compute())
-        return read_json(path)
+            return piece
+        write_record(path, {"spec_hash": mark, "value": compute()})
+        return read_record(path, mark)["value"]
 
     def remove(self) -> None:
         """Delete all pieces and release the lock, once the result has been written."""

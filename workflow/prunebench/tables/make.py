@@ -13,7 +13,7 @@ from prunebench.cell import AXES, Cell
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
-from prunebench.storage.files import read_json
+from prunebench.storage.sealed import check_mark, read_if_whole
 from prunebench.suites.metrics import metric
 from prunebench.tables.base import Evidence
 from prunebench.tables.table import Table
@@ -22,7 +22,8 @@ COMPARED = ("torch", "transformers", "numpy")
 
 
 def read_cells(path: Path) -> pd.DataFrame:
-    """Read the rows of a results/cells.csv; sparsities stay text."""
+    """Read the rows of a results/cells.csv; sparsities stay text. Raises Damaged if it has changed since `collect`."""
+    check_mark(path)
     return pd.read_csv(path, dtype={"sparsity": str})
 
 
@@ -74,8 +75,7 @@ def mixed_conditions(plan: Plan, study: str) -> list[str]:
         where = {**cell.wildcards, "suite": ""}
         files = [Path(paths.PRUNE_MEASURED.format(**where))]
         files += [Path(paths.EVALUATION_MEASURED.format(**where | {"suite": s})) for s in expansion.suites[cell]]
-        for file in filter(Path.exists, files):
-            measured = read_json(file)
+        for measured in filter(None, map(read_if_whole, files)):
             libraries = [f"{name} {measured['versions'].get(name)}" for name in COMPARED]
             conditions[", ".join([measured["device"], *libraries])] += 1
     if len(conditions) < 2:

@@ -1,5 +1,6 @@
 """The training loop. Its result depends on its arguments alone, also after it was killed and started again."""
 
+import logging
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from prunebench.config.entries import TrainedSource
 from prunebench.errors import PrunebenchError
 from prunebench.runtime.progress import track
 from prunebench.storage.files import atomic_path
+from prunebench.storage.sealed import is_marked, mark
+
+log = logging.getLogger("prunebench")
 
 POINTS = 40
 """The number of points of the loss curve; the state is written at each point."""
@@ -30,13 +34,15 @@ class Training:
     """A model in training: its weights, the state of the optimisers, and the loss curve so far."""
 
     def __init__(self, model: PreTrainedModel, source: TrainedSource, checkpoint: Path) -> None:
-        """Start from the state in the file `checkpoint`, or from the beginning if there is none."""
+        """Start from the state in the file `checkpoint`, or from the beginning if there is none, or a damaged one."""
         self._model, self._source, self._checkpoint = model, source, checkpoint
         self.step = 0
         self.curve: list[dict[str, float]] = []
         self._optimisers = optimisers(model, source.learning_rate)
-        if checkpoint.exists():
+        if is_marked(checkpoint):
             self._resume()
+        elif checkpoint.exists():
+            log.warning("%s is damaged: the training begins again", checkpoint)
 
     def run(self, windows: Tensor, held_out: Tensor) -> None:
         """Train to the last step on `windows` (token ids [n, context]); write the state at every point of the curve."""
@@ -88,6 +94,7 @@ class Training:
         }
         with atomic_path(self._checkpoint) as temporary:
             torch.save(state, temporary)
+        mark(self._checkpoint)
 
     def _resume(self) -> None:
         state = torch.load(self._checkpoint, map_location=self._model.device, weights_only=True)

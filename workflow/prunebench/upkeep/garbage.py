@@ -10,7 +10,7 @@ from pathlib import Path
 from prunebench.assets.manifest import MANIFEST_NAME
 from prunebench.plan import graph, paths
 from prunebench.plan.plan import Plan
-from prunebench.storage.files import read_json
+from prunebench.storage.sealed import read_status
 from prunebench.upkeep import locks
 from prunebench.view import logs
 from prunebench.view.states import running_jobs
@@ -100,7 +100,7 @@ def _is_final(result: Path) -> bool:
     """Whether `result` is complete. A job that failed is not: its next try goes on from its unfinished work."""
     if not result.exists():
         return False
-    return not (result.suffix == ".json" and read_json(result).get("status") == "failed")
+    return not (result.suffix == ".json" and read_status(result) != "ok")
 
 
 def _named(log: Path) -> Iterator[Path]:

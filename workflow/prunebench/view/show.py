@@ -17,7 +17,7 @@ from prunebench.plan.jobs import named
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results
-from prunebench.storage.files import read_json
+from prunebench.storage.sealed import read_if_whole
 from prunebench.suites.metrics import metric
 from prunebench.view import logs
 from prunebench.view.commands import snakemake
@@ -87,7 +87,7 @@ def _spec(plan: Plan, cell: Cell) -> Table:
 def _allocation(plan: Plan, cell: Cell) -> Iterator[Table]:
     """The allocation of the cell, if a valid one is on disk."""
     job = plan.allocation(cell)
-    record = read_json(job.outputs[0]) if job.done else {}
+    record = read_if_whole(job.outputs[0]) or {}
     if record.get("spec_hash") == job.spec_hash and record["status"] == "ok":
         yield _bars("allocation: sparsity asked of a block's linears, mean", record["sparsities"])
 
@@ -126,10 +126,10 @@ def _bars(title: str, values: Mapping[str, float]) -> Table:
 
 def _cost(jobs: list[Job]) -> Iterator[Table]:
     """A table of the costs of the cell's jobs, and of the machines on which they ran."""
-    files = {job: path for job in jobs for path in job.outputs if path.name.endswith("measured.json") and path.exists()}
-    if not files:
+    files = {job: path for job in jobs for path in job.outputs if path.name.endswith("measured.json")}
+    measured = {job: record for job, path in files.items() if (record := read_if_whole(path))}
+    if not measured:
         return
-    measured = {job: read_json(path) for job, path in files.items()}
     suffix = {job: " ".join(job.subject.split("/")[5:]) for job in measured}
     heads = (f"{job.rule} {suffix[job]}".strip() for job in measured)
     table = Table("", *heads, title="cost and provenance", title_justify="left")

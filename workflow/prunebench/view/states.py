@@ -10,7 +10,7 @@ from prunebench.plan import graph
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results
-from prunebench.storage.files import read_json
+from prunebench.storage.sealed import read_status
 from prunebench.suites.metrics import headlines
 from prunebench.view import logs
 
@@ -75,7 +75,7 @@ def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> 
 def _failed(job: Job) -> bool:
     """Whether `job` is done and its result is a failure."""
     result = job.outputs[0]
-    return result.suffix == ".json" and job.done and read_json(result).get("status") == "failed"
+    return result.suffix == ".json" and read_status(result) == "failed"
 
 
 def stopped(job: Job) -> bool:

@@ -64,7 +64,7 @@ class Allocate(Job):
         entry, model = config.allocators[point.allocator], config.models[point.model]
         allocator = allocator_of(config, point)
         return AllocateSpec(
-            code=self.code(allocator=f"allocators.{allocator.name}", family=f"models.{model.family}"),
+            code=self.code(allocator=allocator.name, family=model.family),
             model=self.hash_of("model"),
             family=model.family,
             allocator=allocator.name,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -11,11 +12,26 @@ from pydantic import Field
 from prunebench.assets.sources import local_files
 from prunebench.assets.tasks import local_row_files
 from prunebench.config.entries import CorpusEntry, ModelEntry, TasksEntry, TrainedSource, is_none
+from prunebench.errors import PrunebenchError
+from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
+from prunebench.storage.digests import digest_of
 
 
-class FetchModelSpec(Spec):
+class FetchSpec(Spec):
+    """Everything that decides which asset of any kind is fetched."""
+
+    content: str | None = Field(None, exclude_if=is_none)
+    """The digest of the files of a local source. Other sources are pinned by digests and revisions in their entries."""
+
+    def check(self, files: Sequence[Path]) -> None:
+        """Raise PrunebenchError if `files`, of a local source, have other content than when the job was planned."""
+        if self.content not in (None, content(files)):
+            raise PrunebenchError(f"{files[0].parent} has changed since this job was planned: run snakemake again")
+
+
+class FetchModelSpec(FetchSpec):
     """Everything that decides which model is fetched. Its title is the catalog name: a new one fetches nothing."""
 
     entry: ModelEntry
@@ -23,16 +39,21 @@ class FetchModelSpec(Spec):
     """Hash of the spec of the job that trains the model, if it is trained here."""
 
 
-class FetchCorpusSpec(Spec):
+class FetchCorpusSpec(FetchSpec):
     """Everything that decides which text is fetched and how it is cut into splits. The title is the catalog name."""
 
     entry: CorpusEntry
 
 
-class FetchTasksSpec(Spec):
+class FetchTasksSpec(FetchSpec):
     """Everything that decides which rows of tasks are fetched. The title is the catalog name."""
 
     entry: TasksEntry
+
+
+def content(files: Sequence[Path]) -> str | None:
+    """A digest of the names and the content of `files`; None without files. A file is read again if it may differ."""
+    return spec_hash(canonical([[file.name, digest_of(file)] for file in files])) if files else None
 
 
 class Fetch(Job):
@@ -55,11 +76,21 @@ class Fetch(Job):
     @cached_property
     def needs(self) -> Mapping[str, Need]:
         """The files of a local source. When one changes, everything that is made from it is made again."""
-        return {"files": list(map(str, local_files(self.entry.source)))}
+        return {"files": list(map(str, self.files_on_disk(self.entry)))}
+
+    @staticmethod
+    def files_on_disk(entry: Any) -> list[Path]:
+        """The files of `entry` if its source is local; none for other sources."""
+        return local_files(entry.source)
 
     def _spec(self) -> str:
-        spec: Spec = self.Spec(code=self.code(), entry=self.entry.model_copy(update={"title": self.subject}))
-        return spec.text
+        return self._text()
+
+    def _text(self, **more: Any) -> str:
+        entry = self.entry.model_copy(update={"title": self.subject})
+        digest = content(self.files_on_disk(entry))
+        text: str = self.Spec(code=self.code(), entry=entry, content=digest, **more).text
+        return text
 
 
 class FetchModel(Fetch):
@@ -69,6 +100,7 @@ class FetchModel(Fetch):
     kind = "models"
     subject_pattern = "{model}"
     writes: ClassVar = {"asset": paths.MODEL}
+    Spec = FetchModelSpec
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
@@ -80,8 +112,7 @@ class FetchModel(Fetch):
         return {"files": files, "training": trained.output()}
 
     def _spec(self) -> str:
-        entry = self.entry.model_copy(update={"title": self.subject})
-        return FetchModelSpec(code=self.code(), entry=entry, training=self.hash_of("training")).text
+        return self._text(training=self.hash_of("training"))
 
 
 class FetchCorpus(Fetch):
@@ -110,7 +141,7 @@ class FetchTasks(Fetch):
         tasks = {name: task.model_copy(update={"title": None}) for name, task in entry.tasks.items()}
         return entry.model_copy(update={"tasks": tasks})
 
-    @cached_property
-    def needs(self) -> Mapping[str, Need]:
+    @staticmethod
+    def files_on_disk(entry: Any) -> list[Path]:
         """The files of a local bundle of tasks."""
-        return {"files": list(map(str, local_row_files(self.entry).values()))}
+        return list(local_row_files(entry).values())

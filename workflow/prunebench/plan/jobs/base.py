@@ -5,6 +5,7 @@ This module does not import torch, because Snakemake asks every job of a study f
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -44,6 +45,31 @@ class Spec(BaseModel):
     def text(self) -> str:
         """The spec as canonical JSON, in which equal specs are equal strings."""
         return canonical(self.model_dump(mode="json"))
+
+
+FOLDERS = {
+    "allocator": "allocators",
+    "family": "models",
+    "method": "methods",
+    "space": "search",
+    "suite": "suites",
+}
+"""The folder of the plug-ins that have each role in a spec."""
+
+
+def modules_of(rule: str, spec: str) -> dict[str, str]:
+    """The fingerprint in `spec`, the spec of a job of `rule`, of each module that it names."""
+    fields = json.loads(spec or "{}")
+    code = fields.get("code", {})
+    if isinstance(code, str):
+        code = {"stage": code}
+
+    def module(role: str) -> str:
+        if role == "stage":
+            return f"stages.{rule}"
+        return f"{FOLDERS[role]}.{fields[role]}" if role in FOLDERS else role
+
+    return {module(role): digest for role, digest in code.items()}
 
 
 class Output(NamedTuple):
@@ -220,8 +246,9 @@ class Job:
         return None
 
     def code(self, **plugins: str) -> dict[str, str]:
-        """Fingerprints, by role, of the stage and of the modules `plugins` (such as family="models.opt")."""
-        modules = {"stage": f"stages.{self.rule}", **plugins}
+        """Fingerprints, by role, of the stage and of `plugins` (such as family="opt"), which are in the spec, too."""
+        modules = {"stage": f"stages.{self.rule}"}
+        modules |= {role: f"{FOLDERS[role]}.{name}" for role, name in plugins.items()}
         return {role: fingerprint(f"prunebench.{module}") for role, module in modules.items()}
 
     def hash_of(self, name: str) -> str | None:

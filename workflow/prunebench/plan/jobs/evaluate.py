@@ -66,7 +66,7 @@ class Evaluate(Job):
     def _spec(self) -> str:
         model = self.config.models[self.wildcards["model"]]
         return EvaluateSpec(
-            code=self.code(suite=f"suites.{self.suite.name}", family=f"models.{model.family}"),
+            code=self.code(suite=self.suite.name, family=model.family),
             prune=self.pruning.spec_hash,
             family=model.family,
             storage=model.dtype,

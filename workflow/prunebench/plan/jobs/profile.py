@@ -48,7 +48,7 @@ class Profile(Job):
     def _shared(self) -> dict[str, Any]:
         entry = self.config.models[self.model]
         hashes = {name: self.hash_of(name) for name in READ}
-        code = self.code(family=f"models.{entry.family}")
+        code = self.code(family=entry.family)
         return {"code": code, "family": entry.family, "storage": entry.dtype, **hashes}
 
     @property

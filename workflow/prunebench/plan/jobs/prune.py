@@ -82,7 +82,7 @@ class Prune(Job):
     def _spec(self) -> str:
         cell, model = self.cell, self.config.models[self.cell.model]
         return PruneSpec(
-            code=self.code(method=f"methods.{self.method.name}", family=f"models.{model.family}"),
+            code=self.code(method=self.method.name, family=model.family),
             model=self.hash_of("model"),
             family=model.family,
             storage=model.dtype,

@@ -64,7 +64,7 @@ class SearchAllocation(Job):
         entry, model = self._entry, self.config.models[self.model]
         evolution = {"population": entry.population, "sample_ratio": entry.sample_ratio, "parents": entry.parents}
         return SearchAllocationSpec(
-            code=self.code(space=f"search.{entry.space}", family=f"models.{model.family}"),
+            code=self.code(space=entry.space, family=model.family),
             model=self.hash_of("model"),
             family=model.family,
             storage=model.dtype,
