@@ -21,6 +21,7 @@ from prunebench.engine.subject import Subject
 from prunebench.errors import PrunebenchError
 from prunebench.registry import load
 from prunebench.standalone.export import export
+from prunebench.storage.sealed import read_record, write_record
 
 CELL = "tiny/wanda/uniform/unstructured-s0.70/text_4x16-seed0"
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0} | {
@@ -171,8 +172,9 @@ def test_a_model_that_changed(tmp_path: Path) -> None:
 
 def test_a_model_that_was_fetched_anew(project: Path) -> None:
     record = project / "results/pruned" / CELL / "prune.json"
-    text = record.read_text()
-    record.write_text(text.replace(json.loads(text)["inputs"]["model"], "0" * 64))
+    stored = read_record(record)
+    stored["inputs"]["model"] = "0" * 64
+    write_record(record, stored)
     with pytest.raises(PrunebenchError, match="has changed since the cell was pruned"):
         export(CELL, project / "exported")
 
@@ -197,12 +199,11 @@ def test_what_is_needed_is_not_deleted_even_when_forced(project: Path, place: st
     assert sorted(project.rglob("*")) == before
 
 
-def test_interrupted_it_leaves_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Damaged in its last byte: found when all other files are written.
+def test_damaged_weights_are_refused_and_nothing_is_left(project: Path) -> None:
     weights = project / "results/pruned" / CELL / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     before = sorted(project.iterdir())
-    with pytest.raises(Exception, match=r"incomplete|Incomplete"):
+    with pytest.raises(PrunebenchError, match="do not fit its seal"):
         export(CELL, project / "exported")
     assert sorted(project.iterdir()) == before
 

@@ -205,23 +205,23 @@ def test_a_cell_names_the_gradients_that_it_was_made_from(tmp_path: Path, monkey
     job = prune_job(tmp_path, method="pruner_zero")
     job.run()
     file = tmp_path / paths.GRADIENTS.format(**job.cell.wildcards)
-    said = checkpoints.metadata(file)
-    assert said["tokens"] == job.result["inputs"]["tokens"]
-    assert said["digest"] == job.result["inputs"]["gradients"]
+    facts = checkpoints.facts(file)
+    assert facts["tokens"] == job.result["inputs"]["tokens"]
+    assert facts["seal"] == job.result["inputs"]["gradients"]
     assert (tmp_path / paths.GRADIENTS_MEASURED.format(**job.cell.wildcards)).exists()
     monkeypatch.chdir(tmp_path)
     assert Results(job.plan).prune(job.cell)["status"] == "ok"
-    save_file(load_file(file), file, metadata={**said, "digest": "another"})
+    checkpoints.save(file, {"another": torch.ones(1)}, spec_hash=facts["spec_hash"])
     measured = Results(job.plan).prune(job.cell)
     assert measured == {"status": "missing", "reason": "on disk from another gradients: run snakemake again"}
 
 
-def test_the_digest_is_of_names_and_values(tmp_path: Path) -> None:
+def test_gradients_that_are_made_again_have_the_same_digest(tmp_path: Path) -> None:
     def digest(root: Path, **options: Any) -> str:
         job = prune_job(root, method="pruner_zero", **options)
-        return checkpoints.metadata(root / paths.GRADIENTS.format(**job.cell.wildcards))["digest"]
+        return checkpoints.digest(root / paths.GRADIENTS.format(**job.cell.wildcards)) or ""
 
-    same, again, other = (digest(tmp_path / str(run), seed=run // 2) for run in range(3))
+    same, again, other = (digest(tmp_path, seed=run // 2) for run in range(3))
     assert same == again != other
 
 
@@ -229,9 +229,9 @@ def test_gradients_that_are_not_finite_fail_the_cell(tmp_path: Path) -> None:
     """A pass that overflows leaves such gradients. The reason names the linear."""
     job = prune_job(tmp_path, method="pruner_zero")
     file = tmp_path / paths.GRADIENTS.format(**job.cell.wildcards)
-    said, stored = checkpoints.metadata(file), load_file(file)
+    stored = load_file(file)
     stored["model.layers.1.mlp.up_proj"][2, 3] = torch.inf
-    save_file(stored, file, metadata=said)
+    checkpoints.save(file, stored, spec_hash=checkpoints.facts(file)["spec_hash"])
     job.run()
     assert job.result["status"] == "failed"
     assert job.result["reason"].startswith("the gradients of model.layers.1.mlp.up_proj are NaN or infinite")

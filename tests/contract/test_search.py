@@ -38,6 +38,7 @@ from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
 from prunebench.stages.gather_search import gather_search
 from prunebench.storage.resume import Parts
+from prunebench.storage.sealed import read_record
 
 BLOCKS = 5
 
@@ -64,6 +65,9 @@ def anatomy(assets: Path) -> Anatomy:
     return Anatomy(assets / "model", model.family, torch.bfloat16, assets / "profile.safetensors")
 
 
+FETCHED = (("model", "models"), ("corpus", "corpora"))
+
+
 def spec(**changes: Any) -> str:
     wanted = {
         "family": "llama",
@@ -85,7 +89,7 @@ def spec(**changes: Any) -> str:
 def search(assets: Path, out: Path, **changes: Any) -> dict[str, Any]:
     out.mkdir(exist_ok=True)
     stage.search_allocation(
-        spec(**changes),
+        spec(**{name: read_record(assets / kind / "asset.json")["spec_hash"] for name, kind in FETCHED}, **changes),
         model=assets / "models/asset.json",
         corpus=assets / "corpora/asset.json",
         profile=assets / "profile.safetensors",
@@ -348,16 +352,25 @@ def test_the_best_of_all_seeds_is_picked_and_ties_go_to_the_first(tmp_path: Path
     def result(seed: int, value: float | None) -> Path:
         path = tmp_path / f"{seed}.json"
         wanted = {"seed": seed, "sparsity": "0.70", "space": "slopes", "strategy": "grid", "evaluations": 5}
-        found: dict[str, Any] = {"spec": wanted, "uniform": 9.0, "model": {"title": "Tiny"}}
+        found: dict[str, Any] = {
+            "spec": wanted,
+            "spec_hash": f"seed {seed}",
+            "uniform": 9.0,
+            "model": {"title": "Tiny"},
+        }
         best = {"best": {"candidate": f"c{seed}", "value": value}, "evaluations": 5}
         found |= {"status": "ok", **best} if value else {"status": "failed", "reason": "no luck"}
         path.write_text(json.dumps(found))
         return path
 
-    gather_search("{}", [result(0, None), result(1, 3.0), result(2, 2.0), result(3, 2.0)], tmp_path / "best.json")
+    def gather(*results: Path) -> None:
+        seeds = {str(seed): f"seed {seed}" for seed in range(len(results))}
+        gather_search(json.dumps({"seeds": seeds}), results, tmp_path / "best.json")
+
+    gather(result(0, None), result(1, 3.0), result(2, 2.0), result(3, 2.0))
     best = json.loads((tmp_path / "best.json").read_text())
     assert best["status"] == "ok" and best["best"] == {"candidate": "c2", "value": 2.0, "seed": 2}
     assert best["seeds"]["0"] == {"status": "failed", "reason": "no luck"}
     assert best["searched"] == {"sparsity": "0.70", "space": "slopes", "strategy": "grid", "evaluations": 5}
-    gather_search("{}", [result(0, None)], tmp_path / "best.json")
+    gather(result(0, None))
     assert json.loads((tmp_path / "best.json").read_text())["reason"] == "no luck"

@@ -387,7 +387,7 @@ def test_changed_files_are_noticed(tmp_path: Path, index: Path, damage: Any, fou
 def test_unreadable_manifest_is_named(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "asset.json").write_text(content)
-    with pytest.raises(PrunebenchError, match=r"asset\.json (does not exist|is not an asset manifest)"):
+    with pytest.raises(PrunebenchError, match=r"asset\.json (does not exist|is not an asset manifest|is damaged)"):
         load_manifest(tmp_path / "asset.json")
 
 
@@ -438,8 +438,9 @@ def test_corpus_too_short(tmp_path: Path) -> None:
     tokens, record = tmp_path / "tokens.npy", tmp_path / "record.json"
 
     def run(samples: int) -> None:
-        spec = json.dumps({"model": "m", "corpus": "c", "samples": samples, "seqlen": 3, "seed": 0})
-        calibrate(spec, tmp_path / "model/asset.json", tmp_path / "corpus/asset.json", tokens, record)
+        model, corpus = tmp_path / "model/asset.json", tmp_path / "corpus/asset.json"
+        made_from = {"model": load_manifest(model).spec_hash, "corpus": load_manifest(corpus).spec_hash}
+        calibrate(json.dumps({**made_from, "samples": samples, "seqlen": 3, "seed": 0}), model, corpus, tokens, record)
 
     message = f"'Tiny text' is too short: its calibration split has {3 * documents} tokens.* need {3 * documents + 3}"
     with pytest.raises(PrunebenchError, match=message):

@@ -14,11 +14,13 @@ from transformers import PreTrainedTokenizerFast
 import tiny
 from prunebench.assets.corpora import load_split
 from prunebench.assets.gguf import split_digits
+from prunebench.assets.manifest import load_manifest
 from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
 from prunebench.errors import PrunebenchError
 from prunebench.stages.calibrate import calibrate, draw
 from prunebench.stages.fetch_corpus import fetch_corpus
 from prunebench.stages.fetch_model import fetch_model
+from prunebench.storage.sealed import read_record
 
 DOCUMENTS = [f"document {index} says {index * 7} and then\n\n{index} more words" for index in range(200)]
 
@@ -136,11 +138,16 @@ def test_draw_takes_different_windows_and_depends_on_the_seed() -> None:
     assert drawn.tolist() != draw(windows, 20, seed=2).tolist()
 
 
+def hashes(model: Path, corpus: Path) -> dict[str, str]:
+    """The hashes of the specs with which two assets were fetched."""
+    return {"model": load_manifest(model).spec_hash, "corpus": load_manifest(corpus).spec_hash}
+
+
 def test_calibrate_draws_windows_of_the_calibration_split(
     tmp_path: Path, assets: tuple[Path, Path], tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model, corpus = assets
-    spec = '{"corpus":"c","model":"m","samples":4,"seed":3,"seqlen":16}'
+    spec = json.dumps({**hashes(model, corpus), "samples": 4, "seed": 3, "seqlen": 16})
     calibrate(spec, model, corpus, tmp_path / "tokens.npy", tmp_path / "record.json")
     tokens = np.load(tmp_path / "tokens.npy", allow_pickle=False)
     stream = token_stream(tokenizer, load_split(corpus.parent, "calibration"), bos=False)
@@ -148,7 +155,7 @@ def test_calibrate_draws_windows_of_the_calibration_split(
     assert tokens.shape == (4, 16)
     assert tokens.dtype == np.int64
     assert all(tuple(row) in rows for row in tokens.tolist())
-    assert json.loads((tmp_path / "record.json").read_text()) == {
+    assert read_record(tmp_path / "record.json") == {
         "spec_hash": hashlib.sha256(spec.encode()).hexdigest()[:16],
         "sha256": hashlib.sha256((tmp_path / "tokens.npy").read_bytes()).hexdigest(),
         "bos": False,
@@ -161,7 +168,7 @@ def test_calibrate_draws_windows_of_the_calibration_split(
 
 def test_calibrate_is_reproducible_and_seeded(tmp_path: Path, assets: tuple[Path, Path]) -> None:
     def run(name: str, seed: int, bos: bool = False) -> bytes:
-        spec = json.dumps({"model": "m", "corpus": "c", "samples": 4, "seqlen": 16, "seed": seed, "bos": bos})
+        spec = json.dumps({**hashes(*assets), "samples": 4, "seqlen": 16, "seed": seed, "bos": bos})
         calibrate(spec, *assets, tmp_path / name, tmp_path / "record.json")
         return (tmp_path / name).read_bytes()
 

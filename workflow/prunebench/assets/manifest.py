@@ -10,10 +10,13 @@ from prunebench.config.entries import HubSource, ModelSource, Sha256, Shape, Sou
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.models.configs import dimensions
+from prunebench.storage.expected import check, expect
 from prunebench.storage.files import read_json, read_object, sha256_file, write_json
 from prunebench.storage.sealed import Damaged, check_maker, read_record, write_record
 
 MANIFEST_NAME = "asset.json"
+WEIGHTS = ".safetensors"
+"""The end of the name of a file of weights."""
 
 
 class FileRecord(BaseModel):
@@ -113,20 +116,18 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def verified(path: Path, spec_hash: str | None = None) -> Manifest:
-    """Read the asset.json at `path` like `load_manifest`, and check the content of every file against its digest.
+    """Read the asset.json at `path` like `load_manifest`, and check the content of its files against their digests.
 
-    Raises PrunebenchError also if a digest differs, or if the asset was not fetched with the spec of that hash.
+    Files of weights are checked when they are first read (see `storage.expected`), all other files at once. Raises
+    PrunebenchError if a digest differs, or if the asset was not fetched with the spec of that hash.
     """
     manifest = load_manifest(path)
     check_maker(path, manifest.spec_hash, spec_hash)
     for name, record in manifest.files.items():
         file = manifest.directory / name
-        try:
-            digest = sha256_file(file)
-        except OSError as error:
-            raise PrunebenchError(f"{file} cannot be read: {error.strerror}") from None
-        if digest != record.sha256:
-            raise _changed(manifest, file, f"sha256 {record.sha256}", digest)
+        expect(file, record.sha256, _changed(manifest, f"its SHA-256 is not {record.sha256}"))
+        if file.suffix != WEIGHTS:
+            check(file)
     return manifest
 
 
@@ -151,12 +152,10 @@ def read_shape(config_json: Path) -> Shape:
 def _check_size(manifest: Manifest, file: Path, expected: int) -> None:
     actual = f"{file.stat().st_size} bytes" if file.is_file() else "missing"
     if actual != f"{expected} bytes":
-        raise _changed(manifest, file, f"{expected} bytes", actual)
+        raise PrunebenchError(f"{file} {_changed(manifest, f'expected {expected} bytes, found {actual}')}")
 
 
-def _changed(manifest: Manifest, file: Path, expected: str, actual: str) -> PrunebenchError:
+def _changed(manifest: Manifest, difference: str) -> str:
+    """The end of a message on a file of an asset."""
     rule = "fetch_corpus" if manifest.documents else "fetch_tasks" if manifest.rows else "fetch_model"
-    return PrunebenchError(
-        f"{file} of '{manifest.title}' has changed: expected {expected}, found {actual}. "
-        f"Run snakemake --forcerun {rule}"
-    )
+    return f"of '{manifest.title}' has changed: {difference}. Run snakemake --forcerun {rule}"

@@ -40,7 +40,7 @@ def evaluate(
     settings, outcome = EvaluateSpec.model_validate_json(spec), Outcome(spec)
     _check_versions(settings.versions)
     manifest, upstream = verified(model), read_record(pruned, settings.prune)
-    checkpoints.verify(weights, settings.prune)
+    checkpoints.verify_weights(weights, upstream)
     if upstream["inputs"]["model"] != manifest.digest:
         raise PrunebenchError(f"{pruned} was made from another model than {model} describes: run snakemake again")
     arrived = {

@@ -81,7 +81,8 @@ def prune(
         )
         target = allocated["whole_model_sparsity"] if "sparsity" in method.uses else None
         record |= {**summarise(blocks, target, exact=method.exact), "blocks": blocks}
-    work.merge(0 if outcome.failure else len(blocks), weights, outcome.record["spec_hash"])
+    work.merge(0 if outcome.failure else len(blocks), weights)
+    outcome.record["weights"] = checkpoints.digest(weights)
     outcome.write(result, measured, resumed_at=work.resumed_at)
     if outcome.failure:
         work.keep_after_failure()

@@ -193,7 +193,7 @@ def _finished(source: Path, root: Path) -> dict[str, Any]:
             f"the weights of {source} were not kept (keep_weights: none or mask), or deleted. Put keep_weights: packed "
             f"into the config of its study, and run snakemake --cores all {weights.relative_to(root)}"
         )
-    checkpoints.verify(weights, record["spec_hash"])
+    checkpoints.verify_weights(weights, record)
     return record
 
 

@@ -105,6 +105,16 @@ def verify(path: Path, spec_hash: str | None = None) -> dict[str, Any]:
     return stated
 
 
+def verify_weights(path: Path, pruned: Mapping[str, Any]) -> None:
+    """Raise Damaged unless the file of weights is whole and the one of the record `pruned` of its cell.
+
+    The file names no spec, so that equal weights are equal files whatever they were made for.
+    """
+    seal = verify(path).get("seal")
+    if pruned.get("weights", seal) != seal:
+        raise Damaged(path, "is not the file that was written with the record of its cell")
+
+
 def _metadata(facts: Mapping[str, Any]) -> dict[str, str]:
     return {_KEY: json.dumps({**facts, "seal": _OPEN}, sort_keys=True, allow_nan=False)}
 

@@ -72,9 +72,9 @@ class Scratch:
         parts = {part: data for name in weights for part, data in pack(name, weights[name], self._base).items()}
         checkpoints.save(self._path(block), parts, record=record, spec_hash=f"{self._mark} {block}")
 
-    def merge(self, blocks: int, destination: Path, spec_hash: str = "") -> None:
-        """Write all blocks as one checkpoint to `destination`, which names the spec that it was made from."""
-        checkpoints.merge([self._path(block) for block in range(blocks)], destination, spec_hash=spec_hash)
+    def merge(self, blocks: int, destination: Path) -> None:
+        """Write all blocks as one checkpoint to `destination`."""
+        checkpoints.merge([self._path(block) for block in range(blocks)], destination)
 
     def remove(self) -> None:
         """Delete all finished blocks, once the result has been written."""

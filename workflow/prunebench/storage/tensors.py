@@ -13,6 +13,7 @@ from prunebench.config.entries import STORED
 from prunebench.errors import PrunebenchError
 from prunebench.formulas.rows import rows_of
 from prunebench.storage import packing
+from prunebench.storage.expected import check
 from prunebench.storage.layout import FLOATS, places, read_layout
 from prunebench.storage.parts import Part, parts
 
@@ -25,6 +26,7 @@ def storage_dtype(text: str) -> torch.dtype | None:
 class TensorStore(Mapping[str, Tensor]):
     """The tensors of a safetensors file by name, or of a model directory by full name; memory-mapped.
 
+    A file is checked before its first tensor is read, if its digest is known (see `storage.expected`).
     The parts of a fused matrix of a model are tensors of their own.
     """
 
@@ -50,6 +52,7 @@ class TensorStore(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         place, rows = self._parts[name].place, self._parts[name].rows
+        check(place.file)
         tensor: Tensor = self._handles[place.file].get_tensor(place.stored)
         if rows is not None:
             # The rows are copied: tensors that share memory cannot be saved into one file.
