@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from prunebench import registry
-from prunebench.config.entries import CALIBRATION, REPO, REVISION, SHA256, SLUG, TASK
+from prunebench.config.entries import CALIBRATION, PACKAGE, REPO, REVISION, SHA256, TASK, VERSION
 from prunebench.errors import PrunebenchError
+from prunebench.names import SLUG
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,8 +27,10 @@ _IN_WORDS = {
     "union_tag_not_found": "'kind' is missing",
 }
 _FORMS = {
-    SLUG: "must be lower-case letters, digits, '_' and '.', a letter or digit first",
+    SLUG: "must be lower-case letters, digits and '_', a letter or digit first, and a digit after each '.'",
     TASK: "must be letters, digits, '_' and '-'",
+    PACKAGE: "must be the name of a package: letters, digits, '.', '_' and '-'",
+    VERSION: "must be the version of a package, such as 1.2.0",
     SHA256: "must be 64 hexadecimal digits",
     REPO: "must be OWNER/NAME",
     REVISION: "must be a commit, branch, tag or refs/...",

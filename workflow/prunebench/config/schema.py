@@ -4,10 +4,10 @@ This module does not import torch, because every cluster job parses the Snakefil
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel
 
 from prunebench import registry
@@ -17,16 +17,19 @@ from prunebench.config.entries import (
     Compute,
     CorpusEntry,
     Entry,
+    Line,
     MethodEntry,
     ModelEntry,
     PluginEntry,
     SearchEntry,
+    Seed,
     Slug,
     Sparsity,
     SuiteEntry,
     TasksEntry,
 )
 from prunebench.config.explain import validate
+from prunebench.config.reading import read_yaml
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import parse_pattern
 from prunebench.plugin import Search
@@ -35,9 +38,6 @@ CONFIG = Path("config/config.yaml")
 """The config file that snakemake reads without --configfile."""
 CATALOG = Path("config/catalog")
 """The directory of the catalogs, which has a YAML file for each kind of entry."""
-
-# Every cluster job reads all catalogs, so the faster loader in C is used where PyYAML has it.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _as_list(value: Any) -> Any:
@@ -81,7 +81,6 @@ def _describe_tables(schema: dict[str, Any]) -> None:
 
 
 AskedTable = Annotated[str, AfterValidator(_checked_table), Field(json_schema_extra=_list_tables)]
-Seed = Annotated[int, Field(ge=0, strict=True)]
 
 
 class Axes(Entry):
@@ -109,7 +108,7 @@ class Row(Axes):
 class Study(Entry):
     """A named grid of cells, and the suites that evaluate the cells."""
 
-    title: str = ""
+    title: Line = ""
     suites: OneOrMore[Slug]
     defaults: Axes = Field(default_factory=Axes, description="values of the axes that a row of the grid does not give")
     grid: list[Row] = Field(min_length=1)
@@ -190,21 +189,13 @@ def with_catalogs(
 
 def read_config(file: Path) -> dict[str, Any]:
     """Parse the config `file` without checking it. Raises PrunebenchError if it does not exist or is not YAML."""
-    if not file.is_file():
+    if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise PrunebenchError(
             f"there is no {file.absolute()}: this command needs a project, which is a copy of prunebench's repository; "
             "run it where you run snakemake, or name a config with --configfile"
         )
     raw: dict[str, Any] = read_yaml(file)
     return raw
-
-
-def read_yaml(path: Path) -> Any:
-    """Parse the YAML file at `path`; an empty file is an empty mapping. Raises PrunebenchError if it is not YAML."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-    except yaml.YAMLError as error:
-        raise PrunebenchError(f"{path} is not valid YAML: {error}") from None
 
 
 def configured(kind: str, entry: Any) -> Any:

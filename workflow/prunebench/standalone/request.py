@@ -19,6 +19,7 @@ from prunebench.assets.tokens import check_ids, load_ids
 from prunebench.cell import Cell
 from prunebench.config.entries import STORED, Compute
 from prunebench.config.explain import error_lines
+from prunebench.config.reading import read_yaml
 from prunebench.config.schema import CATALOGS, SINGULAR, Config, Row
 from prunebench.engine.contract import Method
 from prunebench.errors import PrunebenchError
@@ -209,7 +210,8 @@ def method_named(name: str) -> Method:
 
 def slug(text: str) -> str:
     """Return `text` in lower case, with "_" for each character that a catalog name may not have."""
-    return re.sub(r"[^a-z0-9_.]", "_", text.lower()).lstrip("_.") or "model"
+    name = re.sub(r"[^a-z0-9_.]|\.(?![0-9])", "_", text.lower()).lstrip("_.")
+    return name or "model"
 
 
 def directory_entry(directory: Path) -> dict[str, Any]:
@@ -227,10 +229,9 @@ def directory_entry(directory: Path) -> dict[str, Any]:
 
 def stored_entries(kind: str) -> dict[str, Any]:
     """Read the entries in the project's catalog of `kind` without checks. Without such a file there are none."""
-    import yaml
-
     path = CATALOG / f"{kind}.yaml"
-    return (path.exists() and yaml.safe_load(path.read_text(encoding="utf-8"))) or {}
+    entries = read_yaml(path) if path.exists() else {}
+    return entries if isinstance(entries, dict) else {}  # load_config refuses anything else
 
 
 def refuse_unknown(kind: str, name: str, *plugins: str) -> None:
