@@ -126,6 +126,7 @@ def read_shape(config_json: Path) -> Shape:
         attention=sizes.attention,
         vocabulary=sizes.vocabulary,
         key_value=sizes.key_value,
+        context=sizes.context,
     )
 
 

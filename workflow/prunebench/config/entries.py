@@ -26,7 +26,7 @@ REVISION = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
 PACKAGE = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$"
 VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+!-]*$"
 TASK = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
-CALIBRATION = f"{SLUG.removesuffix('$')}_[1-9][0-9]{{0,8}}x[1-9][0-9]{{0,8}}$"
+CALIBRATION = f"{SLUG.removesuffix('$')}_[1-9][0-9]{{0,8}}x(?:[2-9]|[1-9][0-9]{{1,8}})$"
 LARGEST_SEED = 2**32 - 1
 """The greatest seed that all random generators take."""
 MOST_THREADS = 1024
@@ -204,6 +204,13 @@ class Shape(Entry):
         description="output width of the key and value projections: number of their heads x size of a head; default: "
         "the value of `attention`",
     )
+    # No spec has it: a longer text than the model can read is refused, not computed in another way.
+    context: PositiveInt | None = Field(
+        None,
+        exclude=True,
+        description="the longest text that the model can read, in tokens; longer windows are refused at once. Default: "
+        "not known before the model has arrived",
+    )
 
 
 class ModelEntry(Entry):
@@ -315,6 +322,13 @@ class CorpusEntry(Entry):
         None,
         exclude_if=is_none,
         description="the largest number of first windows of the test split that perplexity takes",
+    )
+    # No spec has it: a calibration of more tokens is refused, not computed in another way.
+    calibration_tokens: PositiveInt | None = Field(
+        None,
+        exclude=True,
+        description="the calibration split has fewer tokens than this with any tokenizer; a calibration that needs "
+        "more is refused at once. Default: not known before the text has arrived",
     )
     use: Literal["evaluation", "training", "calibration"] = Field(
         "evaluation",

@@ -34,7 +34,7 @@ _FORMS = {
     SHA256: "must be 64 hexadecimal digits",
     REPO: "must be OWNER/NAME",
     REVISION: "must be a commit, branch, tag or refs/...",
-    CALIBRATION: "must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512",
+    CALIBRATION: "must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512, with a SEQLEN of 2 or more",
 }
 
 

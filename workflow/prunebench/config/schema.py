@@ -137,6 +137,13 @@ class Config(Entry):
         description="what is kept of a cell's weights after its evaluations. packed: all weights; mask: which are "
         "zero; none: nothing",
     )
+    max_cells: int = Field(
+        20_000,
+        gt=0,
+        le=10_000_000,
+        description="the greatest number of cells that the studies may have before 'exclude'; a plan of 10,000 cells "
+        "takes about a minute",
+    )
     models: dict[Slug, ModelEntry] = Field(default_factory=dict)
     corpora: dict[Slug, CorpusEntry] = Field(default_factory=dict)
     tasks: dict[Slug, TasksEntry] = Field(default_factory=dict)

@@ -16,6 +16,7 @@ from prunebench.config.entries import PathSource, TrainedSource
 from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
 from prunebench.errors import PrunebenchError
+from prunebench.plan.grid import too_long, unreadable
 from prunebench.plugin import Parameters, Search
 from prunebench.published.values import load_values
 from prunebench.suites.metrics import metric
@@ -32,6 +33,7 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
     mistakes = mistakes or [f"{file}: {mistake}" for mistake in (*_empty_tables(config), *_unknown_sources(config))]
     # Only files that a study uses are checked: a catalog may name local models that another machine has.
     mistakes = mistakes or [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _missing_files(config)]
+    mistakes = mistakes or [f"{files['searches', name]}: {mistake}" for name, mistake in _unreadable_texts(config)]
     if mistakes:
         raise PrunebenchError("\n".join(mistakes))
     return config
@@ -208,6 +210,15 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
                 local_path(source)
         except PrunebenchError as error:
             yield kind, name, f"{kind}.{name}.source.path: {error}"
+
+
+def _unreadable_texts(config: Config) -> Iterator[tuple[str, str]]:
+    """A pair (search, mistake) for each text of a search that a study uses and whose model cannot read it."""
+    for name in sorted(_used_searches(config)):
+        search = config.searches[name]
+        mistake = unreadable(config, search.model, search.calibration)
+        if mistake := mistake or too_long(config, search.model, search.seqlen, "seqlen"):
+            yield name, f"searches.{name}: {mistake}"
 
 
 def _used_searches(config: Config) -> set[str]:

@@ -60,7 +60,7 @@ class Perplexity(Suite):
         """Parameters of the perplexity."""
 
         corpora: list[str] = Field(min_length=1, description="catalog names")
-        seqlen: PositiveInt = 2048
+        seqlen: int = Field(2048, ge=2)
         """tokens per window"""
         windows: PositiveInt | None = Field(None, description="the first so many windows of each corpus; default all")
         split: Literal["test", "tuning"] = "test"
