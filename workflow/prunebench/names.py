@@ -21,14 +21,13 @@ _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u061c\u200e\u
 
 
 def is_plain_name(name: object) -> bool:
-    """Whether `name` is the plain name of a file: no directory, no option of a program, no hidden or control character.
+    """Whether `name` is the plain name of a file, without directories and control characters.
 
-    Such a file lies in the directory that it is looked for in.
+    The file lies in the directory in which it is looked for. The name may be a link there, which is followed.
     """
     return (
         isinstance(name, str)
         and bool(name.strip())
-        and not name.startswith("-")
         and name not in (".", "..")
         and not any(character in "/\\" for character in name)
         and unseen(name) is None
@@ -47,8 +46,13 @@ def unseen(text: str) -> str | None:
 
 
 def inert(text: str) -> str:
-    """`text` on one line, with a visible escape such as \\x1b for each character that a terminal would obey."""
-    return _UNSEEN.sub(lambda match: ascii(match[0])[1:-1], " ".join(text.split()))
+    """`text` on one line, with a visible escape such as <1b> for each character that a terminal would obey."""
+    return visible(" ".join(text.split()))
+
+
+def visible(text: str) -> str:
+    """`text` with a visible escape such as <1b> for each character that a terminal would obey."""
+    return _UNSEEN.sub(lambda match: f"<{ord(match[0]):02x}>", text)
 
 
 def one_line(text: str) -> str:

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from prunebench.config.entries import HubSource, ModelSource, Sha256, Shape, Source, TasksSource
-from prunebench.errors import PrunebenchError
+from prunebench.config.entries import HubSource, InnerPath, ModelSource, Sha256, Shape, Source, TasksSource
+from prunebench.errors import PrunebenchError, summary
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.models.configs import dimensions
 from prunebench.storage.files import read_json, read_object, sha256_file, write_json
@@ -44,7 +44,7 @@ class Manifest(BaseModel):
     spec_hash: str
     title: str
     directory: Path  # in the file: relative to the file; as returned by load_manifest: usable as it is
-    files: dict[str, FileRecord]
+    files: dict[InnerPath, FileRecord]
     source: ModelSource | Source | TasksSource
     shape: Shape | None = None  # models only
     documents: dict[str, int] | None = None  # corpora only: documents per split
@@ -104,7 +104,7 @@ def load_manifest(path: Path) -> Manifest:
     except FileNotFoundError as error:
         raise PrunebenchError(f"{path} does not exist: the asset is not fetched yet") from error
     except (json.JSONDecodeError, ValidationError) as error:
-        raise PrunebenchError(f"{path} is not an asset manifest: {error}") from error
+        raise PrunebenchError(f"{path} is not an asset manifest: {summary(error)}") from error
     manifest = stored.model_copy(update={"directory": path.parent / stored.directory})
     for name, record in manifest.files.items():
         _check_size(manifest, manifest.directory / name, record.bytes)

@@ -4,6 +4,7 @@ An entry is a *named instance*: a model with its source, or a method with its pa
 """
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath as PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -12,6 +13,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
@@ -79,6 +81,16 @@ class Package(Entry):
         """The origin of the package, in words. All sources have this property."""
         return f"from {self.package} {self.version}"
 
+    @field_validator("file")
+    @classmethod
+    def _is_a_wheel(cls, file: str) -> str:
+        if not file.endswith(".whl"):
+            raise ValueError(
+                "is not a wheel: pip would run the build script of a source archive to download it. Name a wheel of "
+                "the package, or download the file yourself and use a source of kind 'path'"
+            )
+        return file
+
 
 class PackageSource(Package):
     """Files inside one release of a registry package."""
@@ -86,6 +98,17 @@ class PackageSource(Package):
     members: Members = Field(
         description="paths of files inside the archive; no other file is extracted. A mapping gives the files new names"
     )
+
+    @property
+    def names(self) -> dict[str, str]:
+        """A map from the new name of each file, which is its base name by default, to its path inside the archive."""
+        return self.members if isinstance(self.members, dict) else {PurePath(path).name: path for path in self.members}
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "PackageSource":
+        if len(self.names) < len(self.members):
+            raise ValueError("'members': two files have the same base name: write a mapping that renames one")
+        return self
 
 
 class PathSource(Entry):
@@ -266,6 +289,14 @@ class ModelEntry(Entry):
         return self
 
     @model_validator(mode="after")
+    def _has_one_gguf(self) -> "ModelEntry":
+        if self.format == "gguf" and isinstance(self.source, PackageSource):
+            count = sum(name.endswith(".gguf") for name in self.source.names)
+            if count != 1:
+                raise ValueError(f"'source.members' must name exactly one .gguf file, not {count}")
+        return self
+
+    @model_validator(mode="after")
     def _can_be_trained(self) -> "ModelEntry":
         if isinstance(self.source, TrainedSource) and self.shape:
             if self.family != "opt":
@@ -397,6 +428,17 @@ class TasksEntry(Entry):
     def _files_are_named(self) -> "TasksEntry":
         if isinstance(self.source, HubSource) and any("*" in data.stock for data in self.tasks.values()):
             raise ValueError("a hub source names every file: replace the '*' by names")
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "TasksEntry":
+        # Each task has files under its name, and a task of many subjects under its name, "_" and a subject.
+        many = tuple(f"{name}_".lower() for name, data in self.tasks.items() if "*" in data.stock)
+        names = [name.lower() for name in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError("two tasks differ in upper and lower case only, which some disks do not keep apart")
+        if many and (clashing := [name for name in names if name.startswith(many)]):
+            raise ValueError(f"the task {clashing[0]!r} has the name of a subject of another task: rename it")
         return self
 
 

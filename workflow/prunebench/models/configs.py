@@ -138,7 +138,7 @@ def dimensions(config: Mapping[str, Any], where: Path) -> Dimensions:
         key_value_heads=_key_value_heads(sizes, where, heads),
         head=head,
         vocabulary=_size(sizes, where, ("vocab_size",)),
-        context=_optional(sizes, where, _CONTEXT),
+        context=next((sizes[key] for key in _CONTEXT if isinstance(sizes.get(key), int) and sizes[key] > 0), None),
     )
 
 

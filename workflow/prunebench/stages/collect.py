@@ -11,6 +11,7 @@ from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.current import Results
 from prunebench.storage.files import read_json, write_text
+from prunebench.tables.escape import csv_text
 
 COLUMNS = (
     "study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "suite", "task", "metric",
@@ -39,7 +40,9 @@ def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
         for row in ([{"status": "skipped", "reason": reason}] if reason else _rows(plan, cell, suite, results))
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_text(destination, frame.to_csv(index=False, lineterminator="\n"))
+    # The reasons are the only texts that are no names.
+    safe = frame.assign(reason=frame["reason"].map(csv_text, na_action="ignore"))
+    write_text(destination, safe.to_csv(index=False, lineterminator="\n"))
     return frame
 
 
