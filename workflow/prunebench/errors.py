@@ -4,15 +4,21 @@ from textwrap import shorten
 
 from prunebench.names import visible
 
+LONGEST_LINE = 3000
+"""The greatest number of characters of a line of a message."""
 LONGEST = 300
 """The greatest number of characters of a library's message that are shown."""
+
+
+def _told(line: str) -> str:
+    return visible(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}...")
 
 
 class _Told(Exception):
     """Base of errors whose message people read: a terminal obeys no character of it but the ends of its lines."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("\n".join(map(visible, message.split("\n"))))
+        super().__init__("\n".join(_told(line) for line in message.split("\n")))
 
 
 class PrunebenchError(_Told):

@@ -55,6 +55,11 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda match: f"<{ord(match[0]):02x}>", text)
 
 
+def brief(text: str, longest: int = LONGEST_LINE) -> str:
+    """`text` on one line (see `inert`), cut after `longest` characters, for messages."""
+    return inert(text) if len(text) <= longest else f"{inert(text[:longest])}..."
+
+
 def one_line(text: str) -> str:
     """Return `text` if it can be printed on one line. Raises ValueError, which says why not, otherwise."""
     if (character := unseen(text)) is not None:

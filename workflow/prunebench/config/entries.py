@@ -55,7 +55,7 @@ Sparsity = Annotated[
     BeforeValidator(sparsity_text, json_schema_input_type=float | str),
     Field(json_schema_extra={"examples": [0.5, 0.7]}),
 ]
-TaskName = Annotated[str, Field(pattern=TASK)]
+TaskName = Annotated[str, Field(pattern=TASK, max_length=LONGEST_SLUG)]
 
 
 def is_none(value: object) -> bool:

@@ -14,7 +14,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from prunebench.errors import PrunebenchError
-from prunebench.names import inert, unseen
+from prunebench.names import brief, unseen
 
 LONGEST = 4 << 20
 """The greatest size of a file, in bytes."""
@@ -64,7 +64,7 @@ def read_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or str(error)
         line = None if mark is None else mark.line + 1
-        raise PrunebenchError(f"{path}{_line(line)}: this is not valid YAML: {inert(str(problem))}") from None
+        raise PrunebenchError(f"{path}{_line(line)}: this is not valid YAML: {brief(str(problem))}") from None
 
 
 def _line(number: int | None) -> str:
@@ -76,7 +76,7 @@ def _text(path: Path) -> str:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise PrunebenchError(f"{inert(str(path))} is no regular file: name a YAML file")
+            raise PrunebenchError(f"{brief(str(path))} is no regular file: name a YAML file")
         if status.st_size > LONGEST:
             raise PrunebenchError(
                 f"{path} has {status.st_size} bytes, more than the {LONGEST} that a config or catalog may have: is it "
@@ -84,10 +84,9 @@ def _text(path: Path) -> str:
             )
         content = path.read_bytes()
     except OSError as error:
-        name = str(path) if len(str(path)) <= 200 else f"{str(path)[:200]}..."
-        raise PrunebenchError(f"{inert(name)} cannot be read: {error.strerror}. Name a YAML file") from None
+        raise PrunebenchError(f"{brief(str(path))} cannot be read: {error.strerror}. Name a YAML file") from None
     except ValueError:
-        raise PrunebenchError(f"{inert(str(path))} cannot be the name of a file: name a YAML file") from None
+        raise PrunebenchError(f"{brief(str(path))} cannot be the name of a file: name a YAML file") from None
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -161,7 +160,10 @@ def _children(loader: Any, node: Node) -> list[Node]:
                 raise _Mistake("a list or mapping is no key: write a text", key)
             name = "<<" if key.tag == "tag:yaml.org,2002:merge" else _scalar(loader, key)
             if name in lines:
-                raise _Mistake(f"the key {name!r} stands here again, after line {lines[name]}: delete one of them", key)
+                raise _Mistake(
+                    f"the key {brief(repr(name), 80)} stands here again, after line {lines[name]}: delete one of them",
+                    key,
+                )
             lines[name] = key.start_mark.line + 1
         return [part for pair in node.value for part in pair]
     _scalar(loader, node)
@@ -176,11 +178,10 @@ def _scalar(loader: Any, node: Node) -> Any:
         value = loader.construct_object(node)
     except (ValueError, OverflowError, TypeError, IndexError, KeyError):
         raise _Mistake(
-            f"{inert(node.value[:80])} looks like a number or date, but is none: put it into quotes", node
+            f"{brief(node.value, 80)} looks like a number or date, but is none: put it into quotes", node
         ) from None
     if isinstance(value, float) and not math.isfinite(value):
-        raise _Mistake(f"{inert(node.value[:80])} is not a finite number: write a number", node)
+        raise _Mistake(f"{brief(node.value, 80)} is not a finite number: write a number", node)
     if isinstance(value, int) and not -LARGEST < value < LARGEST:
-        shown = node.value if len(node.value) <= 40 else f"{node.value[:40]}..."
-        raise _Mistake(f"the number {shown} is too large: write a smaller one", node)
+        raise _Mistake(f"the number {brief(node.value, 40)} is too large: write a smaller one", node)
     return value

@@ -31,6 +31,7 @@ from prunebench.config.entries import (
 from prunebench.config.explain import validate
 from prunebench.config.reading import read_yaml
 from prunebench.errors import PrunebenchError
+from prunebench.names import brief
 from prunebench.patterns import parse_pattern
 from prunebench.plugin import Search
 
@@ -198,7 +199,7 @@ def read_config(file: Path) -> dict[str, Any]:
     """Parse the config `file` without checking it. Raises PrunebenchError if it does not exist or is not YAML."""
     if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise PrunebenchError(
-            f"there is no {file.absolute()}: this command needs a project, which is a copy of prunebench's repository; "
+            f"there is no {brief(str(file.absolute()))}: this command needs a project, which is a copy of prunebench's repository; "
             "run it where you run snakemake, or name a config with --configfile"
         )
     raw: dict[str, Any] = read_yaml(file)

@@ -3,6 +3,7 @@
 `load_config` finds all of them before any job is planned.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from pydantic import ValidationError
 
 from prunebench import registry
 from prunebench.allocators.base import Allocator
-from prunebench.assets.sources import local_path
+from prunebench.assets.sources import local_files, local_path
+from prunebench.assets.tasks import local_row_files
 from prunebench.config.entries import PathSource, TrainedSource
 from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
@@ -20,6 +22,8 @@ from prunebench.plan.grid import too_long, unreadable
 from prunebench.plugin import Parameters, Search
 from prunebench.published.values import load_values
 from prunebench.suites.metrics import metric
+
+_SPECIAL = re.compile("[{}<>]")
 
 
 def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Config:
@@ -204,12 +208,19 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     trained = [source for source in sources if isinstance(source, TrainedSource)]
     used |= {("corpora", corpus) for source in trained for corpus in (*source.corpora, *source.unseen)}
     for kind, name in sorted(used):
-        source = getattr(config, kind)[name].source
+        entry = getattr(config, kind)[name]
+        if not isinstance(entry.source, PathSource):
+            continue
+        key = f"{kind}.{name}.source.path"
         try:
-            if isinstance(source, PathSource):
-                local_path(source)
+            local_path(entry.source)
+            files = local_row_files(entry).values() if kind == "tasks" else local_files(entry.source)
+            if special := [file for file in map(str, files) if _SPECIAL.search(file)]:
+                yield kind, name, f"{key}: Snakemake gives {{ }} < > in names of files a meaning: rename {special[0]!r}"
         except PrunebenchError as error:
-            yield kind, name, f"{kind}.{name}.source.path: {error}"
+            yield kind, name, f"{key}: {error}"
+        except OSError as error:
+            yield kind, name, f"{key}: {entry.source.path} cannot be read: {error.strerror}"
 
 
 def _unreadable_texts(config: Config) -> Iterator[tuple[str, str]]:
