@@ -116,6 +116,7 @@ SAME: tuple[tuple[str, Callable[[str], bytes]], ...] = (
     ("JSON", lambda text: json.dumps(yaml.safe_load(text)).encode()),
     ("written again", lambda text: yaml.safe_dump(yaml.safe_load(text), sort_keys=False, allow_unicode=True).encode()),
     ("references", lambda text: Anchored.dump(yaml.safe_load(text)).encode()),
+    ("keys in another order", lambda text: yaml.safe_dump(yaml.safe_load(text), allow_unicode=True).encode()),
     ("a start and an end", lambda text: f"---\n{text}\n...\n".encode()),
 )
 
@@ -244,24 +245,28 @@ def places(node: Any, at: Path_ = ()) -> Iterator[Path_]:
 
 def tree_changed(file: str, tree: Any, rng: Random) -> Mutant:
     """Change a key or a value at random."""
-    tree = deepcopy(tree)
+    before, what = deepcopy(tree), ""
+    while repr(tree) == repr(before):
+        what = change(tree, rng)
+    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=rng.random() < 0.5, width=rng.choice((40, 120)))
+    return Mutant(file, text.encode("utf-8", "surrogatepass"), what)
+
+
+def change(tree: Any, rng: Random) -> str:
+    """Change a key or a value of `tree` at random, and say what was done."""
     place = rng.choice(list(places(tree)))
     node = tree
     for part in place[:-1]:
         node = node[part]
     key, value = place[-1], node[place[-1]]
-    kind = rng.choice(
-        ("hostile", "hostile", "hostile", "delete", "rename", "retype", "nest", "reorder", "copy", "long")
-    )
-    same = False
+    kind = rng.choice(("hostile", "hostile", "hostile", "delete", "rename", "retype", "nest", "copy", "long"))
     if kind == "hostile":
         node[key] = rng.choice(HOSTILE)
     elif kind == "delete":
         del node[key]
     elif kind == "rename" and isinstance(node, dict):
-        new = rng.choice(
-            (*(str(word) for word in HOSTILE if isinstance(word, str)), f"{key}x", f"{key}.measured", 7, None)
-        )
+        words = [word for word in HOSTILE if isinstance(word, str)]
+        new = rng.choice((*words, f"{key}x", f"{key}.measured", f"{key}.json", 7, None))
         renamed = {new if name == key else name: part for name, part in node.items()}
         node.clear()
         node.update(renamed)
@@ -270,11 +275,6 @@ def tree_changed(file: str, tree: Any, rng: Random) -> Mutant:
     elif kind == "nest":
         for _ in range(rng.choice((1, 3, 60))):
             node[key] = [node[key]]
-    elif kind == "reorder" and isinstance(node, dict):
-        items = list(node.items())
-        rng.shuffle(items)
-        node.clear()
-        node.update(items)
     elif kind == "copy":
         other: Any = tree
         for part in rng.choice(list(places(tree))):
@@ -282,14 +282,7 @@ def tree_changed(file: str, tree: Any, rng: Random) -> Mutant:
         node[key] = deepcopy(other)
     elif isinstance(value, list) and value:
         node[key] = [rng.choice(value) for _ in range(rng.choice((2, 40)))]
-    text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=rng.random() < 0.5, width=rng.choice((40, 120)))
-    content = text.encode("utf-8", "surrogatepass")
-    return Mutant(
-        file,
-        content,
-        f"{kind} at {'.'.join(map(str, place))}: {node.get(key) if isinstance(node, dict) else node!r}"[:200],
-        same,
-    )
+    return f"{kind} at {'.'.join(map(str, place))}: {node.get(key) if isinstance(node, dict) else node!r}"[:200]
 
 
 @contextmanager

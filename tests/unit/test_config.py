@@ -199,8 +199,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         "studies.tiny.defaults.calibration",
         "text_4",
-        "studies.tiny.defaults.calibration: must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512, with a SEQLEN of 2 or "
-        "more (got 'text_4')",
+        "studies.tiny.defaults.calibration: must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512, with a "
+        "SEQLEN of 2 or more (got 'text_4')",
     ),
     (
         f"{ROW}.method",

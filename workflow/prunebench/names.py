@@ -16,7 +16,7 @@ REPETITIONS = 20
 """Snakemake refuses a name that ends in so many repetitions of one text, because it fears a circle of rules."""
 
 _REPEATED = re.compile(rf"(.+?)\1{{{REPETITIONS - 1}}}$", re.DOTALL)
-# Control characters, halves of characters, separators of lines, and marks that turn the direction of the text after them.
+# Control characters, halves of characters, separators of lines, and marks that turn the direction of what follows.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -61,7 +61,9 @@ def brief(text: str, longest: int = LONGEST_LINE) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return `text` if it can be printed on one line. Raises ValueError, which says why not, otherwise."""
+    """Return `text` if it can be read on one line. Raises ValueError, which says why not, otherwise."""
+    if not text.strip():
+        raise ValueError("must not be blank")
     if (character := unseen(text)) is not None:
         raise ValueError(f"must be one line of visible characters, without {character!a}")
     if len(text) > LONGEST_LINE:

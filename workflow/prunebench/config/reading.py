@@ -103,9 +103,8 @@ def _text(path: Path) -> str:
 
 def _check_events(text: str) -> None:
     """Raise _Mistake if there is too much in `text`. The parser works event by event, and stops where this stops."""
-    depth = count = documents = 0
-    for event in yaml.parse(text, _Loader):
-        count += 1
+    depth = documents = 0
+    for count, event in enumerate(yaml.parse(text, _Loader)):
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
@@ -171,7 +170,7 @@ def _children(loader: Any, node: Node) -> list[Node]:
 
 
 def _scalar(loader: Any, node: Node) -> Any:
-    """The value of a scalar. Raises _Mistake if YAML's form promises a value that Python cannot make, or is no value."""
+    """The value of a scalar. Raises _Mistake for a number or date that is none, and for infinity and NaN."""
     if node.tag in ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"):
         return node.value
     try:

@@ -109,7 +109,7 @@ class Row(Axes):
 class Study(Entry):
     """A named grid of cells, and the suites that evaluate the cells."""
 
-    title: Line = ""
+    title: Literal[""] | Line = ""
     suites: OneOrMore[Slug]
     defaults: Axes = Field(default_factory=Axes, description="values of the axes that a row of the grid does not give")
     grid: list[Row] = Field(min_length=1)
@@ -199,8 +199,8 @@ def read_config(file: Path) -> dict[str, Any]:
     """Parse the config `file` without checking it. Raises PrunebenchError if it does not exist or is not YAML."""
     if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise PrunebenchError(
-            f"there is no {brief(str(file.absolute()))}: this command needs a project, which is a copy of prunebench's repository; "
-            "run it where you run snakemake, or name a config with --configfile"
+            f"there is no {brief(str(file.absolute()))}: this command needs a project, which is a copy of prunebench's "
+            "repository; run it where you run snakemake, or name a config with --configfile"
         )
     raw: dict[str, Any] = read_yaml(file)
     return raw

@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from prunebench import registry
 from prunebench.allocators.base import Allocator
 from prunebench.assets.sources import local_files, local_path
 from prunebench.assets.tasks import local_row_files
-from prunebench.config.entries import PathSource, TrainedSource
+from prunebench.config.entries import PathSource, TasksEntry, TrainedSource
 from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
 from prunebench.errors import PrunebenchError
@@ -209,6 +210,8 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     used |= {("corpora", corpus) for source in trained for corpus in (*source.corpora, *source.unseen)}
     for kind, name in sorted(used):
         entry = getattr(config, kind)[name]
+        if kind == "tasks":
+            yield from ((kind, name, mistake) for mistake in _missing_definitions(name, entry))
         if not isinstance(entry.source, PathSource):
             continue
         key = f"{kind}.{name}.source.path"
@@ -223,13 +226,24 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
             yield kind, name, f"{key}: {entry.source.path} cannot be read: {error.strerror}"
 
 
+def _missing_definitions(name: str, entry: TasksEntry) -> Iterator[str]:
+    """One line for each task of a bundle whose definition the installed lm-eval does not have."""
+    package = find_spec("lm_eval")  # the package itself is not imported
+    for folder in package.submodule_search_locations or () if package else ():
+        for task, data in entry.tasks.items():
+            if not any(Path(folder, "tasks").glob(data.stock)):
+                yield f"tasks.{name}.tasks.{task}.stock: lm-eval has no task file {data.stock!r}"
+
+
 def _unreadable_texts(config: Config) -> Iterator[tuple[str, str]]:
     """A pair (search, mistake) for each text of a search that a study uses and whose model cannot read it."""
     for name in sorted(_used_searches(config)):
         search = config.searches[name]
         mistake = unreadable(config, search.model, search.calibration)
-        if mistake := mistake or too_long(config, search.model, search.seqlen, "seqlen"):
-            yield name, f"searches.{name}: {mistake}"
+        if mistake is None and (reason := too_long(config, search.model, search.seqlen)):
+            mistake = f"seqlen: the search {reason}"
+        if mistake:
+            yield name, f"searches.{name}.{mistake}"
 
 
 def _used_searches(config: Config) -> set[str]:

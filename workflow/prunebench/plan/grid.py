@@ -44,7 +44,7 @@ def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> 
     skipped: dict[Cell, str] = {}
     suites: dict[Cell, dict[str, None]] = {}
     fitting: set[tuple[str, str]] = set()
-    read: set[tuple[str, str]] = set()
+    read: set[tuple[object, str, str]] = set()
     for index, row in enumerate(study.grid):
         where = f"{file}: studies.{name}.grid[{index}]."
         for point in product(config, row, study.defaults, where):
@@ -56,10 +56,10 @@ def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> 
                 fitting.add((point.model, point.pattern))
             cell = normal_form(config, point)
             asked = row.suites or study.suites
-            for text in {cell.calibration, *asked} - {text for model, text in read if model == cell.model}:
-                read.add((cell.model, text))
-                if mistake := unreadable(config, cell.model, text):
+            for check, text in ((unreadable, cell.calibration), *((unreadable_suite, suite) for suite in asked)):
+                if (check, cell.model, text) not in read and (mistake := check(config, cell.model, text)):
                     raise PrunebenchError(f"{where}{mistake}")
+                read.add((check, cell.model, text))
             # A cell of several rows is evaluated on the suites of all of them.
             suites.setdefault(cell, {}).update(dict.fromkeys(asked))
             if support.ok:
@@ -85,32 +85,35 @@ def check_number(config: Config, file: str) -> None:
                 )
 
 
-def unreadable(config: Config, model: str, text: str) -> str | None:
-    """The reason, as far as it is known, why `model` cannot read windows of `text` or `text` has too few; else None.
+def unreadable_suite(config: Config, model: str, suite: str) -> str | None:
+    """The reason why `model` cannot read the windows of `suite`; None if it can, or may."""
+    seqlen = getattr(configured("suites", config.suites[suite]).params, "seqlen", 0)
+    reason = too_long(config, model, seqlen)
+    return reason and f"suites: {suite} {reason}"
 
-    `text` is the name of a calibration set, a suite or a search.
-    """
-    if text == NO_CALIBRATION:
+
+def unreadable(config: Config, model: str, calibration: str) -> str | None:
+    """The reason why `model` cannot read a calibration set, or its text has too few tokens; None if it can, or may."""
+    if calibration == NO_CALIBRATION:
         return None
-    if text in config.suites:
-        return too_long(config, model, getattr(configured("suites", config.suites[text]).params, "seqlen", 0), text)
-    corpus, samples, seqlen = calibration_parts(text)
+    corpus, samples, seqlen = calibration_parts(calibration)
     most = most_tokens(config.corpora[corpus])
     if most is not None and samples * seqlen > most:
         return (
-            f"calibration: {text} needs {samples * seqlen:,} tokens, but the text has fewer than {most:,}: take fewer or "
-            "shorter windows, or name a larger text"
+            f"calibration: {calibration} needs {samples * seqlen:,} tokens, but the text has fewer than {most:,}: take "
+            "fewer or shorter windows, or name a larger text"
         )
-    return too_long(config, model, seqlen, text)
+    reason = too_long(config, model, seqlen)
+    return reason and f"calibration: {calibration} {reason}"
 
 
-def too_long(config: Config, model: str, seqlen: int, text: str) -> str | None:
-    """The reason why `model` cannot read the windows of `seqlen` tokens that `text` has; None if it can, or may."""
+def too_long(config: Config, model: str, seqlen: int) -> str | None:
+    """The reason why `model` cannot read windows of `seqlen` tokens; None if it can, or may."""
     entry = config.models[model]
     context = entry.source.context if isinstance(entry.source, TrainedSource) else model_shape(entry).context
     if context is None or seqlen <= context:
         return None
-    return f"{text} has windows of {seqlen} tokens, but {model} reads at most {context}: take shorter ones"
+    return f"has windows of {seqlen} tokens, but {model} reads at most {context}: take shorter ones"
 
 
 def most_tokens(entry: CorpusEntry) -> int | None:
