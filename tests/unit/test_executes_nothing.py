@@ -12,7 +12,14 @@ FILES = sorted((ROOT / "workflow/prunebench").rglob("*.py"))
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "rules").glob("*.smk"))]
 EXECUTES = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "runpy.run_path", "runpy.run_module"}
 READS = {"pickle.load", "pickle.loads", "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open", "dill.load"}
-READS |= {"joblib.load", "yaml.unsafe_load", "yaml.full_load", "yaml.unsafe_load_all", "pandas.read_pickle", "pd.read_pickle"}
+READS |= {
+    "joblib.load",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "yaml.unsafe_load_all",
+    "pandas.read_pickle",
+    "pd.read_pickle",
+}
 LOADERS = {"yaml.load", "yaml.load_all"}
 PRETRAINED = ("from_pretrained", "from_config")
 QUOTED = {"params.spec", "spec"}
@@ -45,7 +52,9 @@ def offences(source: str) -> Iterator[str]:
             yield f"line {call.lineno}: a shell"
         # api.Pruned.load passes on what its caller says, who may trust a model of their own.
         spread = [ast.unparse(option.value) for option in call.keywords if option.arg is None]
-        distrusts = options.get("trust_remote_code") is False or any("'trust_remote_code': False" in it for it in spread)
+        distrusts = options.get("trust_remote_code") is False or any(
+            "'trust_remote_code': False" in it for it in spread
+        )
         if last in PRETRAINED and not distrusts:
             yield f"line {call.lineno}: {name} without trust_remote_code=False"
         if options.get("trust_remote_code") or options.get("allow_pickle"):

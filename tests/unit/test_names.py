@@ -27,7 +27,22 @@ from studies import PACKAGE
 CONTROL = ("a\nb", "a\0b", "\x1b[2J", "a\u202eb", "a\u2028b", "\ud800")
 OUTSIDE = ("..", ".", "", " ", "../a", "/a", "a/../b", "a//b", "./a", "a/", "a\\b", "..\\a", *CONTROL)
 OPTIONS = ("--index-url=http://x", "-r requirements.txt", "a; id", "a @ http://x", "a[b]", "a b", "-")
-BAD_SLUGS = ("X", "x.measured", "x.json", "x.parts", "x.", ".x", "x..1", "x-y", "a" * 101, "ab" * 20, "é", "", "_x", "x\n")
+BAD_SLUGS = (
+    "X",
+    "x.measured",
+    "x.json",
+    "x.parts",
+    "x.",
+    ".x",
+    "x..1",
+    "x-y",
+    "a" * 101,
+    "ab" * 20,
+    "é",
+    "",
+    "_x",
+    "x\n",
+)
 
 
 @pytest.mark.parametrize("path", OUTSIDE, ids=ascii)
@@ -57,7 +72,9 @@ def test_a_name_made_from_a_directory_is_one(name: str) -> None:
     assert TypeAdapter(Slug).validate_python(slug(name))
 
 
-@pytest.mark.parametrize("name", ["text_4x1", "text_0x16", "text_4x0", "text_4x9999999999", "text_4", f"a{'_1x2' * 20}"])
+@pytest.mark.parametrize(
+    "name", ["text_4x1", "text_0x16", "text_4x0", "text_4x9999999999", "text_4", f"a{'_1x2' * 20}"]
+)
 def test_calibrations_that_no_model_can_read_are_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Calibration).validate_python(name)

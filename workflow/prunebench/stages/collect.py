@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from prunebench.cell import AXES, Cell
+from prunebench.names import inert
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.current import Results
@@ -41,7 +42,7 @@ def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     # The reasons are the only texts that are no names.
-    safe = frame.assign(reason=frame["reason"].map(csv_text, na_action="ignore"))
+    safe = frame.assign(reason=frame["reason"].map(lambda reason: csv_text(inert(reason)), na_action="ignore"))
     write_text(destination, safe.to_csv(index=False, lineterminator="\n"))
     return frame
 
