@@ -20,7 +20,7 @@ from prunebench.runtime import gpus
 try:
     # Snakemake keeps the last of two equal keys, follows every reference and asks no more. So our reader looks first.
     for file in workflow.configfiles or [CONFIG]:
-        read_config(Path(file))
+        read_config(Path(os.path.relpath(file)))
 except PrunebenchError as error:
     raise WorkflowError(str(error)) from None
 

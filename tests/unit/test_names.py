@@ -139,7 +139,7 @@ def test_two_tasks_do_not_share_a_file() -> None:
     many = {"stock": "mmlu/mmlu_*.yaml", "rows": {"test": "*.jsonl"}}
     base = {"title": "T", "source": {"kind": "path", "path": "x"}}
     for tasks in ({"rte": rows, "RTE": rows}, {"mmlu": many, "mmlu_law": rows}):
-        with pytest.raises(ValidationError, match="rename it|upper and lower case"):
+        with pytest.raises(ValidationError, match=r"rename it|upper and lower case"):
             TasksEntry.model_validate({**base, "tasks": tasks})
 
 

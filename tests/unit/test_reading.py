@@ -1,4 +1,4 @@
-"""Files of users are read in bounded time and memory, and what YAML would accept in silence is refused with its line."""
+"""Files of users are read in bounded time and memory; what YAML would accept in silence is refused with its line."""
 
 import os
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     for name in ("/dev/null", "/dev/zero", "/dev/random", tmp_path, tmp_path / "pipe", "/proc/self/mem"):
-        with pytest.raises(PrunebenchError, match="no regular file|cannot be read"):
+        with pytest.raises(PrunebenchError, match=r"no regular file|cannot be read"):
             read_config(Path(name))
     for name in ("x" * 5000, tmp_path / "loop", tmp_path / "missing.yaml"):
         with pytest.raises(PrunebenchError, match="there is no") as error:

@@ -80,7 +80,7 @@ def check_number(config: Config, file: str) -> None:
             number += math.prod(len(set(values)) for values in axes)
             if number > config.max_cells:
                 raise PrunebenchError(
-                    f"{file}: studies.{name}.grid[{index}]: with this row the studies have up to {number:,} cells, more "
+    """The reason why `model` cannot read a calibration set, or the text is too short; None if it can or may."""
                     f"than {config.max_cells:,}: shorten the lists of this row, or raise 'max_cells' in the config"
                 )
 
@@ -93,14 +93,16 @@ def unreadable_suite(config: Config, model: str, suite: str) -> str | None:
 
 
 def unreadable(config: Config, model: str, calibration: str) -> str | None:
-    """The reason why `model` cannot read a calibration set, or its text has too few tokens; None if it can, or may."""
+    """The reason why `model` cannot read a calibration set, or its text is too short; None if it can, or may."""
     if calibration == NO_CALIBRATION:
         return None
     corpus, samples, seqlen = calibration_parts(calibration)
-    most = most_tokens(config.corpora[corpus])
-    if most is not None and samples * seqlen > most:
+    entry = config.corpora[corpus]
+    most = most_tokens(entry)
+    needed = seqlen if entry.calibration == "documents" else samples * seqlen  # a document may be drawn again
+    if most is not None and needed > most:
         return (
-            f"calibration: {calibration} needs {samples * seqlen:,} tokens, but the text has fewer than {most:,}: take "
+            f"calibration: {calibration} needs {needed:,} tokens, but the text has fewer than {most:,}: take "
             "fewer or shorter windows, or name a larger text"
         )
     reason = too_long(config, model, seqlen)

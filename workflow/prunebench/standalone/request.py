@@ -27,7 +27,7 @@ from prunebench.identity.canonical import canonical
 from prunebench.models.base import FeedForward
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan.checks import load_config, plugin_mistakes, unfit
-from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports
+from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports, unreadable
 from prunebench.plan.plan import Plan
 from prunebench.runtime.cgroups import cpu_limit
 from prunebench.storage.files import sha256_file
@@ -41,6 +41,8 @@ GIVEN = "given"
 LONGEST_NAME = 100
 """The largest number of letters of a name that becomes part of a path."""
 
+MOST_SAMPLES = 10**9 - 1
+"""The greatest number of windows that the name of a calibration set can state."""
 OWN = "one"
 """The catalog name of a request's method, and of its allocator if the request gives it parameters."""
 
@@ -52,8 +54,15 @@ def cores() -> int:
 
 
 def compute_settings(dtype: str = "bfloat16", batch_size: int = 8, threads: int | None = None) -> Compute:
-    """Return the settings of forward passes. They use all CPUs unless `threads` is given."""
-    return Compute.model_validate({"dtype": dtype, "batch_size": batch_size, "threads": threads or cores()})
+    """Return the settings of forward passes. They use all CPUs unless `threads` is given.
+
+    Raises PrunebenchError for a number beyond its bounds.
+    """
+    settings = {"dtype": dtype, "batch_size": batch_size, "threads": threads or cores()}
+    try:
+        return Compute.model_validate(settings)
+    except ValidationError as error:
+        raise PrunebenchError("\n".join(error_lines(error, Compute, settings, prefix="--")).replace("_", "-")) from None
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,10 @@ def work(request: Request) -> Work:
         raise PrunebenchError("--column belongs to a text of one's own, with --calibration: leave it out")
     given = load_ids(request.tokens) if request.tokens else None
     samples, seqlen = (request.samples, request.seqlen) if given is None else given.shape
+    if seqlen < 2:
+        raise PrunebenchError("--seqlen: a window of one token has no token to predict: take at least 2")
+    if samples > MOST_SAMPLES:
+        raise PrunebenchError(f"--samples: at most {MOST_SAMPLES:,} windows can be drawn")
     corpus = _corpus(request)
     _check_names(request)
     sections: dict[str, Any] = {"models": entries}
@@ -173,6 +186,8 @@ def _cell(config: Config, axes: Mapping[str, Any]) -> Cell:
         raise PrunebenchError("\n".join(error_lines(error, Row, dict(axes), prefix="--"))) from None
     (cell,) = product(config, row, row, "--")
     check_divides(config, cell, "--")
+    if mistake := unreadable(config, cell.model, cell.calibration):
+        raise PrunebenchError(f"--{mistake}")
     if not (support := supports(config, cell)).ok:
         raise PrunebenchError(support.reason)
     return normal_form(config, cell)
