@@ -80,8 +80,8 @@ def check_number(config: Config, file: str) -> None:
             number += math.prod(len(set(values)) for values in axes)
             if number > config.max_cells:
                 raise PrunebenchError(
-    """The reason why `model` cannot read a calibration set, or the text is too short; None if it can or may."""
-                    f"than {config.max_cells:,}: shorten the lists of this row, or raise 'max_cells' in the config"
+                    f"{file}: studies.{name}.grid[{index}]: with this row the studies have up to {number:,} cells, "
+                    f"more than {config.max_cells:,}: shorten the lists of this row, or raise 'max_cells' in the config"
                 )
 
 
