@@ -101,6 +101,12 @@ def test_what_is_plain_is_read(tmp_path: Path, text: str, value: object) -> None
     assert read_yaml(tmp_path / "a.yaml") == value
 
 
+def test_a_config_with_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"__use_yte__: true\n{VALID}")
+    with pytest.raises(PrunebenchError, match="'__use_yte__' has Snakemake run Python from a config"):
+        read_config(tmp_path / "a.yaml")
+
+
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")

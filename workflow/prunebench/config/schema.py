@@ -40,6 +40,9 @@ CONFIG = Path("config/config.yaml")
 CATALOG = Path("config/catalog")
 """The directory of the catalogs, which has a YAML file for each kind of entry."""
 
+_TEMPLATE = "__use_yte__"
+"""A key that Snakemake takes out of a config before it runs the Python in it."""
+
 
 def _as_list(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
@@ -196,13 +199,15 @@ def with_catalogs(
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """Parse the config `file` without checking it. Raises PrunebenchError if it does not exist or is not YAML."""
+    """Parse the config `file` without checking it. Raises PrunebenchError if it does not exist or `read_yaml` refuses it."""
     if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise PrunebenchError(
             f"there is no {brief(str(file.absolute()))}: this command needs a project, which is a copy of prunebench's "
             "repository; run it where you run snakemake, or name a config with --configfile"
         )
     raw: dict[str, Any] = read_yaml(file)
+    if isinstance(raw, dict) and _TEMPLATE in raw:
+        raise PrunebenchError(f"{file}: {_TEMPLATE!r} has Snakemake run Python from a config: write the values out")
     return raw
 
 
