@@ -199,7 +199,7 @@ def with_catalogs(
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """Parse the config `file` without checking it. Raises PrunebenchError if it does not exist or `read_yaml` refuses it."""
+    """Parse the config `file`, whose keys are not checked. Raises PrunebenchError if it is absent or unfit."""
     if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise PrunebenchError(
             f"there is no {brief(str(file.absolute()))}: this command needs a project, which is a copy of prunebench's "
