@@ -1,13 +1,17 @@
 """Names that come from files: what is plain, what stays inside a directory, and who checks them."""
 
+import json
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from prunebench.assets.hub import Repository
 from prunebench.assets.manifest import FileRecord, Manifest
+from prunebench.assets.sources import extract_members
 from prunebench.config.entries import (
     Calibration,
     CorpusEntry,
@@ -22,6 +26,7 @@ from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.names import inert, is_inner_path, is_plain_name, unseen
 from prunebench.plan import paths
 from prunebench.standalone.request import slug
+from prunebench.storage.layout import weight_files
 from studies import PACKAGE
 
 CONTROL = ("a\nb", "a\0b", "\x1b[2J", "a\u202eb", "a\u2028b", "\ud800")
@@ -148,3 +153,32 @@ def test_messages_and_reasons_have_no_characters_that_a_terminal_obeys(text: str
     for error in (PrunebenchError(f"one\ntwo {text}"), CellFailure(text)):
         assert unseen(str(error).replace("\n", "")) is None
     assert unseen(inert(text)) is None and len(str(PrunebenchError("x" * 10_000))) < 4000
+
+
+@pytest.mark.parametrize("path", OUTSIDE, ids=ascii)
+def test_no_file_of_a_repository_is_fetched_to_another_place(path: str) -> None:
+    source = HubModelSource(kind="hub", repo="a/b", revision="main")
+    with pytest.raises(PrunebenchError, match="only files inside a repository are fetched"):
+        Repository(source, "0" * 40, (path,)).digest(path)
+
+
+@pytest.mark.parametrize("name", [*OUTSIDE, "a/b", 7, None], ids=ascii)
+def test_an_index_names_files_beside_it_only(name: object, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name, "b": "c"}}))
+    with pytest.raises(PrunebenchError, match="only files in the model's own directory are read"):
+        weight_files(tmp_path, {})
+    with pytest.raises(PrunebenchError, match="only files in the model's own directory are read"):
+        weight_files(tmp_path, {"transformers_weights": name if name is not None else 7})
+
+
+@pytest.mark.parametrize("name", ["--index-url", "../evil.txt", "/tmp/evil.txt", "a.txt"])
+def test_members_of_an_archive_are_written_under_their_own_names_only(name: str, tmp_path: Path) -> None:
+    wheel = tmp_path / "w.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(name), "text")
+        link = zipfile.ZipInfo("link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    files = extract_members(wheel, {"plain.txt": name, "other": "link"}, tmp_path / "inside")
+    assert [file.parent for file in files] == [tmp_path / "inside"] * 2 and not files[1].is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inside", "w.whl"]
