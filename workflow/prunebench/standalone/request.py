@@ -27,7 +27,7 @@ from prunebench.identity.canonical import canonical
 from prunebench.models.base import FeedForward
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan.checks import load_config, plugin_mistakes, unfit
-from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports, unreadable
+from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports
 from prunebench.plan.plan import Plan
 from prunebench.runtime.cgroups import cpu_limit
 from prunebench.storage.files import sha256_file
@@ -186,8 +186,6 @@ def _cell(config: Config, axes: Mapping[str, Any]) -> Cell:
         raise PrunebenchError("\n".join(error_lines(error, Row, dict(axes), prefix="--"))) from None
     (cell,) = product(config, row, row, "--")
     check_divides(config, cell, "--")
-    if mistake := unreadable(config, cell.model, cell.calibration):
-        raise PrunebenchError(f"--{mistake}")
     if not (support := supports(config, cell)).ok:
         raise PrunebenchError(support.reason)
     return normal_form(config, cell)
