@@ -19,6 +19,7 @@ from prunebench.config.entries import PathSource, TasksEntry, TrainedSource
 from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
 from prunebench.errors import PrunebenchError
+from prunebench.names import unseen
 from prunebench.plan.grid import too_long, unreadable
 from prunebench.plugin import Parameters, Search
 from prunebench.published.values import load_values
@@ -218,8 +219,12 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
         try:
             local_path(entry.source)
             files = local_row_files(entry).values() if kind == "tasks" else local_files(entry.source)
-            if special := [file for file in map(str, files) if _SPECIAL.search(file)]:
-                yield kind, name, f"{key}: Snakemake gives {{ }} < > in names of files a meaning: rename {special[0]!r}"
+            if special := [file for file in map(str, files) if _SPECIAL.search(file) or unseen(file)]:
+                yield (
+                    kind,
+                    name,
+                    f"{key}: {{ }} < > and control characters in names of files have a meaning: rename {special[0]!r}",
+                )
         except PrunebenchError as error:
             yield kind, name, f"{key}: {error}"
         except OSError as error:
