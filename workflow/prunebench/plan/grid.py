@@ -197,11 +197,16 @@ def _fix_draw(cell: Cell, uses: frozenset[str]) -> Cell:
 def supports(config: Config, cell: Cell) -> Support:
     """Whether the plug-ins can do `cell`. With an n:m pattern an allocator has nothing to decide."""
     method = method_of(config, cell)
-    allocator = registry.load("allocators", config.allocators[cell.allocator].allocator)
-    if cell.shape.structured and "allocator" in method.uses and not allocator.structured:
-        return Support(
-            False, f"{cell.pattern} fixes the sparsity of every linear, {cell.allocator} has nothing to decide"
-        )
+    allocator = allocator_of(config, cell)
+    if "allocator" in method.uses:
+        if cell.shape.structured and not allocator.structured:
+            return Support(
+                False, f"{cell.pattern} fixes the sparsity of every linear, {cell.allocator} has nothing to decide"
+            )
+        if allocator.searches and not allocator.search(cell.sparsity):
+            return Support(
+                False, f"{cell.allocator} has no search for a sparsity of {cell.sparsity}: add one to its entry"
+            )
     family = registry.load("models", config.models[cell.model].family)
     reading: Support = method.reads(family.ffn)
     support: Support = method.supports(cell)
