@@ -130,3 +130,13 @@ def test_other_names_are_plain(name: str, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / name).write_text("text " * 999)
     local = {"title": "T", "source": {"kind": "path", "path": name}, "documents": "lines"}
     assert load_plan(changed("corpora.text", local)).job("fetch_corpus", corpus="text").input("files") == [name]
+
+
+def test_a_sparsity_without_a_search_is_skipped_with_its_reason() -> None:
+    search = {"model": "tiny", "sparsity": 0.7, "space": "slopes", "strategy": "grid", "seeds": [0]}
+    search |= {"calibration": "text_4x16", "corpus": "text"}
+    config = changed("allocators.sloped", {"allocator": "atp", "params": {"search": {0.7: "slopes"}}})
+    config = changed("searches.slopes", search, config)
+    config["studies"]["tiny"]["grid"] = [{"method": "wanda", "allocator": "sloped", "sparsity": [0.6, 0.7]}]
+    ((cell, reason),) = load_plan(config).studies["tiny"].skipped
+    assert cell.sparsity == "0.60" and reason == "sloped has no search for a sparsity of 0.60: add one to its entry"
