@@ -10,6 +10,8 @@ SLUG = r"^[a-z0-9][a-z0-9_]*(?:\.[0-9][a-z0-9_]*)*$"
 """A catalog name. A digit follows each dot, because endings such as .json and .measured are names of files."""
 LONGEST_SLUG = 100
 """The greatest number of characters of a catalog name: it becomes part of names of files."""
+LONGEST_NAME, LONGEST_PATH = 200, 2000
+"""The greatest numbers of characters of the name of a file, and of a path inside a directory: disks take these."""
 LONGEST_LINE = 300
 """The greatest number of characters of a title."""
 REPETITIONS = 20
@@ -28,6 +30,7 @@ def is_plain_name(name: object) -> bool:
     return (
         isinstance(name, str)
         and bool(name.strip())
+        and len(name) <= LONGEST_NAME
         and name not in (".", "..")
         and not any(character in "/\\" for character in name)
         and unseen(name) is None
@@ -36,7 +39,7 @@ def is_plain_name(name: object) -> bool:
 
 def is_inner_path(path: object) -> bool:
     """Whether `path` leads to a place inside the directory that it is relative to: plain names with "/" between."""
-    return isinstance(path, str) and all(map(is_plain_name, path.split("/")))
+    return isinstance(path, str) and len(path) <= LONGEST_PATH and all(map(is_plain_name, path.split("/")))
 
 
 def unseen(text: str) -> str | None:

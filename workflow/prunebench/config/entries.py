@@ -323,13 +323,14 @@ class CorpusEntry(Entry):
         "evaluation are about. A hub source has parquet or jsonl (also .json.gz), whose texts are not changed"
     )
     # The spec of a corpus has the following keys only if the entry states them.
-    column: str | None = Field(
+    column: Line | None = Field(
         None,
         exclude_if=is_none,
         description="the column (parquet) or key (JSON lines) that holds the text; default: text",
     )
     join: str | None = Field(
         None,
+        max_length=LONGEST_SLUG,
         exclude_if=is_none,
         description="for a hub source: joins the documents of a split to one text, which is tokenised as a whole",
     )
@@ -445,7 +446,7 @@ class TasksEntry(Entry):
 class PluginEntry(Entry):
     """A named instance of a plug-in: a preset and changes of single parameters."""
 
-    preset: str = "paper"
+    preset: Slug = "paper"
     params: dict[str, Any] = Field(default_factory=dict)
     title: Line | None = Field(None, description="label of rows in tables; default: the title of the plug-in")
 

@@ -123,7 +123,7 @@ class Study(Entry):
     searches: OneOrMore[Slug] = Field(
         default_factory=list, description="names of searches in the catalog; figures show how they went"
     )
-    published: OneOrMore[str] = Field(
+    published: OneOrMore[Line] = Field(
         default_factory=list, description="papers whose values stand beside ours; default: all papers with values"
     )
 

@@ -3,6 +3,7 @@
 `load_config` finds all of them before any job is planned.
 """
 
+import glob
 import re
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -236,7 +237,8 @@ def _missing_definitions(name: str, entry: TasksEntry) -> Iterator[str]:
     package = find_spec("lm_eval")  # the package itself is not imported
     for folder in package.submodule_search_locations or () if package else ():
         for task, data in entry.tasks.items():
-            if not any(Path(folder, "tasks").glob(data.stock)):
+            pattern = glob.escape(data.stock).replace("[*]", "*")
+            if not glob.glob(pattern, root_dir=Path(folder, "tasks")):  # noqa: PTH207 - Path.glob refuses `a**`
                 yield f"tasks.{name}.tasks.{task}.stock: lm-eval has no task file {data.stock!r}"
 
 
