@@ -242,6 +242,9 @@ def test_latex_of_hostile_texts_compiles_and_reads_nothing(tmp_path: Path) -> No
     texts_ = [*HOSTILE]
     rows = [(text, "Wanda", text) for text in texts_]
     table = Table(texts_[4], ("Model", "[Method]"), [(texts_[1], texts_[5])], rows, texts_, frozenset({(0, 0), (5, 0)}))
+    assert not re.search(r"^[\[*]", table.render("tex"), re.MULTILINE), (
+        "LaTeX takes it for an option of the line before"
+    )
     head = rf"\documentclass{{article}}\usepackage{{{','.join(PACKAGES)}}}"
     (tmp_path / "t.tex").write_text(f"{head}\\begin{{document}}\n{table.render('tex')}\\end{{document}}\n")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-recorder", "t.tex"]
