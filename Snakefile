@@ -7,10 +7,6 @@ from snakemake.utils import min_version
 
 min_version("9.20")
 
-if not workflow.configfiles:
-
-    configfile: "config/config.yaml"
-
 
 include: "rules/common.smk"
 

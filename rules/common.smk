@@ -1,6 +1,7 @@
 # Loaded by every job, so it must stay light: no torch, no pandas.
 import os
 import sys
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -9,11 +10,24 @@ PACKAGE = os.path.join(workflow.basedir, "workflow")
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]))
 sys.path.insert(0, PACKAGE)
 
+from prunebench.config.schema import CONFIG, read_config
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths, resources, slurm
 from prunebench.plan.jobs import benchmark_of, log_of, output_of
 from prunebench.plan.plan import load_plan
 from prunebench.runtime import gpus
+
+try:
+    # Snakemake keeps the last of two equal keys, follows every reference and asks no more. So our reader looks first.
+    for file in workflow.configfiles or [CONFIG]:
+        read_config(Path(os.path.relpath(file)))
+except PrunebenchError as error:
+    raise WorkflowError(str(error)) from None
+
+if not workflow.configfiles:
+
+    configfile: str(CONFIG)
+
 
 try:
     # Relative: the name is part of a spec, and moving a project must not re-run anything.

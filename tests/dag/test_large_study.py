@@ -39,10 +39,10 @@ def test_each_spec_of_a_large_study_is_computed_once(monkeypatch: pytest.MonkeyP
     assert set(computed.values()) == {1}
 
 
-def test_a_local_model_is_read_once_per_pattern(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_model_is_read_once_per_pattern_and_text(monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
     shape = cells.model_shape
     monkeypatch.setattr(cells, "model_shape", lambda entry: reads.append(entry) or shape(entry))
     plan = load_plan(grid({"method": "wanda", "pattern": ["2of4", "1of4"], "seed": list(range(100))}))
     assert len(plan.cells) == 200
-    assert len(reads) == 2
+    assert len(reads) == 4, "two patterns, a calibration set and a suite"

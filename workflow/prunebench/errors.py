@@ -2,18 +2,33 @@
 
 from textwrap import shorten
 
+from prunebench.names import visible
+
+LONGEST_LINE = 3000
+"""The greatest number of characters of a line of a message."""
 LONGEST = 300
 """The greatest number of characters of a library's message that are shown."""
 
 
-class PrunebenchError(Exception):
+def _told(line: str) -> str:
+    return visible(line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}...")
+
+
+class _Told(Exception):
+    """Base of errors whose message people read: a terminal obeys no character of it but the ends of its lines."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(_told(line) for line in message.split("\n")))
+
+
+class PrunebenchError(_Told):
     """The user or the machine must mend something: a bad config, a missing file, a wrong digest.
 
     The message says what is wrong, where, and what to do; scripts print it without a traceback and exit with 1.
     """
 
 
-class CellFailure(Exception):
+class CellFailure(_Told):
     """One cell failed in a way that would repeat itself (NaN, a singular matrix, a missed sparsity).
 
     That is a result and no crash: it is recorded as `status: failed` with this message as its reason.

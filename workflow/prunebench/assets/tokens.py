@@ -36,7 +36,7 @@ def load_tokenizer(directory: Path) -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     # For a damaged file the Rust library raises plain Exceptions, and transformers any exception of its parsers.
     except Exception as error:
         reason = " ".join(str(error).split())

@@ -79,7 +79,7 @@ def prune(
     corpus: Annotated[str | None, typer.Option(help="Corpus for calibration. [default: c4_type]")] = None,
     bos: Bos = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Windows for calibration. [default: 128]")] = None,
-    seqlen: Annotated[int | None, typer.Option(min=1, help="Tokens per window. [default: 512]")] = None,
+    seqlen: Annotated[int | None, typer.Option(min=2, help="Tokens per window. [default: 512]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the windows and of the method.")] = 0,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,

@@ -41,6 +41,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 7.5,
     "svg.hashsalt": "prunebench",
+    "text.parse_math": False,  # a title may have dollars
     "figure.dpi": 200,
 }
 

@@ -13,7 +13,7 @@ from prunebench.config.entries import TrainedSource
 from prunebench.config.schema import CATALOG, CONFIG, Config, read_config
 from prunebench.errors import PrunebenchError
 from prunebench.plan.checks import load_config
-from prunebench.plan.grid import Expansion, allocation_form, expand_grid
+from prunebench.plan.grid import Expansion, allocation_form, check_number, expand_grid
 from prunebench.plan.jobs import rule_class, rules
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.outputs import Shown
@@ -98,8 +98,9 @@ def load_plan(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Pa
     config = load_config(raw, file, catalog)
     if not config.studies:
         raise PrunebenchError(f"{file}: 'studies' is missing: a config names at least one study")
-    # The choice of weights to keep changes no number. Without it in specs, no job runs again for it.
-    raw = {key: value for key, value in raw.items() if key != "keep_weights"}
+    check_number(config, file)
+    # These keys change no number. Without them in specs, no job runs again for them.
+    raw = {key: value for key, value in raw.items() if key not in ("keep_weights", "max_cells")}
     return Plan(raw, file, config, {name: expand_grid(config, name, file) for name in config.studies})
 
 

@@ -7,11 +7,13 @@ from typing import Any
 import pandas as pd
 
 from prunebench.cell import AXES, Cell
+from prunebench.names import inert
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.current import Results
 from prunebench.storage.files import write_text
 from prunebench.storage.sealed import mark, read_if_whole
+from prunebench.tables.escape import csv_text
 
 COLUMNS = (
     "study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "suite", "task", "metric",
@@ -40,7 +42,9 @@ def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
         for row in ([{"status": "skipped", "reason": reason}] if reason else _rows(plan, cell, suite, results))
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_text(destination, frame.to_csv(index=False, lineterminator="\n"))
+    # The reasons are the only texts that are no names.
+    safe = frame.assign(reason=frame["reason"].map(lambda reason: csv_text(inert(reason)), na_action="ignore"))
+    write_text(destination, safe.to_csv(index=False, lineterminator="\n"))
     mark(destination)
     return frame
 

@@ -16,6 +16,7 @@ from prunebench.results.detail import Records
 from prunebench.storage.sealed import check_mark, read_if_whole
 from prunebench.suites.metrics import metric
 from prunebench.tables.base import Evidence
+from prunebench.tables.escape import from_csv
 from prunebench.tables.table import Table
 
 COMPARED = ("torch", "transformers", "numpy")
@@ -24,7 +25,8 @@ COMPARED = ("torch", "transformers", "numpy")
 def read_cells(path: Path) -> pd.DataFrame:
     """Read the rows of a results/cells.csv; sparsities stay text. Raises Damaged if it has changed since `collect`."""
     check_mark(path)
-    return pd.read_csv(path, dtype={"sparsity": str})
+    cells = pd.read_csv(path, dtype={"sparsity": str})
+    return cells.assign(reason=cells["reason"].map(from_csv, na_action="ignore"))
 
 
 def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records: Records) -> Table:

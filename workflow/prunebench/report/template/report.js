@@ -92,6 +92,10 @@ function show(column, entry, type, row) {
   return text;
 }
 
+// A spreadsheet takes a text that begins like this for a formula.
+const inert = (text) => (/^[=+\-@\t\r]/.test(text) && !/^[+-]?[\d.,]*%?$/.test(text) ? `'${text}` : text);
+const exportOptions = { orthogonal: "filter", format: { body: inert, header: inert } };
+
 const { columns, rows } = report.table;
 const table = new DataTable("#cells", {
   data: rows,
@@ -109,7 +113,7 @@ const table = new DataTable("#cells", {
   autoWidth: false,
   language: { entries: { _: "cells", 1: "cell" } },
   layout: {
-    topStart: { buttons: [{ extend: "csvHtml5", text: "Save as CSV", exportOptions: { orthogonal: "filter" } }] },
+    topStart: { buttons: [{ extend: "csvHtml5", text: "Save as CSV", exportOptions }] },
     topEnd: "search",
     bottomStart: "info",
     bottomEnd: rows.length > 50 ? "paging" : null,
