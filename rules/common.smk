@@ -1,6 +1,8 @@
 # Loaded by every job, so it must stay light: no torch, no pandas.
+import inspect
 import os
 import sys
+from functools import cache
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -26,29 +28,36 @@ wildcard_constraints:
     **paths.WILDCARDS,
 
 
+def directive(function):
+    """Keep the signature of `function`. Snakemake asks for it at each call, and finding it takes longer than the call."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 # What follows from the class of a rule in workflow/prunebench/plan/jobs/, one word for each directive.
 def needs(rule, name):
-    return lambda wildcards: job_of(rule, wildcards).input(name)
+    return directive(lambda wildcards: job_of(rule, wildcards).input(name))
 
 
 def spec_of(rule):
-    return lambda wildcards: job_of(rule, wildcards).spec
+    return directive(lambda wildcards: job_of(rule, wildcards).spec)
 
 
 def threads_of(rule):
-    return lambda wildcards: job_of(rule, wildcards).threads
+    return directive(lambda wildcards: job_of(rule, wildcards).threads)
 
 
 def gpus_of(rule):
-    return lambda wildcards: gpus_per_job() if job_of(rule, wildcards).gpu else 0
+    return directive(lambda wildcards: gpus_per_job() if job_of(rule, wildcards).gpu else 0)
 
 
 def memory_of(rule):
     # More when a job has failed, as it may have had too little.
-    return lambda wildcards, attempt: attempt * resources.memory(job_of(rule, wildcards))
+    return directive(lambda wildcards, attempt: attempt * resources.memory(job_of(rule, wildcards)))
 
 
 def minutes_of(rule):
+    @directive
     def minutes(wildcards, attempt):
         job = job_of(rule, wildcards)
         return attempt * resources.minutes(job, gpus=gpus_per_job() if job.gpu else 0)
@@ -57,9 +66,10 @@ def minutes_of(rule):
 
 
 def job_of(rule, wildcards):
-    return plan.job(rule, **dict(wildcards.items()))
+    return plan.job(rule, **wildcards)
 
 
+@cache
 def gpus_per_job():
     """GPUs of a job that runs the model. A job of a scheduler parses this again; a dry run knows only --jobs."""
     if workflow.remote_exec:

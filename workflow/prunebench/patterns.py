@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from functools import cache
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Pattern:
 UNSTRUCTURED = Pattern()
 
 
+@cache
 def parse_pattern(text: str) -> Pattern:
     """Read `unstructured` or `NofM`. Raises ValueError, which says what is wrong, for any other text."""
     if text == "unstructured":
