@@ -4,7 +4,6 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
-from functools import cache
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,6 @@ class Pattern:
 UNSTRUCTURED = Pattern()
 
 
-@cache
 def parse_pattern(text: str) -> Pattern:
     """Read `unstructured` or `NofM`. Raises ValueError, which says what is wrong, for any other text."""
     if text == "unstructured":

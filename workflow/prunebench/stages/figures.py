@@ -17,6 +17,4 @@ def figures(spec: str, *, cells: Path, study: str, figure: str, outputs: Sequenc
 
 def write_figure(plan: Plan, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:
     """Make `figure` of `study` from the CSV `cells` and the current results of its cells, once per output."""
-    chart = make_chart(plan, read_cells(cells), Records(plan), study, figure)
-    for output in outputs:
-        save(chart, output)
+    save(make_chart(plan, read_cells(cells), Records(plan), study, figure), *outputs)

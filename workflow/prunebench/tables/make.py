@@ -10,10 +10,8 @@ import pandas as pd
 
 from prunebench import registry
 from prunebench.cell import AXES, Cell
-from prunebench.plan import paths
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
-from prunebench.storage.files import read_json
 from prunebench.suites.metrics import metric
 from prunebench.tables.base import Evidence
 from prunebench.tables.table import Table
@@ -34,7 +32,7 @@ def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records:
     if kind.metrics:
         rows = rows[rows["metric"].isna() | rows["metric"].isin(kind.metrics)]
     made: Table = kind().make(with_losses(rows, records), evidence)
-    made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study)])
+    made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study, records)])
     return made
 
 
@@ -66,16 +64,12 @@ def partly_pruned(plan: Plan, study: str) -> list[str]:
     return [f"{rows}: {meaning}."] if rows else []
 
 
-def mixed_conditions(plan: Plan, study: str) -> list[str]:
-    """Write a note if not all rows of a study were made on the same kind of device with the same library versions."""
+def mixed_conditions(plan: Plan, study: str, records: Records) -> list[str]:
+    """Write a note if not all results of a study were made on the same kind of device with the same libraries."""
     conditions: Counter[str] = Counter()
     expansion = plan.studies[study]
     for cell in expansion.cells:
-        where = {**cell.wildcards, "suite": ""}
-        files = [Path(paths.PRUNE_MEASURED.format(**where))]
-        files += [Path(paths.EVALUATION_MEASURED.format(**where | {"suite": s})) for s in expansion.suites[cell]]
-        for file in filter(Path.exists, files):
-            measured = read_json(file)
+        for measured in filter(None, (records.measured(cell, suite) for suite in (None, *expansion.suites[cell]))):
             libraries = [f"{name} {measured['versions'].get(name)}" for name in COMPARED]
             conditions[", ".join([measured["device"], *libraries])] += 1
     if len(conditions) < 2:

@@ -1,6 +1,13 @@
 import DataTable from "datatables";
 
-const report = JSON.parse(document.getElementById("data").textContent);
+// The data of the page are JSON, compressed, in base64.
+async function unpack(id) {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
+const report = await unpack("data");
+let details = null; // of all cells, once somebody has opened one
 const root = document.documentElement;
 
 // ---- elements: text is always set as text, so nothing in a result can become markup
@@ -149,7 +156,7 @@ function measurement(measured) {
 
 function command(measured) {
   if (!measured) return null;
-  return element("details", {}, element("summary", {}, "Command"), element("pre", { tabindex: 0 }, measured.command.join(" ")));
+  return element("details", {}, element("summary", {}, "Command"), element("pre", { tabindex: 0 }, measured.command));
 }
 
 function scores(evaluation) {
@@ -215,9 +222,10 @@ function drawBlocks(blocks) {
   }
 }
 
-function openCell(id) {
-  const cell = report.cells[id];
-  if (!cell) return;
+async function openCell(id) {
+  details ??= unpack("details");
+  const cell = (await details)[id];
+  if (!cell || decodeURIComponent(location.hash) !== link(id)) return;
   const close = element("button", { type: "button", autofocus: "" }, "Close");
   close.addEventListener("click", () => dialog.close());
   const body = cell.skipped
