@@ -14,13 +14,16 @@ from plotly.offline import get_plotlyjs
 from prunebench.plan.jobs.outputs import TEMPLATES
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.report.data import gather
+from prunebench.results.place import among_results
 from prunebench.storage.files import write_text
 from prunebench.tables.make import read_cells
 
 
 def report(spec: str, *, cells: Path, page: Path) -> None:
     """Write the report of all studies of the plan that `spec` describes to `page`, from the CSV `cells`."""
-    write_report(plan_of(spec), cells, page)
+    plan, cells, page = plan_of(spec), cells.absolute(), page.absolute()
+    with among_results(cells):
+        write_report(plan, cells, page)
 
 
 def write_report(plan: Plan, cells: Path, output: Path) -> None:

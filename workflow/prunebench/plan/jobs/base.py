@@ -162,6 +162,11 @@ class Job:
             return need.path
         return [item.path if isinstance(item, Output) else item for item in need or ()]
 
+    def brought(self, name: str) -> list[str]:
+        """The local files among the input `name`, which no job writes."""
+        need = self.needs[name]
+        return [] if isinstance(need, Output) else [item for item in need or () if isinstance(item, str)]
+
     @property
     def upstream(self) -> Iterator[Job]:
         """The jobs whose files this one reads."""
