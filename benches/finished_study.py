@@ -32,6 +32,9 @@ LINEARS = {
 """The weights of the linears of a block, as in SmolLM2-135M, whose number of blocks is BLOCKS."""
 WINDOWS = 40
 METHODS, ALLOCATORS, SPARSITIES = ("wanda", "sparsegpt", "ria"), ("uniform", "owl"), 25
+DRAW = len(METHODS) * len(ALLOCATORS) * SPARSITIES
+"""The number of cells for each draw of text."""
+CALIBRATION = "text_16x512"
 
 _PACKAGE = {
     "kind": "package",
@@ -44,10 +47,10 @@ _PACKAGE = {
 
 
 def config(cells: int) -> dict[str, Any]:
-    """Make the config of a study of `cells` cells, which must be a multiple of 150: one draw of text has as many."""
-    draws, rest = divmod(cells, len(METHODS) * len(ALLOCATORS) * SPARSITIES)
+    """Make the config of a study of `cells` cells, a multiple of DRAW, and of the dense cell."""
+    draws, rest = divmod(cells, DRAW)
     if rest or not draws:
-        raise ValueError(f"{cells} cells are no multiple of {len(METHODS) * len(ALLOCATORS) * SPARSITIES}")
+        raise ValueError(f"{cells} cells are no multiple of {DRAW}")
     row = {
         "method": [*METHODS],
         "allocator": [*ALLOCATORS],
@@ -60,7 +63,7 @@ def config(cells: int) -> dict[str, Any]:
         "studies": {
             "large": {
                 "suites": ["ppl_made_up"],
-                "defaults": {"model": "made_up", "calibration": "text_16x512"},
+                "defaults": {"model": "made_up", "calibration": CALIBRATION},
                 "grid": [{"method": "dense"}, row],
             }
         },

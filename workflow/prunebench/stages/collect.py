@@ -31,7 +31,7 @@ class Measured(NamedTuple):
 def collect(spec: str, *, cells: Path) -> None:
     """Write all rows of the plan that `spec` describes to `cells` (CSV)."""
     plan, cells = plan_of(spec), cells.absolute()
-    with among_results(cells):
+    with among_results(plan, cells):
         write_cells(plan, cells)
 
 

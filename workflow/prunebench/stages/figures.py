@@ -14,7 +14,7 @@ from prunebench.tables.make import read_cells
 def figures(spec: str, *, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:
     """Make `figure` of `study`, a study of the plan that `spec` describes, from the CSV `cells`, once per output."""
     plan, cells, outputs = plan_of(spec), cells.absolute(), [output.absolute() for output in outputs]
-    with among_results(cells):
+    with among_results(plan, cells):
         write_figure(plan, cells, study, figure, outputs)
 
 

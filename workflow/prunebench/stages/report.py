@@ -22,7 +22,7 @@ from prunebench.tables.make import read_cells
 def report(spec: str, *, cells: Path, page: Path) -> None:
     """Write the report of all studies of the plan that `spec` describes to `page`, from the CSV `cells`."""
     plan, cells, page = plan_of(spec), cells.absolute(), page.absolute()
-    with among_results(cells):
+    with among_results(plan, cells):
         write_report(plan, cells, page)
 
 

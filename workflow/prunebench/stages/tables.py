@@ -13,7 +13,7 @@ from prunebench.tables.make import make_table, read_cells
 def tables(spec: str, *, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
     """Make `table` of `study`, a study of the plan that `spec` describes, from the CSV `cells`, once per output."""
     plan, cells, outputs = plan_of(spec), cells.absolute(), [output.absolute() for output in outputs]
-    with among_results(cells):
+    with among_results(plan, cells):
         write_table(plan, cells, study, table, outputs)
 
 
