@@ -70,18 +70,25 @@ function draw(place, { data, layout }) {
   Plotly.relayout(place, pageColours());
 }
 
+function showSeries(place, button) {
+  const visible = button.getAttribute("aria-pressed") !== "false";
+  const traces = (place.data ?? []).flatMap((trace, i) => (trace.name === button.dataset.label ? [i] : []));
+  if (traces.length) Plotly.restyle(place, { visible }, traces);
+}
+
+const drawings = []; // of the figures, in their order
 for (const figure of document.querySelectorAll("[data-figure]")) {
   const places = [...figure.querySelectorAll(".plot")];
-  places.forEach((place, i) => draw(place, report.plots[figure.dataset.figure][i]));
-  figure.querySelector(".legend").addEventListener("click", (event) => {
+  const legend = figure.querySelector(".legend");
+  places.forEach((place, i) => drawings.push(() => {
+    draw(place, report.plots[figure.dataset.figure][i]);
+    for (const button of legend.querySelectorAll('[aria-pressed="false"]')) showSeries(place, button);
+  }));
+  legend.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    const visible = button.getAttribute("aria-pressed") === "false";
-    button.setAttribute("aria-pressed", visible);
-    for (const place of places) {
-      const traces = place.data.flatMap((trace, i) => (trace.name === button.dataset.label ? [i] : []));
-      if (traces.length) Plotly.restyle(place, { visible }, traces);
-    }
+    button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "false");
+    for (const place of places) showSeries(place, button);
   });
 }
 
@@ -254,3 +261,9 @@ dialog.addEventListener("click", (event) => {
 addEventListener("hashchange", followHash);
 showTheme();
 followHash();
+
+// The plots of a large study take seconds: one at a time, so that the page answers meanwhile.
+for (const drawing of drawings) {
+  drawing();
+  await new Promise((drawn) => setTimeout(drawn));
+}
