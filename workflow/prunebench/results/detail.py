@@ -86,7 +86,8 @@ def _sizes(sizes: tuple[tuple[str, int], ...]) -> Mapping[str, int]:
 
 def _measurement(path: Path) -> dict[str, Any]:
     """Read what a job cost and ran on. Words that thousands of jobs share are one object, and the command is a text."""
-    record = {key: sys.intern(value) if isinstance(value, str) else value for key, value in read_json(path).items()}
+    record: dict[str, Any] = read_json(path)
+    record = {key: sys.intern(value) if isinstance(value, str) else value for key, value in record.items()}
     return {**record, "versions": _versions(tuple(record["versions"].items())), "command": " ".join(record["command"])}
 
 
