@@ -24,7 +24,7 @@ class Records(Results):
     def __init__(self, plan: Plan) -> None:
         super().__init__(plan, remembered(condensed))
         self._checked: dict[Job, dict[str, Any]] = {}
-        self._cost = remembered(_measurement)
+        self.cost = remembered(measurement)
         self.blocks = cache(self._blocks)
         self.epochs = cache(self._epochs)
 
@@ -39,7 +39,7 @@ class Records(Results):
         result = self.evaluation(cell, suite) if suite else self.prune(cell)
         job = self._plan.job("evaluate" if suite else "prune", **cell.wildcards, suite=suite)
         path = Path(job.output("measured").path)
-        return self._cost(path) if result["status"] != "missing" and path.exists() else None
+        return self.cost(path) if result["status"] != "missing" and path.exists() else None
 
     def promised(self, cell: Cell) -> float | None:
         """Read the perplexity in the search that found the allocation of `cell`; None without a current search."""
@@ -84,7 +84,7 @@ def _sizes(sizes: tuple[tuple[str, int], ...]) -> Mapping[str, int]:
     return dict(sizes)
 
 
-def _measurement(path: Path) -> dict[str, Any]:
+def measurement(path: Path) -> dict[str, Any]:
     """Read what a job cost and ran on. Words that thousands of jobs share are one object, and the command is a text."""
     record: dict[str, Any] = read_json(path)
     record = {key: sys.intern(value) if isinstance(value, str) else value for key, value in record.items()}

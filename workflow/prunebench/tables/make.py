@@ -10,6 +10,7 @@ import pandas as pd
 
 from prunebench import registry
 from prunebench.cell import AXES, Cell
+from prunebench.plan import paths
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
 from prunebench.suites.metrics import metric
@@ -65,11 +66,14 @@ def partly_pruned(plan: Plan, study: str) -> list[str]:
 
 
 def mixed_conditions(plan: Plan, study: str, records: Records) -> list[str]:
-    """Write a note if not all results of a study were made on the same kind of device with the same libraries."""
+    """Write a note if not all rows of a study were made on the same kind of device with the same library versions."""
     conditions: Counter[str] = Counter()
     expansion = plan.studies[study]
     for cell in expansion.cells:
-        for measured in filter(None, (records.measured(cell, suite) for suite in (None, *expansion.suites[cell]))):
+        where = {**cell.wildcards, "suite": ""}
+        files = [Path(paths.PRUNE_MEASURED.format(**where))]
+        files += [Path(paths.EVALUATION_MEASURED.format(**where | {"suite": s})) for s in expansion.suites[cell]]
+        for measured in map(records.cost, filter(Path.exists, files)):
             libraries = [f"{name} {measured['versions'].get(name)}" for name in COMPARED]
             conditions[", ".join([measured["device"], *libraries])] += 1
     if len(conditions) < 2:
