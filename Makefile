@@ -7,7 +7,7 @@ SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install demo smoke test test-studies test-cluster test-transformers lint bench schema docs golden clean
+.PHONY: help install demo smoke test test-studies test-cluster test-storage test-transformers lint bench schema docs golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -36,6 +36,9 @@ test-studies: install  ## every study of the papers to its tables, in miniature,
 test-cluster: install  ## tests through a real SLURM of one node, installed if there is none (root, Debian)
 	command -v slurmctld || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM); } || true
 	pytest -v -m cluster tests/cluster
+
+test-storage: install  ## a study without a shared file system, in two minutes; needs rsync
+	pytest -v -m storage tests/dag/test_storage.py
 
 test-transformers: install  ## exports as older releases of transformers read them, each installed into an environment of its own
 	pytest -v -m transformers tests/releases

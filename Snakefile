@@ -44,7 +44,9 @@ rule strict:
 
 
 onsuccess:
-    if not workflow.dag_settings.targets:
+    if STORED:
+        print(f"All tables, figures and the report are in the storage, such as {paths.REPORT}")
+    elif not workflow.dag_settings.targets:
         jobs = [plan.job("tables", study=study, table=table) for study, table in plan.shown.tables]
         tables = [job.outputs[0].read_text(encoding="utf-8") for job in jobs]
         print("", *tables, f"Figures, and all there is to know of each cell: {paths.REPORT}", sep="\n")
@@ -52,5 +54,6 @@ onsuccess:
 
 onerror:
     # What could be computed was (keep-going): show that, so that no older number stays in tables, figures and report.
-    spec = plan.job("collect").spec
-    shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {paths.CELLS}")
+    if not STORED:
+        spec = plan.job("collect").spec
+        shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {paths.CELLS}")

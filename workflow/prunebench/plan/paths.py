@@ -16,6 +16,8 @@ ASSET = "resources/{asset}/asset.json"
 MODEL = "resources/models/{model}/asset.json"
 CORPUS = "resources/corpora/{corpus}/asset.json"
 TASKS = "resources/tasks/{tasks}/asset.json"
+ASSET_FILES = "files"
+"""The directory beside an asset.json that holds all files of the asset, where there is no shared file system."""
 
 TRAINED = "results/trained/{model}"
 """The `from_pretrained` directory of a model that is trained here. The names of its records begin in the same way."""

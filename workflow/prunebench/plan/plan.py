@@ -45,13 +45,16 @@ class Plan:
         return {cell: None for study in self.studies.values() for cell in study.cells}
 
     @cached_property
-    def _jobs(self) -> dict[Job, Job]:
+    def _jobs(self) -> dict[tuple[str, ...], Job]:
         return {}
 
     def job(self, rule: str, **wildcards: Any) -> Job:
         """The job of `rule` for `wildcards`, which may have more names than the rule. Equal jobs are one object."""
-        job = rule_class(rule)(self, wildcards)
-        return self._jobs.setdefault(job, job)
+        kind = rule_class(rule)
+        key = kind.key_of(wildcards)
+        if key not in self._jobs:
+            self._jobs[key] = kind(self, wildcards)
+        return self._jobs[key]
 
     def asset(self, asset: str) -> Job:
         """The job that fetches `asset`, which is kind and catalog name, as in corpora/c4_type."""
