@@ -352,6 +352,11 @@ module = _Module()
 _setup_privateuseone_for_python_backend(NAME, module, _Hooks())
 _LIBRARIES = [torch.library.Library("_", "IMPL"), torch.library.Library("aten", "IMPL")]
 _LIBRARIES[0].fallback(_fallback, _KEY)
-_kernels: dict[str, Callable[..., Tensor]] = {"copy_": _copy, "as_strided": _as_strided, "mm.dtype": _mm_to, "resize_": _resize}
+_kernels: dict[str, Callable[..., Tensor]] = {
+    "copy_": _copy,
+    "as_strided": _as_strided,
+    "mm.dtype": _mm_to,
+    "resize_": _resize,
+}
 for _name, _kernel in _kernels.items():
     _LIBRARIES[1].impl(_name, _kernel, _KEY)
