@@ -57,8 +57,8 @@ def take_gpus(count: int = GPUS_PER_JOB) -> tuple[int, ...]:
     """Wait for `count` free GPUs, hold them until this process ends, and let CUDA show no others.
 
     Returns their numbers. It takes none and changes nothing on a machine without GPUs, in a scheduler's job, or if
-    CUDA_VISIBLE_DEVICES is set or PRUNEBENCH_DEVICE names a GPU by its number. Raises PrunebenchError if the machine has
-    fewer GPUs.
+    CUDA_VISIBLE_DEVICES is set or PRUNEBENCH_DEVICE names a GPU by its number. Raises PrunebenchError if the machine
+    has fewer GPUs.
     """
     devices = range(gpus_here())
     chosen = VISIBLE in os.environ or ":" in os.environ.get(CHOICE, "")
