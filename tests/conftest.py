@@ -17,7 +17,32 @@ from prunebench.storage.locks import in_turn
 # Read when torch is loaded: the workers of pytest-xdist share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+CPU = "cpu"
 GOLDEN = "tests/golden/test_nothing.py"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for the device of models, which the tests of tests/contract and tests/gpu take."""
+    parser.addoption("--device", default=CPU, help="where models run: cpu, cuda, or standin (see tests/standin.py)")
+
+
+@pytest.fixture(autouse=True)
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The device on which models open, by default that of the option."""
+    name: str = request.config.getoption("--device")
+    if name == CPU:
+        yield name
+        return
+    import tiny
+
+    monkeypatch.setattr(tiny, "DEVICE", name)
+    if name != "standin":
+        yield name
+        return
+    import standin
+
+    with standin.present():
+        yield name
 
 
 def _make_models(directory: Path) -> None:
