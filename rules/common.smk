@@ -14,6 +14,7 @@ from prunebench.plan import paths, resources, slurm
 from prunebench.plan.jobs import benchmark_of, log_of, output_of
 from prunebench.plan.plan import load_plan
 from prunebench.runtime import gpus
+from prunebench.upkeep import runs
 
 try:
     # Relative: the name is part of a spec, and moving a project must not re-run anything.
@@ -57,6 +58,10 @@ def minutes_of(rule):
 
 
 def job_of(rule, wildcards):
+    # Called while the DAG is built, so that a run is recorded before Snakemake looks for locks.
+    if workflow.is_main_process and workflow.executor_plugin and not workflow.dryrun and not runs.begun():
+        if advice := runs.begin():
+            logger.warning(advice)
     return plan.job(rule, **dict(wildcards.items()))
 
 
