@@ -7,7 +7,7 @@ SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install demo smoke test test-studies test-cluster test-transformers lint bench schema docs golden clean
+.PHONY: help install demo smoke test test-studies test-cluster test-transformers test-faults lint bench schema docs golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -59,6 +59,9 @@ docs: install  ## regenerate docs/methods.md and docs/suites.md from plug-ins an
 
 golden: install  ## record new golden numbers, after an intended change of a method
 	PYTHONPATH=workflow:tests python tests/golden/values.py
+
+test-faults: install  ## campaigns of random faults: kills, damage, full disks and others, in about an hour
+	for file in tests/campaigns/[a-z]*.py; do name=$$(basename $$file .py); [ $$name = counts ] || PYTHONPATH=workflow:tests python -m tests.campaigns.$$name || exit 1; done
 
 clean:  ## remove results and logs, keep downloads
 	rm -rf results/[!R]* logs benchmarks .snakemake
