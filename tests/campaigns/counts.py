@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
+from dag.tree import STUDY, Tree
+
 OUTCOMES = ("recovered", "refused", "wrong")
 TIMED = {"cells.csv", "tables", "figures", "report"}
 """Files and folders that show times."""
@@ -46,6 +48,16 @@ def results(root: Path) -> dict[str, bytes]:
         for path in sorted((root / "results").rglob("*"))
         if path.is_file() and "measured" not in path.name and not TIMED & set(path.parts)
     }
+
+
+def small(root: Path) -> Tree:
+    """A tree with a study of two cells, nothing of it made."""
+    tree = Tree.create(root)
+    tree.add_inputs()
+    tree.edit(STUDY, "      - {model: broken, method: magnitude, sparsity: 0.5}\n", "")
+    tree.edit(STUDY, "      - {model: tiny, method: wanda, pattern: 2of4}\n", "")
+    tree.edit(STUDY, "[magnitude, wanda]", "wanda")
+    return tree
 
 
 def differences(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from campaigns.counts import Try, differences, main, results
-from dag.tree import Tree
+from campaigns.counts import Try, differences, main, results, small
+from dag.tree import STUDY, Tree
 
 VICTIMS = ("job", "snakemake", "group")
 PATIENCE = 300.0
@@ -21,11 +21,10 @@ PATIENCE = 300.0
 def campaign(random: Random, tries: int) -> Iterator[Try]:
     """Kill `tries` runs, each at a random time, and run again."""
     with TemporaryDirectory(prefix="kills-") as folder:
-        fresh = Tree.create(Path(folder) / "fresh")
-        fresh.add_inputs()
+        fresh = small(Path(folder) / "fresh")
         whole = fresh.copy(Path(folder) / "whole")
         start = time.monotonic()
-        run = whole.snakemake()
+        run = whole.snakemake("collect")
         assert run.returncode == 0, run.stdout
         seconds = time.monotonic() - start
         for number in range(tries):
@@ -33,7 +32,7 @@ def campaign(random: Random, tries: int) -> Iterator[Try]:
             with TemporaryDirectory(prefix="try-", dir=folder) as place:
                 tree = fresh.copy(Path(place) / "tree")
                 log = _kill(tree, victim, after)
-                run = tree.snakemake()
+                run = tree.snakemake("collect")
                 different = differences(results(whole.root), results(tree.root))
             words = f"try {number}, {victim} killed after {after:.2f} of {seconds:.2f} s"
             if run.returncode or different:
@@ -44,7 +43,7 @@ def campaign(random: Random, tries: int) -> Iterator[Try]:
 
 def _kill(tree: Tree, victim: str, after: float) -> str:
     """Run snakemake, kill `victim` after `after` seconds, and return what snakemake printed."""
-    process = tree.start("python", "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml")
+    process = tree.start("python", "-m", "snakemake", "collect", "--cores", "2", "--configfile", STUDY)
     time.sleep(after)
     here = [entry for entry in psutil.process_iter() if _works_in(entry, tree.root)]
     # The clients of warm.py have the words of a command, and take what runs it with them.
