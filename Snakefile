@@ -56,6 +56,10 @@ onsuccess:
 
 
 onerror:
+    # What is written here is not what its jobs make: else a run of `collect` alone would do nothing afterwards.
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name in ("collect", "tables", "figures", "report"):
+            workflow.persistence.started(job)
     # What could be computed was (keep-going): show that, so that no older number stays in tables, figures and report.
     spec = plan.job("collect").spec
     shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {paths.CELLS}")

@@ -5,6 +5,9 @@ Snakemake sees it: by a param, by a file that is missing, newer or other than it
 """
 
 import os
+import shutil
+
+import pytest
 
 from dag.tiny_study import (
     BROKEN,
