@@ -1,6 +1,7 @@
 """What all campaigns share: how their tries are counted, and which files of two trees have to be equal."""
 
 import argparse
+import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,16 +20,18 @@ Try = tuple[str, str]
 def counted(name: str, tries: Iterator[Try]) -> int:
     """Print each wrong try and one line of counts; the number of wrong tries."""
     counts: Counter[str] = Counter()
-    for outcome, words in tries:
-        assert outcome in OUTCOMES
-        counts[outcome] += 1
-        if outcome == "wrong":
-            print(f"{name}: wrong: {words}", flush=True)
-    print(
-        f"{name}: {counts.total()} tried, {counts['recovered']} recovered with identical results, "
-        f"{counts['refused']} refused clearly, {counts['wrong']} wrong",
-        flush=True,
-    )
+    try:
+        for outcome, words in tries:
+            assert outcome in OUTCOMES
+            counts[outcome] += 1
+            if outcome == "wrong":
+                print(f"{name}: wrong: {words}", flush=True)
+    finally:  # also of a campaign that is interrupted
+        print(
+            f"{name}: {counts.total()} tried, {counts['recovered']} recovered with identical results, "
+            f"{counts['refused']} refused clearly, {counts['wrong']} wrong",
+            flush=True,
+        )
     return counts["wrong"]
 
 
@@ -38,6 +41,7 @@ def main(name: str, campaign: Callable[[Random, int], Iterator[Try]], tries: int
     parser.add_argument("--tries", type=int, default=tries)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the counts of a part are printed
     sys.exit(counted(name, campaign(Random(options.seed), options.tries)) > 0)
 
 

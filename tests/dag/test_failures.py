@@ -47,3 +47,4 @@ def test_after_an_error_the_tables_hold_no_older_number(tree: Tree) -> None:
     table = (tree.root / "results/tables/tiny/perplexity.md").read_text()
     assert "missing" in table and "missing" not in before
     assert {row["status"] for row in rows(tree)} == {"missing"}
+    assert "collect" in tree.planned("collect"), "what the failed run wrote is not what collect makes"
