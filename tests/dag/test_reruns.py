@@ -5,9 +5,6 @@ Snakemake sees it: by a param, by a file that is missing, newer or other than it
 """
 
 import os
-import shutil
-
-import pytest
 
 from dag.tiny_study import (
     BROKEN,
@@ -125,12 +122,3 @@ def test_gradients_are_made_for_the_method_that_looks_at_them(tree: Tree) -> Non
     )
     assert run.returncode == 0, run.stdout
     assert tree.planned() == tables()
-
-
-@pytest.mark.parametrize("option", ["--until", "--omit-from"])
-def test_a_run_of_a_part_of_the_study_ends_well(tree: Tree, option: str) -> None:
-    """Tables that the run was told to leave out are not there to be shown."""
-    shutil.rmtree(tree.root / "results/tables")
-    (tree.root / "results/cells.csv").unlink()
-    run = tree.snakemake(option, {"--until": "collect", "--omit-from": "tables"}[option])
-    assert run.returncode == 0 and "Traceback" not in run.stdout and "Error" not in run.stdout, run.stdout
