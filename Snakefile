@@ -44,15 +44,21 @@ rule strict:
 
 
 onsuccess:
+    # A run of a part of the study may have left tables out, or as they were.
+    partial = workflow.dag_settings.targets or workflow.dag_settings.until or workflow.dag_settings.omit_from
     if STORED:
         print(f"All tables, figures and the report are in the storage, such as {paths.REPORT}")
-    elif not workflow.dag_settings.targets:
+    elif not partial:
         jobs = [plan.job("tables", study=study, table=table) for study, table in plan.shown.tables]
         tables = [job.outputs[0].read_text(encoding="utf-8") for job in jobs]
         print("", *tables, f"Figures, and all there is to know of each cell: {paths.REPORT}", sep="\n")
 
 
 onerror:
+    # What is written here is not what its jobs make: else a run of `collect` alone would do nothing afterwards.
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name in ("collect", "tables", "figures", "report"):
+            workflow.persistence.started(job)
     # What could be computed was (keep-going): show that, so that no older number stays in tables, figures and report.
     if not STORED:
         spec = plan.job("collect").spec

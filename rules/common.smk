@@ -18,6 +18,7 @@ from prunebench.plan import graph, paths, resources, slurm
 from prunebench.plan.jobs import benchmark_of, log_of, output_of
 from prunebench.plan.plan import load_plan
 from prunebench.runtime import gpus
+from prunebench.upkeep import runs
 
 try:
     # Snakemake keeps the last of two equal keys, follows every reference and asks no more. So our reader looks first.
@@ -122,6 +123,10 @@ def minutes_of(rule):
 
 
 def job_of(rule, wildcards):
+    # Called while the DAG is built, so that a run is recorded before Snakemake looks for locks.
+    if workflow.is_main_process and workflow.executor_plugin and not workflow.dryrun and not runs.begun():
+        if advice := runs.begin():
+            logger.warning(advice)
     return plan.job(rule, **wildcards)
 
 

@@ -182,7 +182,7 @@ def snakemake_locks() -> Finding:
     """Check whether a killed snakemake has left its lock on this directory."""
     if locks.stale():
         text = f"{locks.LOCKS} is locked, but nothing on this machine runs snakemake here"
-        return Finding("problem", "lock", text, "snakemake --unlock, unless it runs on another machine")
+        return Finding("problem", "lock", text, "prunebench unlock, unless it runs on another machine")
     alive = ", ".join(map(str, locks.snakemakes()))
     return Finding("ok", "lock", f"snakemake runs here, process {alive}" if alive else "none")
 
