@@ -20,19 +20,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 GOLDEN = "tests/golden/test_nothing.py"
 
 
-def _make_models(directory: Path) -> None:
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    import tiny
-
-    tiny.make_model(directory / "tiny")
-    broken = tiny.make_model(directory / "broken", blocks=1) / "model.safetensors"
-    weights = load_file(broken)
-    weights["model.layers.0.mlp.up_proj.weight"][3, 5] = torch.nan
-    save_file(weights, broken, metadata={"format": "pt"})
-
-
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """Everything that the tiny study wants, made by snakemake; once for all workers of pytest-xdist."""
@@ -48,10 +35,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 
 def _finish(tree: Tree) -> None:
-    import tiny
-
-    _make_models(tree.root / "assets")
-    (tree.root / "assets/text.txt").write_text("\n".join(tiny.make_text(60)))
+    tree.add_inputs()
     (tree.root / GOLDEN).parent.mkdir(parents=True)
     (tree.root / GOLDEN).write_text("def test_nothing():\n    pass\n")
     tree.git("init", "--quiet")
