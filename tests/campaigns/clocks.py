@@ -1,4 +1,4 @@
-"""Modification times in the past and the future. The next run has identical results, and the run after it nothing to do."""
+"""Modification times in the past and the future. The next run has identical results, and the one after no work."""
 
 import os
 import time

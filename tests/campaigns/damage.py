@@ -1,4 +1,4 @@
-"""Stored files are damaged, one at a time. The next run finishes with identical results, or names the file and a remedy.
+"""Stored files are damaged, one at a time. The next run has identical results, or names the file and a remedy.
 
 Results that were made of the damaged file are deleted as well, so that the next run has to read it again.
 """
@@ -12,7 +12,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 from campaigns.counts import Try, differences, main, results, small
-from dag.tree import Tree
+from dag.tree import STUDY, Tree
 
 PLACES = ("resources", "results", ".snakemake/metadata")
 STAGES = ("calibration", "allocations", "pruned", "evaluations")
@@ -108,7 +108,7 @@ def _forget_what_was_made_of(tree: Tree, name: Path) -> None:
 
 def _outcome(tree: Tree, name: Path, before: dict[str, bytes]) -> Try:
     """Run, and if the run refuses the file, delete it and run again."""
-    status = tree.python("from prunebench.cli import app; app()", "status", "--config", "tiny.yaml")
+    status = tree.python("from prunebench.cli import app; app()", "status", "--configfile", STUDY)
     if "Traceback" in status.stdout:
         return "wrong", f"a traceback of status\n{status.stdout}"
     run = tree.snakemake("collect")

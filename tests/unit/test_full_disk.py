@@ -1,0 +1,55 @@
+"""A full disk is told in one line, whatever library has met it."""
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from prunebench.errors import PrunebenchError, full_disk_told
+
+FULL = Path("/dev/full")
+needs_device = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
+
+
+def by_torch() -> None:
+    torch.save({"a": torch.zeros(100_000)}, FULL)
+
+
+def by_numpy() -> None:
+    np.save(FULL.open("wb"), np.zeros(100_000))
+
+
+def by_python() -> None:
+    FULL.write_text("text")
+
+
+def by_safetensors() -> None:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def by_quota() -> None:
+    raise OSError(errno.EDQUOT, "Disk quota exceeded", "no/such/folder/file")
+
+
+def by_another_error() -> None:
+    try:
+        by_python()
+    except OSError as error:
+        raise ValueError("cannot be written") from error
+
+
+@needs_device
+@pytest.mark.parametrize("write", [by_torch, by_numpy, by_python, by_safetensors, by_quota, by_another_error])
+def test_who_meets_a_full_disk(write: Callable[[], None]) -> None:
+    with pytest.raises(PrunebenchError, match=r"^the disk is full: .* MB are free at /.*\. Free space there"):
+        with full_disk_told():
+            write()
+
+
+def test_other_errors_stay() -> None:
+    with pytest.raises(OSError, match="Permission"), full_disk_told():
+        raise OSError(errno.EACCES, "Permission denied")
