@@ -112,13 +112,15 @@ def _outcome(tree: Tree, name: Path, before: dict[str, bytes]) -> Try:
     if "Traceback" in status.stdout:
         return "wrong", f"a traceback of status\n{status.stdout}"
     run = tree.snakemake("collect")
-    if run.returncode == 0:
+    cells = tree.root / "results/cells.csv"
+    rows = cells.read_text(encoding="utf-8") if cells.is_file() else ""
+    if run.returncode == 0 and ",missing," not in rows:
         different = differences(before, results(tree.root))
         return ("wrong", f"different: {different}") if different else ("recovered", "")
     if "Traceback" in run.stdout:
         return "wrong", f"a traceback\n{run.stdout}"
-    if not any(name.name in line and REMEDY.search(line) for line in run.stdout.splitlines()):
-        return "wrong", f"no line names the file and what to do\n{run.stdout}"
+    if not any(name.name in line and REMEDY.search(line) for line in [*run.stdout.splitlines(), *rows.splitlines()]):
+        return "wrong", f"no line names the file and what to do\n{rows}\n{run.stdout}"
     path = tree.root / name
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     again = tree.snakemake("collect")

@@ -45,9 +45,9 @@ def by_another_error() -> None:
 @needs_device
 @pytest.mark.parametrize("write", [by_torch, by_numpy, by_python, by_safetensors, by_quota, by_another_error])
 def test_who_meets_a_full_disk(write: Callable[[], None]) -> None:
-    with pytest.raises(PrunebenchError, match=r"^the disk is full: .* MB are free at /.*\. Free space there"):
-        with full_disk_told():
-            write()
+    told = r"^the disk is full: .* MB are free at /.*\. Free space there"
+    with pytest.raises(PrunebenchError, match=told), full_disk_told():
+        write()
 
 
 def test_other_errors_stay() -> None:
