@@ -54,8 +54,8 @@ def _outcome(tree: Tree, disk: Path, before: dict[str, bytes]) -> Try:
 
 
 def _pages(root: Path) -> int:
-    """The pages of memory that the files and folders at `root` take."""
-    return sum(1 + -(-path.lstat().st_size // PAGE) for path in root.rglob("*"))
+    """The pages of memory that the files at `root` take; folders take none."""
+    return sum(-(-path.lstat().st_size // PAGE) for path in root.rglob("*") if path.is_file())
 
 
 def _mount(disk: Path, size: str, how: str = "") -> None:

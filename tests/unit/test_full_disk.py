@@ -1,6 +1,9 @@
 """A full disk is told in one line, whatever library has met it."""
 
 import errno
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,3 +56,21 @@ def test_who_meets_a_full_disk(write: Callable[[], None]) -> None:
 def test_other_errors_stay() -> None:
     with pytest.raises(OSError, match="Permission"), full_disk_told():
         raise OSError(errno.EACCES, "Permission denied")
+
+
+COMMANDS = {
+    "job": "from prunebench.runtime import script; script.run(lambda: open('/dev/full', 'wb', 0).write(b'text'))",
+    "command": "import sys; sys.argv[1:] = ['doctor']; from prunebench.cli import app; app()",
+}
+
+
+@needs_device
+@pytest.mark.parametrize("code", COMMANDS.values(), ids=COMMANDS)
+def test_how_a_job_and_a_command_end(code: str) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "workflow")}
+    with FULL.open("w") as out:
+        run = subprocess.run(
+            [sys.executable, "-c", code], env=environment, stdout=out, stderr=subprocess.PIPE, text=True
+        )
+    assert run.returncode == 1
+    assert "error: the disk is full: " in run.stderr and "Traceback" not in run.stderr
