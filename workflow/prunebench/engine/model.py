@@ -166,12 +166,22 @@ class StreamedModel:
         model: PreTrainedModel = self._model
         if not any(places):
             return model
-        placed = {f"{self.family.blocks}.{index}": devices[place] for index, place in enumerate(places)}
+        # Every module has an entry of its own: one of all ("") would pull the inputs inside blocks to the first device.
+        placed = dict.fromkeys(self._outside(), devices[0])
+        placed |= {f"{self.family.blocks}.{index}": devices[place] for index, place in enumerate(places)}
         # The hooks are forced: accelerate takes two GPUs of one name, which tests use, for one.
-        distributed: PreTrainedModel = dispatch_model(
-            model, {"": devices[0], **placed}, main_device=devices[0], force_hooks=True
-        )
+        distributed: PreTrainedModel = dispatch_model(model, placed, main_device=devices[0], force_hooks=True)
         return distributed
+
+    def _outside(self) -> list[str]:
+        """The names of the largest modules that hold no block, such as the embedding, the last norm and the head."""
+        path = self.family.blocks.split(".")
+        names = []
+        for depth, kept in enumerate(path):
+            parent = ".".join(path[:depth])
+            children = self._model.get_submodule(parent).named_children()
+            names += [f"{parent}.{child}".removeprefix(".") for child, _ in children if child != kept]
+        return names
 
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
