@@ -40,15 +40,15 @@ REFUSED: dict[str, Callable[[Tensor, Tensor], object]] = {
     "out": lambda x, y: torch.mm(x, x.T, out=y.new_empty(3, 3)),
     "linear": lambda x, y: functional.linear(x, y),
     "cross entropy": lambda x, y: functional.cross_entropy(x, y.argmax(1)),
-    "embedding": lambda x, y: functional.embedding(y.argmax(1), x),
-    "embedding of a number": lambda x, y: functional.embedding(y.argmax(), x),
-    "index_select": lambda x, y: x.index_select(0, y.argmax(1)),
+    "embedding": lambda x, y: functional.embedding(y.argmax(0) - 1, x),
+    "embedding of a number": lambda x, y: functional.embedding(y.argmin(), x),
+    "index_select": lambda x, y: x.index_select(1, y.argmax(1)),
     "gather": lambda x, y: x.gather(1, y.argmax(1, keepdim=True)),
-    "assigned values": lambda x, y: x.__setitem__(slice(0, 3), y.double()) or x.index_put_((x.argmax(1),), y),
+    "assigned values": lambda x, y: x.index_put_((x.argmin(1),), y),
     "masked_scatter": lambda x, y: x.masked_scatter(x > 0, y),
     "addcmul": lambda x, y: x.addcmul(y, y),
     "equal": lambda x, y: torch.equal(x, y),
-    "solve": lambda x, y: torch.linalg.solve(x[:, :3].T @ x[:, :3], y),
+    "solve_triangular": lambda x, y: torch.linalg.solve_triangular(x[:, :3], y, upper=True),
 }
 
 
@@ -108,11 +108,11 @@ def test_torch_finds_it_only_while_it_is_present() -> None:
 
 def test_memory_is_counted_until_the_last_view_is_gone() -> None:
     with standin.present(memory=1000) as device:
-        before = device.memory_allocated(FIRST)
+        before, elsewhere = device.memory_allocated(FIRST), device.memory_allocated(SECOND)
         kept = torch.zeros(100, device=FIRST)
         row = kept.view(10, 10)[3]
-        assert device.memory_allocated(FIRST) == before + 400 and device.memory_allocated(SECOND) == 0
-        with pytest.raises(torch.OutOfMemoryError, match="tried to allocate 800 bytes, 600 of 1000 are free"):
+        assert device.memory_allocated(FIRST) == before + 400 and device.memory_allocated(SECOND) == elsewhere
+        with pytest.raises(torch.OutOfMemoryError, match="tried to allocate 800 bytes, 600 of"):
             torch.zeros(100, dtype=torch.float64, device=FIRST)
         del kept
         assert device.mem_get_info(FIRST)[0] == 600
@@ -144,13 +144,9 @@ def test_the_device_is_the_one_that_is_named(
     assert str(placement.best_device()) == expected
 
 
-@pytest.mark.parametrize(
-    "choice", ["tpu", "cuda", "mps", "xpu:0", f"{standin.NAME}:2", "standin:x", "cpu:1", "meta", ":"]
-)
+@pytest.mark.parametrize("choice", ["tpu", "cuda", "mps", "xpu:0", "standin:2", "standin:x", "cpu:1", "meta", ":"])
 def test_a_device_that_is_not_there_is_one_line(choice: str) -> None:
-    with pytest.raises(
-        PrunebenchError, match=f"sees none of this name here: name auto or one of cpu, {FIRST}"
-    ) as error:
+    with pytest.raises(PrunebenchError, match=f"sees none .*: name auto or one of cpu, {FIRST}") as error:
         placement.best_device(choice)
     assert repr(choice) in str(error.value) and "\n" not in str(error.value)
 
@@ -163,15 +159,15 @@ def test_a_device_without_float64_is_not_chosen(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_device_that_is_full_before_the_job_starts_is_one_line() -> None:
-    with standin.present(memory=0), pytest.raises(PrunebenchError, match="cannot be used .*OutOfMemoryError"):
+    with standin.present(memory=0), pytest.raises(PrunebenchError, match=r"cannot be used .*OutOfMemoryError"):
         placement.best_device()
 
 
 def test_hidden_states_move_to_the_host_when_the_device_is_full(tmp_path: Path) -> None:
-    directory, windows = tiny.make_model(tmp_path, blocks=2), tiny.tokens(64, 48)
+    directory, windows = tiny.make_model(tmp_path, blocks=1), tiny.tokens(48, 32)
     states = windows.numel() * 32 * 4
     places, losses, peaks = [], [], []
-    for memory in (1 << 30, 2 * states):
+    for memory in (1 << 30, 3 * states):
         with standin.present(memory) as device:
             places.append({str(states.device) for states in embed(tiny.open_model(directory), windows, 4).hidden})
             gc.collect()
@@ -181,7 +177,7 @@ def test_hidden_states_move_to_the_host_when_the_device_is_full(tmp_path: Path) 
             peaks.append(device.max_memory_allocated(FIRST) - before)
     assert places == [{FIRST}, {"cpu"}]
     assert losses[0] == losses[1]
-    assert peaks[1] < states + states / 2 < 1.5 * states + peaks[0], "the hidden states would have taken more"
+    assert peaks[1] < peaks[0] - states / 2, "the hidden states took memory of the device"
 
 
 def test_variables_of_a_block_are_on_the_device_while_it_has_room(tmp_path: Path) -> None:
@@ -215,9 +211,7 @@ def test_a_model_that_one_device_has_no_room_for_is_spread_over_two(
     block = sum(out * width for out, width in linear_sizes(directory, load("models", "llama")).values()) // 2
     rooms = [(torch.device(FIRST), 9 * block), (torch.device(SECOND), float("inf"))]
     monkeypatch.setattr("prunebench.engine.model.cards", lambda device: rooms)
-    model = tiny.open_model(directory)
-    monkeypatch.setattr(model, "_blocks", model._blocks)
-    measured = calibration_gradients(model, tokens)
+    measured = calibration_gradients(tiny.open_model(directory), tokens)
     assert all(torch.equal(measured[linear], expected[linear]) for linear in expected)
     rooms[0] = torch.device(FIRST), 5 * block
     whole = tiny.open_model(directory).whole()
