@@ -7,7 +7,7 @@ SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install demo smoke test test-studies test-cluster test-transformers lint bench schema docs golden clean
+.PHONY: help install demo smoke test test-device test-faults test-studies test-cluster test-storage test-transformers lint bench schema docs golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -33,9 +33,15 @@ test: install  ## all tests
 test-studies: install  ## every study of the papers to its tables, in miniature, in about ten minutes
 	pytest -n logical -m "slow or studies" tests/e2e/test_miniatures.py tests/dag/test_papers.py
 
+test-device: install  ## engine, methods, allocators, searches and evaluations on a stand-in accelerator, in about ten minutes
+	pytest --device standin tests/gpu
+
 test-cluster: install  ## tests through a real SLURM of one node, installed if there is none (root, Debian)
 	command -v slurmctld || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM); } || true
 	pytest -v -m cluster tests/cluster
+
+test-storage: install  ## a study without a shared file system, in two minutes; needs rsync
+	pytest -v -m storage tests/dag/test_storage.py
 
 test-transformers: install  ## exports as older releases of transformers read them, each installed into an environment of its own
 	pytest -v -m transformers tests/releases
@@ -59,6 +65,9 @@ docs: install  ## regenerate docs/methods.md and docs/suites.md from plug-ins an
 
 golden: install  ## record new golden numbers, after an intended change of a method
 	PYTHONPATH=workflow:tests python tests/golden/values.py
+
+test-faults: install  ## campaigns of random faults: kills, damage, full disks and others, in about an hour
+	for file in tests/campaigns/[a-z]*.py; do name=$$(basename $$file .py); [ $$name = counts ] || PYTHONPATH=workflow:tests python -m tests.campaigns.$$name || exit 1; done
 
 clean:  ## remove results and logs, keep downloads
 	rm -rf results/[!R]* logs benchmarks .snakemake

@@ -7,10 +7,6 @@ from snakemake.utils import min_version
 
 min_version("9.20")
 
-if not workflow.configfiles:
-
-    configfile: "config/config.yaml"
-
 
 include: "rules/common.smk"
 
@@ -48,13 +44,22 @@ rule strict:
 
 
 onsuccess:
-    if not workflow.dag_settings.targets:
+    # A run of a part of the study may have left tables out, or as they were.
+    partial = workflow.dag_settings.targets or workflow.dag_settings.until or workflow.dag_settings.omit_from
+    if STORED:
+        print(f"All tables, figures and the report are in the storage, such as {paths.REPORT}")
+    elif not partial:
         jobs = [plan.job("tables", study=study, table=table) for study, table in plan.shown.tables]
         tables = [job.outputs[0].read_text(encoding="utf-8") for job in jobs]
         print("", *tables, f"Figures, and all there is to know of each cell: {paths.REPORT}", sep="\n")
 
 
 onerror:
+    # What is written here is not what its jobs make: else a run of `collect` alone would do nothing afterwards.
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name in ("collect", "tables", "figures", "report"):
+            workflow.persistence.started(job)
     # What could be computed was (keep-going): show that, so that no older number stays in tables, figures and report.
-    spec = plan.job("collect").spec
-    shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {paths.CELLS}")
+    if not STORED:
+        spec = plan.job("collect").spec
+        shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {paths.CELLS}")

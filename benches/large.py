@@ -64,7 +64,7 @@ def make(
         ("head", _head(hidden)),
         *((f"block{block:03d}", _block(block, blocks, hidden, ffn)) for block in range(blocks)),
     ]
-    where, size = {}, 0
+    size, where = 0, dict[str, str]()
     for name, shapes in shards:
         tensors = {key: _random(shape, f"{name} {key}", std) for key, (shape, std) in shapes.items()}
         save_file(tensors, directory / f"model-{name}.safetensors", metadata={"format": "pt"})
@@ -90,6 +90,7 @@ def _head(hidden: int) -> dict[str, tuple[tuple[int, ...], float]]:
 def _block(block: int, blocks: int, hidden: int, ffn: int) -> dict[str, tuple[tuple[int, ...], float]]:
     """List shape and standard deviation of each tensor. Outputs are scaled as in GPT-2, so that sums stay finite."""
     small = 0.02 / (2 * blocks) ** 0.5
+    sizes: dict[str, tuple[tuple[int, ...], float]]
     sizes = {f"self_attn.{name}_proj": ((hidden, hidden), small if name == "o" else 0.02) for name in "qkvo"}
     sizes |= {f"mlp.{name}_proj": ((ffn, hidden), 0.02) for name in ("gate", "up")}
     sizes |= {"mlp.down_proj": ((hidden, ffn), small)}

@@ -7,6 +7,7 @@ rule allocate:
         profile=needs("allocate", "profile"),
         search=needs("allocate", "search"),
         tokens=needs("allocate", "tokens"),
+        files=asset_files("allocate"),
     output:
         allocation=paths.ALLOCATION,
         measured=paths.ALLOCATION_MEASURED,

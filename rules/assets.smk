@@ -6,6 +6,7 @@ rule fetch_model:
         files=needs("fetch_model", "files"),
         training=needs("fetch_model", "training"),
     output:
+        **carried(paths.MODEL),
         asset=paths.MODEL,
     log:
         log_of("fetch_model"),
@@ -18,13 +19,14 @@ rule fetch_model:
         spec=spec_of("fetch_model"),
     shell:
         "python -m prunebench.stages fetch_model --spec {params.spec:q} --training {input.training} "
-        "--asset {output.asset} 2> {log}"
+        "--asset {output.asset} 2> {log}" + CARRY
 
 
 rule fetch_corpus:
     input:
         files=needs("fetch_corpus", "files"),
     output:
+        **carried(paths.CORPUS),
         asset=paths.CORPUS,
     log:
         log_of("fetch_corpus"),
@@ -36,13 +38,14 @@ rule fetch_corpus:
     params:
         spec=spec_of("fetch_corpus"),
     shell:
-        "python -m prunebench.stages fetch_corpus --spec {params.spec:q} --asset {output.asset} 2> {log}"
+        "python -m prunebench.stages fetch_corpus --spec {params.spec:q} --asset {output.asset} 2> {log}" + CARRY
 
 
 rule fetch_tasks:
     input:
         files=needs("fetch_tasks", "files"),
     output:
+        **carried(paths.TASKS),
         asset=paths.TASKS,
     log:
         log_of("fetch_tasks"),
@@ -54,4 +57,4 @@ rule fetch_tasks:
     params:
         spec=spec_of("fetch_tasks"),
     shell:
-        "python -m prunebench.stages fetch_tasks --spec {params.spec:q} --asset {output.asset} 2> {log}"
+        "python -m prunebench.stages fetch_tasks --spec {params.spec:q} --asset {output.asset} 2> {log}" + CARRY

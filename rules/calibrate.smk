@@ -5,6 +5,7 @@ rule calibrate:
     input:
         model=paths.MODEL,
         corpus=needs("calibrate", "corpus"),
+        files=asset_files("calibrate"),
     output:
         tokens=paths.TOKENS,
         record=paths.TOKENS_RECORD,

@@ -4,6 +4,7 @@
 rule collect:
     input:
         evaluations=needs("collect", "evaluations"),
+        evidence=evidence(),
     output:
         cells=paths.CELLS,
     log:
@@ -20,6 +21,7 @@ rule collect:
 rule tables:
     input:
         cells=rules.collect.output.cells,
+        evidence=evidence(),
     output:
         md=output_of("tables", "md"),
         csv=output_of("tables", "csv"),

@@ -1,6 +1,9 @@
 # Loaded by every job, so it must stay light: no torch, no pandas.
+import inspect
 import os
 import sys
+from pathlib import Path
+from functools import cache
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -9,11 +12,25 @@ PACKAGE = os.path.join(workflow.basedir, "workflow")
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]))
 sys.path.insert(0, PACKAGE)
 
+from prunebench.config.schema import CONFIG, read_config
 from prunebench.errors import PrunebenchError
-from prunebench.plan import paths, resources, slurm
+from prunebench.plan import graph, paths, resources, slurm
 from prunebench.plan.jobs import benchmark_of, log_of, output_of
 from prunebench.plan.plan import load_plan
 from prunebench.runtime import gpus
+from prunebench.upkeep import runs
+
+try:
+    # Snakemake keeps the last of two equal keys, follows every reference and asks no more. So our reader looks first.
+    for file in workflow.configfiles or [CONFIG]:
+        read_config(Path(os.path.relpath(file)))
+except PrunebenchError as error:
+    raise WorkflowError(str(error)) from None
+
+if not workflow.configfiles:
+
+    configfile: str(CONFIG)
+
 
 try:
     # Relative: the name is part of a spec, and moving a project must not re-run anything.
@@ -22,33 +39,82 @@ except PrunebenchError as error:
     raise WorkflowError(str(error)) from None
 
 
+# Without a shared file system a job has nothing but its declared inputs: more is declared there.
+STORED = workflow.storage_settings is not None and workflow.storage_settings.default_storage_provider is not None
+
+
 wildcard_constraints:
     **paths.WILDCARDS,
 
 
+def directive(function):
+    """Keep the signature of `function`. Snakemake asks for it at each call, and finding it takes longer than the call."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 # What follows from the class of a rule in workflow/prunebench/plan/jobs/, one word for each directive.
 def needs(rule, name):
-    return lambda wildcards: job_of(rule, wildcards).input(name)
+    def files(wildcards):
+        job = job_of(rule, wildcards)
+        # The files of a local model or corpus lie where Snakemake runs, and in no storage.
+        brought = job.brought(name) if STORED else ()
+        return list(map(local, brought)) or job.input(name)
+
+    return directive(files)
+
+
+# Where there is no shared file system: the directories of all assets that a job reads.
+def asset_files(rule):
+    def directories(wildcards):
+        assets = dict.fromkeys(job.outputs[0].parent for job in job_of(rule, wildcards).upstream if job.asset)
+        return [str(directory / paths.ASSET_FILES) for directory in assets]
+
+    return directive(directories) if STORED else []
+
+
+# Where there is no shared file system: all results on which tables, figures and report rest, but for weights.
+@cache
+def evidence():
+    if not STORED:
+        return []
+    jobs = [job for job in graph.ordered(plan.job("report").upstream) if job.rule != "collect"]
+    files = [path for job in jobs for name, path in job.paths.items() if (job.rule, name) != ("prune", "weights")]
+    return files + [str(job.outputs[0].parent / paths.ASSET_FILES) for job in jobs if job.asset]
+
+
+# An output that is never empty. Snakemake 9.27 looks for its size in the storage before it is there.
+def filled(path):
+    return path if STORED else ensure(path, non_empty=True)
+
+
+# The output and the command with which a rule declares the files of an asset where there is no shared file system.
+def carried(asset):
+    return {"carried": directory(asset.replace("asset.json", paths.ASSET_FILES))} if STORED else {}
+
+
+CARRY = " && python -m prunebench.assets.carried {output.asset} {output.carried} 2>> {log}" if STORED else ""
 
 
 def spec_of(rule):
-    return lambda wildcards: job_of(rule, wildcards).spec
+    return directive(lambda wildcards: job_of(rule, wildcards).spec)
 
 
 def threads_of(rule):
-    return lambda wildcards: job_of(rule, wildcards).threads
+    return directive(lambda wildcards: job_of(rule, wildcards).threads)
 
 
 def gpus_of(rule):
-    return lambda wildcards: gpus_per_job() if job_of(rule, wildcards).gpu else 0
+    return directive(lambda wildcards: gpus_per_job() if job_of(rule, wildcards).gpu else 0)
 
 
 def memory_of(rule):
     # More when a job has failed, as it may have had too little.
-    return lambda wildcards, attempt: attempt * resources.memory(job_of(rule, wildcards))
+    return directive(lambda wildcards, attempt: attempt * resources.memory(job_of(rule, wildcards)))
 
 
 def minutes_of(rule):
+    @directive
     def minutes(wildcards, attempt):
         job = job_of(rule, wildcards)
         return attempt * resources.minutes(job, gpus=gpus_per_job() if job.gpu else 0)
@@ -57,9 +123,14 @@ def minutes_of(rule):
 
 
 def job_of(rule, wildcards):
-    return plan.job(rule, **dict(wildcards.items()))
+    # Called while the DAG is built, so that a run is recorded before Snakemake looks for locks.
+    if workflow.is_main_process and workflow.executor_plugin and not workflow.dryrun and not runs.begun():
+        if advice := runs.begin():
+            logger.warning(advice)
+    return plan.job(rule, **wildcards)
 
 
+@cache
 def gpus_per_job():
     """GPUs of a job that runs the model. A job of a scheduler parses this again; a dry run knows only --jobs."""
     if workflow.remote_exec:

@@ -7,8 +7,9 @@ rule evaluate:
         pruned=paths.PRUNED,
         weights=paths.WEIGHTS,
         assets=needs("evaluate", "assets"),
+        files=asset_files("evaluate"),
     output:
-        result=ensure(paths.EVALUATION, non_empty=True),
+        result=filled(paths.EVALUATION),
         measured=paths.EVALUATION_MEASURED,
     log:
         log_of("evaluate"),

@@ -5,6 +5,7 @@ rule gradients:
     input:
         model=paths.MODEL,
         tokens=paths.TOKENS,
+        files=asset_files("gradients"),
     output:
         gradients=paths.GRADIENTS,
         measured=paths.GRADIENTS_MEASURED,

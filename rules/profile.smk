@@ -5,6 +5,7 @@ rule profile:
     input:
         model=paths.MODEL,
         tokens=paths.TOKENS,
+        files=asset_files("profile"),
     output:
         profile=paths.PROFILE,
         measured=paths.PROFILE_MEASURED,

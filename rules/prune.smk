@@ -8,10 +8,11 @@ rule prune:
         gradients=needs("prune", "gradients"),
         allocation=needs("prune", "allocation"),
         assets=needs("prune", "assets"),
+        files=asset_files("prune"),
     output:
         # A temp file is deleted when the last job of the run that reads it is done.
         weights=paths.WEIGHTS if plan.config.keep_weights == "packed" else temp(paths.WEIGHTS),
-        result=ensure(paths.PRUNED, non_empty=True),
+        result=filled(paths.PRUNED),
         measured=paths.PRUNE_MEASURED,
     log:
         log_of("prune"),

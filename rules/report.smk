@@ -4,6 +4,7 @@
 rule figures:
     input:
         cells=rules.collect.output.cells,
+        evidence=evidence(),
         searches=needs("figures", "searches"),
     output:
         png=output_of("figures", "png"),
@@ -29,6 +30,7 @@ rule figures:
 rule report:
     input:
         cells=rules.collect.output.cells,
+        evidence=evidence(),
         searches=needs("report", "searches"),
     output:
         page=report(

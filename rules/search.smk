@@ -6,8 +6,9 @@ rule search_allocation:
         model=needs("search_allocation", "model"),
         corpus=needs("search_allocation", "corpus"),
         profile=needs("search_allocation", "profile"),
+        files=asset_files("search_allocation"),
     output:
-        result=ensure(paths.SEARCH, non_empty=True),
+        result=filled(paths.SEARCH),
         history=paths.SEARCH_HISTORY,
         measured=paths.SEARCH_MEASURED,
     log:
@@ -33,7 +34,7 @@ rule gather_search:
     input:
         results=needs("gather_search", "results"),
     output:
-        best=ensure(paths.SEARCH_BEST, non_empty=True),
+        best=filled(paths.SEARCH_BEST),
     log:
         log_of("gather_search"),
     localrule: True

@@ -7,9 +7,10 @@ from prunebench.plan.jobs.train import NAMES as TRAINED
 rule train_model:
     input:
         corpora=needs("train_model", "corpora"),
+        files=asset_files("train_model"),
     output:
         [output_of("train_model", name) for name in TRAINED],
-        training=ensure(output_of("train_model", "training"), non_empty=True),
+        training=filled(output_of("train_model", "training")),
         measured=output_of("train_model", "measured"),
     log:
         log_of("train_model"),

@@ -17,20 +17,32 @@ from prunebench.storage.locks import in_turn
 # Read when torch is loaded: the workers of pytest-xdist share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+CPU = "cpu"
 GOLDEN = "tests/golden/test_nothing.py"
 
 
-def _make_models(directory: Path) -> None:
-    import torch
-    from safetensors.torch import load_file, save_file
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option for the device of models, which the tests of tests/contract and tests/gpu take."""
+    parser.addoption("--device", default=CPU, help="where models run: cpu, cuda, or standin (see tests/standin.py)")
 
+
+@pytest.fixture(autouse=True)
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The device on which models open, by default that of the option."""
+    name: str = request.config.getoption("--device")
+    if name == CPU:
+        yield name
+        return
     import tiny
 
-    tiny.make_model(directory / "tiny")
-    broken = tiny.make_model(directory / "broken", blocks=1) / "model.safetensors"
-    weights = load_file(broken)
-    weights["model.layers.0.mlp.up_proj.weight"][3, 5] = torch.nan
-    save_file(weights, broken, metadata={"format": "pt"})
+    monkeypatch.setattr(tiny, "DEVICE", name)
+    if name != "standin":
+        yield name
+        return
+    import standin
+
+    with standin.present():
+        yield name
 
 
 @pytest.fixture(scope="session")
@@ -48,10 +60,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 
 def _finish(tree: Tree) -> None:
-    import tiny
-
-    _make_models(tree.root / "assets")
-    (tree.root / "assets/text.txt").write_text("\n".join(tiny.make_text(60)))
+    tree.add_inputs()
     (tree.root / GOLDEN).parent.mkdir(parents=True)
     (tree.root / GOLDEN).write_text("def test_nothing():\n    pass\n")
     tree.git("init", "--quiet")

@@ -80,7 +80,7 @@ def test_it_fits_the_screen_in_both_colours(browser: "sync_api.Browser", report:
         page.wait_for_selector(".figure .point")
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert page.evaluate("document.documentElement.classList.contains('dark')") == (scheme == "dark")
-        assert page.locator(".plot .main-svg").count() >= 3
+        page.locator(".plot .main-svg").nth(2).wait_for()  # plots are drawn one after the other
         assert page.locator("h1").inner_text() == TITLE and "broken" not in page.title()[:6]
         page.goto(f"{report}#cell/{WANDA}")
         page.wait_for_selector("dialog[open] .point")

@@ -569,7 +569,7 @@ def test_calibration_text_is_cut_as_documented(
         same = load_file(tmp_path / other / "model.safetensors")
         assert all(torch.equal(tensors[name], same[name]) for name in tensors)
     card = (tmp_path / "text/README.md").read_text()
-    assert "my.txt_4x16" in card
+    assert "my_txt_4x16" in card
     assert ("a BOS token in front of each window" if bos else "no BOS token") in card
     assert "calibration with" in result.stderr
 
@@ -583,7 +583,7 @@ def test_all_of_a_calibration_text_is_used_and_too_short_says_so(home: Path, tmp
     words += ["--force"]
     said = refused(*words, "--samples", count + 1)
     tokens = len(PreTrainedTokenizerFast.from_pretrained(home / "plain")(text, add_special_tokens=False)["input_ids"])
-    assert f"'my.txt' is too short: its calibration split has {tokens} tokens for 'plain'" in said
+    assert f"'my_txt' is too short: its calibration split has {tokens} tokens for 'plain'" in said
     assert f"need {16 * (count + 1)}. Lower the number of windows ('samples') to {count}, or their length" in said
     assert (tmp_path / "out/model.safetensors").exists()
 
@@ -733,15 +733,16 @@ def test_all_of_a_corpus_for_calibration(home: Path, tmp_path: Path) -> None:
                 "use": "calibration",
             }
         },
+        "suites": {"short": {"suite": "perplexity", "params": {"corpora": ["wikipedia"], "seqlen": 16}}},
         "studies": {
             "s": {
-                "suites": "ppl_smoke",
+                "suites": "short",
                 "grid": [{"model": "tiny", "method": "wanda", "sparsity": 0.5, "calibration": "own_4x16"}],
             }
         },
     }
     assert load_plan(config).cells
-    config["suites"] = {"own": {"suite": "perplexity", "params": {"corpora": ["own"], "seqlen": 16}}}
+    config["suites"] |= {"own": {"suite": "perplexity", "params": {"corpora": ["own"], "seqlen": 16}}}
     with pytest.raises(PrunebenchError, match=r"'own' has no split test \(it has: calibration\)"):
         load_plan(config)
 

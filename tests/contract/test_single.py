@@ -255,7 +255,7 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ),
     ([*PRUNE, "--sparsity", "0.6", "--corpus", "c4"], "--corpus: unknown corpus 'c4'"),
     ([*PRUNE, "--sparsity", "0.6", *TOKENS, "--corpus", "c4_type"], "leave one of them out"),
-    ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "'text.txt' is too short: its calibration"),
+    ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "'text_txt' is too short: its calibration"),
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "nowhere.npy"], "--calibration: no such file: nowhere.npy"),
     ([*PRUNE, "--sparsity", "0.6", "--device", "tpu"], "--device: 'tpu' is not auto, cpu, cuda or cuda:N"),
     (["ppl", "{models}/llama", "--text", ""], "--text: the name is empty: name a file or a directory"),

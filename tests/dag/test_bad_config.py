@@ -17,6 +17,12 @@ def fresh(tmp_path: Path) -> Tree:
     ("file", "old", "new", "expected"),
     [
         (STUDY, "sparsity: 0.5}\n      - {model: tiny, m", "sparsity: 1.2}\n      - {model: tiny, m", "1.2 is outside"),
+        (
+            STUDY,
+            "compute: {",
+            "keep_weights: mask\nkeep_weights: none\ncompute: {",
+            f"{STUDY}, line 12: the key 'keep_weights'",
+        ),
         (STUDY, "batch_size", "batchsize", f"{STUDY}: unknown key 'compute.batchsize': did you mean 'batch_size'?"),
         (STUDY, "method: dense", "method: dens", "unknown method 'dens': did you mean 'dense'?"),
         (STUDY, "suites: [ppl_tiny]", "suites: []", f"{STUDY}: studies.tiny.suites: must not be empty (got [])"),

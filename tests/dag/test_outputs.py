@@ -1,23 +1,18 @@
 """Figures and report of a real run: complete, and never with a number from an older one."""
 
-import json
-import re
 import zipfile
 from typing import Any
 
+import pages
 from dag.test_failures import REASON
 from dag.tree import Tree
 
 REPORT = "results/report/index.html"
 
 
-def embedded(tree: Tree) -> dict[str, dict[str, dict[str, Any]]]:
+def embedded(tree: Tree) -> dict[str, Any]:
     """The data that the report shows."""
-    text = (tree.root / REPORT).read_text()
-    found = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert len(found) == 1, "the data is embedded once"
-    data: dict[str, dict[str, dict[str, Any]]] = json.loads(found[0])
-    return data
+    return pages.embedded((tree.root / REPORT).read_text())
 
 
 def test_a_run_makes_the_planned_figures(finished: Tree) -> None:

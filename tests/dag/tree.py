@@ -41,6 +41,21 @@ class Tree:
         shutil.copy2(Path(__file__).with_name(STUDY), root / STUDY)
         return cls(root)
 
+    def add_inputs(self) -> None:
+        """Make the models and the text of the tiny study."""
+        import torch
+        from safetensors.torch import load_file, save_file
+
+        import tiny
+
+        assets = self.root / "assets"
+        tiny.make_model(assets / "tiny")
+        broken = tiny.make_model(assets / "broken", blocks=1) / "model.safetensors"
+        weights = load_file(broken)
+        weights["model.layers.0.mlp.up_proj.weight"][3, 5] = torch.nan
+        save_file(weights, broken, metadata={"format": "pt"})
+        (assets / "text.txt").write_text("\n".join(tiny.make_text(60)))
+
     def copy(self, root: Path) -> "Tree":
         """A copy of this tree at `root` with all results, modification times and Snakemake's records."""
         shutil.copytree(self.root, root, symlinks=True, dirs_exist_ok=True)
@@ -57,13 +72,24 @@ class Tree:
         (self.root / file).write_text(edit(text))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command here; stdout and stderr are one text. Processes of `python` begin warm, with OFFLINE."""
+        """Run a command here to its end; stdout and stderr are one text."""
+        process = self.start(*command)
+        return subprocess.CompletedProcess(command, stdout=process.communicate()[0], returncode=process.returncode)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """Start a command here, in a session of its own. Processes of `python` begin warm, with OFFLINE."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTHONPATH"))}
         first = [warm.directory()] if self.environment == OFFLINE else []
         path = os.pathsep.join(map(str, [*first, Path(sys.executable).parent, os.environ["PATH"]]))
         environment = {**kept, "PATH": path, **self.environment}
-        return subprocess.run(
-            command, cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
         )
 
     def snakemake(self, *arguments: str, study: str = STUDY) -> subprocess.CompletedProcess[str]:

@@ -16,6 +16,7 @@ import pytest
 from gguf import GGUFWriter
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -155,9 +156,9 @@ def test_pip_finds_something_else(tmp_path: Path, index: Path, changes: dict[str
     assert entries(tmp_path) == {"index"}
 
 
-def test_source_archive_is_refused_before_pip_could_run_it(tmp_path: Path, index: Path) -> None:
-    with pytest.raises(PrunebenchError, match="not a wheel"):
-        materialise(package(index, "a", file="tinyasset-1.0.tar.gz"), tmp_path / "dest")
+def test_source_archive_is_refused_before_pip_could_run_it(index: Path) -> None:
+    with pytest.raises(ValidationError, match="not a wheel"):
+        package(index, "a", file="tinyasset-1.0.tar.gz")
 
 
 def test_build_script_of_a_source_archive_never_runs(tmp_path: Path, index: Path) -> None:
@@ -178,9 +179,9 @@ def test_build_script_of_a_source_archive_never_runs(tmp_path: Path, index: Path
     assert not trace.exists()
 
 
-def test_members_of_one_name_are_refused(tmp_path: Path, index: Path) -> None:
-    with pytest.raises(PrunebenchError, match="same base name"):
-        materialise(package(index, "tinyasset/data/lines.txt", "tinyasset/other/lines.txt"), tmp_path / "dest")
+def test_members_of_one_name_are_refused(index: Path) -> None:
+    with pytest.raises(ValidationError, match="same base name"):
+        package(index, "tinyasset/data/lines.txt", "tinyasset/other/lines.txt")
 
 
 def test_a_mapping_gives_members_new_names(tmp_path: Path, index: Path) -> None:
@@ -351,7 +352,7 @@ def test_no_config_ends_in_a_traceback(changes: dict[str, Any], nested: bool) ->
     except PrunebenchError as error:
         assert "\n" not in str(error) and "config.json" in str(error)
     else:
-        assert min(vars(sizes).values()) > 0
+        assert min(size for size in vars(sizes).values() if size is not None) > 0
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,18 @@
-"""Everything below runs on CUDA, and is skipped where there is none."""
+"""Everything below runs on the device that the option --device names, and is skipped without one: cuda, or standin."""
 
 from pathlib import Path
 
 import pytest
-import torch
 
-import tiny
+from conftest import CPU
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    missing = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    device = config.getoption("--device")
     for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.gpu)
-            item.add_marker(missing)
-
-
-@pytest.fixture(autouse=True)
-def on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models open on the GPU."""
-    monkeypatch.setattr(tiny, "DEVICE", "cuda")
+        if Path(__file__).parent not in item.path.parents:
+            continue
+        if device == CPU:
+            item.add_marker(pytest.mark.skip(reason="runs on another device: pytest --device cuda, or standin"))
+        elif device == "standin" and item.path.name == "test_large.py":
+            item.add_marker(pytest.mark.skip(reason="needs the time and the memory of a real GPU"))

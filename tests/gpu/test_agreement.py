@@ -1,4 +1,4 @@
-"""CUDA against the CPU: the same numbers within rounding, the same choices where there is nothing to round."""
+"""A device against the CPU: the same numbers within rounding, the same choices where there is nothing to round."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from prunebench.registry import load
 def test_selection_is_the_same_with_all_its_ties(rows: int, values: int) -> None:
     scores = torch.randint(values, (rows, 999)).double()
     for count in (0, 1, 500, 999):
-        assert torch.equal(masks.lowest(scores.cuda(), count).cpu(), masks.lowest(scores, count))
+        assert torch.equal(masks.lowest(scores.to(tiny.DEVICE), count).cpu(), masks.lowest(scores, count))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -30,7 +30,7 @@ def test_statistics_are_the_same(dtype: torch.dtype) -> None:
     here, there = SiteStatistic(), SiteStatistic()
     for chunk in x.split(400):
         here.add(chunk, {Stat.SITE_NORM, Stat.HESSIAN})
-        there.add(chunk.cuda(), {Stat.SITE_NORM, Stat.HESSIAN})
+        there.add(chunk.to(tiny.DEVICE), {Stat.SITE_NORM, Stat.HESSIAN})
     torch.testing.assert_close(there.squared_norm.cpu(), here.squared_norm, rtol=1e-12, atol=0)
     scale = here.squared_norm.mean().item()
     torch.testing.assert_close(there.hessian.cpu(), here.hessian, rtol=0, atol=2e-6 * scale)
@@ -42,11 +42,11 @@ def test_sparsegpt_is_the_same_given_the_same_statistics() -> None:
     statistic, copy = SiteStatistic(), SiteStatistic()
     x = torch.randn(900, 300) @ torch.randn(300, 300)
     statistic.add(x, {Stat.HESSIAN})
-    copy._hessian = statistic.hessian.cuda()
+    copy._hessian = statistic.hessian.to(tiny.DEVICE)
     weights = {"a": torch.randn(80, 300), "b": torch.randn(40, 300)}
     wanted = dict.fromkeys(weights, 0.5)
     here = SparseGPT().prune_site(weights, statistic, wanted, UNSTRUCTURED)
-    there = SparseGPT().prune_site({k: w.cuda() for k, w in weights.items()}, copy, wanted, UNSTRUCTURED)
+    there = SparseGPT().prune_site({k: w.to(tiny.DEVICE) for k, w in weights.items()}, copy, wanted, UNSTRUCTURED)
     for name in weights:
         assert torch.equal(there[name].weight.cpu() == 0, here[name].weight == 0)
         torch.testing.assert_close(there[name].weight.cpu(), here[name].weight, rtol=1e-8, atol=1e-8)
@@ -56,7 +56,7 @@ def test_sparsegpt_is_the_same_given_the_same_statistics() -> None:
 def test_a_whole_run_is_the_same(method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = "llama", tiny.make_model(tmp_path / "model", blocks=1, hidden_size=64, intermediate_size=96)
     plugin = load("methods", method)
-    there, _ = prune(model, plugin(), "unstructured", 0.5, tmp_path / "cuda", torch.float32)
+    there, _ = prune(model, plugin(), "unstructured", 0.5, tmp_path / "device", torch.float32)
     monkeypatch.setattr(tiny, "DEVICE", "cpu")
     here, _ = prune(model, plugin(), "unstructured", 0.5, tmp_path / "cpu", torch.float32)
     same = torch.cat([((there[name] == 0) == (here[name] == 0)).flatten() for name in here]).float().mean()
@@ -71,6 +71,6 @@ def test_wanda_masks_are_the_same_given_the_same_statistics() -> None:
     weight = torch.randn(64, 512).to(torch.bfloat16)
     here, there = SiteStatistic(), SiteStatistic()
     here._squared_norm = torch.rand(512, dtype=torch.float64)
-    there._squared_norm = here.squared_norm.cuda()
+    there._squared_norm = here.squared_norm.to(tiny.DEVICE)
     expected = Wanda().mask(weight, here, 0.5, UNSTRUCTURED)
-    assert torch.equal(Wanda().mask(weight.cuda(), there, 0.5, UNSTRUCTURED).cpu(), expected)
+    assert torch.equal(Wanda().mask(weight.to(tiny.DEVICE), there, 0.5, UNSTRUCTURED).cpu(), expected)

@@ -199,8 +199,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         "studies.tiny.defaults.calibration",
         "text_4",
-        "studies.tiny.defaults.calibration: must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512 "
-        "(got 'text_4')",
+        "studies.tiny.defaults.calibration: must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512, with a "
+        "SEQLEN of 2 or more (got 'text_4')",
     ),
     (
         f"{ROW}.method",
@@ -254,7 +254,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         "methods.Mine",
         {"method": "wanda"},
-        "methods.Mine: must be lower-case letters, digits, '_' and '.', a letter or digit first (got 'Mine')",
+        "methods.Mine: must be lower-case letters, digits and '_', a letter or digit first, and a digit after each '.' "
+        "(got 'Mine')",
     ),
     ("models.tiny.source.sha256", "00", "models.tiny.source.sha256: must be 64 hexadecimal digits (got '00')"),
     ("models.tiny.source.package", REMOVED, "'models.tiny.source.package' is missing"),
@@ -404,7 +405,7 @@ def test_a_mistake_in_a_catalog_names_its_file(empty_directory: Path) -> None:
         "config/catalog/methods.yaml: unknown key 'mine.methd': did you mean 'method'?",
     ]
     (catalog / "methods.yaml").write_text("mine: {method: wanda\n")
-    assert message(STUDY).startswith("config/catalog/methods.yaml is not valid YAML: ")
+    assert message(STUDY).startswith("config/catalog/methods.yaml, line 2: this is not valid YAML: ")
 
 
 def test_an_entry_of_the_config_replaces_that_of_the_catalog(empty_directory: Path) -> None:

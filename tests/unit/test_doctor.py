@@ -46,7 +46,7 @@ def test_a_lock_that_a_killed_snakemake_left(tmp_path: Path, monkeypatch: pytest
     lock.parent.mkdir(parents=True)
     lock.write_text("results/cells.csv\nconfig/config.yaml\n")
     found = doctor.snakemake_locks()
-    assert found.level == "problem" and "snakemake --unlock" in found.advice
+    assert found.level == "problem" and "prunebench unlock" in found.advice
     assert locks.locked_files() == {Path("results/cells.csv"), Path("config/config.yaml")}
 
 

@@ -28,7 +28,7 @@ from prunebench.methods.wanda import Wanda
 from prunebench.plan.plan import load_plan
 from prunebench.registry import load
 from prunebench.report.plots import plots, swatches
-from prunebench.results.detail import losses, summary
+from prunebench.results.detail import facts, losses, share
 from prunebench.stages.collect import COLUMNS
 from studies import changed, grid
 
@@ -380,14 +380,9 @@ def test_a_block_is_the_mean_of_its_linears_by_size() -> None:
         "b": {"weights": 100, "zeros": 90, "reconstruction_error": 0.1},
         "c": {"weights": 100, "zeros": 30, "reconstruction_error": 0.2},
     }
-    assert summary(linears, {"a": 0.1, "b": 0.9, "c": 0.3}) == {
-        "share": pytest.approx(0.3),
-        "zeros": 0.3,
-        "low": 0.1,
-        "error": 0.2,
-        "high": 0.5,
-    }
-    assert summary({"a": {"weights": 4, "zeros": 2}}, {"a": 0.5}) == {"share": 0.5, "zeros": 0.5}
+    assert facts(linears) == {"zeros": 0.3, "low": 0.1, "error": 0.2, "high": 0.5}
+    assert share({"a": 300, "b": 100, "c": 100}, {"a": 0.1, "b": 0.9, "c": 0.3}) == pytest.approx(0.3)
+    assert facts({"a": {"weights": 4, "zeros": 2}}) == {"zeros": 0.5}
 
 
 def test_without_any_pruned_cell_there_is_a_figure_that_says_so() -> None:

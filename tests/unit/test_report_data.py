@@ -1,6 +1,5 @@
 """The data of the report, for a study of which nothing has run. tests/dag tests the report of a finished study."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pages import embedded
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.report.about import about
 from prunebench.report.cells import LAST, cell_table
@@ -39,7 +39,7 @@ def page(config: dict[str, Any], directory: Path) -> str:
 
 def test_a_study_of_which_nothing_has_run_has_a_report(nowhere: Path) -> None:
     text = page(grid({"method": ["dense", "wanda"], "sparsity": 0.5}), nowhere)
-    data = json.loads(re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[0])
+    data = embedded(text)
     assert {row["status"]["display"] for row in data["table"]["rows"]} == {"missing"}
     assert len(data["cells"]) == 2 and text.count("not run, or stopped by an error") >= 2
     assert "http" not in re.sub(r"<script.*?</script>|<style.*?</style>", "", text, flags=re.DOTALL)
@@ -79,7 +79,7 @@ def test_two_studies_that_share_a_cell_have_a_row_each_and_one_panel(nowhere: Pa
     plan = load_plan(config)
     gathered = gather(plan, collected(plan, nowhere))
     assert [row["study"]["display"] for row in gathered["data"]["table"]["rows"]] == ["tiny", "again"]
-    assert len(gathered["data"]["cells"]) == 1 and gathered["counts"]["missing"] == 1
+    assert len(list(gathered["details"])) == 1 and gathered["counts"]["missing"] == 1
 
 
 def test_a_method_and_an_allocator_of_one_name_keep_their_titles() -> None:

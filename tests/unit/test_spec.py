@@ -157,7 +157,7 @@ ZEROSHOT_MUTATIONS: list[tuple[str, Any, set[str]]] = [
     (f"{RTE}.title", "RTE", set()),
     ("tasks.other", STUDY["tasks"]["few"], set()),
     ("tasks.few.source.sha256", "1" * 64, {"tasks", "evaluation"}),
-    (f"{RTE}.stock", "glue/rte/other.yaml", {"tasks", "evaluation"}),
+    (f"{RTE}.stock", "glue/mrpc/default.yaml", {"tasks", "evaluation"}),
     (f"{RTE}.rows", {"test": "rte.jsonl"}, {"tasks", "evaluation"}),
     ("suites.few_tiny.params.limit", 10, {"evaluation"}),
     ("suites.few_tiny.params.seed", 1, {"evaluation"}),

@@ -56,7 +56,7 @@ def sparsity_text(value: object) -> str:
         raise ValueError(f"{value!r} is not a number") from None
     if not 0 <= number < 1:
         raise ValueError(f"{value} is outside [0, 1): sparsity is the fraction of weights that become zero")
-    text = f"{number:.2f}"
+    text = f"{abs(number):.2f}"  # abs: minus zero is zero
     if Decimal(text) != number:
         raise ValueError(f"{value} has more than two decimals, which is finer than the benchmark distinguishes")
     return text

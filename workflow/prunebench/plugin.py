@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Search(NamedTuple):
@@ -14,13 +16,54 @@ class Search(NamedTuple):
     seed: int | None = None
 
 
-class Parameters(BaseModel):
-    """Base of every plug-in's parameters. Unknown keys are refused; the defaults are the preset `paper`.
+class Closed(BaseModel):
+    """Base of all that a user may write: unknown keys, infinity, and `true` for a number are refused.
+
+    Instances do not change.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, data: Any) -> Any:
+        """Make texts of truth values in place of numbers, which are refused as texts that are no numbers.
+
+        Pydantic would take `true` for 1. YAML makes truth values of `yes`, `on`, `no` and `off`, too.
+        """
+        if not isinstance(data, Mapping):
+            return data
+        return {key: _no_truth(value) if key in _numbers(cls) else value for key, value in data.items()}
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_no_truth(item) for item in value]
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+@cache
+def _numbers(model: type[BaseModel]) -> frozenset[str]:
+    """The fields of `model` that hold numbers and no truth values."""
+    kinds = {name: _parts(field.annotation) for name, field in model.model_fields.items()}
+    return frozenset(name for name, parts in kinds.items() if {int, float} & parts and bool not in parts)
+
+
+def _parts(annotation: Any) -> frozenset[Any]:
+    """The types that an annotation is made of."""
+    inside = get_args(annotation)
+    return (
+        frozenset().union(*map(_parts, inside))
+        if inside
+        else frozenset([annotation] if isinstance(annotation, type) else [])
+    )
+
+
+class Parameters(Closed):
+    """Base of every plug-in's parameters. The defaults are the preset `paper`.
 
     The `Field` of a parameter, or a string under it, says what it means. Like a docstring, that string re-runs nothing.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Support(NamedTuple):

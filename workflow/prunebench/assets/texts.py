@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 
 from prunebench.config.entries import DocumentKind
 from prunebench.errors import PrunebenchError
+from prunebench.names import is_plain_name
 
 log = logging.getLogger("prunebench")
 
@@ -66,6 +67,8 @@ def text_files(path: Path) -> list[Path]:
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     except OSError as error:
         raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
+    if strange := [file.name for file in files if not is_plain_name(file.name)]:
+        raise PrunebenchError(f"{path} holds a file called {strange[0]!a}: rename it")
     texts = [file for file in files if _suffix(file) in IN_DIRECTORIES]
     if not texts:
         raise PrunebenchError(

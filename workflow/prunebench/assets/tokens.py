@@ -36,7 +36,7 @@ def load_tokenizer(directory: Path) -> "PreTrainedTokenizerFast":
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     # For a damaged file the Rust library raises plain Exceptions, and transformers any exception of its parsers.
     except Exception as error:
         reason = " ".join(str(error).split())
@@ -211,7 +211,10 @@ def read_tokens(path: Path, spec_hash: str | None = None) -> "torch.Tensor":
     Raises Damaged if the file does not fit the record beside it, if there is one, or if that record was not made from
     the spec with the hash `spec_hash`. The spec of a user's tokens is their digest, and they need no record.
     """
-    sha256 = sha256_file(path)
+    try:
+        sha256 = sha256_file(path)
+    except OSError as error:
+        raise Damaged(path, f"cannot be read ({error.strerror})") from None
     record = path.with_suffix(".json")
     drawn = spec_hash not in (None, hash_of(canonical({"sha256": sha256}))) and record.exists()
     if drawn and read_record(record, spec_hash).get("sha256") != sha256:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from prunebench.cli.options import destination, path, path_or_name
+from prunebench.engine.placement.device import AUTO, CHOICE, best_device
 from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ DType = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Windows per forward pass.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all). They move numbers slightly.")]
-Device = Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, or cuda:N.")]
+Device = Annotated[
+    str, typer.Option(envvar=CHOICE, help="auto (a GPU if there is one), cpu, or a name of torch: cuda, cuda:1, xpu.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 Tokens = Annotated[Path | None, typer.Option(parser=path("--tokens"), help="Token ids, .npy, int64 [samples, seqlen].")]
 Text = Annotated[Path | None, typer.Option(parser=path("--text"), help="A file or directory of text.")]
@@ -79,7 +82,7 @@ def prune(
     corpus: Annotated[str | None, typer.Option(help="Corpus for calibration. [default: c4_type]")] = None,
     bos: Bos = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Windows for calibration. [default: 128]")] = None,
-    seqlen: Annotated[int | None, typer.Option(min=1, help="Tokens per window. [default: 512]")] = None,
+    seqlen: Annotated[int | None, typer.Option(min=2, help="Tokens per window. [default: 512]")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the windows and of the method.")] = 0,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
@@ -323,36 +326,15 @@ def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Co
     from prunebench.runtime.script import set_environment
     from prunebench.standalone.request import compute_settings
 
-    if device == "cpu":
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    elif device.startswith("cuda:"):
-        os.environ["CUDA_VISIBLE_DEVICES"] = _nth_gpu(device.removeprefix("cuda:"))
-    elif device not in ("auto", "cuda"):
-        raise PrunebenchError(f"--device: {device!r} is not auto, cpu, cuda or cuda:N")
     compute = compute_settings(dtype, batch_size, threads)
     set_environment(compute.threads)
     console = Console(stderr=True, highlight=False)
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
-    if device.startswith("cuda"):
-        import torch
-
-        if not torch.cuda.is_available():
-            raise PrunebenchError(
-                f"--device: PyTorch {torch.__version__} sees no GPU here (prunebench doctor says more)"
-            )
+    if device not in (AUTO, "cpu"):
+        best_device(device)  # an absent one is refused before any work
+    os.environ[CHOICE] = device
     return compute
-
-
-def _nth_gpu(number: str) -> str:
-    """Name the GPU `number` among the GPUs in CUDA_VISIBLE_DEVICES, which a batch system may have set."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if allowed is None or not number.isdecimal():
-        return number
-    gpus = [gpu for gpu in allowed.split(",") if gpu]
-    if int(number) >= len(gpus):
-        raise PrunebenchError(f"--device cuda:{number}: CUDA_VISIBLE_DEVICES allows {len(gpus)} GPUs ({allowed})")
-    return gpus[int(number)]
 
 
 @contextmanager

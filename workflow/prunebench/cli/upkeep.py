@@ -100,6 +100,22 @@ def gc(
 
 
 @app.command()
+def unlock(
+    yes: Annotated[bool, typer.Option("--yes", help="Also if the holder may run on another machine.")] = False,
+) -> None:
+    """Remove the locks that a killed snakemake has left on this directory.
+
+    The command refuses while the holder runs. The next run of snakemake removes such locks by itself if the holder ran
+    on this machine since it was started.
+
+    Example: prunebench unlock
+    """
+    from prunebench.upkeep import runs
+
+    typer.echo("unlocked" if runs.unlock(force=yes) else "nothing is locked")
+
+
+@app.command()
 def doctor() -> None:
     """Look for causes of trouble on this machine (versions, GPU, CPUs, memory, disk, locks), and give advice.
 

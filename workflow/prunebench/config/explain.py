@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from prunebench import registry
-from prunebench.config.entries import CALIBRATION, REPO, REVISION, SHA256, SLUG, TASK
+from prunebench.config.entries import CALIBRATION, PACKAGE, REPO, REVISION, SHA256, TASK, VERSION
 from prunebench.errors import PrunebenchError
+from prunebench.names import LONGEST_SLUG, SLUG, brief
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,12 +27,14 @@ _IN_WORDS = {
     "union_tag_not_found": "'kind' is missing",
 }
 _FORMS = {
-    SLUG: "must be lower-case letters, digits, '_' and '.', a letter or digit first",
+    SLUG: "must be lower-case letters, digits and '_', a letter or digit first, and a digit after each '.'",
     TASK: "must be letters, digits, '_' and '-'",
+    PACKAGE: "must be the name of a package: letters, digits, '.', '_' and '-'",
+    VERSION: "must be the version of a package, such as 1.2.0",
     SHA256: "must be 64 hexadecimal digits",
     REPO: "must be OWNER/NAME",
     REVISION: "must be a commit, branch, tag or refs/...",
-    CALIBRATION: "must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512",
+    CALIBRATION: "must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512, with a SEQLEN of 2 or more",
 }
 
 
@@ -70,14 +73,14 @@ def _in_words(mistake: ErrorDetails) -> str:
     value, context = mistake["input"], mistake.get("ctx", {})
     if mistake["type"] == "value_error":
         text = str(context["error"])
-        return text if repr(value) in text else f"{text} (got {value!r})"
+        return brief(text) if repr(value) in text else f"{brief(text)} (got {brief(repr(value))})"
     text = mistake["msg"].replace("Input should be", "must be")
     if mistake["type"] in _IN_WORDS:
         text = _FORMS.get(context.get("pattern", ""), _IN_WORDS[mistake["type"]].format(**context))
     hint = ""
     if mistake["type"] == "literal_error" and isinstance(value, str):
         hint = registry.did_you_mean(value, context["expected"].split("'")[1::2], list_all=False)
-    return f"{text} (got {value!r}){hint}"
+    return f"{text} (got {brief(repr(value))}){hint}"
 
 
 def _written(mistake: ErrorDetails, raw: Any) -> tuple[list[int | str], Any]:
@@ -103,7 +106,8 @@ def _written(mistake: ErrorDetails, raw: Any) -> tuple[list[int | str], Any]:
 def _dotted(location: list[int | str]) -> str:
     text = ""
     for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        name = f"[{part}]" if isinstance(part, int) else brief(part, LONGEST_SLUG)
+        text += name if not text or isinstance(part, int) else f".{name}"
     return text
 
 

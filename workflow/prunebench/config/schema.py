@@ -4,10 +4,10 @@ This module does not import torch, because every cluster job parses the Snakefil
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel
 
 from prunebench import registry
@@ -17,17 +17,21 @@ from prunebench.config.entries import (
     Compute,
     CorpusEntry,
     Entry,
+    Line,
     MethodEntry,
     ModelEntry,
     PluginEntry,
     SearchEntry,
+    Seed,
     Slug,
     Sparsity,
     SuiteEntry,
     TasksEntry,
 )
 from prunebench.config.explain import validate
+from prunebench.config.reading import read_yaml
 from prunebench.errors import PrunebenchError
+from prunebench.names import brief
 from prunebench.patterns import parse_pattern
 from prunebench.plugin import Search
 
@@ -36,8 +40,8 @@ CONFIG = Path("config/config.yaml")
 CATALOG = Path("config/catalog")
 """The directory of the catalogs, which has a YAML file for each kind of entry."""
 
-# Every cluster job reads all catalogs, so the faster loader in C is used where PyYAML has it.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TEMPLATE = "__use_yte__"
+"""A key that Snakemake takes out of a config before it runs the Python in it."""
 
 
 def _as_list(value: Any) -> Any:
@@ -81,7 +85,6 @@ def _describe_tables(schema: dict[str, Any]) -> None:
 
 
 AskedTable = Annotated[str, AfterValidator(_checked_table), Field(json_schema_extra=_list_tables)]
-Seed = Annotated[int, Field(ge=0, strict=True)]
 
 
 class Axes(Entry):
@@ -109,7 +112,7 @@ class Row(Axes):
 class Study(Entry):
     """A named grid of cells, and the suites that evaluate the cells."""
 
-    title: str = ""
+    title: Literal[""] | Line = ""
     suites: OneOrMore[Slug]
     defaults: Axes = Field(default_factory=Axes, description="values of the axes that a row of the grid does not give")
     grid: list[Row] = Field(min_length=1)
@@ -120,7 +123,7 @@ class Study(Entry):
     searches: OneOrMore[Slug] = Field(
         default_factory=list, description="names of searches in the catalog; figures show how they went"
     )
-    published: OneOrMore[str] = Field(
+    published: OneOrMore[Line] = Field(
         default_factory=list, description="papers whose values stand beside ours; default: all papers with values"
     )
 
@@ -137,6 +140,13 @@ class Config(Entry):
         "packed",
         description="what is kept of a cell's weights after its evaluations. packed: all weights; mask: which are "
         "zero; none: nothing",
+    )
+    max_cells: int = Field(
+        20_000,
+        gt=0,
+        le=10_000_000,
+        description="the greatest number of cells that the studies may have before 'exclude'; a plan of 10,000 cells "
+        "takes about a minute",
     )
     models: dict[Slug, ModelEntry] = Field(default_factory=dict)
     corpora: dict[Slug, CorpusEntry] = Field(default_factory=dict)
@@ -189,22 +199,16 @@ def with_catalogs(
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """Parse the config `file` without checking it. Raises PrunebenchError if it does not exist or is not YAML."""
-    if not file.is_file():
+    """Parse the config `file`, whose keys are not checked. Raises PrunebenchError if it is absent or unfit."""
+    if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise PrunebenchError(
-            f"there is no {file.absolute()}: this command needs a project, which is a copy of prunebench's repository; "
-            "run it where you run snakemake, or name a config with --configfile"
+            f"there is no {brief(str(file.absolute()))}: this command needs a project, which is a copy of prunebench's "
+            "repository; run it where you run snakemake, or name a config with --configfile"
         )
     raw: dict[str, Any] = read_yaml(file)
+    if isinstance(raw, dict) and _TEMPLATE in raw:
+        raise PrunebenchError(f"{file}: {_TEMPLATE!r} has Snakemake run Python from a config: write the values out")
     return raw
-
-
-def read_yaml(path: Path) -> Any:
-    """Parse the YAML file at `path`; an empty file is an empty mapping. Raises PrunebenchError if it is not YAML."""
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-    except yaml.YAMLError as error:
-        raise PrunebenchError(f"{path} is not valid YAML: {error}") from None
 
 
 def configured(kind: str, entry: Any) -> Any:

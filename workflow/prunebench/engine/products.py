@@ -7,19 +7,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunebench.engine.placement.device import sums_in_float32
+
 
 def product(a: Tensor, b: Tensor, bits: torch.dtype) -> Tensor:
     """a @ b, where both factors may be rounded to `bits`; products of 16-bit values are exact and summed in float32.
 
-    A plain bfloat16 product would round its result to 8 bits; a float32 product takes several times as long. On the
-    CPU, factors that are float32 already need no copy.
+    A plain bfloat16 product would round its result to 8 bits; a float32 product takes several times as long. Factors
+    that come from `factor` need no copy.
     """
     if bits in (torch.float32, torch.float64):
         return a.to(bits) @ b.to(bits)
-    if a.device.type == "cuda":
+    if sums_in_float32(a.device, bits):
         return torch.mm(a.to(bits), b.to(bits), out_dtype=torch.float32)
     with _bfloat16_products(enabled=bits == torch.bfloat16):
         return a.float() @ b.float()
+
+
+def factor(x: Tensor) -> Tensor:
+    """`x` in the dtype in which `product` takes it, for factors of many products."""
+    return x if sums_in_float32(x.device, x.dtype) else x.float()
 
 
 @contextmanager

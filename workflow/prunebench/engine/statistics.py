@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from prunebench.engine.products import product
+from prunebench.engine.products import factor, product
 from prunebench.engine.stat import Stat
 from prunebench.errors import PluginMistake, PrunebenchError
 from prunebench.models.base import Site
@@ -75,12 +75,12 @@ def add_gram(total: Tensor, x: Tensor) -> None:
 
     Numbers above the diagonal of `total` change too, and mean nothing.
     """
-    # All strips share one float32 copy on the CPU.
-    factor = x if x.device.type == "cuda" else x.float()
+    # All strips share one copy.
+    shared = factor(x)
     width = x.shape[1]
     strip = max(STRIP, -(-width // STRIPS))
     for low in range(0, width, strip):
-        total[low:, low : low + strip] += product(factor[:, low:].T, factor[:, low : low + strip], x.dtype)
+        total[low:, low : low + strip] += product(shared[:, low:].T, shared[:, low : low + strip], x.dtype)
 
 
 class Statistics:

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from prunebench.engine.contract import Method
+from prunebench.engine.placement.device import USABLE
 from prunebench.estimate import operations
 from prunebench.estimate.devices import GIB, Device
 from prunebench.estimate.operations import Flops
 from prunebench.estimate.sizes import BYTES, Model
 from prunebench.methods.base import MaskingMethod
-from prunebench.runtime.gpus import USABLE
 from prunebench.suites.perplexity import PIECE
 from prunebench.suites.workloads import Workload
 

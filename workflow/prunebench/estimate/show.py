@@ -50,7 +50,8 @@ def downloads(estimate: Estimate, problems: dict[str, str | None] | None) -> Tab
         state = access.condition(estimate, asset)
         if problems is not None:
             state = problems[asset] or "ok"
-        table.add_row(asset, access.origin(estimate, asset), decimal(int(size)) if size else "", state)
+        origin = Text(access.origin(estimate, asset))
+        table.add_row(asset, origin, decimal(int(size)) if size else "", Text(state))
     return table
 
 

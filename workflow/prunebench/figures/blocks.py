@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from prunebench.cell import AXES, Cell
@@ -31,12 +31,19 @@ def rows_of(
     """
     import pandas as pd
 
-    rows: dict[Cell, list[dict[str, object]]] = {}
+    # Columns, as a dict for each of a hundred thousand rows would take a gigabyte.
+    table: dict[str, list[object]] = {name: [] for name in (*AXES, "id", "block", *columns)}
+    drawn: set[Cell] = set()
     for cell in cells:
-        if (shown := form(cell)) not in rows and (entries := read(cell)):
-            rows[shown] = [{**asdict(shown), "id": str(shown), **entry} for entry in entries]
-    listed = [row for entries in rows.values() for row in entries]
-    return pd.DataFrame(listed, columns=[*AXES, "id", "block", *columns])
+        if (shown := form(cell)) in drawn or not (entries := read(cell)):
+            continue
+        drawn.add(shown)
+        for axis in AXES:
+            table[axis] += [getattr(shown, axis)] * len(entries)
+        table["id"] += [str(shown)] * len(entries)
+        for name in ("block", *columns):
+            table[name] += [entry.get(name, math.nan) for entry in entries]
+    return pd.DataFrame(table)
 
 
 def panels(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.Series[str], pd.DataFrame]]:

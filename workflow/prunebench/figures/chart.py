@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -88,27 +89,27 @@ class Chart:
     notes: list[str]
     columns: int = 1
 
-    @property
+    @cached_property
     def series(self) -> list[Series]:
         """The series of all panels."""
         return [series for panel in self.panels for series in panel.series]
 
-    @property
+    @cached_property
     def legend(self) -> list[Series]:
         """One series for each label, in the order of their first appearance."""
         return list({series.label: series for series in self.series}.values())
 
-    @property
+    @cached_property
     def ceiling(self) -> float:
         """The largest y that the figure has room for. Points above it are shown at this edge as arrows."""
         return min(self._values, default=1) * 10**DECADES if self.y.log else float("inf")
 
-    @property
+    @cached_property
     def _values(self) -> list[float]:
         values = [value for series in self.series for value in series.y]
         return values + [value for panel in self.panels for value in panel.levels.values()]
 
-    @property
+    @cached_property
     def span(self) -> tuple[float, float] | None:
         """The lowest and highest y of all panels on a logarithmic axis; None on a linear one, or without values."""
         values = self._values
@@ -120,7 +121,7 @@ class Chart:
         clipped = any(map(self.above, self.series))
         return bottom, self.ceiling if clipped else min(max([*values, *highs]), self.ceiling) * MARGIN
 
-    @property
+    @cached_property
     def digits(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """The digits that have ticks on logarithmic axes, x and y. A shorter axis than a decade has more of them."""
         along = [x for series in self.series for x in series.x] if self.x.log else []
@@ -128,7 +129,7 @@ class Chart:
         across, up = ((1, 2, 5) if top / bottom >= 10 else DIGITS for bottom, top in spans)
         return across, up
 
-    @property
+    @cached_property
     def ticks(self) -> list[float]:
         """The values of x, each of which gets a tick, if the axis has `each` and they are few and apart; else none."""
         values = sorted({x for series in self.series for x in series.x})

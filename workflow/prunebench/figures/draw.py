@@ -41,15 +41,22 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 7.5,
     "svg.hashsalt": "prunebench",
+    "text.parse_math": False,  # a title may have dollars
     "figure.dpi": 200,
 }
 
 
-def save(chart: Chart, path: Path) -> None:
-    """Draw `chart` and write it to `path`; the suffix is the format."""
-    with atomic_path(path) as temporary, mpl.rc_context(STYLE):
-        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        draw(chart).savefig(temporary, format=path.suffix.removeprefix("."), metadata=metadata)
+def save(chart: Chart, *paths: Path) -> None:
+    """Draw `chart` once and write it to each of `paths`; the suffix is the format."""
+    figure = draw(chart)
+    with mpl.rc_context(STYLE):
+        # The layout takes most of the time, and would depend on the resolution of each format.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+    for path in paths:
+        with atomic_path(path) as temporary, mpl.rc_context(STYLE):
+            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+            figure.savefig(temporary, format=path.suffix.removeprefix("."), metadata=metadata)
 
 
 def draw(chart: Chart) -> Figure:

@@ -43,6 +43,7 @@ NOT_NUMERIC_EITHER = frozenset(
         "prunebench.cell",  # one point of the benchmark, which is in its spec
         "prunebench.errors",  # exceptions
         "prunebench.lazy",  # defers the import of torch
+        "prunebench.names",  # refuses names
         "prunebench.plugin",  # base of plug-ins: names, titles, and parameters, whose values are in the spec
         "prunebench.registry",  # finds plug-ins; the plug-in found has its own fingerprint
         "prunebench.suites.workloads",  # how large evaluations are, for estimates

@@ -71,7 +71,10 @@ class External(Method):
             copy = name in source and name not in ours and torch.equal(source[name], source[block.parameters[name]])
             if our_shape != their_shape and not copy:
                 self._refuse(f"{name} is {their_shape} there and {our_shape} here")
-        configs = [AutoConfig.from_pretrained(store.path, local_files_only=True).to_dict() for store in (source, ours)]
+        configs = [
+            AutoConfig.from_pretrained(store.path, local_files_only=True, trust_remote_code=False).to_dict()
+            for store in (source, ours)
+        ]
         for key in {**configs[0], **configs[1]}.keys() - NO_MATTER:
             their_value, our_value = (config.get(key) for config in configs)
             if our_value != their_value:

@@ -30,6 +30,7 @@ _BLOCKS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _HIDDEN = ("n_embed", "hidden_size", "n_embd", "d_model")
 _HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
 _FFN = ("intermediate_size", "ffn_dim", "ffn_hidden_size", "n_inner")
+_CONTEXT = ("max_position_embeddings", "max_seq_len")
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
 
 
@@ -46,6 +47,8 @@ class Dimensions:
     head: int
     """The width of a head."""
     vocabulary: int
+    context: int | None = None
+    """The greatest number of tokens of a sequence; None if the config does not say it."""
 
     @property
     def attention(self) -> int:
@@ -135,6 +138,7 @@ def dimensions(config: Mapping[str, Any], where: Path) -> Dimensions:
         key_value_heads=_key_value_heads(sizes, where, heads),
         head=head,
         vocabulary=_size(sizes, where, ("vocab_size",)),
+        context=next((sizes[key] for key in _CONTEXT if isinstance(sizes.get(key), int) and sizes[key] > 0), None),
     )
 
 

@@ -3,7 +3,10 @@
 `load_config` finds all of them before any job is planned.
 """
 
+import glob
+import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,19 @@ from pydantic import ValidationError
 
 from prunebench import registry
 from prunebench.allocators.base import Allocator
-from prunebench.assets.sources import local_path
-from prunebench.config.entries import PathSource, TrainedSource
+from prunebench.assets.sources import local_files, local_path
+from prunebench.assets.tasks import local_row_files
+from prunebench.config.entries import PathSource, TasksEntry, TrainedSource
 from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
 from prunebench.errors import PrunebenchError
+from prunebench.names import unseen
+from prunebench.plan.grid import too_long, unreadable
 from prunebench.plugin import Parameters, Search
 from prunebench.published.values import load_values
 from prunebench.suites.metrics import metric
+
+_SPECIAL = re.compile("[{}<>]")
 
 
 def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Config:
@@ -32,6 +40,7 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
     mistakes = mistakes or [f"{file}: {mistake}" for mistake in (*_empty_tables(config), *_unknown_sources(config))]
     # Only files that a study uses are checked: a catalog may name local models that another machine has.
     mistakes = mistakes or [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _missing_files(config)]
+    mistakes = mistakes or [f"{files['searches', name]}: {mistake}" for name, mistake in _unreadable_texts(config)]
     if mistakes:
         raise PrunebenchError("\n".join(mistakes))
     return config
@@ -202,12 +211,46 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     trained = [source for source in sources if isinstance(source, TrainedSource)]
     used |= {("corpora", corpus) for source in trained for corpus in (*source.corpora, *source.unseen)}
     for kind, name in sorted(used):
-        source = getattr(config, kind)[name].source
+        entry = getattr(config, kind)[name]
+        if kind == "tasks":
+            yield from ((kind, name, mistake) for mistake in _missing_definitions(name, entry))
+        if not isinstance(entry.source, PathSource):
+            continue
+        key = f"{kind}.{name}.source.path"
         try:
-            if isinstance(source, PathSource):
-                local_path(source)
+            local_path(entry.source)
+            files = local_row_files(entry).values() if kind == "tasks" else local_files(entry.source)
+            if special := [file for file in map(str, files) if _SPECIAL.search(file) or unseen(file)]:
+                yield (
+                    kind,
+                    name,
+                    f"{key}: {{ }} < > and control characters in names of files have a meaning: rename {special[0]!r}",
+                )
         except PrunebenchError as error:
-            yield kind, name, f"{kind}.{name}.source.path: {error}"
+            yield kind, name, f"{key}: {error}"
+        except OSError as error:
+            yield kind, name, f"{key}: {entry.source.path} cannot be read: {error.strerror}"
+
+
+def _missing_definitions(name: str, entry: TasksEntry) -> Iterator[str]:
+    """One line for each task of a bundle whose definition the installed lm-eval does not have."""
+    package = find_spec("lm_eval")  # the package itself is not imported
+    for folder in package.submodule_search_locations or () if package else ():
+        for task, data in entry.tasks.items():
+            pattern = glob.escape(data.stock).replace("[*]", "*")
+            if not glob.glob(pattern, root_dir=Path(folder, "tasks")):  # noqa: PTH207 - Path.glob refuses `a**`
+                yield f"tasks.{name}.tasks.{task}.stock: lm-eval has no task file {data.stock!r}"
+
+
+def _unreadable_texts(config: Config) -> Iterator[tuple[str, str]]:
+    """A pair (search, mistake) for each text of a search that a study uses and whose model cannot read it."""
+    for name in sorted(_used_searches(config)):
+        search = config.searches[name]
+        mistake = unreadable(config, search.model, search.calibration)
+        if mistake is None and (reason := too_long(config, search.model, search.seqlen)):
+            mistake = f"seqlen: the search {reason}"
+        if mistake:
+            yield name, f"searches.{name}.{mistake}"
 
 
 def _used_searches(config: Config) -> set[str]:

@@ -1,6 +1,7 @@
 """Expands the grid of a study into cells, the points of the benchmark, and gives cells their normal form."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,10 +9,10 @@ from typing import Any
 
 from prunebench import registry
 from prunebench.assets.manifest import read_shape
-from prunebench.assets.sources import local_path
+from prunebench.assets.sources import local_files, local_path
 from prunebench.cell import NO_CALIBRATION, Cell
-from prunebench.config.entries import ModelEntry, Shape
-from prunebench.config.schema import Axes, Config, configured
+from prunebench.config.entries import CorpusEntry, ModelEntry, PathSource, Shape, TrainedSource
+from prunebench.config.schema import Axes, Config, calibration_parts, configured
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import parse_pattern
 from prunebench.plugin import Search, Support
@@ -43,6 +44,7 @@ def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> 
     skipped: dict[Cell, str] = {}
     suites: dict[Cell, dict[str, None]] = {}
     fitting: set[tuple[str, str]] = set()
+    read: set[tuple[object, str, str]] = set()
     for index, row in enumerate(study.grid):
         where = f"{file}: studies.{name}.grid[{index}]."
         for point in product(config, row, study.defaults, where):
@@ -53,8 +55,13 @@ def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> 
                 check_divides(config, point, where)
                 fitting.add((point.model, point.pattern))
             cell = normal_form(config, point)
+            asked = row.suites or study.suites
+            for check, text in ((unreadable, cell.calibration), *((unreadable_suite, suite) for suite in asked)):
+                if (check, cell.model, text) not in read and (mistake := check(config, cell.model, text)):
+                    raise PrunebenchError(f"{where}{mistake}")
+                read.add((check, cell.model, text))
             # A cell of several rows is evaluated on the suites of all of them.
-            suites.setdefault(cell, {}).update(dict.fromkeys(row.suites or study.suites))
+            suites.setdefault(cell, {}).update(dict.fromkeys(asked))
             if support.ok:
                 supported[cell] = None
             else:
@@ -62,6 +69,66 @@ def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> 
     if not supported and not skipped:
         raise PrunebenchError(f"{file}: studies.{name}: no cells are left: 'exclude' matches all of them")
     return Expansion(tuple(supported), tuple(skipped.items()), {cell: tuple(suites[cell]) for cell in suites})
+
+
+def check_number(config: Config, file: str) -> None:
+    """Raise PrunebenchError if the studies have more cells than the config allows, before any cell is made."""
+    number = 0
+    for name, study in config.studies.items():
+        for index, row in enumerate(study.grid):
+            axes = (getattr(row, axis) or getattr(study.defaults, axis) or [None] for axis in Axes.model_fields)
+            number += math.prod(len(set(values)) for values in axes)
+            if number > config.max_cells:
+                raise PrunebenchError(
+                    f"{file}: studies.{name}.grid[{index}]: with this row the studies have up to {number:,} cells, "
+                    f"more than {config.max_cells:,}: shorten the lists of this row, or raise 'max_cells' in the config"
+                )
+
+
+def unreadable_suite(config: Config, model: str, suite: str) -> str | None:
+    """The reason why `model` cannot read the windows of `suite`; None if it can, or may."""
+    seqlen = getattr(configured("suites", config.suites[suite]).params, "seqlen", 0)
+    reason = too_long(config, model, seqlen)
+    return reason and f"suites: {suite} {reason}"
+
+
+def unreadable(config: Config, model: str, calibration: str) -> str | None:
+    """The reason why `model` cannot read a calibration set, or its text is too short; None if it can, or may."""
+    if calibration == NO_CALIBRATION:
+        return None
+    corpus, samples, seqlen = calibration_parts(calibration)
+    entry = config.corpora[corpus]
+    most = most_tokens(entry)
+    needed = seqlen if entry.calibration == "documents" else samples * seqlen  # a document may be drawn again
+    if most is not None and needed > most:
+        return (
+            f"calibration: {calibration} needs {needed:,} tokens, but the text has fewer than {most:,}: take "
+            "fewer or shorter windows, or name a larger text"
+        )
+    reason = too_long(config, model, seqlen)
+    return reason and f"calibration: {calibration} {reason}"
+
+
+def too_long(config: Config, model: str, seqlen: int) -> str | None:
+    """The reason why `model` cannot read windows of `seqlen` tokens; None if it can, or may."""
+    entry = config.models[model]
+    context = entry.source.context if isinstance(entry.source, TrainedSource) else model_shape(entry).context
+    if context is None or seqlen <= context:
+        return None
+    return f"has windows of {seqlen} tokens, but {model} reads at most {context}: take shorter ones"
+
+
+def most_tokens(entry: CorpusEntry) -> int | None:
+    """A number of tokens that the calibration split of a corpus does not reach; None if that is not known yet.
+
+    A token of a local text has at least one byte, and up to two stand between documents, whose separator has one.
+    """
+    if entry.calibration_tokens is not None or not isinstance(entry.source, PathSource):
+        return entry.calibration_tokens
+    files = local_files(entry.source)
+    if any(file.suffix in (".gz", ".parquet") for file in files):
+        return None
+    return 3 * sum(file.stat().st_size for file in files)
 
 
 def axes_used(config: Config, method: str, allocator: str) -> frozenset[str]:
@@ -130,11 +197,16 @@ def _fix_draw(cell: Cell, uses: frozenset[str]) -> Cell:
 def supports(config: Config, cell: Cell) -> Support:
     """Whether the plug-ins can do `cell`. With an n:m pattern an allocator has nothing to decide."""
     method = method_of(config, cell)
-    allocator = registry.load("allocators", config.allocators[cell.allocator].allocator)
-    if cell.shape.structured and "allocator" in method.uses and not allocator.structured:
-        return Support(
-            False, f"{cell.pattern} fixes the sparsity of every linear, {cell.allocator} has nothing to decide"
-        )
+    allocator = allocator_of(config, cell)
+    if "allocator" in method.uses:
+        if cell.shape.structured and not allocator.structured:
+            return Support(
+                False, f"{cell.pattern} fixes the sparsity of every linear, {cell.allocator} has nothing to decide"
+            )
+        if allocator.searches and not allocator.search(cell.sparsity):
+            return Support(
+                False, f"{cell.allocator} has no search for a sparsity of {cell.sparsity}: add one to its entry"
+            )
     family = registry.load("models", config.models[cell.model].family)
     reading: Support = method.reads(family.ffn)
     support: Support = method.supports(cell)

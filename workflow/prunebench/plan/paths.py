@@ -7,6 +7,8 @@ relative to the working directory. No result is read from the name of a path: re
 import re
 from functools import cache
 
+from prunebench.names import SLUG
+
 CELL = "{model}/{method}/{allocator}/{point}/{calibration}-seed{seed}"
 
 ASSET = "resources/{asset}/asset.json"
@@ -14,6 +16,8 @@ ASSET = "resources/{asset}/asset.json"
 MODEL = "resources/models/{model}/asset.json"
 CORPUS = "resources/corpora/{corpus}/asset.json"
 TASKS = "resources/tasks/{tasks}/asset.json"
+ASSET_FILES = "files"
+"""The directory beside an asset.json that holds all files of the asset, where there is no shared file system."""
 
 TRAINED = "results/trained/{model}"
 """The `from_pretrained` directory of a model that is trained here. The names of its records begin in the same way."""
@@ -60,7 +64,7 @@ REPORT = "results/report/index.html"
 DRAW = "{model}/{calibration}-seed{seed}"
 """The subject of jobs on windows that are drawn from a corpus for a model."""
 
-_SLUG = "[a-z0-9][a-z0-9_.]*"
+_SLUG = SLUG[1:-1]
 WILDCARDS = {
     **dict.fromkeys(
         ("model", "corpus", "tasks", "method", "allocator", "calibration", "suite", "study", "search"), _SLUG

@@ -13,7 +13,7 @@ from prunebench.config.entries import TrainedSource
 from prunebench.config.schema import CATALOG, CONFIG, Config, read_config
 from prunebench.errors import PrunebenchError
 from prunebench.plan.checks import load_config
-from prunebench.plan.grid import Expansion, allocation_form, expand_grid
+from prunebench.plan.grid import Expansion, allocation_form, check_number, expand_grid
 from prunebench.plan.jobs import rule_class, rules
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.outputs import Shown
@@ -45,13 +45,16 @@ class Plan:
         return {cell: None for study in self.studies.values() for cell in study.cells}
 
     @cached_property
-    def _jobs(self) -> dict[Job, Job]:
+    def _jobs(self) -> dict[tuple[str, ...], Job]:
         return {}
 
     def job(self, rule: str, **wildcards: Any) -> Job:
         """The job of `rule` for `wildcards`, which may have more names than the rule. Equal jobs are one object."""
-        job = rule_class(rule)(self, wildcards)
-        return self._jobs.setdefault(job, job)
+        kind = rule_class(rule)
+        key = kind.key_of(wildcards)
+        if key not in self._jobs:
+            self._jobs[key] = kind(self, wildcards)
+        return self._jobs[key]
 
     def asset(self, asset: str) -> Job:
         """The job that fetches `asset`, which is kind and catalog name, as in corpora/c4_type."""
@@ -98,8 +101,9 @@ def load_plan(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Pa
     config = load_config(raw, file, catalog)
     if not config.studies:
         raise PrunebenchError(f"{file}: 'studies' is missing: a config names at least one study")
-    # The choice of weights to keep changes no number. Without it in specs, no job runs again for it.
-    raw = {key: value for key, value in raw.items() if key != "keep_weights"}
+    check_number(config, file)
+    # These keys change no number. Without them in specs, no job runs again for them.
+    raw = {key: value for key, value in raw.items() if key not in ("keep_weights", "max_cells")}
     return Plan(raw, file, config, {name: expand_grid(config, name, file) for name in config.studies})
 
 

@@ -1,7 +1,9 @@
 """The cells of all studies: the columns and rows of the full table, and the details of each cell."""
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import astuple
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -15,6 +17,7 @@ from prunebench.suites.metrics import declared, headlines, metric
 from prunebench.tables import layout
 
 COLUMNS = ("study", *AXES)
+MEASURED = ("achieved_sparsity", "prune_seconds", "peak_memory_mb")
 NAMED = {"model": "models", "method": "methods", "allocator": "allocators"}
 """The axes whose values have titles."""
 LAST = 1e300
@@ -42,23 +45,25 @@ def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
     """
     labels = plan.shown.labels()
     scores = _headlines(cells)
-    by_cell = {key: rows for key, rows in cells.groupby([*COLUMNS], sort=False)}
+    numbers = _numbers(cells, list(scores.values()))
+    text = cache(lambda value: {"display": value, "sort": value})
     rows = []
     for study, cell, _ in expected(plan):
-        scored = by_cell[(study, *asdict(cell).values())]
+        number = numbers[(study, *astuple(cell))]
+        axes = {axis: getattr(cell, axis) for axis in AXES}
         rows.append(
             {
                 "id": cell_id(cell),
-                "status": _text(layout.statuses(scored).iloc[0]),
-                "study": _text(study),
+                "status": text(layout.worst(number["status"])),
+                "study": text(study),
                 **{
-                    axis: _text(labels.get(f"{NAMED[axis]}/{value}", value) if axis in NAMED else value)
-                    for axis, value in asdict(cell).items()
+                    axis: text(str(labels.get(f"{NAMED[axis]}/{value}", value) if axis in NAMED else value))
+                    for axis, value in axes.items()
                 },
-                **{key: _number(scored, *test) for key, test in scores.items()},
-                "achieved": _measure(scored["achieved_sparsity"], "{:.1%}".format),
-                "seconds": _measure(scored["prune_seconds"], "{:.1f}".format),
-                "memory": _measure(scored["peak_memory_mb"], "{:.0f}".format),
+                **{key: _measure(number.get(test), metric(test[2]).text) for key, test in scores.items()},
+                "achieved": _measure(number.get("achieved_sparsity"), "{:.1%}".format),
+                "seconds": _measure(number.get("prune_seconds"), "{:.1f}".format),
+                "memory": _measure(number.get("peak_memory_mb"), "{:.0f}".format),
             }
         )
     titles = {"status": "Status", **{axis: axis.capitalize() for axis in COLUMNS}}
@@ -92,38 +97,43 @@ def _head(plan: Plan, cells: pd.DataFrame, suite: str, task: str, name: str) -> 
     return f"{metric(name).title}, {measured}" + (f" ({suite})" if several else "")
 
 
-def _text(value: object) -> Entry:
-    return {"display": str(value), "sort": str(value)}
+def _numbers(cells: pd.DataFrame, scores: list[tuple[str, str, str]]) -> dict[tuple[Any, ...], dict[Any, Any]]:
+    """Find by study and cell the statuses of its rows, its first number in MEASURED, and in each of `scores`.
+
+    One pass over the rows: to select those of each of thousands of cells takes pandas half a minute.
+    """
+    shown = frozenset(scores)
+    numbers: dict[tuple[Any, ...], dict[Any, Any]] = {}
+    columns = ("status", *MEASURED, "suite", "task", "metric", "value")
+    keys = zip(*(cells[axis].tolist() for axis in COLUMNS), strict=True)
+    for key, entries in zip(keys, zip(*(cells[name].tolist() for name in columns), strict=True), strict=True):
+        number = numbers.setdefault(key, {"status": set()})
+        status, *measured, suite, task, name, value = entries
+        number["status"].add(status)
+        pairs: list[tuple[Any, float]] = [*zip(MEASURED, measured, strict=True), ((suite, task, name), value)]
+        for place, entry in pairs if (suite, task, name) in shown else pairs[:-1]:
+            if not math.isnan(entry):
+                number.setdefault(place, entry)
+    return numbers
 
 
-def _number(rows: pd.DataFrame, suite: str, task: str, name: str) -> Entry:
-    """Make the entry of a score of one cell; it is empty if the cell has none."""
-    scores = rows[(rows["suite"] == suite) & (rows["task"] == task) & (rows["metric"] == name)]
-    return _measure(scores["value"], metric(name).text)
-
-
-def _measure(values: "pd.Series[float]", show: Callable[[float], str]) -> Entry:
-    values = values.dropna()
-    if values.empty:
+def _measure(value: float | None, show: Callable[[float], str]) -> Entry:
+    if value is None:
         return {"display": "", "sort": LAST}
-    return {"display": show(values.iloc[0]), "sort": float(values.iloc[0])}
+    return {"display": show(value), "sort": float(value)}
 
 
-def cell_details(plan: Plan, records: Records) -> dict[str, Any]:
-    """Collect by id the details that the panel of each cell shows."""
+def cell_details(plan: Plan, records: Records) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (id, details) for the panel of each cell."""
     suites: dict[Cell, dict[str, None]] = {}
     reasons: dict[Cell, str | None] = {}
     for study, cell, reason in expected(plan):
         suites.setdefault(cell, {}).update(dict.fromkeys(plan.studies[study].suites[cell]))
         reasons[cell] = reason
     labels = plan.shown.labels()
-    return {
-        cell_id(cell): {
-            "title": str(cell),
-            **({"skipped": reasons[cell]} if reasons[cell] else _results(records, cell, list(suites[cell]), labels)),
-        }
-        for cell in suites
-    }
+    for cell in suites:
+        skipped = {"skipped": reasons[cell]} if reasons[cell] else None
+        yield cell_id(cell), {"title": str(cell)} | (skipped or _results(records, cell, list(suites[cell]), labels))
 
 
 def _results(records: Records, cell: Cell, suites: list[str], labels: dict[str, str]) -> dict[str, Any]:

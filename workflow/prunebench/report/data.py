@@ -5,10 +5,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from prunebench.cell import AXES, Cell
 from prunebench.figures.make import make_chart
 from prunebench.plan.plan import Plan
 from prunebench.report.about import about
-from prunebench.report.cells import cell_details, cell_id, cell_table, expected
+from prunebench.report.cells import cell_details, cell_id, cell_table
 from prunebench.report.plots import plots, swatches
 from prunebench.report.provenance import assets, machines
 from prunebench.results.detail import Records
@@ -20,7 +21,10 @@ STATUSES = {"ok": "done", "failed": "failed", "skipped": "skipped", "missing": "
 
 
 def gather(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
-    """Collect what the template needs: texts, tables and counts, and `data`, which the page embeds for its script."""
+    """Collect what the template needs: texts, tables and counts.
+
+    The page embeds the rest for its script: `data`, and `details`, an iterator of (id, details) of the cells.
+    """
     records = Records(plan)
     studies = [_study(plan, cells, records, name) for name in plan.studies]
     plotted = {figure["id"]: figure.pop("plots") for study in studies for figure in study["figures"]}
@@ -30,10 +34,11 @@ def gather(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
         "config": yaml.safe_dump(plan.raw, sort_keys=False, allow_unicode=True, width=100),
         "studies": studies,
         "counts": _counts(cells),
-        "problems": _problems(plan, cells),
+        "problems": _problems(cells),
         "conditions": machines(plan, records),
         "assets": assets(plan),
-        "data": {"table": cell_table(plan, cells), "cells": cell_details(plan, records), "plots": plotted},
+        "data": {"table": cell_table(plan, cells), "plots": plotted},
+        "details": cell_details(plan, records),
     }
 
 
@@ -80,19 +85,22 @@ def _counts(cells: pd.DataFrame) -> dict[str, int]:
     return {word: int(counts.get(status, 0)) for status, word in STATUSES.items()}
 
 
-def _problems(plan: Plan, cells: pd.DataFrame) -> list[dict[str, str]]:
+def _problems(cells: pd.DataFrame) -> list[dict[str, str]]:
     """List every cell that lacks numbers, once, with the reasons."""
-    keys = ["model", "method", "allocator", "pattern", "sparsity", "calibration", "seed"]
-    bad = cells[cells["status"] != "ok"].groupby(keys, sort=False)
-    names = {tuple(getattr(cell, key) for key in keys): cell for _, cell, _ in expected(plan)}
+    bad = cells[cells["status"] != "ok"]
+    statuses: dict[Cell, set[str]] = {}
+    reasons: dict[Cell, dict[str, dict[str, None]]] = {}
+    columns = zip(*(bad[name].tolist() for name in (*AXES, "status", "reason", "suite")), strict=True)
+    for *axes, status, reason, suite in columns:
+        cell = Cell(*axes)
+        statuses.setdefault(cell, set()).add(status)
+        reasons.setdefault(cell, {}).setdefault(str(reason), {})[suite] = None
     return [
         {
-            "id": cell_id(names[key]),
-            "title": str(names[key]),
-            "status": str(layout.statuses(rows).iloc[0]),
-            "reason": "; ".join(
-                f"{', '.join(part['suite'].unique())}: {reason}" for reason, part in rows.groupby("reason")
-            ),
+            "id": cell_id(cell),
+            "title": str(cell),
+            "status": layout.worst(present),
+            "reason": "; ".join(f"{', '.join(suites)}: {reason}" for reason, suites in sorted(reasons[cell].items())),
         }
-        for key, rows in bad
+        for cell, present in statuses.items()
     ]

@@ -1,6 +1,7 @@
 """Charts for the screen: the data that plotly.js draws, one plot per panel, so that panels wrap on a narrow page."""
 
 from collections.abc import Sequence
+from html import escape
 from math import log10
 from typing import Any
 
@@ -47,7 +48,7 @@ def _traces(chart: Chart, series: Series) -> list[dict[str, Any]]:
         "name": series.label,
         "x": list(series.x),
         "y": list(series.y),
-        "text": [f"{name}: {chart.y.show(y)}" for name, y in zip(series.names, series.y, strict=True)],
+        "text": [f"{_plain(name)}: {chart.y.show(y)}" for name, y in zip(series.names, series.y, strict=True)],
         "hovertemplate": "%{text}<extra></extra>",
         "mode": "+".join((["lines"] if series.form != "points" else []) + (["markers"] if shape else [])),
         "line": {"color": colour(series.style), "dash": dash(series.style).screen, "width": 2},
@@ -63,6 +64,11 @@ def _traces(chart: Chart, series: Series) -> list[dict[str, Any]]:
         trace["error_y"] = {"array": up, "arrayminus": below, "symmetric": False, "thickness": 1}
     band = _band(series) if series.low and series.form != "points" else []
     return [*band, trace, *_arrows(chart, series, trace["text"])]
+
+
+def _plain(text: str) -> str:
+    """Escape `text`, as plotly.js would show its tags and links."""
+    return escape(text, quote=False)
 
 
 def _arrows(chart: Chart, series: Series, names: list[str]) -> list[dict[str, Any]]:
@@ -130,7 +136,7 @@ def _level_name(chart: Chart, label: str, value: float) -> dict[str, Any]:
         "xanchor": "right",
         "y": log10(value) if chart.y.log else value,
         "yanchor": "bottom",
-        "text": f"{label} {chart.y.show(value)}",
+        "text": f"{_plain(label)} {chart.y.show(value)}",
         "showarrow": False,
         "font": {"size": 11},
     }

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from prunebench.engine.placement.device import CHOICE
 from prunebench.errors import PrunebenchError
 from prunebench.storage.locks import lock
 
@@ -23,8 +24,6 @@ log = logging.getLogger("prunebench")
 DEVICES = Path("/dev")
 GPUS_PER_JOB = 1
 """The number of GPUs that a stage which runs the model can use."""
-USABLE = 0.9
-"""The fraction of a GPU's free memory for the weights of a whole model; the rest is for activations."""
 LOCKS = Path("/tmp")
 """The directory of the lock files, the same for all users and projects of a machine, whatever their TMPDIR."""
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -37,8 +36,8 @@ _for_life = ExitStack()
 
 
 def gpus_here() -> int:
-    """The number of GPUs of this machine."""
-    return sum(1 for _ in DEVICES.glob("nvidia[0-9]*"))
+    """The number of GPUs of this machine that jobs may take: none if PRUNEBENCH_DEVICE names the CPU."""
+    return 0 if os.environ.get(CHOICE) == "cpu" else sum(1 for _ in DEVICES.glob("nvidia[0-9]*"))
 
 
 def gpus_per_job(*, elsewhere: bool) -> int:
@@ -58,10 +57,12 @@ def take_gpus(count: int = GPUS_PER_JOB) -> tuple[int, ...]:
     """Wait for `count` free GPUs, hold them until this process ends, and let CUDA show no others.
 
     Returns their numbers. It takes none and changes nothing on a machine without GPUs, in a scheduler's job, or if
-    CUDA_VISIBLE_DEVICES is set. Raises PrunebenchError if the machine has fewer GPUs.
+    CUDA_VISIBLE_DEVICES is set or PRUNEBENCH_DEVICE names a GPU by its number. Raises PrunebenchError if the machine
+    has fewer GPUs.
     """
     devices = range(gpus_here())
-    if not count or not devices or VISIBLE in os.environ or any(name in os.environ for name in SCHEDULERS):
+    chosen = VISIBLE in os.environ or ":" in os.environ.get(CHOICE, "")
+    if not count or not devices or chosen or any(name in os.environ for name in SCHEDULERS):
         return ()
     taken = _for_life.enter_context(held(count, devices, LOCKS))
     # All jobs number GPUs like nvidia-smi; CUDA's own order differs.

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from prunebench.engine.placement.device import best_device, cards, name_and_memory, own_memory, peak_memory
+from prunebench.lazy import torch
 from prunebench.storage.sealed import write_record
 
 LIBRARIES = (
@@ -44,7 +46,7 @@ def version(library: str) -> str | None:
 
 def conditions() -> dict[str, Any]:
     """The versions and the device, which may change last bits but are in no spec: a resumed job must not mix them."""
-    return {"versions": versions(), "device": _gpu()["device"]}
+    return {"versions": versions(), "device": _device()["device"]}
 
 
 class Measurement:
@@ -65,7 +67,7 @@ class Measurement:
             "command": sys.argv,
             "code": code_revision(),
             "versions": versions(),
-            **_gpu(),
+            **_device(),
         }
         write_record(path, record)
 
@@ -93,13 +95,15 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _gpu() -> dict[str, Any]:
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+def _device() -> dict[str, Any]:
+    """The device that models run on, and the peak of its memory; of several devices, the highest peak."""
+    if "torch" not in sys.modules or not own_memory(device := best_device()):
         return {"device": "cpu"}
+    name, memory = name_and_memory(device)
+    peak = max(peak_memory(card) for card, _ in cards(device))
     return {
-        "device": torch.cuda.get_device_name(),
-        "gpu_memory_mb": torch.cuda.get_device_properties().total_memory // 2**20,
-        "cuda": torch.version.cuda,
-        "peak_gpu_memory_mb": round(torch.cuda.max_memory_allocated() / 2**20, 1),
+        "device": name,
+        "gpu_memory_mb": memory // 2**20,
+        **({"cuda": torch.version.cuda} if torch.version.cuda else {}),
+        "peak_gpu_memory_mb": round(peak / 2**20, 1),
     }

@@ -1,17 +1,21 @@
 """Stage collect: write every result of a config's studies to one table, a row per cell, suite, task and metric."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from prunebench.cell import AXES, Cell
+from prunebench.names import inert
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.current import Results
+from prunebench.results.place import among_results
 from prunebench.storage.files import write_text
 from prunebench.storage.sealed import mark, read_if_whole
+from prunebench.tables.escape import csv_text
 
 COLUMNS = (
     "study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "suite", "task", "metric",
@@ -19,9 +23,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
+class Measured(NamedTuple):
+    """The part of a measured.json that counts as cost."""
+
+    seconds: float
+    peak_memory_mb: float
+    resumed: bool
+
+
 def collect(spec: str, *, cells: Path) -> None:
     """Write all rows of the plan that `spec` describes to `cells` (CSV)."""
-    write_cells(plan_of(spec), cells)
+    plan, cells = plan_of(spec), cells.absolute()
+    with among_results(plan, cells):
+        write_cells(plan, cells)
 
 
 def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
@@ -30,27 +44,33 @@ def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
     A result that is missing, or was made from another spec than today's config and code give, gets a row that says so
     and no value: an older number never passes for a current one.
     """
-    results = Results(plan)
+    results, measured = Results(plan), cache(_measured)
     rows = [
         {"study": study, **{axis: getattr(cell, axis) for axis in AXES}, "suite": suite, **row}
         for study, expansion in plan.studies.items()
         for suite in expansion.all_suites
         for cell, reason in [*((cell, None) for cell in expansion.cells), *expansion.skipped]
         if suite in expansion.suites[cell]
-        for row in ([{"status": "skipped", "reason": reason}] if reason else _rows(plan, cell, suite, results))
+        for row in (
+            [{"status": "skipped", "reason": reason}] if reason else _rows(plan, cell, suite, results, measured)
+        )
     ]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    write_text(destination, frame.to_csv(index=False, lineterminator="\n"))
+    # The reasons are the only texts that are no names.
+    safe = frame.assign(reason=frame["reason"].map(lambda reason: csv_text(inert(reason)), na_action="ignore"))
+    write_text(destination, safe.to_csv(index=False, lineterminator="\n"))
     mark(destination)
     return frame
 
 
-def _rows(plan: Plan, cell: Cell, suite: str, results: Results) -> Iterator[dict[str, Any]]:
+def _rows(
+    plan: Plan, cell: Cell, suite: str, results: Results, measured: Callable[[str], Measured | None]
+) -> Iterator[dict[str, Any]]:
     spec = plan.job("evaluate", **cell.wildcards, suite=suite).spec_hash
     pruned, evaluated = results.prune(cell), results.evaluation(cell, suite)
     shared = {"spec_hash": spec, "achieved_sparsity": pruned.get("achieved_sparsity")}
     if pruned["status"] != "missing":
-        shared |= _cost(plan, cell)
+        shared |= _cost(plan, cell, measured)
     if evaluated["status"] != "ok":
         yield {**shared, "status": evaluated["status"], "reason": evaluated["reason"]}
         return
@@ -58,15 +78,25 @@ def _rows(plan: Plan, cell: Cell, suite: str, results: Results) -> Iterator[dict
         yield {**shared, "status": "ok", **{key: score[key] for key in ("task", "metric", "value", "stderr", "n")}}
 
 
-def _cost(plan: Plan, cell: Cell) -> dict[str, Any]:
-    files = [Path(job.output("measured").path) for job in _own_jobs(plan.job("prune", **cell.wildcards))]
-    measured = [record for file in files if (record := read_if_whole(file))]
-    if not measured:
+def _measured(path: str) -> Measured | None:
+    """Read the cost of a job; None if the file is not there, or is damaged."""
+    record = read_if_whole(Path(path))
+    return (
+        None
+        if record is None
+        else Measured(record["seconds"], record["peak_memory_mb"], bool(record.get("resumed_at")))
+    )
+
+
+def _cost(plan: Plan, cell: Cell, measured: Callable[[str], Measured | None]) -> dict[str, Any]:
+    jobs = [measured(job.output("measured").path) for job in _own_jobs(plan.job("prune", **cell.wildcards))]
+    known = [job for job in jobs if job]
+    if not known:
         return {}
     # A resumed job measured only its last part. No time is better than a wrong one, or one of a part of the jobs.
-    whole = len(measured) == len(files) and not any(job.get("resumed_at") for job in measured)
-    seconds = round(sum(job["seconds"] for job in measured), 3) if whole else None
-    return {"prune_seconds": seconds, "peak_memory_mb": max(job["peak_memory_mb"] for job in measured)}
+    whole = len(known) == len(jobs) and not any(job.resumed for job in known)
+    seconds = round(sum(job.seconds for job in known), 3) if whole else None
+    return {"prune_seconds": seconds, "peak_memory_mb": max(job.peak_memory_mb for job in known)}
 
 
 def _own_jobs(job: Job) -> list[Job]:

@@ -7,16 +7,17 @@ from prunebench.figures.draw import save
 from prunebench.figures.make import make_chart
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.detail import Records
+from prunebench.results.place import among_results
 from prunebench.tables.make import read_cells
 
 
 def figures(spec: str, *, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:
     """Make `figure` of `study`, a study of the plan that `spec` describes, from the CSV `cells`, once per output."""
-    write_figure(plan_of(spec), cells, study, figure, outputs)
+    plan, cells, outputs = plan_of(spec), cells.absolute(), [output.absolute() for output in outputs]
+    with among_results(plan, cells):
+        write_figure(plan, cells, study, figure, outputs)
 
 
 def write_figure(plan: Plan, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:
     """Make `figure` of `study` from the CSV `cells` and the current results of its cells, once per output."""
-    chart = make_chart(plan, read_cells(cells), Records(plan), study, figure)
-    for output in outputs:
-        save(chart, output)
+    save(make_chart(plan, read_cells(cells), Records(plan), study, figure), *outputs)

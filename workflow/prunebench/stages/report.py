@@ -1,6 +1,9 @@
 """Stage report: write all studies of a config to one HTML file that needs nothing else."""
 
 import base64
+import json
+import zlib
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,13 +14,16 @@ from plotly.offline import get_plotlyjs
 from prunebench.plan.jobs.outputs import TEMPLATES
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.report.data import gather
+from prunebench.results.place import among_results
 from prunebench.storage.files import write_text
 from prunebench.tables.make import read_cells
 
 
 def report(spec: str, *, cells: Path, page: Path) -> None:
     """Write the report of all studies of the plan that `spec` describes to `page`, from the CSV `cells`."""
-    write_report(plan_of(spec), cells, page)
+    plan, cells, page = plan_of(spec), cells.absolute(), page.absolute()
+    with among_results(plan, cells):
+        write_report(plan, cells, page)
 
 
 def write_report(plan: Plan, cells: Path, output: Path) -> None:
@@ -26,7 +32,7 @@ def write_report(plan: Plan, cells: Path, output: Path) -> None:
 
 
 def render(page: dict[str, Any]) -> str:
-    """Render the page: text and tables as HTML, data as JSON, and the libraries and the script that show them."""
+    """Render the page: text and tables as HTML, packed data, and the libraries and the script that show them."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -34,12 +40,12 @@ def render(page: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # NaN and infinity are not JSON: a browser would refuse the whole page.
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False, "separators": (",", ":")}
     datatables = files("itables") / "html"
     module = base64.b64encode((datatables / "dt_bundle.js").read_bytes()).decode()
     return environment.get_template("report.html.jinja").render(
         page,
+        data=page["data"] | {"packed": packed([_json(page["data"])])},
+        cells=packed(_members(page["details"])),
         css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
@@ -47,3 +53,23 @@ def render(page: dict[str, Any]) -> str:
         imports={"imports": {"datatables": f"data:text/javascript;base64,{module}"}},
         datatables_css=(datatables / "dt_bundle.css").read_text(encoding="utf-8"),
     )
+
+
+def packed(parts: Iterable[str]) -> str:
+    """Compress a text, given in parts, with gzip, and write it in base64: records of cells shrink to a tenth."""
+    squeeze = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    return base64.b64encode(b"".join([*(squeeze.compress(part.encode()) for part in parts), squeeze.flush()])).decode()
+
+
+def _members(entries: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """Write a JSON object of (key, value) part by part, so that it is never in memory as a whole."""
+    before = "{"
+    for key, value in entries:
+        yield f"{before}{_json(key)}:{_json(value)}"
+        before = ","
+    yield "{}" if before == "{" else "}"
+
+
+def _json(value: Any) -> str:
+    """Write `value` as JSON. NaN and infinity are refused here: a browser would refuse the whole page."""
+    return json.dumps(value, sort_keys=True, allow_nan=False, separators=(",", ":"))

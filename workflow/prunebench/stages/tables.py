@@ -5,13 +5,16 @@ from pathlib import Path
 
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.detail import Records
+from prunebench.results.place import among_results
 from prunebench.storage.files import write_text
 from prunebench.tables.make import make_table, read_cells
 
 
 def tables(spec: str, *, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
     """Make `table` of `study`, a study of the plan that `spec` describes, from the CSV `cells`, once per output."""
-    write_table(plan_of(spec), cells, study, table, outputs)
+    plan, cells, outputs = plan_of(spec), cells.absolute(), [output.absolute() for output in outputs]
+    with among_results(plan, cells):
+        write_table(plan, cells, study, table, outputs)
 
 
 def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:

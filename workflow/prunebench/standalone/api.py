@@ -59,7 +59,9 @@ class Pruned:
 
     def load(self, **options: Any) -> PreTrainedModel:
         """Load the model in its stored dtype, or as `options` of `from_pretrained` say."""
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(self.directory, local_files_only=True, **options)
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            self.directory, **{"local_files_only": True, "trust_remote_code": False, **options}
+        )
         return model
 
 

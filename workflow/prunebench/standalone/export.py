@@ -25,6 +25,7 @@ from prunebench.storage.parts import fused_parts, whole_tensor
 from prunebench.storage.sealed import read_if_whole, read_record
 from prunebench.storage.staging import empty_directory, staging
 from prunebench.storage.tensors import PackedStore, TensorStore, storage_dtype
+from prunebench.tables.escape import markdown
 
 PRUNED = Path(paths.PRUNED.partition("{")[0])
 WEIGHTS = Path(paths.WEIGHTS).name
@@ -139,9 +140,9 @@ def model_card(record: dict[str, Any]) -> str:
     }
     if beyond := prune.get("zeros_beyond_target"):
         rows["Beyond the target"] = f"{beyond:,} weights, zero before pruning where fewer zeros were asked for"
-    table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    table = "\n".join(f"| {key} | {markdown(value)} |" for key, value in rows.items())
     return (
-        f"# {title}, pruned to {prune['achieved_sparsity']:.0%} ({point})\n\n| | |\n|:--|:--|\n{table}\n\n"
+        f"# {markdown(title)}, pruned to {prune['achieved_sparsity']:.0%} ({point})\n\n| | |\n|:--|:--|\n{table}\n\n"
         "Embeddings, norms and head are as they were. Zeros save time and memory only in a runtime that knows of them."
         f"\n\nMade by prunebench {record['versions'].get('prunebench', '')}; everything that decides its weights is in "
         f"`{RECORD}`. Licence and intended use are those of the model that it was made from.\n"

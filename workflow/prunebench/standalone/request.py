@@ -19,6 +19,7 @@ from prunebench.assets.tokens import check_ids, load_ids
 from prunebench.cell import Cell
 from prunebench.config.entries import STORED, Compute
 from prunebench.config.explain import error_lines
+from prunebench.config.reading import read_yaml
 from prunebench.config.schema import CATALOGS, SINGULAR, Config, Row
 from prunebench.engine.contract import Method
 from prunebench.errors import PrunebenchError
@@ -40,6 +41,8 @@ GIVEN = "given"
 LONGEST_NAME = 100
 """The largest number of letters of a name that becomes part of a path."""
 
+MOST_SAMPLES = 10**9 - 1
+"""The greatest number of windows that the name of a calibration set can state."""
 OWN = "one"
 """The catalog name of a request's method, and of its allocator if the request gives it parameters."""
 
@@ -51,8 +54,15 @@ def cores() -> int:
 
 
 def compute_settings(dtype: str = "bfloat16", batch_size: int = 8, threads: int | None = None) -> Compute:
-    """Return the settings of forward passes. They use all CPUs unless `threads` is given."""
-    return Compute.model_validate({"dtype": dtype, "batch_size": batch_size, "threads": threads or cores()})
+    """Return the settings of forward passes. They use all CPUs unless `threads` is given.
+
+    Raises PrunebenchError for a number beyond its bounds.
+    """
+    settings = {"dtype": dtype, "batch_size": batch_size, "threads": threads or cores()}
+    try:
+        return Compute.model_validate(settings)
+    except ValidationError as error:
+        raise PrunebenchError("\n".join(error_lines(error, Compute, settings, prefix="--")).replace("_", "-")) from None
 
 
 @dataclass(frozen=True)
@@ -105,6 +115,10 @@ def work(request: Request) -> Work:
         raise PrunebenchError("--column belongs to a text of one's own, with --calibration: leave it out")
     given = load_ids(request.tokens) if request.tokens else None
     samples, seqlen = (request.samples, request.seqlen) if given is None else given.shape
+    if seqlen < 2:
+        raise PrunebenchError("--seqlen: a window of one token has no token to predict: take at least 2")
+    if samples > MOST_SAMPLES:
+        raise PrunebenchError(f"--samples: at most {MOST_SAMPLES:,} windows can be drawn")
     corpus = _corpus(request)
     _check_names(request)
     sections: dict[str, Any] = {"models": entries}
@@ -209,7 +223,8 @@ def method_named(name: str) -> Method:
 
 def slug(text: str) -> str:
     """Return `text` in lower case, with "_" for each character that a catalog name may not have."""
-    return re.sub(r"[^a-z0-9_.]", "_", text.lower()).lstrip("_.") or "model"
+    name = re.sub(r"[^a-z0-9_.]|\.(?![0-9])", "_", text.lower()).lstrip("_.")
+    return name or "model"
 
 
 def directory_entry(directory: Path) -> dict[str, Any]:
@@ -227,10 +242,9 @@ def directory_entry(directory: Path) -> dict[str, Any]:
 
 def stored_entries(kind: str) -> dict[str, Any]:
     """Read the entries in the project's catalog of `kind` without checks. Without such a file there are none."""
-    import yaml
-
     path = CATALOG / f"{kind}.yaml"
-    return (path.exists() and yaml.safe_load(path.read_text(encoding="utf-8"))) or {}
+    entries = read_yaml(path) if path.exists() else {}
+    return entries if isinstance(entries, dict) else {}  # load_config refuses anything else
 
 
 def refuse_unknown(kind: str, name: str, *plugins: str) -> None:

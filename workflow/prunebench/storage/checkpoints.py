@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 22
 _KEY = "prunebench"
+_EARLIER = {"format", "spec_hash", "tokens", "digest", "record"}
+"""The facts that earlier versions wrote, each as an entry of its own."""
 _OPEN = "0" * 64
 """The seal before it is computed."""
 
@@ -81,6 +83,8 @@ def facts(path: Path) -> dict[str, Any]:
         entries: dict[str, Any] = json.loads(metadata[_KEY]) if _KEY in metadata else metadata
     except ValueError as error:
         raise Damaged(path, f"is damaged ({error})") from None
+    if _KEY not in metadata and not entries.keys() <= _EARLIER:
+        raise Damaged(path, f"is damaged (it has an unknown fact {next(iter(entries.keys() - _EARLIER))!r})")
     return entries
 
 
@@ -179,6 +183,10 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
         raise Damaged(path, f"cannot be read ({error.strerror})") from None
     except (ValueError, struct.error, RecursionError) as error:
         raise Damaged(path, f"is damaged ({error})") from None
-    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
+    tensors = (
+        [entry for name, entry in header.items() if name != "__metadata__"] if isinstance(header, dict) else [None]
+    )
+    described = all(isinstance(entry, dict) and "data_offsets" in entry for entry in tensors)
+    if not described or not isinstance(header.get("__metadata__", {}), dict):
         raise Damaged(path, "is damaged (it has no header)")
     return header, 8 + length

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.errors import PrunebenchError
+from prunebench.names import unseen
 
 LONGEST = 200
 """The longest name of a directory that is written, in bytes: file systems allow 255, and suffixes are added."""
@@ -67,6 +69,8 @@ def read_json(path: Path) -> Any:
 def read_object(path: Path, advice: str = "download it again") -> dict[str, Any]:
     """The JSON object in the file `path`. PrunebenchError, with `advice` on a missing file, if there is none."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait forever
+            raise PrunebenchError(f"{path} is no regular file: {advice}")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise PrunebenchError(f"{path} does not exist: {advice}") from None
@@ -114,6 +118,8 @@ def named_path(name: str | os.PathLike[str], what: str) -> Path:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise PrunebenchError(f"{what}: the name {shown} is too long for a file") from None
+    if unseen(text) is not None:
+        raise PrunebenchError(f"{what}: the name {shown} has characters that cannot be seen: rename it")
     return Path(text)
 
 

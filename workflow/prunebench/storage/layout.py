@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family
 from prunebench.models.configs import has_experts, readers
+from prunebench.names import is_plain_name
 from prunebench.storage.files import LFS, read_object
 
 log = logging.getLogger("prunebench")
@@ -191,6 +192,7 @@ def model_files(layout: Layout) -> list[Path]:
         for path in visible
         if path.is_file()
         and not path.name.startswith(".")
+        and is_plain_name(path.name)
         and path.suffix not in WEIGHT_SUFFIXES
         and not path.name.endswith(".index.json")
     ]
@@ -248,7 +250,7 @@ def _damage(file: Path, error: Exception) -> str:
 
 def _check_name(name: object, where: Path) -> None:
     """Raise PrunebenchError unless `name`, which the file `where` gives, is the plain name of a file beside it."""
-    if not isinstance(name, str) or not name or name in (".", "..") or Path(name).name != name or "\\" in name:
+    if not is_plain_name(name):
         raise PrunebenchError(f"{where} names the file {name!r}: only files in the model's own directory are read")
 
 

@@ -24,8 +24,10 @@ def storage_dtype(text: str) -> torch.dtype | None:
 
 
 class TensorStore(Mapping[str, Tensor]):
-    """The tensors of a safetensors file by name, or of a model directory by full name; memory-mapped.
+    """The tensors of a safetensors file by name, or of a model directory by full name, each read when it is asked for.
 
+    Tensors are copies. While a file is mapped, the pages that were read count as memory of the process, and with them
+    a model that is larger than memory would exceed what a batch system allows.
     A file is checked before its first tensor is read, if its digest is known (see `storage.expected`).
     The parts of a fused matrix of a model are tensors of their own.
     """
@@ -38,8 +40,6 @@ class TensorStore(Mapping[str, Tensor]):
         self.path = path
         self._dtype = dtype
         self._parts = parts(read_layout(path)) if path.is_dir() else {at.stored: Part(at) for at in places(path)}
-        files = {part.place.file for part in self._parts.values()}
-        self._handles = {file: safe_open(file, framework="pt") for file in files}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
@@ -53,11 +53,12 @@ class TensorStore(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         place, rows = self._parts[name].place, self._parts[name].rows
         check(place.file)
-        tensor: Tensor = self._handles[place.file].get_tensor(place.stored)
+        with safe_open(place.file, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(place.stored)
         if rows is not None:
-            # The rows are copied: tensors that share memory cannot be saved into one file.
-            tensor = rows_of(tensor, rows).clone()
-        return tensor.to(self._dtype) if self._dtype and tensor.is_floating_point() else tensor
+            tensor = rows_of(tensor, rows)
+        dtype = self._dtype if self._dtype and tensor.is_floating_point() else tensor.dtype
+        return tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
     def dtype(self, name: str) -> torch.dtype:
         """The dtype in which the tensor `name` is stored."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, NonNegativeInt
 
+from prunebench.config.entries import Slug, TaskName
 from prunebench.plugin import Parameters
 from prunebench.registry import did_you_mean
 from prunebench.suites import workloads
@@ -51,8 +52,8 @@ class LmEval(Suite):
     class Params(Parameters):
         """Parameters of the zero-shot tasks."""
 
-        data: str = Field(description="catalog name of a bundle of tasks")
-        tasks: list[str] = Field(min_length=1, description="tasks of that bundle")
+        data: Slug = Field(description="catalog name of a bundle of tasks")
+        tasks: list[TaskName] = Field(min_length=1, description="tasks of that bundle")
         limit: int | None = Field(
             None, ge=2, description="evaluate on so many rows of a task (of each subject), drawn by `seed`; default all"
         )

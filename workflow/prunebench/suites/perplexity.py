@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
-from prunebench.config.entries import Bos
+from prunebench.config.entries import Bos, Slug
 from prunebench.plugin import Parameters
 from prunebench.suites import workloads
 from prunebench.suites.base import Score, Suite
@@ -59,8 +59,8 @@ class Perplexity(Suite):
     class Params(Parameters):
         """Parameters of the perplexity."""
 
-        corpora: list[str] = Field(min_length=1, description="catalog names")
-        seqlen: PositiveInt = 2048
+        corpora: list[Slug] = Field(min_length=1, description="catalog names")
+        seqlen: int = Field(2048, ge=2)
         """tokens per window"""
         windows: PositiveInt | None = Field(None, description="the first so many windows of each corpus; default all")
         split: Literal["test", "tuning"] = "test"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -85,9 +85,13 @@ def protocol(rows: pd.DataFrame, labels: Mapping[str, str]) -> str:
 
 def statuses(rows: pd.DataFrame) -> pd.Series[str]:
     """Find the status of each cell of `rows`: the worst that it has on any of its suites."""
-    worst = ("missing", "failed", "skipped", "ok")
     cells = rows.groupby([*ROW, *POINT, "seed"], sort=False)["status"].agg(set)
-    return cells.map(lambda present: next(status for status in worst if status in present))
+    return cells.map(worst)
+
+
+def worst(statuses: Collection[str]) -> str:
+    """Choose the worst of `statuses`, which a cell has on its suites."""
+    return next(status for status in ("missing", "failed", "skipped", "ok") if status in statuses)
 
 
 def counts(rows: pd.DataFrame) -> str:

@@ -13,9 +13,10 @@ from prunebench.cell import AXES, Cell
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
-from prunebench.storage.sealed import check_mark, read_if_whole
+from prunebench.storage.sealed import check_mark
 from prunebench.suites.metrics import metric
 from prunebench.tables.base import Evidence
+from prunebench.tables.escape import from_csv
 from prunebench.tables.table import Table
 
 COMPARED = ("torch", "transformers", "numpy")
@@ -24,7 +25,8 @@ COMPARED = ("torch", "transformers", "numpy")
 def read_cells(path: Path) -> pd.DataFrame:
     """Read the rows of a results/cells.csv; sparsities stay text. Raises Damaged if it has changed since `collect`."""
     check_mark(path)
-    return pd.read_csv(path, dtype={"sparsity": str})
+    cells = pd.read_csv(path, dtype={"sparsity": str})
+    return cells.assign(reason=cells["reason"].map(from_csv, na_action="ignore"))
 
 
 def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records: Records) -> Table:
@@ -35,7 +37,7 @@ def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records:
     if kind.metrics:
         rows = rows[rows["metric"].isna() | rows["metric"].isin(kind.metrics)]
     made: Table = kind().make(with_losses(rows, records), evidence)
-    made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study)])
+    made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study, records)])
     return made
 
 
@@ -67,7 +69,7 @@ def partly_pruned(plan: Plan, study: str) -> list[str]:
     return [f"{rows}: {meaning}."] if rows else []
 
 
-def mixed_conditions(plan: Plan, study: str) -> list[str]:
+def mixed_conditions(plan: Plan, study: str, records: Records) -> list[str]:
     """Write a note if not all rows of a study were made on the same kind of device with the same library versions."""
     conditions: Counter[str] = Counter()
     expansion = plan.studies[study]
@@ -75,7 +77,7 @@ def mixed_conditions(plan: Plan, study: str) -> list[str]:
         where = {**cell.wildcards, "suite": ""}
         files = [Path(paths.PRUNE_MEASURED.format(**where))]
         files += [Path(paths.EVALUATION_MEASURED.format(**where | {"suite": s})) for s in expansion.suites[cell]]
-        for measured in filter(None, map(read_if_whole, files)):
+        for measured in filter(None, map(records.cost, filter(Path.exists, files))):
             libraries = [f"{name} {measured['versions'].get(name)}" for name in COMPARED]
             conditions[", ".join([measured["device"], *libraries])] += 1
     if len(conditions) < 2:

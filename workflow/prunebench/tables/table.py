@@ -9,6 +9,9 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING
 
+from prunebench.names import inert
+from prunebench.tables.escape import csv_text, markdown
+
 if TYPE_CHECKING:
     from great_tables import GT
 
@@ -40,6 +43,17 @@ class Table:
     bold: frozenset[tuple[int, int]] = frozenset()
     """(row, column) of the entries that are bold, counted from 0 in `rows` and `columns`; CSV does not show it."""
 
+    def __post_init__(self) -> None:
+        # A reason may be of several lines, or have characters that a terminal obeys and LaTeX refuses.
+        inert_texts = {
+            "title": inert(self.title),
+            "columns": [(inert(group), inert(name)) for group, name in self.columns],
+            "rows": [tuple(map(inert, row)) for row in self.rows],
+            "notes": list(map(inert, self.notes)),
+        }
+        for name, value in inert_texts.items():
+            object.__setattr__(self, name, value)
+
     def render(self, format: str) -> str:
         """Write the table as `md`, `csv`, `html` or `tex`."""
         return str({"md": self._markdown, "csv": self._csv, "html": self._html, "tex": self._latex}[format]())
@@ -64,21 +78,26 @@ class Table:
         shown, constant = self.shown()
         body = [
             [
-                *(row[i] for i in shown),
-                *(f"**{cell}**" if (at, i) in self.bold else cell for i, cell in enumerate(row[len(self.stub) :])),
+                *(markdown(row[i]) for i in shown),
+                *(
+                    f"**{markdown(cell)}**" if (at, i) in self.bold else markdown(cell)
+                    for i, cell in enumerate(row[len(self.stub) :])
+                ),
             ]
             for at, row in enumerate(self.rows)
         ]
-        headers = [*(self.stub[i] for i in shown), *self._flat_columns()[len(self.stub) :]]
+        headers = [markdown(self.stub[i]) for i in shown] + list(map(markdown, self._flat_columns()[len(self.stub) :]))
         align = ["left"] * len(shown) + ["right"] * len(self.columns)
         text = tabulate(body, headers, tablefmt="pipe", colalign=align if body else None, disable_numparse=True)
-        head = f"**{self.title}.** {' '.join([*constant, self.notes[0]])}"
-        return "\n".join([head, "", text, "", *self.notes[1:]]).rstrip() + "\n"
+        head = f"**{markdown(self.title)}.** {markdown(' '.join([*constant, self.notes[0]]))}"
+        return "\n".join([head, "", text, "", *map(markdown, self.notes[1:])]).rstrip() + "\n"
 
     def _csv(self) -> str:
         import pandas as pd
 
-        return pd.DataFrame(self.rows, columns=self._flat_columns()).to_csv(index=False, lineterminator="\n")
+        rows = [[csv_text(entry) for entry in row] for row in self.rows]
+        frame = pd.DataFrame(rows, columns=[csv_text(column) for column in self._flat_columns()])
+        return frame.to_csv(index=False, lineterminator="\n")
 
     def _gt(self) -> GT:
         import pandas as pd
@@ -138,6 +157,8 @@ class Table:
         for note in self.notes:
             table = table.tab_source_note(" ".join(note.split()))
         text = _fitted(table.as_latex()).replace("±", r"$\pm$")
+        # After the end of a line LaTeX takes a bracket for a length, and a star for an order.
+        text = re.sub(r"^([\[*])", r"{\1}", text, flags=re.MULTILINE)
         return text.replace(r"\begin{minipage}", "\n" + r"\vspace{4pt}\footnotesize\begin{minipage}").strip()
 
 

@@ -13,6 +13,7 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from prunebench.engine.placement.device import CHOICE, best_device, name_and_memory, own_memory
 from prunebench.errors import PrunebenchError
 from prunebench.plan.slurm import partitions
 from prunebench.runtime.cgroups import cpu_limit, memory_limit
@@ -90,9 +91,16 @@ def gpu() -> Finding:
     """Check that torch can use the GPU, if there is one."""
     import torch
 
-    if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties().total_memory / GIB
-        return Finding("ok", "GPU", f"{torch.cuda.get_device_name()}, {memory:.0f} GiB, CUDA {torch.version.cuda}")
+    try:
+        device = best_device()
+    except PrunebenchError as error:
+        return Finding("problem", "GPU", str(error), f"unset {CHOICE}, or name another device")
+    if own_memory(device):
+        name, memory = name_and_memory(device)
+        driver = f", CUDA {torch.version.cuda}" if torch.version.cuda else ""
+        return Finding("ok", "GPU", f"{name} ({device}), {memory / GIB:.0f} GiB{driver}")
+    if os.environ.get(CHOICE) == str(device):
+        return Finding("ok", "GPU", f"not used: {CHOICE} names the CPU")
     if not any(Path("/dev").glob("nvidia[0-9]*")):
         return Finding("ok", "GPU", "none: everything runs on the CPU")
     if torch.version.cuda is None:
@@ -174,7 +182,7 @@ def snakemake_locks() -> Finding:
     """Check whether a killed snakemake has left its lock on this directory."""
     if locks.stale():
         text = f"{locks.LOCKS} is locked, but nothing on this machine runs snakemake here"
-        return Finding("problem", "lock", text, "snakemake --unlock, unless it runs on another machine")
+        return Finding("problem", "lock", text, "prunebench unlock, unless it runs on another machine")
     alive = ", ".join(map(str, locks.snakemakes()))
     return Finding("ok", "lock", f"snakemake runs here, process {alive}" if alive else "none")
 

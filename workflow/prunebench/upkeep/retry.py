@@ -44,7 +44,7 @@ def refuse_while_running() -> None:
     if locks.stale():
         raise PrunebenchError(
             f"{locks.LOCKS} is locked, but no snakemake runs here: it was killed, or runs on another machine. "
-            "If it was killed, run snakemake --unlock first"
+            "If it was killed, run prunebench unlock first"
         )
 
 

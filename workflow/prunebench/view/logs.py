@@ -6,6 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
+from prunebench.names import visible
+
 TAIL = 1 << 14
 """The number of bytes at the end of a log that are read."""
 
@@ -39,7 +41,7 @@ def tail(log: Path, lines: int) -> list[str]:
     with log.open("rb") as handle:
         handle.seek(max(0, os.fstat(handle.fileno()).st_size - TAIL))
         text = handle.read().decode("utf-8", errors="replace")
-    output = [line for line in text.splitlines() if line.strip() and not line.startswith("PYTHONPATH=")]
+    output = [visible(line) for line in text.splitlines() if line.strip() and not line.startswith("PYTHONPATH=")]
     return output[-lines:]
 
 

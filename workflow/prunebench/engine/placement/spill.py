@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from prunebench.engine.placement.device import GIB, roomy_device
+from prunebench.engine.placement.device import GIB, own_memory, roomy_device
 from prunebench.errors import PrunebenchError
 
 
@@ -25,7 +25,7 @@ class Spill:
         """A new tensor [rows, width]. Raises PrunebenchError if there is no disk space for it."""
         size = rows * width * dtype.itemsize
         device = roomy_device(self._device, size)
-        if device.type != "cpu":
+        if own_memory(device):
             return torch.empty(rows, width, dtype=dtype, device=device)
         self._left -= size
         if self._left >= 0:

@@ -81,7 +81,7 @@ class Output(NamedTuple):
     @property
     def path(self) -> str:
         """The path of the file, relative to the working directory."""
-        return self.job.writes[self.name].format(**self.job.wildcards)
+        return self.job.paths[self.name]
 
 
 Need = Output | Sequence[Output] | Sequence[str] | None
@@ -106,8 +106,15 @@ class Job:
 
     def __init__(self, plan: Plan | None, wildcards: Mapping[str, Any]) -> None:
         """`wildcards` may have more names than the rule. Without a plan, only names and paths can be used."""
-        self.wildcards: dict[str, str] = {name: str(wildcards[name]) for name in _names(self.subject_pattern)}
+        self.key = self.key_of(wildcards)
+        """The name of the rule, and the values of its wildcards. Equal jobs have equal keys."""
+        self.wildcards: dict[str, str] = dict(zip(_names(self.subject_pattern), self.key[1:], strict=True))
         self._plan = plan
+
+    @classmethod
+    def key_of(cls, wildcards: Mapping[str, Any]) -> tuple[str, ...]:
+        """The key of the job for `wildcards`, which may have more names than the rule. To make a job takes longer."""
+        return (cls.rule, *(str(wildcards[name]) for name in _names(cls.subject_pattern)))
 
     @classmethod
     def wanted(cls, plan: Plan) -> Iterable[Mapping[str, Any]]:
@@ -122,7 +129,12 @@ class Job:
     @property
     def outputs(self) -> tuple[Path, ...]:
         """All files that the job writes. The first stays; others may be deleted after use."""
-        return tuple(Path(self.output(name).path) for name in self.writes)
+        return tuple(map(Path, self.paths.values()))
+
+    @cached_property
+    def paths(self) -> dict[str, str]:
+        """The path of each output by its name, relative to the working directory."""
+        return {name: pattern.format(**self.wildcards) for name, pattern in self.writes.items()}
 
     def output(self, name: str | None = None) -> Output:
         """The output called `name`; the first one without a name."""
@@ -175,6 +187,11 @@ class Job:
         if isinstance(need, Output):
             return need.path
         return [item.path if isinstance(item, Output) else item for item in need or ()]
+
+    def brought(self, name: str) -> list[str]:
+        """The local files among the input `name`, which no job writes."""
+        need = self.needs[name]
+        return [] if isinstance(need, Output) else [item for item in need or () if isinstance(item, str)]
 
     @property
     def upstream(self) -> Iterator[Job]:
@@ -261,10 +278,10 @@ class Job:
         return [self.plan.asset(name).output() for name in sorted(names)]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Job) and (self.rule, self.subject) == (other.rule, other.subject)
+        return isinstance(other, Job) and self.key == other.key
 
     def __hash__(self) -> int:
-        return hash((self.rule, self.subject))
+        return hash(self.key)
 
     def __str__(self) -> str:
         return f"{self.rule} {self.subject}"

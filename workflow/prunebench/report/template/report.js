@@ -1,6 +1,13 @@
 import DataTable from "datatables";
 
-const report = JSON.parse(document.getElementById("data").textContent);
+// The data of the page are JSON, compressed, in base64.
+async function unpack(id) {
+  const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+}
+
+const report = await unpack("data");
+let details = null; // of all cells, once somebody has opened one
 const root = document.documentElement;
 
 // ---- elements: text is always set as text, so nothing in a result can become markup
@@ -63,18 +70,25 @@ function draw(place, { data, layout }) {
   Plotly.relayout(place, pageColours());
 }
 
+function showSeries(place, button) {
+  const visible = button.getAttribute("aria-pressed") !== "false";
+  const traces = (place.data ?? []).flatMap((trace, i) => (trace.name === button.dataset.label ? [i] : []));
+  if (traces.length) Plotly.restyle(place, { visible }, traces);
+}
+
+const drawings = []; // of the figures, in their order
 for (const figure of document.querySelectorAll("[data-figure]")) {
   const places = [...figure.querySelectorAll(".plot")];
-  places.forEach((place, i) => draw(place, report.plots[figure.dataset.figure][i]));
-  figure.querySelector(".legend").addEventListener("click", (event) => {
+  const legend = figure.querySelector(".legend");
+  places.forEach((place, i) => drawings.push(() => {
+    draw(place, report.plots[figure.dataset.figure][i]);
+    for (const button of legend.querySelectorAll('[aria-pressed="false"]')) showSeries(place, button);
+  }));
+  legend.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    const visible = button.getAttribute("aria-pressed") === "false";
-    button.setAttribute("aria-pressed", visible);
-    for (const place of places) {
-      const traces = place.data.flatMap((trace, i) => (trace.name === button.dataset.label ? [i] : []));
-      if (traces.length) Plotly.restyle(place, { visible }, traces);
-    }
+    button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") === "false");
+    for (const place of places) showSeries(place, button);
   });
 }
 
@@ -91,6 +105,10 @@ function show(column, entry, type, row) {
   if (column.key === "status") return `<span class="badge ${text}">${text === "ok" ? "done" : text}</span>`;
   return text;
 }
+
+// A spreadsheet takes a text that begins like this for a formula.
+const inert = (text) => (/^[=+\-@\t\r]/.test(text) && !/^[+-]?[\d.,]*%?$/.test(text) ? `'${text}` : text);
+const exportOptions = { orthogonal: "filter", format: { body: inert, header: inert } };
 
 const { columns, rows } = report.table;
 const table = new DataTable("#cells", {
@@ -109,7 +127,7 @@ const table = new DataTable("#cells", {
   autoWidth: false,
   language: { entries: { _: "cells", 1: "cell" } },
   layout: {
-    topStart: { buttons: [{ extend: "csvHtml5", text: "Save as CSV", exportOptions: { orthogonal: "filter" } }] },
+    topStart: { buttons: [{ extend: "csvHtml5", text: "Save as CSV", exportOptions }] },
     topEnd: "search",
     bottomStart: "info",
     bottomEnd: rows.length > 50 ? "paging" : null,
@@ -149,7 +167,7 @@ function measurement(measured) {
 
 function command(measured) {
   if (!measured) return null;
-  return element("details", {}, element("summary", {}, "Command"), element("pre", { tabindex: 0 }, measured.command.join(" ")));
+  return element("details", {}, element("summary", {}, "Command"), element("pre", { tabindex: 0 }, measured.command));
 }
 
 function scores(evaluation) {
@@ -215,9 +233,10 @@ function drawBlocks(blocks) {
   }
 }
 
-function openCell(id) {
-  const cell = report.cells[id];
-  if (!cell) return;
+async function openCell(id) {
+  details ??= unpack("details");
+  const cell = (await details)[id];
+  if (!cell || decodeURIComponent(location.hash) !== link(id)) return;
   const close = element("button", { type: "button", autofocus: "" }, "Close");
   close.addEventListener("click", () => dialog.close());
   const body = cell.skipped
@@ -246,3 +265,9 @@ dialog.addEventListener("click", (event) => {
 addEventListener("hashchange", followHash);
 showTheme();
 followHash();
+
+// The plots of a large study take seconds: one at a time, so that the page answers meanwhile.
+for (const drawing of drawings) {
+  drawing();
+  await new Promise((drawn) => setTimeout(drawn));
+}

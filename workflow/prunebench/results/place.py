@@ -1,0 +1,22 @@
+"""The directory in which the results lie that results/cells.csv was, or will be, gathered from."""
+
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
+
+from prunebench.plan import graph, paths
+from prunebench.plan.plan import Plan
+
+
+@contextmanager
+def among_results(plan: Plan, cells: Path) -> Iterator[None]:
+    """Work in the directory whose results/cells.csv is `cells`, with `plan`; a file of another name changes nothing.
+
+    That is the working directory, unless Snakemake has brought the inputs of a job from a storage to another place.
+    """
+    path, here = cells.absolute(), Path.cwd()
+    directory = path.parents[1] if path.match(paths.CELLS) else here
+    if directory != here:
+        graph.jobs(plan)  # lists the files of local models and corpora, whose paths are relative, while they are here
+    with chdir(directory):
+        yield
