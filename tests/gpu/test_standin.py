@@ -21,6 +21,7 @@ from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.gradients import calibration_gradients
 from prunebench.engine.loss import window_losses
 from prunebench.engine.placement import device as placement
+from prunebench.engine.placement.choice import CHOICE
 from prunebench.engine.placement.spill import Spill
 from prunebench.errors import PrunebenchError
 from prunebench.registry import load
@@ -138,9 +139,9 @@ def test_random_numbers_are_its_own() -> None:
 def test_the_device_is_the_one_that_is_named(
     choice: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(placement.CHOICE, raising=False)
+    monkeypatch.delenv(CHOICE, raising=False)
     if choice is not None:
-        monkeypatch.setenv(placement.CHOICE, choice)
+        monkeypatch.setenv(CHOICE, choice)
     assert str(placement.best_device()) == expected
 
 
@@ -238,7 +239,7 @@ def test_the_record_of_a_job_names_the_device_and_its_peak() -> None:
 def test_the_command_line_prunes_and_measures_on_the_device(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(placement.CHOICE, "")  # the command sets it
+    monkeypatch.setenv(CHOICE, "")  # the command sets it
     monkeypatch.setenv("PRUNEBENCH_CACHE", str(tmp_path / "cache"))
     tiny.make_model(tmp_path / "model")
     np.save(tmp_path / "tokens.npy", tiny.tokens(6, 16).numpy())
