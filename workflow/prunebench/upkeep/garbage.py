@@ -10,7 +10,7 @@ from pathlib import Path
 from prunebench.assets.manifest import MANIFEST_NAME
 from prunebench.plan import graph, paths
 from prunebench.plan.plan import Plan
-from prunebench.storage.sealed import read_status
+from prunebench.storage.sealed import read_if_whole
 from prunebench.upkeep import locks
 from prunebench.view import logs
 from prunebench.view.states import running_jobs
@@ -100,7 +100,8 @@ def _is_final(result: Path) -> bool:
     """Whether `result` is complete. A job that failed is not: its next try goes on from its unfinished work."""
     if not result.exists():
         return False
-    return not (result.suffix == ".json" and read_status(result) != "ok")
+    record = read_if_whole(result) if result.suffix == ".json" else {}
+    return record is not None and record.get("status") != "failed"
 
 
 def _named(log: Path) -> Iterator[Path]:

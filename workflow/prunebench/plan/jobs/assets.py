@@ -53,7 +53,7 @@ class FetchTasksSpec(FetchSpec):
 
 def content(files: Sequence[Path]) -> str | None:
     """A digest of the names and the content of `files`; None without files. A file is read again if it may differ."""
-    return spec_hash(canonical([[file.name, digest_of(file)] for file in files])) if files else None
+    return spec_hash(canonical([[file.name, digest_of(file)] for file in sorted(files)])) if files else None
 
 
 class Fetch(Job):

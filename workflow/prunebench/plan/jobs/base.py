@@ -61,8 +61,8 @@ def modules_of(rule: str, spec: str) -> dict[str, str]:
     """The fingerprint in `spec`, the spec of a job of `rule`, of each module that it names."""
     fields = json.loads(spec or "{}")
     code = fields.get("code", {})
-    if isinstance(code, str):
-        code = {"stage": code}
+    if isinstance(code, str):  # of the only stage without plug-ins, whose spec the stage `outputs` takes too
+        code = {"stages.collect": code}
 
     def module(role: str) -> str:
         if role == "stage":
