@@ -39,7 +39,7 @@ def kill(job: TrainJob, how: How) -> None:
 
 
 def without_paths(job: TrainJob) -> dict[str, bytes]:
-    """The files of `job` without its spec and seal, which name local corpora by paths that differ from place to place."""
+    """The files of `job` without its spec and its seal: local corpora have other paths in other places."""
     made = job.made()
     record = json.loads(made.pop("mini.json"))
     record.pop("spec")
