@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -26,23 +27,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", default=CPU, help="where models run: cpu, cuda, or standin (see tests/standin.py)")
 
 
+@pytest.fixture
+def device_name(request: pytest.FixtureRequest) -> str:
+    """The device on which models open."""
+    return str(request.config.getoption("--device"))
+
+
 @pytest.fixture(autouse=True)
-def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The device on which models open, by default that of the option."""
-    name: str = request.config.getoption("--device")
-    if name == CPU:
-        yield name
-        return
-    import tiny
+def device(device_name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Models open on the device; the stand-in is present for as long as the test lasts."""
+    with ExitStack() as stack:
+        if device_name != CPU:
+            import tiny
 
-    monkeypatch.setattr(tiny, "DEVICE", name)
-    if name != "standin":
-        yield name
-        return
-    import standin
+            monkeypatch.setattr(tiny, "DEVICE", device_name)
+        if device_name == "standin":
+            import standin
 
-    with standin.present():
-        yield name
+            stack.enter_context(standin.present())
+        yield
 
 
 @pytest.fixture(scope="session")

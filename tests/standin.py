@@ -194,6 +194,8 @@ class _Operation:
     views: bool
     written: frozenset[int | str]
     """The arguments that it writes to, by position and by name."""
+    tensors: frozenset[int | str]
+    """The arguments that are tensors, by position and by name."""
     random: bool
 
     @classmethod
@@ -206,7 +208,13 @@ class _Operation:
             for key in (position, argument.name)
         ]
         views = any(entry.alias_info is not None and not entry.alias_info.is_write for entry in op._schema.returns)
-        return cls(op, views, frozenset(written), torch.Tag.nondeterministic_seeded in op.tags)
+        tensors = frozenset(
+            key
+            for position, argument in enumerate(arguments)
+            if str(argument.type) == "Tensor"
+            for key in (position, argument.name)
+        )
+        return cls(op, views, frozenset(written), tensors, torch.Tag.nondeterministic_seeded in op.tags)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         operands = _Operands(self)
@@ -270,7 +278,8 @@ class _Operands:
             return inside
         if isinstance(value, (list, tuple)):
             return [self.host(key, entry) for entry in value]
-        return value
+        # torch hands a number over in place of the tensor that it has made of it.
+        return torch.tensor(value) if isinstance(value, bool) and key in self._operation.tensors else value
 
     def grow(self) -> None:
         """Give the device tensors that the operation has resized their new memory."""

@@ -310,7 +310,9 @@ def test_the_whole_model_is_the_streamed_one(name: str, tmp_path: Path) -> None:
                 output = block(hidden, *call.args, **call.kwargs)
                 hidden = output[0] if isinstance(output, tuple) else output
         expected = streamed.logits(tokens, hidden)
-        assert torch.equal(tiny.open_model(directory, name, torch.bfloat16).whole()(tokens).logits, expected)
+        assert torch.equal(
+            tiny.open_model(directory, name, torch.bfloat16).whole()(tokens.to(tiny.DEVICE)).logits, expected
+        )
 
 
 @pytest.mark.parametrize("name", ["llama", "opt", "gemma2"])
@@ -319,13 +321,13 @@ def test_a_model_that_one_gpu_has_no_room_for_answers_as_in_one_place(
 ) -> None:
     """The CPU stands for two GPUs: tensors that move between them stay in place, but pass the same hooks."""
     directory, tokens = tiny.make_model(tmp_path, name, blocks=3), tiny.tokens(2, 24)
-    expected = tiny.open_model(directory, name, torch.bfloat16).whole()(tokens).logits
+    expected = tiny.open_model(directory, name, torch.bfloat16).whole()(tokens.to(tiny.DEVICE)).logits
     cpu, block = torch.device("cpu"), 2 * 16_000
     monkeypatch.setattr(model, "cards", lambda device: [(device, block), (cpu, 9 * block)])
     whole = tiny.open_model(directory, name, torch.bfloat16).whole()
     placed = {int(path.rpartition(".")[2]) for path in whole.hf_device_map if path}
     assert placed == {0, 1, 2}, "it was not spread"
-    assert torch.equal(whole(tokens).logits, expected)
+    assert torch.equal(whole(tokens.to(tiny.DEVICE)).logits, expected)
     inside = whole.get_submodule(load("models", tiny.ARCHITECTURES[name][0]).blocks)
     assert all(hasattr(block, "_hf_hook") for block in inside)
 

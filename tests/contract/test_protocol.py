@@ -67,7 +67,7 @@ def test_perplexity_is_that_of_the_published_codes(config: Config, tmp_path: Pat
 
     def logits(window: Sequence[int]) -> NDArray[np.float64]:
         with torch.no_grad():
-            values: NDArray[np.float64] = model(torch.tensor([window])).logits[0].numpy()
+            values: NDArray[np.float64] = model(torch.tensor([window], device=model.device)).logits[0].cpu().numpy()
         return values
 
     assert score.n == len(windows) > 4 and len(windows) * SEQLEN < len(tokens)

@@ -29,7 +29,7 @@ import tiny
 from jobs import prune_job
 from patches import replacing
 from prunebench import registry
-from prunebench.cli import app, single
+from prunebench.cli import app
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
 from prunebench.standalone import measure, request
@@ -257,7 +257,8 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ([*PRUNE, "--sparsity", "0.6", *TOKENS, "--corpus", "c4_type"], "leave one of them out"),
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "'text_txt' is too short: its calibration"),
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "nowhere.npy"], "--calibration: no such file: nowhere.npy"),
-    ([*PRUNE, "--sparsity", "0.6", "--device", "tpu"], "--device: 'tpu' is not auto, cpu, cuda or cuda:N"),
+    ([*PRUNE, "--sparsity", "0.6", "--device", "tpu"], "device 'tpu' (--device, PRUNEBENCH_DEVICE): PyTorch"),
+    ([*PRUNE, "--sparsity", "0.6", "--device", "cuda:99"], "sees none of this name here: name auto or one of"),
     (["ppl", "{models}/llama", "--text", ""], "--text: the name is empty: name a file or a directory"),
     (["ppl", "{models}/llama", "--tokens", ""], "--tokens: the name is empty"),
     (["ppl", "", "--text", "{models}/text.txt"], "MODEL: the name is empty"),
@@ -326,15 +327,6 @@ def test_a_variant_of_the_catalog_goes_by_its_name(models: Path, tmp_path: Path)
     assert json.loads(found.plan.job("prune", **found.cell.wildcards).spec)["params"] == {"rounding": "down"}
     other = request.work(dataclasses.replace(asked, params={"rounding": "nearest"}))
     assert json.loads(other.plan.job("prune", **other.cell.wildcards).spec)["params"] == {"rounding": "nearest"}
-
-
-def test_gpus_are_counted_among_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert single._nth_gpu("1") == "1"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert single._nth_gpu("1") == "5"
-    with pytest.raises(PrunebenchError, match="allows 2 GPUs"):
-        single._nth_gpu("2")
 
 
 STOP = """

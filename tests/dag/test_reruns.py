@@ -5,6 +5,8 @@ Snakemake sees it: by a param, by a file that is missing, newer or other than it
 """
 
 import os
+import shutil
+from pathlib import Path
 
 from dag.tiny_study import (
     BROKEN,
@@ -78,6 +80,45 @@ def change(tree: Tree, file: str) -> None:
 def test_a_changed_file_of_a_local_model(tree: Tree) -> None:
     change(tree, "assets/tiny/tokenizer.json")
     assert tree.planned() == {"fetch_model tiny"} | FROM_TINY | tables()
+
+
+def copied_with_its_time(path: Path, other: Path) -> None:
+    shutil.copy2(other, path)
+
+
+def moved(path: Path, other: Path) -> None:
+    other.rename(path)
+
+
+def edited_in_place(path: Path, other: Path) -> None:
+    at = path.stat()
+    with path.open("r+b") as file:
+        file.write(other.read_bytes())
+    os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
+
+
+def test_local_files_of_equal_size_that_are_not_newer(tree: Tree) -> None:
+    """Copies keep the time of the content, so neither the size nor the time tells that a file is another one."""
+    replacements = {
+        "assets/tiny/model.safetensors": copied_with_its_time,
+        "assets/text.txt": moved,
+        "assets/broken/config.json": edited_in_place,
+    }
+    for file, replace in replacements.items():
+        path, other = tree.root / file, tree.root / "other"
+        at = path.stat()
+        shutil.copy2(path, other)
+        change(tree, "other")
+        os.utime(other, ns=(at.st_atime_ns, at.st_mtime_ns - 10**12))
+        replace(path, other)
+        assert path.stat().st_size == at.st_size and path.stat().st_mtime_ns <= at.st_mtime_ns
+    # No result of the former content is shown in the meantime.
+    run = tree.python(ACCEPT, "collect", "--configfile", STUDY)
+    assert run.returncode == 0, run.stdout
+    rows = (tree.root / "results/cells.csv").read_text().splitlines()[1:]
+    assert rows and not [row for row in rows if ",ok," in row]
+    fetched = {"fetch_model tiny", "fetch_model broken", "fetch_corpus text"}
+    assert tree.planned() == fetched | FROM_TINY | FROM_BROKEN | tables()
 
 
 def test_changed_files_of_another_model_and_of_a_local_corpus(tree: Tree) -> None:

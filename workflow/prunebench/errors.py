@@ -1,5 +1,11 @@
 """The ways in which a job may end badly, kept apart because they need different treatment."""
 
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from textwrap import shorten
 
 from prunebench.names import visible
@@ -8,6 +14,11 @@ LONGEST_LINE = 3000
 """The greatest number of characters of a line of a message."""
 LONGEST = 300
 """The greatest number of characters of a library's message that are shown."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""The numbers of the errors of a disk, or of a user's share of it, that is full."""
+FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "iostream error", "unexpected pos")
+"""What libraries say, in errors of their own, when a disk is full; the last two are of torch.save."""
 
 
 def _told(line: str) -> str:
@@ -43,3 +54,32 @@ def summary(error: BaseException) -> str:
     """The class of an error and its message on one line, with the message cut at `LONGEST` characters."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {shorten(text, LONGEST, placeholder=' ...')}" if text else type(error).__name__
+
+
+@contextmanager
+def full_disk_told() -> Iterator[None]:
+    """Raise PrunebenchError, which says what to do, in place of an error within that a full disk has caused."""
+    try:
+        yield
+    except Exception as error:
+        if not any(map(_is_of_full_disk, _with_causes(error))):
+            raise
+        place = Path(os.fsdecode(getattr(error, "filename", None) or "."))
+        place = next(folder for folder in (place, *place.absolute().parents) if folder.is_dir())
+        megabytes = shutil.disk_usage(place).free / 1e6
+        raise PrunebenchError(
+            f"the disk is full: {megabytes:.1f} MB are free at {place.absolute()}. "
+            "Free space there and run again: what is finished is kept"
+        ) from None
+
+
+def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_of_full_disk(error: BaseException) -> bool:
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return any(text in str(error) for text in FULL_TEXTS)

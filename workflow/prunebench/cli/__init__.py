@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 from prunebench import __version__
 from prunebench.cli import choices, search, single, study, upkeep
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, full_disk_told
 
 
 class _Commands(TyperGroup):
@@ -15,7 +15,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with full_disk_told():
+                return super().invoke(ctx)
         except PrunebenchError as error:
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from None

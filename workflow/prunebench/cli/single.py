@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from prunebench.cli.options import destination, path, path_or_name
-from prunebench.engine.placement.device import AUTO, CHOICE, best_device
+from prunebench.engine.placement.choice import AUTO, CHOICE
 from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:
@@ -332,6 +332,8 @@ def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Co
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
     if device not in (AUTO, "cpu"):
+        from prunebench.engine.placement.device import best_device
+
         best_device(device)  # an absent one is refused before any work
     os.environ[CHOICE] = device
     return compute

@@ -166,25 +166,22 @@ class StreamedModel:
         model: PreTrainedModel = self._model
         if not any(places):
             return model
-        placed = {f"{self.family.blocks}.{index}": devices[place] for index, place in enumerate(places)}
-        placed |= dict.fromkeys(self._outside_blocks(), devices[0])
+        # Every module has an entry of its own: one of all ("") would pull the inputs inside blocks to the first device.
+        placed = dict.fromkeys(self._outside(), devices[0])
+        placed |= {f"{self.family.blocks}.{index}": devices[place] for index, place in enumerate(places)}
         # The hooks are forced: accelerate takes two GPUs of one name, which tests use, for one.
         distributed: PreTrainedModel = dispatch_model(model, placed, main_device=devices[0], force_hooks=True)
         return distributed
 
-    def _outside_blocks(self) -> Iterator[str]:
-        """The names of the largest modules that neither are nor hold a block.
-
-        A name for the model as a whole would not do: accelerate then runs the parts of every block on its device.
-        """
-        around = [
-            module for module, _ in self._model.named_modules() if f"{self.family.blocks}.".startswith(f"{module}.")
-        ]
-        for parent in ["", *around]:
-            for child, _ in self._model.get_submodule(parent).named_children():
-                name = f"{parent}.{child}".removeprefix(".")
-                if name not in around and parent != self.family.blocks:
-                    yield name
+    def _outside(self) -> list[str]:
+        """The names of the largest modules that hold no block, such as the embedding, the last norm and the head."""
+        path = self.family.blocks.split(".")
+        names = []
+        for depth, kept in enumerate(path):
+            parent = ".".join(path[:depth])
+            children = self._model.get_submodule(parent).named_children()
+            names += [f"{parent}.{child}".removeprefix(".") for child, _ in children if child != kept]
+        return names
 
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
@@ -260,8 +257,8 @@ def _skeleton(directory: Path, family: type[Family], dtype: torch.dtype | None) 
     """The model that config.json describes, without weights. PrunebenchError if transformers cannot make it."""
     try:
         # The dtype in config.json may be unknown to transformers; tensors have their own dtypes.
-        options = {"local_files_only": True, "dtype": torch.float32}
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=False, **options)
+        options = {"local_files_only": True, "trust_remote_code": False, "dtype": torch.float32}
+        config = AutoConfig.from_pretrained(directory, **options)
         config.return_dict = True  # outputs of the model are read by name
     # Each value of config.json has a check of its own, which may raise any exception.
     except Exception as error:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from prunebench.engine.contract import Method
-from prunebench.engine.placement.device import USABLE
+from prunebench.engine.placement.choice import USABLE
 from prunebench.estimate import operations
 from prunebench.estimate.devices import GIB, Device
 from prunebench.estimate.operations import Flops

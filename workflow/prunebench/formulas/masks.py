@@ -92,11 +92,14 @@ def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
     surplus = mask.sum(dim=1) - count
     tied = surplus.nonzero().squeeze(1)
     if len(tied):
-        # In these rows several weights equal the threshold: the ones with the highest indices stay.
-        rows = scores[tied]
-        equal = rows == threshold[tied]
-        excess_from_right = equal.flip(1).cumsum(1).flip(1) <= surplus[tied, None]
-        mask[tied] &= ~(equal & excess_from_right)
+        # In these rows several weights equal the threshold: the ones with the highest indices stay. They are few, so
+        # their places take less memory than a count in every place.
+        equal = scores[tied].eq_(threshold[tied]).bool() if len(tied) < len(scores) else scores == threshold
+        row, column = equal.nonzero(as_tuple=True)
+        through = equal.sum(dim=1).cumsum(0)
+        from_right = through[row] - torch.arange(len(row), device=row.device)
+        stays = from_right <= surplus[tied][row]
+        mask[tied[row[stays]], column[stays]] = False
     return mask
 
 

@@ -1,8 +1,11 @@
 """A watch over the code of a job, so that no result carries the fingerprint of other code than computed it."""
 
 import importlib
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
+from types import CodeType, ModuleType
 
 from prunebench.errors import PrunebenchError
 from prunebench.identity.fingerprint import PACKAGE, Sources, closure, fingerprint
@@ -14,12 +17,14 @@ class Watch:
     def __init__(self, planned: Mapping[str, str], workflow: Path = Path(__file__).parents[2]) -> None:
         """Import the modules `planned`, which maps their names without the package to their fingerprints.
 
-        `workflow` is the directory of the package. Raises PrunebenchError if their code is not the planned code, or if
-        it changes while they are imported.
+        `workflow` is the directory of the package. Modules that this process has not imported yet are made from the
+        texts that were checked, not read from disk again, so an edit during the import that is undone leaves no trace.
+        Raises PrunebenchError if their code is not the planned code, or if it changes while they are imported.
         """
         self._planned, self._workflow = planned, workflow
         self._texts: dict[str, str] = {}
         self.check()
+        _Checked.serve(self._texts)
         for module in planned:
             importlib.import_module(f"{PACKAGE}.{module}")
         self.check()
@@ -41,3 +46,29 @@ class Watch:
                 )
         names = {name for module in self._planned for name in closure(f"{PACKAGE}.{module}", sources)}
         self._texts = {name: sources.texts[name] for name in names}
+
+
+class _Checked:
+    """A finder of modules that makes them from texts whose fingerprints were checked."""
+
+    texts: Mapping[str, str] = {}
+
+    @classmethod
+    def serve(cls, texts: Mapping[str, str]) -> None:
+        cls.texts = texts
+        if cls not in sys.meta_path:
+            sys.meta_path.insert(0, cls)
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target) if name in cls.texts else None
+        if spec is not None and spec.origin:
+            spec.loader = _Loader(name, spec.origin)
+        return spec
+
+
+class _Loader(SourceFileLoader):
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(_Checked.texts[fullname], self.path, "exec", dont_inherit=True)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from prunebench.engine.placement.device import CHOICE
+from prunebench.engine.placement.choice import CHOICE
 from prunebench.errors import PrunebenchError
 from prunebench.storage.locks import lock
 

@@ -12,8 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from prunebench.engine.placement.device import best_device, cards, name_and_memory, own_memory, peak_memory
-from prunebench.lazy import torch
 from prunebench.storage.sealed import write_record
 
 LIBRARIES = (
@@ -97,7 +95,13 @@ def _machine() -> dict[str, Any]:
 
 def _device() -> dict[str, Any]:
     """The device that models run on, and the peak of its memory; of several devices, the highest peak."""
-    if "torch" not in sys.modules or not own_memory(device := best_device()):
+    if "torch" not in sys.modules:
+        return {"device": "cpu"}
+    import torch
+
+    from prunebench.engine.placement.device import best_device, cards, name_and_memory, own_memory, peak_memory
+
+    if not own_memory(device := best_device()):
         return {"device": "cpu"}
     name, memory = name_and_memory(device)
     peak = max(peak_memory(card) for card, _ in cards(device))

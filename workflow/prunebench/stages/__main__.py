@@ -13,7 +13,7 @@ from prunebench.identity.watch import Watch
 from prunebench.plan.jobs.base import modules_of
 from prunebench.runtime import script
 from prunebench.runtime.gpus import take_gpus
-from prunebench.stages.run import parameters, stage
+from prunebench.stages.run import parameters, stage, watched
 
 
 def main() -> None:
@@ -33,9 +33,8 @@ def main() -> None:
         function = stage(job.stage)
         types = dict(parameters(function))
         spec = {"spec": job.spec} if types.pop("spec", None) else {}
-        line = function(**spec, **_arguments(f"{parser.prog} {job.stage}", types, words))
-        watch.check()
-        return line
+        arguments = _arguments(f"{parser.prog} {job.stage}", types, words)
+        return watched(watch, job.stage, function, {**spec, **arguments})
 
     script.run(body, threads=job.threads, spec=job.spec, label=job.label)
 

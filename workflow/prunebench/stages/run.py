@@ -16,6 +16,7 @@ from prunebench.identity.watch import Watch
 from prunebench.plan.jobs import rules
 from prunebench.plan.jobs.base import Job, modules_of
 from prunebench.registry import did_you_mean
+from prunebench.storage.files import remove
 
 
 def stage(name: str) -> Callable[..., str | None]:
@@ -44,8 +45,18 @@ def run(job: Job, root: Path = Path(), **given: Any) -> str | None:
     arguments |= {name: path for name, path in given.items() if arguments.get(name) is not None}
     for name in arguments.keys() & job.writes.keys():
         arguments[name].parent.mkdir(parents=True, exist_ok=True)
+    return watched(watch, job.rule, function, arguments)
+
+
+def watched(watch: Watch, rule: str, function: Callable[..., str | None], arguments: Mapping[str, Any]) -> str | None:
+    """Call the stage of `rule`. Raises PrunebenchError, and deletes what it wrote, if its code was edited meanwhile."""
     line = function(**arguments)
-    watch.check()
+    try:
+        watch.check()
+    except PrunebenchError:
+        for name in arguments.keys() & (rules()[rule].writes.keys() if rule in rules() else set()):
+            remove(arguments[name])
+        raise
     return line
 
 

@@ -13,7 +13,7 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from prunebench.engine.placement.device import CHOICE, best_device, name_and_memory, own_memory
+from prunebench.engine.placement.choice import CHOICE
 from prunebench.errors import PrunebenchError
 from prunebench.plan.slurm import partitions
 from prunebench.runtime.cgroups import cpu_limit, memory_limit
@@ -90,6 +90,8 @@ def pip() -> Finding:
 def gpu() -> Finding:
     """Check that torch can use the GPU, if there is one."""
     import torch
+
+    from prunebench.engine.placement.device import best_device, name_and_memory, own_memory
 
     try:
         device = best_device()

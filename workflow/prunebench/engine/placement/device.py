@@ -1,25 +1,16 @@
 """The devices that compute and that hold tensors, and what they can do: nothing else asks for a kind of device."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+
+from prunebench.engine.placement.choice import AUTO, CHOICE, USABLE
 from prunebench.errors import PrunebenchError, summary
-from prunebench.lazy import torch
-
-if TYPE_CHECKING:
-    import torch as torch
 
 GIB = 1 << 30
-CHOICE = "PRUNEBENCH_DEVICE"
-"""The variable that names the device: auto, cpu, or a name of torch such as cuda, cuda:1 or xpu."""
-AUTO = "auto"
-"""The name for the accelerator that torch finds, or the CPU if there is none."""
-USABLE = 0.9
-"""The fraction of a device's free memory for the weights of a whole model; the rest is for activations."""
 
 
 def best_device(choice: str | None = None) -> torch.device:

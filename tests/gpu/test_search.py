@@ -1,3 +1,0 @@
-"""The contract tests of searches, on CUDA."""
-
-from contract.test_search import *  # noqa: F403
