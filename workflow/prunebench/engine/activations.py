@@ -65,7 +65,7 @@ def embed(model: StreamedModel, tokens: Tensor, batch_size: int, *, finite: bool
     for batch in tokens.split(batch_size):
         states, call = model.embed(batch)
         if finite and not states.isfinite().all():
-            reason = cause(model.tensors, model.dtype)
+            reason = cause(model.tensors, states.dtype)
             raise CellFailure(f"the model's embedding of the tokens is NaN or infinite: {reason}")
         keep = keep or roomy_device(model.device, states[0].nbytes * len(tokens))
         hidden.append(states.to(keep))

@@ -143,7 +143,7 @@ class BlockView:
             raise PluginMistake("the method reads gradients without declaring Stat.GRADIENT in `needs`")
         gradient = self._gradients[self.full_names[linear]]
         if not gradient.sum(dtype=torch.float64).isfinite():
-            reason = cause(self.original, self._model.dtype)
+            reason = cause(self.original, self._module.get_parameter(f"{linear}.weight").dtype)
             raise CellFailure(f"the gradients of {self.full_names[linear]} are NaN or infinite: {reason}")
         return gradient.to(self._model.device)
 
