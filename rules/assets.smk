@@ -18,8 +18,10 @@ rule fetch_model:
     params:
         spec=spec_of("fetch_model"),
     shell:
-        "python -m prunebench.stages fetch_model --spec {params.spec:q} --training {input.training} "
-        "--asset {output.asset} 2> {log}" + CARRY
+        and_carried(
+            "python -m prunebench.stages fetch_model --spec {params.spec:q} --training {input.training} "
+            "--asset {output.asset} 2> {log}"
+        )
 
 
 rule fetch_corpus:
@@ -38,7 +40,7 @@ rule fetch_corpus:
     params:
         spec=spec_of("fetch_corpus"),
     shell:
-        "python -m prunebench.stages fetch_corpus --spec {params.spec:q} --asset {output.asset} 2> {log}" + CARRY
+        and_carried("python -m prunebench.stages fetch_corpus --spec {params.spec:q} --asset {output.asset} 2> {log}")
 
 
 rule fetch_tasks:
@@ -57,4 +59,4 @@ rule fetch_tasks:
     params:
         spec=spec_of("fetch_tasks"),
     shell:
-        "python -m prunebench.stages fetch_tasks --spec {params.spec:q} --asset {output.asset} 2> {log}" + CARRY
+        and_carried("python -m prunebench.stages fetch_tasks --spec {params.spec:q} --asset {output.asset} 2> {log}")

@@ -93,7 +93,10 @@ def carried(asset):
     return {"carried": directory(asset.replace("asset.json", paths.ASSET_FILES))} if STORED else {}
 
 
-CARRY = " && python -m prunebench.assets.carried {output.asset} {output.carried} 2>> {log}" if STORED else ""
+def and_carried(command):
+    if not STORED:
+        return command
+    return f"{command} && python -m prunebench.assets.carried {{output.asset}} {{output.carried}} 2>> {{log}}"
 
 
 def spec_of(rule):

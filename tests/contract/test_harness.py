@@ -41,6 +41,14 @@ def wired(task: str, **options: Any) -> ConfigurableTask:
     return stock_task(task, TASKS[task]["stock"], {TASKS[task]["split"]: ROWS[task]}, **options)
 
 
+def stock_model(directory: str) -> HFLM:
+    """lm-eval's own model, on the device of the tests."""
+    opened = HFLM(directory, dtype="bfloat16", batch_size=4, device="cpu")
+    opened.model.to(tiny.DEVICE)
+    opened._device = torch.device(tiny.DEVICE)
+    return opened
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_prompts_choices_and_targets_are_those_of_the_stock_task(task: str) -> None:
     assert asks_the_same(wired(task), stock(TASKS[task]["stock"], ROWS[task])) == len(ROWS[task])
@@ -288,7 +296,7 @@ def test_the_subjects_of_mmlu_are_pooled_as_lm_eval_pools_its_group(
 def test_what_is_generated_is_what_lm_eval_generates(job: PruneJob, exported: Path) -> None:
     task = stock_task("gsm8k", "gsm8k/gsm8k.yaml", {"test": ROWS["gsm8k"][:3], "train": ROWS["gsm8k"][3:]})
     task.build_all_requests(rank=0, world_size=1)
-    theirs = HFLM(str(exported), dtype="bfloat16", batch_size=4, device="cpu")
+    theirs = stock_model(str(exported))
     expected = theirs.generate_until(task.instances, disable_tqdm=True)
     assert all(expected), "nothing was generated"
     assert Harness(subject(job)).generate_until(task.instances) == expected
@@ -325,7 +333,7 @@ def test_a_model_that_one_gpu_has_no_room_for_answers_as_in_one_place(
     cpu, block = torch.device("cpu"), 2 * 16_000
     monkeypatch.setattr(model, "cards", lambda device: [(device, block), (cpu, 9 * block)])
     whole = tiny.open_model(directory, name, torch.bfloat16).whole()
-    placed = {int(path.rpartition(".")[2]) for path in whole.hf_device_map if path}
+    placed = {int(tail) for path in whole.hf_device_map if (tail := path.rpartition(".")[2]).isdigit()}
     assert placed == {0, 1, 2}, "it was not spread"
     assert torch.equal(whole(tokens.to(tiny.DEVICE)).logits, expected)
     inside = whole.get_submodule(load("models", tiny.ARCHITECTURES[name][0]).blocks)
@@ -414,7 +422,7 @@ def test_what_is_cut_off_is_counted_and_changes_nothing(
     assert 0 < expected["arc_easy"]["requests"] < expected["arc_easy"]["of"] == 32
     for score in scores:
         assert score.details == ({} if score.task == "mean" else {"truncated": expected[score.task]})
-    theirs = HFLM(str(tmp_path / "model"), dtype="bfloat16", batch_size=4, device="cpu")
+    theirs = stock_model(str(tmp_path / "model"))
     assert theirs.max_length == CONTEXT
     for task in expected:
         values = {result["metric"]: result["value"] for result in results(theirs, wired(task))}
@@ -447,7 +455,7 @@ def test_prompts_of_generated_answers_are_counted(job: PruneJob, tmp_path: Path)
     harness = Harness(shortened(job, tmp_path / "model", context))
     texts = harness.generate_until(task.instances)
     assert (harness.cut.of, harness.cut.requests, harness.cut.tokens) == (3, len(over), sum(over))
-    theirs = HFLM(str(tmp_path / "model"), dtype="bfloat16", batch_size=4, device="cpu")
+    theirs = stock_model(str(tmp_path / "model"))
     assert theirs.generate_until(task.instances, disable_tqdm=True) == texts
 
 

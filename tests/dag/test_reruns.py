@@ -102,7 +102,7 @@ def test_local_files_of_equal_size_that_are_not_newer(tree: Tree) -> None:
     replacements = {
         "assets/tiny/model.safetensors": copied_with_its_time,
         "assets/text.txt": moved,
-        "assets/broken/config.json": edited_in_place,
+        "assets/broken/model.safetensors": edited_in_place,
     }
     for file, replace in replacements.items():
         path, other = tree.root / file, tree.root / "other"
@@ -122,7 +122,7 @@ def test_local_files_of_equal_size_that_are_not_newer(tree: Tree) -> None:
 
 
 def test_changed_files_of_another_model_and_of_a_local_corpus(tree: Tree) -> None:
-    change(tree, "assets/broken/config.json")
+    change(tree, "assets/broken/model.safetensors")
     change(tree, "assets/text.txt")
     from_text = {"fetch_corpus text", "calibrate tiny text_4x16 0"} | pruned(*CALIBRATED) | evaluated(*CELLS)
     assert tree.planned() == {"fetch_model broken"} | FROM_BROKEN | from_text | tables()

@@ -6,7 +6,7 @@
     >>> model = pruned.load()
 
 Both run the same stages as the command line and the benchmark. They run on a GPU if PyTorch finds one, else on the CPU;
-to choose a GPU, set CUDA_VISIBLE_DEVICES before torch is imported.
+to choose another device, set PRUNEBENCH_DEVICE (cpu, cuda, cuda:1, xpu) before the call.
 """
 
 from __future__ import annotations
