@@ -44,5 +44,6 @@ def window_losses(model: StreamedModel, windows: Tensor, batch_size: int, *, qui
         targets = window[1:].to(logits.device)
         losses.append(torch.nn.functional.cross_entropy(logits, targets).item())
     if not all(map(math.isfinite, losses)):
-        raise CellFailure(f"the loss is NaN or infinite on the text: {cause(model.tensors, activations.hidden[0].dtype)}")
+        reason = cause(model.tensors, activations.hidden[0].dtype)
+        raise CellFailure(f"the loss is NaN or infinite on the text: {reason}")
     return losses
