@@ -234,7 +234,7 @@ def test_gradients_that_are_not_finite_fail_the_cell(tmp_path: Path) -> None:
     checkpoints.save(file, stored, spec_hash=checkpoints.facts(file)["spec_hash"])
     job.run()
     assert job.result["status"] == "failed"
-    assert job.result["reason"].startswith("the gradients of model.layers.1.mlp.up_proj are NaN or infinite")
+    assert job.result["reason"].startswith("block 1: the gradients of model.layers.1.mlp.up_proj are NaN or infinite")
     assert load_file(job.weights) == {}
 
 

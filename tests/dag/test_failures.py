@@ -5,7 +5,10 @@ import shutil
 
 from dag.tree import Tree
 
-REASON = "prune: model.layers.0.mlp.up_proj.weight holds NaN or infinity"
+REASON = (
+    "prune: model.layers.0.mlp.up_proj.weight holds NaN or infinity (1 of its values in model.safetensors): "
+    "take an undamaged copy of the model"
+)
 
 
 def rows(tree: Tree) -> list[dict[str, str]]:

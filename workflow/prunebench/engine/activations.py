@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from prunebench.engine.finite import cause
 from prunebench.engine.model import BlockCall, StreamedModel, block_output
 from prunebench.engine.placement.device import roomy_device
 from prunebench.errors import CellFailure
@@ -54,14 +55,18 @@ class Activations:
         return Activations(list(self.hidden), self._calls, self._single, self._device)
 
 
-def embed(model: StreamedModel, tokens: Tensor, batch_size: int) -> Activations:
-    """The inputs of block 0 for token ids [samples, seqlen]; on the GPU if it has room. CellFailure if not finite."""
+def embed(model: StreamedModel, tokens: Tensor, batch_size: int, *, finite: bool = True) -> Activations:
+    """The inputs of block 0 for token ids [samples, seqlen]; on the GPU if it has room.
+
+    With `finite`, raises CellFailure, which names the damaged tensor if there is one, if a number is not finite.
+    """
     keep: torch.device | None = None
     hidden, calls = [], []
     for batch in tokens.split(batch_size):
         states, call = model.embed(batch)
-        if not states.isfinite().all():
-            raise CellFailure("the model's embedding of the calibration tokens is NaN or infinite: mend the model")
+        if finite and not states.isfinite().all():
+            reason = cause(model.tensors, states.dtype)
+            raise CellFailure(f"the model's embedding of the tokens is NaN or infinite: {reason}")
         keep = keep or roomy_device(model.device, states[0].nbytes * len(tokens))
         hidden.append(states.to(keep))
         calls.append(call)

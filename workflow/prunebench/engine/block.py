@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prunebench.engine.activations import Activations, outputs
+from prunebench.engine.finite import cause, check_block, check_statistic
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.placement.spill import Spill
 from prunebench.engine.stat import Stat
@@ -112,6 +113,10 @@ class BlockView:
         """Storage for tensors with a row per calibration token; at most `resident` GiB of them are in memory."""
         return Spill(self._scratch or Path(tempfile.gettempdir()), self._model.device, resident)
 
+    def check_weights(self) -> None:
+        """Raise CellFailure, which names tensor and file, if a weight of the block is not finite."""
+        check_block(self._module, self._family.full_name(self.index, ""), self._model.tensors)
+
     def weight(self, linear: str) -> Tensor:
         """The current weight [out, in] of a linear, exact: in its storage dtype if the block runs in a smaller one."""
         return self._exact(f"{linear}.weight")
@@ -138,10 +143,8 @@ class BlockView:
             raise PluginMistake("the method reads gradients without declaring Stat.GRADIENT in `needs`")
         gradient = self._gradients[self.full_names[linear]]
         if not gradient.sum(dtype=torch.float64).isfinite():
-            raise CellFailure(
-                f"the gradients of {self.full_names[linear]} are NaN or infinite on the calibration tokens: "
-                "use bfloat16 or float32"
-            )
+            reason = cause(self.original, self._module.get_parameter(f"{linear}.weight").dtype)
+            raise CellFailure(f"the gradients of {self.full_names[linear]} are NaN or infinite: {reason}")
         return gradient.to(self._model.device)
 
     @torch.no_grad()
@@ -221,8 +224,17 @@ class BlockView:
         return accumulator.statistics
 
     def statistics(self, needs: Collection[Stat], sites: Collection[str] = ()) -> Statistics:
-        """Statistics that are collected at once for `sites`, and for other sites when they are first read."""
-        return Statistics(lambda names: self.collect(names, needs), sites)
+        """Statistics that are collected at once for `sites`, and for other sites when they are first read.
+
+        To collect them raises CellFailure, which names the linears, if a number is not finite.
+        """
+        return Statistics(lambda names: self._finite(self.collect(names, needs)), sites)
+
+    def _finite(self, statistics: dict[str, SiteStatistic]) -> dict[str, SiteStatistic]:
+        for site in self.sites:
+            if site.name in statistics:
+                check_statistic(statistics[site.name], [self.full_names[linear] for linear in site.linears])
+        return statistics
 
     def _stream(self, dense: bool) -> Activations:
         stream = self._dense if dense else self._activations

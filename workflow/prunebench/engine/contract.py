@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.engine.stat import Stat
-from prunebench.errors import PluginMistake
+from prunebench.errors import CellFailure, PluginMistake
 from prunebench.formulas import masks
 from prunebench.patterns import Pattern
 from prunebench.plugin import Plugin, Support
@@ -134,7 +134,11 @@ class Method(Plugin):
         for site in sites:
             weights = {linear: block.weight(linear) for linear in site.linears}
             sparsities = {linear: allocation[linear] for linear in site.linears}
-            result = self.prune_site(weights, statistics[site.name], sparsities, pattern)
+            statistic = statistics[site.name]
+            try:
+                result = self.prune_site(weights, statistic, sparsities, pattern)
+            except CellFailure as failure:
+                raise CellFailure(f"{', '.join(site.linears)}: {failure}") from None
             block.install({linear: entry.weight for linear, entry in result.items()})
             pruned |= result
         return pruned

@@ -13,6 +13,7 @@ from torch import Tensor
 from prunebench.engine.activations import advance, embed, outputs
 from prunebench.engine.block import BlockView
 from prunebench.engine.contract import BlockResult, Method
+from prunebench.engine.finite import check_states, is_finite
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.sparsity import check_block
 from prunebench.engine.stat import Stat
@@ -71,6 +72,7 @@ def prune_model(
             records.append(record)
             if activations is not None and index < last:
                 advance(activations, module, index)
+                check_states(activations.hidden, index)
             if dense is not None:
                 dense.hidden = dense_next
     return records
@@ -88,15 +90,16 @@ def _prune_block(
     """Prune one block: return the changed tensors as they will be stored, by full name, and the record."""
     full = view.full_names
     before = {linear: view.weight(linear) for linear in full}
-    for linear, weight in before.items():
-        if not weight.sum(dtype=torch.float64).isfinite():
-            raise CellFailure(f"{full[linear]}.weight holds NaN or infinity")
+    view.check_weights()
     pruned = _is_pruned(model, view.index, method, allocation)
     needs = method.needs - {Stat.GRADIENT}  # no forward pass can collect gradients
     at_once = [site.name for site in view.sites] if pruned and needs and not method.sequential else []
     statistics = view.statistics(needs, at_once)
     shares = {linear: allocation[name] for linear, name in full.items()}
-    result = method.prune_block(view, statistics, shares, pattern) if pruned else BlockResult({})
+    try:
+        result = method.prune_block(view, statistics, shares, pattern) if pruned else BlockResult({})
+    except CellFailure as failure:
+        raise CellFailure(f"block {view.index}: {failure}") from None
     samples = {
         linear: sample
         for site in view.sites
@@ -125,11 +128,22 @@ def _prune_block(
 
 @torch.no_grad()
 def reconstruction_error(inputs: Tensor, before: Tensor, after: Tensor) -> float:
-    """||X (W - W')^T||^2 / ||X W^T||^2 for inputs X [n, in] and weights W, W' [out, in]; 1 if W' is 0."""
+    """||X (W - W')^T||^2 / ||X W^T||^2 for inputs X [n, in] and weights W, W' [out, in]; 1 if W' is 0.
+
+    Squares are float32; if they overflow, all is computed again in float64.
+    """
     change = before.to(inputs.dtype) - after.to(inputs.device, inputs.dtype)
     missed, whole = (
         (inputs @ weight.T).float().square().sum(dtype=torch.float64) for weight in (change, before.to(inputs.dtype))
     )
+    if not (missed.isfinite() and whole.isfinite()) and inputs.dtype != torch.float64:
+        return _error_in_double(inputs, before, after)
+    return float(missed / whole) if whole else 0.0
+
+
+def _error_in_double(inputs: Tensor, before: Tensor, after: Tensor) -> float:
+    x, old, new = (tensor.to(inputs.device, torch.float64) for tensor in (inputs, before, after))
+    missed, whole = ((x @ weight.T).square().sum() for weight in (old - new, old))
     return float(missed / whole) if whole else 0.0
 
 
@@ -139,7 +153,7 @@ def _stored(tensor: Tensor, name: str, model: StreamedModel) -> Tensor:
     if tensor.shape != shape:
         raise CellFailure(f"{name}: the method returned shape {tuple(tensor.shape)}, not {shape}")
     rounded = tensor.detach().to("cpu", model.stored_dtype(name)).contiguous()
-    if not rounded.sum(dtype=torch.float64).isfinite():
+    if not is_finite(rounded):
         raise CellFailure(f"{name}: the pruned weights contain NaN or infinity")
     return rounded
 

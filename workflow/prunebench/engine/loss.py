@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from prunebench.engine.activations import advance, embed
+from prunebench.engine.finite import cause, check_states
 from prunebench.engine.model import StreamedModel
 from prunebench.errors import CellFailure
 from prunebench.runtime.progress import track
@@ -35,6 +36,7 @@ def window_losses(model: StreamedModel, windows: Tensor, batch_size: int, *, qui
     for index in range(model.blocks) if quiet else track(range(model.blocks), "block"):
         with model.block(index) as module:
             advance(activations, module, index)
+            check_states(activations.hidden, index)
     losses = []
     for window, hidden in zip(windows, torch.cat(activations.hidden), strict=True):
         # One window at a time: the logits are seqlen x vocabulary.
@@ -42,5 +44,6 @@ def window_losses(model: StreamedModel, windows: Tensor, batch_size: int, *, qui
         targets = window[1:].to(logits.device)
         losses.append(torch.nn.functional.cross_entropy(logits, targets).item())
     if not all(map(math.isfinite, losses)):
-        raise CellFailure("the loss is NaN or infinite on the text")
+        reason = cause(model.tensors, activations.hidden[0].dtype)
+        raise CellFailure(f"the loss is NaN or infinite on the text: {reason}")
     return losses

@@ -14,7 +14,7 @@ def profile_model(model: StreamedModel, tokens: Tensor, batch_size: int) -> dict
 
     All scores that consist of weights and norms of inputs follow from these.
     """
-    activations = embed(model, tokens, batch_size)
+    activations = embed(model, tokens, batch_size, finite=False)
     norms = {}
     for index in track(range(model.blocks), "block"):
         with model.block(index) as module:

@@ -45,6 +45,12 @@ class SiteStatistic:
         return self._squared_norm
 
     @property
+    def is_finite(self) -> bool:
+        """Whether no number that was collected is NaN or infinite."""
+        sums = (self._squared_norm, None if self._hessian is None else self._hessian.diagonal())
+        return all(numbers is None or bool(numbers.isfinite().all()) for numbers in sums)
+
+    @property
     def hessian(self) -> Tensor:
         """X^T X over all tokens, float64 [in, in], a new tensor each time. PluginMistake if it was not declared."""
         if self._hessian is None:

@@ -50,7 +50,8 @@ def evaluate(
     suite: Suite = registry.build("suites", settings.suite, settings.params)
     parts = Parts(result.with_name(f".{result.stem}.parts"), identity=outcome.identity)
     scores: list[Score] = []
-    with outcome.attempt():
+    outcome.record["scores"] = []
+    with outcome.attempt() as record:
         if upstream["status"] != "ok":
             raise CellFailure(f"prune: {upstream['reason']}")
         subject = Subject(
@@ -63,7 +64,7 @@ def evaluate(
         )
         directories = {name: asset.directory for name, asset in arrived.items()}
         scores = suite.run(subject, directories, parts)
-    outcome.record["scores"] = [asdict(score) for score in scores]
+        record["scores"] = [asdict(score) for score in scores]
     outcome.write(result, measured, resumed=parts.resumed)
     parts.remove()
     return outcome.failure or suite.headline(scores)

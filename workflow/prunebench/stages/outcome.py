@@ -10,6 +10,7 @@ from prunebench.assets.manifest import Manifest
 from prunebench.errors import CellFailure
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.runtime.provenance import Measurement, conditions
+from prunebench.storage.files import check_finite
 from prunebench.storage.sealed import write_record
 
 
@@ -38,12 +39,28 @@ class Outcome:
 
     @contextmanager
     def attempt(self) -> Iterator[dict[str, Any]]:
-        """Give the record, which is completed within the context. A CellFailure there becomes the result."""
+        """Give the record, which is completed within the context. A CellFailure there becomes the result.
+
+        A number that is NaN or infinite is such a failure too, and the entry that holds it leaves the record.
+        """
+        before = dict(self.record)
         try:
             yield self.record
+            check_finite(self.record)
             self.record.setdefault("status", "ok")
         except CellFailure as failure:
+            if not self._is_finite:
+                self.record.clear()
+                self.record |= before
             self.record |= {"status": "failed", "reason": str(failure)}
+
+    @property
+    def _is_finite(self) -> bool:
+        try:
+            check_finite(self.record)
+        except CellFailure:
+            return False
+        return True
 
     def write(self, result: Path, measured: Path, **resumed: Any) -> None:
         """Write the cost and the conditions of the job to `measured`, and last the record to `result` (JSON)."""

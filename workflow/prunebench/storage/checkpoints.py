@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from prunebench.storage.files import atomic_path
+from prunebench.storage.files import atomic_path, check_finite
 from prunebench.storage.sealed import Damaged, check_maker
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def verify_weights(path: Path, pruned: Mapping[str, Any]) -> None:
 
 
 def _metadata(facts: Mapping[str, Any]) -> dict[str, str]:
+    check_finite(facts)
     return {_KEY: json.dumps({**facts, "seal": _OPEN}, sort_keys=True, allow_nan=False)}
 
 

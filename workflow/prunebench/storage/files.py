@@ -3,16 +3,17 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.names import unseen
 
 LONGEST = 200
@@ -52,13 +53,32 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` to `path` atomically as `json_text`. Raises ValueError for NaN and infinity."""
+    """Write `value` to `path` atomically as `json_text`. Raises CellFailure for NaN and infinity."""
     write_text(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """Write `value` as indented JSON with sorted keys. Raises ValueError for NaN and infinity."""
+    """Write `value` as indented JSON with sorted keys. Raises CellFailure for NaN and infinity."""
+    check_finite(value)
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def check_finite(value: Any) -> None:
+    """Raise CellFailure, which names the place and the number, if a number in the JSON value is NaN or infinite."""
+    for path, number in _undefined(value):
+        raise CellFailure(f"{' of '.join(reversed(path)) or 'the number'} is {number}: a computation has overflowed")
+
+
+def _undefined(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
+    """Give each number in a JSON value that is NaN or infinite, with the keys that lead to it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, entry in value.items():
+            yield from _undefined(entry, (*path, str(key)))
+    elif isinstance(value, list | tuple):
+        for number, entry in enumerate(value):
+            yield from _undefined(entry, (*path, f"entry {number}"))
 
 
 def read_json(path: Path) -> Any:

@@ -28,7 +28,7 @@ class Damaged(PrunebenchError):
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write the JSON object `record`, which is not empty, to `path` atomically, with its seal.
 
-    Equal records give equal bytes. Raises ValueError for NaN and infinity.
+    Equal records give equal bytes. Raises CellFailure for NaN and infinity.
     """
     rest = json_text(record)[1:]
     write_text(path, f'{_HEAD}{hashlib.sha256(rest.encode()).hexdigest()}",{rest}')

@@ -65,6 +65,10 @@ class TensorStore(Mapping[str, Tensor]):
         stored = self._parts[name].place.dtype
         return getattr(torch, FLOATS[stored]) if stored in FLOATS else self[name].dtype
 
+    def file(self, name: str) -> Path:
+        """The file that holds the tensor `name`."""
+        return self._parts[name].place.file
+
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of the tensor `name`, from its file's header."""
         return self._parts[name].shape
