@@ -18,7 +18,7 @@ LONGEST = 300
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """The numbers of the errors of a disk, or of a user's share of it, that is full."""
 FULL_TEXTS = ("No space left on device", "Disk quota exceeded", "iostream error", "unexpected pos")
-"""What libraries say, in errors of their own, when a disk is full; the last two are of torch.save."""
+"""The words in which errors of libraries tell a full disk; the last two are those of torch.save."""
 
 
 def _told(line: str) -> str:

@@ -32,7 +32,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Mistake(Exception):
-    """What is wrong in a file, with the line (from 1 on) if there is one."""
+    """A mistake in a file, with the line (from 1 on) if there is one."""
 
     def __init__(self, text: str, node: Any = None) -> None:
         super().__init__(text)
