@@ -47,7 +47,7 @@ def test_every_rule_has_a_class_and_every_class_a_rule() -> None:
 
 @pytest.mark.parametrize("rule", sorted(rules()))
 def test_the_command_of_a_rule_has_the_parameters_of_its_stage(rule: str) -> None:
-    lines = RULES[rule].partition("shell:")[2].replace("    and_carried(\n", "").replace("and_carried(", "")
+    lines = RULES[rule].partition("shell:")[2].replace("        and_carried(\n", "").replace("and_carried(", "")
     shell = "".join(re.findall(r'^(?: {8}| {12}(?="(?:python|--asset)))"(.*)"\)?$', lines, re.MULTILINE))
     assert shell.startswith(f"python -m prunebench.stages {rule} ")
     assert set(re.findall(r"--(\w+)", shell)) - OF_EVERY_STAGE == set(parameters(stage(rule)))
