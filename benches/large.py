@@ -130,7 +130,7 @@ def run(
     config.write_text(yaml.safe_dump(study(directory, method, samples, seqlen, cores)), encoding="utf-8")
     root = Path(__file__).parents[1]
     words = ["snakemake", "-s", str(root / "Snakefile"), "--configfile", str(config), "--cores", str(cores)]
-    command = [sys.executable, "-m", *words, "--rerun-incomplete", "--nolock"]
+    command = [sys.executable, "-m", *words, "--rerun-incomplete"]
     environment = os.environ | {"PYTHONPATH": str(root / "workflow"), "HF_HUB_OFFLINE": "1"}
     samplings = [watch(command, project, environment, kill_at)]
     if kill_at:
@@ -211,9 +211,10 @@ def _memory(pid: int) -> Iterator[tuple[float, float]]:
     for member in family:
         try:
             lines = dict(line.split(":", 1) for line in Path(f"/proc/{member}/status").read_text().splitlines())
-            yield tuple(int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon"))  # type: ignore[misc]
+            resident, anonymous = (int(lines[name].split()[0]) / 1024 for name in ("VmRSS", "RssAnon"))
         except (OSError, KeyError):
             continue
+        yield resident, anonymous
 
 
 def report(samplings: list[Sampling]) -> Iterator[str]:

@@ -71,7 +71,7 @@ class _Memory:
 
 
 class _Module:
-    """What torch and its users expect at `torch.standin`."""
+    """The functions that torch and its users expect at `torch.standin`."""
 
     def __init__(self) -> None:
         self.available = False
@@ -188,7 +188,7 @@ def _view(base: Tensor, result: Tensor) -> Tensor:
 
 @dataclass
 class _Operation:
-    """What the schema of an operation says about its tensors."""
+    """The facts about its tensors that the schema of an operation states."""
 
     run: Any
     views: bool

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from campaigns.counts import Try, differences, main, results, small
+from campaigns.counts import Try, differences, main, results, undisturbed
 
 SHIFTS = (-86400 * 365, -3600, 3600, 86400 * 365)
 """Seconds from now."""
@@ -15,21 +15,17 @@ SHIFTS = (-86400 * 365, -3600, 3600, 86400 * 365)
 
 def campaign(random: Random, tries: int) -> Iterator[Try]:
     """Give a random part of the files of `tries` finished trees another time."""
-    with TemporaryDirectory(prefix="clocks-") as folder:
-        whole = small(Path(folder) / "whole")
-        run = whole.snakemake("collect")
-        assert run.returncode == 0, run.stdout
-        before = results(whole.root)
+    with undisturbed("clocks") as study:
         for number in range(tries):
-            with TemporaryDirectory(prefix="try-", dir=folder) as place:
-                tree = whole.copy(Path(place) / "tree")
+            with TemporaryDirectory(prefix="try-") as place:
+                tree = study.whole.copy(Path(place) / "tree")
                 part, shift = random.random(), random.choice(SHIFTS)
                 for top in ("resources", "results", "assets"):
                     for path in sorted((tree.root / top).rglob("*")):
                         if random.random() < part:
                             os.utime(path, (time.time() + shift,) * 2)
                 run = tree.snakemake("collect")
-                different = differences(before, results(tree.root))
+                different = differences(study.results, results(tree.root))
                 again = tree.snakemake("collect")
             words = f"try {number}, {part:.0%} of the files {shift} s from now"
             if run.returncode or different:

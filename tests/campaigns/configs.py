@@ -1,6 +1,6 @@
 """Malformed configs, made by seeded mutations of the valid ones in config/.
 
-    python -m tests.campaigns.configs [MUTATIONS] [SEED]
+    PYTHONPATH=workflow:tests python -m tests.campaigns.configs [MUTATIONS] [SEED]
 
 Each must be refused in lines that name a file and say what to do, or be a config of plain meaning, and either in
 bounded time and memory. The exit code is 1 if one is not.
@@ -24,16 +24,14 @@ from typing import Any
 
 import yaml
 
+from prunebench.config.schema import read_config
+from prunebench.errors import PrunebenchError
+from prunebench.identity.canonical import canonical
+from prunebench.names import unseen
+from prunebench.plan import graph, paths
+from prunebench.plan.plan import Plan, load_plan
+
 REPOSITORY = Path(__file__).parents[2]
-sys.path[:0] = [str(REPOSITORY / "workflow")]
-
-from prunebench.config.schema import read_config  # noqa: E402
-from prunebench.errors import PrunebenchError  # noqa: E402
-from prunebench.identity.canonical import canonical  # noqa: E402
-from prunebench.names import unseen  # noqa: E402
-from prunebench.plan import graph, paths  # noqa: E402
-from prunebench.plan.plan import Plan, load_plan  # noqa: E402
-
 SECONDS = 20
 """The longest time that a config may take, on a busy machine."""
 MEGABYTES = 400
@@ -67,7 +65,7 @@ HOSTILE: tuple[Any, ...] = (
         "~",
         "a\\b",
         "-rf",
-        "--index-url=x",
+        "--find-links=x",
     ),
     *("{x}", "{model}", "{0}", "%s", "$(id)", "`id`", "; id", "| id", "a'b", 'a"b', "<script>alert(1)</script>"),
     *("=1+1", "@SUM(A1)", "x.measured", "x.json", "x.parts", "X", "con", "ppl.measured", "best", "none", "all"),
@@ -313,7 +311,7 @@ def load(root: Path, config: str) -> Plan:
 
 
 def complaint(error: PrunebenchError) -> str | None:
-    """What is wrong with a refusal; None if it is clear."""
+    """Name the fault of a refusal; None if the refusal is clear."""
     lines = str(error).split("\n")
     for line in lines:
         if unseen(line) is not None:
@@ -327,11 +325,11 @@ def complaint(error: PrunebenchError) -> str | None:
 
 
 def flaw(plan: Plan) -> str | None:
-    """What is wrong with an accepted config; None if it means something plain."""
+    """Name the fault of an accepted config; None if the config means something plain."""
     files: dict[str, str] = {}
     for job in graph.jobs(plan):
         canonical(job.spec)
-        job.threads, job.compute, job.tokens  # noqa: B018 - what a rule asks for can be computed
+        assert job.threads >= 1 and job.tokens >= 0
         for name, pattern in job.writes.items():
             path = job.output(name).path
             if not paths.expression(pattern).fullmatch(path):
@@ -345,7 +343,7 @@ def flaw(plan: Plan) -> str | None:
 
 
 def judge(root: Path, mutant: Mutant, plans: dict[str, dict[str, str]]) -> tuple[str, str | None]:
-    """What became of a mutated file (refused, valid), and what is wrong with that (None if nothing)."""
+    """Say whether a mutated file was refused or valid, and name the fault in that; None if there is no fault."""
     config = mutant.file if mutant.file in CONFIGS else CONFIGS[0]
     (root / mutant.file).write_bytes(mutant.content)
     try:

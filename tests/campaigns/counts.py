@@ -1,12 +1,19 @@
-"""What all campaigns share: how their tries are counted, and which files of two trees have to be equal."""
+"""The parts that all campaigns share: counts of tries, the small study, and the files that have to be equal."""
 
 import argparse
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
+
+import psutil
 
 from dag.tree import STUDY, Tree
 
@@ -62,6 +69,38 @@ def small(root: Path) -> Tree:
     tree.edit(STUDY, "      - {model: tiny, method: wanda, pattern: 2of4}\n", "")
     tree.edit(STUDY, "[magnitude, wanda]", "wanda")
     return tree
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """The small study before and after a run that nothing disturbs."""
+
+    fresh: Tree
+    whole: Tree
+    seconds: float
+    """The wall time of the run."""
+
+    @cached_property
+    def results(self) -> dict[str, bytes]:
+        """The files that every recovered tree must have."""
+        return results(self.whole.root)
+
+
+@contextmanager
+def undisturbed(name: str) -> Iterator[Undisturbed]:
+    """Run the small study in a temporary folder, which goes when the context ends."""
+    with TemporaryDirectory(prefix=f"{name}-") as folder:
+        fresh = small(Path(folder) / "fresh")
+        whole = fresh.copy(Path(folder) / "whole")
+        start = time.monotonic()
+        run = whole.snakemake("collect")
+        assert run.returncode == 0, run.stdout
+        yield Undisturbed(fresh, whole, time.monotonic() - start)
+
+
+def processes(root: Path) -> list[psutil.Process]:
+    """The processes that work in the directory `root`."""
+    return [entry for entry in psutil.process_iter(["cwd"]) if entry.info["cwd"] == str(root)]
 
 
 def differences(before: dict[str, bytes], after: dict[str, bytes]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from campaigns.counts import Try, differences, main, results, small
+from campaigns.counts import Try, differences, main, results, undisturbed
 from dag.tree import STUDY, Tree
 
 PLACES = ("resources", "results", ".snakemake/metadata")
@@ -72,11 +72,8 @@ DAMAGES: tuple[Callable[[Path, float], None], ...] = (
 
 def campaign(random: Random, tries: int) -> Iterator[Try]:
     """Damage a file in each of `tries` copies of a finished tree, so that all files have their turn."""
-    with TemporaryDirectory(prefix="damage-") as folder:
-        whole = small(Path(folder) / "whole")
-        run = whole.snakemake("collect")
-        assert run.returncode == 0, run.stdout
-        before = results(whole.root)
+    with undisturbed("damage") as study:
+        whole = study.whole
         names = [
             path.relative_to(whole.root)
             for place in PLACES
@@ -86,11 +83,11 @@ def campaign(random: Random, tries: int) -> Iterator[Try]:
         turns = [(name, damage) for name in names for damage in DAMAGES]
         random.shuffle(turns)
         for name, damage in turns[:tries]:
-            with TemporaryDirectory(prefix="try-", dir=folder) as place:
+            with TemporaryDirectory(prefix="try-") as place:
                 tree = whole.copy(Path(place) / "tree")
                 damage(tree.root / name, random.random())
                 _forget_what_was_made_of(tree, name)
-                outcome, words = _outcome(tree, name, before)
+                outcome, words = _outcome(tree, name, study.results)
             yield outcome, f"{name} {damage.__name__}: {words}"
 
 

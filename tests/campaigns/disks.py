@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from campaigns.counts import Try, differences, main, results, small
+from campaigns.counts import Try, differences, main, results, undisturbed
 from dag.tree import Tree
 
 PAGE = 4096
@@ -16,22 +16,16 @@ TOLD = ("disk is full", "No space left", "free space")
 
 def campaign(random: Random, tries: int) -> Iterator[Try]:
     """Run on `tries` disks in memory, each too small for the whole run, and again with space. Needs root to mount."""
-    with TemporaryDirectory(prefix="disks-") as folder:
-        fresh = small(Path(folder) / "fresh")
-        whole = fresh.copy(Path(folder) / "whole")
-        run = whole.snakemake("collect")
-        assert run.returncode == 0, run.stdout
-        least, most = _pages(fresh.root), _pages(whole.root)
-        before = results(whole.root)
-        disk = Path(folder) / "disk"
-        disk.mkdir()
+    with undisturbed("disks") as study, TemporaryDirectory(prefix="disk-") as place:
+        least, most = _pages(study.fresh.root), _pages(study.whole.root)
+        disk = Path(place)
         for number in range(tries):
             pages = random.randint(least + 8, most)
             _mount(disk, ROOMY)
             try:
-                tree = fresh.copy(disk / "tree")
+                tree = study.fresh.copy(disk / "tree")
                 _mount(disk, str(pages * PAGE), "remount,")
-                outcome, words = _outcome(tree, disk, before)
+                outcome, words = _outcome(tree, disk, study.results)
             finally:
                 subprocess.run(["umount", "--lazy", disk], check=True)
             yield outcome, f"disk {number} of {pages} pages, between {least} and {most}: {words}"

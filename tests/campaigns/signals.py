@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import psutil
 
-from campaigns.counts import Try, differences, main, results, small
+from campaigns.counts import Try, differences, main, processes, results, undisturbed
 from dag.tree import STUDY, Tree
 
 VICTIMS = {"job": "prunebench.stages", "snakemake": "snakemake", "group": ""}
@@ -22,20 +22,13 @@ PAUSE = 0.5
 
 def campaign(random: Random, tries: int) -> Iterator[Try]:
     """Send signals to `tries` runs, and run again."""
-    with TemporaryDirectory(prefix="signals-") as folder:
-        fresh = small(Path(folder) / "fresh")
-        whole = fresh.copy(Path(folder) / "whole")
-        start = time.monotonic()
-        run = whole.snakemake("collect")
-        assert run.returncode == 0, run.stdout
-        seconds = time.monotonic() - start
-        before = results(whole.root)
+    with undisturbed("signals") as study:
         for number in range(tries):
-            victim, after = random.choice(list(VICTIMS)), random.uniform(0, seconds)
+            victim, after = random.choice(list(VICTIMS)), random.uniform(0, study.seconds)
             sent, times = random.choice([signal.SIGTERM, signal.SIGINT]), random.choice([1, 2])
-            with TemporaryDirectory(prefix="try-", dir=folder) as place:
-                tree = fresh.copy(Path(place) / "tree")
-                outcome, words = _outcome(tree, before, victim, after, [sent] * times)
+            with TemporaryDirectory(prefix="try-") as place:
+                tree = study.fresh.copy(Path(place) / "tree")
+                outcome, words = _outcome(tree, study.results, victim, after, [sent] * times)
             yield outcome, f"try {number}, {sent.name} x {times} to {victim} after {after:.2f} s: {words}"
 
 
@@ -43,7 +36,7 @@ def _outcome(tree: Tree, before: dict[str, bytes], victim: str, after: float, se
     process = tree.start("python", "-m", "snakemake", "collect", "--cores", "2", "--configfile", STUDY)
     for number, pause in zip(sent, [after, PAUSE], strict=False):
         time.sleep(pause)
-        for entry in _processes(tree.root):
+        for entry in processes(tree.root):
             with suppress(psutil.Error):
                 if VICTIMS[victim] in " ".join(entry.cmdline()):
                     entry.send_signal(number)
@@ -52,18 +45,13 @@ def _outcome(tree: Tree, before: dict[str, bytes], victim: str, after: float, se
     except subprocess.TimeoutExpired:
         return "wrong", "no end"
     time.sleep(PAUSE)
-    if left := [" ".join(entry.cmdline()) for entry in _processes(tree.root)]:
+    if left := [" ".join(entry.cmdline()) for entry in processes(tree.root)]:
         return "wrong", f"processes are left: {left}"
     again = tree.snakemake("collect")
     different = differences(before, results(tree.root))
     if again.returncode or different:
         return "wrong", f"exit code {again.returncode}, different: {different}\n{log}\n{again.stdout}"
     return "recovered", ""
-
-
-def _processes(root: Path) -> list[psutil.Process]:
-    """The processes that work in the directory `root`."""
-    return [entry for entry in psutil.process_iter(["cwd"]) if entry.info["cwd"] == str(root)]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from prunebench.stages.run import run
 from prunebench.storage import checkpoints, sealed
 from prunebench.storage.resume import Parts
 
-SETTINGS = {"method": "pruner_zero", "allocator": "owl", "blocks": 2}
+SETTINGS: dict[str, Any] = {"method": "pruner_zero", "allocator": "owl", "blocks": 2}
 """A cell that reads a profile, gradients, an allocation, tokens, a model and a text."""
 
 
@@ -62,8 +63,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[PruneJob, PruneJ
     )
 
 
-def finish(root: Path, **changes: object) -> PruneJob:
-    job = prune_job(root, **{**SETTINGS, **changes})  # type: ignore[arg-type]
+def finish(root: Path, **changes: Any) -> PruneJob:
+    job = prune_job(root, **{**SETTINGS, **changes})
     for step in ordered([job.evaluating("ppl")]):
         run(step, root)
     return job

@@ -156,12 +156,12 @@ def show(plan: Plan) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def plain(base: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What is shown of the study with plain texts."""
+    """The pages of the study with plain texts."""
     return show(load_plan(base, catalog=tmp_path_factory.mktemp("catalog")))
 
 
 def check_inert(pages: dict[str, str], plain: dict[str, str]) -> None:
-    """What is shown has the structure of what is shown with plain texts."""
+    """The pages have the structure of the pages with plain texts."""
     for form in ("html", "report"):
         assert tags(pages[form]) == tags(plain[form]), form
     assert "<script" not in pages["md"] and not re.search(LINK, pages["md"])

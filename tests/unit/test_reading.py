@@ -41,7 +41,7 @@ LINE_3: list[tuple[str, str]] = [
 
 
 def message(tmp_path: Path, content: str | bytes) -> str:
-    """What is said of a file with this content, without the name of the file."""
+    """The message about a file with this content, without the name of the file."""
     file = tmp_path / "config.yaml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
     with pytest.raises(PrunebenchError) as error:
