@@ -25,8 +25,9 @@ from prunebench.config.entries import CorpusEntry, ModelEntry
 from prunebench.dsa.operations import Invalid
 from prunebench.engine.anatomy import Anatomy
 from prunebench.engine.profile import profile_model
-from prunebench.errors import CellFailure
+from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.formulas import masks, scores
+from prunebench.identity.canonical import canonical
 from prunebench.search import ledger
 from prunebench.search.fitness import Fitness, MaskedWeights
 from prunebench.search.ledger import Ledger
@@ -364,8 +365,8 @@ def test_the_best_of_all_seeds_is_picked_and_ties_go_to_the_first(tmp_path: Path
         return path
 
     def gather(*results: Path) -> None:
-        seeds = {str(seed): f"seed {seed}" for seed in range(len(results))}
-        gather_search(json.dumps({"seeds": seeds}), results, tmp_path / "best.json")
+        seeds = {path.stem: f"seed {path.stem}" for path in results}
+        gather_search(canonical({"seeds": seeds}), results, tmp_path / "best.json")
 
     gather(result(0, None), result(1, 3.0), result(2, 2.0), result(3, 2.0))
     best = json.loads((tmp_path / "best.json").read_text())
@@ -374,3 +375,8 @@ def test_the_best_of_all_seeds_is_picked_and_ties_go_to_the_first(tmp_path: Path
     assert best["searched"] == {"sparsity": "0.70", "space": "slopes", "strategy": "grid", "evaluations": 5}
     gather(result(0, None))
     assert json.loads((tmp_path / "best.json").read_text())["reason"] == "no luck"
+    # In the text of the spec 10 comes before 2.
+    gather(result(2, 3.0), result(10, 1.0))
+    assert json.loads((tmp_path / "best.json").read_text())["best"]["seed"] == 10
+    with pytest.raises(PrunebenchError, match=r"3\.json was made from other"):
+        gather_search(canonical({"seeds": {"2": "seed 2"}}), [result(3, 1.0)], tmp_path / "best.json")

@@ -8,8 +8,8 @@ import io
 import json
 import subprocess
 import sys
-import tarfile
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -104,11 +104,13 @@ def _fingerprints_at(revision: str, root: Path) -> dict[str, str]:
     revision without a fingerprint module is read with the rules of the working tree.
     """
     archive = _git(
-        root, "archive", "--format=tar", revision, "workflow", problem=f"no directory 'workflow' at revision {revision}"
+        root, "archive", "--format=zip", revision, "workflow", problem=f"no directory 'workflow' at revision {revision}"
     )
     with tempfile.TemporaryDirectory() as scratch:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            tar.extractall(scratch, filter="data")
+        # Not a tar: only Python 3.11.4 and later can keep its members in the directory.
+        with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+            for member in packed.namelist():
+                packed.extract(member, scratch)
         workflow = Path(scratch) / "workflow"
         sources = Sources.from_directory(workflow)
         modules = entries(sources)

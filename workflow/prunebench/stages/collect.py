@@ -81,11 +81,9 @@ def _rows(
 def _measured(path: str) -> Measured | None:
     """Read the cost of a job; None if the file is not there, or is damaged."""
     record = read_if_whole(Path(path))
-    return (
-        None
-        if record is None
-        else Measured(record["seconds"], record["peak_memory_mb"], bool(record.get("resumed_at")))
-    )
+    if record is None:
+        return None
+    return Measured(record["seconds"], record["peak_memory_mb"], bool(record.get("resumed_at")))
 
 
 def _cost(plan: Plan, cell: Cell, measured: Callable[[str], Measured | None]) -> dict[str, Any]:

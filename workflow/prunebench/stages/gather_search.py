@@ -7,7 +7,7 @@ from typing import Any
 
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.search import GatherSearchSpec
-from prunebench.storage.sealed import read_record, write_record
+from prunebench.storage.sealed import check_maker, read_record, write_record
 
 
 def gather_search(spec: str, results: Sequence[Path], best: Path) -> str:
@@ -16,8 +16,11 @@ def gather_search(spec: str, results: Sequence[Path], best: Path) -> str:
     `best` is JSON: status, the best candidate with its value and seed, and a summary of each seed. The first of equal
     values wins. The result is a failure only if no seed found anything.
     """
-    made_from = GatherSearchSpec.model_validate_json(spec).seeds.values()
-    runs = [read_record(path, hash) for path, hash in zip(results, made_from, strict=True)]
+    made_from = GatherSearchSpec.model_validate_json(spec).seeds
+    runs = [read_record(path) for path in results]
+    for path, run in zip(results, runs, strict=True):
+        # By seed: the spec has the seeds in the order of texts, where 10 comes before 2.
+        check_maker(path, run["spec_hash"], made_from.get(str(run["spec"]["seed"]), ""))
     seeds = {str(run["spec"]["seed"]): _summary(run) for run in runs}
     record: dict[str, Any] = {"spec_hash": spec_hash(spec), "spec": json.loads(spec), "seeds": seeds}
     winners = [run for run in runs if run["status"] == "ok"]
