@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,32 +32,38 @@ def user_cache() -> Path:
     return Path(os.environ.get("PRUNEBENCH_CACHE") or platformdirs.user_cache_dir("prunebench"))
 
 
-def digest_of(path: Path) -> str:
-    """The SHA-256 of the file at `path`. Raises PrunebenchError if it cannot be read or changes meanwhile."""
-    try:
-        return _digest(path.resolve(), _state(path))
-    except OSError as error:
-        raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
+def digests_of(paths: Sequence[Path]) -> list[str]:
+    """The SHA-256 of each file. Raises PrunebenchError if a file cannot be read or changes meanwhile."""
+    known = _load()
+    digests, settled = [], {}
+    for path in paths:
+        try:
+            name, state = str(path.resolve()), _state(path)
+            entry = known.get(name)
+            if not isinstance(entry, list) or entry[1:] != state:
+                entry = [_digest(path, state), *state]
+                if time.time() - max(state[1:3]) / 1e9 > SETTLED:
+                    settled[name] = entry
+        except OSError as error:
+            raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
+        digests.append(str(entry[0]))
+    if settled:
+        _remember(settled)
+    return digests
 
 
-@cache
-def _digest(path: Path, state: tuple[int, ...]) -> str:
-    known = _load().get(str(path))
-    if isinstance(known, list) and known[1:] == list(state):
-        return str(known[0])
+def _digest(path: Path, state: list[int]) -> str:
     if state[0] >= LARGE:
         log.info("reading %s once, to know its content", path)
     digest = sha256_file(path)
     if _state(path) != state:
         raise PrunebenchError(f"{path} changes while it is read: run again when it is complete")
-    if time.time() - max(state[1:3]) / 1e9 > SETTLED:
-        _remember(str(path), [digest, *state])
     return digest
 
 
-def _state(path: Path) -> tuple[int, ...]:
+def _state(path: Path) -> list[int]:
     at = path.stat()
-    return at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino, at.st_dev
+    return [at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino, at.st_dev]
 
 
 def _file() -> Path:
@@ -73,12 +79,10 @@ def _load() -> dict[str, Any]:
     return entries if isinstance(entries, dict) else {}
 
 
-def _remember(path: str, entry: list[str | int]) -> None:
-    """Keep `entry`. Of two processes that write at once, one is lost, and its file is read again next time."""
-    entries = _load()
-    entries.pop(path, None)
-    entries = dict([*entries.items(), (path, entry)][-MOST:])
+def _remember(entries: dict[str, list[str | int]]) -> None:
+    """Keep `entries`. Of two processes that write at once, those of one are lost, and its files are read again."""
+    kept = {path: entry for path, entry in _load().items() if path not in entries} | entries
     try:
-        write_text(_file(), json.dumps(entries, indent=0))
+        write_text(_file(), json.dumps(dict(list(kept.items())[-MOST:]), indent=0))
     except OSError as error:
         log.info("digests are not remembered in %s: %s", _file(), error.strerror)

@@ -16,7 +16,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
-from prunebench.storage.digests import digest_of
+from prunebench.storage.digests import digests_of
 
 
 class FetchSpec(Spec):
@@ -53,7 +53,9 @@ class FetchTasksSpec(FetchSpec):
 
 def content(files: Sequence[Path]) -> str | None:
     """A digest of the names and the content of `files`; None without files. A file is read again if it may differ."""
-    return spec_hash(canonical([[file.name, digest_of(file)] for file in sorted(files)])) if files else None
+    names = sorted(files)
+    pairs = [[file.name, digest] for file, digest in zip(names, digests_of(names), strict=True)]
+    return spec_hash(canonical(pairs)) if pairs else None
 
 
 class Fetch(Job):
