@@ -14,6 +14,7 @@ sys.path.insert(0, PACKAGE)
 
 from prunebench.config.schema import CONFIG, read_config
 from prunebench.errors import PrunebenchError
+from prunebench.estimate import space
 from prunebench.plan import graph, paths, resources, slurm
 from prunebench.plan.jobs import benchmark_of, log_of, output_of
 from prunebench.plan.plan import load_plan
@@ -149,6 +150,12 @@ onstart:
             "This profile sets no limit for GPUs, so jobs are started for more than there are. Add to its config.yaml, "
             "for two:\nresources:\n  gpu: 2"
         )
+    if not STORED:
+        pending = [job for job in workflow.dag.needrun_jobs() if job.rule.name in space.RULES]
+        try:
+            space.check(space.demands(plan, [plan.job(job.rule.name, **job.wildcards) for job in pending]))
+        except PrunebenchError as error:
+            raise WorkflowError(str(error)) from None
     if workflow.executor_plugin.name == "slurm":
         submitted = [job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)]
         demands = [slurm.Demand.of(job.rule.name, job.resources) for job in submitted]

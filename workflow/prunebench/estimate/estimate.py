@@ -53,7 +53,7 @@ class Estimate:
     @cached_property
     def costs(self) -> dict[Job, Cost]:
         """The cost of each job, in the order of the run. Jobs that do hardly any work have an empty cost."""
-        return {job: self._cost(job) for job in jobs(self.plan)}
+        return {job: self.cost(job) for job in jobs(self.plan)}
 
     @cached_property
     def rules(self) -> list[RuleCosts]:
@@ -79,9 +79,13 @@ class Estimate:
         """Bytes of pruned weights that stay, by the setting of `keep_weights`."""
         total = {"packed": 0.0, "mask": 0.0, "none": 0.0}
         for cell in self.plan.cells:
-            sizes = costs.kept(self._method(cell), self.model(cell.model), float(cell.sparsity), self._part(cell))
+            sizes = self.kept_of(cell)
             total = {setting: size + sizes[setting] for setting, size in total.items()}
         return total
+
+    def kept_of(self, cell: Cell) -> Mapping[str, float]:
+        """Bytes of the pruned weights of one cell that stay, by the setting of `keep_weights`."""
+        return costs.kept(self._method(cell), self.model(cell.model), float(cell.sparsity), self._part(cell))
 
     @property
     def disk(self) -> float:
@@ -97,7 +101,7 @@ class Estimate:
         """Find the sizes of a model of the catalog."""
         return Model.of(self.plan.config.models[name])
 
-    def _cost(self, job: Job) -> Cost:
+    def cost(self, job: Job) -> Cost:
         """Compute the cost of a job by the formula of its rule."""
         formulas: dict[str, Callable[[Job], Cost]] = {
             "profile": self._profile,

@@ -7,7 +7,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from prunebench.estimate import access
+from prunebench.estimate import access, space
 from prunebench.estimate.estimate import Estimate, RuleCosts, missing
 
 
@@ -71,6 +71,8 @@ def notes(estimate: Estimate) -> list[str]:
     scratch = max(cost.scratch for cost in estimate.costs.values())
     if scratch:
         lines.append(f"Files of a running job beside its finished blocks: up to {decimal(int(scratch))}.")
+    pending = [job for job in estimate.costs if job.rule in space.RULES and not job.done]
+    lines += [f"Before a run: {line}." for line in space.shortages(space.demands(estimate.plan, pending))]
     lines += [f"{rule}: does not fit {estimate.device.title}: {subject}" for rule, subject in too_large(estimate)]
     lines += [
         f"{asset}: its size is not known before it is here, taken for {by}" for asset, by in missing(estimate).items()

@@ -49,6 +49,8 @@ WEIGHTS = f"results/pruned/{CELL}/weights.safetensors"
 MASKS = f"results/pruned/{CELL}/masks.safetensors"
 PRUNED = f"results/pruned/{CELL}/prune.json"
 PRUNE_MEASURED = f"results/pruned/{CELL}/measured.json"
+BLOCKS = ".blocks"
+"""The directory beside a prune.json in which the finished blocks of a running job lie."""
 
 EVALUATION = f"results/evaluations/{CELL}/{{suite}}.json"
 EVALUATION_MEASURED = f"results/evaluations/{CELL}/{{suite}}.measured.json"

@@ -13,6 +13,7 @@ from prunebench.engine.model import StreamedModel
 from prunebench.engine.sparsity import check, totals
 from prunebench.errors import CellFailure
 from prunebench.patterns import parse_pattern
+from prunebench.plan import paths
 from prunebench.plan.jobs.prune import PruneSpec
 from prunebench.stages.outcome import Outcome
 from prunebench.storage import checkpoints
@@ -59,7 +60,7 @@ def prune(
     outcome.name_model(manifest)
     # The scratch folder is beside the outputs and not one of them: Snakemake deletes outputs when a job fails.
     base = TensorStore(manifest.directory, storage_dtype(settings.storage))
-    work = Scratch(result.parent / ".blocks", base, identity=outcome.identity)
+    work = Scratch(result.parent / paths.BLOCKS, base, identity=outcome.identity)
     with outcome.attempt() as record:
         directories = {name: asset.directory for name, asset in arrived.items()}
         if allocated["status"] != "ok":

@@ -14,6 +14,7 @@ from prunebench.assets.manifest import Manifest, load_manifest
 from prunebench.assets.tokens import in_words
 from prunebench.config.entries import STORED
 from prunebench.errors import PrunebenchError
+from prunebench.estimate import space
 from prunebench.plan import paths
 from prunebench.runtime.provenance import versions
 from prunebench.standalone.portable import OLDEST, portable_config, portable_tokenizer
@@ -76,6 +77,7 @@ def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str
     manifest = load_manifest(root / paths.MODEL.format(model=source.parents[3].name))
     refuse_to_overwrite(destination, force=force, precious=(source.resolve(), manifest.directory.resolve()))
     _refuse_changed(manifest, pruned["inputs"]["model"])
+    space.check([space.dense_copy(manifest, destination.parent)])
     storage: str = pruned["spec"]["storage"]
     layout = read_layout(manifest.directory)
     record = {

@@ -16,6 +16,7 @@ from prunebench.assets.manifest import load_manifest, write_manifest
 from prunebench.assets.tokens import by_window, front_of, load_tokenizer
 from prunebench.config.schema import calibration_corpus
 from prunebench.errors import PrunebenchError
+from prunebench.estimate import space
 from prunebench.identity.canonical import canonical
 from prunebench.plan.graph import ordered
 from prunebench.plan.grid import method_of
@@ -73,6 +74,8 @@ def _prune(request: Work, root: Path) -> Path:
     corpus = calibration_text(pruning, root) if cell.calibrated and not request.tokens else None
     model = fetch_to_root(pruning, root)
     check_exportable(load_manifest(model).directory)
+    pending = [job for job in ordered([pruning]) if job.own_cost and not _done(root / job.outputs[0])]
+    space.check([*space.demands(plan, pending, root), space.dense_copy(load_manifest(model), root.parent)])
     plan, tokens = _with_tokens(request, corpus, root)
     pruning = plan.job("prune", **cell.wildcards)
     assets = [arrive(plan, asset, root) for asset in sorted(method_of(plan.config, cell).assets)]
