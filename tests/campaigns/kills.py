@@ -63,7 +63,7 @@ def _kill(tree: Tree, victim: str, after: float) -> tuple[bool, str]:
         snakemakes = [entry for entry in group if "snakemake" in _words(entry)]
         chosen = {"job": jobs[:1], "snakemake": snakemakes, "group": group}[victim]
     for entry in chosen:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(ProcessLookupError):
             os.kill(entry.pid, signal.SIGKILL)
     with suppress(Exception):
         return bool(chosen), process.communicate(timeout=PATIENCE)[0]
