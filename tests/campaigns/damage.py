@@ -18,7 +18,7 @@ PLACES = ("resources", "results", ".snakemake/metadata")
 STAGES = ("calibration", "allocations", "pruned", "evaluations")
 """Folders of results, each made of those before it."""
 REMEDY = re.compile(r"delete|remove|run ", re.IGNORECASE)
-TO_DELETE = re.compile(r"((?:results|resources)/\S+) [^\n]*: delete it")
+TO_DELETE = re.compile(r"((?:results|resources)/\S+) [^\n]*: delete it|delete ((?:results|resources)/[^\s,]+)")
 TO_FORCE = re.compile(r"--forcerun (\w+)")
 
 
@@ -125,7 +125,8 @@ def _outcome(tree: Tree, name: Path, before: dict[str, bytes]) -> Try:
         return "wrong", f"a traceback\n{run.stdout}"
     if not any(name.name in line and REMEDY.search(line) for line in [*run.stdout.splitlines(), *rows.splitlines()]):
         return "wrong", f"no line names the file and what to do\n{rows}\n{run.stdout}"
-    for path in (tree.root / named for named in {*TO_DELETE.findall(run.stdout + rows), "results/cells.csv"}):
+    named = {first or second for first, second in TO_DELETE.findall(run.stdout + rows)}
+    for path in (tree.root / name for name in {*named, "results/cells.csv"}):
         # Without a target snakemake makes what a deleted cells.csv rests on even if cells.csv is there.
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     forced = TO_FORCE.findall(run.stdout)

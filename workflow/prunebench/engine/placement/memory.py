@@ -10,7 +10,7 @@ import sys
 from functools import cache
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # from malloc.h
-_LARGE = 1 << 27
+_LARGE = 1 << 26
 """Bytes from which a tensor is mapped: its pages cost little beside the work on it, and leave no hole in the heap."""
 _ONE_GIB = 1 << 30
 
