@@ -84,7 +84,5 @@ def drawn(logits: Tensor, uniform: Tensor, sampling: Sampling) -> Tensor:
         beyond = sorted_.cumsum(1) - sorted_ >= sampling.top_p
         probabilities = probabilities.masked_fill(torch.zeros_like(beyond).scatter(1, order, beyond), 0.0)
     heights = probabilities.cumsum(1)
-    total = heights[:, -1:]
-    # Below the total also where the product is rounded up to it, so that there is always a token above.
-    height = torch.minimum(uniform[:, None] * total, total.nextafter(torch.zeros_like(total)))
-    return torch.searchsorted(heights, height, right=True)[:, 0]
+    # The product is less than the last height, because `uniform` is at most 1 - 2^-53: there is always a token above.
+    return torch.searchsorted(heights, uniform[:, None] * heights[:, -1:], right=True)[:, 0]
