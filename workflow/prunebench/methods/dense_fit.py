@@ -176,19 +176,20 @@ class DenseFit(Method):
         if not held_out.tokens:
             damping, strength = UNTRIED
             return self.params.damping or damping, strength if self.params.strength is None else self.params.strength
-        rows = {name: weight[::TRIED_ROWS] for name, weight in weights.items()}
         part, held_out = part.of_rows(TRIED_ROWS), held_out.of_rows(TRIED_ROWS)
-        unseen = held_out.statistic.hessian
-        hessian = part.statistic.hessian
-        errors = {}
+        rows = {name: weight[::TRIED_ROWS] for name, weight in weights.items()}
+        # All strengths are pruned in one sweep, as linears of their own.
+        trials = {f"{name} {strength}": (name, strength) for name in rows for strength in strengths}
+        before = {trial: rows[name] for trial, (name, _) in trials.items()}
+        targets = {trial: sparsities[name] for trial, (name, _) in trials.items()}
+        hessian, unseen = part.statistic.hessian, held_out.statistic.hessian
+        errors = dict.fromkeys(((damping, strength) for damping in dampings for strength in strengths), 0.0)
         for damping in dampings:
             U = obs.inverse_factor(hessian, damping)
             shifts = {name: fit.fitted(torch.zeros_like(missing), missing, U) for name, missing in part.missing.items()}
-            for strength in strengths:
-                fits = {name: weight.double() + strength * shifts[name] for name, weight in rows.items()}
-                pruned = self._prune(rows, fits, hessian, U, sparsities, pattern)
-                errors[damping, strength] = sum(
-                    fit.error(entry.weight.double() - rows[name].double(), unseen, held_out.missing[name])
-                    for name, entry in pruned.items()
-                )
+            fits = {trial: rows[name].double() + strength * shifts[name] for trial, (name, strength) in trials.items()}
+            for trial, entry in self._prune(before, fits, hessian, U, targets, pattern).items():
+                name, strength = trials[trial]
+                change = entry.weight.double() - rows[name].double()
+                errors[damping, strength] += fit.error(change, unseen, held_out.missing[name])
         return min(errors, key=errors.__getitem__)
