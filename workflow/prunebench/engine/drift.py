@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -67,15 +67,20 @@ def collect(
             gap = (dense.float() - states.float()).flatten(0, -2)
             for point in added:
                 gap += block.dense_values(batch, point).float() - values[point].float()
-        shape = block.inputs(batch).shape
-        out = torch.arange(windows, windows + shape[0], device=x.device) % HELD_OUT == HELD_OUT - 1
-        windows += shape[0]
+        count, length = block.inputs(batch).shape[:2]
         parts = parts or [_Sums(weights, x, gap) for _ in range(2)]
-        for part, chosen in zip(parts, (~out, out), strict=True):
-            if chosen.any():
-                rows = chosen.repeat_interleave(shape[1])
-                part.add(x[rows], drift[rows], None if gap is None else gap[rows])
+        for part, held_out in zip(parts, (False, True), strict=True):
+            chosen = [row for row in range(count) if ((windows + row) % HELD_OUT == HELD_OUT - 1) == held_out]
+            if chosen:
+                missing = None if gap is None else _rows(gap, chosen, length)
+                part.add(_rows(x, chosen, length), _rows(drift, chosen, length), missing)
+        windows += count
     return parts[0].drift(), parts[1].drift()
+
+
+def _rows(values: Tensor, windows: Sequence[int], length: int) -> Tensor:
+    """The rows of some windows among values [windows * length, width]."""
+    return torch.cat([values[window * length : (window + 1) * length] for window in windows])
 
 
 class _Sums:
