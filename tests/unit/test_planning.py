@@ -246,6 +246,16 @@ def test_measured_jobs_are_estimated_within_a_factor_of_two(method: str, samples
     assert 0.5 < cost.host / (found["peak_memory_mb"] * 1e6) < 2
 
 
+def test_the_steps_of_a_layerwise_solver_are_products_at_full_speed() -> None:
+    """A step of ADMM multiplies the weights of each linear with a square matrix, in both blocks."""
+    machine = replace(MACHINE, rates={**MACHINE.rates, "float32": 20.0}, slower={("sparsegpt", "bfloat16"): 5.0})
+    squares = 6 * 4**2 + 2 * 2 * 4**2 + 4 * 6**2 + 2 * 8 * 4**2 + 4 * 8**2
+    plain = prune("sparsegpt", on=machine).seconds(machine, machine)
+    for steps in (10, 20):
+        cost = prune("admm", on=machine, steps=steps, ramp=5)
+        assert cost.seconds(machine, machine) == pytest.approx(plain + 2 * 2 * (steps + 1) * squares / 20)
+
+
 def test_the_quickstart_takes_about_as_long_as_the_readme_says() -> None:
     """19 minutes on two cores before SparseLLM and DSA joined, which add about five."""
     plan = load_plan(

@@ -38,6 +38,8 @@ class Cost:
     flops: Flops = field(default_factory=dict)
     read: float = 0.0
     """Bytes of weights that are brought to where they are multiplied, or written."""
+    products: Flops = field(default_factory=dict)
+    """Operations of long products of matrices, which reach their rates: no overhead stretches them."""
     host: float = LIBRARIES
     """Bytes of the host's memory."""
     card: float = 0.0
@@ -53,7 +55,8 @@ class Cost:
         """Estimate the time on `device`, or on `cpu` if the job runs on the host alone."""
         machine = device if self.card else cpu
         products = operations.seconds(self.flops, machine.rates)
-        return START + machine.overhead(self.counted, self.dtype) * products + self.read / machine.read
+        plain = operations.seconds(self.products, machine.rates)
+        return START + machine.overhead(self.counted, self.dtype) * products + plain + self.read / machine.read
 
     def cards(self, device: Device) -> int:
         """Count the cards that the job needs. A job that cannot be divided needs 1, even if it does not fit."""
