@@ -29,7 +29,7 @@ POINTS = [
 ]
 
 
-QUICK: dict[str, dict[str, Any]] = {"reconstruct": {"epochs": 1}}
+QUICK: dict[str, dict[str, Any]] = {"besa": {"steps": 4}}
 """Parameters that make slow methods quick: what these tests check does not depend on them."""
 
 

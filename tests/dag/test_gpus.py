@@ -37,18 +37,18 @@ def gpus(tree: Tree, *arguments: str) -> set[tuple[str, str]]:
 
 
 def test_a_machine_without_gpus_is_not_asked_for_any(fresh: Tree) -> None:
-    assert gpus(fresh) == {("allocate", "0"), ("prune", "0"), ("evaluate", "0")}
+    assert gpus(fresh) == {("calibrate", "0"), ("allocate", "0"), ("prune", "0"), ("evaluate", "0")}
 
 
 def test_a_machine_with_gpus_is_asked_for_one_per_job_that_computes(fresh: Tree) -> None:
     (fresh.root / "devices/nvidia0").touch()
-    assert gpus(fresh) == {("allocate", "0"), ("prune", "1"), ("evaluate", "1")}
+    assert gpus(fresh) == {("calibrate", "0"), ("allocate", "0"), ("prune", "1"), ("evaluate", "1")}
 
 
 def test_jobs_that_go_elsewhere_ask_although_there_is_none_here(fresh: Tree) -> None:
     pytest.importorskip("snakemake_executor_plugin_slurm", reason="pip install -e '.[slurm]'")
     slurm = ("--executor", "slurm", "--jobs", "2", *NO_PROFILE)
-    assert gpus(fresh, *slurm) == {("allocate", "0"), ("prune", "1"), ("evaluate", "1")}
+    assert gpus(fresh, *slurm) == {("calibrate", "0"), ("allocate", "0"), ("prune", "1"), ("evaluate", "1")}
 
 
 def test_a_profile_without_a_limit_is_told_what_to_add(fresh: Tree) -> None:

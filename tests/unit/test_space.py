@@ -58,9 +58,9 @@ VALUES = PRUNABLE * 2 / 4
     ],
 )
 def test_weights_that_stay_and_files_of_the_largest_job(setting: str, stay: float, run: float) -> None:
-    found = sizes(plan("magnitude", "sparsegpt", keep_weights=setting))
-    assert found["pruned weights"] == stay
-    assert found["files of the largest running job"] == run
+    demands = sizes(plan("magnitude", "sparsegpt", keep_weights=setting))
+    assert demands["pruned weights"] == stay
+    assert demands["files of the largest running job"] == run
 
 
 def test_blocks_of_a_killed_job_are_there_already(tmp_path: Path) -> None:

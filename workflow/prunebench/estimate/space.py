@@ -26,7 +26,7 @@ class Demand:
     """Files that are going to be written."""
 
     words: str
-    """What the files are."""
+    """The kind of the files, for a message."""
     folder: Path
     """Where they go. The folder need not exist yet."""
     bytes: float
