@@ -65,7 +65,7 @@ HOSTILE: tuple[Any, ...] = (
         "~",
         "a\\b",
         "-rf",
-        "--find-links=x",
+        "--proxy=x",
     ),
     *("{x}", "{model}", "{0}", "%s", "$(id)", "`id`", "; id", "| id", "a'b", 'a"b', "<script>alert(1)</script>"),
     *("=1+1", "@SUM(A1)", "x.measured", "x.json", "x.parts", "X", "con", "ppl.measured", "best", "none", "all"),

@@ -31,7 +31,7 @@ from studies import PACKAGE
 
 CONTROL = ("a\nb", "a\0b", "\x1b[2J", "a\u202eb", "a\u2028b", "\ud800")
 OUTSIDE = ("..", ".", "", " ", "../a", "/a", "a/../b", "a//b", "./a", "a/", "a\\b", "..\\a", *CONTROL)
-OPTIONS = ("--find-links=http://x", "-r requirements.txt", "a; id", "a @ http://x", "a[b]", "a b", "-")
+OPTIONS = ("--proxy=http://x", "-r requirements.txt", "a; id", "a @ http://x", "a[b]", "a b", "-")
 BAD_SLUGS = (
     "X",
     "x.measured",
@@ -171,7 +171,7 @@ def test_an_index_names_files_beside_it_only(name: object, tmp_path: Path) -> No
         weight_files(tmp_path, {"transformers_weights": name if name is not None else 7})
 
 
-@pytest.mark.parametrize("name", ["--find-links", "../evil.txt", "/evil.txt", "a.txt"])
+@pytest.mark.parametrize("name", ["--pre", "../evil.txt", "/evil.txt", "a.txt"])
 def test_members_of_an_archive_are_written_under_their_own_names_only(name: str, tmp_path: Path) -> None:
     wheel = tmp_path / "w.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
