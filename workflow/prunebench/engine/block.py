@@ -235,21 +235,15 @@ class BlockView:
 
     @torch.no_grad()
     def stream(
-        self,
-        points: Sequence[str],
-        weights: Mapping[str, Tensor] | None = None,
-        *,
-        dense: bool = False,
-        until: str | None = None,
+        self, points: Sequence[str], weights: Mapping[str, Tensor] | None = None, *, dense: bool = False
     ) -> Iterator[dict[str, Tensor]]:
         """Iterate over the calibration tokens in chunks; each chunk maps every point to its values [tokens, width].
 
         A point is a linear's input or output: "mlp.down_proj.in", "fc1.out". The order of the tokens is the same in
-        every call. Passes end at the input of the linear `until`, behind which no point may lie. Raises PluginMistake
-        for a point that ends in neither.
+        every call. Raises PluginMistake for a point that ends in neither.
         """
         for batch in range(len(self._stream(dense))):
-            yield self.values(batch, points, weights, dense=dense, until=until)
+            yield self.values(batch, points, weights, dense=dense)
 
     @torch.no_grad()
     def values(
@@ -262,7 +256,10 @@ class BlockView:
         until: str | None = None,
         row: int | None = None,
     ) -> dict[str, Tensor]:
-        """The values [tokens, width] at `points` on calibration batch `batch`, or on its sample `row`; see `stream`."""
+        """The values [tokens, width] at `points` on calibration batch `batch`, or on its sample `row`; see `stream`.
+
+        The pass ends at the input of the linear `until`, behind which no point may lie.
+        """
         ending = _ending_at(self._module.get_submodule(until)) if until else nullcontext()
         with self._watching(points) as values, ending, suppress(_End):
             self.forward(batch, weights, dense=dense, row=row)
