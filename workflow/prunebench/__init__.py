@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prunebench.standalone.api import Pruned as Pruned
+    from prunebench.standalone.api import load as load
     from prunebench.standalone.api import perplexity as perplexity
     from prunebench.standalone.api import prune as prune
 
@@ -11,8 +12,8 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import `prune`, `perplexity` and `Pruned` from `prunebench.standalone.api` at their first use."""
-    if name in ("prune", "perplexity", "Pruned"):
+    """Import `prune`, `perplexity`, `load` and `Pruned` from `prunebench.standalone.api` at their first use."""
+    if name in ("prune", "perplexity", "load", "Pruned"):
         from prunebench.standalone import api
 
         return getattr(api, name)

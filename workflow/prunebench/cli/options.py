@@ -43,3 +43,12 @@ Configfile = Annotated[
     ),
 ]
 Study = Annotated[str | None, typer.Argument(help="A study of the config.", show_default="all of them")]
+Packed = Annotated[
+    bool, typer.Option("--packed", help="Leave zeros out: bitmasks and kept values, for prunebench.load.")
+]
+Bits = Annotated[
+    int | None, typer.Option(help="With --packed: 8 keeps values in 8 bits. [default: those of the model]")
+]
+Group = Annotated[
+    int | None, typer.Option(help="With --bits 8: columns that share a scale, a multiple of 32. [default: the row]")
+]

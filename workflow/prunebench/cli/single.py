@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from prunebench.cli.options import destination, path, path_or_name
+from prunebench.cli.options import Bits, Group, Packed, destination, path, path_or_name
 from prunebench.engine.placement.choice import AUTO, CHOICE
 from prunebench.errors import PrunebenchError
+from prunebench.storage.packed import packing_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -88,6 +89,9 @@ def prune(
     batch_size: BatchSize = 8,
     threads: Threads = None,
     device: Device = "auto",
+    packed: Packed = False,
+    bits: Bits = None,
+    group: Group = None,
     force: Annotated[bool, typer.Option(help="Delete the content of OUT first.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -103,6 +107,7 @@ def prune(
     draws --samples windows of --seqlen tokens from it. It also takes an .npy file of token ids, int64 [samples,
     seqlen], which are used as they are.
     """
+    packing = packing_of(packed, bits, group)
     tokens, text = _own_calibration(calibration)
     settled = {"--samples": samples, "--seqlen": seqlen} if tokens else {}
     _check_calibration(calibration, {"--corpus": corpus, **settled})
@@ -138,7 +143,7 @@ def prune(
     from prunebench.standalone.run import prune_to
 
     with resumable():
-        record = prune_to(request, out, force=force)
+        record = prune_to(request, out, force=force, packing=packing)
     if as_json:
         typer.echo(json.dumps(record, indent=1))
     else:

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
-from prunebench.cli.options import destination, path
+from prunebench.cli.options import Bits, Group, Packed, destination, path
+from prunebench.errors import PrunebenchError
+from prunebench.storage.packed import packing_of
 
 ROOT = Path(__file__).resolve().parents[3]
 app = typer.Typer()
@@ -40,22 +42,43 @@ def accept(
 
 @app.command()
 def export(
-    cell: Annotated[str, typer.Argument(help="Directory of a finished cell, with or without results/pruned/.")],
+    cell: Annotated[
+        str,
+        typer.Argument(
+            help="Directory of a finished cell, with or without results/pruned/, or a model to pack or unpack."
+        ),
+    ],
     directory: Annotated[
         Path, typer.Argument(parser=destination("DIRECTORY"), help="Directory to write; it must be empty or new.")
     ],
+    packed: Packed = False,
+    dense: Annotated[bool, typer.Option("--dense", help="Write a packed model directory densely again.")] = False,
+    bits: Bits = None,
+    group: Group = None,
     force: Annotated[bool, typer.Option(help="Delete the content of DIRECTORY first.")] = False,
 ) -> None:
     """Write the pruned model of CELL to DIRECTORY, with pruned weights as zeros, for from_pretrained, lm-eval or vLLM.
 
     The directory also has the tokenizer, the configuration, and prunebench.json, a record of how the model was pruned.
     Run the command where snakemake runs.
+
+    With --packed the zeros are left out: the file is smaller, and prunebench.load, ppl, eval and speed read it.
+    CELL may then also be a model directory, such as an earlier export. --dense makes a dense model of a packed one.
     """
     from prunebench.standalone.export import export as write
+    from prunebench.standalone.export import is_model, repack
 
-    record = write(cell, directory, force=force)
+    packing = packing_of(packed, bits, group)
+    if packed and dense:
+        raise PrunebenchError("--dense and --packed: choose one of them")
+    if dense or (packed and is_model(cell)):
+        repack(Path(cell), directory, packing, force=force)
+        typer.echo(f"{directory}: {cell}, {'packed' if packed else 'dense'}")
+        return
+    record = write(cell, directory, force=force, packing=packing)
     sparsity, storage = record["prune"]["achieved_sparsity"], record["prune"]["spec"]["storage"]
-    typer.echo(f"{directory}: {record['cell']}, {sparsity:.1%} zeros in its linears, {storage}")
+    form = ", packed" if packed else ""
+    typer.echo(f"{directory}: {record['cell']}, {sparsity:.1%} zeros in its linears, {storage}{form}")
 
 
 @app.command()

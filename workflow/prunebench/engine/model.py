@@ -8,7 +8,7 @@ hidden state back to the model. Nothing of an architecture is written again here
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -149,8 +149,13 @@ class StreamedModel:
                 "use shorter ones (--seqlen, 'seqlen' of the suite, the length in 'calibration', narrower token ids)"
             )
 
-    def whole(self, beside: int = 0) -> PreTrainedModel:
+    def whole(
+        self, beside: int = 0, replace: Callable[[nn.Module, str, torch.device], None] | None = None
+    ) -> PreTrainedModel:
         """The transformers model itself with all blocks in memory. Afterwards this object cannot be used.
+
+        `replace` may put other modules into a block before it gets its weights. It takes the block, the first part of
+        the full names of its modules (with a dot), and the device where it will be.
 
         If the first GPU has no room for all blocks, the last ones are on other visible GPUs, and hidden states move
         between them. `beside` is the number of bytes that the caller will add for every weight of a block.
@@ -160,7 +165,10 @@ class StreamedModel:
         sizes = [sum(p.numel() * (p.element_size() + beside) for p in block.parameters()) for block in self._blocks]
         places = distribute(sizes, rooms)
         for index, (block, place) in enumerate(zip(self._blocks, places, strict=True)):
-            self._load(block, prefix=f"{self.family.blocks}.{index}.")
+            prefix = f"{self.family.blocks}.{index}."
+            if replace is not None:
+                replace(block, prefix, devices[place])
+            self._load(block, prefix=prefix)
             block.to(devices[place])
         self._put_in_place(self._blocks)
         model: PreTrainedModel = self._model

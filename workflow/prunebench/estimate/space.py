@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -19,6 +20,7 @@ from prunebench.estimate.estimate import Estimate
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.paths import BLOCKS
 from prunebench.plan.plan import Plan
+from prunebench.storage.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ def dense_copy(manifest: Manifest, folder: Path) -> Demand:
     """Find the room that the copy of a model with zeros in place takes in `folder`, if its dtype stays."""
     weights = sum(record.bytes for name, record in manifest.files.items() if name.endswith(WEIGHTS))
     return Demand("the pruned model", folder, weights)
+
+
+def dense_model(layout: Layout, folder: Path) -> Demand:
+    """Find the room that a dense copy of a model takes in `folder`; a packed copy takes less."""
+    sizes = (prod(place.shape) * int(place.dtype.strip("BFIU")) // 8 for place in layout.places.values())
+    return Demand("the model", folder, sum(sizes))
 
 
 def _download(estimate: Estimate, name: str) -> float:

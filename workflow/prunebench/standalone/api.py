@@ -29,7 +29,8 @@ from prunebench.assets.tokens import check_array, load_ids
 from prunebench.errors import PrunebenchError
 from prunebench.stages.calibrate import write_array
 from prunebench.standalone.arguments import check_arguments, in_python, is_path, texts_or_ids
-from prunebench.standalone.measure import load, perplexity_of, text_windows
+from prunebench.standalone.measure import load as load_named
+from prunebench.standalone.measure import perplexity_of, text_windows
 from prunebench.standalone.recommend import recommend
 from prunebench.standalone.request import Request, compute_settings, feed_forward, slug
 from prunebench.standalone.run import prune_to
@@ -179,12 +180,28 @@ def perplexity(
             raise PrunebenchError("'bos': the windows of token ids are taken as they are; leave it out")
         if ids is not None and len(ids) < (windows or 1):
             raise PrunebenchError(f"'windows': there are {len(ids)} windows of token ids, not {windows}")
-        loaded = load(source, compute_settings(dtype, batch_size, threads))
+        loaded = load_named(source, compute_settings(dtype, batch_size, threads))
         if ids is not None:
             return perplexity_of(loaded, np.array(ids[:windows]), "tokens")
         cut, begun = text_windows(loaded, documents, seqlen, windows, "the text", bos)
         score = perplexity_of(loaded, cut, "text")
     return replace(score, details={**score.details, "bos": begun})
+
+
+def load(directory: str | Path, *, dtype: str | torch.dtype | None = None, device: str = "cpu") -> PreTrainedModel:
+    """Load the model in `directory` to run it: a packed model computes on its packed weights.
+
+    The result is a transformers model, for `generate` or lm-eval's HFLM. Forward passes use `dtype` (default: the dtype
+    of the weights), which leaves packed values as they are. A directory that is not packed gives the usual model. On a
+    GPU weights are dense. Raises PrunebenchError if a file is missing or damaged.
+    """
+    from prunebench.packed.load import load_packed
+
+    if not is_path(directory):
+        raise PrunebenchError("'directory' is no path: give the name of a model directory")
+    check_arguments({}, {"dtype": str(dtype).removeprefix("torch.") if dtype is not None else "bfloat16"})
+    chosen = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    return load_packed(named_path(directory, "'directory'"), chosen, device)
 
 
 @dataclass(frozen=True)

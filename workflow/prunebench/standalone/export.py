@@ -2,6 +2,7 @@
 
 import difflib
 import shutil
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,8 +21,21 @@ from prunebench.runtime.provenance import versions
 from prunebench.standalone.portable import OLDEST, portable_config, portable_tokenizer
 from prunebench.storage import checkpoints
 from prunebench.storage.files import read_object, sha256_file, write_json, write_text
-from prunebench.storage.layout import CONFIG, INDEX, SINGLE, Layout, read_layout, saved_name
+from prunebench.storage.layout import (
+    CONFIG,
+    FLOATS,
+    INDEX,
+    PACKED,
+    PACKED_FORMAT,
+    Layout,
+    is_packed,
+    model_files,
+    read_layout,
+    saved_name,
+)
 from prunebench.storage.locks import alone
+from prunebench.storage.packed import Packing
+from prunebench.storage.packing import pack_alone
 from prunebench.storage.parts import fused_parts, whole_tensor
 from prunebench.storage.sealed import read_if_whole, read_record
 from prunebench.storage.staging import empty_directory, staging
@@ -52,8 +66,10 @@ LEFT = (
 """Names of files that belong to other weights than the exported ones, or to the training of the model."""
 
 
-def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, Any]:
+def export(cell: str, destination: Path, *, force: bool = False, packing: Packing | None = None) -> dict[str, Any]:
     """Write the pruned model of `cell` to the directory `destination`; return the content of its prunebench.json.
+
+    With `packing`, the linears of the blocks are written as bitmasks and kept values, for `prunebench.load`.
 
     `cell` is the cell's directory, or the part of it after results/pruned/. `destination` appears when it is complete.
     With `force` its old content is deleted. Raises PrunebenchError if there is no such cell, if it failed, if its
@@ -62,7 +78,7 @@ def export(cell: str, destination: Path, *, force: bool = False) -> dict[str, An
     """
     source, destination = _find(cell), destination.resolve()
     with writing(destination):
-        return write_directory(source, destination, force=force)
+        return write_directory(source, destination, force=force, packing=packing)
 
 
 def writing(destination: Path) -> AbstractContextManager[None]:
@@ -70,7 +86,7 @@ def writing(destination: Path) -> AbstractContextManager[None]:
     return alone(destination, f"{destination} is being written", "wait for it, stop it, or choose another directory")
 
 
-def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str, Any]:
+def write_directory(source: Path, destination: Path, *, force: bool, packing: Packing | None = None) -> dict[str, Any]:
     """Write the model of the cell in the directory `source` to `destination` (absolute). Call it inside `writing`."""
     root = source.parents[6]
     pruned = _finished(source, root)
@@ -87,6 +103,7 @@ def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str
         **_calibration(source, root, pruned["inputs"].get("tokens")),
         "measured": read_if_whole(source / MEASURED) or {},
         "versions": versions(),
+        **({} if packing is None else {"packed": packing._asdict()}),
     }
     with staging(destination, "export") as scratch:
         _copy_all_but_weights(manifest, scratch)
@@ -96,13 +113,48 @@ def write_directory(source: Path, destination: Path, *, force: bool) -> dict[str
         write_json(scratch / CONFIG, portable_config(config, dtype))
         if (tokenizer := _portable_tokenizer(manifest.directory)) is not None:
             write_json(scratch / TOKENIZER_CONFIG, tokenizer)
-        _write_weights(layout, source / WEIGHTS, storage_dtype(storage), scratch)
+        base = TensorStore(layout.directory, storage_dtype(storage))
+        pruned = PackedStore(source / WEIGHTS, base)
+        _write_weights(layout, lambda name: (pruned if name in pruned else base)[name], scratch, packing)
         write_json(scratch / RECORD, record)
         write_text(scratch / CARD, model_card(record))
         if force:
             empty_directory(destination)
         scratch.rename(destination)
     return record
+
+
+def is_model(directory: str) -> bool:
+    """Whether a model is in `directory`, and no finished cell."""
+    return (Path(directory) / CONFIG).is_file() and not (Path(directory) / "prune.json").is_file()
+
+
+def repack(source: Path, destination: Path, packing: Packing | None, *, force: bool = False) -> None:
+    """Write the model in the directory `source` to `destination`: packed, or without `packing` densely.
+
+    A packed export that goes back has the files of the dense export of its cell, bit for bit, if its values have 16
+    bits. Raises PrunebenchError if `source` is no model, or is packed already, or is not packed.
+    """
+    source, destination = source.resolve(), destination.resolve()
+    layout = read_layout(source)
+    if is_packed(source) == (packing is not None):
+        raise PrunebenchError(f"{source} is {'packed already' if packing else 'not packed'}: there is nothing to do")
+    with writing(destination), staging(destination, "export") as scratch:
+        refuse_to_overwrite(destination, force=force, precious=(source,))
+        space.check([space.dense_model(layout, destination.parent)])
+        for file in model_files(layout):
+            if file not in layout.files:
+                (scratch / file.relative_to(source)).parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, scratch / file.relative_to(source))
+        _write_weights(layout, TensorStore(source).__getitem__, scratch, packing)
+        if (scratch / RECORD).is_file():
+            record = {key: value for key, value in read_object(source / RECORD).items() if key != "packed"}
+            record |= {} if packing is None else {"packed": packing._asdict()}
+            write_json(scratch / RECORD, record)
+            write_text(scratch / CARD, model_card(record))
+        if force:
+            empty_directory(destination)
+        scratch.rename(destination)
 
 
 def check_exportable(directory: Path) -> None:
@@ -137,8 +189,8 @@ def model_card(record: dict[str, Any]) -> str:
         "Allocator": allocator,
         "Calibration": _tokens_in_words(calibration, record),
         "Computed with": compute or "weights alone, nothing runs forward",
-        "Stored as": f"{'the dtype of the source' if spec['storage'] == STORED else spec['storage']}, dense, with "
-        f"zeros in place, for transformers >= {OLDEST}",
+        "Stored as": f"{'the dtype of the source' if spec['storage'] == STORED else spec['storage']}, "
+        + (_packing_in_words(record["packed"]) if "packed" in record else _DENSE),
     }
     if beyond := prune.get("zeros_beyond_target"):
         rows["Beyond the target"] = f"{beyond:,} weights, zero before pruning where fewer zeros were asked for"
@@ -149,6 +201,15 @@ def model_card(record: dict[str, Any]) -> str:
         f"\n\nMade by prunebench {record['versions'].get('prunebench', '')}; everything that decides its weights is in "
         f"`{RECORD}`. Licence and intended use are those of the model that it was made from.\n"
     )
+
+
+_DENSE = f"dense, with zeros in place, for transformers >= {OLDEST}"
+
+
+def _packing_in_words(packing: dict[str, Any]) -> str:
+    scales = f"a scale for each {packing['group'] or 'row'}{' columns of a row' if packing['group'] else ''}"
+    values = "kept values" if packing["bits"] is None else f"kept values of 8 bits with {scales}"
+    return f"packed (bitmasks and {values}), for prunebench.load"
 
 
 def _calibration(source: Path, root: Path, tokens: str | None) -> dict[str, Any]:
@@ -241,24 +302,50 @@ def _is_read(file: str) -> bool:
     return Path(name).suffix in READ and not any(fnmatchcase(name, pattern) for pattern in LEFT)
 
 
-def _write_weights(layout: Layout, weights: Path, storage: torch.dtype | None, destination: Path) -> None:
-    """Write all tensors in the dtype `storage`, shard by shard as in the model directory, with one shard in memory."""
-    base = TensorStore(layout.directory, storage)
-    pruned = PackedStore(weights, base)
+def _write_weights(
+    layout: Layout, read: Callable[[str], torch.Tensor], destination: Path, packing: Packing | None
+) -> None:
+    """Write all tensors, which `read` gives by full name, shard by shard as in the model directory.
+
+    One shard is in memory at a time. With `packing` all shards are one packed file, which tells what they were.
+    """
     fused = fused_parts(layout)
+    entries: dict[str, dict[str, Any]] = {}
     written: dict[str, str] = {}
     size = 0
-
-    def read(name: str) -> torch.Tensor:
-        return (pruned if name in pruned else base)[name]
-
-    for shard in layout.files:
-        names = [name for name, place in layout.places.items() if place.file == shard]
+    shards = layout.shards
+    parts = []
+    for shard, names in shards.items():
         tensors = {saved_name(name, layout.family): whole_tensor(name, fused, read) for name in names}
-        file = shard.name if len(layout.files) > 1 else SINGLE
-        save_file(tensors, destination / file, metadata={"format": "pt"})
-        shutil.copymode(destination / CONFIG, destination / file)  # safetensors makes its files private
-        written |= dict.fromkeys(tensors, file)
+        written |= dict.fromkeys(tensors, shard)
         size += sum(tensor.nbytes for tensor in tensors.values())
-    if len(layout.files) > 1:
+        file = destination / shard
+        if packing is None:
+            save_file(tensors, file, metadata={"format": "pt"})
+            shutil.copymode(destination / CONFIG, file)  # safetensors makes its files private
+        else:
+            parts.append(file.with_suffix(".part"))
+            matrices = {saved_name(name, layout.family) for name in names if layout.is_matrix(name)}
+            checkpoints.save(parts[-1], _packed(tensors, matrices, packing, entries))
+    if packing is not None:
+        facts = {"format": PACKED_FORMAT, "tensors": entries, "shards": written}
+        checkpoints.merge(parts, destination / PACKED, **facts)
+        for part in parts:
+            part.unlink()
+    elif len(shards) > 1:
         write_json(destination / INDEX, {"metadata": {"total_size": size}, "weight_map": written})
+
+
+def _packed(
+    tensors: dict[str, torch.Tensor], matrices: Collection[str], packing: Packing, entries: dict[str, dict[str, Any]]
+) -> dict[str, torch.Tensor]:
+    """The parts of `tensors`, of which `matrices` are packed; `entries` gets what the header says of these."""
+    parts: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        group = packing.columns(tensor.shape[-1]) if name in matrices else None
+        made = pack_alone(name, tensor, group) if name in matrices else {name: tensor}
+        if name not in made:
+            dtype = next(short for short, long in FLOATS.items() if getattr(torch, long) == tensor.dtype)
+            entries[name] = {"shape": list(tensor.shape), "dtype": dtype, "group": group}
+        parts |= made
+    return parts

@@ -30,11 +30,13 @@ from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
+from prunebench.packed.load import PackedSubject
 from prunebench.runtime.provenance import conditions
 from prunebench.standalone.assets import arrive, resolved
 from prunebench.standalone.request import compute_settings, model_entry, plan_without_study, refuse_unknown
 from prunebench.standalone.run import threads
 from prunebench.storage.digests import user_cache
+from prunebench.storage.layout import is_packed
 from prunebench.storage.locks import own
 from prunebench.storage.resume import Parts
 from prunebench.storage.tensors import TensorStore, storage_dtype
@@ -81,7 +83,8 @@ def load(model: str, compute: Compute) -> Loaded:
     place = user_cache() / plan.asset(f"models/{name}").spec_hash
     manifest = resolved(arrive(plan, f"models/{name}", place), entry.title)
     family = registry.load("models", entry.family)
-    subject = Subject(
+    kind = PackedSubject if is_packed(manifest.directory) else Subject
+    subject = kind(
         manifest.directory,
         family,
         None,

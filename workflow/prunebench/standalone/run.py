@@ -29,17 +29,21 @@ from prunebench.standalone.export import check_exportable, refuse_to_overwrite, 
 from prunebench.standalone.request import PROJECT, Request, Work, with_tokens, work
 from prunebench.storage.digests import user_cache
 from prunebench.storage.files import sha256_file
+from prunebench.storage.packed import Packing
 from prunebench.storage.resume import claim
 from prunebench.storage.sealed import read_record, read_status, write_record
 
 log = logging.getLogger("prunebench")
 
 
-def prune_to(request: Request, destination: Path, *, force: bool = False) -> dict[str, Any]:
+def prune_to(
+    request: Request, destination: Path, *, force: bool = False, packing: Packing | None = None
+) -> dict[str, Any]:
     """Prune a model and write it to the directory `destination`; return the content of its prunebench.json.
 
-    Unfinished work lies beside `destination`, and a repeated request goes on from it. Raises PrunebenchError before
-    any work if the request cannot be met or another run writes `destination`, and later if pruning fails.
+    With `packing` it is written packed. Unfinished work lies beside `destination`, and a repeated request goes on from
+    it. Raises PrunebenchError before any work if the request cannot be met or another run writes `destination`, and
+    later if pruning fails.
     """
     concrete = work(request)
     destination = destination.resolve()
@@ -50,7 +54,7 @@ def prune_to(request: Request, destination: Path, *, force: bool = False) -> dic
         refuse_to_overwrite(destination, force=force, precious=tuple(precious))
         with threads(request.compute.threads):
             cell = _prune(concrete, root)
-        record = write_directory(cell, destination, force=force)
+        record = write_directory(cell, destination, force=force, packing=packing)
         shutil.rmtree(root)
     return record
 

@@ -12,6 +12,8 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping, Sequence
+from functools import cache
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
@@ -55,8 +57,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], **facts: Any) -> None:
 def merge(parts: Sequence[Path], destination: Path, **facts: Any) -> None:
     """Concatenate safetensors files into one, in constant memory; the library's writer would hold all tensors."""
     entries = [entry for part in parts for entry in _entries(part)]
-    # Bitmasks come last: an odd number of bytes would leave the tensors after them unaligned.
-    entries.sort(key=lambda entry: entry.dtype == "U8")
+    # Wide numbers come first: an odd number of narrow ones would leave the tensors after them unaligned.
+    entries.sort(key=lambda entry: entry.size / max(1, prod(entry.shape)), reverse=True)
     header: dict[str, Any] = {"__metadata__": _metadata(facts)}
     end = 0
     for entry in entries:
@@ -107,6 +109,17 @@ def verify(path: Path, spec_hash: str | None = None) -> dict[str, Any]:
             raise Damaged(path, "is damaged (its bytes do not fit its seal)")
         check_maker(path, stated.get("spec_hash"), spec_hash)
     return stated
+
+
+def check_seal(path: Path) -> None:
+    """Raise Damaged unless the bytes of a file fit its seal; they are read once for as long as the file is the same."""
+    state = path.stat()
+    _check_seal(path.resolve(), state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _check_seal(path: Path, _time: int, _size: int) -> None:
+    verify(path)
 
 
 def verify_weights(path: Path, pruned: Mapping[str, Any]) -> None:

@@ -23,12 +23,18 @@ from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family
 from prunebench.models.configs import has_experts, readers
 from prunebench.names import is_plain_name
+from prunebench.storage.checkpoints import facts
 from prunebench.storage.files import LFS, read_object
+from prunebench.storage.packed import MASK, SCALES, VALUES
 
 log = logging.getLogger("prunebench")
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 """The names of a model's configuration, of a single file of weights, and of the list of several files."""
+PACKED = "packed.safetensors"
+"""The name of the file of a packed model, which from_pretrained does not take for its own."""
+PACKED_FORMAT = "prunebench packed 1"
+"""The fact `format` in the header of such a file; docs/deploy.md has its layout."""
 TEMPLATES = "additional_chat_templates"
 """The directory of a model's chat templates beside the usual one."""
 WEIGHT_SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx", ".gguf", ".ckpt"))
@@ -69,6 +75,10 @@ class Place:
     stored: str
     dtype: str
     shape: tuple[int, ...]
+    packed: bool = False
+    """Whether the file holds the bitmask and the kept values of the tensor in its place."""
+    group: int | None = None
+    """The number of columns of a packed tensor with 8-bit values that share a scale."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,21 @@ class Layout:
     """The files from which `from_pretrained` loads weights, sorted by name."""
     places: dict[str, Place]
     """Every tensor in `files`, by full name in the model."""
+
+    @property
+    def shards(self) -> dict[str, list[str]]:
+        """The full names of the tensors of each file of a dense copy; a packed file tells what files there were."""
+        if [file.name for file in self.files] == [PACKED]:
+            files: dict[str, str] = facts(self.files[0]).get("shards", {})
+            where = {name: files.get(place.stored, SINGLE) for name, place in self.places.items()}
+        else:
+            single = len(self.files) == 1
+            where = {name: SINGLE if single else place.file.name for name, place in self.places.items()}
+        return {shard: [name for name in where if where[name] == shard] for shard in sorted(set(where.values()))}
+
+    def is_matrix(self, name: str) -> bool:
+        """Whether the tensor with the full name `name` is the weight of a linear (or of several) in a block."""
+        return _is_matrix(name, self.family)
 
     @cached_property
     def dtype(self) -> str:
@@ -118,6 +143,11 @@ def read_layout(directory: Path) -> Layout:
             by_name[name] = place
     _refuse_codes(directory, family, by_name)
     return Layout(directory, config, family, files, by_name)
+
+
+def is_packed(directory: Path) -> bool:
+    """Whether the weights of the model directory are those of a packed file."""
+    return [file.name for file in read_layout(directory).files] == [PACKED]
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -160,9 +190,8 @@ def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
         _check_name(named, directory / CONFIG)
         chosen = directory / named
     else:
-        chosen = next(
-            (directory / name for name in (SINGLE, INDEX) if (directory / name).is_file()), directory / SINGLE
-        )
+        names = (SINGLE, INDEX, PACKED)
+        chosen = next((directory / name for name in names if (directory / name).is_file()), directory / SINGLE)
     if not chosen.is_file():
         raise PrunebenchError(f"{directory} holds no {chosen.name}: {_instead(directory)}")
     if not chosen.name.endswith(".index.json"):
@@ -226,12 +255,39 @@ def places(file: Path) -> Iterator[Place]:
     """The tensors of a safetensors file, from its header. Raises PrunebenchError if the file is damaged."""
     try:
         with safe_open(file, framework="numpy") as handle:
-            names = handle.keys()
-            for name in names:
-                part = handle.get_slice(name)
-                yield Place(file, name, part.get_dtype(), tuple(part.get_shape()))
-    except (SafetensorError, OSError, ValueError) as error:
+            packed = _packed_places(file, handle)
+            parts = {f"{name}{suffix}" for name in packed for suffix in (MASK, VALUES, SCALES)}
+            yield from packed.values()
+            for name in handle.keys():  # noqa: SIM118 (a handle is no dictionary)
+                if name not in parts:
+                    part = handle.get_slice(name)
+                    yield Place(file, name, part.get_dtype(), tuple(part.get_shape()))
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise PrunebenchError(f"{file} {_damage(file, error)}") from None
+
+
+def _packed_places(file: Path, handle: Any) -> dict[str, Place]:
+    """The tensors of the open file `handle` that are packed there, by name.
+
+    Raises PrunebenchError for another format, and ValueError, KeyError or TypeError for a damaged header.
+    """
+    if file.name != PACKED:
+        return {}
+    stated = facts(file)
+    if stated.get("format") != PACKED_FORMAT or "seal" not in stated:
+        raise PrunebenchError(
+            f"{file} is of the format {stated.get('format')!r}, not {PACKED_FORMAT!r}: export the model again"
+        )
+    names = set(handle.keys())
+    packed = {}
+    for name, entry in stated["tensors"].items():
+        (rows, columns), dtype, group = entry["shape"], entry["dtype"], entry["group"]
+        needed = {name + MASK, name + VALUES} | ({name + SCALES} if group else set())
+        mask = handle.get_slice(name + MASK).get_shape() if needed <= names else None
+        if mask != [rows, -(-columns // 8)] or dtype not in FLOATS:
+            raise ValueError(f"the parts of {name} do not fit together")
+        packed[name] = Place(file, name, dtype, (rows, columns), packed=True, group=group)
+    return packed
 
 
 def _damage(file: Path, error: Exception) -> str:

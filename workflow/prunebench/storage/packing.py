@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MASK, VALUES = ".mask", ".values"
-"""The suffixes of a tensor's name for the two parts of its packed form."""
+from prunebench.storage.packed import MASK as MASK
+from prunebench.storage.packed import SCALES as SCALES
+from prunebench.storage.packed import VALUES as VALUES
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -31,6 +32,62 @@ def pack(name: str, tensor: Tensor, base: Mapping[str, Tensor]) -> dict[str, Ten
         return {name + MASK: mask}
     kept = nonzeros(tensor)
     return {name + MASK: mask, name + VALUES: kept} if mask.nbytes + kept.nbytes < tensor.nbytes else {name: tensor}
+
+
+def pack_alone(name: str, tensor: Tensor, group: int | None = None) -> dict[str, Tensor]:
+    """Pack a contiguous CPU matrix [rows, in] without the unpruned one: every bit of it comes back, that of -0 too.
+
+    With `group`, the values are of 8 bits: int8 [nnz], and float32 scales [rows, ceil(in / group)], see `quantised`.
+    A matrix with so few zeros that packing would not pay stays as it is.
+    """
+    mask, values = bits_and_values(tensor)
+    parts = {name + MASK: mask, name + VALUES: values}
+    if group is not None:
+        parts[name + VALUES], parts[name + SCALES] = quantised(values, mask, tensor, group)
+    return parts if sum(part.nbytes for part in parts.values()) < tensor.nbytes else {name: tensor}
+
+
+def bits_and_values(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """The bitmask of a contiguous CPU tensor and the values that it keeps, which are all but +0."""
+    whole = tensor.view(_INTEGERS[tensor.element_size()])
+    return bitmask(whole), nonzeros(whole).view(tensor.dtype)
+
+
+def quantised(values: Tensor, mask: Tensor, tensor: Tensor, group: int) -> tuple[Tensor, Tensor]:
+    """The `values` [nnz] of a matrix [rows, in] in 8 bits, and the scales float32 [rows, ceil(in / group)].
+
+    The scale of `group` columns of a row is their greatest magnitude divided by 127, and a value is the nearest
+    multiple of its scale.
+    """
+    rows, width = tensor.shape
+    padded = torch.nn.functional.pad(tensor.float().abs(), (0, -width % group))
+    scales = padded.view(rows, -1, group).amax(dim=2) / 127
+    divisors = scale_of_values(scales, mask, width, group)
+    whole = torch.where(divisors > 0, values.float() / divisors, 0.0).round().clamp(-127, 127)
+    return whole.to(torch.int8), scales
+
+
+def scale_of_values(scales: Tensor, mask: Tensor, width: int, group: int) -> Tensor:
+    """The scale, float32 [nnz], of each kept value of a matrix with the bitmask `mask` and `width` columns."""
+    kept = torch.from_numpy(_bits(mask, width).view(bool))
+    return scales.repeat_interleave(group, dim=1)[:, :width][kept]
+
+
+def unpack_alone(
+    mask: Tensor, values: Tensor, scales: Tensor | None, *, width: int, group: int | None, dtype: torch.dtype
+) -> Tensor:
+    """The matrix [rows, width] in `dtype` from the parts that `pack_alone` made.
+
+    Raises ValueError if they do not belong together.
+    """
+    if mask.shape[-1] != -(-width // 8):
+        raise ValueError(f"a mask of {mask.shape[-1]} bytes per row does not belong to {width} columns")
+    if scales is not None:
+        factors = scale_of_values(scales, mask, width, group or width)
+        if len(factors) != len(values):
+            raise ValueError(f"{len(values)} values for {len(factors)} places")
+        values = (values.float() * factors).to(dtype)
+    return filled(values, mask, width)
 
 
 def unpack(name: str, parts: Mapping[str, Tensor], base: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import safe_open
@@ -13,14 +14,28 @@ from prunebench.config.entries import STORED
 from prunebench.errors import PrunebenchError
 from prunebench.formulas.rows import rows_of
 from prunebench.storage import packing
+from prunebench.storage.checkpoints import check_seal
 from prunebench.storage.expected import check
-from prunebench.storage.layout import FLOATS, places, read_layout
+from prunebench.storage.layout import FLOATS, Place, places, read_layout
 from prunebench.storage.parts import Part, parts
+from prunebench.storage.sealed import Damaged
 
 
 def storage_dtype(text: str) -> torch.dtype | None:
     """The torch dtype that a spec names; None for `stored`, with which each weight keeps the dtype of its file."""
     return None if text == STORED else getattr(torch, text)
+
+
+class PackedParts(NamedTuple):
+    """A packed matrix [rows, width] as its file has it (see `packing.pack_alone`)."""
+
+    mask: Tensor
+    values: Tensor
+    scales: Tensor | None
+    group: int | None
+    width: int
+    dtype: torch.dtype
+    """The dtype of the matrix before it was packed."""
 
 
 class TensorStore(Mapping[str, Tensor]):
@@ -52,13 +67,41 @@ class TensorStore(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         place, rows = self._parts[name].place, self._parts[name].rows
-        check(place.file)
-        with safe_open(place.file, framework="pt") as file:
-            tensor: Tensor = file.get_tensor(place.stored)
+        tensor = self._packed(place) if place.packed else self._stored(place.file, place.stored)
         if rows is not None:
             tensor = rows_of(tensor, rows)
         dtype = self._dtype if self._dtype and tensor.is_floating_point() else tensor.dtype
         return tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
+
+    def is_packed(self, name: str) -> bool:
+        """Whether the matrix `name` is packed in its file, alone or as a part of another one."""
+        return self._parts[name].place.packed
+
+    def packed(self, name: str) -> PackedParts | None:
+        """The packed form of the matrix `name` in its file, of which nothing is expanded; None if it has none alone."""
+        place, rows = self._parts[name].place, self._parts[name].rows
+        return self._read_parts(place) if place.packed and rows is None else None
+
+    def _stored(self, path: Path, stored: str) -> Tensor:
+        check(path)
+        with safe_open(path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(stored)
+        return tensor
+
+    def _read_parts(self, place: Place) -> PackedParts:
+        check_seal(place.file)
+        mask, values = (self._stored(place.file, place.stored + part) for part in (packing.MASK, packing.VALUES))
+        scales = self._stored(place.file, place.stored + packing.SCALES) if place.group else None
+        return PackedParts(mask, values, scales, place.group, place.shape[1], getattr(torch, FLOATS[place.dtype]))
+
+    def _packed(self, place: Place) -> Tensor:
+        parts = self._read_parts(place)
+        try:
+            return packing.unpack_alone(
+                parts.mask, parts.values, parts.scales, width=parts.width, group=parts.group, dtype=parts.dtype
+            )
+        except ValueError as error:
+            raise Damaged(place.file, f"is damaged ({place.stored}: {error})") from None
 
     def dtype(self, name: str) -> torch.dtype:
         """The dtype in which the tensor `name` is stored."""

@@ -48,7 +48,7 @@ def examine(root: Path) -> Iterator[Finding]:
     constraints = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
     yield python(project["requires-python"])
     yield from packages(project["dependencies"], [line for line in constraints if line and not line.startswith("#")])
-    yield from (check() for check in (pip, gpu, slurm, cpus, bfloat16, memory))
+    yield from (check() for check in (pip, gpu, slurm, cpus, bfloat16, packed, memory))
     yield from map(disk, (Path("results"), Path("resources")))
     yield from (check() for check in (threads, offline, snakemake_locks, code))
 
@@ -142,6 +142,19 @@ def bfloat16() -> Finding:
         return Finding("ok", "bfloat16", f"fast on this CPU ({', '.join(fast)})")
     advice = "compute: {dtype: float32} in the config may be faster; it is another number, not a better one"
     return Finding("warning", "bfloat16", "slow on this CPU", advice)
+
+
+def packed() -> Finding:
+    """Check what computes products with packed weights."""
+    from prunebench.packed import kernels
+
+    try:
+        choice = kernels.chosen()
+    except PrunebenchError as error:
+        return Finding("problem", "packed", str(error))
+    if choice.library is not None:
+        return Finding("ok", "packed", f"packed models run on the kernel for {choice.why}")
+    return Finding("warning", "packed", f"packed models run by PyTorch alone, which is slow: {choice.why}")
 
 
 def memory() -> Finding:

@@ -1,0 +1,203 @@
+"""A packed export is the model of the dense export: in its bits, in its losses, and in what it writes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from lm_eval.models.huggingface import HFLM
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+import prunebench
+import tiny
+from jobs import PruneJob, prune_job
+from prunebench import registry
+from prunebench.cli import app
+from prunebench.config.entries import Compute
+from prunebench.errors import PrunebenchError
+from prunebench.packed.linear import PackedLinear
+from prunebench.standalone.export import export, repack
+from prunebench.standalone.measure import load, perplexity_of
+from prunebench.storage.layout import PACKED
+from prunebench.storage.packed import Packing
+
+MODELS = {
+    "llama": {},
+    "tied": {"tie_word_embeddings": True},
+    "untied, sharded": {"tie_word_embeddings": False, "shard": "20KB"},
+    "biases": {"name": "opt"},
+    "fused": {"name": "phi3"},
+    "fused by head": {"name": "gpt_neox"},
+    "odd widths": {"hidden_size": 40, "intermediate_size": 44, "head_dim": 10},
+    "changed values": {"method": "sparsegpt"},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> PruneJob:
+    """A pruned cell; not to be changed."""
+    job = prune_job(tmp_path_factory.mktemp("finished"), sparsity=0.7)
+    job.run()
+    return job
+
+
+@pytest.fixture(scope="module")
+def packed(finished: PruneJob, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its packed export; not to be changed."""
+    directory = tmp_path_factory.mktemp("packed") / "model"
+    export(str(finished.weights.parent), directory, packing=Packing())
+    return directory
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def logits(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return model(tokens).logits.double()
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+def test_a_packed_model_is_the_dense_one(model: dict[str, object], tmp_path: Path) -> None:
+    job = prune_job(tmp_path / "project", sparsity=0.7, **model)  # type: ignore[arg-type]
+    job.run()
+    cell = str(job.weights.parent)
+    export(cell, tmp_path / "dense")
+    export(cell, tmp_path / "packed", packing=Packing())
+    repack(tmp_path / "packed", tmp_path / "again", None)
+    assert contents(tmp_path / "again") == contents(tmp_path / "dense")
+    loaded = prunebench.load(tmp_path / "packed", dtype="float32")
+    linears = [module for module in loaded.modules() if isinstance(module, PackedLinear)]
+    assert len(linears) == 2 * len(registry.load("models", job.plan.config.models["tiny"].family).linears())
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path / "dense", dtype=torch.float32)
+    for tokens in (tiny.tokens(1, 1), tiny.tokens(1, 5), tiny.tokens(3, 20)):
+        torch.testing.assert_close(logits(loaded, tokens), logits(reference, tokens), rtol=1e-4, atol=1e-4)
+    brief = prunebench.load(tmp_path / "packed")
+    assert brief.dtype == torch.bfloat16
+    oracle, span = logits(reference, tiny.tokens(1, 5)), logits(reference, tiny.tokens(1, 5)).abs().max()
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "dense", dtype=torch.bfloat16)
+    theirs = (logits(plain, tiny.tokens(1, 5)) - oracle).abs().max()
+    assert (logits(brief, tiny.tokens(1, 5)) - oracle).abs().max() <= 2 * theirs + 1e-3 * span
+
+
+def test_the_file_is_smaller_and_from_pretrained_refuses_it(finished: PruneJob, packed: Path, tmp_path: Path) -> None:
+    export(str(finished.weights.parent), tmp_path / "dense")
+    assert (packed / PACKED).stat().st_size < (tmp_path / "dense/model.safetensors").stat().st_size
+    with pytest.raises(OSError, match=r"model\.safetensors"):
+        AutoModelForCausalLM.from_pretrained(packed)
+    said = json.loads((packed / "prunebench.json").read_text())
+    assert said["packed"] == {"bits": None, "group": None}
+    assert "packed" in (packed / "README.md").read_text()
+
+
+def test_the_pipeline_evaluates_it(finished: PruneJob, packed: Path, tmp_path: Path) -> None:
+    export(str(finished.weights.parent), tmp_path / "dense")
+    compute = Compute(dtype="float32", batch_size=2, threads=1)
+    windows = tiny.tokens(4, 20).numpy()
+    dense, same = (perplexity_of(load(str(model), compute), windows, "text") for model in (tmp_path / "dense", packed))
+    assert same.value == dense.value
+    subject = load(str(packed), compute).subject
+    whole = subject.whole()
+    assert any(isinstance(module, PackedLinear) for module in whole.modules())
+    assert load(str(packed), compute).sparsity == load(str(tmp_path / "dense"), compute).sparsity
+
+
+def test_generation_and_lm_eval_take_it(finished: PruneJob, packed: Path, tmp_path: Path) -> None:
+    export(str(finished.weights.parent), tmp_path / "dense")
+    model = prunebench.load(packed, dtype="float32")
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path / "dense", dtype=torch.float32)
+    prompt = tiny.tokens(2, 6)
+    options = {"max_new_tokens": 12, "do_sample": False}
+    assert torch.equal(model.generate(prompt, **options), reference.generate(prompt, **options))
+    harness = HFLM(model, tokenizer=tiny.make_tokenizer(), batch_size=1)
+    theirs = HFLM(reference, tokenizer=tiny.make_tokenizer(), batch_size=1)
+    pairs = [
+        harness._loglikelihood_tokens([(("a", "b"), [3, 4], [5, 6])], disable_tqdm=True)
+        for harness in (harness, theirs)
+    ]
+    assert pairs[0][0][0] == pytest.approx(pairs[1][0][0], rel=1e-4)
+    with pytest.raises(PrunebenchError, match="--dense"):
+        model.save_pretrained(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("group", [None, 32])
+def test_values_of_8_bits_are_near(finished: PruneJob, packed: Path, tmp_path: Path, group: int | None) -> None:
+    export(str(finished.weights.parent), tmp_path / "dense")
+    repack(tmp_path / "dense", tmp_path / "brief", Packing(8, group))
+    repack(tmp_path / "brief", tmp_path / "again", None)
+    tokens = tiny.tokens(1, 5)
+    model = prunebench.load(tmp_path / "brief", dtype="float32")
+    assert sum(isinstance(module, PackedLinear) for module in model.modules()) == 2 * 7
+    rounded = AutoModelForCausalLM.from_pretrained(tmp_path / "again", dtype=torch.float32)
+    oracle = AutoModelForCausalLM.from_pretrained(tmp_path / "dense", dtype=torch.float32)
+    before, after = oracle.state_dict(), rounded.state_dict()
+    for name in before:
+        assert torch.equal(before[name] == 0, after[name] == 0) or "weight" in name
+        step = before[name].abs().max() / 127
+        assert (before[name] - after[name]).abs().max() <= step
+    torch.testing.assert_close(logits(model, tokens), logits(rounded, tokens), rtol=0.02, atol=0.02)
+    assert (tmp_path / "brief" / PACKED).stat().st_size < (packed / PACKED).stat().st_size
+
+
+def damaged(packed: Path, tmp_path: Path, how: str) -> Path:
+    """A copy of `packed` with a damaged file."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name, content in contents(packed).items():
+        (copy / name).write_bytes(content)
+    content = bytearray((packed / PACKED).read_bytes())
+    if how == "a flipped bit":
+        content[-3] ^= 4
+    elif how == "a flipped bit of the header":
+        content[content.index(b'\\"shape\\"') + 3] ^= 1
+    elif how == "cut short":
+        del content[-20:]
+    elif how == "empty":
+        content.clear()
+    else:
+        content = bytearray(content.replace(b"prunebench packed 1", b"prunebench packed 9"))
+    (copy / PACKED).write_bytes(content)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "how", ["a flipped bit", "a flipped bit of the header", "cut short", "empty", "another format"]
+)
+def test_damage_is_told_in_one_line(packed: Path, tmp_path: Path, how: str) -> None:
+    copy = damaged(packed, tmp_path, how)
+    with pytest.raises(PrunebenchError, match=PACKED) as caught:
+        prunebench.load(copy)
+    assert "\n" not in str(caught.value)
+    run = CliRunner().invoke(app, ["export", "--dense", str(copy), str(tmp_path / "out")])
+    assert run.exit_code == 1 and PACKED in run.output and not (tmp_path / "out").exists()
+
+
+MISTAKES = {
+    "--dense --packed": "choose one",
+    "--bits 8": "--packed",
+    "--packed --bits 7": "8 bits",
+    "--packed --group 64": "--bits 8",
+    "--packed --bits 8 --group 40": "multiple of 32",
+    "--packed": "packed already",
+}
+
+
+@pytest.mark.parametrize("options", MISTAKES)
+def test_options_without_meaning(packed: Path, tmp_path: Path, options: str) -> None:
+    run = CliRunner().invoke(app, ["export", str(packed), str(tmp_path / "out"), *options.split()])
+    assert run.exit_code == 1 and MISTAKES[options] in run.output.replace("\n", " ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_prune_writes_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny.make_model(tmp_path / "model")
+    command = ["prune", str(tmp_path / "model"), "--method", "magnitude", "--sparsity", "0.6", "--threads", "1"]
+    run = CliRunner().invoke(app, [*command, "--packed", "--out", str(tmp_path / "packed")])
+    assert run.exit_code == 0, run.output
+    run = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "dense")])
+    assert run.exit_code == 0, run.output
+    repack(tmp_path / "packed", tmp_path / "again", None)
+    weights = "model.safetensors"
+    assert (tmp_path / "again" / weights).read_bytes() == (tmp_path / "dense" / weights).read_bytes()
