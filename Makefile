@@ -7,7 +7,7 @@ SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install kernels demo smoke test test-device test-faults test-studies test-cluster test-storage test-transformers lint bench schema docs golden clean
+.PHONY: help install kernels demo smoke test test-device test-faults test-studies test-cluster test-storage test-transformers test-kernels lint bench schema docs golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -48,6 +48,10 @@ test-storage: install  ## a study without a shared file system, in two minutes; 
 
 test-transformers: install  ## exports as older releases of transformers read them, each installed into an environment of its own
 	pytest -v -m transformers tests/releases
+
+test-kernels: install  ## the kernels for packed models under AddressSanitizer, in a minute; needs GCC and such a CPU
+	g++ -O1 -g -std=c++17 -fopenmp -fsanitize=address -shared -fPIC -Wno-maybe-uninitialized workflow/prunebench/packed/kernels.cpp -o kernels-asan.so
+	ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" python tests/kernels_under_asan.py ./kernels-asan.so
 
 lint: install  ## formatting, style, types, workflow
 	ruff check .

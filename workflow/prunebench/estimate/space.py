@@ -3,12 +3,15 @@
 All sizes are lower bounds, so that nobody is refused who has enough.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
@@ -20,7 +23,9 @@ from prunebench.estimate.estimate import Estimate
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.paths import BLOCKS
 from prunebench.plan.plan import Plan
-from prunebench.storage.layout import Layout
+
+if TYPE_CHECKING:
+    from prunebench.storage.layout import Layout
 
 
 @dataclass(frozen=True)

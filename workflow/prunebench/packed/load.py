@@ -39,7 +39,9 @@ def load_dense(directory: Path, dtype: torch.dtype | None = None) -> PreTrainedM
     layout = read_layout(directory)
     streamed = StreamedModel(directory, layout.family, dtype=dtype or torch.bfloat16, storage=None, device="cpu")
     model = streamed.whole()
-    _replace(model.get_submodule(layout.family.blocks), lambda _, linear: DenseLinear(linear.weight, linear.bias))
+    replace_linears(
+        model.get_submodule(layout.family.blocks), lambda _, linear: DenseLinear(linear.weight, linear.bias)
+    )
     return model
 
 
@@ -68,10 +70,10 @@ def _pack(tensors: TensorStore, block: nn.Module, prefix: str, device: torch.dev
             raise Damaged(tensors.file(weight), f"is damaged ({weight}: {error})") from None
         return PackedLinear(matrix, linear.bias)
 
-    _replace(block, packed)
+    replace_linears(block, packed)
 
 
-def _replace(root: nn.Module, make: Callable[[str, nn.Linear], nn.Module | None]) -> None:
+def replace_linears(root: nn.Module, make: Callable[[str, nn.Linear], nn.Module | None]) -> None:
     """Put what `make` returns, unless it is None, in the place of each linear below `root`; it gets name and linear."""
     for name, module in list(root.named_modules()):
         if isinstance(module, nn.Linear) and (made := make(name, module)) is not None:

@@ -56,10 +56,16 @@ class PackedMatrix:
         return cls(parts.width, parts.dtype, words, values, starts, parts.scales, group)
 
     @classmethod
-    def of_dense(cls, tensor: Tensor) -> PackedMatrix:
-        """Pack a matrix [rows, columns] on the CPU; every bit comes back when it is expanded."""
+    def of_dense(cls, tensor: Tensor, group: int | None = None) -> PackedMatrix:
+        """Pack a matrix [rows, columns] on the CPU; every bit comes back when it is expanded.
+
+        With `group`, values have 8 bits, and `group` columns share a scale.
+        """
         mask, values = packing.bits_and_values(tensor.contiguous())
-        return cls.of_parts(PackedParts(mask, values, None, None, tensor.shape[1], tensor.dtype))
+        scales = None
+        if group is not None:
+            values, scales = packing.quantised(values, mask, tensor, group)
+        return cls.of_parts(PackedParts(mask, values, scales, group, tensor.shape[1], tensor.dtype))
 
     def expanded(self, first: int = 0, last: int | None = None) -> Tensor:
         """Rows `first` to `last` as a dense matrix of `dtype`, by PyTorch alone: on any device, and slowly."""
