@@ -93,7 +93,7 @@ def dense_copy(manifest: Manifest, folder: Path) -> Demand:
 
 
 def dense_model(layout: Layout, folder: Path) -> Demand:
-    """Find the room that a dense copy of a model takes in `folder`; a packed copy takes less."""
+    """Find the room that a dense copy of a model takes in `folder`."""
     sizes = (prod(place.shape) * int(place.dtype.strip("BFIU")) // 8 for place in layout.places.values())
     return Demand("the model", folder, sum(sizes))
 

@@ -93,7 +93,8 @@ def write_directory(source: Path, destination: Path, *, force: bool, packing: Pa
     manifest = load_manifest(root / paths.MODEL.format(model=source.parents[3].name))
     refuse_to_overwrite(destination, force=force, precious=(source.resolve(), manifest.directory.resolve()))
     _refuse_changed(manifest, pruned["inputs"]["model"])
-    space.check([space.dense_copy(manifest, destination.parent)])
+    if packing is None:
+        space.check([space.dense_copy(manifest, destination.parent)])
     storage: str = pruned["spec"]["storage"]
     layout = read_layout(manifest.directory)
     record = {
@@ -141,7 +142,8 @@ def repack(source: Path, destination: Path, packing: Packing | None, *, force: b
         raise PrunebenchError(f"{source} is {'packed already' if packing else 'not packed'}: there is nothing to do")
     with writing(destination), staging(destination, "export") as scratch:
         refuse_to_overwrite(destination, force=force, precious=(source,))
-        space.check([space.dense_model(layout, destination.parent)])
+        if packing is None:
+            space.check([space.dense_model(layout, destination.parent)])
         for file in model_files(layout):
             if file not in layout.files:
                 (scratch / file.relative_to(source)).parent.mkdir(exist_ok=True)
