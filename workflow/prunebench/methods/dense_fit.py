@@ -45,18 +45,23 @@ class DenseFit(Method):
 
         V = argmin |V X - Y|^2 + r |V - W|^2 = W + (Y - W X) X^T (X X^T + r I)^-1,  r = damping * mean(diag(X X^T))
 
-    V is pruned under the same objective, whose Hessian around V is X X^T + r I: by SparseGPT's elimination, or by
-    Wanda's scores. A few conjugate-gradient steps then bring the weights that stay towards the least-squares optimum.
+    Where a linear adds its output to the hidden states, each token counts by the inverse mean square of the dense
+    model's states after the sum: the norm that follows divides by its root, and a few tokens have huge states.
+
+    The mask comes from 12 steps of ADMM towards Y with a penalty that grows the zeros (see `formulas.admm`), with
+    products in the dtype of the forward passes; or from SparseGPT's elimination or Wanda's scores on V. A few
+    conjugate-gradient steps then bring the weights that stay towards the optimum of the objective on that mask.
 
     A full correction fits the noise of a small calibration set, and `strength` and `damping` are two ways to hold it
-    back. Without values in the config each site chooses both: a part of its outputs is fitted and pruned on three of
-    four calibration windows with every pair, and the pair with the least error against the dense model on the windows
-    left out is taken, for a fit on all windows. No text of an evaluation is looked at.
+    back. Without values in the config each site chooses both, for its mask: every sixteenth output is fitted on three
+    of four calibration windows with each damping. These weights are linear in the strength, so that their error
+    against the dense model on the windows left out is a parabola, whose least value names the strength. The pair with
+    the least error is taken for all windows. No text of an evaluation is looked at.
 
-    Cost beside SparseGPT: a forward pass of the dense model, one of a part of each block for each site, a second
-    product of inputs for each site, the trials (about three factorisations), and for each conjugate-gradient step one
-    product of the weights with X X^T. Memory: as SparseGPT, twice, and 2 GiB for the dense model's values of a block;
-    more of them go to files.
+    Cost beside SparseGPT: a forward pass of the dense model; a second product of inputs for each site; for each
+    step of ADMM and of the conjugate gradients one product of the weights with a matrix in x in. Forward passes of the
+    pruned model wait at each site while it is pruned, so that there is one. Memory: as SparseGPT, twice, and up to
+    2 GiB each for the dense model's values of a block and for the passes that wait.
 
     Relatives: QEP and GPTAQ correct quantised layers in the same way, and Rethinking Pruning trains blocks on inputs
     and targets of the dense model by gradients.
