@@ -32,7 +32,7 @@ SOURCES = ["magnitude_50", "owl_60", "first_half", "2of4", "v_proj", "ffn_in", "
 POINTS = [("unstructured", 0.5), ("unstructured", 0.6), ("2of4", 0.5)]
 UNITS = {
     **dict.fromkeys(("wanda", "ria", "pruner_zero"), "rows"),
-    **dict.fromkeys(("sparsegpt", "sparsellm", "dense_fit"), "strips"),
+    **dict.fromkeys(("sparsegpt", "sparsellm"), "strips"),
 }
 """Where methods count zeros, if not in the whole matrix; besa does in the whole block."""
 MASKING = ("magnitude", "wanda", "ria", "random", "pruner_zero", "besa")

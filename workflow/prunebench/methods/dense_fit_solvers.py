@@ -68,6 +68,8 @@ def alternating(problem: Problem, dtype: torch.dtype) -> dict[str, torch.Tensor]
     Products are in `dtype`, everything else is in float32: the weights are only a start, and the mask needs no more.
     """
     A, norms = admm.normalised(obs.mirror(problem.gram.float()), problem.damping)
+    if not A.diagonal().any():
+        A.diagonal().fill_(1)  # nothing depends on the weights: the smallest go, and the others stay as they are
     U = obs.inverse_factor(A, RHO)
     inverse = (U.T @ U).to(dtype)
 
