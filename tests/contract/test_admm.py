@@ -202,12 +202,21 @@ def test_weights_of_dead_inputs_stay_or_go_but_do_not_change(name: str) -> None:
 
 def test_linears_of_a_site_do_not_influence_each_other() -> None:
     x, linears = inputs(48), weights(12, 5, width=48)
-    linears["linear1"] *= 1e-20
     for name in METHODS:
         shares = {"linear0": 0.3, "linear1": 0.9}
         together = method(name).prune_site(linears, statistic(x), shares, UNSTRUCTURED)
         for linear, share in shares.items():
             assert torch.equal(together[linear].weight, prune(name, linears[linear], x, share, UNSTRUCTURED))
+
+
+@pytest.mark.parametrize("power", [-120, 120])
+@pytest.mark.parametrize("name", METHODS)
+def test_weights_may_be_of_any_size(name: str, power: int) -> None:
+    """The squares of such weights are out of the range of float32."""
+    x, (weight,) = inputs(48), weights(12, width=48).values()
+    factor = 2.0**power
+    pruned = prune(name, weight * factor, x, 0.5, UNSTRUCTURED)
+    assert torch.equal(pruned / factor, prune(name, weight, x, 0.5, UNSTRUCTURED))
 
 
 def test_the_mask_of_admm_grows_along_its_ramp() -> None:
@@ -222,6 +231,13 @@ def test_the_mask_of_admm_grows_along_its_ramp() -> None:
 
     admm.gradual(W, A, admm.inverse(A, 1.0), counting, rho=1.0, steps=6, ramp=4)
     assert counts == [185, 280, 315, 320]  # 320 (1 - (1 - i / 4)^3)
+
+
+@pytest.mark.parametrize(("pattern", "part"), [("unstructured", 1.0), ("unstructured", 0.2), ("2of4", 0.2)])
+def test_all_zeros_go_however_few_weights_should(pattern: str, part: float) -> None:
+    zeros = torch.tensor([[True, True, True, False, False, False, False, True]])
+    gone = admm.lowest(torch.ones(1, 8), part, zeros=zeros, sparsity=0.25, pattern=parse_pattern(pattern), scope="row")
+    assert torch.equal(gone, zeros)
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import tiny
-from contract.test_methods import PRUNING, prune, supports
+from contract.test_methods import PRUNING, QUICK, prune, supports
 from jobs import prune_job
 from oracles import masks as oracle
 from prunebench.allocators.base import check_budget
@@ -30,7 +30,8 @@ from prunebench.storage.tensors import TensorStore
 
 SOURCES = ["magnitude_50", "owl_60", "first_half", "2of4", "v_proj", "ffn_in", "neurons"]
 POINTS = [("unstructured", 0.5), ("unstructured", 0.6), ("2of4", 0.5)]
-UNITS = {"wanda": "rows", "ria": "rows", "pruner_zero": "rows", "sparsegpt": "strips", "sparsellm": "strips"}
+UNITS = {name: "rows" for name in ("wanda", "ria", "pruner_zero", "reconstruct")}
+UNITS |= {name: "strips" for name in ("sparsegpt", "sparsellm")}
 """Where methods count zeros, if not in the whole matrix; besa does in the whole block."""
 MASKING = ("magnitude", "wanda", "ria", "random", "pruner_zero", "besa")
 STRIP = 128
@@ -157,7 +158,7 @@ def test_every_method_prunes_it_further(
         pytest.skip("the method does not do n:m")
     model = models / f"{name}-{source}"
     plugin = load("methods", method)
-    params = {"steps": 4} if method == "besa" else {}
+    params = {"steps": 4} if method == "besa" else QUICK.get(method, {})
     weights, records = prune((name, model), plugin(plugin.configure(overrides=params)), pattern, share, tmp_path)
     before = load_file(model / "model.safetensors")
     check(method, before, weights, pattern)
@@ -187,6 +188,7 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("sparsellm", "paper", {"solver": "wanda", "epochs": 2, "keep_best": False}),
     ("sparsellm", "paper", {"targets": "after", "keep_best": False}),
     ("pruner_zero", "paper", {"expression": "neg(add(mul(W, W), X))"}),
+    ("reconstruct", "paper", {"solver": "sparsegpt", "inputs": "dense", "epochs": 1}),
 ]
 
 

@@ -7,6 +7,7 @@ Run by hand after an intended change: PYTHONPATH=workflow:tests python tests/gol
 import hashlib
 import json
 import tempfile
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +24,26 @@ FILE = Path(__file__).with_name("values.json")
 POINTS = (("unstructured", 0.5), ("unstructured", 0.7), ("2of4", 0.5))
 
 
-def methods() -> dict[str, Any]:
-    """{architecture: {method preset point: {"masks": sha256, "losses": [...]}}}, all in float32."""
+def methods(known: Mapping[str, Container[str]] | None = None) -> dict[str, Any]:
+    """{architecture: {method preset point: {"masks": sha256, "losses": [...]}}}, all in float32.
+
+    With `known`, only its entries of each architecture are computed.
+    """
     values: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for architecture in ("llama", "opt"):
             directory = tiny.make_model(Path(folder) / architecture, architecture, seed=1)
-            values[architecture] = {
-                f"{name} {preset} {pattern} {sparsity}": _values(
-                    (architecture, directory), name, preset, pattern, sparsity
-                )
+            points = {
+                f"{name} {preset} {pattern} {sparsity}": (name, preset, pattern, sparsity)
                 for name in METHODS
                 for preset in load("methods", name).presets
                 for pattern, sparsity in (POINTS if "pattern" in load("methods", name).uses else POINTS[:1])
                 if supports(name, pattern, sparsity)
+            }
+            values[architecture] = {
+                entry: _values((architecture, directory), *point)
+                for entry, point in points.items()
+                if known is None or entry in known[architecture]
             }
     return values
 
