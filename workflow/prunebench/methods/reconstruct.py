@@ -62,7 +62,8 @@ class Reconstruct(Method):
     name = "reconstruct"
     title = "Block reconstruction"
     reference = (
-        "Shin et al. 2024, Rethinking Pruning Large Language Models: Benefits and Pitfalls of Reconstruction Error"
+        "Shin et al. 2024, Rethinking Pruning Large Language Models: "
+        "Benefits and Pitfalls of Reconstruction Error Minimization"
     )
     presets: ClassVar[dict[str, dict[str, Any]]] = {"paper": {}}
     uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
