@@ -15,11 +15,13 @@ rule calibrate:
         benchmark_of("calibrate")
     conda:
         "../environment.yml"
+    threads: threads_of("calibrate")
     resources:
+        gpu=gpus_of("calibrate"),
         mem_mb=memory_of("calibrate"),
         runtime=minutes_of("calibrate"),
     params:
         spec=spec_of("calibrate"),
     shell:
-        "python -m prunebench.stages calibrate --spec {params.spec:q} --model {input.model} --corpus {input.corpus} "
-        "--tokens {output.tokens} --record {output.record} 2> {log}"
+        "python -m prunebench.stages calibrate --spec {params.spec:q} --threads {threads} --gpus {resources.gpu} "
+        "--model {input.model} --corpus {input.corpus} --tokens {output.tokens} --record {output.record} 2> {log}"

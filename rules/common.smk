@@ -1,5 +1,6 @@
 # Loaded by every job, so it must stay light: no torch, no pandas.
 import inspect
+import logging
 import os
 import sys
 from pathlib import Path
@@ -20,6 +21,9 @@ from prunebench.plan.jobs import benchmark_of, log_of, output_of
 from prunebench.plan.plan import load_plan
 from prunebench.runtime import gpus
 from prunebench.upkeep import runs
+
+# Snakemake's own log lies on the disk of the run. Where that is full, each line of the log would come as a traceback.
+logging.raiseExceptions = False
 
 try:
     # Snakemake keeps the last of two equal keys, follows every reference and asks no more. So our reader looks first.

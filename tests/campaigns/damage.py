@@ -18,6 +18,8 @@ PLACES = ("resources", "results", ".snakemake/metadata")
 STAGES = ("calibration", "allocations", "pruned", "evaluations")
 """Folders of results, each made of those before it."""
 REMEDY = re.compile(r"delete|remove|run ", re.IGNORECASE)
+TO_DELETE = re.compile(r"((?:results|resources)/\S+) [^\n]*: delete it|delete ((?:results|resources)/[^\s,]+)")
+TO_FORCE = re.compile(r"--forcerun (\w+)")
 
 
 def flipped(file: Path, at: float) -> None:
@@ -80,7 +82,7 @@ def campaign(random: Random, tries: int) -> Iterator[Try]:
             for path in sorted((whole.root / place).rglob("*"))
             if path.is_file()
         ]
-        turns = [(name, damage) for name in names for damage in DAMAGES]
+        turns = [(name, damage) for name in names for damage in DAMAGES if not _is_not_ours(name, damage)]
         random.shuffle(turns)
         for name, damage in turns[:tries]:
             with TemporaryDirectory(prefix="try-") as place:
@@ -89,6 +91,11 @@ def campaign(random: Random, tries: int) -> Iterator[Try]:
                 _forget_what_was_made_of(tree, name)
                 outcome, words = _outcome(tree, name, study.results)
             yield outcome, f"{name} {damage.__name__}: {words}"
+
+
+def _is_not_ours(name: Path, damage: Callable[[Path, float], None]) -> bool:
+    """Whether Snakemake itself cannot read its record `name` after the damage."""
+    return name.parts[0] == ".snakemake" and damage is a_folder
 
 
 def _forget_what_was_made_of(tree: Tree, name: Path) -> None:
@@ -104,7 +111,7 @@ def _forget_what_was_made_of(tree: Tree, name: Path) -> None:
 
 
 def _outcome(tree: Tree, name: Path, before: dict[str, bytes]) -> Try:
-    """Run, and if the run refuses the file, delete it and run again."""
+    """Run, and if the run refuses the file, do what it says and run again."""
     status = tree.python("from prunebench.cli import app; app()", "status", "--configfile", STUDY)
     if "Traceback" in status.stdout:
         return "wrong", f"a traceback of status\n{status.stdout}"
@@ -118,12 +125,15 @@ def _outcome(tree: Tree, name: Path, before: dict[str, bytes]) -> Try:
         return "wrong", f"a traceback\n{run.stdout}"
     if not any(name.name in line and REMEDY.search(line) for line in [*run.stdout.splitlines(), *rows.splitlines()]):
         return "wrong", f"no line names the file and what to do\n{rows}\n{run.stdout}"
-    path = tree.root / name
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    again = tree.snakemake("collect")
+    named = {first or second for first, second in TO_DELETE.findall(run.stdout + rows)}
+    for path in (tree.root / name for name in {*named, "results/cells.csv"}):
+        # Without a target snakemake makes what a deleted cells.csv rests on even if cells.csv is there.
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    forced = TO_FORCE.findall(run.stdout)
+    again = tree.snakemake("collect", *(["--forcerun", *dict.fromkeys(forced)] if forced else []))
     different = differences(before, results(tree.root))
     if again.returncode or different:
-        return "wrong", f"after deletion: {again.returncode}, different: {different}\n{again.stdout}"
+        return "wrong", f"after the remedy: {again.returncode}, different: {different}\n{run.stdout}\n{again.stdout}"
     return "refused", ""
 
 

@@ -15,41 +15,59 @@ from campaigns.counts import Try, differences, main, processes, results, undistu
 from dag.tree import STUDY, Tree
 
 VICTIMS = ("job", "snakemake", "group")
+IN_A_ROW = 4
+"""The greatest number of runs of one tree that are killed, one after the other."""
 PATIENCE = 300.0
 
 
 def campaign(random: Random, tries: int) -> Iterator[Try]:
-    """Kill `tries` runs, each at a random time, and run again."""
+    """Kill `tries` runs at random times, a few in one tree before a run may end."""
     with undisturbed("kills") as study:
-        for number in range(tries):
-            victim, after = random.choice(VICTIMS), random.uniform(0, study.seconds)
+        killed = 0
+        while killed < tries:
             with TemporaryDirectory(prefix="try-") as place:
                 tree = study.fresh.copy(Path(place) / "tree")
-                log = _kill(tree, victim, after)
+                kills, log = _kills(tree, random, min(IN_A_ROW, tries - killed), study.seconds)
                 run = tree.snakemake("collect")
                 different = differences(study.results, results(tree.root))
-            words = f"try {number}, {victim} killed after {after:.2f} of {study.seconds:.2f} s"
-            if run.returncode or different:
-                yield "wrong", f"{words}: exit code {run.returncode}, different: {different}\n{log}\n{run.stdout}"
-            else:
-                yield "recovered", words
+            killed += len(kills)
+            for kill in kills:
+                if run.returncode or different:
+                    yield "wrong", f"{kill}: exit code {run.returncode}, different: {different}\n{log}\n{run.stdout}"
+                else:
+                    yield "recovered", kill
 
 
-def _kill(tree: Tree, victim: str, after: float) -> str:
-    """Run snakemake, kill `victim` after `after` seconds, and return what snakemake printed."""
+def _kills(tree: Tree, random: Random, most: int, seconds: float) -> tuple[list[str], str]:
+    """Kill up to `most` runs, until one ends first; return a line for each kill, and what the runs printed."""
+    kills, logs = [], []
+    for _ in range(most):
+        victim, after = random.choice(VICTIMS), random.uniform(0, seconds)
+        struck, log = _kill(tree, victim, after)
+        logs.append(log)
+        if not struck:
+            break
+        kills.append(f"{victim} killed after {after:.2f} of {seconds:.2f} s")
+    return kills, "\n".join(logs)
+
+
+def _kill(tree: Tree, victim: str, after: float) -> tuple[bool, str]:
+    """Run snakemake, kill `victim` once it is there after `after` seconds; whether it was, and what was printed."""
     process = tree.start("python", "-m", "snakemake", "collect", "--cores", "2", "--configfile", STUDY)
     time.sleep(after)
-    group = processes(tree.root)
-    # The clients of warm.py have the words of a command, and take what runs it with them.
-    jobs = [entry for entry in group if "prunebench.stages" in _words(entry)]
-    snakemakes = [entry for entry in group if "snakemake" in _words(entry)]
-    chosen = {"job": jobs[:1], "snakemake": snakemakes, "group": group}[victim]
+    chosen: list[psutil.Process] = []
+    while not chosen and process.poll() is None:
+        group = processes(tree.root)
+        # The clients of warm.py have the words of a command, and take what runs it with them.
+        jobs = [entry for entry in group if "prunebench.stages" in _words(entry)]
+        snakemakes = [entry for entry in group if "snakemake" in _words(entry)]
+        chosen = {"job": jobs[:1], "snakemake": snakemakes, "group": group}[victim]
     for entry in chosen:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(ProcessLookupError):
             os.kill(entry.pid, signal.SIGKILL)
     with suppress(Exception):
-        return process.communicate(timeout=PATIENCE)[0]
-    return "no end"
+        return bool(chosen), process.communicate(timeout=PATIENCE)[0]
+    return bool(chosen), "no end"
 
 
 def _words(process: psutil.Process) -> list[str]:

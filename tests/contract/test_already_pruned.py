@@ -30,8 +30,10 @@ from prunebench.storage.tensors import TensorStore
 
 SOURCES = ["magnitude_50", "owl_60", "first_half", "2of4", "v_proj", "ffn_in", "neurons"]
 POINTS = [("unstructured", 0.5), ("unstructured", 0.6), ("2of4", 0.5)]
-UNITS = {name: "rows" for name in ("wanda", "ria", "pruner_zero", "reconstruct")}
-UNITS |= {name: "strips" for name in ("sparsegpt", "sparsellm")}
+UNITS = {
+    **dict.fromkeys(("wanda", "ria", "pruner_zero", "reconstruct"), "rows"),
+    **dict.fromkeys(("sparsegpt", "sparsellm", "dense_fit"), "strips"),
+}
 """Where methods count zeros, if not in the whole matrix; besa does in the whole block."""
 MASKING = ("magnitude", "wanda", "ria", "random", "pruner_zero", "besa")
 STRIP = 128
@@ -185,6 +187,7 @@ VARIANTS: list[tuple[str, str, dict[str, Any]]] = [
     ("besa", "released", {"steps": 4}),
     ("besa", "paper", {"steps": 4, "granularity": "matrix"}),
     ("sparsellm", "tuned", {}),
+    ("dense_fit", "paper", {"solver": "wanda"}),
     ("sparsellm", "paper", {"solver": "wanda", "epochs": 2, "keep_best": False}),
     ("sparsellm", "paper", {"targets": "after", "keep_best": False}),
     ("pruner_zero", "paper", {"expression": "neg(add(mul(W, W), X))"}),

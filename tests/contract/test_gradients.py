@@ -213,7 +213,8 @@ def test_a_cell_names_the_gradients_that_it_was_made_from(tmp_path: Path, monkey
     assert Results(job.plan).prune(job.cell)["status"] == "ok"
     checkpoints.save(file, {"another": torch.ones(1)}, spec_hash=facts["spec_hash"])
     measured = Results(job.plan).prune(job.cell)
-    assert measured == {"status": "missing", "reason": "on disk from another gradients: run snakemake again"}
+    assert measured["status"] == "missing"
+    assert measured["reason"].startswith("on disk from another gradients: run snakemake again")
 
 
 def test_gradients_that_are_made_again_have_the_same_digest(tmp_path: Path) -> None:

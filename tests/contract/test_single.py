@@ -37,10 +37,15 @@ from prunebench.standalone.arguments import texts_or_ids
 from prunebench.standalone.compare import ratio
 from prunebench.standalone.export import export
 from prunebench.standalone.recommend import TABLE, recommend
+from prunebench.standalone.run import draw_tokens, fetch_to_root
 
 COMPUTE = ["--batch-size", "2", "--threads", "1"]
 ROOT = Path(__file__).parents[2]
 FFN = registry.load("models", "llama").ffn
+GENERATED = {
+    "generated": {"title": "Own", "source": {"kind": "generated"}},
+    "generated_c4": {"title": "Own", "source": {"kind": "generated", "prompts": "c4_type", "prompt_tokens": 3}},
+}
 METHODS = yaml.safe_load((ROOT / "config/catalog/methods.yaml").read_text())
 
 
@@ -67,7 +72,12 @@ def catalogs(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     entry = {"title": "Small", "family": "llama", "source": {"kind": "path", "path": str(models / "llama")}}
     for kind, entries in {
         "models": {"smollm2_135m": entry},
-        "corpora": {"c4_type": text, "wikipedia": text | {"test_windows": 3}, "reading": text | {"use": "training"}},
+        "corpora": {
+            "c4_type": text,
+            "wikipedia": text | {"test_windows": 3},
+            "reading": text | {"use": "training"},
+            **GENERATED,
+        },
         "allocators": {
             "first_half": {"allocator": "uniform", "layers": "first_half"},
             "owl_half": {"allocator": "owl", "layers": "first_half"},
@@ -150,6 +160,28 @@ def test_a_corpus_an_allocator_and_transformers(allocator: str, models: Path, tm
     assert all(share == pytest.approx(0.7, abs=0.03) for share in zeros) == (allocator == "uniform")
     card = (out / "README.md").read_text()
     assert "wanda" in card and allocator in card and "c4_type_4x16" in card and "# opt, pruned to" in card
+
+
+@pytest.mark.parametrize("corpus", ["generated", "generated_c4"])
+def test_calibration_on_text_that_the_model_writes(corpus: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    drawn = ["--corpus", corpus, "--samples", 4, "--seqlen", 16]
+    result = run("prune", "smollm2_135m", "--out", out, "--method", "wanda", "--sparsity", 0.5, *drawn, *COMPUTE)
+    assert result.exit_code == 0, result.output
+    assert f"{corpus}_4x16" in (out / "README.md").read_text()
+
+
+def test_text_that_the_model_has_written_is_used_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = request.Request("smollm2_135m", "wanda", 0.5, corpus="generated", samples=4, seqlen=16)
+    work = request.work(asked)
+    job = work.plan.job("calibrate", **work.cell.wildcards)
+    fetch_to_root(job, tmp_path)
+    tokens = draw_tokens(job, None, tmp_path).read_bytes()
+    monkeypatch.setattr("prunebench.standalone.run.run", lambda *_, **__: pytest.fail("it writes again"))
+    assert draw_tokens(job, None, tmp_path).read_bytes() == tokens
+    monkeypatch.undo()
+    (tmp_path / "tokens.npy").write_bytes(b"damaged")
+    assert draw_tokens(job, None, tmp_path).read_bytes() == tokens
 
 
 @pytest.mark.parametrize(
@@ -255,6 +287,7 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ),
     ([*PRUNE, "--sparsity", "0.6", "--corpus", "c4"], "--corpus: unknown corpus 'c4'"),
     ([*PRUNE, "--sparsity", "0.6", *TOKENS, "--corpus", "c4_type"], "leave one of them out"),
+    (["ppl", "{models}/llama", "--corpus", "generated"], "corpus 'generated' has no split test"),
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "'text_txt' is too short: its calibration"),
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "nowhere.npy"], "--calibration: no such file: nowhere.npy"),
     ([*PRUNE, "--sparsity", "0.6", "--device", "tpu"], "device 'tpu' (--device, PRUNEBENCH_DEVICE): PyTorch"),

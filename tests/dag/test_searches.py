@@ -111,9 +111,10 @@ def test_a_search_from_older_text_does_not_pass_for_current(
     record = json.loads(path.read_text())
     record["inputs"]["corpus"] = "of other text"
     path.write_text(json.dumps(record))
+    pruned = plan.job("prune", **cell.wildcards).outputs[0]
     assert Results(plan).prune(cell) == {
         "status": "missing",
-        "reason": "on disk from another search: run snakemake again",
+        "reason": f"on disk from another search: run snakemake again, and if nothing is run, delete {pruned}",
     }
 
 

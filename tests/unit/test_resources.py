@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tiny
 from dag.tree import REPOSITORY
 from prunebench.assets.manifest import read_shape
-from prunebench.config.entries import PathSource, Shape
+from prunebench.config.entries import Compute, GeneratedSource, PathSource, Shape
 from prunebench.plan import resources
 from prunebench.plan.jobs import rule_class
 from prunebench.plan.jobs.base import Job
@@ -22,6 +22,8 @@ from prunebench.plan.sizes import parameters
 
 SMOLLM2 = Shape(blocks=30, hidden=576, ffn=1536, attention=576, vocabulary=49152)
 LLAMA_7B = Shape(blocks=32, hidden=4096, ffn=11008, attention=4096, vocabulary=32000)
+WRITTEN = GeneratedSource(kind="generated")
+"""The source of the calibration text of all jobs, which the model writes."""
 RULES = ["calibrate", "profile", "gradients", "search_allocation", "train_model", "allocate", "prune", "keep_masks"]
 RULES += ["evaluate"]
 
@@ -29,9 +31,10 @@ RULES += ["evaluate"]
 def job(rule: str, shape: Shape | None, tokens: int = 0) -> Job:
     """A job of `rule` with so many tokens, for a model of this shape; without a shape its model is not here yet."""
     source = PathSource(kind="path", path="not/here")
-    config = SimpleNamespace(models={"some": SimpleNamespace(shape=shape, source=source)})
+    model, corpus = SimpleNamespace(shape=shape, source=source), SimpleNamespace(source=WRITTEN)
+    config = SimpleNamespace(models={"some": model}, corpora={"own": corpus}, compute=Compute())
     known = {"model": "some", "tokens": tokens, "config": config}
-    made: Job = type(rule, (rule_class(rule),), known)(None, defaultdict(lambda: "none"))
+    made: Job = type(rule, (rule_class(rule),), known)(None, defaultdict(lambda: "none", calibration="own_16x512"))
     return made
 
 

@@ -28,6 +28,8 @@ planned = {"methods.wanda": fingerprint("prunebench.methods.wanda")}
 def edit(kind):
     if kind == "deleted":
         file.unlink()
+    elif kind == "half a letter":
+        file.write_bytes(before.encode() + "# \u00e9".encode()[:-1])
     else:
         assert edits[kind] != before
         file.write_text(edits[kind])
@@ -50,7 +52,8 @@ def outcome(root: Path, program: str) -> str:
 
 
 EDITS = pytest.mark.parametrize(
-    ("kind", "refused"), [("number", True), ("half", True), ("deleted", True), ("comment", False)]
+    ("kind", "refused"),
+    [("number", True), ("half", True), ("half a letter", True), ("deleted", True), ("comment", False)],
 )
 TRIED = """
 try:

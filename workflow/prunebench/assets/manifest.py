@@ -97,11 +97,11 @@ def write_manifest(manifest: Manifest, dest: Path) -> None:
     write_record(dest / MANIFEST_NAME, manifest.model_dump(mode="json", exclude_none=True))
 
 
-def load_manifest(path: Path) -> Manifest:
+def load_manifest(path: Path, spec_hash: str | None = None) -> Manifest:
     """Read the asset.json at `path`; the directory in it is relative to `path`, and absolute in the result.
 
-    Raises PrunebenchError if the file is absent or damaged, or if a listed file is missing or has another size. Whoever
-    reads the files of an asset for a result calls `verified` instead.
+    Raises PrunebenchError if the file is absent or damaged, if the asset was not fetched with the spec of that hash, or
+    if a listed file is missing or has another size. Whoever reads the files for a result calls `verified` instead.
     """
     try:
         stored = Manifest.model_validate(read_record(path))
@@ -109,6 +109,7 @@ def load_manifest(path: Path) -> Manifest:
         raise PrunebenchError(f"{path} does not exist: the asset is not fetched yet") from error
     except ValidationError as error:
         raise Damaged(path, f"is not an asset manifest ({summary(error)})") from error
+    check_maker(path, stored.spec_hash, spec_hash)
     manifest = stored.model_copy(update={"directory": path.parent / stored.directory})
     for name, record in manifest.files.items():
         _check_size(manifest, manifest.directory / name, record.bytes)
@@ -121,8 +122,7 @@ def verified(path: Path, spec_hash: str | None = None) -> Manifest:
     Files of weights are checked when they are first read (see `storage.expected`), all other files at once. Raises
     PrunebenchError if a digest differs, or if the asset was not fetched with the spec of that hash.
     """
-    manifest = load_manifest(path)
-    check_maker(path, manifest.spec_hash, spec_hash)
+    manifest = load_manifest(path, spec_hash)
     for name, record in manifest.files.items():
         file = manifest.directory / name
         expect(file, record.sha256, _changed(manifest, f"its SHA-256 is not {record.sha256}"))

@@ -208,17 +208,21 @@ def of_tokenizer(model: object, text: object) -> str:
 def read_tokens(path: Path, spec_hash: str | None = None) -> "torch.Tensor":
     """The tokens int64 [samples, seqlen] that the stage calibrate has written to the .npy file `path`.
 
-    Raises Damaged if the file does not fit the record beside it, if there is one, or if that record was not made from
+    Raises Damaged if the file does not fit the record beside it, or if that record is absent, damaged, or not made from
     the spec with the hash `spec_hash`. The spec of a user's tokens is their digest, and they need no record.
     """
     try:
         sha256 = sha256_file(path)
     except OSError as error:
         raise Damaged(path, f"cannot be read ({error.strerror})") from None
-    record = path.with_suffix(".json")
-    drawn = spec_hash not in (None, hash_of(canonical({"sha256": sha256}))) and record.exists()
-    if drawn and read_record(record, spec_hash).get("sha256") != sha256:
-        raise Damaged(path, f"does not fit {record.name} beside it")
+    if spec_hash not in (None, hash_of(canonical({"sha256": sha256}))):
+        record = path.with_suffix(".json")
+        try:
+            fits = read_record(record, spec_hash).get("sha256") == sha256
+        except (Damaged, FileNotFoundError):  # Snakemake makes both files again if this one is deleted
+            fits = False
+        if not fits:
+            raise Damaged(path, f"does not fit {record.name} beside it")
     return torch.from_numpy(np.array(load_ids(path)))
 
 

@@ -205,7 +205,47 @@ class TrainedSource(Entry):
         return f"trained here on {', '.join(self.corpora)}"
 
 
-Source = Annotated[PackageSource | PathSource | HubCorpusSource, Field(discriminator="kind")]
+class Sampling(Entry):
+    """How a model draws the next token of a text that it writes."""
+
+    temperature: PositiveFloat = Field(
+        1.0, description="logits are divided by it: below 1 likely tokens become more likely, above 1 less"
+    )
+    top_k: PositiveInt | None = Field(
+        None, exclude_if=is_none, description="draw from so many most likely tokens; default: from all"
+    )
+    top_p: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        exclude_if=is_none,
+        description="draw from the fewest most likely tokens with this probability together; default: from all",
+    )
+
+
+class GeneratedSource(Sampling):
+    """Text that each model writes itself for its own calibration. There is no such text before the model is here."""
+
+    kind: Literal["generated"]
+    prompts: Slug | None = Field(
+        None,
+        description="a corpus: each window begins with tokens of its calibration split, and the model writes the rest. "
+        "Default: the model writes after its beginning-of-text token",
+    )
+    prompt_tokens: PositiveInt = Field(8, description="how many tokens of each window come from `prompts`")
+
+    @property
+    def sampling(self) -> Sampling:
+        """The part of the source that says how tokens are drawn."""
+        return Sampling(**{name: getattr(self, name) for name in Sampling.model_fields})
+
+    @property
+    def origin(self) -> str:
+        """The origin of the text, in words."""
+        return "written by each model itself"
+
+
+Source = Annotated[PackageSource | PathSource | HubCorpusSource | GeneratedSource, Field(discriminator="kind")]
 ModelSource = Annotated[PackageSource | PathSource | TrainedSource | HubModelSource, Field(discriminator="kind")]
 TasksSource = Annotated[Package | PathSource | HubSource, Field(discriminator="kind")]
 
@@ -317,10 +357,12 @@ class CorpusEntry(Entry):
 
     title: Line
     source: Source
-    documents: Literal[DocumentKind, "requests"] = Field(
-        description="how a file is cut into documents. auto: the suffix decides; a .txt file is one document, .jsonl "
-        "(.json) has one a line, .parquet one a row, each also as .gz; requests: the texts that requests of OLMo's "
-        "evaluation are about. A hub source has parquet or jsonl (also .json.gz), whose texts are not changed"
+    documents: Literal[DocumentKind, "requests"] | None = Field(
+        None,
+        description="how a file is cut into documents; needed unless the source is generated, which has none. auto: "
+        "the suffix decides; a .txt file is one document, .jsonl (.json) has one a line, .parquet one a row, each also "
+        "as .gz; requests: the texts that requests of OLMo's evaluation are about. A hub source has parquet or jsonl "
+        "(also .json.gz), whose texts are not changed",
     )
     # The spec of a corpus has the following keys only if the entry states them.
     column: Line | None = Field(
@@ -371,12 +413,21 @@ class CorpusEntry(Entry):
     @property
     def splits(self) -> tuple[str, ...]:
         """The names of the splits of the corpus."""
+        if isinstance(self.source, GeneratedSource):
+            return ("calibration",)
         if isinstance(self.source, HubCorpusSource):
             return tuple(self.source.files)
         return ("calibration", "tuning", "test") if self.use == "evaluation" else (self.use,)
 
     @model_validator(mode="after")
     def _keys_go_with_the_source(self) -> "CorpusEntry":
+        generated = isinstance(self.source, GeneratedSource)
+        if generated and (extra := self.model_fields_set - {"title", "source", "calibration_bos"}):
+            raise ValueError(f"{min(extra)!r} is for text that is fetched, not for a generated one: leave it out")
+        if not generated and self.documents is None:
+            raise ValueError("'documents' is missing: it says how a file is cut into documents")
+        if generated and self.calibration_bos is True:
+            raise ValueError("'calibration_bos': there is no stream to put a token in front of; write window or auto")
         hub = isinstance(self.source, HubCorpusSource)
         if hub and (self.use != "evaluation" or self.documents not in ("parquet", "jsonl")):
             raise ValueError("'documents' of a hub source must be parquet or jsonl, and 'use' evaluation")

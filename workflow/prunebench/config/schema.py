@@ -17,6 +17,7 @@ from prunebench.config.entries import (
     Compute,
     CorpusEntry,
     Entry,
+    GeneratedSource,
     Line,
     MethodEntry,
     ModelEntry,
@@ -159,6 +160,12 @@ class Config(Entry):
     def seeds(self, search: Search) -> list[int]:
         """The seeds whose results `search` means."""
         return self.searches[search.name].seeds if search.seed is None else [search.seed]
+
+    def text_of(self, calibration: str) -> str | None:
+        """The corpus that `calibration` reads: the corpus in its name, or the prompts of a generated one, if any."""
+        corpus = calibration_corpus(calibration)
+        source = self.corpora[corpus].source
+        return source.prompts if isinstance(source, GeneratedSource) else corpus
 
 
 CATALOGS: dict[str, type[Entry]] = {

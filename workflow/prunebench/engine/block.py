@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import torch
@@ -19,6 +19,9 @@ from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
 from prunebench.errors import CellFailure, PluginMistake
 from prunebench.models.base import FeedForward, Site
 from prunebench.storage.tensors import TensorStore
+
+DENSE_RESIDENT = 2.0
+"""GiB of the dense model's values of a block that are kept in memory; the rest goes to files."""
 
 
 class BlockView:
@@ -51,6 +54,8 @@ class BlockView:
         self._scratch = scratch
         self._installed: dict[str, Tensor] = {}
         """The parameters by their paths in the block, in the dtype of their storage."""
+        self._dense_values: dict[str, Tensor] = {}
+        self._dense_outputs: list[Tensor] | None = None
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -61,6 +66,11 @@ class BlockView:
     def ffn(self) -> FeedForward:
         """The roles of the FFN's linears."""
         return self._family.ffn
+
+    @property
+    def attention_out(self) -> str:
+        """The linear that ends the attention."""
+        return next(site.linears[0] for site in self.sites if site.name == "attention_out")
 
     @property
     def full_names(self) -> dict[str, str]:
@@ -184,28 +194,79 @@ class BlockView:
         trial = {path: weight.to(self._module.get_parameter(path).dtype) for path, weight in paths.items()}
         return self._stream(dense).run(self._module, self.index, batch, trial, row)
 
+    def record_dense(self) -> None:
+        """Run the dense stream through the block, which must be unpruned, and keep what `dense_values` reads."""
+        points = [*(f"{site.linears[0]}.in" for site in self.sites), f"{self.attention_out}.out"]
+        spill = self.spill(DENSE_RESIDENT)
+        outputs, end = [], 0
+        with self._watching(points) as values:
+            for batch, states in enumerate(self._stream(dense=True).hidden):
+                with torch.no_grad():
+                    outputs.append(self.forward(batch, dense=True).to(states.device))
+                start, end = end, end + states.shape[:-1].numel()
+                for point, rows in values.items():
+                    if point not in self._dense_values:
+                        self._dense_values[point] = spill.empty(self.tokens, rows.shape[1], rows.dtype)
+                    self._dense_values[point][start:end] = rows
+        self._dense_outputs = outputs
+
+    def dense_values(self, batch: int, point: str) -> Tensor:
+        """The values [tokens, width] that the unpruned block has on a calibration batch in the dense model.
+
+        `point` is the input of a site's first linear, or the output of the attention (see `stream`).
+        """
+        sizes = [states.shape[:-1].numel() for states in self._stream(dense=True).hidden]
+        start = sum(sizes[:batch])
+        return self._dense_values[point][start : start + sizes[batch]].to(self._model.device)
+
+    def dense_outputs(self) -> list[Tensor]:
+        """The outputs of the unpruned block in the dense model. If it was not recorded, it must be unpruned still."""
+        if self._dense_outputs is None:
+            self._dense_outputs = list(outputs(self._stream(dense=True), self._module, self.index))
+        return self._dense_outputs
+
+    def inputs(self, batch: int, *, dense: bool = False) -> Tensor:
+        """The block's inputs [batch, seqlen, hidden] on a calibration batch, with `dense` in the dense model."""
+        return self._stream(dense).hidden[batch].to(self._model.device)
+
     def outputs(self) -> list[Tensor]:
         """The block's outputs [batch, seqlen, hidden] on all batches, each on the device of its input."""
         return list(outputs(self._stream(dense=False), self._module, self.index))
 
     @torch.no_grad()
     def stream(
-        self, points: Sequence[str], weights: Mapping[str, Tensor] | None = None, *, dense: bool = False
+        self,
+        points: Sequence[str],
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        dense: bool = False,
+        until: str | None = None,
     ) -> Iterator[dict[str, Tensor]]:
         """Iterate over the calibration tokens in chunks; each chunk maps every point to its values [tokens, width].
 
         A point is a linear's input or output: "mlp.down_proj.in", "fc1.out". The order of the tokens is the same in
-        every call. Raises PluginMistake for a point that ends in neither.
+        every call. Passes end at the input of the linear `until`, behind which no point may lie. Raises PluginMistake
+        for a point that ends in neither.
         """
-        values: dict[str, Tensor] = {}
-        handles = [self._watch(point, values) for point in points]
-        try:
-            for batch in range(len(self._stream(dense))):
-                self.forward(batch, weights, dense=dense)
-                yield {point: values[point] for point in points}
-        finally:
-            for handle in handles:
-                handle.remove()
+        for batch in range(len(self._stream(dense))):
+            yield self.values(batch, points, weights, dense=dense, until=until)
+
+    @torch.no_grad()
+    def values(
+        self,
+        batch: int,
+        points: Sequence[str],
+        weights: Mapping[str, Tensor] | None = None,
+        *,
+        dense: bool = False,
+        until: str | None = None,
+        row: int | None = None,
+    ) -> dict[str, Tensor]:
+        """The values [tokens, width] at `points` on calibration batch `batch`, or on its sample `row`; see `stream`."""
+        ending = _ending_at(self._module.get_submodule(until)) if until else nullcontext()
+        with self._watching(points) as values, ending, suppress(_End):
+            self.forward(batch, weights, dense=dense, row=row)
+        return {point: values[point] for point in points}
 
     @torch.no_grad()
     def collect(self, sites: Collection[str], needs: Collection[Stat]) -> dict[str, SiteStatistic]:
@@ -242,6 +303,17 @@ class BlockView:
             missing = "`dense_stream = True`" if dense else "the axis 'calibration' in `uses`"
             raise PluginMistake(f"the method looks at activations without declaring {missing}")
         return stream
+
+    @contextmanager
+    def _watching(self, points: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+        """Let forward passes write the values at `points` into the dictionary, as long as the context lasts."""
+        values: dict[str, Tensor] = {}
+        handles = [self._watch(point, values) for point in points]
+        try:
+            yield values
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _watch(self, point: str, values: dict[str, Tensor]) -> torch.utils.hooks.RemovableHandle:
         """Let every forward pass write the values at `point` into `values`, until the handle is removed."""

@@ -53,7 +53,8 @@ class Method(Plugin):
     redistributes: ClassVar[bool] = False
     """Whether zeros move between the linears of a block, so that only their sum follows the allocation."""
     dense_stream: ClassVar[bool] = False
-    """Whether the engine keeps the dense model's hidden states beside the pruned model's."""
+    """Whether the engine keeps the dense model's hidden states beside the pruned model's, and for each block the inputs
+    of its sites in the dense model (`block.dense_values`)."""
     baseline: ClassVar[bool] = False
     """Whether the method leaves the model as it is: pruned models are compared with it."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunebench.engine.activations import advance, embed, outputs
+from prunebench.engine.activations import advance, embed
 from prunebench.engine.block import BlockView
 from prunebench.engine.contract import BlockResult, Method
 from prunebench.engine.finite import check_states, is_finite
@@ -65,9 +65,10 @@ def prune_model(
                 seed=seed,
                 scratch=scratch.directory,
             )
-            dense_next = list(outputs(dense, module, index)) if dense and index < last else []
             compute = partial(_prune_block, view, model, method, allocation, pattern)
             weights, record = scratch.get_or(index, compute)
+            # A block that was on disk is still unpruned here, and all others have recorded their outputs.
+            dense_next = view.dense_outputs() if dense and index < last else []
             view.restore(weights)
             records.append(record)
             if activations is not None and index < last:
@@ -91,6 +92,8 @@ def _prune_block(
     full = view.full_names
     before = {linear: view.weight(linear) for linear in full}
     view.check_weights()
+    if method.dense_stream:
+        view.record_dense()
     pruned = _is_pruned(model, view.index, method, allocation)
     needs = method.needs - {Stat.GRADIENT}  # no forward pass can collect gradients
     at_once = [site.name for site in view.sites] if pruned and needs and not method.sequential else []

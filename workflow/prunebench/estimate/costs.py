@@ -186,6 +186,11 @@ def zeroshot(model: Model, text: Text, device: Device, generated: int = 0) -> Co
     return _placed(Cost("zeroshot", text.dtype, flops, read=read, divisible=True), model, device, whole)
 
 
+def written(model: Model, text: Text, device: Device) -> Cost:
+    """Estimate a calibration text that the model writes itself, token by token."""
+    return zeroshot(model, replace(text, tokens=0), device, generated=text.tokens)
+
+
 def search(model: Model, text: Text, device: Device, evaluations: int) -> Cost:
     """Estimate a search: one dense, one uniform and `evaluations` more runs of the model.
 

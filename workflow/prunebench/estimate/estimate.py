@@ -104,6 +104,7 @@ class Estimate:
     def cost(self, job: Job) -> Cost:
         """Compute the cost of a job by the formula of its rule."""
         formulas: dict[str, Callable[[Job], Cost]] = {
+            "calibrate": self._calibrate,
             "profile": self._profile,
             "gradients": self._gradients,
             "search_allocation": self._search,
@@ -112,6 +113,9 @@ class Estimate:
             "evaluate": lambda job: self._evaluation(job.cell, job.wildcards["suite"]),
         }
         return formulas[job.rule](job) if job.rule in formulas else Cost()
+
+    def _calibrate(self, job: Job) -> Cost:
+        return costs.written(self.model(job.model), self._calibration(job), self.device) if job.gpu else Cost()
 
     def _profile(self, job: Job) -> Cost:
         return costs.profile(self.model(job.model), self._calibration(job), self.device)

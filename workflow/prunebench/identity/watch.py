@@ -31,21 +31,28 @@ class Watch:
 
     def check(self) -> None:
         """Raise PrunebenchError if the code of a module on disk is not the planned code."""
-        sources = Sources.from_directory(self._workflow)
-        if self._texts and all(sources.texts.get(name) == text for name, text in self._texts.items()):
-            return
-        for module, planned in self._planned.items():
-            try:
-                same = fingerprint(f"{PACKAGE}.{module}", sources) == planned
-            except (KeyError, SyntaxError):  # a file is gone, or is half saved
-                same = False
-            if not same:
-                raise PrunebenchError(
-                    f"the code of {PACKAGE}.{module} was edited after this job was planned: nothing is written. "
-                    "Run snakemake again when the edit is done"
-                )
+        try:
+            sources = Sources.from_directory(self._workflow)
+            if self._texts and all(sources.texts.get(name) == text for name, text in self._texts.items()):
+                return
+            edited = [name for name, planned in self._planned.items() if not _is_planned(name, planned, sources)]
+        except (OSError, ValueError):  # a file has gone since it was listed, or is half saved
+            edited = list(self._planned)
+        if edited:
+            raise PrunebenchError(
+                f"the code of {PACKAGE}.{edited[0]} was edited after this job was planned: nothing is written. "
+                "Run snakemake again when the edit is done"
+            )
         names = {name for module in self._planned for name in closure(f"{PACKAGE}.{module}", sources)}
         self._texts = {name: sources.texts[name] for name in names}
+
+
+def _is_planned(module: str, planned: str, sources: Sources) -> bool:
+    """Whether the module has its planned fingerprint."""
+    try:
+        return fingerprint(f"{PACKAGE}.{module}", sources) == planned
+    except (KeyError, SyntaxError):  # a file is gone, or is half saved
+        return False
 
 
 class _Checked:

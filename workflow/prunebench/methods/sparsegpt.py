@@ -82,12 +82,24 @@ class SparseGPT(Method):
         `zeros`, boolean [out, in], are places that must be zero; by default, the present zeros of the weights.
         Raises CellFailure if the Gram matrix is not finite or not positive definite.
         """
-        stacked = torch.cat([weight.double() for weight in weights.values()]).T.contiguous()
-        gone_before = self._gone_before(weights, zeros)
         hessian = statistic.hessian
         if self.params.dead_inputs == "zeroed":
-            stacked[hessian.diagonal() == 0] = 0
+            dead = hessian.diagonal() == 0
+            weights = {name: weight.masked_fill(dead, 0) for name, weight in weights.items()}
         U = obs.inverse_factor(hessian, self.params.damping)
+        return self.sweep(weights, U, sparsities, pattern, zeros)
+
+    def sweep(
+        self,
+        weights: Mapping[str, torch.Tensor],
+        U: torch.Tensor,
+        sparsities: Mapping[str, float],
+        pattern: Pattern,
+        zeros: Mapping[str, torch.Tensor] | None = None,
+    ) -> dict[str, PrunedLinear]:
+        """Prune as `prune_site` does, for U [in, in] with U^T U = (X X^T + lambda I)^-1, float64."""
+        stacked = torch.cat([weight.double() for weight in weights.values()]).T.contiguous()
+        gone_before = self._gone_before(weights, zeros)
         sizes = [len(weight) for weight in weights.values()]
         select = partial(self._select, sizes=sizes, sparsities=list(sparsities.values()), pattern=pattern)
         block = pattern.group if pattern.structured else self.params.columns

@@ -16,7 +16,7 @@ from prunebench import registry
 from prunebench.allocators.base import Allocator
 from prunebench.assets.sources import local_files, local_path
 from prunebench.assets.tasks import local_row_files
-from prunebench.config.entries import PathSource, TasksEntry, TrainedSource
+from prunebench.config.entries import GeneratedSource, PathSource, TasksEntry, TrainedSource
 from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
 from prunebench.errors import PrunebenchError
@@ -90,6 +90,9 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
             for key, need in needs.items():
                 for reason in filter(None, (unfit(config, corpus, *need) for corpus in getattr(model.source, key))):
                     yield "models", name, f"models.{name}.source.{key}: {reason}"
+    for name, text in config.corpora.items():
+        if isinstance(text.source, GeneratedSource) and (problem := _unfit_prompts(config, text.source)):
+            yield "corpora", name, f"corpora.{name}.source.prompts: {problem}"
     for name, search in config.searches.items():
         if search.model not in config.models:
             hint = registry.did_you_mean(search.model, config.models)
@@ -101,11 +104,22 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
                 yield "searches", name, f"searches.{name}.{key}: {problem}"
 
 
+def _unfit_prompts(config: Config, source: GeneratedSource) -> str | None:
+    """The reason why a generated text cannot begin with its prompts; None if it can, or has none."""
+    if source.prompts is None:
+        return None
+    if (prompts := config.corpora.get(source.prompts)) and isinstance(prompts.source, GeneratedSource):
+        return f"corpus {source.prompts!r} is itself text that each model writes: name one that can be fetched"
+    return unfit(config, source.prompts, "evaluation", "calibration")
+
+
 def unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
     """The reason why `corpus` cannot serve for `use` (evaluation or training) with `splits`; None if it can."""
     entry = config.corpora.get(corpus)
     if entry is None:
         return f"unknown corpus {corpus!r}{registry.did_you_mean(corpus, config.corpora)}"
+    if isinstance(entry.source, GeneratedSource) and splits != ("calibration",):
+        return f"corpus {corpus!r} is text that each model writes itself: it can only be a calibration"
     if (entry.use == "training") == (use == "training"):
         absent = [split for split in splits if split not in entry.splits]
         has = f"it has: {', '.join(entry.splits)}"
@@ -198,15 +212,16 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     rows = [row for study in studies for row in (study.defaults, *study.grid)]
     suites = {suite for study in studies for row in study.grid for suite in row.suites or study.suites}
     used = {("models", model) for row in rows for model in row.model or []}
-    used |= {("corpora", calibration_corpus(value)) for row in rows for value in row.calibration or []}
+    texts = {config.text_of(value) for row in rows for value in row.calibration or []}
     plugins = [configured("suites", config.suites[suite]) for suite in suites]
     plugins += [configured("methods", config.methods[method]) for row in rows for method in row.method or []]
     assets = {asset for plugin in plugins for asset in plugin.assets}
     used |= {(kind, name) for kind, name in (asset.split("/") for asset in assets)}
     for name in _used_searches(config):
         search = config.searches[name]
-        corpora = (search.corpus, calibration_corpus(search.calibration))
-        used |= {("models", search.model), *(("corpora", corpus) for corpus in corpora)}
+        used.add(("models", search.model))
+        texts |= {search.corpus, config.text_of(search.calibration)}
+    used |= {("corpora", text) for text in texts if text is not None}
     sources = [config.models[name].source for kind, name in used if kind == "models"]
     trained = [source for source in sources if isinstance(source, TrainedSource)]
     used |= {("corpora", corpus) for source in trained for corpus in (*source.corpora, *source.unseen)}

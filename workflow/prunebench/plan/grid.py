@@ -11,7 +11,7 @@ from prunebench import registry
 from prunebench.assets.manifest import read_shape
 from prunebench.assets.sources import local_files, local_path
 from prunebench.cell import NO_CALIBRATION, Cell
-from prunebench.config.entries import CorpusEntry, ModelEntry, PathSource, Shape, TrainedSource
+from prunebench.config.entries import CorpusEntry, GeneratedSource, ModelEntry, PathSource, Shape, TrainedSource
 from prunebench.config.schema import Axes, Config, calibration_parts, configured
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import parse_pattern
@@ -97,7 +97,18 @@ def unreadable(config: Config, model: str, calibration: str) -> str | None:
     if calibration == NO_CALIBRATION:
         return None
     corpus, samples, seqlen = calibration_parts(calibration)
-    entry = config.corpora[corpus]
+    source = config.corpora[corpus].source
+    # A BOS token, which the tokenizer may ask for, and a token that the model writes come on top.
+    if isinstance(source, GeneratedSource) and source.prompts and source.prompt_tokens + 2 > seqlen:
+        return (
+            f"calibration: {calibration} leaves the model nothing to write, because prompts take "
+            f"{source.prompt_tokens} tokens of a window: take longer windows, or lower 'prompt_tokens'"
+        )
+    text = config.text_of(calibration)
+    if text is None:
+        reason = too_long(config, model, seqlen)
+        return reason and f"calibration: {calibration} {reason}"
+    entry = config.corpora[text]
     most = most_tokens(entry)
     needed = seqlen if entry.calibration == "documents" else samples * seqlen  # a document may be drawn again
     if most is not None and needed > most:

@@ -52,11 +52,13 @@ class Results:
             return {"status": "missing", "reason": "not run, or stopped by an error: see its log"}
         except Damaged as damage:
             return {"status": "missing", "reason": str(damage)}
+        # Snakemake plans nothing if the file of another cell was copied over this one.
+        again = f"run snakemake again, and if nothing is run, delete {job.outputs[0]}"
         if record.get("spec_hash") != job.spec_hash:
-            return {"status": "missing", "reason": "on disk from other settings or code: run snakemake again"}
+            return {"status": "missing", "reason": f"on disk from other settings or code: {again}"}
         digests = {name: self._digest(output) for name, output in job.recorded.items()}
         if changed := [name for name, digest in record["inputs"].items() if digests.get(name) != digest]:
-            return {"status": "missing", "reason": f"on disk from another {' and '.join(changed)}: run snakemake again"}
+            return {"status": "missing", "reason": f"on disk from another {' and '.join(changed)}: {again}"}
         return record
 
     def _digest(self, output: Output) -> str | None:

@@ -1,10 +1,11 @@
 """Stage calibrate: tokenise the calibration split of a corpus for a model, as one hashed array for all methods."""
 
+import importlib
 import logging
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from prunebench.assets.corpora import Split, load_split
 from prunebench.assets.manifest import verified
 from prunebench.assets.tokens import (
     Front,
+    bos_token,
     check_ids,
     encode,
     front_of,
@@ -25,7 +27,8 @@ from prunebench.assets.tokens import (
 )
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
-from prunebench.plan.jobs.calibrate import CalibrateSpec
+from prunebench.lazy import torch
+from prunebench.plan.jobs.calibrate import WRITER, CalibrateSpec, Generation
 from prunebench.storage.files import atomic_path, sha256_file
 from prunebench.storage.sealed import write_record
 
@@ -37,24 +40,34 @@ log = logging.getLogger("prunebench")
 SPLIT: Split = "calibration"
 
 
-def calibrate(spec: str, model: Path, corpus: Path, tokens: Path, record: Path) -> None:
+def calibrate(spec: str, model: Path, corpus: Path | None, tokens: Path, record: Path) -> None:
     """Write `tokens` (.npy, int64 [samples, seqlen]) and `record` (JSON) for the canonical JSON `spec`.
 
     `model` and `corpus` are asset.json paths. Unless the spec says `documents`, the split is packed into one stream,
-    because few documents of packages fill a window alone.
+    because few documents of packages fill a window alone. Where the spec has a `generation`, the model writes the
+    windows, after their first tokens or, without a corpus, after a beginning-of-text token.
     Raises PrunebenchError if an asset is damaged, the corpus too short, or a token unknown to the model.
     """
     settings = CalibrateSpec.model_validate_json(spec)
-    model_manifest, corpus_manifest = verified(model, settings.model), verified(corpus, settings.corpus)
-    documents = load_split(corpus_manifest.directory, SPLIT)
+    model_manifest = verified(model, settings.model)
     tokenizer = load_tokenizer(model_manifest.directory)
     front = front_of(tokenizer, settings.bos)
     log.info("calibration with %s", in_words(front, settings.bos, tokenizer))
-    names = f"'{corpus_manifest.title}'", f"'{model_manifest.title}'"
-    strategy = _from_documents if settings.strategy == "documents" else _from_stream
-    windows, counts = strategy(tokenizer, documents, settings, front, *names)
-    assert model_manifest.shape is not None  # all models have one
-    check_ids(windows, model_manifest.shape.vocabulary, of_tokenizer(names[1], names[0]))
+    windows: NDArray[np.int64] | None = None
+    counts: dict[str, Any] = {}
+    made_by = f"'{model_manifest.title}'"
+    if corpus is not None:
+        manifest = verified(corpus, settings.corpus)
+        names = f"'{manifest.title}'", f"'{model_manifest.title}'"
+        documents = load_split(manifest.directory, SPLIT)
+        strategy = _from_documents if settings.strategy == "documents" else _from_stream
+        windows, counts = strategy(tokenizer, documents, settings, front, *names)
+        made_by = of_tokenizer(names[1], names[0])
+    if settings.generation is not None:
+        windows, more = _written(tokenizer, model_manifest.directory, settings, settings.generation, front, windows)
+        counts |= more
+    assert windows is not None and model_manifest.shape is not None  # all models have one
+    check_ids(windows, model_manifest.shape.vocabulary, made_by)
     write_array(tokens, windows)
     write_record(
         record,
@@ -87,6 +100,51 @@ def _from_stream(
         )
     counts = {"stream_tokens": tokens, "windows_available": len(windows)}
     return draw(windows, settings.samples, settings.seed), counts
+
+
+def _written(
+    tokenizer: "PreTrainedTokenizerFast",
+    model: Path,
+    settings: CalibrateSpec,
+    generation: Generation,
+    front: Front,
+    windows: NDArray[np.int64] | None,
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Windows int64 [samples, seqlen] that the model writes, after the first tokens of `windows` if there are any.
+
+    Without `windows` the model begins after its beginning-of-text token, which is left out unless `front` asks for it.
+    """
+    length = settings.seqlen
+    if windows is None:
+        starts = np.full((settings.samples, 1), _first_token(tokenizer), dtype=np.int64)
+        length += not front
+    else:
+        assert generation.prompt_tokens is not None
+        starts = windows[:, : generation.prompt_tokens + (front == "window")]
+    # A static import would give the code of the engine a part in the fingerprints of texts that no model writes.
+    writer = importlib.import_module(f"prunebench.{WRITER}")
+    text = writer.continued(
+        model,
+        generation.family,
+        generation.storage,
+        generation.compute,
+        generation.sampling,
+        torch.from_numpy(starts),
+        length,
+        settings.seed,
+    )
+    return text.numpy()[:, -settings.seqlen :], {"generation": generation.model_dump(mode="json")}
+
+
+def _first_token(tokenizer: "PreTrainedTokenizerFast") -> int:
+    """The token after which a model begins a text. Raises PrunebenchError if the tokenizer has none."""
+    try:
+        return bos_token(tokenizer)
+    except PrunebenchError:
+        raise PrunebenchError(
+            "the tokenizer has no beginning-of-text token after which the model could write: name a corpus as "
+            "'prompts' of the generated one"
+        ) from None
 
 
 def _from_documents(

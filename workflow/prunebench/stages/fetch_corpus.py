@@ -10,7 +10,7 @@ from prunebench.assets.requests import read_passages
 from prunebench.assets.sources import local_files, local_path, materialise
 from prunebench.assets.splits import write_own_splits
 from prunebench.assets.texts import COLUMN, own_documents, read_documents
-from prunebench.config.entries import CorpusEntry, HubCorpusSource, PackageSource, PathSource
+from prunebench.config.entries import CorpusEntry, GeneratedSource, HubCorpusSource, PackageSource, PathSource
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.assets import FetchCorpusSpec
@@ -33,6 +33,7 @@ def fetch_corpus(spec: str, *, asset: Path) -> None:
     if isinstance(entry.source, HubCorpusSource):
         counts = _fetch_splits(entry, entry.source, dest)
     else:
+        assert not isinstance(entry.source, GeneratedSource)  # such a text is never fetched
         documents = _documents(entry, entry.source, dest)
         splits, by_position = _split(entry, documents)
         counts = write_splits(splits, dest)
@@ -61,6 +62,7 @@ def _documents(entry: CorpusEntry, source: PackageSource | PathSource, dest: Pat
 def _read(file: Path, entry: CorpusEntry) -> list[str]:
     if entry.documents == "requests":
         return read_passages(file)
+    assert entry.documents is not None  # all texts that are fetched have it
     return read_documents(file, entry.documents, entry.column or COLUMN)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from prunebench.assets.manifest import load_manifest, write_manifest
-from prunebench.assets.tokens import by_window, front_of, load_tokenizer
+from prunebench.assets.tokens import by_window, front_of, load_tokenizer, read_tokens
 from prunebench.config.schema import calibration_corpus
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import space
@@ -71,17 +71,18 @@ def _prune(request: Work, root: Path) -> Path:
     plan, cell = request.plan, request.cell
     pruning = plan.job("prune", **cell.wildcards)
     # The text comes first, so that one that cannot be read is reported before a model is fetched.
-    corpus = calibration_text(pruning, root) if cell.calibrated and not request.tokens else None
+    drawn = cell.calibrated and not request.tokens
+    corpus = calibration_text(pruning, root) if drawn else None
     model = fetch_to_root(pruning, root)
     check_exportable(load_manifest(model).directory)
     pending = [job for job in ordered([pruning]) if job.own_cost and not _done(root / job.outputs[0])]
     space.check([*space.demands(plan, pending, root), space.dense_copy(load_manifest(model), root.parent)])
-    plan, tokens = _with_tokens(request, corpus, root)
+    plan, tokens = _drawn(request, corpus, root) if drawn else (plan, request.tokens if cell.calibrated else None)
     pruning = plan.job("prune", **cell.wildcards)
     assets = [arrive(plan, asset, root) for asset in sorted(method_of(plan.config, cell).assets)]
     digests = [load_manifest(path).digest for path in (model, *assets)] + [sha256_file(tokens) if tokens else None]
     claim(root / "results", canonical([pruning.spec, *digests, conditions()]))
-    if tokens and corpus:
+    if tokens and drawn:
         record = plan.job("calibrate", **cell.wildcards).output("record").path
         write_record(root / record, read_record(tokens.with_suffix(".json")))
     run_jobs([pruning], root, tokens=tokens, assets=assets)
@@ -113,14 +114,12 @@ def _done(result: Path) -> bool:
     return read_status(result) == "ok"
 
 
-def _with_tokens(request: Work, corpus: Path | None, root: Path) -> tuple[Plan, Path | None]:
-    """Return the plan with specs for the calibration tokens, and the file of tokens (None if nothing reads tokens).
+def _drawn(request: Work, corpus: Path | None, root: Path) -> tuple[Plan, Path]:
+    """Return the plan with specs for the calibration tokens, and the file of tokens, which are drawn now.
 
-    `corpus` is the asset.json of the text from which tokens are drawn. It is None if they are not drawn.
+    `corpus` is the asset.json of the text from which tokens are drawn. It is None if the model writes all of them.
     """
     plan, cell = request.plan, request.cell
-    if corpus is None:
-        return plan, request.tokens if cell.calibrated else None
     plan = _with_bos(request, root)
     tokens = draw_tokens(plan.job("calibrate", **cell.wildcards), corpus, root)
     # The spec of a user's text has only its path, so the digest of the tokens takes its place.
@@ -146,15 +145,30 @@ def fetch_to_root(job: Job, root: Path) -> Path:
     return path
 
 
-def calibration_text(job: Job, root: Path) -> Path:
-    """Fetch the text from which `job` draws calibration tokens, and return its asset.json."""
-    return arrive(job.plan, f"corpora/{calibration_corpus(job.wildcards['calibration'])}", root)
+def calibration_text(job: Job, root: Path) -> Path | None:
+    """Fetch the text from which `job` draws calibration tokens, and return its asset.json; None without such a text."""
+    text = job.config.text_of(job.wildcards["calibration"])
+    return arrive(job.plan, f"corpora/{text}", root) if text else None
 
 
-def draw_tokens(job: Job, corpus: Path, root: Path) -> Path:
-    """Let `job` draw calibration tokens from the asset.json `corpus`, and return their file below `root`."""
+def draw_tokens(job: Job, corpus: Path | None, root: Path) -> Path:
+    """Let `job` draw calibration tokens from the asset.json `corpus`, and return their file below `root`.
+
+    Tokens that the model has written for an earlier run of the command are used again.
+    """
     log.info("calibration tokens %s", job.subject)
     # The tokens do not lie below root/results, which is emptied if they differ from the tokens of the last run.
     tokens = root / "tokens.npy"
+    if job.gpu and _there(tokens, job):
+        return tokens
     run(job, root, corpus=corpus, tokens=tokens, record=tokens.with_suffix(".json"))
     return tokens
+
+
+def _there(tokens: Path, job: Job) -> bool:
+    """Whether `job` has already written the file `tokens` and its record."""
+    try:
+        read_tokens(tokens, job.spec_hash)
+    except PrunebenchError:
+        return False
+    return tokens.with_suffix(".json").exists()

@@ -6,24 +6,46 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from prunebench.config.entries import Bos, Shape
-from prunebench.config.schema import calibration_parts
+from prunebench.config.entries import Bos, Compute, GeneratedSource, Sampling, Shape, is_none
+from prunebench.config.schema import calibration_corpus, calibration_parts
+from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
+from prunebench.plan.sizes import parameters
+
+WRITER = "engine.generation"
+"""The module that lets a model write text. Only specs of generated text have its fingerprint."""
+
+
+class Generation(BaseModel):
+    """Everything that decides which text a model writes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: str
+    storage: str
+    """The dtype of the stored weights."""
+    sampling: Sampling
+    prompt_tokens: PositiveInt | None = Field(None, exclude_if=is_none)
+    """How many tokens of a window come from a corpus; None if the model writes after its beginning-of-text token."""
+    compute: Compute
 
 
 class CalibrateSpec(Spec):
     """Everything that decides the calibration tokens."""
 
     model: str
-    corpus: str
+    corpus: str | None = Field(None, exclude_if=is_none)
+    """The hash of the spec of the text; None for text that a model writes without prompts."""
     samples: PositiveInt
     seqlen: PositiveInt
     seed: int
     strategy: Literal["pack", "documents"] = Field("pack", exclude_if=lambda strategy: strategy == "pack")
     bos: Bos = Field(False, exclude_if=lambda bos: bos is False)
+    generation: Generation | None = Field(None, exclude_if=is_none)
+    """How the model writes the text; None if the text is drawn from a corpus."""
 
 
 class Calibrate(Job):
@@ -33,29 +55,82 @@ class Calibrate(Job):
     subject_pattern = paths.DRAW
     writes: ClassVar = {"tokens": paths.TOKENS, "record": paths.TOKENS_RECORD}
 
+    @property
+    def generated(self) -> GeneratedSource | None:
+        """The source of text that the model writes itself; None if the text is drawn from a corpus."""
+        source = self.config.corpora[calibration_corpus(self.wildcards["calibration"])].source
+        return source if isinstance(source, GeneratedSource) else None
+
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The model, for its tokenizer, and the corpus."""
-        corpus, _, _ = calibration_parts(self.wildcards["calibration"])
+        """The model, for its tokenizer or to write the text, and the corpus; none for text without prompts."""
+        corpus = self.config.text_of(self.wildcards["calibration"])
         return {
             "model": self.plan.job("fetch_model", **self.wildcards).output(),
-            "corpus": self.plan.job("fetch_corpus", corpus=corpus).output(),
+            "corpus": self.plan.job("fetch_corpus", corpus=corpus).output() if corpus else None,
         }
 
     def _spec(self) -> str:
         corpus, samples, seqlen = calibration_parts(self.wildcards["calibration"])
-        entry = self.config.corpora[corpus]
+        text = self.config.text_of(self.wildcards["calibration"])
+        generation = self._generation()
+        code = self.code()
+        if generation:
+            code |= {name: fingerprint(f"prunebench.{name}") for name in (WRITER, f"models.{generation.family}")}
         return CalibrateSpec(
-            code=self.code(),
+            code=code,
             model=self.hash_of("model"),
             corpus=self.hash_of("corpus"),
             samples=samples,
             seqlen=seqlen,
             seed=int(self.wildcards["seed"]),
-            strategy=entry.calibration,
-            bos=entry.calibration_bos,
+            strategy=self.config.corpora[text].calibration if text else "pack",
+            bos=self.config.corpora[corpus].calibration_bos,
+            generation=generation,
         ).text
 
+    def _generation(self) -> Generation | None:
+        source = self.generated
+        if source is None:
+            return None
+        entry = self.config.models[self.model]
+        return Generation(
+            family=entry.family,
+            storage=entry.dtype,
+            sampling=source.sampling,
+            prompt_tokens=source.prompt_tokens if source.prompts else None,
+            compute=self.config.compute,
+        )
+
+    @property
+    def gpu(self) -> bool:
+        """Whether the model runs to write the text."""
+        return self.generated is not None
+
+    @property
+    def compute(self) -> Compute | None:
+        """The compute settings of the config if the model writes the text."""
+        return self.config.compute if self.generated else None
+
+    @property
+    def forward_tokens(self) -> int:
+        """The tokens of a written text, which take longer one by one than in a pass over all of them."""
+        return STEPS * self.tokens if self.generated else 0
+
     def bytes(self, shape: Shape) -> int:
-        """The bytes of the documents of a corpus and of their tokens. The first shard of C4 has 0.8 GB of text."""
-        return 2 * 2**30
+        """The bytes of the documents of a corpus and of their tokens. The first shard of C4 has 0.8 GB of text.
+
+        Where the model writes the text, also the bytes of its weights in float32, of the keys and values of a batch,
+        and of some copies of the probabilities of a token.
+        """
+        documents = 2 * 2**30
+        if self.compute is None:
+            return documents
+        _, samples, seqlen = calibration_parts(self.wildcards["calibration"])
+        batch = min(samples, self.compute.batch_size)
+        cache = 8 * shape.blocks * shape.attention * batch * seqlen
+        return documents + 4 * parameters(shape) + cache + 64 * batch * shape.vocabulary
+
+
+STEPS = 8
+"""How much longer, at most, written tokens take than the arithmetic of their passes: each step reads all weights."""
