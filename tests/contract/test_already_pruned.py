@@ -31,7 +31,7 @@ from prunebench.storage.tensors import TensorStore
 SOURCES = ["magnitude_50", "owl_60", "first_half", "2of4", "v_proj", "ffn_in", "neurons"]
 POINTS = [("unstructured", 0.5), ("unstructured", 0.6), ("2of4", 0.5)]
 UNITS = {
-    **dict.fromkeys(("wanda", "ria", "pruner_zero"), "rows"),
+    **dict.fromkeys(("wanda", "ria", "pruner_zero", "reconstruct"), "rows"),
     **dict.fromkeys(("sparsegpt", "sparsellm", "dense_fit"), "strips"),
 }
 """Where methods count zeros, if not in the whole matrix; besa does in the whole block."""
