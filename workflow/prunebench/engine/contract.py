@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.engine.stat import Stat
@@ -141,7 +141,8 @@ class Method(Plugin):
             except CellFailure as failure:
                 raise CellFailure(f"{', '.join(site.linears)}: {failure}") from None
             block.install({linear: entry.weight for linear, entry in result.items()})
-            pruned |= result
+            # Many methods return float64, which takes four times the memory of the weights that are stored.
+            pruned |= {linear: replace(entry, weight=block.weight(linear)) for linear, entry in result.items()}
         return pruned
 
     def prune_site(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from prunebench.engine.products import factor, product
 from prunebench.engine.stat import Stat
 from prunebench.errors import PluginMistake, PrunebenchError
+from prunebench.formulas.obs import mirror
 from prunebench.models.base import Site
 
 STRIPS, STRIP = 8, 192
@@ -53,9 +54,17 @@ class SiteStatistic:
     @property
     def hessian(self) -> Tensor:
         """X^T X over all tokens, float64 [in, in], a new tensor each time. PluginMistake if it was not declared."""
+        return mirror(self.hessian_triangle.clone())
+
+    @property
+    def hessian_triangle(self) -> Tensor:
+        """The lower triangle of `hessian`, float64 [in, in], without a copy: it must not be written to.
+
+        Numbers above the diagonal mean nothing. Raises PluginMistake as `hessian` does.
+        """
         if self._hessian is None:
             raise PluginMistake("the method reads hessian without declaring Stat.HESSIAN in `needs`")
-        return self._hessian.tril() + self._hessian.tril(-1).T
+        return self._hessian
 
     def add(self, inputs: Tensor, needs: Collection[Stat]) -> None:
         """Add a chunk of inputs [..., in] to the statistics in `needs`."""
