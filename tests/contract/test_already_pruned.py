@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import tiny
-from contract.test_methods import PRUNING, prune, supports
+from contract.test_methods import PRUNING, QUICK, prune, supports
 from jobs import prune_job
 from oracles import masks as oracle
 from prunebench.allocators.base import check_budget
@@ -160,7 +160,7 @@ def test_every_method_prunes_it_further(
         pytest.skip("the method does not do n:m")
     model = models / f"{name}-{source}"
     plugin = load("methods", method)
-    params = {"steps": 4} if method == "besa" else {}
+    params = {**QUICK, "besa": {"steps": 4}}.get(method, {})
     weights, records = prune((name, model), plugin(plugin.configure(overrides=params)), pattern, share, tmp_path)
     before = load_file(model / "model.safetensors")
     check(method, before, weights, pattern)

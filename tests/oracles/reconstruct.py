@@ -25,3 +25,8 @@ def learn(
         step = first / (1 - 0.9**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
         W = W - rate * decay * W - rate * step
     return W
+
+
+def error(W: Array, samples: list[Array], targets: list[Array]) -> float:
+    """The mean of ||Y - X W^T||^2 / ||Y||^2."""
+    return float(np.mean([np.sum((Y - X @ W.T) ** 2) / np.sum(Y**2) for X, Y in zip(samples, targets, strict=True)]))

@@ -245,7 +245,6 @@ class BlockView:
         for batch in range(len(self._stream(dense))):
             yield self.values(batch, points, weights, dense=dense)
 
-    @torch.no_grad()
     def values(
         self,
         batch: int,
@@ -258,7 +257,8 @@ class BlockView:
     ) -> dict[str, Tensor]:
         """The values [tokens, width] at `points` on calibration batch `batch`, or on its sample `row`; see `stream`.
 
-        The pass ends at the input of the linear `until`, behind which no point may lie.
+        They are differentiable in `weights`. The pass ends at the input of the linear `until`, behind which no point
+        may lie.
         """
         ending = _ending_at(self._module.get_submodule(until)) if until else nullcontext()
         with self._watching(points) as values, ending, suppress(_End):

@@ -70,7 +70,9 @@ class ALPS(LayerwiseSolver):
             raise CellFailure(
                 f"the Gram matrix of {len(A)} inputs has no eigendecomposition: raise 'damping'"
             ) from None
-        return norms, partial(self._solve, A=A.float(), spectrum=(values.float(), vectors.float()))
+        # Rounding makes eigenvalues of a matrix with dead inputs slightly negative.
+        spectrum = (values.clamp_min(0).float(), vectors.float())
+        return norms, partial(self._solve, A=A.float(), spectrum=spectrum)
 
     def _solve(
         self, weight: torch.Tensor, select: Select, *, A: torch.Tensor, spectrum: tuple[torch.Tensor, torch.Tensor]

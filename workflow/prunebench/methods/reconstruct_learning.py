@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -24,42 +26,61 @@ def relative_error(outputs: Tensor, target: Tensor) -> Tensor:
     return (outputs.float() - y).square().sum() / torch.where(whole > 0, whole, torch.inf)
 
 
-class Reconstruction:
-    """A block whose kept weights learn to give the outputs that the dense block has."""
+@dataclass
+class Part:
+    """A part of a block whose kept weights learn to give the outputs that the unpruned part has."""
 
-    def __init__(self, block: BlockView, *, dense_inputs: bool, dense_targets: bool) -> None:
-        """Keep the outputs of the block, which must still be dense, for the dense or the pruned model's inputs."""
-        self._block, self._dense_inputs = block, dense_inputs
-        # They are kept in memory: to compute them anew would cost a forward pass in every step.
-        with torch.no_grad():
-            self._targets = [block.forward(batch, dense=dense_targets) for batch in block.batches]
+    block: BlockView
+    linears: Sequence[str]
+    """The linears that learn, by their names in the block."""
+    dense_inputs: bool
+    """Whether the hidden states of the dense model enter the block, or those of the pruned model."""
+    targets: Sequence[Tensor]
+    """The outputs of the unpruned part [batch, seqlen, width] on each calibration batch."""
+    ends: tuple[str, str | None] | None = None
+    """The linear that ends the part, and the one at whose input a pass may end; None: the block ends the part."""
 
     @torch.no_grad()
     def error(self, weights: Mapping[str, Tensor]) -> float:
-        """Compute the mean relative error over samples if the linears have `weights`, by their names in the block."""
-        errors = [float(self._error(sample, weights)) for sample in self._block.samples]
+        """Compute the mean relative error over all samples if linears of the block have `weights` [out, in]."""
+        errors = [float(self._error(sample, weights)) for sample in self.block.samples]
         return sum(errors) / len(errors)
 
     def learn(
-        self, start: Mapping[str, Tensor], *, epochs: int, learning_rate: float, decay: float
-    ) -> dict[str, Tensor]:
-        """Return the weights, float32 [out, in] by linear, after `epochs` of AdamW from `start`. Zeros stay zero.
+        self, weights: Mapping[str, Tensor], *, epochs: int, learning_rate: float, decay: float
+    ) -> tuple[dict[str, Tensor], dict[str, float | None]]:
+        """Learn from `weights` [out, in] of all linears of the block. Zeros stay zero.
 
-        Each step is on one sample, in their order; the learning rate falls linearly to 0. `decay` is the decoupled
-        decay of weights. Raises CellFailure if the loss is not finite.
+        Each of the `epochs` has a step of AdamW on each sample, in their order. The learning rate falls linearly to 0;
+        `decay` is the decoupled decay of weights. Returns the part's weights, learned (float32) or as they were if the
+        error did not fall, and the errors before (`solver`) and after learning (`learned`, None if learning went
+        astray). Raises CellFailure if the error before is not finite.
         """
+        before = self.error(weights)
+        if not isfinite(before):
+            raise CellFailure("the error of the pruned block is NaN or infinite before learning")
+        learned = self._learned(weights, epochs, learning_rate, decay)
+        after = self.error({**weights, **learned}) if learned else float("nan")
+        # A comparison with NaN is false.
+        best = learned if after < before else {linear: weights[linear] for linear in self.linears}
+        return best, {"solver": before, "learned": after if isfinite(after) else None}
+
+    def _learned(
+        self, weights: Mapping[str, Tensor], epochs: int, learning_rate: float, decay: float
+    ) -> dict[str, Tensor]:
+        """The weights after all steps, or none if the loss of a step was not finite."""
         # Copies in float32: steps are far smaller than the spacing of numbers in bfloat16.
-        masters = {linear: weight.detach().float().clone().requires_grad_() for linear, weight in start.items()}
-        kept = {linear: weight != 0 for linear, weight in start.items()}
+        masters = {linear: weights[linear].detach().float().clone().requires_grad_() for linear in self.linears}
+        kept = {linear: master.detach() != 0 for linear, master in masters.items()}
         optimiser = torch.optim.AdamW(masters.values(), lr=learning_rate, weight_decay=decay)
-        samples = self._block.samples
+        samples = self.block.samples
         steps = epochs * len(samples)
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate * (1 - step / steps)
-            loss = self._error(samples[step % len(samples)], masters)
+            loss = self._error(samples[step % len(samples)], {**weights, **masters})
             if not loss.isfinite():
-                raise CellFailure(f"the loss is NaN or infinite in step {step + 1} of block {self._block.index}")
+                return {}
             optimiser.zero_grad()
             (SCALE * loss).backward()
             for linear, master in masters.items():
@@ -71,5 +92,41 @@ class Reconstruction:
 
     def _error(self, sample: tuple[int, int], weights: Mapping[str, Tensor]) -> Tensor:
         batch, row = sample
-        outputs = self._block.forward(batch, weights, dense=self._dense_inputs, row=row)
-        return relative_error(outputs, self._targets[batch][row : row + 1].to(outputs.device))
+        if self.ends is None:
+            outputs = self.block.forward(batch, weights, dense=self.dense_inputs, row=row)
+        else:
+            linear, until = self.ends
+            point = f"{linear}.out"
+            values = self.block.values(batch, [point], weights, dense=self.dense_inputs, until=until, row=row)
+            outputs = values[point]
+        target = self.targets[batch][row].to(outputs.device)
+        return relative_error(outputs.view_as(target), target)
+
+
+def parts(
+    block: BlockView, states: Literal["dense", "mixed", "pruned"], scope: Literal["block", "submodule"]
+) -> dict[str, Part]:
+    """The parts of a block that learn one after the other, by name. The block must be unpruned: it gives the targets.
+
+    `states` says which model's hidden states enter the pruned and the unpruned block: those of the dense model, those
+    of the pruned model, or `mixed`, the pruned model's for the pruned block and the dense model's for the targets.
+    """
+    # Targets are kept in memory: to compute them anew would cost a forward pass in every step.
+    dense_inputs, dense_targets = states == "dense", states != "pruned"
+    targets = block.dense_outputs() if dense_targets else block.outputs()
+    linears = [linear for site in block.sites for linear in site.linears]
+    if scope == "block":
+        return {"block": Part(block, linears, dense_inputs, targets)}
+    ffn = [linear for linear in linears if linear in (block.ffn.gate, block.ffn.up, block.ffn.down)]
+    attention = [linear for linear in linears if linear not in ffn]
+    end = block.attention_out
+    behind = linears[linears.index(end) + 1 :]
+    ends = (end, behind[0] if behind else None)
+    attended = []
+    for batch, whole in enumerate(targets):
+        values = block.values(batch, [f"{end}.out"], dense=dense_targets, until=ends[1])[f"{end}.out"]
+        attended.append(values.view(*whole.shape[:-1], -1).to(whole.device))
+    return {
+        "attention": Part(block, attention, dense_inputs, attended, ends),
+        "ffn": Part(block, ffn, dense_inputs, targets),
+    }
