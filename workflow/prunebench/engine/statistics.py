@@ -110,15 +110,21 @@ class Statistics:
     ) -> None:
         self._collect = collect
         self._known = collect(list(sites)) if sites else {}
+        self._samples: dict[str, Tensor | None] = {}
 
     def __getitem__(self, site: str) -> SiteStatistic:
         if site not in self._known:
             self._known |= self._collect([site])
         return self._known[site]
 
+    def forget(self, site: str) -> None:
+        """Free the sums of a site; its sample stays. They are collected again if they are read again."""
+        if site in self._known:
+            self._samples[site] = self._known.pop(site).sample
+
     def sample(self, site: str) -> Tensor | None:
         """A few inputs [n, in] of a site, or None if its statistics have not been collected."""
-        return self._known[site].sample if site in self._known else None
+        return self._known[site].sample if site in self._known else self._samples.get(site)
 
 
 class Accumulator:

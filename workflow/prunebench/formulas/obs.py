@@ -20,7 +20,8 @@ LEAF = 16
 def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
     """U [in, in] of H = `hessian` [in, in] with lambda = `damping` * mean(diag H); all float64.
 
-    Only the lower triangle of `hessian` is read. If H is 0, so that no weight causes an error, U is the identity, and the smallest weights are pruned.
+    Only the lower triangle of `hessian` is read. If H is 0, so that no weight causes an error, U is the identity, and
+    the smallest weights are pruned.
     Raises CellFailure if H is not finite, or not positive definite when damped.
     """
     if not hessian.diagonal().isfinite().all():
@@ -55,10 +56,13 @@ def _invert_factor(A: torch.Tensor, inverse: torch.Tensor) -> None:
     half = len(A) // 2
     upper, lower = inverse[:half, :half], inverse[half:, half:]
     _invert_factor(A[:half, :half], upper)
-    below = A[half:, :half] @ upper.T
+    # Two quarters serve as memory of products: one of A that is not read any more, one of `inverse` that comes last.
+    free, below = A[half:, :half], inverse[half:, :half]
+    torch.matmul(A[half:, :half], upper.T, out=below)
     A[half:, half:].addmm_(below, below.T, alpha=-1)
     _invert_factor(A[half:, half:], lower)
-    torch.matmul(lower @ below.neg_(), upper, out=inverse[half:, :half])
+    torch.matmul(lower, below.neg_(), out=free)
+    torch.matmul(free, upper, out=below)
 
 
 def mirror(matrix: torch.Tensor) -> torch.Tensor:
