@@ -55,6 +55,10 @@ class Reconstruct(Method):
     of the dense model and its values of a block (2 GiB at most; more go to files), the graph of one sample's backward
     pass, and 16 bytes for each weight of the block.
 
+    Measured once on the tuning split (SmolLM2-135M, 70% of the first 10 of 30 blocks, 16 x 512 tokens, perplexity on
+    c4_type / wikipedia, CPU seconds): Wanda alone 474 / 165 (12 s), and with 4 epochs 145 / 71 (111 s); dense_fit alone
+    70.4 / 42.5 (70 s), and with preset `polish` 68.2 / 40.6 (146 s). No other learning rates were compared.
+
     Differences: the paper takes steps on batches of samples, and its learning rate depends on the model. LaCo is
     `states: mixed`, Free Lunch `scope: submodule`; each has its own schedule.
     """
@@ -82,8 +86,7 @@ class Reconstruct(Method):
     )
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "tuned": {"states": "mixed"},
-        "polish": {"solver": "dense_fit", "states": "mixed", "epochs": 3},
+        "polish": {"solver": "dense_fit", "states": "mixed", "epochs": 3, "learning_rate": 1e-4},
     }
     uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.SITE_NORM})
