@@ -58,6 +58,21 @@ class Cost:
         plain = operations.seconds(self.products, machine.rates)
         return START + machine.overhead(self.counted, self.dtype) * products + plain + self.read / machine.read
 
+    def after(self, first: "Cost") -> "Cost":
+        """The cost of one job that does the work of `first` and then its own, in the memory of the larger of the two.
+
+        The overhead is that of its own kind of work.
+        """
+        return replace(
+            self,
+            flops=operations.added(first.flops, self.flops),
+            products=operations.added(first.products, self.products),
+            read=first.read + self.read,
+            host=max(first.host, self.host),
+            card=max(first.card, self.card),
+            scratch=max(first.scratch, self.scratch),
+        )
+
     def cards(self, device: Device) -> int:
         """Count the cards that the job needs. A job that cannot be divided needs 1, even if it does not fit."""
         if not self.card or device.memory is None:
