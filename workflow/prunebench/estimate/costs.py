@@ -164,6 +164,12 @@ class Pruning:
         cost = Cost(counted, text.dtype, flops, read=2 * _bytes(model))
         return _streamed(model, text, self.device, cost, _solving(model) if solving else 0.0)
 
+    def with_products(self, count: int) -> Cost:
+        """SparseGPT's cost, and `count` products of the weights of each linear [out, in] with a matrix [in, in]."""
+        sizes = self.model.sizes
+        block = sum(2.0 * count * out * width**2 for out, width in sizes.linears.values())
+        return replace(self.in_blocks("sparsegpt", solving=True), products={"float32": sizes.blocks * block})
+
     def learned(self, steps: int) -> Cost:
         """Estimate a method that learns in every block, in `steps` on one sample each."""
         return _learned(self.model, self._text, self.device, steps)

@@ -11,7 +11,7 @@ from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.engine.stat import Stat
 from prunebench.formulas import fit, obs
 from prunebench.lazy import torch
-from prunebench.methods.dense_fit_solvers import SOLVERS, Problem
+from prunebench.methods.dense_fit_solvers import SOLVERS, STEPS, Problem
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from prunebench.engine.block import BlockView
     from prunebench.engine.drift import Drift
     from prunebench.engine.statistics import Statistics
+    from prunebench.estimate.costs import Cost, Pruning
 
 DAMPINGS = (0.03, 0.1, 0.3)
 """The values among which the held-out windows choose."""
@@ -82,7 +83,7 @@ class DenseFit(Method):
         """whether tokens count less where hidden states are large, as the norm that follows divides by their size"""
         solver: Literal["admm", "sparsegpt", "wanda"] = "admm"
         """how the fit is pruned before the conjugate gradients"""
-        steps: NonNegativeInt = Field(5, description="conjugate-gradient steps on the weights that stay")
+        steps: NonNegativeInt = Field(3, description="conjugate-gradient steps on the weights that stay")
 
     name = "dense_fit"
     title = "DenseFit"
@@ -95,6 +96,10 @@ class DenseFit(Method):
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.HESSIAN})
     sequential = True
     dense_stream = True
+
+    def cost(self, job: Pruning) -> Cost:
+        """Add the products of the solver and of the conjugate gradients to the cost of SparseGPT."""
+        return job.with_products(STEPS + self.params.steps + 2)
 
     def prune_block(
         self,
@@ -154,9 +159,9 @@ class DenseFit(Method):
                 damping, strength = self._choose(weights, kept, part, held_out)
             hessian = _damped(gram, damping)
             for name, start in pruned.items():
-                goal = strength * missing[name].float()
+                pull = strength * missing[name].float()
                 pruned[name] = fit.on_support(
-                    start.float(), weights[name].float(), goal, hessian, kept[name], self.params.steps
+                    start.float(), weights[name].float(), pull, hessian, kept[name], self.params.steps
                 )
         return pruned, {"damping": damping, "strength": strength}
 

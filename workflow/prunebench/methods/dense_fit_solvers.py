@@ -76,7 +76,7 @@ def alternating(problem: Problem, dtype: torch.dtype) -> dict[str, torch.Tensor]
     def kind(name: str) -> tuple[int, float]:
         return len(problem.weights[name]), problem.sparsities[name]
 
-    pruned = {}
+    pruned: dict[str, torch.Tensor] = {}
     # Linears of one size are pruned together.
     for _, group in groupby(sorted(problem.weights, key=kind), kind):
         names = list(group)

@@ -56,8 +56,9 @@ class Reconstruct(Method):
     pass, and 16 bytes for each weight of the block.
 
     Measured once on the tuning split (SmolLM2-135M, 70% of the first 10 of 30 blocks, 16 x 512 tokens, perplexity on
-    c4_type / wikipedia, CPU seconds): Wanda alone 474 / 165 (12 s), and with 4 epochs 145 / 71 (111 s); an earlier DenseFit
-    alone 70.4 / 42.5 (70 s), and with preset `polish` 68.2 / 40.6 (146 s). No other learning rates were compared.
+    c4_type / wikipedia, CPU seconds): Wanda alone 474 / 165 (12 s), and with 4 epochs 145 / 71 (111 s); an earlier
+    DenseFit alone 70.4 / 42.5 (70 s), and with preset `polish` 68.2 / 40.6 (146 s). No other learning rates were
+    compared.
 
     Differences: the paper takes steps on batches of samples, and its learning rate depends on the model. LaCo is
     `states: mixed`, Free Lunch `scope: submodule`; each has its own schedule.
