@@ -324,7 +324,7 @@ class BlockView:
     def _can_wait(self) -> bool:
         """Whether the values that waiting passes hold fit into the memory that they may take."""
         states = self._stream(dense=False).hidden[0]
-        out, width = self.weight(self.ffn.down).shape
+        out, width = self._module.get_parameter(f"{self.ffn.down}.weight").shape
         return self.tokens * (3 * out + 3 * width) * states.dtype.itemsize <= WAITING * GIB
 
     @torch.no_grad()
