@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from prunebench.errors import PrunebenchError, full_disk_told
+from prunebench.errors import PrunebenchError, disk_errors_told
 
 FULL = Path("/dev/full")
 needs_device = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
@@ -49,12 +49,12 @@ def by_another_error() -> None:
 @pytest.mark.parametrize("write", [by_torch, by_numpy, by_python, by_safetensors, by_quota, by_another_error])
 def test_who_meets_a_full_disk(write: Callable[[], None]) -> None:
     told = r"^the disk is full: .* MB are free at /.*\. Free space there"
-    with pytest.raises(PrunebenchError, match=told), full_disk_told():
+    with pytest.raises(PrunebenchError, match=told), disk_errors_told():
         write()
 
 
 def test_other_errors_stay() -> None:
-    with pytest.raises(OSError, match="Permission"), full_disk_told():
+    with pytest.raises(OSError, match="Permission"), disk_errors_told():
         raise OSError(errno.EACCES, "Permission denied")
 
 

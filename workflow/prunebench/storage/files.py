@@ -10,11 +10,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.names import unseen
+from prunebench.storage.locks import is_at, lock
 
 LONGEST = 200
 """The longest name of a directory that is written, in bytes: file systems allow 255, and suffixes are added."""
@@ -24,10 +26,12 @@ LFS = b"version https://git-lfs"
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, else removed."""
+    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, else removed.
+
+    Several processes may write `path` at the same time: each writes a file of its own, and the last one stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The name is fixed, so that the next writer overwrites the file of a killed one.
-    temporary = path.with_name(f".{path.name}.part")
+    temporary, descriptor = _taken(path)
     try:
         yield temporary
         with temporary.open("rb") as handle:
@@ -36,6 +40,26 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _taken(path: Path) -> tuple[Path, int]:
+    """A temporary file beside `path`, emptied, and its descriptor, which locks it until it is closed.
+
+    The file has the first name that no other process has locked, so that the file of a killed writer is overwritten.
+    """
+    for number in count():
+        temporary = path.with_name(f".{path.name}.part{number or ''}")
+        while True:
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            if not lock(descriptor):
+                os.close(descriptor)
+                break
+            if is_at(descriptor, temporary):
+                os.ftruncate(descriptor, 0)
+                return temporary, descriptor
+            os.close(descriptor)  # its writer has renamed the file since it was opened
+    raise AssertionError("there is always another number")
 
 
 @cache
