@@ -53,7 +53,7 @@ GRID = [
     {"model": "tiny", "method": "pruner_zero", "allocator": "found", "sparsity": 0.5, "calibration": "own_4x16"},
 ]
 REMEDY = re.compile(r"delete|remove|run ", re.IGNORECASE)
-TO_DELETE = re.compile(r"((?:results|resources)/\S+) [^\n]*: delete it|delete ((?:results|resources)/[^\s,]+)")
+TO_DELETE = re.compile(r"((?:results|resources)/\S+) [^\n]*: delete it|delete ((?:results|resources)/[^\s,\"]+)")
 TO_FORCE = re.compile(r"--forcerun (\w+)")
 
 

@@ -66,7 +66,7 @@ def disk_errors_told() -> Iterator[None]:
         yield
     except Exception as error:
         if not any(map(_is_of_full_disk, _with_causes(error))):
-            if isinstance(error, OSError) and error.filename is not None and error.strerror:
+            if isinstance(error, OSError) and isinstance(error.filename, str | bytes | Path) and error.strerror:
                 raise PrunebenchError(
                     f"{os.fsdecode(error.filename)} cannot be read or written ({error.strerror}): mend or move what is "
                     "there, or name another place, and run again"

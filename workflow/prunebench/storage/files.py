@@ -29,7 +29,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, else removed.
 
     Several processes may write `path` at the same time: each writes a file of its own, and the last one stays.
+    Raises PrunebenchError if `path` is a device or a pipe, which a file would replace for all programs.
     """
+    refuse_special(path, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, descriptor = _taken(path)
     try:
@@ -37,10 +39,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.chmod(_mode())  # safetensors makes its files private
-        temporary.replace(path)
-    finally:
+        temporary.replace(path)  # from here on the temporary name may be another writer's
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    finally:
         os.close(descriptor)
+
+
+def refuse_special(path: Path, what: str) -> None:
+    """Raise PrunebenchError, which calls it `what`, if `path` or what it links to is neither file nor directory."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise PrunebenchError(f"{what} is a device or a pipe, in whose place no file is written: name a file")
 
 
 def _taken(path: Path) -> tuple[Path, int]:
@@ -146,7 +156,8 @@ def sha256_file(path: Path) -> str:
 def named_path(name: str | os.PathLike[str], what: str) -> Path:
     """A path `name` from a user, which need not exist; errors call it `what`.
 
-    Raises PrunebenchError if it is empty (which pathlib takes for "."), not UTF-8, or impossible for a file.
+    Raises PrunebenchError if it is empty (which pathlib takes for "."), not UTF-8, impossible for a file, or in a
+    circle of links.
     """
     text = os.fspath(name)
     if not text.strip():
@@ -162,9 +173,23 @@ def named_path(name: str | os.PathLike[str], what: str) -> Path:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise PrunebenchError(f"{what}: the name {shown} is too long for a file") from None
+        if error.errno == errno.ELOOP:
+            raise PrunebenchError(f"{what}: the links of {shown} lead in a circle: mend them") from None
     if unseen(text) is not None:
         raise PrunebenchError(f"{what}: the name {shown} has characters that cannot be seen: rename it")
     return Path(text)
+
+
+def named_file(name: str | os.PathLike[str], what: str) -> Path:
+    """A path `name` from a user of a file to be written, with its links followed.
+
+    Raises PrunebenchError like `named_path`, and if the path is a directory, a device or a pipe.
+    """
+    path = Path(os.path.realpath(named_path(name, what)))
+    if path.is_dir():
+        raise PrunebenchError(f"{what}: {path} is a directory: name a file")
+    refuse_special(path, f"{what}: {path}")
+    return path
 
 
 def named_destination(name: str | os.PathLike[str], what: str) -> Path:

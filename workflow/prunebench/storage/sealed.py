@@ -95,7 +95,7 @@ def check_mark(path: Path) -> None:
     if _beside(path).exists() and not is_marked(path):
         time.sleep(MARKING)  # another process may have written the file, and not yet its mark
         if not is_marked(path):
-            raise Damaged(path, "is damaged (it has not the digest in the file beside it)")
+            raise Damaged(path, f"is damaged (it has not the digest that {_beside(path).name} tells)")
 
 
 def _beside(path: Path) -> Path:
