@@ -154,9 +154,7 @@ def test_a_damaged_result_is_missing_from_tables(
 
 
 @pytest.mark.parametrize("damage", (flipped, cut, emptied, replaced, unreadable), ids=lambda damage: damage.__name__)
-@pytest.mark.parametrize(
-    "kind", ("fetch_model asset", "calibrate tokens", "gradients gradients", "allocate allocation")
-)
+@pytest.mark.parametrize("kind", ("fetch_model asset", "calibrate tokens", "allocate allocation"))
 def test_what_no_job_reads_again_is_named_by_the_tables(
     finished: tuple[PruneJob, PruneJob],
     kind: str,

@@ -74,3 +74,25 @@ def test_how_a_job_and_a_command_end(code: str) -> None:
         )
     assert run.returncode == 1
     assert "error: the disk is full: " in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    "meet",
+    [
+        lambda folder: (folder / "file/x").write_text("x"),
+        lambda folder: (folder / "folder").write_text("x"),
+        lambda folder: (folder / "absent").read_text(),
+        lambda folder: (folder / "file").replace(folder / "folder"),
+        lambda folder: Path("/proc/absent").mkdir(),
+    ],
+    ids=["below a file", "a folder", "absent", "moved", "unwritable"],
+)
+def test_other_refusals_of_a_disk_name_the_place(meet: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with (
+        pytest.raises(PrunebenchError, match=r"(file|folder|absent).* cannot be read or written \(.*\): mend") as told,
+        disk_errors_told(),
+    ):
+        meet(tmp_path)
+    assert "\n" not in str(told.value)

@@ -1,13 +1,16 @@
 """Several processes write, read and tidy up the files of results at the same time."""
 
 import fcntl
+import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from prunebench.storage.files import atomic_path, write_text
+from prunebench.errors import PrunebenchError
+from prunebench.storage.files import atomic_path, named_destination, named_file, named_path, write_text
 from prunebench.storage.sealed import Damaged, check_mark, mark
 from prunebench.upkeep.garbage import Orphan, delete, orphans
 from prunebench.view import logs
@@ -93,3 +96,42 @@ def test_a_log_without_a_whole_command_names_no_files(first: str | None, tmp_pat
     if first is not None:
         log.write_text(first)
     assert logs.words(log) == []
+
+
+@pytest.fixture
+def special(tmp_path: Path) -> dict[str, Path]:
+    """Paths in whose place no file may be written."""
+    places = {name: tmp_path / name for name in ("pipe", "link to a pipe", "device", "circle", "half a circle")}
+    os.mkfifo(places["pipe"])
+    places["link to a pipe"].symlink_to(places["pipe"])
+    places["device"] = Path(os.devnull)
+    places["circle"].symlink_to(places["circle"])
+    places["half a circle"].symlink_to(places["circle"] / "x")
+    return places
+
+
+@pytest.mark.parametrize("name", ["pipe", "link to a pipe", "device"])
+def test_no_file_takes_the_place_of_a_device_or_a_pipe(name: str, special: dict[str, Path], tmp_path: Path) -> None:
+    place = special[name]
+    with pytest.raises(PrunebenchError, match="device or a pipe"):
+        named_file(str(place), "--out")
+    if place.parent == tmp_path:  # a test that fails must not cost the machine its devices
+        with pytest.raises(PrunebenchError, match="device or a pipe"):
+            write_text(place, "text")
+        assert not place.is_file()
+
+
+@pytest.mark.parametrize("read", [named_path, named_destination, named_file])
+@pytest.mark.parametrize("name", ["circle", "half a circle"])
+def test_links_in_a_circle_are_told(name: str, read: Callable[[str, str], Path], special: dict[str, Path]) -> None:
+    for path in (special[name], special[name] / "below"):
+        with pytest.raises(PrunebenchError, match=r"^--out: the links of .* lead in a circle"):
+            read(str(path), "--out")
+
+
+def test_a_file_to_be_written_is_what_its_link_names(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_text(named_file(str(tmp_path / "link"), "--out"), "text")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "target").read_text() == "text"
+    with pytest.raises(PrunebenchError, match="is a directory"):
+        named_file(str(tmp_path), "--out")
