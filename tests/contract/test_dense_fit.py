@@ -17,7 +17,7 @@ from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.engine.drift import Drift, collect
 from prunebench.engine.loop import prune_model
 from prunebench.formulas import fit, obs
-from prunebench.methods.dense_fit import DAMPINGS, STRENGTHS, UNTRIED, DenseFit
+from prunebench.methods.dense_fit import DAMPINGS, STRENGTHS, TRIED_ROWS, UNTRIED, DenseFit
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.patterns import UNSTRUCTURED, parse_pattern
 from prunebench.storage.finished_blocks import Scratch
@@ -35,7 +35,7 @@ def problem(out: int = 8, width: int = 16, tokens: int = 64, seed: int = 0) -> t
 
 def sums(W: Array, X: Array, Y: Array) -> Drift:
     gram, missing = torch.from_numpy(X @ X.T), torch.from_numpy((Y - W @ X) @ X.T)
-    return Drift(gram, {"linear": missing}, X.shape[1])
+    return Drift(gram, missing, True, X.shape[1])
 
 
 def pruned(W: Array, drift: Drift, sparsity: float, pattern: Any = UNSTRUCTURED, steps: int = 0, **params: Any) -> Any:
@@ -47,7 +47,7 @@ def pruned(W: Array, drift: Drift, sparsity: float, pattern: Any = UNSTRUCTURED,
 def test_the_fit_solves_the_stacked_least_squares_problem() -> None:
     W, X, Y = problem()
     drift = sums(W, X, Y)
-    V = fit.fitted(torch.from_numpy(W), drift.missing["linear"], obs.inverse_factor(drift.gram, DAMPING))
+    V = torch.from_numpy(W) + fit.correction(drift.cross, obs.inverse_factor(drift.gram, DAMPING))
     np.testing.assert_allclose(V.numpy(), oracle.fitted(W, X, Y, oracle.penalty(X, DAMPING)), rtol=1e-9, atol=1e-10)
 
 
@@ -56,7 +56,7 @@ def test_the_error_is_that_of_the_outputs() -> None:
     drift = sums(W, X, Y)
     change = torch.from_numpy(np.random.default_rng(1).normal(size=W.shape))
     grown = np.sum(((W + change.numpy()) @ X - Y) ** 2) - np.sum((W @ X - Y) ** 2)
-    assert fit.error(change, drift.gram, drift.missing["linear"]) == pytest.approx(grown, rel=1e-10)
+    assert fit.error(change, drift.gram, drift.cross) == pytest.approx(grown, rel=1e-10)
 
 
 def test_conjugate_gradients_reach_least_squares_on_the_support_and_never_go_back() -> None:
@@ -81,7 +81,7 @@ def test_without_drift_it_is_sparsegpt(pattern: str) -> None:
     solver = SparseGPT(SparseGPT.configure(overrides={"damping": DAMPING}))
     shape = parse_pattern(pattern)
     expected = solver.prune_site({"linear": torch.from_numpy(W)}, drift.statistic, {"linear": 0.5}, shape)
-    drift.missing["linear"].zero_()  # the sum rounds
+    drift.cross.zero_()  # the sum rounds
     np.testing.assert_array_equal(pruned(W, drift, 0.5, shape), expected["linear"].weight.numpy())
 
 
@@ -126,22 +126,22 @@ class TestChoice:
         _, X_new, Y_new = problem(64, seed=4)
         Y_new = W @ X_new + 0.5 * (Y_new - problem(64, seed=4)[0] @ X_new)
         part, held_out = sums(W, X, Y), sums(W, X_new, Y_new)
-        rows = W[::8]
+        rows = W[::TRIED_ROWS]
         errors = {}
         for damping in DAMPINGS:
             r = oracle.penalty(X, damping)
             for strength in STRENGTHS:
-                target = rows @ X + strength * (Y[::8] - rows @ X)
+                target = rows @ X + strength * (Y[::TRIED_ROWS] - rows @ X)
                 V = torch.from_numpy(oracle.fitted(rows, X, target, r))
                 solver = SparseGPT(SparseGPT.configure(overrides={"damping": damping}))
                 P = solver.prune_site({"linear": V}, part.statistic, {"linear": 0.5}, UNSTRUCTURED)["linear"].weight
-                errors[damping, strength] = np.sum((P.numpy() @ X_new - Y_new[::8]) ** 2)
+                errors[damping, strength] = np.sum((P.numpy() @ X_new - Y_new[::TRIED_ROWS]) ** 2)
         assert self.choose(part, held_out, W, 0.5) == min(errors, key=errors.__getitem__)
 
     def test_given_values_and_missing_windows(self) -> None:
         W, X, Y = problem()
         part = sums(W, X, Y)
-        none = Drift(torch.zeros_like(part.gram), {"linear": torch.zeros_like(part.missing["linear"])})
+        none = Drift(torch.zeros_like(part.gram), torch.zeros_like(part.cross), True)
         assert self.choose(part, none, W) == UNTRIED
         assert self.choose(part, none, W, strength=0.0) == (UNTRIED[0], 0.0)
         assert self.choose(part, part, W, damping=0.2, strength=0.5) == (0.2, 0.5)
@@ -154,17 +154,15 @@ class Recorder(Method):
     name, title, dense_stream = "client", "Client", True
     uses = Method.uses - {"sparsity"} | {"calibration", "seed"}
 
-    def __init__(self, *, residual: bool = True) -> None:
+    def __init__(self, **options: bool) -> None:
         super().__init__()
-        self.residual = residual
+        self.options = options
         self.sums: list[dict[str, tuple[Drift, Drift]]] = []
 
     def prune_block(self, block: Any, *_: Any) -> BlockResult:
         down = block.ffn.down
         weights = {site.name: {name: block.weight(name) for name in site.linears} for site in block.sites}
-        self.sums.append(
-            {site.name: collect(block, site, weights[site.name], residual=self.residual) for site in block.sites}
-        )
+        self.sums.append({site.name: collect(block, site, weights[site.name], **self.options) for site in block.sites})
         return BlockResult({down: PrunedLinear(block.weight(down) / 2)})
 
 
@@ -201,25 +199,35 @@ def states(directory: Path, halved: bool) -> list[Mapping[str, torch.Tensor]]:
     return seen
 
 
-def test_the_sums_are_those_of_two_plain_models(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weighted", [True, False])
+def test_the_sums_are_those_of_two_plain_models(tmp_path: Path, weighted: bool) -> None:
     directory = tiny.make_model(tmp_path / "model")
-    first, second = recorded(directory, "llama", tmp_path / "scratch")
+    first, second = recorded(directory, "llama", tmp_path / "scratch", weighted=weighted)
     dense, damaged = states(directory, halved=False)[1], states(directory, halved=True)[1]
     weights = tiny.reference(directory).model.layers[1]
     moved = {name: dense[name].double() - damaged[name].double() for name in dense}
+    between = dense["states"].double() + dense["o.out"].double()
     expected = {
-        "attention_in": ("self_attn.k_proj", "q.in", moved["q.in"] @ weights.self_attn.k_proj.weight.double().T),
-        "attention_out": ("self_attn.o_proj", "o.in", moved["o.out"] + moved["states"]),
-        "ffn_mid": ("mlp.down_proj", "down.in", moved["down.out"] + moved["states"] + moved["o.out"]),
+        "attention_in": ("k_proj", "q.in", moved["q.in"] @ weights.self_attn.k_proj.weight.double().T, None),
+        "attention_out": ("o_proj", "o.in", moved["o.out"] + moved["states"], between),
+        "ffn_mid": (
+            *("down_proj", "down.in", moved["down.out"] + moved["states"] + moved["o.out"]),
+            between + dense["down.out"].double(),
+        ),
     }
     held_out = slice(3 * 16, 4 * 16)
-    for site, (linear, point, missing) in expected.items():
+    for site, (linear, point, missing, behind) in expected.items():
         x = damaged[point].double()
+        if weighted and behind is not None:
+            root = behind.square().mean(dim=1, keepdim=True).sqrt()
+            x, missing = x / root, missing / root
+        module = getattr(weights.mlp if linear == "down_proj" else weights.self_attn, linear)
         for sums_of_site, rows in ((second[site][0] + second[site][1], slice(None)), (second[site][1], held_out)):
-            torch.testing.assert_close(sums_of_site.missing[linear], missing[rows].T @ x[rows], rtol=1e-4, atol=1e-4)
+            result = sums_of_site.missing(module.weight.detach())
+            torch.testing.assert_close(result, missing[rows].T @ x[rows], rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(sums_of_site.gram.tril(), (x[rows].T @ x[rows]).tril(), rtol=1e-5, atol=1e-5)
             assert sums_of_site.tokens == len(x[rows])
-    assert not any(cross.any() for parts in first.values() for part in parts for cross in part.missing.values())
+    assert not any(part.cross.any() for parts in first.values() for part in parts)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +237,7 @@ def test_the_sums_are_those_of_two_plain_models(tmp_path: Path) -> None:
 def test_the_hidden_states_are_corrected_where_the_block_adds_to_them(name: str, adds: bool, tmp_path: Path) -> None:
     directory = tiny.make_model(tmp_path / "model", name)
     with_states, without = (
-        recorded(directory, name, tmp_path / str(residual), residual=residual)[1]["ffn_mid"][0].missing
+        recorded(directory, name, tmp_path / str(residual), residual=residual)[1]["ffn_mid"][0].cross
         for residual in (True, False)
     )
-    assert all(torch.equal(with_states[linear], without[linear]) for linear in without) != adds
+    assert torch.equal(with_states, without) != adds

@@ -9,12 +9,12 @@ from __future__ import annotations
 from prunebench.lazy import torch
 
 
-def fitted(weight: torch.Tensor, missing: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
-    """The V [out, in] with the least |V X - Y|^2 + r |V - W|^2, which is W + C H^-1.
+def correction(missing: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+    """C H^-1 for `missing` = C [k, in] and U [in, in] with U^T U = H^-1 (see `obs.inverse_factor`).
 
-    `weight` is W and `missing` is C, both [out, in], and U [in, in] has U^T U = H^-1 (see `obs.inverse_factor`).
+    With C = (Y - W X) X^T, the V [out, in] with the least |V X - Y|^2 + r |V - W|^2 is W + C H^-1.
     """
-    return weight + missing @ U.T @ U
+    return missing @ U.T @ U
 
 
 def error(change: torch.Tensor, gram: torch.Tensor, missing: torch.Tensor) -> float:
