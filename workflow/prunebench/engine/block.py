@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -281,7 +281,6 @@ class BlockView:
         for batch in range(len(self._stream(dense))):
             yield self.values(batch, points, weights, dense=dense)
 
-    @torch.no_grad()
     def values(
         self,
         batch: int,
@@ -289,10 +288,17 @@ class BlockView:
         weights: Mapping[str, Tensor] | None = None,
         *,
         dense: bool = False,
+        until: str | None = None,
+        row: int | None = None,
     ) -> dict[str, Tensor]:
-        """The values [tokens, width] at `points` on calibration batch `batch`; see `stream`."""
-        with self._watching(points) as values:
-            self.forward(batch, weights, dense=dense)
+        """The values [tokens, width] at `points` on calibration batch `batch`, or on its sample `row`; see `stream`.
+
+        They are differentiable in `weights`. The pass ends at the input of the linear `until`, behind which no point
+        may lie.
+        """
+        ending = _ending_at(self._module.get_submodule(until)) if until else nullcontext()
+        with self._watching(points) as values, ending, suppress(_End):
+            self.forward(batch, weights, dense=dense, row=row)
         return {point: values[point] for point in points}
 
     @torch.no_grad()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ class Drift:
     mends: bool = False
     """Whether `cross` has outputs."""
     tokens: int = 0
+    dtype: torch.dtype = torch.float32
+    """The dtype of the forward passes."""
 
     @property
     def statistic(self) -> SiteStatistic:
@@ -41,20 +43,17 @@ class Drift:
         """(Y - W X) X^T [out, in] for the linear with the unpruned weights W = `weight` [out, in]."""
         return self.cross if self.mends else weight.to(self.cross.dtype) @ self.cross
 
-    def change(self, weight: Tensor, correction: Tensor) -> Tensor:
-        """The change [out, in] of `weight` for `cross` times a matrix, the `correction` [k, in]."""
-        return correction if self.mends else weight @ correction
-
     def in_float32(self) -> Drift:
         """The sums in float32."""
-        return Drift(self.gram.float(), self.cross.float(), self.mends, self.tokens)
+        return replace(self, gram=self.gram.float(), cross=self.cross.float())
 
     def of_rows(self, step: int) -> Drift:
         """The sums for every `step`-th output."""
-        return Drift(self.gram, self.cross[::step] if self.mends else self.cross, self.mends, self.tokens)
+        return replace(self, cross=self.cross[::step]) if self.mends else self
 
     def __add__(self, other: Drift) -> Drift:
-        return Drift(self.gram + other.gram, self.cross + other.cross, self.mends, self.tokens + other.tokens)
+        tokens = self.tokens + other.tokens
+        return replace(self, gram=self.gram + other.gram, cross=self.cross + other.cross, tokens=tokens)
 
 
 def collect(
@@ -121,7 +120,7 @@ class _Sums:
     """The sums of a part of the windows."""
 
     def __init__(self, weights: Mapping[str, Tensor], x: Tensor, gap: Tensor | None) -> None:
-        self._weights, self._tokens, self._gap = weights, 0, gap is not None
+        self._weights, self._tokens, self._gap, self._dtype = weights, 0, gap is not None, x.dtype
         width = x.shape[1]
         self._gram = x.new_zeros(width, width, dtype=torch.float64)
         # The drift of the inputs serves all linears of a site; a gap is a part of the outputs of the only linear.
@@ -136,4 +135,4 @@ class _Sums:
         self._cross += product(drift.T, x, x.dtype)
 
     def drift(self) -> Drift:
-        return Drift(self._gram, self._cross, self._gap, self._tokens)
+        return Drift(self._gram, self._cross, self._gap, self._tokens, self._dtype)

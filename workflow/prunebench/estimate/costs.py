@@ -59,6 +59,21 @@ class Cost:
         plain = operations.seconds(self.products, machine.rates)
         return START + machine.overhead(self.counted, self.dtype) * products + plain + self.read / machine.read
 
+    def after(self, first: "Cost") -> "Cost":
+        """The cost of one job that does the work of `first` and then its own, in the memory of the larger of the two.
+
+        The overhead is that of its own kind of work.
+        """
+        return replace(
+            self,
+            flops=operations.added(first.flops, self.flops),
+            products=operations.added(first.products, self.products),
+            read=first.read + self.read,
+            host=max(first.host, self.host),
+            card=max(first.card, self.card),
+            scratch=max(first.scratch, self.scratch),
+        )
+
     def cards(self, device: Device) -> int:
         """Count the cards that the job needs. A job that cannot be divided needs 1, even if it does not fit."""
         if not self.card or device.memory is None:
@@ -149,6 +164,12 @@ class Pruning:
         flops = operations.COUNTED[counted](model.sizes, text.tokens, text.seqlen, text.dtype, **options)
         cost = Cost(counted, text.dtype, flops, read=2 * _bytes(model))
         return _streamed(model, text, self.device, cost, _solving(model) if solving else 0.0)
+
+    def with_products(self, count: int) -> Cost:
+        """SparseGPT's cost, and `count` products of the weights of each linear [out, in] with a matrix [in, in]."""
+        sizes = self.model.sizes
+        block = sum(2.0 * count * out * width**2 for out, width in sizes.linears.values())
+        return replace(self.in_blocks("sparsegpt", solving=True), products={"float32": sizes.blocks * block})
 
     def learned(self, steps: int) -> Cost:
         """Estimate a method that learns in every block, in `steps` on one sample each."""
