@@ -66,7 +66,7 @@ docs: install  ## regenerate docs/methods.md and docs/suites.md from plug-ins an
 golden: install  ## record new golden numbers, after an intended change of a method
 	PYTHONPATH=workflow:tests python tests/golden/values.py
 
-test-faults: install  ## campaigns of random faults: kills, damage, full disks and others, in about an hour
+test-faults: install  ## campaigns of random faults: kills, damage, full disks and others, in about two hours
 	for file in tests/campaigns/[a-z]*.py; do name=$$(basename $$file .py); [ $$name = counts ] || PYTHONPATH=workflow:tests python -m tests.campaigns.$$name || exit 1; done
 
 clean:  ## remove results and logs, keep downloads
