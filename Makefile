@@ -37,7 +37,7 @@ test-studies: install  ## every study of the papers to its tables, in miniature,
 	pytest -n logical -m "slow or studies" tests/e2e/test_miniatures.py tests/dag/test_papers.py
 
 test-device: install  ## the tests that open a model, on a stand-in accelerator, in about ten minutes
-	pytest -n logical --dist loadfile --device standin tests/gpu $(addprefix tests/contract/test_,$(addsuffix .py,allocators besa dense_fit dsa engine gradients harness methods protocol search sparsegpt sparsellm))
+	pytest -n logical --dist loadfile --device standin tests/gpu $(addprefix tests/contract/test_,$(addsuffix .py,allocators besa dense_fit dsa engine gradients harness methods protocol reconstruct search sparsegpt sparsellm))
 
 test-cluster: install  ## tests through a real SLURM of one node, installed if there is none (root, Debian)
 	command -v slurmctld || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM); } || true
@@ -73,7 +73,7 @@ docs: install  ## regenerate docs/methods.md and docs/suites.md from plug-ins an
 golden: install  ## record new golden numbers, after an intended change of a method
 	PYTHONPATH=workflow:tests python tests/golden/values.py
 
-test-faults: install  ## campaigns of random faults: kills, damage, full disks and others, in about an hour
+test-faults: install  ## campaigns of random faults: kills, damage, full disks and others, in about two hours
 	for file in tests/campaigns/[a-z]*.py; do name=$$(basename $$file .py); [ $$name = counts ] || PYTHONPATH=workflow:tests python -m tests.campaigns.$$name || exit 1; done
 
 clean:  ## remove results and logs, keep downloads

@@ -39,16 +39,20 @@ rule strict:
     localrule: True
     conda:
         "environment.yml"
+    params:
+        spec=spec_of("strict"),
     shell:
-        "python -m prunebench.stages strict --cells {input.cells} 2> {log}"
+        "python -m prunebench.stages strict --spec {params.spec:q} --cells {input.cells} 2> {log}"
 
 
 onsuccess:
-    # A run of a part of the study may have left tables out, or as they were.
-    partial = workflow.dag_settings.targets or workflow.dag_settings.until or workflow.dag_settings.omit_from
     if STORED:
         print(f"All tables, figures and the report are in the storage, such as {paths.REPORT}")
-    elif not partial:
+    elif workflow.touch or RerunTrigger.PARAMS not in workflow.rerun_triggers:
+        # Snakemake was told to keep files although they were made from other settings.
+        show_what_is_valid()
+    # A run of a part of the study may have left tables out, or as they were.
+    elif any(job.rule.name == "all" for job in workflow.dag.needrun_jobs()):
         jobs = [plan.job("tables", study=study, table=table) for study, table in plan.shown.tables]
         tables = [job.outputs[0].read_text(encoding="utf-8") for job in jobs]
         print("", *tables, f"Figures, and all there is to know of each cell: {paths.REPORT}", sep="\n")
@@ -59,7 +63,6 @@ onerror:
     for job in workflow.dag.needrun_jobs():
         if job.rule.name in ("collect", "tables", "figures", "report"):
             workflow.persistence.started(job)
-    # What could be computed was (keep-going): show that, so that no older number stays in tables, figures and report.
+    # What could be computed was (keep-going): show that.
     if not STORED:
-        spec = plan.job("collect").spec
-        shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {paths.CELLS}")
+        show_what_is_valid()

@@ -8,6 +8,7 @@ from functools import cache
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import RerunTrigger
 
 PACKAGE = os.path.join(workflow.basedir, "workflow")
 os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]))
@@ -146,6 +147,12 @@ def gpus_per_job():
     elsewhere = workflow.non_local_exec or (workflow.dryrun and workflow.resource_settings.nodes is not None)
     here = gpus.gpus_per_job(elsewhere=elsewhere)
     return min(here, workflow.global_resources["gpu"].value) if "gpu" in workflow.global_resources else here
+
+
+# Make everything that people read from the valid results, so that no older number stays in tables, figures and report.
+def show_what_is_valid():
+    spec = plan.job("collect").spec
+    shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {paths.CELLS}")
 
 
 onstart:

@@ -1,6 +1,7 @@
 """The parts that all campaigns share: counts of tries, the small study, and the files that have to be equal."""
 
 import argparse
+import csv
 import signal
 import sys
 import time
@@ -18,8 +19,11 @@ import psutil
 from dag.tree import STUDY, Tree
 
 OUTCOMES = ("recovered", "refused", "wrong")
-TIMED = {"cells.csv", "cells.csv.sha256", "tables", "figures", "report"}
+TIMED = {"cells.csv.sha256", "tables", "figures", "report"}
 """Files and folders that show times."""
+CELLS = "results/cells.csv"
+COSTS = {"prune_seconds", "peak_memory_mb"}
+"""The columns of CELLS that show times and memory."""
 Try = tuple[str, str]
 """One of OUTCOMES, and in words what was tried and what came of it."""
 
@@ -53,12 +57,22 @@ def main(name: str, campaign: Callable[[Random, int], Iterator[Try]], tries: int
 
 
 def results(root: Path) -> dict[str, bytes]:
-    """The files of results/ that do not depend on when and how fast they were made, with their bytes."""
-    return {
+    """The files of results/ that do not depend on when and how fast they were made, with their bytes.
+
+    Of the table of all cells the columns that show times and memory are left out.
+    """
+    files = {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted((root / "results").rglob("*"))
         if path.is_file() and "measured" not in path.name and not TIMED & set(path.parts)
     }
+    return files | ({CELLS: _without_costs(root / CELLS)} if CELLS in files else {})
+
+
+def _without_costs(cells: Path) -> bytes:
+    with cells.open(encoding="utf-8", errors="replace", newline="") as lines:
+        rows = [{key: row[key] for key in row if key not in COSTS} for row in csv.DictReader(lines)]
+    return repr(rows).encode()
 
 
 def small(root: Path) -> Tree:
@@ -87,13 +101,13 @@ class Undisturbed:
 
 
 @contextmanager
-def undisturbed(name: str) -> Iterator[Undisturbed]:
-    """Run the small study in a temporary folder, which goes when the context ends."""
+def undisturbed(name: str, make: Callable[[Path], Tree] = small, target: str = "collect") -> Iterator[Undisturbed]:
+    """Run the study that `make` makes in a temporary folder, which goes when the context ends."""
     with TemporaryDirectory(prefix=f"{name}-") as folder:
-        fresh = small(Path(folder) / "fresh")
+        fresh = make(Path(folder) / "fresh")
         whole = fresh.copy(Path(folder) / "whole")
         start = time.monotonic()
-        run = whole.snakemake("collect")
+        run = whole.snakemake(target)
         assert run.returncode == 0, run.stdout
         yield Undisturbed(fresh, whole, time.monotonic() - start)
 

@@ -1,6 +1,7 @@
 """Stored files are damaged, one at a time. The next run has identical results, or names the file and a remedy.
 
-Results that were made of the damaged file are deleted as well, so that the next run has to read it again.
+Results that were made of the damaged file are deleted as well, so that the next run has to read it again. Unfinished
+work of killed jobs is damaged too, in a tree in which all jobs have left theirs.
 """
 
 import os
@@ -11,14 +12,48 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from campaigns.counts import Try, differences, main, results, undisturbed
+import yaml
+
+import tiny
+import zeroshot
+from campaigns.counts import CELLS, Try, differences, main, results, small, undisturbed
 from dag.tree import STUDY, Tree
 
 PLACES = ("resources", "results", ".snakemake/metadata")
-STAGES = ("calibration", "allocations", "pruned", "evaluations")
+STAGES = ("calibration", "profiles", "gradients", "searches", "allocations", "pruned", "evaluations")
 """Folders of results, each made of those before it."""
+SHOWN = ("tables", "figures", "report")
+"""Folders of results for people to read, which no job reads again."""
+OF_CELLS = ("cells.csv", "cells.csv.sha256")
+TABLE = "results/tables/tiny/perplexity.md"
+"""A file that a job makes from the table of all cells."""
+WIDE = {
+    "models": {"tiny": {"title": "Tiny", "family": "llama", "source": {"kind": "path", "path": "assets/tiny"}}},
+    "corpora": {
+        "text": {"title": "Text", "source": {"kind": "path", "path": "assets/text.txt"}, "documents": "lines"},
+        "own": {"title": "Own", "source": {"kind": "generated", "temperature": 1.0}},
+    },
+    "searches": {
+        "evolved": {
+            **{"model": "tiny", "calibration": "text_4x16", "sparsity": 0.5, "evaluations": 3, "seeds": [0, 1]},
+            **{"corpus": "text", "windows": 3, "seqlen": 16, "population": 3},
+        }
+    },
+    "allocators": {"found": {"allocator": "dsa", "params": {"search": "evolved"}}},
+    "suites": {
+        "ppl_tiny": {"suite": "perplexity", "params": {"corpora": ["text"], "seqlen": 16, "windows": 4}},
+        "asked": {"suite": "lm_eval", "params": {"data": "made", "tasks": ["rte", "arc_easy"], "limit": 4}},
+    },
+    "compute": {"dtype": "bfloat16", "batch_size": 2, "threads": 1},
+}
+"""A config whose studies have every kind of stored file."""
+GRID = [
+    {"model": "tiny", "method": "dense"},
+    {"model": "tiny", "method": "wanda", "sparsity": 0.5, "calibration": "text_4x16"},
+    {"model": "tiny", "method": "pruner_zero", "allocator": "found", "sparsity": 0.5, "calibration": "own_4x16"},
+]
 REMEDY = re.compile(r"delete|remove|run ", re.IGNORECASE)
-TO_DELETE = re.compile(r"((?:results|resources)/\S+) [^\n]*: delete it|delete ((?:results|resources)/[^\s,]+)")
+TO_DELETE = re.compile(r"((?:results|resources)/\S+) [^\n]*: delete it|delete ((?:results|resources)/[^\s,\"]+)")
 TO_FORCE = re.compile(r"--forcerun (\w+)")
 
 
@@ -72,25 +107,62 @@ DAMAGES: tuple[Callable[[Path, float], None], ...] = (
 )  # fmt: skip
 
 
+def wide(root: Path) -> Tree:
+    """A tree with a study that has every kind of stored file, nothing of it made."""
+    tree = small(root)
+    tiny.make_model(root / "assets/tiny", tokenizer=zeroshot.reading_tokenizer(), **zeroshot.READER)
+    tasks = zeroshot.bundle(root / "assets/tasks", "rte", "arc_easy")
+    tasks["source"]["path"] = "assets/tasks"
+    study = {"suites": ["ppl_tiny", "asked"], "searches": ["evolved"], "grid": GRID}
+    (root / STUDY).write_text(yaml.safe_dump({**WIDE, "studies": {"tiny": study}, "tasks": {"made": tasks}}))
+    return tree
+
+
+def unfinished(fresh: Tree, root: Path) -> Tree:
+    """A copy at `root` of the tree `fresh`, finished, in which every job has left the work that it would resume from.
+
+    What deletes that work when a job ends is taken out of the code, which counts in no fingerprint.
+    """
+    tree = fresh.copy(root)
+    for file, line in {
+        "resume": "shutil.rmtree(self._directory)",
+        "finished_blocks": "shutil.rmtree(self.directory)",
+    }.items():
+        tree.edit(f"workflow/prunebench/storage/{file}.py", line, "pass")
+    run = tree.snakemake("collect")
+    assert run.returncode == 0, run.stdout
+    for file in ("resume", "finished_blocks"):
+        name = f"workflow/prunebench/storage/{file}.py"
+        shutil.copy2(fresh.root / name, tree.root / name)
+    return tree
+
+
 def campaign(random: Random, tries: int) -> Iterator[Try]:
     """Damage a file in each of `tries` copies of a finished tree, so that all files have their turn."""
-    with undisturbed("damage") as study:
-        whole = study.whole
-        names = [
-            path.relative_to(whole.root)
-            for place in PLACES
-            for path in sorted((whole.root / place).rglob("*"))
-            if path.is_file()
-        ]
-        turns = [(name, damage) for name in names for damage in DAMAGES if not _is_not_ours(name, damage)]
+    with undisturbed("damage", wide, "all") as study, TemporaryDirectory(prefix="unfinished-") as other:
+        left = unfinished(study.fresh, Path(other) / "tree")
+        turns = [(study.whole, name, damage) for name in _files(study.whole) for damage in DAMAGES]
+        turns += [(left, name, damage) for name in _files(left) if is_scratch(name) for damage in DAMAGES]
+        turns = [turn for turn in turns if not _is_not_ours(*turn[1:])]
         random.shuffle(turns)
-        for name, damage in turns[:tries]:
+        for whole, name, damage in turns[:tries]:
             with TemporaryDirectory(prefix="try-") as place:
                 tree = whole.copy(Path(place) / "tree")
                 damage(tree.root / name, random.random())
                 _forget_what_was_made_of(tree, name)
-                outcome, words = _outcome(tree, name, study.results)
+                outcome, words = _outcome(tree, name, study.whole)
             yield outcome, f"{name} {damage.__name__}: {words}"
+
+
+def _files(tree: Tree) -> list[Path]:
+    files = [path for place in PLACES for path in sorted((tree.root / place).rglob("*")) if path.is_file()]
+    names = [path.relative_to(tree.root) for path in files]
+    return [name for name in names if name.parts[:1] != ("results",) or name.parts[1] not in SHOWN]
+
+
+def is_scratch(name: Path) -> bool:
+    """Whether a file of results/ is unfinished work."""
+    return name.parts[0] == "results" and any(part.startswith(".") for part in name.parts)
 
 
 def _is_not_ours(name: Path, damage: Callable[[Path, float], None]) -> bool:
@@ -99,27 +171,41 @@ def _is_not_ours(name: Path, damage: Callable[[Path, float], None]) -> bool:
 
 
 def _forget_what_was_made_of(tree: Tree, name: Path) -> None:
-    """Delete the results of the stages after the stage of the file `name`."""
+    """Delete the results of the stages after the stage of the file `name`, and of its own stage if it is scratch."""
+    place = tree.root / "results"
     if name.parts[0] not in ("resources", "results"):
         return
-    stage = STAGES.index(name.parts[1]) + 1 if name.parts[0] == "results" and name.parts[1] in STAGES else 0
-    if name.parts[0] == "results" and not stage:
-        return
-    for later in STAGES[stage:]:
-        shutil.rmtree(tree.root / "results" / later, ignore_errors=True)
-    (tree.root / "results/cells.csv").unlink(missing_ok=True)
+    if name.name not in OF_CELLS:
+        stage = STAGES.index(name.parts[1]) + (not is_scratch(name)) if name.parts[0] == "results" else 0
+        for later in STAGES[stage:]:
+            for path in (place / later).rglob("*"):
+                if path.is_file() and not is_scratch(path.relative_to(tree.root)):
+                    path.unlink()
+        (tree.root / CELLS).unlink(missing_ok=True)
+    for shown in SHOWN:
+        shutil.rmtree(place / shown, ignore_errors=True)
 
 
-def _outcome(tree: Tree, name: Path, before: dict[str, bytes]) -> Try:
-    """Run, and if the run refuses the file, do what it says and run again."""
+def _results(tree: Tree, target: str) -> dict[str, bytes]:
+    """The results that a run for `target` must give, without unfinished work: other jobs may have left some."""
+    made = {name: content for name, content in results(tree.root).items() if not is_scratch(Path(name))}
+    table = tree.root / target
+    return made | ({target: table.read_bytes()} if table.is_file() else {})
+
+
+def _outcome(tree: Tree, name: Path, whole: Tree) -> Try:
+    """Run, and if the run refuses the file, do what it says and run again. The results must be those of `whole`."""
+    # Only tables read the table of all cells.
+    target = TABLE if name.name in OF_CELLS else "collect"
+    before = _results(whole, target)
     status = tree.python("from prunebench.cli import app; app()", "status", "--configfile", STUDY)
     if "Traceback" in status.stdout:
         return "wrong", f"a traceback of status\n{status.stdout}"
-    run = tree.snakemake("collect")
+    run = tree.snakemake(target)
     cells = tree.root / "results/cells.csv"
     rows = cells.read_text(encoding="utf-8") if cells.is_file() else ""
     if run.returncode == 0 and ",missing," not in rows:
-        different = differences(before, results(tree.root))
+        different = differences(before, _results(tree, target))
         return ("wrong", f"different: {different}") if different else ("recovered", "")
     if "Traceback" in run.stdout:
         return "wrong", f"a traceback\n{run.stdout}"
@@ -130,8 +216,8 @@ def _outcome(tree: Tree, name: Path, before: dict[str, bytes]) -> Try:
         # Without a target snakemake makes what a deleted cells.csv rests on even if cells.csv is there.
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     forced = TO_FORCE.findall(run.stdout)
-    again = tree.snakemake("collect", *(["--forcerun", *dict.fromkeys(forced)] if forced else []))
-    different = differences(before, results(tree.root))
+    again = tree.snakemake(target, *(["--forcerun", *dict.fromkeys(forced)] if forced else []))
+    different = differences(before, _results(tree, target))
     if again.returncode or different:
         return "wrong", f"after the remedy: {again.returncode}, different: {different}\n{run.stdout}\n{again.stdout}"
     return "refused", ""

@@ -66,7 +66,7 @@ def test_admm_equals_the_oracle(pattern: str, sparsity: float, cubic: bool, part
     weight = with_zeros(*weights(20, width=32).values(), part)
     W, A, norms, select = problem(weight, x, 0.0, sparsity, shape)
     A.diagonal().add_(0.1)
-    ours = admm.gradual(W, A, admm.inverse(A, 1.0), select, rho=1.0, steps=20, ramp=15, cubic=cubic) / norms
+    ours = admm.gradual(W, W @ A, admm.inverse(A, 1.0), select, rho=1.0, steps=20, ramp=15, cubic=cubic) / norms
     expected, gone = admm_oracle.prune(
         weight.double().numpy(), statistic(x).hessian.numpy(), sparsity, shape, cubic=cubic
     )
@@ -229,7 +229,7 @@ def test_the_mask_of_admm_grows_along_its_ramp() -> None:
         counts.append(int(gone.sum()))
         return gone
 
-    admm.gradual(W, A, admm.inverse(A, 1.0), counting, rho=1.0, steps=6, ramp=4)
+    admm.gradual(W, W @ A, admm.inverse(A, 1.0), counting, rho=1.0, steps=6, ramp=4)
     assert counts == [185, 280, 315, 320]  # 320 (1 - (1 - i / 4)^3)
 
 

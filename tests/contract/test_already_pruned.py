@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import tiny
-from contract.test_methods import PRUNING, prune, supports
+from contract.test_methods import PRUNING, QUICK, prune, supports
 from jobs import prune_job
 from oracles import masks as oracle
 from prunebench.allocators.base import check_budget
@@ -31,8 +31,8 @@ from prunebench.storage.tensors import TensorStore
 SOURCES = ["magnitude_50", "owl_60", "first_half", "2of4", "v_proj", "ffn_in", "neurons"]
 POINTS = [("unstructured", 0.5), ("unstructured", 0.6), ("2of4", 0.5)]
 UNITS = {
-    **dict.fromkeys(("wanda", "ria", "pruner_zero"), "rows"),
-    **dict.fromkeys(("sparsegpt", "sparsellm", "dense_fit"), "strips"),
+    **dict.fromkeys(("wanda", "ria", "pruner_zero", "reconstruct"), "rows"),
+    **dict.fromkeys(("sparsegpt", "sparsellm"), "strips"),
 }
 """Where methods count zeros, if not in the whole matrix; besa does in the whole block."""
 MASKING = ("magnitude", "wanda", "ria", "random", "pruner_zero", "besa")
@@ -160,7 +160,7 @@ def test_every_method_prunes_it_further(
         pytest.skip("the method does not do n:m")
     model = models / f"{name}-{source}"
     plugin = load("methods", method)
-    params = {"steps": 4} if method == "besa" else {}
+    params = {**QUICK, "besa": {"steps": 4}}.get(method, {})
     weights, records = prune((name, model), plugin(plugin.configure(overrides=params)), pattern, share, tmp_path)
     before = load_file(model / "model.safetensors")
     check(method, before, weights, pattern)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import random
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
+from lm_eval.models.dummy import DummyLM
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from safetensors.torch import load_file, save_file
@@ -28,6 +30,7 @@ from prunebench.registry import load
 from prunebench.stages.fetch_tasks import fetch_tasks
 from prunebench.standalone.export import export
 from prunebench.storage.resume import Parts
+from prunebench.suites import lm_eval as lm_eval_suite
 from prunebench.suites.base import Score
 from prunebench.suites.harness import DEFINITIONS, Harness, results, stock_task
 from zeroshot import READER, ROWS, TASKS, asks_the_same, bundle, mmlu, reading_tokenizer, requests, stock, write_jsonl
@@ -363,11 +366,11 @@ def test_a_model_that_answers_nan_fails(job: PruneJob, tmp_path: Path, monkeypat
     save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
     whole = tiny.open_model(broken, dtype=torch.bfloat16).whole()
     monkeypatch.setattr(Subject, "whole", lambda _: whole)
-    with pytest.raises(CellFailure, match="NaN"):
+    with pytest.raises(CellFailure, match=r"log-likelihood is NaN or infinite: .*destroyed"):
         run(job, tmp_path / "parts", limit=LIMIT)
     task = stock_task("gsm8k", "gsm8k/gsm8k.yaml", {"test": ROWS["gsm8k"]})
     task.build_all_requests(rank=0, world_size=1)
-    with pytest.raises(CellFailure, match="NaN"):
+    with pytest.raises(CellFailure, match=r"a logit is NaN or infinite: .*destroyed"):
         Harness(subject(job)).generate_until(task.instances)
 
 
@@ -469,3 +472,30 @@ def test_what_has_no_room_at_all_fails_the_cell(job: PruneJob, tmp_path: Path) -
     task.build_all_requests(rank=0, world_size=1)
     with pytest.raises(CellFailure, match="context of 4 tokens has no room for a generated answer"):
         harness.generate_until(task.instances)
+
+
+@pytest.mark.parametrize("task", ["rte", "arc_easy", "mmlu_anatomy"])
+def test_an_accuracy_on_one_row_has_no_error(task: str) -> None:
+    """lm-eval says N/A, which is no number."""
+    one = stock_task(task, TASKS[task]["stock"], {TASKS[task]["split"]: ROWS[task][:1]})
+    (result, *_) = results(DummyLM(), one)
+    assert (result["n"], result["stderr"]) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("errors", "sizes", "pooled", "averaged"),
+    [
+        ([None, None], [1, 1], None, None),
+        ([None, 0.25], [1, 4], 0.25 * math.sqrt(3 * 4 / (5 - 2) / 5), None),
+        ([0.0, 0.0], [4, 4], 0.0, 0.0),
+    ],
+)
+def test_errors_of_single_rows_among_others(
+    errors: list[float | None], sizes: list[int], pooled: float | None, averaged: float | None
+) -> None:
+    parts = [{"metric": "acc", "value": 0.5, "stderr": error, "n": n} for error, n in zip(errors, sizes, strict=True)]
+    none = {"requests": 0, "of": 1, "tokens": 0}
+    (score,) = lm_eval_suite._scores("task", {str(n): {"results": [part], "cut": none} for n, part in enumerate(parts)})
+    assert score.stderr == (None if pooled is None else pytest.approx(pooled))
+    (mean,) = lm_eval_suite._mean([Score("task", **part) for part in parts])
+    assert mean.stderr == averaged

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny
+from contract.test_methods import quick
 from prunebench.allocators.base import check_budget
 from prunebench.engine.anatomy import Anatomy, linear_sizes
 from prunebench.engine.gradients import calibration_gradients
@@ -162,7 +163,7 @@ def prune(
     directory: Path, name: str, tokens: torch.Tensor, scratch: Path, dtype: torch.dtype = torch.float32
 ) -> list[dict[str, Any]]:
     """Prune the model in `directory` to 50%, and return the records of its blocks."""
-    method = load("methods", name)()
+    method = quick(name)
     model = tiny.open_model(directory, dtype=dtype)
     gradients = None
     if method.needs_gradients:

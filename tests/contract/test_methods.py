@@ -29,6 +29,17 @@ POINTS = [
 ]
 
 
+QUICK: dict[str, dict[str, Any]] = {"reconstruct": {"epochs": 1}}
+"""Parameters that make slow methods quick, where a test does not depend on them."""
+
+
+def quick(name: str) -> Method:
+    """The method with its default parameters, but for QUICK."""
+    plugin = load("methods", name)
+    method: Method = plugin(plugin.configure(overrides=QUICK.get(name, {})))
+    return method
+
+
 def supports(name: str, pattern: str, sparsity: float) -> bool:
     """Whether the method does this at all; if not, it says why."""
     support = load("methods", name)().supports(
@@ -83,7 +94,7 @@ def test_every_method_prunes_without_a_pattern() -> None:
 def test_sparsity_shape_and_dtype(
     model: tuple[str, Path], name: str, pattern: str, sparsity: float, tmp_path: Path
 ) -> None:
-    method = load("methods", name)()
+    method = quick(name)
     weights, records = prune(model, method, pattern, sparsity, tmp_path)
     dense = TensorStore(model[1])
     sizes = linear_sizes(model[1], load("models", tiny.ARCHITECTURES[model[0]][0]))
@@ -110,9 +121,8 @@ def test_sparsity_shape_and_dtype(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_run_gives_the_same_bits(model: tuple[str, Path], name: str, tmp_path: Path) -> None:
-    method = load("methods", name)
-    prune(model, method(), "unstructured", 0.5, tmp_path / "a")
-    prune(model, method(), "unstructured", 0.5, tmp_path / "b")
+    prune(model, quick(name), "unstructured", 0.5, tmp_path / "a")
+    prune(model, quick(name), "unstructured", 0.5, tmp_path / "b")
     first, second = ((tmp_path / run / "all.safetensors").read_bytes() for run in "ab")
     assert first == second
 

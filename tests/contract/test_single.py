@@ -479,6 +479,8 @@ def test_pairing_takes_out_what_the_windows_share() -> None:
     # Unpaired, the standard error would be that of `hard`: twenty times as wide.
     assert math.log(high / low) == pytest.approx(2 * 1.96 * np.std(losses - to) / math.sqrt(200), rel=0.1)
     assert ratio([1.0, 2.0], [1.0, 2.0]) == (1.0, (1.0, 1.0))
+    with pytest.raises(PrunebenchError, match="no number holds the ratio"):
+        ratio([850.0, 0.0, 0.0], [0.0, 0.0, 0.0])
 
 
 def test_python_does_what_the_command_line_does(models: Path, tmp_path: Path) -> None:

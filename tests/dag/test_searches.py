@@ -1,6 +1,7 @@
 """An allocation that a search finds: its jobs, what makes them run again, and what is left of them in results."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,19 +103,28 @@ def test_what_another_space_needs_runs_no_search_again(searched: Tree, tmp_path:
     assert tree.planned() == set()
 
 
-def test_a_search_from_older_text_does_not_pass_for_current(
-    searched: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def of_older_text(record: str) -> str:
+    content = json.loads(record)
+    content["inputs"]["corpus"] = "of other text"
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    "edit", [of_older_text, lambda text: text[:-9], lambda text: text.replace("0", "1"), lambda _: ""]
+)
+def test_a_search_from_older_text_or_a_damaged_one_does_not_pass_for_current(
+    edit: Callable[[str], str], searched: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No job reads the results of the seeds again, so the reason has to say which rule has to be forced."""
     plan, cell = entered(searched.copy(tmp_path / "tree"), monkeypatch)
     assert Results(plan).prune(cell)["status"] == "ok"
     path = Path("results/searches/evolved/seed1.json")
-    record = json.loads(path.read_text())
-    record["inputs"]["corpus"] = "of other text"
-    path.write_text(json.dumps(record))
+    path.write_text(edit(path.read_text()))
     pruned = plan.job("prune", **cell.wildcards).outputs[0]
     assert Results(plan).prune(cell) == {
         "status": "missing",
-        "reason": f"on disk from another search: run snakemake again, and if nothing is run, delete {pruned}",
+        "reason": f"on disk from another search: run snakemake again, and if nothing is run, delete {pruned}. "
+        f"If that does not help, {path} may be damaged: run snakemake --forcerun search_allocation",
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from jobs import PruneJob, prune_job
 from prunebench.errors import PrunebenchError
@@ -17,7 +17,9 @@ from prunebench.plan.jobs.base import Job
 from prunebench.results.current import Results
 from prunebench.stages.run import run
 from prunebench.storage import checkpoints, sealed
+from prunebench.storage.finished_blocks import Scratch
 from prunebench.storage.resume import Parts
+from prunebench.storage.tensors import TensorStore
 
 SETTINGS: dict[str, Any] = {"method": "pruner_zero", "allocator": "owl", "blocks": 2}
 """A cell that reads a profile, gradients, an allocation, tokens, a model and a text."""
@@ -151,6 +153,30 @@ def test_a_damaged_result_is_missing_from_tables(
         assert Results(one.plan).valid(job)["status"] == "missing"
 
 
+@pytest.mark.parametrize("damage", (flipped, cut, emptied, replaced, unreadable), ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("kind", ("fetch_model asset", "calibrate tokens", "allocate allocation"))
+def test_what_no_job_reads_again_is_named_by_the_tables(
+    finished: tuple[PruneJob, PruneJob],
+    kind: str,
+    damage: Callable[[Path, Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run plans nothing for it, so the reason has to say which rule has to be forced."""
+    one, _ = finished
+    monkeypatch.chdir(one.root)
+    rule, name = kind.split()
+    (path, another) = (
+        cell.root / next(step for step in steps(cell) if step.rule == rule).output(name).path for cell in finished
+    )
+    if path.read_bytes() == another.read_bytes():
+        return  # both cells have this input
+    with Restored(path):
+        damage(path, another)
+        state = Results(one.plan).valid(one.evaluating("ppl"))
+    assert state["status"] == "missing" and f"--forcerun {rule}" in state["reason"]
+    assert str(path.relative_to(one.root)) in state["reason"]
+
+
 class Restored:
     """Put a file back when the context ends."""
 
@@ -173,6 +199,21 @@ def test_a_damaged_piece_is_made_again(tmp_path: Path, damage: Callable[[Path, P
     damage(tmp_path / "parts/0.json", tmp_path / "parts/1.json")
     again = Parts(tmp_path / "parts", "work")
     assert (again.get_or("0", lambda: [0.1]), again.get_or("1", lambda: [0.3])) == ([0.1], [0.2])
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_block_is_pruned_again(tmp_path: Path, damage: Callable[[Path, Path], None]) -> None:
+    save_file({"norm": torch.zeros(3)}, tmp_path / "model.safetensors")
+    base = TensorStore(tmp_path / "model.safetensors")
+
+    def blocks(value: float) -> list[float]:
+        scratch = Scratch(tmp_path / ".blocks", base, "work")
+        made = [({"norm": torch.full((3,), value + block)}, {"block": block}) for block in (0, 1)]
+        return [float(scratch.get_or(block, lambda: made[block])[0]["norm"][0]) for block in (0, 1)]  # noqa: B023
+
+    assert blocks(1.0) == [1.0, 2.0]
+    damage(tmp_path / ".blocks/block_000.safetensors", tmp_path / ".blocks/block_001.safetensors")
+    assert blocks(5.0) == [5.0, 2.0]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)

@@ -23,7 +23,11 @@ from prunebench.engine.loss import window_losses
 from prunebench.engine.placement import device as placement
 from prunebench.engine.placement.choice import CHOICE
 from prunebench.engine.placement.spill import Spill
+from prunebench.engine.stat import Stat
+from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import PrunebenchError
+from prunebench.methods.sparsegpt import SparseGPT
+from prunebench.patterns import Pattern
 from prunebench.registry import load
 from prunebench.runtime import provenance
 
@@ -260,3 +264,20 @@ def test_the_command_line_prunes_and_measures_on_the_device(
         assert (standin.module.max_memory_allocated(SECOND) > before) == (place == SECOND), "it ran elsewhere"
     values = [json.loads(text)["value"] for text in scores.values()]
     assert values[0] == pytest.approx(values[1], rel=1e-3)
+
+
+@pytest.mark.parametrize("outputs", [64, 3072])
+def test_sparsegpt_needs_three_matrices_of_the_inputs_and_two_of_the_outputs(outputs: int) -> None:
+    width = 1024
+    with standin.present() as device:
+        x, weight = torch.randn(64, width).to(FIRST), torch.randn(outputs, width).to(FIRST, torch.bfloat16)
+        statistic = SiteStatistic()
+        before = device.memory_allocated(FIRST)
+        statistic.add(x, {Stat.HESSIAN})
+        device.reset_peak_memory_stats(FIRST)
+        SparseGPT().prune_site({"linear": weight}, statistic, {"linear": 0.5}, Pattern())
+        inputs, sweep = 8 * width**2, 8 * width * outputs
+        # Beside the Hessian, its copy and the inverse, a half of the recursion has two quarters. During the sweep the
+        # copy is gone, and masks are bytes.
+        most = max(3.75 * inputs, 2.1 * inputs + 2.4 * sweep)
+        assert device.max_memory_allocated(FIRST) - before < most

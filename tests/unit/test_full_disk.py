@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from prunebench.errors import PrunebenchError, full_disk_told
+from prunebench.errors import PrunebenchError, disk_errors_told
 
 FULL = Path("/dev/full")
 needs_device = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full here")
@@ -49,12 +49,12 @@ def by_another_error() -> None:
 @pytest.mark.parametrize("write", [by_torch, by_numpy, by_python, by_safetensors, by_quota, by_another_error])
 def test_who_meets_a_full_disk(write: Callable[[], None]) -> None:
     told = r"^the disk is full: .* MB are free at /.*\. Free space there"
-    with pytest.raises(PrunebenchError, match=told), full_disk_told():
+    with pytest.raises(PrunebenchError, match=told), disk_errors_told():
         write()
 
 
 def test_other_errors_stay() -> None:
-    with pytest.raises(OSError, match="Permission"), full_disk_told():
+    with pytest.raises(OSError, match="Permission"), disk_errors_told():
         raise OSError(errno.EACCES, "Permission denied")
 
 
@@ -74,3 +74,25 @@ def test_how_a_job_and_a_command_end(code: str) -> None:
         )
     assert run.returncode == 1
     assert "error: the disk is full: " in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize(
+    "meet",
+    [
+        lambda folder: (folder / "file/x").write_text("x"),
+        lambda folder: (folder / "folder").write_text("x"),
+        lambda folder: (folder / "absent").read_text(),
+        lambda folder: (folder / "file").replace(folder / "folder"),
+        lambda folder: Path("/proc/absent").mkdir(),
+    ],
+    ids=["below a file", "a folder", "absent", "moved", "unwritable"],
+)
+def test_other_refusals_of_a_disk_name_the_place(meet: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with (
+        pytest.raises(PrunebenchError, match=r"(file|folder|absent).* cannot be read or written \(.*\): mend") as told,
+        disk_errors_told(),
+    ):
+        meet(tmp_path)
+    assert "\n" not in str(told.value)

@@ -256,6 +256,28 @@ def test_the_steps_of_a_layerwise_solver_are_products_at_full_speed() -> None:
         assert cost.seconds(machine, machine) == pytest.approx(plain + 2 * 2 * (steps + 1) * squares / 20)
 
 
+def test_learning_comes_on_top_of_the_solver() -> None:
+    """A step passes a window forward and, for twice as much, backward; an epoch does so with all windows."""
+    alone, learned, longer = (
+        {name: cost(name) for name in ("wanda", "sparsegpt")}
+        for cost in (
+            prune,
+            lambda name: prune("reconstruct", solver=name, epochs=5),
+            lambda name: prune("reconstruct", solver=name, epochs=10),
+        )
+    )
+
+    def seconds(cost: Cost) -> float:
+        return cost.seconds(MACHINE, MACHINE)
+
+    for name in alone:
+        assert seconds(longer[name]) - seconds(learned[name]) == pytest.approx(2 * 3 * 5 * FORWARD / 100)
+        assert learned[name].host >= alone[name].host
+    assert seconds(learned["sparsegpt"]) - seconds(learned["wanda"]) == pytest.approx(
+        seconds(alone["sparsegpt"]) - seconds(alone["wanda"])
+    )
+
+
 def test_the_quickstart_takes_about_as_long_as_the_readme_says() -> None:
     """19 minutes on two cores before SparseLLM and DSA joined, which add about five."""
     plan = load_plan(

@@ -1,6 +1,8 @@
 """The data of the report, for a study of which nothing has run. tests/dag tests the report of a finished study."""
 
 import re
+from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from prunebench.report.about import about
 from prunebench.report.cells import LAST, cell_table
 from prunebench.report.data import gather
 from prunebench.stages.collect import write_cells
-from prunebench.stages.report import render
-from prunebench.tables.make import read_cells
+from prunebench.stages.report import render, write_report
+from prunebench.stages.strict import strict
+from prunebench.storage.sealed import Damaged
+from prunebench.tables.make import current_cells, read_cells
 from studies import changed, grid
 
 HOSTILE = "</script><script>alert(1)</script>"
@@ -94,3 +98,47 @@ def test_it_says_how_far_the_numbers_carry() -> None:
 
     assert "4 windows of 16 tokens of Text" in said() and "Perplexity (ppl_tiny)" in said()
     assert "One seed:" in said() and "Two seeds:" in said(seed=[0, 1]) and "seeds:" not in said(seed=[0, 1, 2])
+
+
+@pytest.mark.parametrize("name", ["nan", "null", "na", "007", "1e5", "true", "inf"])
+def test_a_name_that_looks_like_a_number_or_like_nothing_stays_a_name(name: str, nowhere: Path) -> None:
+    config = grid({"method": "dense"})
+    config["models"][name] = {**config["models"]["tiny"], "title": "Named"}
+    config["studies"] = {name: {**config["studies"]["tiny"], "grid": [{"model": name, "method": "dense"}]}}
+    plan = load_plan(config)
+    cells = collected(plan, nowhere)
+    assert set(cells["model"]) == set(cells["study"]) == {name}
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda config: config["suites"]["ppl_tiny"]["params"].update(windows=3),
+        lambda config: config["compute"].update(dtype="float32"),
+        lambda config: config["studies"]["tiny"]["grid"].append(
+            {"model": "tiny", "method": "magnitude", "sparsity": 0.5}
+        ),
+        lambda config: config["studies"]["tiny"]["grid"].pop(),
+        lambda config: config["studies"].update(other=config["studies"].pop("tiny")),
+    ],
+    ids=["suite", "compute", "more", "fewer", "study"],
+)
+def test_cells_that_were_gathered_for_another_config_are_refused(
+    edit: Callable[[dict[str, Any]], object], nowhere: Path
+) -> None:
+    """Options of Snakemake such as --touch keep the file although the config is another one."""
+    config = grid({"method": ["dense", "wanda"], "sparsity": 0.5}, {"method": "wanda", "sparsity": 0.7})
+    plan, cells = load_plan(config), nowhere / "cells.csv"
+    write_cells(plan, cells)
+    assert len(current_cells(plan, cells)) == 3
+    other = deepcopy(config)
+    edit(other)
+    changed_plan = load_plan(other)
+    for read in (
+        lambda: current_cells(changed_plan, cells),
+        lambda: write_report(changed_plan, cells, nowhere / "index.html"),
+        lambda: strict(changed_plan.job("strict").spec, cells=cells),
+    ):
+        with pytest.raises(Damaged, match=r"cells\.csv was made from other settings or code: delete it and run again"):
+            read()
+    assert not (nowhere / "index.html").exists()

@@ -63,6 +63,22 @@ def test_weights_that_stay_and_files_of_the_largest_job(setting: str, stay: floa
     assert demands["files of the largest running job"] == run
 
 
+@pytest.mark.parametrize(
+    ("method", "values"),
+    [
+        ("random", 0),
+        ("pruner_zero", 0),
+        ("besa", 0),
+        ("sparsellm", 0),
+        ("wanda", 0),
+        ("alps", VALUES),
+        ("admm", VALUES),
+    ],
+)
+def test_kept_weights_count_only_where_they_surely_change(method: str, values: float) -> None:
+    assert sizes(plan(method, keep_weights="packed"))["pruned weights"] == MASK + values
+
+
 def test_blocks_of_a_killed_job_are_there_already(tmp_path: Path) -> None:
     made = plan("sparsegpt", keep_weights="none")
     (job,) = (made.job("prune", **cell.wildcards) for cell in made.cells)

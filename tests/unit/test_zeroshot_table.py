@@ -128,3 +128,9 @@ def test_several_seeds_must_agree_on_the_best_too() -> None:
     assert far.notes[3].endswith("is more than 1.96 standard errors and larger than the spread of either.")
     near = zeroshot_table(table(*seeds("wanda", 0.4, 0.61), *seeds("ria", 0.4, 0.41)), "s")
     assert near.bold == frozenset()
+
+
+def test_accuracies_on_one_row_have_no_error() -> None:
+    made = zeroshot_table(table(*scores("wanda", "0.50", stderr=None, n=1)), "s", TITLES)
+    text = made.render("md")
+    assert "nan" not in text and "BoolQ 1" in text

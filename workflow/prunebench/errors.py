@@ -57,12 +57,20 @@ def summary(error: BaseException) -> str:
 
 
 @contextmanager
-def full_disk_told() -> Iterator[None]:
-    """Raise PrunebenchError, which says what to do, in place of an error within that a full disk has caused."""
+def disk_errors_told() -> Iterator[None]:
+    """Raise PrunebenchError, which says what to do, in place of an error that a disk has caused within the context.
+
+    The disk may be full, or a file or directory may refuse to be read or written.
+    """
     try:
         yield
     except Exception as error:
         if not any(map(_is_of_full_disk, _with_causes(error))):
+            if isinstance(error, OSError) and isinstance(error.filename, str | bytes | Path) and error.strerror:
+                raise PrunebenchError(
+                    f"{os.fsdecode(error.filename)} cannot be read or written ({error.strerror}): mend or move what is "
+                    "there, or name another place, and run again"
+                ) from error
             raise
         place = Path(os.fsdecode(getattr(error, "filename", None) or "."))
         place = next(folder for folder in (place, *place.absolute().parents) if folder.is_dir())

@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 from prunebench import __version__
 from prunebench.cli import choices, search, single, study, upkeep
-from prunebench.errors import PrunebenchError, full_disk_told
+from prunebench.errors import PrunebenchError, disk_errors_told
 
 
 class _Commands(TyperGroup):
@@ -15,7 +15,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with full_disk_told():
+            with disk_errors_told():
                 return super().invoke(ctx)
         except PrunebenchError as error:
             typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from prunebench.config.schema import CONFIG
-from prunebench.storage.files import named_destination, named_path
+from prunebench.storage.files import named_destination, named_file, named_path
 
 
 def path(option: str) -> Callable[[str], Path]:
@@ -24,6 +24,15 @@ def destination(option: str) -> Callable[[str], Path]:
 
     def path(value: str) -> Path:
         return named_destination(value, option)
+
+    return path
+
+
+def file(option: str) -> Callable[[str], Path]:
+    """Make a parser (for typer) of a file to be written. It raises PrunebenchError if `option` names no such file."""
+
+    def path(value: str) -> Path:
+        return named_file(value, option)
 
     return path
 

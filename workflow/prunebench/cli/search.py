@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from prunebench.cli.options import path
+from prunebench.cli.options import file
 from prunebench.cli.single import AsJson, BatchSize, Device, DType, Model, Threads, prepare, resumable
 from prunebench.errors import PrunebenchError
 
@@ -39,7 +39,7 @@ def search(
     threads: Threads = None,
     device: Device = "auto",
     out: Annotated[
-        Path | None, typer.Option(parser=path("--out"), help="File to write the result to, as JSON.")
+        Path | None, typer.Option(parser=file("--out"), help="File to write the result to, as JSON.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -50,8 +50,6 @@ def search(
     Ctrl-C loses one evaluation at most, and the same command goes on from there. The result can also serve other
     models, methods and sparsities.
     """
-    if out and out.is_dir():
-        raise PrunebenchError(f"--out: {out} is a directory")
     if strategy == "grid" and space != "slopes":
         raise PrunebenchError("--strategy: grid is for --space slopes, as there are too many functions")
     compute = prepare(dtype, batch_size, threads, device)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from prunebench.engine.activations import Activations, outputs
+from prunebench.engine.activations import Activations, advance, outputs
 from prunebench.engine.finite import cause, check_block, check_statistic
 from prunebench.engine.model import StreamedModel
+from prunebench.engine.passes import Passes
+from prunebench.engine.placement.device import GIB
 from prunebench.engine.placement.spill import Spill
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
@@ -22,6 +25,10 @@ from prunebench.storage.tensors import TensorStore
 
 DENSE_RESIDENT = 2.0
 """GiB of the dense model's values of a block that are kept in memory; the rest goes to files."""
+WAITING = 2.0
+"""GiB that the values of waiting forward passes may take."""
+EQUAL = 0.02
+"""The relative difference up to which a sum in the dtype of the forward pass counts as equal."""
 
 
 class BlockView:
@@ -56,6 +63,10 @@ class BlockView:
         """The parameters by their paths in the block, in the dtype of their storage."""
         self._dense_values: dict[str, Tensor] = {}
         self._dense_outputs: list[Tensor] | None = None
+        self._adds_up = False
+        self._passes: Passes | None = None
+        self._ahead: set[str] = set()
+        """The weights that no waiting pass has used."""
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -174,6 +185,8 @@ class BlockView:
                 current = self._module.get_parameter(path)
                 self._installed[path] = tensor.to(current.device, self._model.stored_dtype(name))
                 rounded = self._installed[path].to(current.dtype)
+                if path not in self._ahead and not torch.equal(rounded, current):
+                    self._passes = None  # they went by with the weights from before
                 module, _, attribute = path.rpartition(".")
                 setattr(self._module.get_submodule(module), attribute, nn.Parameter(rounded, requires_grad=False))
 
@@ -197,18 +210,32 @@ class BlockView:
     def record_dense(self) -> None:
         """Run the dense stream through the block, which must be unpruned, and keep what `dense_values` reads."""
         points = [*(f"{site.linears[0]}.in" for site in self.sites), f"{self.attention_out}.out"]
+        down = f"{self.ffn.down}.out"
         spill = self.spill(DENSE_RESIDENT)
-        outputs, end = [], 0
-        with self._watching(points) as values:
+        self._dense_outputs, end = [], 0
+        with self._watching([*points, down]) as values, torch.no_grad():
             for batch, states in enumerate(self._stream(dense=True).hidden):
-                with torch.no_grad():
-                    outputs.append(self.forward(batch, dense=True).to(states.device))
+                self._dense_outputs.append(self.forward(batch, dense=True).to(states.device))
                 start, end = end, end + states.shape[:-1].numel()
-                for point, rows in values.items():
+                for point in points:
+                    rows = values[point]
                     if point not in self._dense_values:
                         self._dense_values[point] = spill.empty(self.tokens, rows.shape[1], rows.dtype)
                     self._dense_values[point][start:end] = rows
-        self._dense_outputs = outputs
+                if batch == 0:
+                    change = (
+                        self._dense_outputs[0].to(rows.device).float() - self.inputs(0, dense=True).float()
+                    ).flatten(0, -2)
+                    missed = change - values[points[-1]].float() - values[down].float()
+                    self._adds_up = bool(missed.norm() <= EQUAL * change.norm())
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the block's output is its input plus the outputs of attention and FFN, in the recorded dense stream.
+
+        Some architectures put norms or factors in between.
+        """
+        return self._adds_up
 
     def dense_values(self, batch: int, point: str) -> Tensor:
         """The values [tokens, width] that the unpruned block has on a calibration batch in the dense model.
@@ -233,6 +260,15 @@ class BlockView:
         """The block's outputs [batch, seqlen, hidden] on all batches, each on the device of its input."""
         return list(outputs(self._stream(dense=False), self._module, self.index))
 
+    def advance(self) -> None:
+        """Replace the calibration stream, the inputs of this block, by the block's outputs."""
+        stream = self._stream(dense=False)
+        if self._passes is None:
+            return advance(stream, self._module, self.index)
+        for batch, states in enumerate(stream.hidden):
+            stream.hidden[batch] = self._passes.output(batch).to(states.device)
+        self._passes = None
+
     @torch.no_grad()
     def stream(
         self, points: Sequence[str], weights: Mapping[str, Tensor] | None = None, *, dense: bool = False
@@ -245,7 +281,6 @@ class BlockView:
         for batch in range(len(self._stream(dense))):
             yield self.values(batch, points, weights, dense=dense)
 
-    @torch.no_grad()
     def values(
         self,
         batch: int,
@@ -258,12 +293,39 @@ class BlockView:
     ) -> dict[str, Tensor]:
         """The values [tokens, width] at `points` on calibration batch `batch`, or on its sample `row`; see `stream`.
 
-        The pass ends at the input of the linear `until`, behind which no point may lie.
+        They are differentiable in `weights`. The pass ends at the input of the linear `until`, behind which no point
+        may lie.
         """
         ending = _ending_at(self._module.get_submodule(until)) if until else nullcontext()
         with self._watching(points) as values, ending, suppress(_End):
             self.forward(batch, weights, dense=dense, row=row)
         return {point: values[point] for point in points}
+
+    @torch.no_grad()
+    def values_until(self, batch: int, linear: str) -> dict[str, Tensor]:
+        """The values on calibration batch `batch` in a forward pass that has come to the input of `linear`.
+
+        Points are those of `dense_values`. Sites must be visited in the order of the forward pass: the pass waits there
+        and goes on at the next visit, with the weights that are installed by then. If waiting passes would take too
+        much memory, each visit is a pass of its own, with equal values.
+        """
+        points = [*(f"{site.linears[0]}.in" for site in self.sites), f"{self.attention_out}.out"]
+        if not self._can_wait():
+            with self._watching(points) as values, _ending_at(self._module.get_submodule(linear)), suppress(_End):
+                self.forward(batch)
+            return values
+        if self._passes is None:
+            watching = partial(self._watching, points)
+            self._passes = Passes(self._module, self.forward, len(self.batches), watching)
+        order = [name for site in self.sites for name in site.linears]
+        self._ahead = {f"{name}.weight" for name in order[order.index(linear) :]}
+        return self._passes.until(batch, linear)
+
+    def _can_wait(self) -> bool:
+        """Whether the values that waiting passes hold fit into the memory that they may take."""
+        states = self._stream(dense=False).hidden[0]
+        out, width = self._module.get_parameter(f"{self.ffn.down}.weight").shape
+        return self.tokens * (3 * out + 3 * width) * states.dtype.itemsize <= WAITING * GIB
 
     @torch.no_grad()
     def collect(self, sites: Collection[str], needs: Collection[Stat]) -> dict[str, SiteStatistic]:

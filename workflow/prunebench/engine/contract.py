@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.engine.stat import Stat
@@ -130,18 +130,22 @@ class Method(Plugin):
         allocation: Mapping[str, float],
         pattern: Pattern,
     ) -> dict[str, PrunedLinear]:
-        """Prune `sites` of the block one after the other and install their weights. Returns the pruned linears."""
+        """Prune `sites` of the block one after the other and install their weights. Returns the pruned linears.
+
+        The sums of a site are freed when it is done.
+        """
         pruned: dict[str, PrunedLinear] = {}
         for site in sites:
             weights = {linear: block.weight(linear) for linear in site.linears}
             sparsities = {linear: allocation[linear] for linear in site.linears}
-            statistic = statistics[site.name]
             try:
-                result = self.prune_site(weights, statistic, sparsities, pattern)
+                result = self.prune_site(weights, statistics[site.name], sparsities, pattern)
             except CellFailure as failure:
                 raise CellFailure(f"{', '.join(site.linears)}: {failure}") from None
             block.install({linear: entry.weight for linear, entry in result.items()})
-            pruned |= result
+            statistics.forget(site.name)
+            # Many methods return float64, which takes four times the memory of the weights that are stored.
+            pruned |= {linear: replace(entry, weight=block.weight(linear)) for linear, entry in result.items()}
         return pruned
 
     def prune_site(

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunebench.engine.activations import advance, embed
+from prunebench.engine.activations import embed
 from prunebench.engine.block import BlockView
 from prunebench.engine.contract import BlockResult, Method
 from prunebench.engine.finite import check_states, is_finite
 from prunebench.engine.model import StreamedModel
+from prunebench.engine.placement.memory import give_back_freed_pages
 from prunebench.engine.sparsity import check_block
 from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
@@ -72,7 +73,7 @@ def prune_model(
             view.restore(weights)
             records.append(record)
             if activations is not None and index < last:
-                advance(activations, module, index)
+                view.advance()
                 check_states(activations.hidden, index)
             if dense is not None:
                 dense.hidden = dense_next
@@ -98,6 +99,8 @@ def _prune_block(
     needs = method.needs - {Stat.GRADIENT}  # no forward pass can collect gradients
     at_once = [site.name for site in view.sites] if pruned and needs and not method.sequential else []
     statistics = view.statistics(needs, at_once)
+    if at_once:
+        give_back_freed_pages()  # matrices of solvers may take all memory, and no forward pass comes in between
     shares = {linear: allocation[name] for linear, name in full.items()}
     try:
         result = method.prune_block(view, statistics, shares, pattern) if pruned else BlockResult({})

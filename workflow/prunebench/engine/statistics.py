@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from prunebench.engine.products import factor, product
 from prunebench.engine.stat import Stat
 from prunebench.errors import PluginMistake, PrunebenchError
+from prunebench.formulas.obs import mirror
 from prunebench.models.base import Site
 
 STRIPS, STRIP = 8, 192
@@ -53,9 +54,17 @@ class SiteStatistic:
     @property
     def hessian(self) -> Tensor:
         """X^T X over all tokens, float64 [in, in], a new tensor each time. PluginMistake if it was not declared."""
+        return mirror(self.hessian_triangle.clone())
+
+    @property
+    def hessian_triangle(self) -> Tensor:
+        """The lower triangle of `hessian`, float64 [in, in], without a copy: it must not be written to.
+
+        Numbers above the diagonal mean nothing. Raises PluginMistake as `hessian` does.
+        """
         if self._hessian is None:
             raise PluginMistake("the method reads hessian without declaring Stat.HESSIAN in `needs`")
-        return self._hessian.tril() + self._hessian.tril(-1).T
+        return self._hessian
 
     def add(self, inputs: Tensor, needs: Collection[Stat]) -> None:
         """Add a chunk of inputs [..., in] to the statistics in `needs`."""
@@ -101,15 +110,21 @@ class Statistics:
     ) -> None:
         self._collect = collect
         self._known = collect(list(sites)) if sites else {}
+        self._samples: dict[str, Tensor | None] = {}
 
     def __getitem__(self, site: str) -> SiteStatistic:
         if site not in self._known:
             self._known |= self._collect([site])
         return self._known[site]
 
+    def forget(self, site: str) -> None:
+        """Free the sums of a site; its sample stays. They are collected again if they are read again."""
+        if site in self._known:
+            self._samples[site] = self._known.pop(site).sample
+
     def sample(self, site: str) -> Tensor | None:
         """A few inputs [n, in] of a site, or None if its statistics have not been collected."""
-        return self._known[site].sample if site in self._known else None
+        return self._known[site].sample if site in self._known else self._samples.get(site)
 
 
 class Accumulator:

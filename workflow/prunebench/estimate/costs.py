@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from prunebench.engine.contract import Method
 from prunebench.engine.placement.choice import USABLE
+from prunebench.engine.stat import Stat
 from prunebench.estimate import operations
 from prunebench.estimate.devices import GIB, Device
 from prunebench.estimate.operations import Flops
@@ -57,6 +58,21 @@ class Cost:
         products = operations.seconds(self.flops, machine.rates)
         plain = operations.seconds(self.products, machine.rates)
         return START + machine.overhead(self.counted, self.dtype) * products + plain + self.read / machine.read
+
+    def after(self, first: "Cost") -> "Cost":
+        """The cost of one job that does the work of `first` and then its own, in the memory of the larger of the two.
+
+        The overhead is that of its own kind of work.
+        """
+        return replace(
+            self,
+            flops=operations.added(first.flops, self.flops),
+            products=operations.added(first.products, self.products),
+            read=first.read + self.read,
+            host=max(first.host, self.host),
+            card=max(first.card, self.card),
+            scratch=max(first.scratch, self.scratch),
+        )
 
     def cards(self, device: Device) -> int:
         """Count the cards that the job needs. A job that cannot be divided needs 1, even if it does not fit."""
@@ -149,6 +165,12 @@ class Pruning:
         cost = Cost(counted, text.dtype, flops, read=2 * _bytes(model))
         return _streamed(model, text, self.device, cost, _solving(model) if solving else 0.0)
 
+    def with_products(self, count: int) -> Cost:
+        """SparseGPT's cost, and `count` products of the weights of each linear [out, in] with a matrix [in, in]."""
+        sizes = self.model.sizes
+        block = sum(2.0 * count * out * width**2 for out, width in sizes.linears.values())
+        return replace(self.in_blocks("sparsegpt", solving=True), products={"float32": sizes.blocks * block})
+
     def learned(self, steps: int) -> Cost:
         """Estimate a method that learns in every block, in `steps` on one sample each."""
         return _learned(self.model, self._text, self.device, steps)
@@ -208,13 +230,28 @@ def kept(method: Method, model: Model, sparsity: float, part: float) -> Mapping[
     """Estimate the bytes of a cell's weights on disk by the setting of `keep_weights`.
 
     `packed` takes a bit for each weight, and the kept weights if the method changes them; `mask` takes the bits only.
-    The numbers are upper bounds for methods that change kept weights only sometimes.
+    The numbers are upper bounds for methods that change kept weights only sometimes, and for methods that never do so
+    without being MaskingMethods.
     """
+    return _kept(method, model, sparsity, part, changed=not isinstance(method, MaskingMethod))
+
+
+def surely_kept(method: Method, model: Model, sparsity: float, part: float) -> Mapping[str, float]:
+    """Estimate the bytes that `kept` estimates, but never too many.
+
+    Kept weights count only for methods that ask for the Hessian and nothing else: to change weights is what it is for.
+    A method that asks for norms too (SparseLLM) may leave the kept weights of some matrices as they are.
+    """
+    return _kept(method, model, sparsity, part, changed=method.needs == {Stat.HESSIAN})
+
+
+def _kept(method: Method, model: Model, sparsity: float, part: float, *, changed: bool) -> Mapping[str, float]:
     if "allocator" not in method.uses:
         return {"packed": 0.0, "mask": 0.0, "none": 0.0}
     pruned = part * model.prunable
-    values = 0.0 if isinstance(method, MaskingMethod) else (1 - sparsity) * pruned * model.item
-    return {"packed": pruned / 8 + values, "mask": pruned / 8, "none": 0.0}
+    values = (1 - sparsity) * pruned * model.item if changed else 0.0
+    # A matrix with so few zeros that packing does not pay is written as it is.
+    return {"packed": min(pruned / 8 + values, pruned * model.item), "mask": pruned / 8, "none": 0.0}
 
 
 def _learned(model: Model, text: Text, device: Device, steps: int) -> Cost:

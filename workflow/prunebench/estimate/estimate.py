@@ -87,6 +87,10 @@ class Estimate:
         """Bytes of the pruned weights of one cell that stay, by the setting of `keep_weights`."""
         return costs.kept(self._method(cell), self.model(cell.model), float(cell.sparsity), self._part(cell))
 
+    def surely_kept_of(self, cell: Cell) -> Mapping[str, float]:
+        """Bytes of the pruned weights of one cell that stay at least, by the setting of `keep_weights`."""
+        return costs.surely_kept(self._method(cell), self.model(cell.model), float(cell.sparsity), self._part(cell))
+
     @property
     def disk(self) -> float:
         """Bytes of other results that stay."""

@@ -124,6 +124,11 @@ COUNTED: dict[str, Callable[..., Flops]] = {
 """The counts by the kind of work, whose overhead devices.py has. Arguments: sizes, tokens, seqlen, dtype, options."""
 
 
+def added(one: Flops, other: Flops) -> Flops:
+    """Add the operations of two kinds of work, by dtype."""
+    return {dtype: one.get(dtype, 0.0) + other.get(dtype, 0.0) for dtype in {**one, **other}}
+
+
 def seconds(flops: Flops, rates: Mapping[str, float]) -> float:
     """Compute the least time for `flops` at `rates` (operations per second, by dtype)."""
     return sum(count / rates[dtype] for dtype, count in flops.items())

@@ -1,6 +1,7 @@
 """The room on disks that jobs need, checked before any work.
 
-All sizes are lower bounds, so that nobody is refused who has enough.
+All sizes are lower bounds, so that nobody is refused who has enough: kept weights count only where a method surely
+changes them.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def demands(plan: Plan, jobs: Iterable[Job], results: Path = Path()) -> Iterator
     fetched = [job.model for job in jobs if job.rule == "fetch_model"]
     yield Demand("downloads", _hub_cache(), sum(_download(estimate, model) for model in fetched))
     pruned = [job for job in jobs if job.rule == "prune"]
-    kept = [estimate.kept_of(job.cell) for job in pruned]
+    kept = [estimate.surely_kept_of(job.cell) for job in pruned]
     # The blocks of a killed job.
     there = sum(_size(results / job.outputs[0].parent / BLOCKS) for job in pruned)
     setting = estimate.plan.config.keep_weights

@@ -16,6 +16,8 @@ from prunebench.patterns import Pattern
 
 LEAST = 1e-8
 """The least norm of an input, as a fraction of the largest, so that nothing is divided by zero."""
+SAMPLED = 8
+"""A threshold that need not be exact comes from every eighth row."""
 EVERY, PATIENCE = 3, 30
 """ALPS looks at its mask in every third step; before step 30 it ends only if the mask has not changed at all."""
 RISES = ((0.1, 1.3), (0.005, 1.2), (0.0, 1.1))
@@ -61,6 +63,19 @@ def lowest(
     return gone | zeros
 
 
+def about_lowest(values: torch.Tensor, share: float, copies: int = 1) -> torch.Tensor:
+    """Mask [out, in] of about the fraction `share` of smallest |`values`| [out, in], by a sample of the rows.
+
+    `values` are `copies` matrices below each other, and each has a threshold of its own.
+    """
+    scores = values.abs().view(copies, -1, values.shape[1])
+    sample = scores[:, ::SAMPLED].reshape(copies, -1)
+    count = masks.pruned_count(sample.shape[1], share)
+    if not count:
+        return torch.zeros_like(values, dtype=torch.bool)
+    return (scores <= masks.kth_smallest(sample, count)[:, :, None]).view_as(values)
+
+
 def inverse(A: torch.Tensor, rho: float) -> torch.Tensor:
     """(A + rho I)^-1 [in, in], by Cholesky. Raises CellFailure if the sum is not positive definite."""
     shifted = A.clone()
@@ -73,7 +88,7 @@ def inverse(A: torch.Tensor, rho: float) -> torch.Tensor:
 
 def gradual(
     W: torch.Tensor,
-    A: torch.Tensor,
+    target: torch.Tensor,
     inverse: torch.Tensor,
     select: Callable[[torch.Tensor, float], torch.Tensor],
     *,
@@ -84,14 +99,15 @@ def gradual(
 ) -> torch.Tensor:
     """Prune W [out, in] gradually (Boza 2024, algorithm 3): in the first `ramp` of `steps` steps a mask is chosen.
 
-    `inverse` is (A + rho I)^-1. `select(values, part)` gives the mask, boolean [out, in], of the weights that go, or of
-    the fraction `part` of them. Step i takes the fraction 1 - (1 - i / ramp)^3 if `cubic`, else all. A step is
+    `target` is Y X^T [out, in] for the outputs Y that V should have: W A, if they are W's own. `inverse` is
+    (A + rho I)^-1; products are computed in its dtype. `select(values, part)` gives the mask, boolean [out, in], of the
+    weights that go, or of the fraction `part` of them. Step i takes the fraction 1 - (1 - i / ramp)^3 if `cubic`, else
+    all. A step is
 
-        Z = (W + U) M,   U = U + W - Z,   W = (W_0 A + rho (Z - U)) (A + rho I)^-1
+        Z = (W + U) M,   U = U + W - Z,   W = (target + rho (Z - U)) (A + rho I)^-1
 
-    where M is 0 where a weight goes, and W_0 are the unpruned weights.
+    where M is 0 where a weight goes.
     """
-    target = W @ A
     U = torch.zeros_like(W)
     for step in range(1, steps + 1):
         W = W + U
@@ -99,7 +115,7 @@ def gradual(
             gone = select(W, 1 - (1 - step / ramp) ** 3 if cubic else 1.0)
         Z = W.masked_fill(gone, 0)
         U = W - Z
-        W = (target + rho * (Z - U)) @ inverse
+        W = ((target + rho * (Z - U)).to(inverse.dtype) @ inverse).to(U.dtype)
     return (W + U).masked_fill_(gone, 0)
 
 

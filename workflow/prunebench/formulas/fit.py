@@ -9,44 +9,54 @@ from __future__ import annotations
 from prunebench.lazy import torch
 
 
-def fitted(weight: torch.Tensor, missing: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
-    """The V [out, in] with the least |V X - Y|^2 + r |V - W|^2, which is W + C H^-1.
+def correction(missing: torch.Tensor, U: torch.Tensor) -> torch.Tensor:
+    """C H^-1 for `missing` = C [k, in] and U [in, in] with U^T U = H^-1 (see `obs.inverse_factor`).
 
-    `weight` is W and `missing` is C, both [out, in], and U [in, in] has U^T U = H^-1 (see `obs.inverse_factor`).
+    With C = (Y - W X) X^T, the V [out, in] with the least |V X - Y|^2 + r |V - W|^2 is W + C H^-1.
     """
-    return weight + missing @ U.T @ U
+    return missing @ U.T @ U
 
 
-def error(change: torch.Tensor, gram: torch.Tensor, missing: torch.Tensor) -> float:
-    """|P X - Y|^2 - |W X - Y|^2 for the change P - W [out, in] of the weights: negative if P is nearer to Y.
+def error_along(
+    start: torch.Tensor, change: torch.Tensor, gram: torch.Tensor, missing: torch.Tensor
+) -> tuple[float, float, float]:
+    """The coefficients a, b, c of the error of P = W + `start` + t `change`: a t^2 + 2 b t + c.
 
-    `gram` is X X^T [in, in] and `missing` is C [out, in].
+    The error is |P X - Y|^2 - |W X - Y|^2 on tokens with `gram` = X X^T [in, in] and `missing` = C [out, in]; it is
+    negative if P is nearer to Y than W is. `start` and `change` are [out, in].
     """
-    return float(((change @ gram - 2 * missing) * change).sum())
+    turned, residual = change @ gram, start @ gram - missing
+    a, b = (turned * change).sum(), (residual * change).sum()
+    return float(a), float(b), float(((residual - missing) * start).sum())
 
 
 def on_support(
-    weight: torch.Tensor, target: torch.Tensor, hessian: torch.Tensor, kept: torch.Tensor, steps: int
+    weight: torch.Tensor,
+    before: torch.Tensor,
+    missing: torch.Tensor,
+    hessian: torch.Tensor,
+    kept: torch.Tensor,
+    steps: int,
 ) -> torch.Tensor:
-    """P [out, in] with the least tr (P - V) H (P - V)^T among matrices that are 0 where `kept` is not.
+    """P [out, in] with the least |P X - Y|^2 + r |P - W|^2 among matrices that are 0 where `kept` is not.
 
     It takes `steps` of conjugate gradients from `weight` [out, in], which is 0 there too. Rows are problems of their
-    own, and the preconditioner is the diagonal. `target` is V [out, in], `hessian` is H [in, in], and `kept` is boolean
-    [out, in]; all others are of one dtype. The error does not grow from step to step.
+    own, and the preconditioner is the diagonal. `before` is W and `missing` is C, both [out, in], `hessian` is H
+    [in, in], and `kept` is boolean [out, in]; all others are of one dtype. The error does not grow from step to step.
     """
     scale = hessian.diagonal().clamp(min=torch.finfo(hessian.dtype).tiny)
-    residual = ((target - weight) @ hessian).mul_(kept)
+    residual = torch.addmm(missing, before - weight, hessian).mul_(kept)
     solution, direction = weight.clone(), torch.zeros_like(weight)
-    before: torch.Tensor | None = None
+    last: torch.Tensor | None = None
     for _ in range(steps):
         step = residual / scale
         size = (residual * step).sum(dim=1, keepdim=True)
-        direction = step if before is None else step.add_(direction * (size / before.clamp(min=_tiny(size))))
+        direction = step if last is None else step.add_(direction * (size / last.clamp(min=_tiny(size))))
         turned = (direction @ hessian).mul_(kept)
         length = size / (direction * turned).sum(dim=1, keepdim=True).clamp(min=_tiny(size))
         solution += direction * length
         residual -= turned * length
-        before = size
+        last = size
     return solution
 
 

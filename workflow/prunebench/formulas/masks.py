@@ -80,14 +80,14 @@ def lowest_of_matrix(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
 def up_to_rank(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
     """Mask of all scores up to the one of rank int(total * sparsity): one too many plus ties, as in published codes."""
     rank = min(int(scores.numel() * sparsity), scores.numel() - 1)
-    return scores <= _kth_smallest(scores.reshape(1, -1), rank + 1)
+    return scores <= kth_smallest(scores.reshape(1, -1), rank + 1)
 
 
 def lowest(scores: torch.Tensor, count: int) -> torch.Tensor:
     """Mask of the `count` lowest scores of each row; of equal scores, lower indices go first. Takes O(n), no sort."""
     if count == 0:
         return torch.zeros_like(scores, dtype=torch.bool)
-    threshold = _kth_smallest(scores, count)
+    threshold = kth_smallest(scores, count)
     mask = scores <= threshold
     surplus = mask.sum(dim=1) - count
     tied = surplus.nonzero().squeeze(1)
@@ -131,7 +131,7 @@ def ranks(scores: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(order, dtype=small).scatter_(1, order, steps)
 
 
-def _kth_smallest(scores: torch.Tensor, k: int) -> torch.Tensor:
+def kth_smallest(scores: torch.Tensor, k: int) -> torch.Tensor:
     """The k-th smallest score of each row, [rows, 1]."""
     if scores.device.type == "cpu":
         # numpy's vectorised selection is about 5 times as fast as torch.kthvalue here.

@@ -20,7 +20,8 @@ LEAF = 16
 def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
     """U [in, in] of H = `hessian` [in, in] with lambda = `damping` * mean(diag H); all float64.
 
-    If H is 0, so that no weight causes an error, U is the identity, and the smallest weights are pruned.
+    Only the lower triangle of `hessian` is read. If H is 0, so that no weight causes an error, U is the identity, and
+    the smallest weights are pruned.
     Raises CellFailure if H is not finite, or not positive definite when damped.
     """
     if not hessian.diagonal().isfinite().all():
@@ -28,7 +29,7 @@ def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
     if not hessian.diagonal().any():
         return torch.eye(len(hessian), dtype=hessian.dtype, device=hessian.device)
     # From the last column backwards, H = R R^T with R upper triangular; then U = R^-1, without ever forming H^-1.
-    damped = hessian.flip(0, 1)
+    damped = mirror(hessian.flip(0, 1).T).T
     damped.diagonal().add_(damping * hessian.diagonal().mean())
     inverse = torch.zeros_like(damped)
     _invert_factor(damped, inverse)
@@ -55,10 +56,23 @@ def _invert_factor(A: torch.Tensor, inverse: torch.Tensor) -> None:
     half = len(A) // 2
     upper, lower = inverse[:half, :half], inverse[half:, half:]
     _invert_factor(A[:half, :half], upper)
-    below = A[half:, :half] @ upper.T
+    # Two quarters serve as memory of products: one of A that is not read any more, one of `inverse` that comes last.
+    free, below = A[half:, :half], inverse[half:, :half]
+    torch.matmul(A[half:, :half], upper.T, out=below)
     A[half:, half:].addmm_(below, below.T, alpha=-1)
     _invert_factor(A[half:, half:], lower)
-    torch.matmul(lower @ -below, upper, out=inverse[half:, :half])
+    torch.matmul(lower, below.neg_(), out=free)
+    torch.matmul(free, upper, out=below)
+
+
+def mirror(matrix: torch.Tensor) -> torch.Tensor:
+    """Copy the lower triangle of `matrix` [n, n] to the upper one in place, without a second matrix; returns it."""
+    for low in range(0, len(matrix), SMALL):
+        high = low + SMALL
+        corner = matrix[low:high, low:high]
+        corner.copy_(corner.tril() + corner.tril(-1).T)
+        matrix[low:high, high:] = matrix[high:, low:high].T
+    return matrix
 
 
 def losses(weight: torch.Tensor, U: torch.Tensor) -> torch.Tensor:

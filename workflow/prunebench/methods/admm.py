@@ -73,7 +73,7 @@ class ADMM(LayerwiseSolver):
         return PrunedLinear(
             admm.gradual(
                 weight,
-                A,
+                weight @ A,
                 inverse,
                 select,
                 rho=self.params.rho,

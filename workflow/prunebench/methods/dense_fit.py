@@ -9,8 +9,9 @@ from pydantic import Field, NonNegativeInt
 
 from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.engine.stat import Stat
-from prunebench.formulas import fit, masks, obs, scores
+from prunebench.formulas import fit, obs
 from prunebench.lazy import torch
+from prunebench.methods.dense_fit_solvers import SOLVERS, STEPS, Problem
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
     from prunebench.engine.block import BlockView
     from prunebench.engine.drift import Drift
     from prunebench.engine.statistics import Statistics
+    from prunebench.estimate.costs import Cost, Pruning
 
 DAMPINGS = (0.03, 0.1, 0.3)
-STRENGTHS = (0.25, 0.4, 0.55, 0.7, 0.85, 1.0)
 """The values among which the held-out windows choose."""
-UNTRIED = (0.1, 0.55)
-"""Damping and strength where no window is held out."""
-TRIED_ROWS = 8
-"""Every eighth output is pruned for each trial."""
+USUAL = (0.1, 0.55)
+"""Damping and strength for the mask, and where no window is held out."""
+TRIED_ROWS = 16
+"""Every sixteenth output is pruned to choose."""
+TRIED_STEPS = 6
+"""The conjugate-gradient steps for each damping."""
 
 
 class DenseFit(Method):
@@ -43,18 +46,23 @@ class DenseFit(Method):
 
         V = argmin |V X - Y|^2 + r |V - W|^2 = W + (Y - W X) X^T (X X^T + r I)^-1,  r = damping * mean(diag(X X^T))
 
-    V is pruned under the same objective, whose Hessian around V is X X^T + r I: by SparseGPT's elimination, or by
-    Wanda's scores. A few conjugate-gradient steps then bring the weights that stay towards the least-squares optimum.
+    Where a linear adds its output to the hidden states, each token counts by the inverse mean square of the dense
+    model's states after the sum: the norm that follows divides by its root, and a few tokens have huge states.
+
+    The mask comes from 12 steps of ADMM towards Y with a penalty that grows the zeros (see `formulas.admm`), with
+    products in the dtype of the forward passes; or from SparseGPT's elimination or Wanda's scores on V. A few
+    conjugate-gradient steps then bring the weights that stay towards the optimum of the objective on that mask.
 
     A full correction fits the noise of a small calibration set, and `strength` and `damping` are two ways to hold it
-    back. Without values in the config each site chooses both: a part of its outputs is fitted and pruned on three of
-    four calibration windows with every pair, and the pair with the least error against the dense model on the windows
-    left out is taken, for a fit on all windows. No text of an evaluation is looked at.
+    back. Without values in the config each site chooses both, for its mask: every sixteenth output is fitted on three
+    of four calibration windows with each damping. These weights are linear in the strength, so that their error
+    against the dense model on the windows left out is a parabola, whose least value names the strength. The pair with
+    the least error is taken for all windows. No text of an evaluation is looked at.
 
-    Cost beside SparseGPT: a forward pass of the dense model, one of a part of each block for each site, a second
-    product of inputs for each site, the trials (about three factorisations), and for each conjugate-gradient step one
-    product of the weights with X X^T. Memory: as SparseGPT, twice, and 2 GiB for the dense model's values of a block;
-    more of them go to files.
+    Cost beside SparseGPT: a forward pass of the dense model; a second product of inputs for each site; for each
+    step of ADMM and of the conjugate gradients one product of the weights with a matrix in x in. Forward passes of the
+    pruned model wait at each site while it is pruned, so that there is one. Memory: as SparseGPT, twice, and up to
+    2 GiB each for the dense model's values of a block and for the passes that wait.
 
     Relatives: QEP and GPTAQ correct quantised layers in the same way, and Rethinking Pruning trains blocks on inputs
     and targets of the dense model by gradients.
@@ -71,9 +79,11 @@ class DenseFit(Method):
         )
         residual: bool = True
         """whether the target corrects the hidden states that the block adds"""
-        solver: Literal["sparsegpt", "wanda"] = "sparsegpt"
+        weighted: bool = True
+        """whether tokens count less where hidden states are large, as the norm that follows divides by their size"""
+        solver: Literal["admm", "sparsegpt", "wanda"] = "admm"
         """how the fit is pruned before the conjugate gradients"""
-        steps: NonNegativeInt = Field(8, description="conjugate-gradient steps on the weights that stay")
+        steps: NonNegativeInt = Field(3, description="conjugate-gradient steps on the weights that stay")
 
     name = "dense_fit"
     title = "DenseFit"
@@ -86,6 +96,10 @@ class DenseFit(Method):
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.HESSIAN})
     sequential = True
     dense_stream = True
+
+    def cost(self, job: Pruning) -> Cost:
+        """Add the products of the solver and of the conjugate gradients to the cost of SparseGPT."""
+        return job.with_products(STEPS + self.params.steps + 2)
 
     def prune_block(
         self,
@@ -102,94 +116,86 @@ class DenseFit(Method):
         for site in block.sites:
             weights = {linear: block.weight(linear) for linear in site.linears}
             sparsities = {linear: allocation[linear] for linear in site.linears}
-            part, held_out = collect(block, site, weights, residual=self.params.residual)
-            damping, strength = self._choose(weights, part, held_out, sparsities, pattern)
-            chosen[site.name] = {"damping": damping, "strength": strength}
-            result = self.prune(weights, part + held_out, sparsities, pattern, damping, strength, self.params.steps)
-            block.install({linear: entry.weight for linear, entry in result.items()})
-            pruned |= result
+            residual, weighted = self.params.residual, self.params.weighted
+            part, held_out = collect(block, site, weights, residual=residual, weighted=weighted)
+            result, chosen[site.name] = self.prune(weights, part, held_out, sparsities, pattern)
+            block.install(result)
+            pruned |= {linear: PrunedLinear(block.weight(linear)) for linear in result}
         return BlockResult(pruned, {"fits": chosen})
 
     def unit(self, out: int, width: int) -> tuple[int, int]:
-        """The sparsity is met where the solver meets it: in strips of columns, or in rows."""
+        """The sparsity is met where the solver meets it: in the matrix, in strips of columns, or in rows."""
+        if self.params.solver == "admm":
+            return out, width
         return (1, width) if self.params.solver == "wanda" else SparseGPT().unit(out, width)
 
     def prune(
-        self,
-        weights: Mapping[str, torch.Tensor],
-        drift: Drift,
-        sparsities: Mapping[str, float],
-        pattern: Pattern,
-        damping: float,
-        strength: float,
-        steps: int,
-    ) -> dict[str, PrunedLinear]:
-        """Fit and prune the linears [out, in] of a site. Raises CellFailure if X X^T + r I is not positive definite."""
-        hessian = drift.statistic.hessian
-        U = obs.inverse_factor(hessian, damping)
-        fits = {
-            name: fit.fitted(weight.double(), strength * drift.missing[name], U) for name, weight in weights.items()
-        }
-        pruned = self._prune(weights, fits, hessian, U, sparsities, pattern)
-        if steps:
-            hessian.diagonal().add_(damping * hessian.diagonal().mean())
-            hessian = hessian.float()
-            for name, entry in pruned.items():
-                start = entry.weight.float()
-                entry.weight = fit.on_support(start, fits[name].float(), hessian, start != 0, steps)
-        return pruned
-
-    def _prune(
-        self,
-        weights: Mapping[str, torch.Tensor],
-        fits: Mapping[str, torch.Tensor],
-        hessian: torch.Tensor,
-        U: torch.Tensor,
-        sparsities: Mapping[str, float],
-        pattern: Pattern,
-    ) -> dict[str, PrunedLinear]:
-        """Prune `fits`. Weights that were 0 before stay 0 and go first."""
-        zeros = {name: weight == 0 for name, weight in weights.items()}
-        if self.params.solver == "sparsegpt":
-            return SparseGPT().sweep(fits, U, sparsities, pattern, zeros)
-        pruned = {}
-        for name, weight in fits.items():
-            weight = masks.zeroed(weight, zeros[name])
-            score = scores.wanda(weight, hessian.diagonal())
-            mask = masks.prune_mask(score, weight, sparsities[name], pattern, scope="row")
-            pruned[name] = PrunedLinear(masks.zeroed(weight, mask))
-        return pruned
-
-    def _choose(
         self,
         weights: Mapping[str, torch.Tensor],
         part: Drift,
         held_out: Drift,
         sparsities: Mapping[str, float],
         pattern: Pattern,
+    ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        """Prune the linears [out, in] of a site, and return the damping and the strength beside them.
+
+        Raises CellFailure if X X^T + r I is not positive definite.
+        """
+        damping, strength = (
+            given if given is not None else usual
+            for given, usual in zip((self.params.damping, self.params.strength), USUAL, strict=True)
+        )
+        drift = part + held_out
+        gram = obs.mirror(drift.gram.float())
+        if self.params.solver == "admm":
+            drift = drift.in_float32()
+        missing = {name: drift.missing(weight) for name, weight in weights.items()}
+        goal = {name: strength * cross for name, cross in missing.items()}
+        problem = Problem(weights, goal, drift.gram, damping, sparsities, pattern)
+        pruned = SOLVERS[self.params.solver](problem, drift.dtype)
+        if self.params.steps:
+            kept = {name: weight != 0 for name, weight in pruned.items()}
+            if held_out.tokens and None in (self.params.damping, self.params.strength):
+                damping, strength = self._choose(weights, kept, part, held_out)
+            hessian = _damped(gram, damping)
+            for name, start in pruned.items():
+                pull = strength * missing[name].float()
+                pruned[name] = fit.on_support(
+                    start.float(), weights[name].float(), pull, hessian, kept[name], self.params.steps
+                )
+        return pruned, {"damping": damping, "strength": strength}
+
+    def _choose(
+        self, weights: Mapping[str, torch.Tensor], kept: Mapping[str, torch.Tensor], part: Drift, held_out: Drift
     ) -> tuple[float, float]:
-        """Choose damping and strength of a site by the error of pruned weights on the windows `held_out`."""
-        dampings = DAMPINGS if self.params.damping is None else (self.params.damping,)
-        strengths = STRENGTHS if self.params.strength is None else (self.params.strength,)
-        if len(dampings) * len(strengths) == 1:
-            return dampings[0], strengths[0]
-        if not held_out.tokens:
-            damping, strength = UNTRIED
-            return self.params.damping or damping, strength if self.params.strength is None else self.params.strength
-        part, held_out = part.of_rows(TRIED_ROWS), held_out.of_rows(TRIED_ROWS)
-        rows = {name: weight[::TRIED_ROWS] for name, weight in weights.items()}
-        # All strengths are pruned in one sweep, as linears of their own.
-        trials = {f"{name} {strength}": (name, strength) for name in rows for strength in strengths}
-        before = {trial: rows[name] for trial, (name, _) in trials.items()}
-        targets = {trial: sparsities[name] for trial, (name, _) in trials.items()}
-        hessian, unseen = part.statistic.hessian, held_out.statistic.hessian
-        errors = dict.fromkeys(((damping, strength) for damping in dampings for strength in strengths), 0.0)
-        for damping in dampings:
-            U = obs.inverse_factor(hessian, damping)
-            shifts = {name: fit.fitted(torch.zeros_like(missing), missing, U) for name, missing in part.missing.items()}
-            fits = {trial: rows[name].double() + strength * shifts[name] for trial, (name, strength) in trials.items()}
-            for trial, entry in self._prune(before, fits, hessian, U, targets, pattern).items():
-                name, strength = trials[trial]
-                change = entry.weight.double() - rows[name].double()
-                errors[damping, strength] += fit.error(change, unseen, held_out.missing[name])
-        return min(errors, key=errors.__getitem__)
+        """Choose damping and strength by the error on the windows `held_out` of weights that are fitted on the others.
+
+        With a given mask, `kept`, the weights are linear in the strength, and the error is a parabola.
+        """
+        # The choice needs no float64, which takes twice as long.
+        part, held_out = part.of_rows(TRIED_ROWS).in_float32(), held_out.of_rows(TRIED_ROWS).in_float32()
+        gram, unseen = part.statistic.hessian, held_out.statistic.hessian
+        choices = []
+        for damping in DAMPINGS if self.params.damping is None else (self.params.damping,):
+            hessian = _damped(gram, damping)
+            curve = torch.zeros(3, dtype=torch.float64)
+            for name, mask in kept.items():
+                weight, stays = weights[name][::TRIED_ROWS].float(), mask[::TRIED_ROWS]
+                none = torch.zeros_like(weight)
+                plain = fit.on_support(weight * stays, weight, none, hessian, stays, TRIED_STEPS)
+                change = fit.on_support(none, none, part.missing(weight), hessian, stays, TRIED_STEPS)
+                curve += torch.tensor(fit.error_along(plain - weight, change, unseen, held_out.missing(weight)))
+            a, b, c = curve.tolist()
+            strength = self.params.strength
+            if strength is None:
+                strength = min(max(-b / a, 0.0), 1.0) if a > 0 else 0.0
+            choices.append((a * strength**2 + 2 * b * strength + c, damping, strength))
+        _, damping, strength = min(choices)
+        return damping, strength
+
+
+def _damped(gram: torch.Tensor, damping: float) -> torch.Tensor:
+    """X X^T + r I [in, in]."""
+    hessian = gram.clone()
+    hessian.diagonal().add_(damping * gram.diagonal().mean())
+    return hessian

@@ -76,6 +76,4 @@ class LayerwiseSolver(Method):
 
     def cost(self, job: Pruning) -> Cost:
         """Add the products of all steps to the cost of SparseGPT, whose matrices take as much memory."""
-        sizes = job.model.sizes
-        block = sum(2.0 * self.products() * out * width**2 for out, width in sizes.linears.values())
-        return replace(job.in_blocks("sparsegpt", solving=True), products={"float32": sizes.blocks * block})
+        return job.with_products(self.products())

@@ -82,7 +82,7 @@ class SparseGPT(Method):
         `zeros`, boolean [out, in], are places that must be zero; by default, the present zeros of the weights.
         Raises CellFailure if the Gram matrix is not finite or not positive definite.
         """
-        hessian = statistic.hessian
+        hessian = statistic.hessian_triangle
         if self.params.dead_inputs == "zeroed":
             dead = hessian.diagonal() == 0
             weights = {name: weight.masked_fill(dead, 0) for name, weight in weights.items()}
@@ -98,9 +98,11 @@ class SparseGPT(Method):
         zeros: Mapping[str, torch.Tensor] | None = None,
     ) -> dict[str, PrunedLinear]:
         """Prune as `prune_site` does, for U [in, in] with U^T U = (X X^T + lambda I)^-1, float64."""
-        stacked = torch.cat([weight.double() for weight in weights.values()]).T.contiguous()
         gone_before = self._gone_before(weights, zeros)
         sizes = [len(weight) for weight in weights.values()]
+        stacked = U.new_empty(len(U), sum(sizes))
+        for part, weight in zip(stacked.split(sizes, dim=1), weights.values(), strict=True):
+            part.copy_(weight.T)
         select = partial(self._select, sizes=sizes, sparsities=list(sparsities.values()), pattern=pattern)
         block = pattern.group if pattern.structured else self.params.columns
         pruned, _ = obs.eliminate(stacked, U, block, select, gone_before)

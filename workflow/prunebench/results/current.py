@@ -15,6 +15,8 @@ from prunebench.storage.files import sha256_file
 from prunebench.storage.sealed import Damaged, read_record
 
 Content = TypeVar("Content")
+SEARCHES = ("search_allocation", "gather_search")
+"""The rules whose results rest on runs of a search."""
 
 
 class Results:
@@ -58,17 +60,31 @@ class Results:
             return {"status": "missing", "reason": f"on disk from other settings or code: {again}"}
         digests = {name: self._digest(output) for name, output in job.recorded.items()}
         if changed := [name for name, digest in record["inputs"].items() if digests.get(name) != digest]:
-            return {"status": "missing", "reason": f"on disk from another {' and '.join(changed)}: {again}"}
+            reason = f"on disk from another {' and '.join(changed)}: {again}"
+            # If an input is damaged or lost, no job that is still to run would notice it.
+            outputs = [job.recorded[name] for name in changed if name in job.recorded]
+            if makers := [maker for output in outputs for maker in self._makers(output)]:
+                files = " and ".join(dict.fromkeys(str(maker.outputs[0]) for maker in makers))
+                rules = " ".join(dict.fromkeys(maker.rule for maker in makers))
+                reason += f". If that does not help, {files} may be damaged: run snakemake --forcerun {rules}"
+            return {"status": "missing", "reason": reason}
         return record
 
     def _digest(self, output: Output) -> str | None:
         """Compute the digest of a file as it is on disk now; None if it is absent, or is itself no longer valid."""
-        runs = [output.job] if output.job.rule == "search_allocation" else []
-        runs += output.job.upstream if output.job.rule == "gather_search" else []
-        if any(self.valid(run)["status"] == "missing" for run in runs):
+        if any(self.valid(run)["status"] == "missing" for run in _runs(output.job)):
             return None
         read = {"asset": self._asset, "gradients": self._gradients}.get(output.name, self._file)
         return read(output.path)
+
+    def _makers(self, output: Output) -> list[Job]:
+        """List the jobs that have to run again if a file is not what results were made from."""
+        return [run for run in _runs(output.job) if self.valid(run)["status"] == "missing"] or [output.job]
+
+
+def _runs(job: Job) -> list[Job]:
+    """List the runs of searches among `job` and the jobs that it gathers."""
+    return [run for run in (job, *job.upstream) if run.rule == "search_allocation"] if job.rule in SEARCHES else []
 
 
 def remembered(read: Callable[[Path], Content]) -> Callable[[Path], Content]:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from prunebench.errors import PrunebenchError, full_disk_told
+from prunebench.errors import PrunebenchError, disk_errors_told
 
 log = logging.getLogger("prunebench")
 
@@ -36,7 +36,7 @@ def run(body: Callable[[], str | None], *, threads: int = 1, spec: str = "{}", l
     print(f"PYTHONPATH={package} {command}", file=sys.stderr, flush=True)
     try:
         _check_threads(spec, threads)
-        with full_disk_told():
+        with disk_errors_told():
             outcome = body()
     except PrunebenchError as error:
         sys.exit(f"error: {error}")

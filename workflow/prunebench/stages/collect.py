@@ -14,6 +14,7 @@ from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.current import Results
 from prunebench.results.place import among_results
 from prunebench.storage.files import write_text
+from prunebench.storage.locks import in_turn
 from prunebench.storage.sealed import mark, read_if_whole
 from prunebench.tables.escape import csv_text
 
@@ -58,8 +59,10 @@ def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     # The reasons are the only texts that are no names.
     safe = frame.assign(reason=frame["reason"].map(lambda reason: csv_text(inert(reason)), na_action="ignore"))
-    write_text(destination, safe.to_csv(index=False, lineterminator="\n"))
-    mark(destination)
+    # `prunebench collect` may run beside a job of Snakemake.
+    with in_turn(destination, destination.name):
+        write_text(destination, safe.to_csv(index=False, lineterminator="\n"))
+        mark(destination)
     return frame
 
 

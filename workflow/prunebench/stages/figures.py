@@ -8,7 +8,7 @@ from prunebench.figures.make import make_chart
 from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.detail import Records
 from prunebench.results.place import among_results
-from prunebench.tables.make import read_cells
+from prunebench.tables.make import current_cells
 
 
 def figures(spec: str, *, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:
@@ -20,4 +20,4 @@ def figures(spec: str, *, cells: Path, study: str, figure: str, outputs: Sequenc
 
 def write_figure(plan: Plan, cells: Path, study: str, figure: str, outputs: Sequence[Path]) -> None:
     """Make `figure` of `study` from the CSV `cells` and the current results of its cells, once per output."""
-    save(make_chart(plan, read_cells(cells), Records(plan), study, figure), *outputs)
+    save(make_chart(plan, current_cells(plan, cells), Records(plan), study, figure), *outputs)

@@ -16,7 +16,7 @@ from prunebench.plan.plan import Plan, plan_of
 from prunebench.report.data import gather
 from prunebench.results.place import among_results
 from prunebench.storage.files import write_text
-from prunebench.tables.make import read_cells
+from prunebench.tables.make import current_cells
 
 
 def report(spec: str, *, cells: Path, page: Path) -> None:
@@ -28,7 +28,7 @@ def report(spec: str, *, cells: Path, page: Path) -> None:
 
 def write_report(plan: Plan, cells: Path, output: Path) -> None:
     """Write the report of all studies of `plan` to `output`, from the CSV `cells` and the current results."""
-    write_text(output, render(gather(plan, read_cells(cells))))
+    write_text(output, render(gather(plan, current_cells(plan, cells))))
 
 
 def render(page: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from prunebench.plan.plan import Plan, plan_of
 from prunebench.results.detail import Records
 from prunebench.results.place import among_results
 from prunebench.storage.files import write_text
-from prunebench.tables.make import make_table, read_cells
+from prunebench.tables.make import current_cells, make_table
 
 
 def tables(spec: str, *, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
@@ -19,6 +19,6 @@ def tables(spec: str, *, cells: Path, study: str, table: str, outputs: Sequence[
 
 def write_table(plan: Plan, cells: Path, study: str, table: str, outputs: Sequence[Path]) -> None:
     """Make `table` of `study` from the CSV `cells`, once per output; the format is the output's suffix."""
-    made = make_table(plan, read_cells(cells), study, table, Records(plan))
+    made = make_table(plan, current_cells(plan, cells), study, table, Records(plan))
     for output in outputs:
         write_text(output, made.render(output.suffix.removeprefix(".")))

@@ -75,6 +75,13 @@ def ratio(losses: Sequence[float], reference: Sequence[float]) -> tuple[float, t
     """Return a ratio of perplexities, `losses` to `reference`, and its 95% interval (paired bootstrap over windows).
 
     Both arguments have one loss (nats per token) per window, for the same windows. There are at least two windows.
+    Raises PrunebenchError if a float cannot hold the ratio.
     """
     low, high = interval(losses, reference)
-    return math.exp(np.subtract(losses, reference).mean()), (math.exp(low), math.exp(high))
+    try:
+        return math.exp(np.subtract(losses, reference).mean()), (math.exp(low), math.exp(high))
+    except OverflowError:
+        raise PrunebenchError(
+            f"the losses of two models differ by up to {high:.0f} nats per token, and no number holds the ratio of "
+            "such perplexities: one of the models is destroyed"
+        ) from None

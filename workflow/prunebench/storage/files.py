@@ -10,11 +10,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.names import unseen
+from prunebench.storage.locks import is_at, lock
 
 LONGEST = 200
 """The longest name of a directory that is written, in bytes: file systems allow 255, and suffixes are added."""
@@ -24,18 +26,50 @@ LFS = b"version https://git-lfs"
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, else removed."""
+    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, else removed.
+
+    Several processes may write `path` at the same time: each writes a file of its own, and the last one stays.
+    Raises PrunebenchError if `path` is a device or a pipe, which a file would replace for all programs.
+    """
+    refuse_special(path, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The name is fixed, so that the next writer overwrites the file of a killed one.
-    temporary = path.with_name(f".{path.name}.part")
+    temporary, descriptor = _taken(path)
     try:
         yield temporary
         with temporary.open("rb") as handle:
             os.fsync(handle.fileno())
         temporary.chmod(_mode())  # safetensors makes its files private
-        temporary.replace(path)
-    finally:
+        temporary.replace(path)  # from here on the temporary name may be another writer's
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def refuse_special(path: Path, what: str) -> None:
+    """Raise PrunebenchError, which calls it `what`, if `path` or what it links to is neither file nor directory."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise PrunebenchError(f"{what} is a device or a pipe, in whose place no file is written: name a file")
+
+
+def _taken(path: Path) -> tuple[Path, int]:
+    """A temporary file beside `path`, emptied, and its descriptor, which locks it until it is closed.
+
+    The file has the first name that no other process has locked, so that the file of a killed writer is overwritten.
+    """
+    for number in count():
+        temporary = path.with_name(f".{path.name}.part{number or ''}")
+        while True:
+            descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            if not lock(descriptor):
+                os.close(descriptor)
+                break
+            if is_at(descriptor, temporary):
+                os.ftruncate(descriptor, 0)
+                return temporary, descriptor
+            os.close(descriptor)  # its writer has renamed the file since it was opened
+    raise AssertionError("there is always another number")
 
 
 @cache
@@ -122,7 +156,8 @@ def sha256_file(path: Path) -> str:
 def named_path(name: str | os.PathLike[str], what: str) -> Path:
     """A path `name` from a user, which need not exist; errors call it `what`.
 
-    Raises PrunebenchError if it is empty (which pathlib takes for "."), not UTF-8, or impossible for a file.
+    Raises PrunebenchError if it is empty (which pathlib takes for "."), not UTF-8, impossible for a file, or in a
+    circle of links.
     """
     text = os.fspath(name)
     if not text.strip():
@@ -138,9 +173,23 @@ def named_path(name: str | os.PathLike[str], what: str) -> Path:
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise PrunebenchError(f"{what}: the name {shown} is too long for a file") from None
+        if error.errno == errno.ELOOP:
+            raise PrunebenchError(f"{what}: the links of {shown} lead in a circle: mend them") from None
     if unseen(text) is not None:
         raise PrunebenchError(f"{what}: the name {shown} has characters that cannot be seen: rename it")
     return Path(text)
+
+
+def named_file(name: str | os.PathLike[str], what: str) -> Path:
+    """A path `name` from a user of a file to be written, with its links followed.
+
+    Raises PrunebenchError like `named_path`, and if the path is a directory, a device or a pipe.
+    """
+    path = Path(os.path.realpath(named_path(name, what)))
+    if path.is_dir():
+        raise PrunebenchError(f"{what}: {path} is a directory: name a file")
+    refuse_special(path, f"{what}: {path}")
+    return path
 
 
 def named_destination(name: str | os.PathLike[str], what: str) -> Path:

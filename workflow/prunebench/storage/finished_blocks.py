@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from prunebench.storage import checkpoints
+from prunebench.storage.files import remove
 from prunebench.storage.packing import pack
 from prunebench.storage.resume import claim, mark_of
 from prunebench.storage.sealed import Damaged
@@ -53,6 +54,7 @@ class Scratch:
         """
         path = self._path(block)
         if not self._is_whole(block):
+            remove(path)  # it may be a directory, in whose place no file can be moved
             self.save(block, *compute())
         return PackedStore(path, self._base), checkpoints.facts(path)["record"]
 

@@ -83,7 +83,7 @@ def take(place: Path) -> bool:
             if not lock(descriptor):
                 os.close(descriptor)
                 return False
-            if _is_at(descriptor, file):
+            if is_at(descriptor, file):
                 break
             os.close(descriptor)  # the holder has deleted the file since it was opened
     except OSError as error:
@@ -127,7 +127,19 @@ def lock(descriptor: int) -> bool:
     return True
 
 
-def _is_at(descriptor: int, file: Path) -> bool:
+def is_locked(file: Path) -> bool:
+    """Whether another process holds the lock of `file` itself. Meanwhile this process may hold it for a moment."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return not lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_at(descriptor: int, file: Path) -> bool:
     """Whether the open file `descriptor` is still the one with the name `file`."""
     try:
         return os.path.samestat(os.fstat(descriptor), file.stat(follow_symlinks=False))

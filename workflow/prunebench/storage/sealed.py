@@ -6,6 +6,7 @@ lost bytes. Against the file of another job the reader compares the hash of the 
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from prunebench.storage.files import json_text, sha256_file, write_text
 _HEAD = '{\n "seal": "'
 _DIGITS = 64
 _REST = len(_HEAD) + _DIGITS + len('",')
+MARKING = 1.0
+"""The seconds in which a process that has written a file writes the mark beside it."""
 
 
 class Damaged(PrunebenchError):
@@ -90,7 +93,9 @@ def is_marked(path: Path) -> bool:
 def check_mark(path: Path) -> None:
     """Raise Damaged if the file `path` has another digest than `mark` has written. A file without a mark passes."""
     if _beside(path).exists() and not is_marked(path):
-        raise Damaged(path, "is damaged (it has not the digest in the file beside it)")
+        time.sleep(MARKING)  # another process may have written the file, and not yet its mark
+        if not is_marked(path):
+            raise Damaged(path, f"is damaged (it has not the digest that {_beside(path).name} tells)")
 
 
 def _beside(path: Path) -> Path:

@@ -30,6 +30,7 @@ from transformers import LogitsProcessorList
 
 from prunebench.assets.tasks import Row
 from prunebench.assets.tokens import check_ids, encoding, load_tokenizer, of_tokenizer
+from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 
@@ -77,11 +78,14 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         super().__init__(subject.whole(), tokenizer=tokenizer, batch_size=subject.batch_size)
         self.cut = Cut()
         self._vocabulary = int(self.model.get_input_embeddings().num_embeddings)
-        self._name = subject.directory
+        self._subject = subject
+
+    def _cause(self) -> str:
+        return cause(self._subject.streamed().tensors, self._subject.dtype)
 
     def _check_ids(self, ids: ArrayLike) -> None:
         """Raise PrunebenchError unless the model has an embedding for all `ids` of prompts."""
-        check_ids(np.asarray(ids), self._vocabulary, of_tokenizer(self._name, "a prompt"))
+        check_ids(np.asarray(ids), self._vocabulary, of_tokenizer(self._subject.directory, "a prompt"))
 
     def tok_encode(self, *args: Any, **options: Any) -> Any:
         """Encode a prompt as token ids. Raises PrunebenchError if the tokenizer cannot encode it."""
@@ -95,7 +99,7 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         """
         answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm or not sys.stderr.isatty())
         if not all(math.isfinite(likelihood) for likelihood, _ in answers):
-            raise CellFailure("a log-likelihood is NaN or infinite")
+            raise CellFailure(f"a log-likelihood is NaN or infinite: {self._cause()}")
         return answers
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -133,19 +137,18 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: Any) -> Tensor:
         generated: Tensor = super()._model_generate(
-            context, max_length, stop, logits_processor=LogitsProcessorList([_refuse_broken]), **options
+            context, max_length, stop, logits_processor=LogitsProcessorList([self._refuse_broken]), **options
         )
         return generated
 
+    def _refuse_broken(self, _: Tensor, logits: Tensor) -> Tensor:
+        """Return the logits [batch, vocabulary] of the next token unchanged. Raises CellFailure if one is not finite.
 
-def _refuse_broken(_: Tensor, logits: Tensor) -> Tensor:
-    """Return the logits [batch, vocabulary] of the next token unchanged. Raises CellFailure if one is not finite.
-
-    Greedy decoding would take the first token instead.
-    """
-    if not logits.isfinite().all():
-        raise CellFailure("a logit is NaN or infinite")
-    return logits
+        Greedy decoding would take the first token instead.
+        """
+        if not logits.isfinite().all():
+            raise CellFailure(f"a logit is NaN or infinite: {self._cause()}")
+        return logits
 
 
 def stock_task(
@@ -191,7 +194,7 @@ def counted(model: Harness, task: ConfigurableTask) -> tuple[list[dict[str, Any]
 
 
 def results(model: LM, task: ConfigurableTask) -> list[dict[str, Any]]:
-    """Evaluate `task`; returns `metric`, `value`, `stderr` and `n` (rows) for each accuracy.
+    """Evaluate `task`; returns `metric`, `value`, `stderr` (None for one row) and `n` (rows) for each accuracy.
 
     Where an answer is generated, `acc` is the fraction of rows whose answer matches, as the task's first filter reads
     it. The accuracies by other filters follow under the names of these.
@@ -205,12 +208,17 @@ def results(model: LM, task: ConfigurableTask) -> list[dict[str, Any]]:
         {
             "metric": ("acc" if metric == "exact_match" else metric) + (f"_{reader}" if reader != filters[0] else ""),
             "value": scores[f"{metric},{reader}"],
-            "stderr": scores[f"{metric}_stderr,{reader}"],
+            "stderr": _number(scores[f"{metric}_stderr,{reader}"]),
             "n": n,
         }
         for metric in task.aggregation()
         for reader in filters
     ]
+
+
+def _number(error: float | str) -> float | None:
+    """Return a standard error. In place of that of a single row lm-eval has the text N/A."""
+    return None if isinstance(error, str) else error
 
 
 def _draw(rows: list[Row], limit: int | None, seed: int) -> list[Row]:

@@ -144,7 +144,10 @@ def _scores(task: str, subjects: Mapping[str, dict[str, Any]]) -> list[Score]:
     scores = []
     for results in zip(*(subject["results"] for subject in subjects.values()), strict=True):
         values, errors, sizes = ([result[key] for result in results] for key in ("value", "stderr", "n"))
-        mean, stderr = aggregate_subtask_metrics(values, sizes), float(pooled_sample_stderr(errors, sizes))
+        mean = aggregate_subtask_metrics(values, sizes)
+        # A subject of one row has no error of its own, and no weight in the pooled error.
+        known = [error or 0.0 for error in errors]
+        stderr = float(pooled_sample_stderr(known, sizes)) if sum(sizes) > len(sizes) else None
         details = dict(zip(subjects, values, strict=True)) | truncated
         scores.append(Score(task, results[0]["metric"], mean, stderr, sum(sizes), details))
     return scores
@@ -165,6 +168,7 @@ def _mean(scores: list[Score]) -> list[Score]:
     if len(accuracies) < 2:
         return []
     mean = math.fsum(score.value for score in accuracies) / len(accuracies)
+    errors = [score.stderr for score in accuracies if score.stderr is not None]
     # The samples of two tasks are independent.
-    stderr = math.hypot(*(score.stderr or 0.0 for score in accuracies)) / len(accuracies)
+    stderr = math.hypot(*errors) / len(errors) if len(errors) == len(accuracies) else None
     return [Score(MEAN, "acc", mean, stderr, sum(score.n for score in accuracies))]

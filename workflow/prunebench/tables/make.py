@@ -13,24 +13,50 @@ from prunebench.cell import AXES, Cell
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
-from prunebench.storage.sealed import check_mark
+from prunebench.storage.sealed import Damaged, check_mark
 from prunebench.suites.metrics import metric
 from prunebench.tables.base import Evidence
 from prunebench.tables.escape import from_csv
 from prunebench.tables.table import Table
 
 COMPARED = ("torch", "transformers", "numpy")
+NUMBERS = ("seed", "value", "stderr", "n", "achieved_sparsity", "prune_seconds", "peak_memory_mb")
+"""The columns of results/cells.csv that are numbers. All others are text, also a model that is called 007 or nan."""
+
+
+def current_cells(plan: Plan, path: Path) -> pd.DataFrame:
+    """Read the rows of a results/cells.csv that was gathered for `plan`; see `read_cells`.
+
+    Raises Damaged if it is not: options of Snakemake such as --touch keep a file that was made from another config.
+    """
+    cells = read_cells(path)
+    rows = zip(*(cells[name].tolist() for name in ("study", *AXES, "suite", "spec_hash")), strict=True)
+    # A skipped cell has no spec.
+    gathered = {tuple(row[:-1]): row[-1] for row in rows if isinstance(row[-1], str)}
+    expected = {
+        (study, *(getattr(cell, axis) for axis in AXES), suite): plan.job(
+            "evaluate", **cell.wildcards, suite=suite
+        ).spec_hash
+        for study, expansion in plan.studies.items()
+        for cell in expansion.cells
+        for suite in expansion.suites[cell]
+    }
+    if gathered != expected:
+        raise Damaged(path, "was made from other settings or code")
+    return cells
 
 
 def read_cells(path: Path) -> pd.DataFrame:
-    """Read the rows of a results/cells.csv; sparsities stay text. Raises Damaged if it has changed since `collect`."""
+    """Read the rows of a results/cells.csv. Raises Damaged if it has changed since `collect`."""
     check_mark(path)
-    cells = pd.read_csv(path, dtype={"sparsity": str})
+    texts = {name: str for name in pd.read_csv(path, nrows=0) if name not in NUMBERS}
+    # Of the words that pandas takes for missing values, such as nan and null, some are names.
+    cells = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
     return cells.assign(reason=cells["reason"].map(from_csv, na_action="ignore"))
 
 
 def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records: Records) -> Table:
-    """Make `table` of `study` from `cells` (see `read_cells`); `records` know the losses behind perplexities."""
+    """Make `table` of `study` from `cells` (see `current_cells`); `records` know the losses behind perplexities."""
     kind = registry.load("tables", table)
     evidence = Evidence(plan, study, cells, records)
     rows = evidence.rows(plan.shown.suites_of(study, table))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -78,5 +79,6 @@ def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, 
 
 
 def _size(rows: pd.DataFrame) -> str:
-    """Print how many rows the accuracies of a task rest on, and their largest standard error in points."""
-    return f"{rows['n'].max():.0f} (± {100 * rows['stderr'].astype(float).max():.2f})"
+    """Print how many rows the accuracies of a task rest on, and their largest standard error in points, if known."""
+    size, error = f"{rows['n'].max():.0f}", rows["stderr"].astype(float).max()
+    return size if math.isnan(error) else f"{size} (± {100 * error:.2f})"

@@ -1,8 +1,10 @@
 """Finds and deletes files of earlier runs that no study needs any more."""
 
+import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +12,15 @@ from pathlib import Path
 from prunebench.assets.manifest import MANIFEST_NAME
 from prunebench.plan import graph, paths
 from prunebench.plan.plan import Plan
+from prunebench.storage.locks import is_locked
 from prunebench.storage.sealed import read_if_whole
 from prunebench.upkeep import locks
 from prunebench.view import logs
 from prunebench.view.states import running_jobs
 
 MADE, FETCHED = ("results", "logs", "benchmarks"), "resources"
-_SCRATCH = re.compile(r"\.+(?P<name>.+?)(\.parts|(\.(text|rows|gguf|download|convert))*\.part)+")
-"""The names of unfinished work of files.atomic_path, of Parts, and of staging."""
+_SCRATCH = re.compile(r"\.+(?P<name>.+?)(\.parts|(\.(text|rows|gguf|download|convert))*\.part\d*|\.lock)+")
+"""The names of unfinished work of files.atomic_path, of Parts, and of staging, and of their locks."""
 BLOCKS = ".blocks"
 
 
@@ -46,7 +49,7 @@ def orphans(plans: Iterable[Plan], *, downloads: bool = False, unfinished: bool 
         result = _scratch_of(path)
         if result is not None:
             resumable = result in needed and not _is_final(result)
-            if (unfinished or not resumable) and not _below(path.parent, in_use):
+            if (unfinished or not resumable) and not _below(path.parent, in_use) and not is_locked(path):
                 unneeded.append(Orphan(path, f"unfinished {graph.maker(result)}", _size(path)))
         elif path.is_dir():
             if path / MANIFEST_NAME not in needed and not _below(path, in_use):
@@ -57,16 +60,24 @@ def orphans(plans: Iterable[Plan], *, downloads: bool = False, unfinished: bool 
 
 
 def delete(unneeded: Iterable[Orphan]) -> None:
-    """Delete files and directories, and the directories above them that become empty."""
+    """Delete files and directories, and the directories above them that become empty.
+
+    Something that another process deletes meanwhile, or a directory into which it writes, is no error.
+    """
     for orphan in unneeded:
         if orphan.path.is_dir():
-            shutil.rmtree(orphan.path)
+            shutil.rmtree(orphan.path, onerror=_raise_unless_absent)
         else:
             orphan.path.unlink(missing_ok=True)
         for parent in list(orphan.path.parents)[:-2]:
-            if any(parent.iterdir()):
+            try:
+                parent.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
                 break
-            parent.rmdir()
 
 
 def _candidates(downloads: bool) -> Iterator[Path]:
@@ -115,4 +126,17 @@ def _below(directory: Path, files: Iterable[Path]) -> bool:
 
 def _size(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.lstat().st_size for file in files if not file.is_dir())
+    return sum(map(_bytes, files))
+
+
+def _bytes(file: Path) -> int:
+    try:
+        status = file.lstat()
+    except FileNotFoundError:  # its job has just ended
+        return 0
+    return 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+
+
+def _raise_unless_absent(function: object, path: object, error: tuple[object, BaseException, object]) -> None:
+    if not isinstance(error[1], FileNotFoundError):
+        raise error[1]

@@ -9,7 +9,7 @@ LOCKS = Path(".snakemake/locks")
 
 def locked_files() -> frozenset[Path]:
     """All files that a run of snakemake has locked, because it reads or writes them."""
-    return frozenset(Path(line) for lock in _locks() for line in lock.read_text(encoding="utf-8").splitlines())
+    return frozenset(Path(line) for lock in _locks() for line in _text(lock).splitlines())
 
 
 def snakemakes() -> list[int]:
@@ -20,6 +20,13 @@ def snakemakes() -> list[int]:
 def stale() -> bool:
     """Whether the working directory is locked although no process of this machine runs snakemake in it."""
     return bool(_locks()) and not snakemakes()
+
+
+def _text(lock: Path) -> str:
+    try:
+        return lock.read_text(encoding="utf-8")
+    except FileNotFoundError:  # its run has just ended
+        return ""
 
 
 def _locks() -> list[Path]:

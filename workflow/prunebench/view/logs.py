@@ -25,15 +25,21 @@ def running(log: Path) -> bool:
 
 
 def command(log: Path) -> str:
-    """The command that repeats the job; empty if the job ended before it wrote the command."""
-    with log.open(encoding="utf-8", errors="replace") as handle:
-        first = handle.readline().strip()
-    return first if first.startswith("PYTHONPATH=") else ""
+    """The command that repeats the job; empty if the job has not written the command, or the log is gone or damaged."""
+    try:
+        with log.open(encoding="utf-8", errors="replace") as handle:
+            first = handle.readline()
+    except OSError:
+        return ""
+    return first.strip() if first.startswith("PYTHONPATH=") and first.endswith("\n") else ""
 
 
 def words(log: Path) -> list[str]:
     """The words of the command that repeats the job. All files of the job are among them."""
-    return shlex.split(command(log))
+    try:
+        return shlex.split(command(log))
+    except ValueError:  # a quotation mark that nothing closes
+        return []
 
 
 def tail(log: Path, lines: int) -> list[str]:

@@ -190,3 +190,6 @@ class Strict(Job):
     def needs(self) -> Mapping[str, Need]:
         """The table of all cells."""
         return {"cells": self.plan.job("collect").output()}
+
+    def _spec(self) -> str:
+        return self.plan.job("collect").spec
