@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Mapping
@@ -89,4 +90,6 @@ def _one_pass(model: Any, prompts: Tensor, tokens: int) -> tuple[Clock, list[Clo
 
 
 def _median(clocks: list[Clock]) -> Clock:
+    if not clocks:  # a pass of one token has none after the first
+        return Clock(math.nan, math.nan)
     return Clock(statistics.median(c.wall for c in clocks), statistics.median(c.cpu for c in clocks))
