@@ -69,7 +69,9 @@ def main(
 def random_model(shape: str, sparsity: float) -> nn.Module:
     """A bfloat16 model of random weights, of which the linears of the blocks have zeros at random places."""
     torch.manual_seed(0)
-    model: nn.Module = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPES[shape]), dtype=torch.bfloat16).eval()
+    model: nn.Module = AutoModelForCausalLM.from_config(
+        LlamaConfig.from_dict(SHAPES[shape]), dtype=torch.bfloat16
+    ).eval()
     model.requires_grad_(False)
     for module in model.get_submodule("model.layers").modules():
         if isinstance(module, nn.Linear):

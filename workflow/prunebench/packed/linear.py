@@ -48,7 +48,7 @@ class _Linear(nn.Module):
 
     def _apply(self, *args: Any, **options: Any) -> Any:
         self._call = None
-        return super()._apply(*args, **options)
+        return super()._apply(*args, **options)  # type: ignore[no-untyped-call]
 
     def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
         self._call = None
@@ -86,12 +86,11 @@ class PackedLinear(_Linear):
     def matrix(self) -> PackedMatrix:
         """The packed weight."""
         columns, dtype, group = self._shape
-        parts = (getattr(self, name) for name in self._PARTS)
-        mask, values, starts, scales = (
-            part if part is None else part.view(self._dtypes[name])
-            for name, part in zip(self._PARTS, parts, strict=True)
-        )
-        return PackedMatrix(columns, dtype, mask, values, starts, scales, group)
+        parts: dict[str, Any] = {name: getattr(self, name) for name in self._PARTS}
+        views: dict[str, Any] = {
+            name: None if part is None else part.view(self._dtypes[name]) for name, part in parts.items()
+        }
+        return PackedMatrix(columns, dtype, **views, group=group)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute x W^T + b for x [..., in_features], in the dtype of x."""

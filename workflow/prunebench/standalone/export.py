@@ -115,8 +115,8 @@ def write_directory(source: Path, destination: Path, *, force: bool, packing: Pa
         if (tokenizer := _portable_tokenizer(manifest.directory)) is not None:
             write_json(scratch / TOKENIZER_CONFIG, tokenizer)
         base = TensorStore(layout.directory, storage_dtype(storage))
-        pruned = PackedStore(source / WEIGHTS, base)
-        _write_weights(layout, lambda name: (pruned if name in pruned else base)[name], scratch, packing)
+        changed = PackedStore(source / WEIGHTS, base)
+        _write_weights(layout, lambda name: (changed if name in changed else base)[name], scratch, packing)
         write_json(scratch / RECORD, record)
         write_text(scratch / CARD, model_card(record))
         if force:
