@@ -52,7 +52,7 @@ onsuccess:
         # Snakemake was told to keep files although they were made from other settings.
         show_what_is_valid()
     # A run of a part of the study may have left tables out, or as they were.
-    elif any(job.rule.name == "all" for job in workflow.dag.needrun_jobs()):
+    elif any(job.rule.name == "all" for job in workflow.dag.needrun_jobs(exclude_finished=False)):
         jobs = [plan.job("tables", study=study, table=table) for study, table in plan.shown.tables]
         tables = [job.outputs[0].read_text(encoding="utf-8") for job in jobs]
         print("", *tables, f"Figures, and all there is to know of each cell: {paths.REPORT}", sep="\n")

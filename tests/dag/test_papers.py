@@ -45,6 +45,13 @@ OURS = {
     "sparsellm_tuning": 7,
     "sparsellm_mini": 236,
     "sparsellm_mini_calibration": 21,
+    # Two solvers at four sparsities and two patterns, with three seeds.
+    "beyond_mini": 1 + 2 * 6 * 3,
+    # Seven solvers on two models; magnitude has no seeds. Six of them, and magnitude once, with another allocator.
+    "beyond_mini_methods": 251,
+    "beyond_mini_parts": 9,
+    "beyond_mini_tasks": 9,
+    "beyond_mini_tokens": 19,
     # Eleven allocators at three sparsities, and at one of them with two more seeds.
     "dsa_mini": 1 + 11 * 3 + 11 * 2,
     # Uniform magnitude draws no calibration.

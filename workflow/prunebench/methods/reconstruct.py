@@ -38,7 +38,6 @@ class Reconstruct(Method):
 
         methods:
           reconstruct_sparsegpt: {method: reconstruct, params: {solver: sparsegpt, epochs: 20}}
-          dense_fit_polished: {method: reconstruct, preset: polish}
 
     The loss of a sample is ||y - y'||^2 / ||y||^2, where y are the outputs of the unpruned block and y' those of the
     pruned one. `states` says which hidden states enter them: with `dense`, as in the paper, those of the dense model;

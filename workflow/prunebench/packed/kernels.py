@@ -33,7 +33,7 @@ class _Matrix(ctypes.Structure):
 
 
 class Choice(NamedTuple):
-    """What computes products with packed matrices."""
+    """The kernel that computes products with packed matrices."""
 
     library: ctypes.CDLL | None
     """None if PyTorch alone does."""
@@ -84,7 +84,7 @@ class Call:
 
 
 def chosen() -> Choice:
-    """What computes on this machine, as SWITCH says. Raises PrunebenchError if it says something else."""
+    """The kernel of this machine, as SWITCH says. Raises PrunebenchError if it says something else."""
     return _chosen(os.environ.get(SWITCH) or AUTO)
 
 

@@ -20,7 +20,7 @@ _buffers = threading.local()
 
 
 class _Linear(nn.Module):
-    """What both linears share: the call of a kernel, which is prepared once and again when tensors have moved."""
+    """The base of both linears: the call of a kernel, which is prepared once and again when tensors have moved."""
 
     def __init__(self, in_features: int, out_features: int, bias: nn.Parameter | None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a packed model's file is made of: the names of its parts, and how values are kept. This imports no torch."""
+"""The parts of a packed model's file: their names, and how values are kept. This imports no torch."""
 
 from typing import NamedTuple
 
