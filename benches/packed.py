@@ -6,6 +6,7 @@ Ratios of one run on an idle machine count; CPU seconds, which other programs di
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -94,10 +95,10 @@ def with_packed(model: nn.Module, bits: int) -> nn.Module:
     return _replaced(model, pack)
 
 
-def _replaced(model: nn.Module, make: object) -> nn.Module:
+def _replaced(model: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> nn.Module:
     tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
     twin = copy.deepcopy(model, dict(tensors))  # the tensors themselves are shared
-    replace_linears(twin.get_submodule("model.layers"), lambda _, linear: make(linear))  # type: ignore[operator]
+    replace_linears(twin.get_submodule("model.layers"), lambda _, linear: make(linear))
     return twin
 
 

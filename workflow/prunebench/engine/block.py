@@ -185,7 +185,7 @@ class BlockView:
                 current = self._module.get_parameter(path)
                 self._installed[path] = tensor.to(current.device, self._model.stored_dtype(name))
                 rounded = self._installed[path].to(current.dtype)
-                if path not in self._ahead and not torch.equal(rounded, current):
+                if self._passes and path not in self._ahead and not torch.equal(rounded, current):
                     self._passes = None  # they went by with the weights from before
                 module, _, attribute = path.rpartition(".")
                 setattr(self._module.get_submodule(module), attribute, nn.Parameter(rounded, requires_grad=False))
@@ -207,10 +207,14 @@ class BlockView:
         trial = {path: weight.to(self._module.get_parameter(path).dtype) for path, weight in paths.items()}
         return self._stream(dense).run(self._module, self.index, batch, trial, row)
 
+    @property
+    def _points(self) -> list[str]:
+        """The inputs of all sites, and the output of the attention."""
+        return [*(f"{site.linears[0]}.in" for site in self.sites), f"{self.attention_out}.out"]
+
     def record_dense(self) -> None:
         """Run the dense stream through the block, which must be unpruned, and keep what `dense_values` reads."""
-        points = [*(f"{site.linears[0]}.in" for site in self.sites), f"{self.attention_out}.out"]
-        down = f"{self.ffn.down}.out"
+        points, down = self._points, f"{self.ffn.down}.out"
         spill = self.spill(DENSE_RESIDENT)
         self._dense_outputs, end = [], 0
         with self._watching([*points, down]) as values, torch.no_grad():
@@ -309,13 +313,12 @@ class BlockView:
         and goes on at the next visit, with the weights that are installed by then. If waiting passes would take too
         much memory, each visit is a pass of its own, with equal values.
         """
-        points = [*(f"{site.linears[0]}.in" for site in self.sites), f"{self.attention_out}.out"]
         if not self._can_wait():
-            with self._watching(points) as values, _ending_at(self._module.get_submodule(linear)), suppress(_End):
+            with self._watching(self._points) as values, _ending_at(self._module.get_submodule(linear)), suppress(_End):
                 self.forward(batch)
             return values
         if self._passes is None:
-            watching = partial(self._watching, points)
+            watching = partial(self._watching, self._points)
             self._passes = Passes(self._module, self.forward, len(self.batches), watching)
         order = [name for site in self.sites for name in site.linears]
         self._ahead = {f"{name}.weight" for name in order[order.index(linear) :]}
