@@ -87,8 +87,7 @@ def check_number(config: Config, file: str) -> None:
 
 def unreadable_suite(config: Config, model: str, suite: str) -> str | None:
     """The reason why `model` cannot read the windows of `suite`; None if it can, or may."""
-    seqlen = getattr(configured("suites", config.suites[suite]).params, "seqlen", 0)
-    reason = too_long(config, model, seqlen)
+    reason = too_long(config, model, configured("suites", config.suites[suite]).longest)
     return reason and f"suites: {suite} {reason}"
 
 

@@ -258,6 +258,11 @@ class Job:
         return self.compute.threads if self.compute else 1
 
     @property
+    def alone(self) -> bool:
+        """Whether no other job may run on the machine meanwhile."""
+        return False
+
+    @property
     def compute(self) -> Compute | None:
         """The compute settings of the job; None if it runs no model forward."""
         return None

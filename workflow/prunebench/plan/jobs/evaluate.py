@@ -83,10 +83,16 @@ class Evaluate(Job):
         return self.config.suites[self.wildcards["suite"]].compute or self.config.compute
 
     @property
+    def alone(self) -> bool:
+        """Whether the suite measures time."""
+        return bool(self.suite.alone)
+
+    @property
     def forward_tokens(self) -> int:
         """An upper bound of the tokens of an evaluation: LLaMA has 340 000 in the test split of WikiText-2."""
         return 400_000
 
     def bytes(self, shape: Shape) -> int:
         """The bytes of a pass, and of the file of weights, which the kernel may count as memory of the job."""
-        return super().bytes(shape) + 2 * parameters(shape)
+        models: int = self.suite.workload(self.config).models
+        return super().bytes(shape) + 2 * models * parameters(shape)
