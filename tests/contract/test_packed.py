@@ -123,6 +123,14 @@ def test_generation_and_lm_eval_take_it(finished: PruneJob, packed: Path, tmp_pa
         model.save_pretrained(tmp_path / "saved")
 
 
+@pytest.mark.parametrize("group", [64, 2**40, 2**62])
+def test_a_group_longer_than_a_row_is_the_row(finished: PruneJob, tmp_path: Path, group: int) -> None:
+    assert {width: Packing(8, group).columns(width) for width in (32, 33, 48)} == {32: 32, 33: 64, 48: 64}
+    export(str(finished.weights.parent), tmp_path / "long", packing=Packing(8, group))
+    export(str(finished.weights.parent), tmp_path / "row", packing=Packing(8))
+    assert (tmp_path / "long" / PACKED).read_bytes() == (tmp_path / "row" / PACKED).read_bytes()
+
+
 @pytest.mark.parametrize("group", [None, 32])
 def test_values_of_8_bits_are_near(finished: PruneJob, packed: Path, tmp_path: Path, group: int | None) -> None:
     export(str(finished.weights.parent), tmp_path / "dense")

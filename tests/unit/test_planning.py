@@ -313,7 +313,11 @@ def test_rates_and_memory_can_be_stated() -> None:
     [
         (["--device", "a10"], "unknown device 'a10': did you mean 'a100'?"),
         (["--rate", "float16"], "a rate is written dtype=number, as in float16=90, not 'float16'"),
-        (["--rate", "float16=0"], "a rate must be above 0, not 'float16=0'"),
+        *(
+            (["--rate", f"float16={rate}"], f"a rate must be a number above 0, not 'float16={rate}'")
+            for rate in ("0", "-1", "nan", "inf", "1e999")
+        ),
+        *((["--memory", size], "the memory of a card must be a number above 0") for size in ("0", "-1", "nan", "inf")),
         (["--rate", "flot16=9"], "unknown dtype 'flot16': did you mean 'float16'?"),
         (["--device", "cpu", "--memory", "4"], "has no memory of its own"),
         (["nothing"], "no study 'nothing'"),

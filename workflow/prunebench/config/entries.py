@@ -34,6 +34,8 @@ LARGEST_SEED = 2**32 - 1
 MOST_THREADS = 1024
 MOST_WINDOWS = 65536
 """The greatest number of windows in a batch."""
+LARGEST_COUNT = 10**9 - 1
+"""The greatest number of windows, of tokens in a window, and of whatever else a user counts."""
 Line = Annotated[str, AfterValidator(one_line)]
 """A text for people to read, on one line."""
 FileName = Annotated[str, AfterValidator(plain_name)]

@@ -120,10 +120,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def is_regular(path: Path) -> bool:
+    """Whether `path` is a regular file, and no pipe, whose reader waits forever. Raises OSError if nothing is there."""
+    return stat.S_ISREG(path.stat().st_mode)
+
+
 def read_object(path: Path, advice: str = "download it again") -> dict[str, Any]:
     """The JSON object in the file `path`. PrunebenchError, with `advice` on a missing file, if there is none."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait forever
+        if not is_regular(path):
             raise PrunebenchError(f"{path} is no regular file: {advice}")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

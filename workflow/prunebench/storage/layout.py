@@ -141,7 +141,7 @@ def read_layout(directory: Path) -> Layout:
                     f"{place.stored} in {file.name}. Leave one of them out, or {RESAVE}"
                 )
             by_name[name] = place
-    _refuse_codes(directory, family, by_name)
+    _refuse_no_matrices(directory, family, by_name)
     return Layout(directory, config, family, files, by_name)
 
 
@@ -361,13 +361,18 @@ def refuse_quantised(model: Path | str, config: dict[str, Any]) -> None:
 _QUANTISED = ("quantization_config", "compression_config")
 
 
-def _refuse_codes(directory: Path, family: type[Family], places: dict[str, Place]) -> None:
-    """Raise PrunebenchError if tensors are codes of a quantisation, whatever config.json says."""
+def _refuse_no_matrices(directory: Path, family: type[Family], places: dict[str, Place]) -> None:
+    """Raise PrunebenchError if tensors are codes of a quantisation, whatever config.json says, or are no matrices."""
     for name, place in places.items():
         if scheme := _BY_NAME.get(name.rpartition(".")[2]):
             raise _quantised(directory, f"{scheme}: it holds {name}")
         if _is_matrix(name, family) and place.dtype not in FLOATS:
             raise _quantised(directory, f"{name} is stored as {place.dtype}")
+        if _is_matrix(name, family) and len(place.shape) != 2:
+            raise PrunebenchError(
+                f"{directory}: {name} has the shape {list(place.shape)}, but the weight of a linear has rows and "
+                "columns: take the file that belongs to the model"
+            )
 
 
 def _is_matrix(name: str, family: type[Family]) -> bool:

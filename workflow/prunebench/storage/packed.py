@@ -19,8 +19,12 @@ class Packing(NamedTuple):
     """A multiple of 32; None means a scale for each row."""
 
     def columns(self, width: int) -> int | None:
-        """The number of columns that share a scale in a matrix of `width` columns; None without scales."""
-        return None if self.bits is None else self.group or 32 * -(-width // 32)
+        """The number of columns that share a scale in a matrix of `width` columns; None without scales.
+
+        A group longer than a row has the row's columns.
+        """
+        row = 32 * -(-width // 32)
+        return None if self.bits is None else min(self.group or row, row)
 
 
 def packing_of(packed: bool, bits: int | None, group: int | None) -> Packing | None:
