@@ -153,7 +153,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "mixture_of_experts": (says(model_type="mixtral"), "type 'mixtral', which is not known"),
     "vision": (says(model_type="llava"), "type 'llava', which is not known"),
     # Damaged files of weights.
-    "empty": (overwrite(WEIGHTS, b""), f"{WEIGHTS} is empty: download it again"),
+    "empty": (overwrite(WEIGHTS, b""), f"{WEIGHTS} is empty: get it again from where it came"),
     "lfs": (overwrite(WEIGHTS, LFS), "is a Git LFS pointer.*git lfs pull"),
     "html": (overwrite(WEIGHTS, b"<!DOCTYPE html><html>404</html>"), "is damaged or cut short"),
     "four_bytes": (cut(WEIGHTS, 4), "is damaged or cut short"),

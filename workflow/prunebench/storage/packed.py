@@ -4,6 +4,10 @@ from typing import NamedTuple
 
 from prunebench.errors import PrunebenchError
 
+PACKED = "packed.safetensors"
+"""The name of the file of a packed model, which from_pretrained does not take for its own."""
+PACKED_AGAIN = "export the model again, or get the file again from where it came"
+"""The advice on such a file that is damaged."""
 MASK, VALUES = ".mask", ".values"
 """The suffixes of a tensor's name for the parts of its packed form (see `storage.packing`)."""
 SCALES = ".scales"
