@@ -5,19 +5,18 @@ Ratios of one run on an idle machine count; CPU seconds, which other programs di
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
 from typing import Annotated
 
 import torch
 import typer
 from tabulate import tabulate
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel
 
+from prunebench.models.llama import Llama
 from prunebench.packed import kernels
 from prunebench.packed.linear import DenseLinear, PackedLinear
-from prunebench.packed.load import replace_linears
+from prunebench.packed.load import by_dense_kernel, twin
 from prunebench.packed.matrix import PackedMatrix
 from prunebench.packed.timing import in_turn
 
@@ -30,6 +29,8 @@ SHAPES = {
     "tiny": {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
     | {"num_key_value_heads": 2, "vocab_size": 100, "max_position_embeddings": 2048},
 }
+
+BLOCKS = Llama.blocks
 
 
 def main(
@@ -47,7 +48,7 @@ def main(
     rows = []
     for sparsity in map(float, sparsities.split(",")):
         dense = random_model(shape, sparsity)
-        models = {"torch": dense, "our dense": with_dense_kernel(dense), "packed": with_packed(dense, bits)}
+        models = {"torch": dense, "our dense": by_dense_kernel(dense, BLOCKS), "packed": with_packed(dense, bits)}
         size = weight_bytes(models["packed"]) / weight_bytes(dense)
         for count in map(int, threads.split(",")):
             torch.set_num_threads(count)
@@ -67,48 +68,36 @@ def main(
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
 
 
-def random_model(shape: str, sparsity: float) -> nn.Module:
+def random_model(shape: str, sparsity: float) -> PreTrainedModel:
     """A bfloat16 model of random weights, of which the linears of the blocks have zeros at random places."""
     torch.manual_seed(0)
-    model: nn.Module = AutoModelForCausalLM.from_config(
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(
         LlamaConfig.from_dict(SHAPES[shape]), dtype=torch.bfloat16
     ).eval()
     model.requires_grad_(False)
-    for module in model.get_submodule("model.layers").modules():
+    for module in model.get_submodule(BLOCKS).modules():
         if isinstance(module, nn.Linear):
             module.weight[torch.rand(module.weight.shape) < sparsity] = 0
     return model
 
 
-def with_dense_kernel(model: nn.Module) -> nn.Module:
-    """The model with our dense kernel in the linears of its blocks, on the same tensors."""
-    return _replaced(model, lambda linear: DenseLinear(linear.weight, linear.bias))
+def with_packed(model: PreTrainedModel, bits: int) -> PreTrainedModel:
+    """A twin of `model` with packed linears in its blocks."""
 
-
-def with_packed(model: nn.Module, bits: int) -> nn.Module:
-    """The model with packed linears in its blocks."""
-
-    def pack(linear: nn.Linear) -> nn.Module:
+    def pack(_: str, linear: nn.Linear) -> nn.Module:
         group = None if bits == 16 else 32 * -(-linear.in_features // 32)
         return PackedLinear(PackedMatrix.of_dense(linear.weight.data, group), linear.bias)
 
-    return _replaced(model, pack)
-
-
-def _replaced(model: nn.Module, make: Callable[[nn.Linear], nn.Module]) -> nn.Module:
-    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    twin = copy.deepcopy(model, dict(tensors))  # the tensors themselves are shared
-    replace_linears(twin.get_submodule("model.layers"), lambda _, linear: make(linear))
-    return twin
+    return twin(model, BLOCKS, pack)
 
 
 def weight_bytes(model: nn.Module) -> int:
     """The bytes in memory of the weights of the linears in the blocks."""
-    modules = model.get_submodule("model.layers").modules()
+    modules = model.get_submodule(BLOCKS).modules()
     packed = sum(module.matrix.nbytes for module in modules if isinstance(module, PackedLinear))
     return packed or sum(
         module.weight.nbytes
-        for module in model.get_submodule("model.layers").modules()
+        for module in model.get_submodule(BLOCKS).modules()
         if isinstance(module, nn.Linear | DenseLinear)
     )
 

@@ -110,7 +110,15 @@ def spec_of(rule):
 
 
 def threads_of(rule):
-    return directive(lambda wildcards: job_of(rule, wildcards).threads)
+    # A job that must be alone takes all cores of this machine. What runs beside it elsewhere is up to the scheduler.
+    alone = 0 if workflow.non_local_exec else workflow.resource_settings.cores or 0
+
+    @directive
+    def threads(wildcards):
+        job = job_of(rule, wildcards)
+        return max(job.threads, alone) if job.alone else job.threads
+
+    return threads
 
 
 def gpus_of(rule):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,8 @@ PACKAGE = {
     "file": "some_model-1.0-py3-none-any.whl",
     "sha256": "0" * 64,
 }
+SPEED = ("disk", "linears", "load", "peak", *(f"{name}_{n}" for n in (1, 2) for name in ("prefill", "first", "decode")))
+"""The metrics of the suite of speed."""
 SEARCH = {"model": "tiny", "sparsity": 0.7, "strategy": "evolution", "seeds": [0, 1]}
 
 
@@ -30,7 +33,7 @@ def plan(catalog: Any) -> Plan:
     config = {
         "studies": {
             "tiny": {
-                "suites": ["ppl", "few"],
+                "suites": ["ppl", "few", "speed"],
                 "defaults": {"model": "tiny", "calibration": ["text_4x16", "text_8x16"], "seed": [0, 1]},
                 "grid": [{"method": "dense"}, pruned, {"method": "wanda", "pattern": "2of4"}],
                 "tables": [name for name in names("tables") if load("tables", name).asked],
@@ -43,6 +46,7 @@ def plan(catalog: Any) -> Plan:
         "suites": {
             "ppl": {"suite": "perplexity", "params": {"corpora": ["text"], "seqlen": 16}},
             "few": {"suite": "lm_eval", "params": {"data": "few", "tasks": ["rte", "boolq"]}},
+            "speed": {"suite": "speed", "params": {"prompt": 16, "tokens": 4, "batches": [1, 2]}},
         },
         "searches": {"evolution": {**SEARCH, "calibration": "text_4x16", "corpus": "text"}},
     }
@@ -64,12 +68,6 @@ def _rows(made: Plan, failed: int) -> Iterator[dict[str, Any]]:
             yield {**shared, "status": "failed", "reason": "it broke"}
             continue
         plugin = configured("suites", made.config.suites[suite])
-        for task in plugin.tasks:
-            score = {
-                "task": task,
-                "metric": plugin.metrics[0].name,
-                "value": 0.3 + index / 1000,
-                "stderr": 0.01,
-                "n": 50,
-            }
+        for task, metric in product(plugin.tasks, SPEED if suite == "speed" else (plugin.metrics[0].name,)):
+            score = {"task": task, "metric": metric, "value": 0.3 + index / 1000, "stderr": 0.01, "n": 50}
             yield {**shared, **score, "status": "ok", "achieved_sparsity": 0.5, "prune_seconds": 1.0 + index}

@@ -15,7 +15,7 @@ import tiny
 from jobs import PruneJob, prune_job
 from prunebench import registry
 from prunebench.cli import app
-from prunebench.config.entries import Compute
+from prunebench.config.values import Compute
 from prunebench.errors import PrunebenchError
 from prunebench.packed.linear import PackedLinear
 from prunebench.standalone.export import export, repack

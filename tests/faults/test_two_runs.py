@@ -54,7 +54,7 @@ HANG = {
     ),
     "export": (
         "prunebench.standalone.export",
-        "_write_weights",
+        "write_weights",
         "lambda *rest: (wait(), before(*rest))[1]",
     ),
 }

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
 import tiny
 from contract.test_methods import PRUNING, prune
@@ -12,8 +14,12 @@ from prunebench.engine.statistics import SiteStatistic
 from prunebench.formulas import masks
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.wanda import Wanda
+from prunebench.packed.load import load_packed
+from prunebench.packed.semi_structured import SemiStructuredLinear, semi_structured
 from prunebench.patterns import UNSTRUCTURED
 from prunebench.registry import load
+from prunebench.standalone.export import repack
+from prunebench.storage.packed import Packing
 
 
 @pytest.mark.parametrize("rows", [1, 7])
@@ -76,3 +82,49 @@ def test_wanda_masks_are_the_same_given_the_same_statistics() -> None:
     there._squared_norm = here.squared_norm.to(tiny.DEVICE)
     expected = Wanda().mask(weight, here, 0.5, UNSTRUCTURED)
     assert torch.equal(Wanda().mask(weight.to(tiny.DEVICE), there, 0.5, UNSTRUCTURED).cpu(), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("rows", [1, 3, 64])
+def test_semi_structured_weights_give_the_dense_product_where_the_device_has_them(
+    dtype: torch.dtype, rows: int
+) -> None:
+    weight = torch.randn(128, 256).reshape(-1, 4)
+    weight[:, 2:] = 0
+    weight = weight.reshape(128, 256).to(tiny.DEVICE, dtype)
+    sparse = semi_structured(weight)
+    if sparse is None:
+        return  # the device has no such format for this dtype
+    x = torch.randn(rows, 256).to(tiny.DEVICE, dtype)
+    product = SemiStructuredLinear(sparse, None)(x).double().cpu()
+    expected = x.double().cpu() @ weight.double().cpu().T
+    assert (product - expected).abs().max() < 2e-2 * expected.abs().max()
+
+
+def test_other_weights_stay_dense() -> None:
+    assert semi_structured(torch.randn(128, 256).to(tiny.DEVICE, torch.bfloat16)) is None
+    assert semi_structured(torch.zeros(7, 6).to(tiny.DEVICE, torch.bfloat16)) is None
+
+
+@pytest.mark.parametrize("pattern", ["unstructured", "2of4"])
+def test_a_packed_model_is_the_dense_one(pattern: str, tmp_path: Path) -> None:
+    directory = tiny.make_model(tmp_path / "model")
+    tensors = load_file(directory / "model.safetensors")
+    for name, tensor in tensors.items():
+        if "proj" in name:
+            tensor[:, 2::4] = 0
+            tensor[:, (3 if pattern == "2of4" else 2) :: 4] = 0
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    repack(directory, tmp_path / "packed", Packing())
+    tokens = tiny.tokens(2, 6)
+    oracle, plain = (_logits(AutoModelForCausalLM.from_pretrained(directory, dtype=d), tokens) for d in DTYPES)
+    logits = _logits(load_packed(tmp_path / "packed", device=tiny.DEVICE), tokens.to(tiny.DEVICE))
+    assert (logits - oracle).abs().max() <= 2 * (plain - oracle).abs().max() + 1e-3 * oracle.abs().max()
+
+
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def _logits(model: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return model(tokens).logits.double().cpu()

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from hub_server import HubServer
 from prunebench import registry
 from prunebench.cli import app
-from prunebench.config.entries import HubModelSource, Shape
+from prunebench.config.entries import Shape
 from prunebench.config.schema import with_catalogs
+from prunebench.config.sources import HubModelSource
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import costs, operations
 from prunebench.estimate.costs import LIBRARIES, START, Cost, Pruning, Text

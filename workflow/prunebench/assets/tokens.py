@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunebench.assets.corpora import SEPARATOR
-from prunebench.config.entries import Bos
+from prunebench.config.values import Bos
 from prunebench.errors import PrunebenchError, summary
 from prunebench.identity.canonical import canonical
 from prunebench.identity.canonical import spec_hash as hash_of

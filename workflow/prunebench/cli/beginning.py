@@ -13,7 +13,7 @@ import typer
 from prunebench.engine.placement.choice import AUTO, CHOICE
 
 if TYPE_CHECKING:
-    from prunebench.config.entries import Compute
+    from prunebench.config.values import Compute
 
 
 def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Compute:

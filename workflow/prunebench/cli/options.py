@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from prunebench.config.entries import LARGEST_COUNT
 from prunebench.config.schema import CONFIG
+from prunebench.config.values import LARGEST_COUNT
 from prunebench.engine.placement.choice import CHOICE
 from prunebench.storage.files import named_destination, named_file, named_path
 

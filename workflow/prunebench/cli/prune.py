@@ -26,7 +26,7 @@ from prunebench.cli.options import (
     destination,
     path,
 )
-from prunebench.config.entries import LARGEST_SEED
+from prunebench.config.values import LARGEST_SEED
 from prunebench.errors import PrunebenchError
 from prunebench.storage.packed import packing_of
 

@@ -10,7 +10,7 @@ import typer
 
 from prunebench.cli.beginning import prepare, resumable
 from prunebench.cli.options import AsJson, BatchSize, Device, DType, Model, Threads, count, file
-from prunebench.config.entries import LARGEST_SEED
+from prunebench.config.values import LARGEST_SEED
 from prunebench.errors import PrunebenchError
 from prunebench.storage.files import read_object, write_json
 

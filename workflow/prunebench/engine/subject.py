@@ -1,7 +1,9 @@
 """The model that a suite evaluates: whole, or streamed block by block."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +28,11 @@ class Subject:
     storage: torch.dtype | None
     """The dtype to which all weights are rounded first; None if each keeps its own."""
     batch_size: int
+
+    @property
+    def dense(self) -> Subject:
+        """The model before pruning."""
+        return replace(self, weights=None)
 
     @property
     def pruned(self) -> Mapping[str, Tensor]:

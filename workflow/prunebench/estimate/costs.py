@@ -185,7 +185,7 @@ def evaluate(model: Model, text: Text, device: Device, workload: Workload) -> Co
     """Estimate one suite on one model."""
     if workload.streamed:
         return perplexity(model, text, device)
-    return zeroshot(model, text, device, workload.generated)
+    return zeroshot(model, text, device, workload.generated, workload.models)
 
 
 def perplexity(model: Model, text: Text, device: Device) -> Cost:
@@ -197,10 +197,14 @@ def perplexity(model: Model, text: Text, device: Device) -> Cost:
     return _streamed(model, piece, device, Cost("perplexity", text.dtype, flops, read=pieces * _bytes(model)), logits)
 
 
-def zeroshot(model: Model, text: Text, device: Device, generated: int = 0) -> Cost:
-    """Estimate tasks on the whole model. Each batch of `generated` tokens, which come one by one, reads all weights."""
+def zeroshot(model: Model, text: Text, device: Device, generated: int = 0, models: int = 1) -> Cost:
+    """Estimate tasks on the whole model. Each batch of `generated` tokens, which come one by one, reads all weights.
+
+    `models` are in memory at once.
+    """
     flops = operations.zeroshot(model.sizes, text.tokens + generated, text.seqlen, text.dtype)
-    whole = model.parameters * text.item + _work(model, text) + 4.0 * text.batch * text.seqlen * model.sizes.vocabulary
+    weights, logits = models * model.parameters * text.item, 4.0 * text.batch * text.seqlen * model.sizes.vocabulary
+    whole = weights + _work(model, text) + logits
     read = _bytes(model)
     if generated:
         # These weights do not come from a file: a card reads its own memory some hundred times as fast.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +14,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from prunebench.engine.model import StreamedModel
+from prunebench.engine.placement.device import own_memory
 from prunebench.engine.subject import Subject
 from prunebench.errors import PrunebenchError
 from prunebench.packed.linear import DenseLinear, PackedLinear
 from prunebench.packed.matrix import PackedMatrix
+from prunebench.packed.semi_structured import SemiStructuredLinear, semi_structured
 from prunebench.storage.layout import read_layout
 from prunebench.storage.sealed import Damaged
 from prunebench.storage.tensors import TensorStore
@@ -34,15 +37,17 @@ def load_packed(directory: Path, dtype: torch.dtype | None = None, device: str |
     return _without_saving(streamed.whole(replace=partial(_pack, streamed.tensors)), directory)
 
 
-def load_dense(directory: Path, dtype: torch.dtype | None = None) -> PreTrainedModel:
-    """Load a model with dense linears that use our own dense kernel: the control of what packing itself wins."""
-    layout = read_layout(directory)
-    streamed = StreamedModel(directory, layout.family, dtype=dtype or torch.bfloat16, storage=None, device="cpu")
-    model = streamed.whole()
-    replace_linears(
-        model.get_submodule(layout.family.blocks), lambda _, linear: DenseLinear(linear.weight, linear.bias)
-    )
-    return model
+def twin(model: PreTrainedModel, blocks: str, make: Callable[[str, nn.Linear], nn.Module | None]) -> PreTrainedModel:
+    """A copy of `model` on the same tensors, with what `make` returns in place of the linears of its `blocks`."""
+    tensors = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    copied: PreTrainedModel = copy.deepcopy(model, dict(tensors))
+    replace_linears(copied.get_submodule(blocks), make)
+    return copied
+
+
+def by_dense_kernel(model: PreTrainedModel, blocks: str) -> PreTrainedModel:
+    """A twin of a dense `model` that uses our own dense kernel: the control of what packing itself wins."""
+    return twin(model, blocks, lambda _, linear: DenseLinear(linear.weight, linear.bias))
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,18 @@ class PackedSubject(Subject):
 
 
 def _pack(tensors: TensorStore, block: nn.Module, prefix: str, device: torch.device) -> None:
-    """Replace the linears of `block` whose weights are packed in their file. GPUs keep them dense."""
-    if device.type != "cpu":
-        return
+    """Replace the linears of `block` whose weights are packed in their file.
+
+    Devices with memory of their own take 2:4 weights as they can, and keep all others dense.
+    """
 
     def packed(name: str, linear: nn.Linear) -> nn.Module | None:
         weight = f"{prefix}{name}.weight"
         if not tensors.is_packed(weight):
             return None
+        if own_memory(device):
+            sparse = semi_structured(tensors[weight].to(device, linear.weight.dtype))
+            return None if sparse is None else SemiStructuredLinear(sparse, linear.bias)
         try:
             parts = tensors.packed(weight)
             matrix = PackedMatrix.of_dense(tensors[weight]) if parts is None else PackedMatrix.of_parts(parts)

@@ -7,11 +7,13 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from prunebench.engine.placement.device import wait_for
 from prunebench.runtime.progress import track
 
 
@@ -75,14 +77,22 @@ def in_turn(models: Mapping[str, Any], *, batch: int, prompt: int, tokens: int, 
 
 @torch.no_grad()
 def _one_pass(model: Any, prompts: Tensor, tokens: int) -> tuple[Clock, list[Clock]]:
-    start = Clock.now()
+    device = model.get_input_embeddings().weight.device
     # One row of logits: those of a whole prompt would take longer than all else for a small model.
-    output = model(input_ids=prompts, use_cache=True, logits_to_keep=1)
+    options: dict[str, Any] = {"use_cache": True}
+    if "logits_to_keep" in signature(model.forward).parameters:
+        options["logits_to_keep"] = 1
+    prompts = prompts.to(device)
+    wait_for(device)
+    start = Clock.now()
+    output = model(input_ids=prompts, **options)
+    wait_for(device)
     begun = Clock.now()
     clocks, before = [], begun
     for _ in range(tokens - 1):
         following = output.logits[:, -1:].argmax(dim=-1)
-        output = model(input_ids=following, past_key_values=output.past_key_values, use_cache=True, logits_to_keep=1)
+        output = model(input_ids=following, past_key_values=output.past_key_values, **options)
+        wait_for(device)
         now = Clock.now()
         clocks.append(now - before)
         before = now

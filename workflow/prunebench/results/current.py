@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prunebench import registry
 from prunebench.assets.manifest import load_manifest
 from prunebench.cell import Cell
 from prunebench.errors import PrunebenchError
@@ -12,7 +13,7 @@ from prunebench.plan.jobs.base import Job, Output
 from prunebench.plan.plan import Plan
 from prunebench.storage import checkpoints
 from prunebench.storage.files import sha256_file
-from prunebench.storage.sealed import Damaged, read_record
+from prunebench.storage.sealed import Damaged, read_if_whole, read_record
 
 Content = TypeVar("Content")
 SEARCHES = ("search_allocation", "gather_search")
@@ -36,8 +37,16 @@ class Results:
         return self.valid(self._plan.job("prune", **cell.wildcards))
 
     def evaluation(self, cell: Cell, suite: str) -> dict[str, Any]:
-        """Read the result of `suite` (a catalog name) on `cell`; see `valid`."""
-        return self.valid(self._plan.job("evaluate", **cell.wildcards, suite=suite))
+        """Read the result of `suite` (a catalog name) on `cell`, with the times that were measured; see `valid`."""
+        job = self._plan.job("evaluate", **cell.wildcards, suite=suite)
+        record = self.valid(job)
+        plugin = registry.load("suites", self._plan.config.suites[suite].suite)
+        if record["status"] != "ok" or not any(metric.clocked for metric in plugin.metrics):
+            return record
+        measured = read_if_whole(path := Path(job.output("measured").path))
+        if measured is None or "scores" not in measured:
+            return {"status": "missing", "reason": f"{path} is damaged or lost: delete {job.outputs[0]}"}
+        return {**record, "scores": [*record["scores"], *measured["scores"]]}
 
     def search(self, search: str, seed: int) -> dict[str, Any]:
         """Read the result of a run of a search (a catalog name); see `valid`."""

@@ -18,6 +18,7 @@ from prunebench.storage.resume import Parts
 from prunebench.storage.sealed import read_record
 from prunebench.storage.tensors import storage_dtype
 from prunebench.suites.base import Score, Suite
+from prunebench.suites.metrics import metric
 
 
 def evaluate(
@@ -64,8 +65,10 @@ def evaluate(
         )
         directories = {name: asset.directory for name, asset in arrived.items()}
         scores = suite.run(subject, directories, parts)
-        record["scores"] = [asdict(score) for score in scores]
-    outcome.write(result, measured, resumed=parts.resumed)
+        record["scores"] = [asdict(score) for score in scores if not metric(score.metric).clocked]
+    # Times and memory differ from run to run, so they are no part of the result.
+    clocked = [asdict(score) for score in scores if metric(score.metric).clocked]
+    outcome.write(result, measured, resumed=parts.resumed, **({"scores": clocked} if clocked else {}))
     parts.remove()
     return outcome.failure or suite.headline(scores)
 

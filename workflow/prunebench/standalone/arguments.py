@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from prunebench.assets.texts import one_by_one
-from prunebench.config.entries import LARGEST_COUNT, LARGEST_SEED
+from prunebench.config.values import LARGEST_COUNT, LARGEST_SEED
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import sparsity_text
 

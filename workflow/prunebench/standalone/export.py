@@ -2,18 +2,15 @@
 
 import difflib
 import shutil
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
-
 from prunebench.assets.manifest import MANIFEST_NAME, Manifest, load_manifest
 from prunebench.assets.tokens import in_words
-from prunebench.config.entries import STORED
+from prunebench.config.values import STORED
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import space
 from prunebench.plan import paths
@@ -23,22 +20,16 @@ from prunebench.storage import checkpoints
 from prunebench.storage.files import read_object, sha256_file, write_json, write_text
 from prunebench.storage.layout import (
     CONFIG,
-    FLOATS,
-    INDEX,
-    PACKED_FORMAT,
-    Layout,
     is_packed,
     model_files,
     read_layout,
-    saved_name,
 )
 from prunebench.storage.locks import alone
-from prunebench.storage.packed import PACKED, Packing
-from prunebench.storage.packing import pack_alone
-from prunebench.storage.parts import fused_parts, whole_tensor
+from prunebench.storage.packed import Packing
 from prunebench.storage.sealed import read_if_whole, read_record
 from prunebench.storage.staging import empty_directory, staging
 from prunebench.storage.tensors import PackedStore, TensorStore, storage_dtype
+from prunebench.storage.writing import write_weights
 from prunebench.tables.escape import markdown
 
 PRUNED = Path(paths.PRUNED.partition("{")[0])
@@ -116,7 +107,7 @@ def write_directory(source: Path, destination: Path, *, force: bool, packing: Pa
             write_json(scratch / TOKENIZER_CONFIG, tokenizer)
         base = TensorStore(layout.directory, storage_dtype(storage))
         changed = PackedStore(source / WEIGHTS, base)
-        _write_weights(layout, lambda name: (changed if name in changed else base)[name], scratch, packing)
+        write_weights(layout, lambda name: (changed if name in changed else base)[name], scratch, packing)
         write_json(scratch / RECORD, record)
         write_text(scratch / CARD, model_card(record))
         if force:
@@ -145,7 +136,7 @@ def repack(source: Path, destination: Path, packing: Packing | None, *, force: b
         if packing is None:
             space.check([space.dense_model(layout, destination.parent)])
         _copy_all_but_weights(source, (file.relative_to(source).as_posix() for file in model_files(layout)), scratch)
-        _write_weights(layout, TensorStore(source).__getitem__, scratch, packing)
+        write_weights(layout, TensorStore(source).__getitem__, scratch, packing)
         if (scratch / RECORD).is_file():
             record = {key: value for key, value in read_object(source / RECORD).items() if key != "packed"}
             record |= {} if packing is None else {"packed": packing._asdict()}
@@ -299,52 +290,3 @@ def _is_read(file: str) -> bool:
     if any(fnmatchcase(name.upper(), pattern) for pattern in TERMS):
         return True
     return Path(name).suffix in READ and not any(fnmatchcase(name, pattern) for pattern in LEFT)
-
-
-def _write_weights(
-    layout: Layout, read: Callable[[str], torch.Tensor], destination: Path, packing: Packing | None
-) -> None:
-    """Write all tensors, which `read` gives by full name, shard by shard as in the model directory.
-
-    One shard is in memory at a time. With `packing` all shards are one packed file, which tells what they were.
-    """
-    fused = fused_parts(layout)
-    entries: dict[str, dict[str, Any]] = {}
-    written: dict[str, str] = {}
-    size = 0
-    shards = layout.shards
-    parts = []
-    for shard, names in shards.items():
-        tensors = {saved_name(name, layout.family): whole_tensor(name, fused, read) for name in names}
-        written |= dict.fromkeys(tensors, shard)
-        size += sum(tensor.nbytes for tensor in tensors.values())
-        file = destination / shard
-        if packing is None:
-            save_file(tensors, file, metadata={"format": "pt"})
-            shutil.copymode(destination / CONFIG, file)  # safetensors makes its files private
-        else:
-            parts.append(file.with_suffix(".part"))
-            matrices = {saved_name(name, layout.family) for name in names if layout.is_matrix(name)}
-            checkpoints.save(parts[-1], _packed(tensors, matrices, packing, entries))
-    if packing is not None:
-        facts = {"format": PACKED_FORMAT, "tensors": entries, "shards": written}
-        checkpoints.merge(parts, destination / PACKED, **facts)
-        for part in parts:
-            part.unlink()
-    elif len(shards) > 1:
-        write_json(destination / INDEX, {"metadata": {"total_size": size}, "weight_map": written})
-
-
-def _packed(
-    tensors: dict[str, torch.Tensor], matrices: Collection[str], packing: Packing, entries: dict[str, dict[str, Any]]
-) -> dict[str, torch.Tensor]:
-    """The parts of `tensors`, of which `matrices` are packed; `entries` gets what the header says of these."""
-    parts: dict[str, torch.Tensor] = {}
-    for name, tensor in tensors.items():
-        group = packing.columns(tensor.shape[-1]) if name in matrices else None
-        made = pack_alone(name, tensor, group) if name in matrices else {name: tensor}
-        if name not in made:
-            dtype = next(short for short, long in FLOATS.items() if getattr(torch, long) == tensor.dtype)
-            entries[name] = {"shape": list(tensor.shape), "dtype": dtype, "group": group}
-        parts |= made
-    return parts

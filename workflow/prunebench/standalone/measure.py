@@ -24,8 +24,8 @@ from prunebench.assets.tokens import (
     load_tokenizer,
     of_tokenizer,
 )
-from prunebench.config.entries import Compute
 from prunebench.config.schema import configured
+from prunebench.config.values import Compute
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
@@ -129,6 +129,8 @@ def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]
             raise PrunebenchError(f"--limit: suite {suite!r} has no rows to limit")
         entry = entry.model_copy(update={"params": {**entry.params, "limit": limit}})
     plugin = configured("suites", entry)
+    if plugin.alone:
+        raise PrunebenchError(f"--suite: {suite} compares forms of a model in time: prunebench speed does that")
     manifests = {asset: load_manifest(arrive(plan, asset, user_cache())) for asset in plugin.assets}
     directories = {asset: manifest.directory for asset, manifest in manifests.items()}
     digests = {asset: manifest.digest for asset, manifest in manifests.items()}

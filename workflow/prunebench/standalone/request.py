@@ -17,10 +17,10 @@ from prunebench.assets.texts import text_files
 from prunebench.assets.titles import title_of
 from prunebench.assets.tokens import check_ids, load_ids
 from prunebench.cell import Cell
-from prunebench.config.entries import LARGEST_COUNT, STORED, Compute
 from prunebench.config.explain import error_lines
 from prunebench.config.reading import read_yaml
 from prunebench.config.schema import CATALOGS, SINGULAR, Config, Row
+from prunebench.config.values import LARGEST_COUNT, STORED, Compute
 from prunebench.engine.contract import Method
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical

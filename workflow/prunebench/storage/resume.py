@@ -37,14 +37,15 @@ class Parts:
 
     def __init__(self, directory: Path, identity: str = "") -> None:
         """Pieces that another `identity` (spec, digests of inputs) has left in `directory` are deleted."""
-        self._directory, self._mark = directory, mark_of(identity)
+        self.directory, self._mark = directory, mark_of(identity)
+        """The place of the pieces, and of whatever else the work leaves on its way. It is deleted at the end."""
         claim(directory, identity)
         self.resumed = False
         """Whether a piece of an earlier run was used."""
 
     def get_or(self, name: str, compute: Callable[[], Any]) -> Any:
         """The piece `name` (JSON, floats exact): from disk, or made by `compute` and kept."""
-        path, mark = self._directory / f"{name}.json", f"{self._mark} {name}"
+        path, mark = self.directory / f"{name}.json", f"{self._mark} {name}"
         try:
             piece = read_record(path, mark)["value"]
         except FileNotFoundError:
@@ -61,6 +62,6 @@ class Parts:
 
     def remove(self) -> None:
         """Delete all pieces and release the lock, once the result has been written."""
-        if self._directory.exists():
-            shutil.rmtree(self._directory)
-        release(self._directory)
+        if self.directory.exists():
+            shutil.rmtree(self.directory)
+        release(self.directory)

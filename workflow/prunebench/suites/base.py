@@ -44,6 +44,14 @@ class Suite(Plugin):
     libraries: ClassVar[tuple[str, ...]] = ()
     """The packages whose release decides the numbers, besides those that compute the model; versions are in specs."""
 
+    alone: ClassVar[bool] = False
+    """Whether no other job may run on the machine meanwhile, because time is measured."""
+
+    @property
+    def longest(self) -> int:
+        """The number of tokens that the model has to be able to read at once; 0 if the suite does not know it."""
+        return int(getattr(self.params, "seqlen", 0))
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """The names of the tasks or corpora that the scores have."""

@@ -28,6 +28,9 @@ class Metric:
     """The number of digits after the point."""
     suffix: str = ""
     """The text behind the names of tasks where a table has several metrics."""
+    clocked: bool = False
+    """Whether values are times or memory of a machine, which a second run does not repeat. Such values are no part of
+    a result: they are kept beside it, in its measured.json."""
     published: tuple[str, ...] = ()
     """The metrics of published/values.csv that may stand beside this one."""
 

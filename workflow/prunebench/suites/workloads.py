@@ -42,6 +42,8 @@ class Workload:
     """The number of tokens of a window, or of the longest row."""
     generated: int = 0
     """The number of tokens that the model generates, one by one."""
+    models: int = 1
+    """The number of models that are in memory at once, if they are not streamed."""
     streamed: bool = False
     """Whether one block at a time is in memory, as for windows of text, and not the whole model."""
     guesses: Mapping[str, str] = field(default_factory=dict)

@@ -99,6 +99,12 @@ def peak_memory(device: torch.device) -> int:
     return int(_module(device).max_memory_allocated(device))
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until `device` has finished what was asked of it. A CPU has always finished."""
+    if own_memory(device):
+        _module(device).synchronize(device)
+
+
 def name_and_memory(device: torch.device) -> tuple[str, int]:
     """The name of a device with memory of its own, and the bytes of that memory."""
     module = _module(device)

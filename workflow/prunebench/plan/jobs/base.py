@@ -21,8 +21,9 @@ from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan.sizes import streamed_bytes
 
 if TYPE_CHECKING:
-    from prunebench.config.entries import Compute, Shape
+    from prunebench.config.entries import Shape
     from prunebench.config.schema import Config
+    from prunebench.config.values import Compute
     from prunebench.plan.plan import Plan
 
 
@@ -256,6 +257,11 @@ class Job:
     def threads(self) -> int:
         """CPU threads of the job. They are part of its spec if the job runs a model forward."""
         return self.compute.threads if self.compute else 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other job may run on the machine meanwhile."""
+        return False
 
     @property
     def compute(self) -> Compute | None:

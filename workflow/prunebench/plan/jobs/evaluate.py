@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from prunebench.config.entries import Compute, Shape
+from prunebench.config.entries import Shape
 from prunebench.config.schema import configured
+from prunebench.config.values import Compute
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Output, Spec
 from prunebench.plan.sizes import parameters
@@ -83,10 +84,16 @@ class Evaluate(Job):
         return self.config.suites[self.wildcards["suite"]].compute or self.config.compute
 
     @property
+    def alone(self) -> bool:
+        """Whether the suite measures time."""
+        return bool(self.suite.alone)
+
+    @property
     def forward_tokens(self) -> int:
         """An upper bound of the tokens of an evaluation: LLaMA has 340 000 in the test split of WikiText-2."""
         return 400_000
 
     def bytes(self, shape: Shape) -> int:
         """The bytes of a pass, and of the file of weights, which the kernel may count as memory of the job."""
-        return super().bytes(shape) + 2 * parameters(shape)
+        models: int = self.suite.workload(self.config).models
+        return super().bytes(shape) + 2 * models * parameters(shape)

@@ -1,0 +1,97 @@
+"""The command that measures speed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunebench.cli.beginning import prepare
+from prunebench.cli.options import AsJson, Bits, Device, DType, Group, Model, Threads, count, path_or_name
+from prunebench.storage.packed import packing_of
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from prunebench.suites.base import Score
+
+app = typer.Typer()
+
+
+@app.command()
+def speed(
+    model: Model,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DENSE", parser=path_or_name("--against"), help="The dense model, a directory or a name, in turn."
+        ),
+    ] = None,
+    prompt: Annotated[int, count(1, "Tokens of each prompt.")] = 512,
+    tokens: Annotated[int, count(2, "Tokens that are written in each pass, at batch 1.")] = 32,
+    batch: Annotated[list[int] | None, typer.Option(min=1, help="Sequences at once; repeatable. [default: 1]")] = None,
+    repeats: Annotated[int, count(1, "Passes of each form; medians are shown.")] = 5,
+    bits: Bits = None,
+    group: Group = None,
+    dtype: DType = "bfloat16",
+    threads: Threads = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast MODEL reads and writes: by PyTorch with zeros in place, and packed.
+
+    Example: prunebench speed path/to/packed --against path/to/dense
+
+    The forms of the model take turns in one process. If MODEL is not packed yet, it is packed for the measurement, as
+    --bits and --group say. The dense kernel is ours and uses no zeros: what it wins is not due to pruning. Stop other
+    programs first.
+    """
+    packing_of(True, bits, group)
+    batches = list(dict.fromkeys(batch or [1]))
+    compute = prepare(dtype, 1, threads, device)
+    from prunebench.standalone.speed import speed_of
+    from prunebench.suites.speed import SpeedParams
+
+    protocol = {
+        "prompt": prompt,
+        "tokens": tokens,
+        "batches": batches,
+        "repeats": repeats,
+        "bits": bits,
+        "group": group,
+    }
+    scores = speed_of(model, against, SpeedParams.model_validate(protocol), compute)
+    if as_json:
+        typer.echo(json.dumps([asdict(score) for score in scores]))
+        return
+    from rich.console import Console
+
+    Console().print(_table(scores, batches))
+
+
+def _table(scores: list[Score], batches: list[int]) -> Table:
+    """Lay out a row for each form; ratios are to the first one."""
+    from rich.table import Table
+
+    from prunebench.suites.metrics import metric
+    from prunebench.suites.speed import TITLES, conditions
+
+    values = {(score.task, score.metric): score.value for score in scores}
+    forms = list(dict.fromkeys(score.task for score in scores if score.metric.startswith("decode")))
+    several = len(batches) > 1
+    heads = [
+        f"{head} x{batch}" if several else head for batch in batches for head in ("prompt\nt/s", "written\nt/s", "")
+    ]
+    table = Table("", "disk\nMB", "load\ns", "memory\nMB", *heads, caption=conditions(scores))
+    for form in forms:
+        row = [
+            metric(name).text(values[form, name]) if (form, name) in values else "" for name in ("disk", "load", "peak")
+        ]
+        for batch in batches:
+            prefill, decode = f"prefill_{batch}", f"decode_{batch}"
+            row += [metric(name).text(values[form, name]) for name in (prefill, decode)]
+            row.append(f"{values[form, decode] / values[forms[0], decode]:.2f}x")
+        table.add_row(TITLES[form], *row)
+    return table
