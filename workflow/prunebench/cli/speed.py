@@ -10,6 +10,7 @@ import typer
 
 from prunebench.cli.beginning import prepare
 from prunebench.cli.options import AsJson, Bits, Device, DType, Group, Model, Threads, count, path_or_name
+from prunebench.config.values import MOST_WINDOWS
 from prunebench.storage.packed import packing_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ def speed(
     ] = None,
     prompt: Annotated[int, count(1, "Tokens of each prompt.")] = 512,
     tokens: Annotated[int, count(2, "Tokens that are written in each pass, at batch 1.")] = 32,
-    batch: Annotated[list[int] | None, typer.Option(min=1, help="Sequences at once; repeatable. [default: 1]")] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, max=MOST_WINDOWS, help="Sequences at once; repeatable. [default: 1]")
+    ] = None,
     repeats: Annotated[int, count(1, "Passes of each form; medians are shown.")] = 5,
     bits: Bits = None,
     group: Group = None,
