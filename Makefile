@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt workflow/prunebench/packed/ke
 	touch $@
 
 kernels:  ## build the kernels for packed models in place, where the package is used without an installation
-	python -c "import setuptools; setuptools.setup()" -q build_ext --inplace
+	python setup.py -q build_ext --inplace
 
 demo: install  ## prune and evaluate the quickstart study, print its tables
 	snakemake --cores all

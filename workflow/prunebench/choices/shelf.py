@@ -1,7 +1,6 @@
 """Lists the names that a config can use: plug-ins from their files, and named instances from the catalogs."""
 
 import inspect
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from prunebench.choices.parameters import parameters, spelled
 from prunebench.config.entries import ModelEntry
 from prunebench.config.schema import CONFIG, SINGULAR, configured, read_config, with_catalogs
 from prunebench.errors import PrunebenchError
-from prunebench.standalone.request import CATALOG
+from prunebench.packaged import label, resource
 
 
 class Shelf:
@@ -27,11 +26,7 @@ class Shelf:
 
     def __init__(self, kind: str, configfile: Path = CONFIG) -> None:
         self._outside = configfile == CONFIG and not CONFIG.exists()
-        config, files = (
-            with_catalogs({}, "command line", CATALOG)
-            if self._outside
-            else with_catalogs(read_config(configfile), os.path.relpath(configfile))
-        )
+        config, files = with_catalogs(read_config(configfile), label(resource(configfile)))
         self._kind = kind
         self._entries: dict[str, Any] = getattr(config, kind)
         self._files = {name: file for (catalog, name), file in files.items() if catalog == kind}

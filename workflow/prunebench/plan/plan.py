@@ -1,7 +1,6 @@
 """A plan: the cells of a config's studies and the jobs that compute them. The Snakefile works from it."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +11,8 @@ from prunebench.cell import Cell
 from prunebench.config.entries import TrainedSource
 from prunebench.config.schema import CATALOG, CONFIG, Config, read_config
 from prunebench.errors import PrunebenchError
+from prunebench.packaged import label, resource
+from prunebench.plan import paths
 from prunebench.plan.checks import load_config
 from prunebench.plan.grid import Expansion, allocation_form, check_number, expand_grid
 from prunebench.plan.jobs import rule_class, rules
@@ -116,4 +117,18 @@ def plan_of(spec: str) -> Plan:
 def read_plan(file: Path = CONFIG) -> Plan:
     """The plan of a config file, as snakemake --configfile makes it. Raises PrunebenchError with every mistake."""
     # The name is part of specs, so it is relative, as in the Snakefile.
-    return load_plan(read_config(file), os.path.relpath(file))
+    return load_plan(read_config(file), label(resource(file)))
+
+
+def project_plan(file: Path = CONFIG) -> Plan:
+    """The plan of a config file of the project in the working directory, for commands that look at its results.
+
+    Raises PrunebenchError like `read_plan`, and if there is neither the default config nor a result: a user who is in
+    another directory by mistake should not read that every cell is missing.
+    """
+    if file == CONFIG and not CONFIG.exists() and not Path(paths.CELLS).parent.is_dir():
+        raise PrunebenchError(
+            f"there is no {CONFIG.absolute()}: this command needs a project; run it where you run snakemake, name a "
+            "config with --configfile, or begin a project with `prunebench init DIR`"
+        )
+    return read_plan(file)

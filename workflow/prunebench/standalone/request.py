@@ -20,11 +20,12 @@ from prunebench.cell import Cell
 from prunebench.config.entries import STORED, Compute
 from prunebench.config.explain import error_lines
 from prunebench.config.reading import read_yaml
-from prunebench.config.schema import CATALOGS, SINGULAR, Config, Row
+from prunebench.config.schema import CATALOG, CATALOGS, SINGULAR, Config, Row
 from prunebench.engine.contract import Method
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical
 from prunebench.models.base import FeedForward
+from prunebench.packaged import layers
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan.checks import load_config, plugin_mistakes, unfit
 from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports
@@ -33,9 +34,6 @@ from prunebench.runtime.cgroups import cpu_limit
 from prunebench.storage.files import sha256_file
 from prunebench.storage.layout import read_layout
 
-PROJECT = Path(__file__).resolve().parents[3]
-"""The project that this package belongs to. Commands know its catalogs and use its downloads."""
-CATALOG = PROJECT / "config/catalog"
 GIVEN = "given"
 """The name that a user's token file has among the corpora."""
 LONGEST_NAME = 100
@@ -241,10 +239,10 @@ def directory_entry(directory: Path) -> dict[str, Any]:
 
 
 def stored_entries(kind: str) -> dict[str, Any]:
-    """Read the entries in the project's catalog of `kind` without checks. Without such a file there are none."""
-    path = CATALOG / f"{kind}.yaml"
-    entries = read_yaml(path) if path.exists() else {}
-    return entries if isinstance(entries, dict) else {}  # load_config refuses anything else
+    """Read the entries in the catalogs of `kind` without checks: the package's, and the project's over them."""
+    catalogs = [read_yaml(path) for path in layers(CATALOG / f"{kind}.yaml")]
+    # load_config refuses a catalog that is no mapping.
+    return {name: entry for entries in catalogs if isinstance(entries, dict) for name, entry in entries.items()}
 
 
 def refuse_unknown(kind: str, name: str, *plugins: str) -> None:

@@ -18,6 +18,7 @@ from prunebench.config.schema import calibration_corpus
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import space
 from prunebench.identity.canonical import canonical
+from prunebench.packaged import ROOT
 from prunebench.plan.graph import ordered
 from prunebench.plan.grid import method_of
 from prunebench.plan.jobs.base import Job
@@ -26,7 +27,7 @@ from prunebench.runtime.provenance import conditions
 from prunebench.stages.run import run
 from prunebench.standalone.assets import arrive, resolved
 from prunebench.standalone.export import check_exportable, refuse_to_overwrite, write_directory, writing
-from prunebench.standalone.request import PROJECT, Request, Work, with_tokens, work
+from prunebench.standalone.request import Request, Work, with_tokens, work
 from prunebench.storage.digests import user_cache
 from prunebench.storage.files import sha256_file
 from prunebench.storage.packed import Packing
@@ -48,7 +49,7 @@ def prune_to(
     concrete = work(request)
     destination = destination.resolve()
     given = [Path(request.model), *filter(None, (request.tokens, request.text))]
-    precious = [path.resolve() for path in (*given, PROJECT, user_cache()) if path.exists()]
+    precious = [path.resolve() for path in (*given, ROOT, user_cache()) if path.exists()]
     root = destination.with_name(f".{destination.name}.prune.part")
     with writing(destination):
         refuse_to_overwrite(destination, force=force, precious=tuple(precious))
