@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import psutil
 from pydantic import Field, PositiveInt
 
 from prunebench.lazy import torch
@@ -231,4 +230,6 @@ def conditions(scores: list[Score]) -> str:
 
 def busy_cpus() -> float:
     """The number of CPUs that other programs use now, measured for a second in which this process waits."""
+    import psutil
+
     return float(sum(psutil.cpu_percent(interval=1.0, percpu=True)) / 100)
