@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from prunebench import registry
@@ -35,7 +35,9 @@ class Shelf:
     def listing(self) -> Table:
         """Make a table with a line for each name."""
         note = f"There is no {CONFIG} here: these come with the package." if self._outside else None
-        table = Table("name", "title", "what it is", "from", box=None, caption=note, caption_justify="left")
+        table = Table(
+            Column("name", no_wrap=True), "title", "what it is", "from", box=None, caption=note, caption_justify="left"
+        )
         for name in self._names:
             table.add_row(name, *map(Text, self._line(name)), Path(self._file(name)).name)
         return table
@@ -90,9 +92,9 @@ class Shelf:
             **{f"preset {preset}": _words(params) or "the defaults" for preset, params in plugin.presets.items()},
         }
         table = Table(show_header=False, box=None)
-        for label, text in facts.items():
+        for fact, text in facts.items():
             if text:
-                table.add_row(label, Text(text))
+                table.add_row(fact, Text(text))
         yield table
 
     def _parameters(self, name: str) -> Iterator[Table]:

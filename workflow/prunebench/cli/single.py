@@ -36,7 +36,7 @@ Model = Annotated[
     typer.Argument(
         metavar="MODEL",
         parser=path_or_name,
-        help="A from_pretrained directory (safetensors; any type in README), or a name from `models`.",
+        help="A from_pretrained directory, a name from `models`, or owner/name[@revision] on the hub.",
     ),
 ]
 DType = Annotated[

@@ -20,8 +20,8 @@ def accept(
     """Record that your edits do not change numbers, so that no finished cell runs again.
 
     Use it after a refactoring, before the next run of snakemake. It compares the code with revision BASE and runs the
-    golden tests. If they pass, it notes the changed modules in workflow/prunebench/accepted.json; commit that file. Do not use it
-    for an edit that is meant to change numbers, because then cells have to run again.
+    golden tests. If they pass, it notes the changed modules in workflow/prunebench/accepted.json; commit that file. Do
+    not use it for an edit that is meant to change numbers, because then cells have to run again.
     """
     from rich.console import Console
     from rich.table import Table
@@ -29,7 +29,7 @@ def accept(
     from prunebench.identity import accept as acceptance
 
     if not IN_CHECKOUT:
-        raise PrunebenchError("accept compares revisions of a checkout, and this package is installed: clone prunebench")
+        raise PrunebenchError("accept compares revisions of a checkout, and this package is none: use a clone")
     console = Console()
     with console.status("comparing with the base revision and running the golden tests"):
         recorded = acceptance.accept(base, ROOT)

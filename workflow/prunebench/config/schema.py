@@ -30,6 +30,7 @@ from prunebench.config.entries import (
     TasksEntry,
 )
 from prunebench.config.explain import validate
+from prunebench.config.in_place import model_name
 from prunebench.config.reading import read_yaml
 from prunebench.errors import PrunebenchError
 from prunebench.names import brief
@@ -63,6 +64,7 @@ Item = TypeVar("Item")
 OneOrMore = Annotated[
     list[Item], BeforeValidator(_as_list, json_schema_input_type=Item | list[Item]), Field(min_length=1)
 ]
+Model = Annotated[Slug, BeforeValidator(model_name)]
 PatternText = Annotated[str, BeforeValidator(_checked_pattern)]
 
 
@@ -94,7 +96,10 @@ AskedTable = Annotated[str, AfterValidator(_checked_table), Field(json_schema_ex
 class Axes(Entry):
     """The axes of a grid. Each takes one value or a list of values; a row means all combinations of its values."""
 
-    model: OneOrMore[Slug] | None = Field(None, description="names of models in the catalog")
+    model: OneOrMore[Model] | None = Field(
+        None,
+        description="names of models in the catalog, or models in place, as {hub: owner/name} or {path: directory}",
+    )
     method: OneOrMore[Slug] | None = Field(None, description="names of methods")
     allocator: OneOrMore[Slug] | None = Field(None, description="names of allocators; default: uniform")
     pattern: OneOrMore[PatternText] | None = Field(
@@ -191,8 +196,9 @@ def with_catalogs(
     """The config `raw` with the entries of the catalogs added, and the file of each entry by (kind, name).
 
     A project's catalog in the working directory adds entries to the package's catalog and replaces entries of equal
-    names; an absolute `catalog` is the only one. Names in the config are not checked. A plug-in that needs no parameters gets an entry under its own name, so that it
-    can be used as soon as its file is there. Raises PrunebenchError for mistakes in the form of a file.
+    names; an absolute `catalog` is the only one. Names in the config are not checked. A plug-in that needs no
+    parameters gets an entry under its own name, so that it can be used as soon as its file is there. Raises
+    PrunebenchError for mistakes in the form of a file.
     """
     config = validate(Config, raw, file)
     merged: dict[str, dict[str, Any]] = {}

@@ -15,6 +15,7 @@ from prunebench.packaged import label, resource
 from prunebench.plan import paths
 from prunebench.plan.checks import load_config
 from prunebench.plan.grid import Expansion, allocation_form, check_number, expand_grid
+from prunebench.plan.in_place import with_entries
 from prunebench.plan.jobs import rule_class, rules
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.outputs import Shown
@@ -99,6 +100,7 @@ class Plan:
 
 def load_plan(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Plan:
     """Validate a parsed config and expand its studies. Raises PrunebenchError with every mistake found."""
+    raw = with_entries(raw, file)
     config = load_config(raw, file, catalog)
     if not config.studies:
         raise PrunebenchError(f"{file}: 'studies' is missing: a config names at least one study")

@@ -21,8 +21,9 @@ def arrive(plan: Plan, asset: str, root: Path) -> Path:
     """Fetch `asset` (models/NAME, corpora/NAME or tasks/NAME) unless it is on disk, and return its asset.json.
 
     A local path is read again every time, and its asset.json is written below `root`. A download of the project in the
-    working directory, or of the checkout of this package, is used as it is. Other downloads go into the cache: in the project, Snakemake would not know them. If several
-    processes ask for the same asset, one fetches it and the others wait.
+    working directory, or of the checkout of this package, is used as it is. Other downloads go into the cache: in the
+    project, Snakemake would not know them. If several processes ask for the same asset, one fetches it and the others
+    wait.
     """
     kind, name = asset.split("/")
     job = plan.asset(asset)

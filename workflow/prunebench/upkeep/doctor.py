@@ -46,7 +46,7 @@ def examine(root: Path) -> Iterator[Finding]:
     """
     for name in ("pyproject.toml", "constraints.txt"):
         if not (root / name).is_file():
-            raise PrunebenchError(f"{root / name} is missing, so this copy of prunebench is not whole: install it again")
+            raise PrunebenchError(f"{root / name} is missing, so prunebench is not whole: install it again")
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     constraints = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
     yield python(project["requires-python"])
