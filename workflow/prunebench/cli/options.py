@@ -7,6 +7,9 @@ from typing import Annotated
 import typer
 
 from prunebench.config.schema import CONFIG
+from prunebench.errors import PrunebenchError
+from prunebench.patterns import sparsity_text
+from prunebench.registry import did_you_mean
 from prunebench.storage.files import named_destination, named_file, named_path
 
 
@@ -37,11 +40,42 @@ def file(option: str) -> Callable[[str], Path]:
     return path
 
 
+def sparsity(least: float) -> Callable[[str], float]:
+    """Return a parser (for typer) of a sparsity from `least` on. It raises PrunebenchError for any other text."""
+
+    def fraction(value: str) -> float:
+        try:
+            number = float(sparsity_text(value))
+        except ValueError as error:
+            raise PrunebenchError(f"--sparsity: {error}") from None
+        if number < least:
+            raise PrunebenchError(f"--sparsity: {value} leaves all weights as they are: take at least {least}")
+        return number
+
+    return fraction
+
+
+def dtype_name(value: str) -> str:
+    """Parse a dtype: a name of torch, or a usual short form. Raises PrunebenchError for any other text."""
+    name = value.lower().removeprefix("torch.")
+    for dtype, short in DTYPES.items():
+        if name in (dtype, *short):
+            return dtype
+    raise PrunebenchError(f"--dtype: unknown dtype {value!r}{did_you_mean(name, DTYPES)}")
+
+
 def path_or_name(value: str) -> str:
     """Parse MODEL, a directory or a name of the catalog. Raises PrunebenchError for text that can be neither."""
     named_path(value, "MODEL")
     return value
 
+
+DTYPES = {
+    "float32": ("fp32", "f32", "float", "single"),
+    "bfloat16": ("bf16",),
+    "float16": ("fp16", "f16", "half"),
+}
+"""The dtypes of forward passes, each with its usual short forms."""
 
 Configfile = Annotated[
     Path,
