@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 import tiny
 from dag.tree import REPOSITORY
 from prunebench.assets.manifest import read_shape
-from prunebench.config.entries import Compute, GeneratedSource, PathSource, Shape, SuiteEntry
+from prunebench.config.entries import Shape, SuiteEntry
+from prunebench.config.sources import GeneratedSource, PathSource
+from prunebench.config.values import Compute
 from prunebench.plan import resources
 from prunebench.plan.jobs import rule_class
 from prunebench.plan.jobs.base import Job

@@ -28,7 +28,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from prunebench.assets.manifest import Arrival, arrival_path, load_arrival, read_shape, write_arrival
 from prunebench.assets.titles import SHORT
-from prunebench.config.entries import HubCorpusSource, HubModelSource, HubSource
+from prunebench.config.sources import HubCorpusSource, HubModelSource, HubSource
 from prunebench.errors import PrunebenchError
 from prunebench.names import is_inner_path, is_plain_name
 from prunebench.registry import did_you_mean

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from prunebench.config.entries import REPO, REVISION, Entry
 from prunebench.config.explain import error_lines
+from prunebench.config.values import REPO, REVISION, Entry
 from prunebench.names import a_path, slug
 
 

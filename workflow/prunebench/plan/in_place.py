@@ -5,8 +5,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from prunebench.config.entries import HubModelSource
 from prunebench.config.in_place import HubModel, InPlace, in_place
+from prunebench.config.sources import HubModelSource
 from prunebench.errors import PrunebenchError
 from prunebench.storage.layout import family_of, read_config
 

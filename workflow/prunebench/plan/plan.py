@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.cell import Cell
-from prunebench.config.entries import TrainedSource
 from prunebench.config.schema import CATALOG, CONFIG, Config, read_config
+from prunebench.config.sources import TrainedSource
 from prunebench.errors import PrunebenchError
 from prunebench.packaged import label, resource
 from prunebench.plan import paths

@@ -180,7 +180,8 @@ def dense_bytes(subject: Subject) -> tuple[int, int]:
 
 def write_packed(subject: Subject, directory: Path, packing: Packing) -> Path:
     """Write the packed model of `subject` to `directory`, without its tokenizer; returns the file of weights."""
-    from prunebench.storage.layout import CONFIG, PACKED, read_layout
+    from prunebench.storage.layout import CONFIG, read_layout
+    from prunebench.storage.packed import PACKED
     from prunebench.storage.tensors import TensorStore
     from prunebench.storage.writing import write_weights
 
