@@ -138,9 +138,9 @@ def test_a_study_names_models_in_place(hub: HubServer, here: Path) -> None:
     source = {"kind": "hub", "repo": LLAMA, "revision": "main"}
     shape = {**hub_repositories.SHAPE, "key_value": 32, "context": 64}
     entry = {"title": "x", "family": "llama", "source": source, "shape": shape}
-    own = planned("named", models={**STUDY["models"], "named": entry})
-    specs = [plan.asset("models/huggyllama_llama_7b").spec, own.asset("models/named").spec]
-    assert specs[0] == specs[1]
+    name = "huggyllama_llama_7b"
+    own = planned(name, models={**STUDY["models"], name: entry})
+    assert plan.asset(f"models/{name}").spec == own.asset(f"models/{name}").spec
     requests = len(hub.requests)
     assert planned([{"hub": LLAMA}, {"path": "Mine"}, "tiny"]).raw == plan.raw
     assert len(hub.requests) == requests  # Every job parses the config.

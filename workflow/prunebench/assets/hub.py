@@ -171,19 +171,24 @@ def _cache_of(source: HubSource) -> Path:
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=source.repo, repo_type=source.repo_type)
 
 
+def _noted(source: HubSource) -> Repository:
+    """Look up `source`, and note its commit in huggingface_hub's cache, so that `Cached` finds the revision there."""
+    repository = Repository.look_up(source)
+    if not isinstance(repository, Cached) and source.revision != repository.commit:
+        write_text(_cache_of(source) / "refs" / source.revision, repository.commit)
+    return repository
+
+
 def pinned(repo: str, revision: str = "main") -> HubModelSource:
     """Return the model `repo` at the commit that `revision` names now, with the format in which its weights are.
 
-    The cache notes the commit, so that the same words find it without a network. Raises PrunebenchError if the hub has
-    no such revision, does not answer, or has no weights that can be read.
+    Raises PrunebenchError if the hub has no such revision, does not answer, or has no weights that can be read.
     """
     source = HubModelSource(kind="hub", repo=repo, revision=revision)
-    repository = Repository.look_up(source)
+    repository = _noted(source)
     formats = [weights for weights, file in WEIGHTS.items() if {file, f"{file}.index.json"} & set(repository.paths)]
     present = source.model_copy(update={"weights": formats[0]}) if formats else source
     model_paths(replace(repository, source=present))
-    if not isinstance(repository, Cached) and revision != repository.commit:
-        write_text(_cache_of(source) / "refs" / revision, repository.commit)
     return present.model_copy(update={"revision": repository.commit})
 
 
@@ -194,7 +199,7 @@ def described(source: HubModelSource) -> dict[str, Any]:
     """
     repository: Repository | None = Cached.find(source)
     if repository is None or CONFIG not in repository.paths:
-        repository = Repository.look_up(source)
+        repository = _noted(source)
     file = repository.bring(CONFIG, repository.digest(CONFIG))
     check_config(file, source.repo)
     shape = read_shape(file)
