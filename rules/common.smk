@@ -18,7 +18,7 @@ if os.path.isdir(os.path.join(PACKAGE, "prunebench")):
 
 from prunebench.config.schema import CONFIG, read_config
 from prunebench.errors import PrunebenchError
-from prunebench.packaged import label, resource
+from prunebench.config.packaged import label, resource
 from prunebench.estimate import space, terminal
 from prunebench.plan import graph, paths, resources, slurm
 from prunebench.plan.jobs import benchmark_of, log_of, output_of

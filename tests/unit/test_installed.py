@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import installed
-from prunebench import packaged
+from prunebench.config import packaged
 from prunebench.config.schema import with_catalogs
 from prunebench.plan import graph
 from prunebench.plan.plan import read_plan
@@ -21,7 +21,7 @@ print(hashlib.sha256("\\n".join(sorted(job.spec for job in graph.jobs(read_plan(
 """
 MODEL = "{title: %s, family: llama, source: {kind: path, path: nowhere}}"
 MODULE = """
-from prunebench.packaged import packaged
+from prunebench.config.packaged import packaged
 configfile: packaged("config/studies/smoke.yaml")
 module other:
     snakefile: packaged("Snakefile")

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 from prunebench import registry
+from prunebench.config.packaged import IN_CHECKOUT
 from prunebench.config.schema import read_config, with_catalogs
 from prunebench.errors import PrunebenchError
-from prunebench.packaged import IN_CHECKOUT
 
 PACKAGE = Path(registry.__file__).parent
 TEMPLATES = Path(__file__).with_name("templates")

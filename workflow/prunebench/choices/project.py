@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from prunebench import registry
+from prunebench.config.packaged import ROOT, packaged
 from prunebench.config.schema import CONFIG, STUDIES
 from prunebench.errors import PrunebenchError
-from prunebench.packaged import ROOT, packaged
 from prunebench.storage.files import write_text
 
 TEMPLATES = Path(__file__).with_name("templates") / "project"

@@ -13,9 +13,9 @@ from rich.text import Text
 from prunebench import registry
 from prunebench.choices.parameters import parameters, spelled
 from prunebench.config.entries import ModelEntry
+from prunebench.config.packaged import label, resource
 from prunebench.config.schema import CONFIG, SINGULAR, configured, read_config, with_catalogs
 from prunebench.errors import PrunebenchError
-from prunebench.packaged import label, resource
 
 
 class Shelf:

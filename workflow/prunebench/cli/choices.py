@@ -9,8 +9,8 @@ import typer
 
 from prunebench import registry
 from prunebench.cli.options import Configfile, destination
+from prunebench.config.packaged import IN_CHECKOUT
 from prunebench.config.schema import CONFIG
-from prunebench.packaged import IN_CHECKOUT
 
 app = typer.Typer()
 new = typer.Typer(no_args_is_help=True, help="Add a method, suite, table, ... of your own from a working template.")

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from prunebench.cli.options import Bits, Group, Packed, destination, path, path_or_name
+from prunebench.config.packaged import IN_CHECKOUT, ROOT
 from prunebench.errors import PrunebenchError
-from prunebench.packaged import IN_CHECKOUT, ROOT
 from prunebench.storage.packed import packing_of
 
 app = typer.Typer()
@@ -110,8 +110,8 @@ def gc(
     """
     from rich.filesize import decimal
 
+    from prunebench.config.packaged import names
     from prunebench.config.schema import CONFIG, STUDIES
-    from prunebench.packaged import names
     from prunebench.plan.plan import project_plan, read_plan
     from prunebench.upkeep.garbage import delete, orphans
 

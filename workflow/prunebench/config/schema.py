@@ -23,12 +23,12 @@ from prunebench.config.entries import (
 )
 from prunebench.config.explain import validate
 from prunebench.config.in_place import model_name
+from prunebench.config.packaged import layers, resource
 from prunebench.config.reading import read_yaml
 from prunebench.config.sources import GeneratedSource
 from prunebench.config.values import Calibration, Compute, Entry, Line, Seed, Slug, Sparsity
 from prunebench.errors import PrunebenchError
 from prunebench.names import brief
-from prunebench.packaged import layers, resource
 from prunebench.patterns import parse_pattern
 from prunebench.plugin import Search
 

@@ -44,7 +44,6 @@ NOT_NUMERIC_EITHER = frozenset(
         "prunebench.errors",  # exceptions
         "prunebench.lazy",  # defers the import of torch
         "prunebench.names",  # refuses names
-        "prunebench.packaged",  # finds files
         "prunebench.plugin",  # base of plug-ins: names, titles, and parameters, whose values are in the spec
         "prunebench.registry",  # finds plug-ins; the plug-in found has its own fingerprint
         "prunebench.suites.workloads",  # how large evaluations are, for estimates

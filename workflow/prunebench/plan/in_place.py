@@ -8,7 +8,6 @@ from typing import Any
 from prunebench.config.in_place import HubModel, InPlace, in_place
 from prunebench.config.sources import HubModelSource
 from prunebench.errors import PrunebenchError
-from prunebench.storage.layout import family_of, read_config
 
 
 def with_entries(raw: dict[str, Any], file: str) -> dict[str, Any]:
@@ -64,6 +63,9 @@ def _entry(model: InPlace, file: str) -> dict[str, Any]:
 
             source = {"kind": "hub", "repo": model.hub, "revision": model.revision, "weights": model.weights}
             return described(HubModelSource.model_validate(source))
+        # This import brings safetensors.
+        from prunebench.storage.layout import family_of, read_config
+
         directory = Path(model.path)
         if not directory.is_dir():
             raise PrunebenchError(f"no such directory: {model.path} (looked for from {Path.cwd()})")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.cell import Cell
+from prunebench.config.packaged import label, resource
 from prunebench.config.schema import CATALOG, CONFIG, Config, read_config
 from prunebench.config.sources import TrainedSource
 from prunebench.errors import PrunebenchError
-from prunebench.packaged import label, resource
 from prunebench.plan import paths
 from prunebench.plan.checks import load_config
 from prunebench.plan.grid import Expansion, allocation_form, check_number, expand_grid

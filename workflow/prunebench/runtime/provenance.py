@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench import __version__
-from prunebench.packaged import IN_CHECKOUT
+from prunebench.config.packaged import IN_CHECKOUT
 from prunebench.storage.sealed import write_record
 
 LIBRARIES = (

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from prunebench.assets.manifest import MANIFEST_NAME, Manifest, load_manifest
+from prunebench.config.packaged import ROOT
 from prunebench.config.sources import PathSource
 from prunebench.errors import PrunebenchError
-from prunebench.packaged import ROOT
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.stages.run import run

@@ -7,8 +7,8 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
+from prunebench.config.packaged import resource
 from prunebench.models.base import FeedForward
-from prunebench.packaged import resource
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.standalone.request import check_amount, method_named
 

@@ -20,6 +20,7 @@ from prunebench.assets.titles import title_of
 from prunebench.assets.tokens import check_ids, load_ids
 from prunebench.cell import Cell
 from prunebench.config.explain import error_lines
+from prunebench.config.packaged import layers
 from prunebench.config.reading import read_yaml
 from prunebench.config.schema import CATALOG, CATALOGS, SINGULAR, Config, Row
 from prunebench.config.values import LARGEST_COUNT, STORED, Compute
@@ -28,7 +29,6 @@ from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical
 from prunebench.models.base import FeedForward
 from prunebench.names import slug
-from prunebench.packaged import layers
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan.checks import load_config, plugin_mistakes, unfit
 from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports

@@ -14,11 +14,11 @@ import torch
 
 from prunebench.assets.manifest import load_manifest, write_manifest
 from prunebench.assets.tokens import by_window, front_of, load_tokenizer, read_tokens
+from prunebench.config.packaged import ROOT
 from prunebench.config.schema import calibration_corpus
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import space
 from prunebench.identity.canonical import canonical
-from prunebench.packaged import ROOT
 from prunebench.plan.graph import ordered
 from prunebench.plan.grid import method_of
 from prunebench.plan.jobs.base import Job

@@ -14,9 +14,9 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from prunebench.config.packaged import IN_CHECKOUT, ROOT
 from prunebench.engine.placement.choice import CHOICE
 from prunebench.errors import PrunebenchError
-from prunebench.packaged import IN_CHECKOUT, ROOT
 from prunebench.plan.slurm import partitions
 from prunebench.runtime.cgroups import cpu_limit, memory_limit
 from prunebench.runtime.provenance import code_revision, version

@@ -4,8 +4,8 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from prunebench.config.packaged import resource
 from prunebench.config.schema import CONFIG
-from prunebench.packaged import resource
 from prunebench.plan.plan import Plan
 
 

@@ -7,7 +7,7 @@ In a checkout they lie at its root. A wheel has them in the folder `prunebench/p
 import os
 from pathlib import Path
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 _INSTALLED = _PACKAGE / "project"
 IN_CHECKOUT = not _INSTALLED.is_dir()
 """Whether the package lies in a copy of its repository."""
