@@ -118,4 +118,6 @@ class Shelf:
 
 
 def _words(params: dict[str, Any]) -> str:
-    return ", ".join(f"{key}: {' '.join(value) if isinstance(value, list) else value}" for key, value in params.items())
+    return ", ".join(
+        f"{key}: {' '.join(map(str, value)) if isinstance(value, list) else value}" for key, value in params.items()
+    )
