@@ -7,7 +7,7 @@ SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install kernels demo smoke test test-device test-faults test-studies test-cluster test-storage test-transformers test-kernels lint bench schema docs golden clean
+.PHONY: help install kernels demo smoke test test-device test-faults test-studies test-cluster test-storage test-wheel test-transformers test-kernels lint bench schema docs golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt workflow/prunebench/packed/ke
 	touch $@
 
 kernels:  ## build the kernels for packed models in place, where the package is used without an installation
-	python -c "import setuptools; setuptools.setup()" -q build_ext --inplace
+	python setup.py -q build_ext --inplace
 
 demo: install  ## prune and evaluate the quickstart study, print its tables
 	snakemake --cores all
@@ -45,6 +45,9 @@ test-cluster: install  ## tests through a real SLURM of one node, installed if t
 
 test-storage: install  ## a study without a shared file system, in two minutes; needs rsync
 	pytest -v -m storage tests/dag/test_storage.py
+
+test-wheel: install  ## the wheel and the archive of sources, built and used in another folder, in about five minutes
+	pytest -v -m wheel tests/unit/test_installed.py tests/e2e/test_wheel.py
 
 test-transformers: install  ## exports as older releases of transformers read them, each installed into an environment of its own
 	pytest -v -m transformers tests/releases

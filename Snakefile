@@ -8,12 +8,16 @@ from snakemake.utils import min_version
 min_version("9.20")
 
 
+# Not workflow.basedir, which lies elsewhere if another Snakefile includes this one or uses it as a module.
+HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
+
+
 include: "rules/common.smk"
 
 
 # Where a rule says `localrule`, its jobs stay where snakemake runs: they take no time, need the network or only read
 # small files. Nodes of a cluster often have no network, and a batch job costs more than these do.
-for rules_of in sorted(Path(workflow.basedir, "rules").glob("*.smk")):
+for rules_of in sorted(Path(HERE, "rules").glob("*.smk")):
     # Only a study with a model that is trained here has use for the rule that trains it.
     if rules_of.stem != "common" and (rules_of.stem != "train" or plan.trains):
 

@@ -10,12 +10,15 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import RerunTrigger
 
-PACKAGE = os.path.join(workflow.basedir, "workflow")
-os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]))
-sys.path.insert(0, PACKAGE)
+# This checkout's package, also for the jobs. Beside an installed Snakefile there is none: Python finds it by itself.
+PACKAGE = os.path.join(HERE, "workflow")
+if os.path.isdir(os.path.join(PACKAGE, "prunebench")):
+    os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]))
+    sys.path.insert(0, PACKAGE)
 
 from prunebench.config.schema import CONFIG, read_config
 from prunebench.errors import PrunebenchError
+from prunebench.config.packaged import label, resource
 from prunebench.estimate import space, terminal
 from prunebench.plan import graph, paths, resources, slurm
 from prunebench.plan.jobs import benchmark_of, log_of, output_of
@@ -35,12 +38,12 @@ except PrunebenchError as error:
 
 if not workflow.configfiles:
 
-    configfile: str(CONFIG)
+    configfile: str(resource(CONFIG))
 
 
 try:
-    # Relative: the name is part of a spec, and moving a project must not re-run anything.
-    plan = load_plan(config, ", ".join(map(os.path.relpath, workflow.configfiles)))
+    # The name is part of a spec, and moving a project must not re-run anything.
+    plan = load_plan(config, ", ".join(map(label, workflow.configfiles)) or str(CONFIG))
 except PrunebenchError as error:
     raise WorkflowError(str(error)) from None
 

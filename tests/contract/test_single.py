@@ -32,6 +32,7 @@ from jobs import prune_job
 from patches import replacing
 from prunebench import registry
 from prunebench.cli import app
+from prunebench.config.packaged import resource
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
 from prunebench.standalone import measure, request
@@ -249,7 +250,7 @@ def test_the_recommendation_is_the_best_row_of_the_readme() -> None:
 
 
 def test_the_recommendation_rests_on_text_that_no_table_shows() -> None:
-    with TABLE.open() as file:
+    with resource(TABLE).open() as file:
         rows = list(csv.DictReader(file))
     suites = yaml.safe_load((ROOT / "config/catalog/suites.yaml").read_text())
     assert {suites[row["suite"]]["params"]["split"] for row in rows} == {"tuning"}
@@ -268,9 +269,9 @@ def test_a_method_that_cannot_do_a_model_is_not_recommended_and_refused_before_w
 ) -> None:
     """Without DenseFit SparseLLM is the best at 70%, but it knows no FFN without gate but ReLU's."""
     assert recommend("unstructured", 0.7, registry.load("models", "falcon").ffn).method == "dense_fit"
-    rows = [line for line in TABLE.read_text().splitlines() if "dense_fit" not in line]
+    rows = [line for line in resource(TABLE).read_text().splitlines() if "dense_fit" not in line]
     (tmp_path / "table.csv").write_text("\n".join(rows))
-    monkeypatch.setattr("prunebench.standalone.recommend.TABLE", tmp_path / "table.csv")
+    monkeypatch.setattr("prunebench.standalone.recommend.resource", lambda _: tmp_path / "table.csv")
     assert recommend("unstructured", 0.7, FFN).method == "sparsellm_tuned"
     assert recommend("unstructured", 0.7, registry.load("models", "opt").ffn).method == "sparsellm_tuned"
     assert recommend("unstructured", 0.7, registry.load("models", "falcon").ffn).method == "sparsegpt"

@@ -89,7 +89,7 @@ def test_a_refactoring_keeps_its_fingerprint_and_spares_the_others(root: Path) -
 
     after = tree(root)
     assert recorded == [Accepted(WANDA, new=digest(WANDA, after), old=digest(WANDA, before))]
-    assert read_json(root / "workflow/accepted.json") == {WANDA: {recorded[0].new: recorded[0].old}}
+    assert read_json(root / "workflow/prunebench/accepted.json") == {WANDA: {recorded[0].new: recorded[0].old}}
     assert fingerprint(WANDA, after) == fingerprint(WANDA, before)
     assert accept("HEAD", root, failing) == [], "accepting again has nothing to do"
 
@@ -120,14 +120,14 @@ def test_going_back_to_older_code_needs_no_alias(root: Path) -> None:
 def test_a_comment_and_a_new_plug_in_need_no_acceptance(root: Path) -> None:
     write(root, {WANDA_FILE: FILES[WANDA_FILE] + "# why\n", "workflow/prunebench/methods/ria.py": "x = 9\n"})
     assert accept("HEAD", root, failing) == []
-    assert not (root / "workflow/accepted.json").exists()
+    assert not (root / "workflow/prunebench/accepted.json").exists()
 
 
 def test_nothing_is_recorded_when_the_check_fails(root: Path) -> None:
     write(root, {WANDA_FILE: "x = 4\n"})
     with pytest.raises(PrunebenchError, match="golden tests fail"):
         accept("HEAD", root, failing)
-    assert not (root / "workflow/accepted.json").exists()
+    assert not (root / "workflow/prunebench/accepted.json").exists()
 
 
 def test_the_default_check_runs_the_golden_tests(root: Path) -> None:

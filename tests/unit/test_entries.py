@@ -27,7 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(*words: str, code: int = 0) -> str:
     """The output, its lines joined: where they break depends on the terminal."""
-    run = CliRunner().invoke(app, list(words), env={"COLUMNS": "160"})
+    run = CliRunner().invoke(app, list(words), env={"COLUMNS": "240"})
     assert run.exit_code == code, run.output
     return run.output
 
@@ -72,7 +72,10 @@ def test_a_model_in_detail(project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "name", "hint"),
-    [("methods", "wandda", "unknown method 'wandda': did you mean 'wanda'?"), ("models", "xyz", "(known: tiny)")],
+    [
+        ("methods", "wandda", "unknown method 'wandda': did you mean 'wanda'?"),
+        ("models", "tinny", "did you mean 'tiny'?"),
+    ],
 )
 def test_unknown_names_are_explained(kind: str, name: str, hint: str, project: Path) -> None:
     assert hint in run(kind, name, code=1)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from prunebench.errors import PrunebenchError
 from prunebench.identity.fingerprint import (
+    ACCEPTED,
     NOT_NUMERIC,
     NOT_NUMERIC_EITHER,
     Sources,
@@ -295,7 +296,7 @@ def test_a_fingerprint_is_short_and_stable() -> None:
 def test_aliases_lead_to_the_oldest_digest_of_their_own_module() -> None:
     module, raw = "prunebench.methods.wanda", digest("prunebench.methods.wanda", ORIGINAL)
     accepted = f'{{"{module}": {{"{raw}": "b", "b": "a"}}, "prunebench.methods.masks": {{"{raw}": "c"}}}}'
-    sources = Sources.from_files({**FILES, "accepted.json": accepted})
+    sources = Sources.from_files({**FILES, ACCEPTED: accepted})
     assert fingerprint(module, sources) == "a"
     assert digest(module, sources) == raw
     assert fingerprint("prunebench.methods.base", sources) == fingerprint("prunebench.methods.base", ORIGINAL)
@@ -308,15 +309,15 @@ def test_a_cycle_of_aliases_ends() -> None:
 
 @pytest.mark.parametrize("text", ["<<<<<<< HEAD", "[]", '{"prunebench.methods.wanda": 1}'])
 def test_damaged_aliases_are_an_error_that_says_what_to_do(text: str) -> None:
-    with pytest.raises(PrunebenchError, match=r"workflow/accepted\.json is damaged .* restore it"):
-        Sources.from_files({"accepted.json": text})
+    with pytest.raises(PrunebenchError, match=r"workflow/prunebench/accepted\.json is damaged .* restore it"):
+        Sources.from_files({ACCEPTED: text})
 
 
 def test_sources_are_read_from_a_directory(tmp_path: Path) -> None:
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text, "utf-8")
-    (tmp_path / "accepted.json").write_text('{"m": {"new": "old"}}', "utf-8")
+    (tmp_path / ACCEPTED).write_text('{"m": {"new": "old"}}', "utf-8")
     sources = Sources.from_directory(tmp_path)
     assert sources.texts == ORIGINAL.texts
     assert sources.packages == {"prunebench", "prunebench.engine", "prunebench.methods"}

@@ -55,7 +55,7 @@ def test_what_is_printed_as_3_of_4_drops_three() -> None:
     ("column", "text", "message"),
     [
         ("value", "5.6 8", "value"),
-        ("pattern", "3:4", "neither 'unstructured' nor of the form '2of4'"),
+        ("pattern", "3:4", "is written 3of4 here, which keeps 3 of every 4"),
         ("metric", "ppl", "metric"),
         ("model", "LLaMA-7B", "model"),
         ("sparsity", "70", "outside"),

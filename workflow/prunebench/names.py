@@ -48,6 +48,12 @@ def unseen(text: str) -> str | None:
     return match and match[0]
 
 
+def slug(text: str) -> str:
+    """Return `text` in lower case, with "_" for each character that a catalog name may not have."""
+    name = re.sub(r"[^a-z0-9_.]|\.(?![0-9])", "_", text.lower()).lstrip("_.")[:LONGEST_SLUG]
+    return name or "model"
+
+
 def inert(text: str) -> str:
     """`text` on one line, with a visible escape such as <1b> for each character that a terminal would obey."""
     return visible(" ".join(text.split()))

@@ -36,6 +36,12 @@ def parse_pattern(text: str) -> Pattern:
         return UNSTRUCTURED
     match = re.fullmatch(r"(\d+)of(\d+)", text)
     if not match:
+        if meant := re.fullmatch(r"\s*(\d+)\s*(?:[:/_-]|of|in)\s*(\d+)\s*", text):
+            keep, group = map(int, meant.groups())
+            raise ValueError(
+                f"{text!r} is written {keep}of{group} here, which keeps {keep} of every {group} inputs of a row and "
+                "makes the others zero. It is what most papers call n:m; where they mean n zeros, name what is kept"
+            )
         raise ValueError(f"{text!r} is neither 'unstructured' nor of the form '2of4'")
     keep, group = map(int, match.groups())
     if not 0 < keep < group:
@@ -53,10 +59,18 @@ def sparsity_text(value: object) -> str:
         if isinstance(value, bool) or not number.is_finite():
             raise InvalidOperation
     except InvalidOperation:
-        raise ValueError(f"{value!r} is not a number") from None
+        raise ValueError(f"{value!r} is not a number{_percentage(value)}") from None
     if not 0 <= number < 1:
-        raise ValueError(f"{value} is outside [0, 1): sparsity is the fraction of weights that become zero")
+        raise ValueError(
+            f"{value} is outside [0, 1): sparsity is the fraction of weights that become zero{_percentage(value)}"
+        )
     text = f"{abs(number):.2f}"  # abs: minus zero is zero
     if Decimal(text) != number:
         raise ValueError(f"{value} has more than two decimals, which is finer than the benchmark distinguishes")
     return text
+
+
+def _percentage(value: object) -> str:
+    """The end of an error about a sparsity: the fraction that a percentage such as 60 or 60% means."""
+    match = re.fullmatch(r"\s*(?:([1-9]\d?)(?:\.0*)?\s*%|([1-9]\d)(?:\.0*)?)\s*", str(value))
+    return f": did you mean {int(match[1] or match[2]) / 100}?" if match else ""

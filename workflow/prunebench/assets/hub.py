@@ -10,8 +10,9 @@ import hashlib
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import httpx2
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_token, hf_hub_url
@@ -23,14 +24,16 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 
-from prunebench.assets.manifest import Arrival, arrival_path, load_arrival, write_arrival
+from prunebench.assets.manifest import Arrival, arrival_path, load_arrival, read_shape, write_arrival
+from prunebench.assets.titles import SHORT
 from prunebench.config.sources import HubCorpusSource, HubModelSource, HubSource
 from prunebench.errors import PrunebenchError
 from prunebench.names import is_inner_path, is_plain_name
 from prunebench.registry import did_you_mean
-from prunebench.storage.files import read_object, sha256_file
-from prunebench.storage.layout import CONFIG, TEMPLATES, check_config
+from prunebench.storage.files import read_object, sha256_file, write_text
+from prunebench.storage.layout import CONFIG, TEMPLATES, check_config, family_of
 
 # httpx logs a line for every request.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
@@ -69,7 +72,12 @@ class Repository:
 
     @classmethod
     def look_up(cls, source: HubSource) -> "Repository":
-        """Look up `source` on the hub. Raises PrunebenchError if it has no such revision, or does not answer."""
+        """Look up `source` on the hub. Raises PrunebenchError if it has no such revision, or does not answer.
+
+        If HF_HUB_OFFLINE is set and huggingface_hub's cache has files of this revision, the repository is these files.
+        """
+        if constants.HF_HUB_OFFLINE and (cached := Cached.find(source)):
+            return cached
         with explained(source):
             api = HfApi(endpoint=constants.ENDPOINT)
             info = (
@@ -108,10 +116,7 @@ class Repository:
 
     def bring(self, path: str, digest: str) -> Path:
         """The file in huggingface_hub's cache, downloaded if needed. PrunebenchError if its digest is not `digest`."""
-        with explained(self.source):
-            api, repo_type = HfApi(endpoint=constants.ENDPOINT), self.source.repo_type
-            cached = api.hf_hub_download(self.source.repo, path, repo_type=repo_type, revision=self.commit)
-        file = Path(cached).resolve()
+        file = self._brought(path)
         if (actual := _digest(file, digest)) != digest:
             file.unlink()  # so that it is downloaded again
             raise PrunebenchError(
@@ -119,6 +124,92 @@ class Repository:
                 f"  actual   {actual}\nIt is removed from the cache {constants.HF_HUB_CACHE}: run again"
             )
         return file
+
+    def _brought(self, path: str) -> Path:
+        with explained(self.source):
+            api, repo_type = HfApi(endpoint=constants.ENDPOINT), self.source.repo_type
+            cached = api.hf_hub_download(self.source.repo, path, repo_type=repo_type, revision=self.commit)
+        return Path(cached).resolve()
+
+
+@dataclass(frozen=True)
+class Cached(Repository):
+    """The files of a repository that are in huggingface_hub's cache, for which the hub is not asked."""
+
+    snapshot: Path
+    """The cache's directory of links to the files of one commit. Each links to a file that its digest names."""
+
+    @classmethod
+    def find(cls, source: HubSource) -> "Cached | None":
+        """Find the files of `source` in the cache. None if it does not know the revision, or has no file of it."""
+        folder = _cache_of(source)
+        reference = folder / "refs" / source.revision
+        commit = reference.read_text(encoding="utf-8").strip() if reference.is_file() else source.revision
+        snapshot = folder / "snapshots" / commit
+        paths = tuple(sorted(file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()))
+        return cls(source, commit, paths, snapshot) if paths else None
+
+    def digest(self, path: str) -> str:
+        """The digest of a file, for which its name in the cache stands. PrunebenchError if the file is not there."""
+        if path not in self.paths:
+            raise PrunebenchError(self.absent(path))
+        file = self.snapshot / path
+        return file.resolve().name if file.is_symlink() else sha256_file(file)
+
+    def absent(self, path: str) -> str:
+        """Say that a file is not in the cache, and what to do."""
+        return (
+            f"the hub may not be asked (HF_HUB_OFFLINE), and its cache {constants.HF_HUB_CACHE} has no {path} of "
+            f"{self.source.repo} at {self.source.revision}: unset HF_HUB_OFFLINE where this runs, or fetch it first"
+        )
+
+    def _brought(self, path: str) -> Path:
+        return (self.snapshot / path).resolve()
+
+
+def _cache_of(source: HubSource) -> Path:
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=source.repo, repo_type=source.repo_type)
+
+
+def _noted(source: HubSource) -> Repository:
+    """Look up `source`, and note its commit in huggingface_hub's cache, so that `Cached` finds the revision there."""
+    repository = Repository.look_up(source)
+    if not isinstance(repository, Cached) and source.revision != repository.commit:
+        write_text(_cache_of(source) / "refs" / source.revision, repository.commit)
+    return repository
+
+
+def pinned(repo: str, revision: str = "main") -> HubModelSource:
+    """Return the model `repo` at the commit that `revision` names now, with the format in which its weights are.
+
+    Raises PrunebenchError if the hub has no such revision, does not answer, or has no weights that can be read.
+    """
+    source = HubModelSource(kind="hub", repo=repo, revision=revision)
+    repository = _noted(source)
+    formats = [weights for weights, file in WEIGHTS.items() if {file, f"{file}.index.json"} & set(repository.paths)]
+    present = source.model_copy(update={"weights": formats[0]}) if formats else source
+    model_paths(replace(repository, source=present))
+    return present.model_copy(update={"revision": repository.commit})
+
+
+def described(source: HubModelSource) -> dict[str, Any]:
+    """Make a catalog entry for the model `source` from its config.json, which the cache has or the hub gives.
+
+    Raises PrunebenchError if it cannot be fetched, or describes a model that cannot be pruned.
+    """
+    repository: Repository | None = Cached.find(source)
+    if repository is None or CONFIG not in repository.paths:
+        repository = _noted(source)
+    file = repository.bring(CONFIG, repository.digest(CONFIG))
+    check_config(file, source.repo)
+    shape = read_shape(file)
+    sizes = {name: getattr(shape, name) for name in type(shape).model_fields}
+    return {
+        "title": source.repo if source.revision == "main" else f"{source.repo} ({source.revision[:SHORT]})",
+        "family": family_of(source.repo, read_object(file)).name,
+        "source": source.model_dump(),
+        "shape": {name: size for name, size in sizes.items() if size is not None},
+    }
 
 
 def fetch(source: HubSource, dest: Path, paths: Collection[str] = ()) -> dict[str, Path]:
@@ -175,6 +266,8 @@ def model_paths(repository: Repository) -> list[str]:
                 f"{index} of {source.repo} at {source.revision} names no shards, or files elsewhere: it is damaged"
             )
         return [*top, index, *sorted(set(shards.values()))]
+    if isinstance(repository, Cached):
+        raise PrunebenchError(repository.absent(whole))
     others = [path for path in repository.paths if path.endswith((".bin", ".safetensors", ".pth", ".msgpack", ".h5"))]
     advice = (
         "name a revision that has them, as conversion pull requests do (revision: refs/pr/N; they are listed on "
@@ -243,12 +336,12 @@ def explained(source: HubSource) -> Iterator[None]:
         raise PrunebenchError(f"{source.repo} is gated: {_consent(source)}") from error
     except RepositoryNotFoundError as error:
         raise PrunebenchError(
-            f"{hub} has no {source.repo_type} {source.repo}, or it is private: correct 'repo' in the catalog"
+            f"{hub} has no {source.repo_type} {source.repo}, or it is private: correct 'repo' in the catalog, or the id"
             + ("" if get_token() else ", or set HF_TOKEN to a token that may read it")
         ) from error
     except RevisionNotFoundError as error:
         raise PrunebenchError(
-            f"{source.repo} has no revision {source.revision}: correct 'revision' in the catalog "
+            f"{source.repo} has no revision {source.revision}: correct 'revision' in the catalog, or what follows @ "
             f"(commits are listed on {_page(source)}/commits/main)"
         ) from error
     except OfflineModeIsEnabled as error:
@@ -264,7 +357,7 @@ def explained(source: HubSource) -> Iterator[None]:
     except (LocalEntryNotFoundError, httpx2.ConnectError, httpx2.TimeoutException, httpx2.ProxyError) as error:
         raise PrunebenchError(
             f"cannot reach {hub} for {source.repo} ({error.__cause__ or error}): check the network, proxies and "
-            "HF_ENDPOINT. Files that have arrived are kept: run again"
+            "HF_ENDPOINT. Files that have arrived are kept: run again, or with HF_HUB_OFFLINE=1 if all have arrived"
         ) from error
     except (httpx2.HTTPError, OSError, RuntimeError) as error:  # hf_xet raises RuntimeError
         raise PrunebenchError(

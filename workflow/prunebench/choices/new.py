@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from prunebench import registry
+from prunebench.config.packaged import IN_CHECKOUT
 from prunebench.config.schema import read_config, with_catalogs
 from prunebench.errors import PrunebenchError
 
@@ -45,8 +46,8 @@ def advice(kind: str, name: str) -> dict[str, str]:
     """Return commands and lines of config for the new plug-in `name`, each under its purpose."""
     folder = registry.KINDS[kind]
     listing = {"look at it": f"prunebench {folder} {name}"} if kind in LISTED else {}
-    test = f"pytest tests/contract/test_{TESTS.get(kind, folder)}.py -k {name}"
-    return {"use it": USE[kind].format(name=name), "test it": test, **listing}
+    test = {"test it": f"pytest tests/contract/test_{TESTS.get(kind, folder)}.py -k {name}"} if IN_CHECKOUT else {}
+    return {"use it": USE[kind].format(name=name), **test, **listing}
 
 
 def _refuse_bad_name(kind: str, name: str, path: Path, configfile: Path) -> None:

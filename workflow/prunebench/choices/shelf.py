@@ -1,22 +1,21 @@
 """Lists the names that a config can use: plug-ins from their files, and named instances from the catalogs."""
 
 import inspect
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from prunebench import registry
 from prunebench.choices.parameters import parameters, spelled
 from prunebench.config.entries import ModelEntry
+from prunebench.config.packaged import label, resource
 from prunebench.config.schema import CONFIG, SINGULAR, configured, read_config, with_catalogs
 from prunebench.errors import PrunebenchError
-from prunebench.standalone.request import CATALOG
 
 
 class Shelf:
@@ -27,11 +26,7 @@ class Shelf:
 
     def __init__(self, kind: str, configfile: Path = CONFIG) -> None:
         self._outside = configfile == CONFIG and not CONFIG.exists()
-        config, files = (
-            with_catalogs({}, "command line", CATALOG)
-            if self._outside
-            else with_catalogs(read_config(configfile), os.path.relpath(configfile))
-        )
+        config, files = with_catalogs(read_config(configfile), label(resource(configfile)))
         self._kind = kind
         self._entries: dict[str, Any] = getattr(config, kind)
         self._files = {name: file for (catalog, name), file in files.items() if catalog == kind}
@@ -40,7 +35,9 @@ class Shelf:
     def listing(self) -> Table:
         """Make a table with a line for each name."""
         note = f"There is no {CONFIG} here: these come with the package." if self._outside else None
-        table = Table("name", "title", "what it is", "from", box=None, caption=note, caption_justify="left")
+        table = Table(
+            Column("name", no_wrap=True), "title", "what it is", "from", box=None, caption=note, caption_justify="left"
+        )
         for name in self._names:
             table.add_row(name, *map(Text, self._line(name)), Path(self._file(name)).name)
         return table
@@ -95,9 +92,9 @@ class Shelf:
             **{f"preset {preset}": _words(params) or "the defaults" for preset, params in plugin.presets.items()},
         }
         table = Table(show_header=False, box=None)
-        for label, text in facts.items():
+        for fact, text in facts.items():
             if text:
-                table.add_row(label, Text(text))
+                table.add_row(fact, Text(text))
         yield table
 
     def _parameters(self, name: str) -> Iterator[Table]:
@@ -121,4 +118,6 @@ class Shelf:
 
 
 def _words(params: dict[str, Any]) -> str:
-    return ", ".join(f"{key}: {' '.join(value) if isinstance(value, list) else value}" for key, value in params.items())
+    return ", ".join(
+        f"{key}: {' '.join(map(str, value)) if isinstance(value, list) else value}" for key, value in params.items()
+    )

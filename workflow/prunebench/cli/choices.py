@@ -1,12 +1,15 @@
 """Commands that list methods, allocators, suites and models, and the command `new` that adds a plug-in."""
 
+import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from prunebench import registry
-from prunebench.cli.options import Configfile
+from prunebench.cli.options import Configfile, destination
+from prunebench.config.packaged import IN_CHECKOUT
 from prunebench.config.schema import CONFIG
 
 app = typer.Typer()
@@ -39,6 +42,27 @@ for _kind, _example in {"methods": "wanda", "allocators": "owl", "suites": "ppl"
     app.command(_kind)(_lister(_kind, _example))
 
 
+@app.command()
+def init(
+    directory: Annotated[
+        Path, typer.Argument(parser=destination("DIRECTORY"), metavar="DIRECTORY", help="The new project.")
+    ],
+    study: Annotated[
+        str | None,
+        typer.Option(help="Begin with a study of the package, such as sparsellm-table1.", show_default="a short one"),
+    ] = None,
+) -> None:
+    """Begin a project for a study: a short config, profiles, and a Snakefile that includes the package's.
+
+    Example: prunebench init my_study
+    """
+    from prunebench.choices.project import create
+
+    for file in create(directory, study):
+        typer.echo(file)
+    typer.echo(f"next: cd {shlex.quote(str(directory))}, edit {CONFIG}, and run snakemake --cores all")
+
+
 def _creator(kind: str, folder: str) -> Callable[..., None]:
     def command(
         name: Annotated[str, typer.Argument(help="The name in configs, and of the file.")],
@@ -47,6 +71,8 @@ def _creator(kind: str, folder: str) -> Callable[..., None]:
         from prunebench.choices.new import advice, create
 
         typer.echo(f"{create(kind, name, configfile)}: works as it is, edit it")
+        if not IN_CHECKOUT:
+            typer.echo("it lies in the installed package: keep a copy, as a new environment does not have it")
         for purpose, text in advice(kind, name).items():
             typer.echo(f"{purpose:<10} {text}")
 

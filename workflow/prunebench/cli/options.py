@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from prunebench.config.schema import CONFIG
 from prunebench.config.values import LARGEST_COUNT
 from prunebench.engine.placement.choice import CHOICE
+from prunebench.errors import PrunebenchError
+from prunebench.patterns import sparsity_text
+from prunebench.registry import did_you_mean
 from prunebench.storage.files import named_destination, named_file, named_path
 
 
@@ -37,6 +40,38 @@ def file(option: str) -> Callable[[str], Path]:
         return named_file(value, option)
 
     return path
+
+
+DTYPES = {
+    "float32": ("fp32", "f32", "float", "single"),
+    "bfloat16": ("bf16",),
+    "float16": ("fp16", "f16", "half"),
+}
+"""The dtypes of forward passes, each with its usual short forms."""
+
+
+def fraction(least: float) -> Callable[[str], float]:
+    """Return a parser (for typer) of a sparsity from `least` on. It raises PrunebenchError for any other text."""
+
+    def sparsity(value: str) -> float:
+        try:
+            number = float(sparsity_text(value))
+        except ValueError as error:
+            raise PrunebenchError(f"--sparsity: {error}") from None
+        if number < least:
+            raise PrunebenchError(f"--sparsity: {value} leaves all weights as they are: take at least {least}")
+        return number
+
+    return sparsity
+
+
+def dtype_name(value: str) -> str:
+    """Parse a dtype: a name of torch, or a usual short form. Raises PrunebenchError for any other text."""
+    name = value.lower().removeprefix("torch.")
+    for dtype, short in DTYPES.items():
+        if name in (dtype, *short):
+            return dtype
+    raise PrunebenchError(f"--dtype: unknown dtype {value!r}{did_you_mean(name, DTYPES)}")
 
 
 def path_or_name(argument: str) -> Callable[[str], str]:
@@ -68,11 +103,12 @@ Model = Annotated[
     typer.Argument(
         metavar="MODEL",
         parser=path_or_name("MODEL"),
-        help="A from_pretrained directory (safetensors; any type in README), or a name from `models`.",
+        help="A from_pretrained directory, a name from `models`, or owner/name[@revision] on the hub.",
     ),
 ]
 DType = Annotated[
-    Literal["float32", "bfloat16", "float16"], typer.Option(help="dtype of forward passes; stored weights keep theirs.")
+    str,
+    typer.Option(parser=dtype_name, metavar="DTYPE", help="float32, bfloat16 or float16, of forward passes alone."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Windows per forward pass.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all). They move numbers slightly.")]

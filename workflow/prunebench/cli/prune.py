@@ -24,6 +24,7 @@ from prunebench.cli.options import (
     Threads,
     count,
     destination,
+    fraction,
     path,
 )
 from prunebench.config.values import LARGEST_SEED
@@ -40,7 +41,9 @@ def prune(
         Path,
         typer.Option(parser=destination("--out"), help="Directory for the pruned model; it must be empty or new."),
     ],
-    sparsity: Annotated[float | None, typer.Option(min=0, max=0.99, help="Fraction of zeros, such as 0.6.")] = None,
+    sparsity: Annotated[
+        float | None, typer.Option(parser=fraction(0), metavar="FRACTION", help="Fraction of zeros, such as 0.6.")
+    ] = None,
     pattern: Annotated[
         str, typer.Option(help="unstructured, or n:m such as 2of4, which keeps 2 of 4.")
     ] = "unstructured",
@@ -91,12 +94,13 @@ def prune(
     from prunebench.standalone.recommend import recommend
     from prunebench.standalone.request import Request, feed_forward, parse_params, work
 
+    recommended = None
     if method is None:
         if param:
             raise PrunebenchError("--param belongs to a method: name it with --method")
         best = recommend(pattern, sparsity, feed_forward(model))
         method, allocator = best.method, allocator or best.allocator
-        typer.echo(f"{method} with {allocator}: {best.why}", err=True)
+        recommended = f"{method} with {allocator}: {best.why}"
     drawn = {"corpus": corpus, "samples": samples, "seqlen": seqlen, "bos": bos}
     request = Request(
         model=model,
@@ -116,8 +120,11 @@ def prune(
     cell = work(request).cell  # This reports mistakes before the import of torch, which takes seconds.
     if not cell.calibrated and (calibration or any(value is not None for value in drawn.values())):
         raise PrunebenchError(f"{method} with {cell.allocator} looks at no text: leave out the options of calibration")
-    from prunebench.standalone.run import prune_to
+    from prunebench.standalone.run import prune_to, refuse_destination
 
+    refuse_destination(request, out, force=force)
+    if recommended:
+        typer.echo(recommended, err=True)
     with resumable():
         record = prune_to(request, out, force=force, packing=packing)
     if as_json:

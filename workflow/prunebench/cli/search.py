@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from prunebench.cli.beginning import prepare, resumable
-from prunebench.cli.options import AsJson, BatchSize, Device, DType, Model, Threads, count, file
+from prunebench.cli.options import AsJson, BatchSize, Device, DType, Model, Threads, count, file, fraction
 from prunebench.config.values import LARGEST_SEED
 from prunebench.errors import PrunebenchError
 from prunebench.storage.files import read_object, write_json
@@ -23,7 +23,9 @@ ALLOCATORS = {"functions": ("dsa", "function"), "slopes": ("atp", "slope")}
 @app.command()
 def search(
     model: Model,
-    sparsity: Annotated[float, typer.Option(min=0.01, max=0.99, help="Fraction of zeros in the whole model.")],
+    sparsity: Annotated[
+        float, typer.Option(parser=fraction(0.01), metavar="FRACTION", help="Zeros in the whole model, such as 0.6.")
+    ],
     space: Annotated[
         Literal["functions", "slopes"], typer.Option(help="Search functions for allocator dsa, or slopes for atp.")
     ] = "functions",

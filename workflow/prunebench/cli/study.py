@@ -81,13 +81,13 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
-    from prunebench.plan.plan import read_plan
+    from prunebench.plan.plan import project_plan
     from prunebench.results.current import Results, headlines, remembered
     from prunebench.view import find
     from prunebench.view.states import states
     from prunebench.view.status import overview, plain
 
-    plan = read_plan(configfile)
+    plan = project_plan(configfile)
     studies, results = find.studies(plan, study), Results(plan, remembered(headlines))
     if as_json:
         for state in states(plan, results, studies):
@@ -116,11 +116,11 @@ def show(
     """
     from rich.console import Console
 
-    from prunebench.plan.plan import read_plan
+    from prunebench.plan.plan import project_plan
     from prunebench.view import find
     from prunebench.view.show import show as write
 
-    plan = read_plan(configfile)
+    plan = project_plan(configfile)
     write(plan, find.cell(plan, cell), Console())
 
 
@@ -143,7 +143,7 @@ def retry(
 
     Example: prunebench retry --failed --cores 4 -- --rerun-triggers mtime
     """
-    from prunebench.plan.plan import read_plan
+    from prunebench.plan.plan import project_plan
     from prunebench.upkeep import retry as again
     from prunebench.view import find
     from prunebench.view.commands import run, snakemake
@@ -153,7 +153,7 @@ def retry(
         raise typer.BadParameter("say what to run again: --failed", param_hint="--failed")
     if study and study.startswith("-"):  # Without STUDY, the first word after -- took its place.
         more, study = [study, *(more or [])], None
-    plan = read_plan(configfile)
+    plan = project_plan(configfile)
     chosen = again.retryable(plan, find.studies(plan, study))
     if not chosen:
         typer.echo("nothing has failed or was stopped")
@@ -183,12 +183,12 @@ def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
     Example: prunebench collect --configfile config/studies/smoke.yaml
     """
     from prunebench.plan import paths
-    from prunebench.plan.plan import read_plan
+    from prunebench.plan.plan import project_plan
     from prunebench.stages.collect import write_cells
     from prunebench.stages.outputs import write_outputs
     from prunebench.view import find
 
-    plan = read_plan(configfile)
+    plan = project_plan(configfile)
     studies = find.studies(plan, study)
     cells = Path(paths.CELLS)
     write_cells(plan, cells)

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from prunebench.cli.options import Bits, Group, Packed, destination, path, path_or_name
+from prunebench.config.packaged import IN_CHECKOUT, ROOT
 from prunebench.errors import PrunebenchError
 from prunebench.storage.packed import packing_of
 
-ROOT = Path(__file__).resolve().parents[3]
 app = typer.Typer()
 
 
@@ -20,21 +20,23 @@ def accept(
     """Record that your edits do not change numbers, so that no finished cell runs again.
 
     Use it after a refactoring, before the next run of snakemake. It compares the code with revision BASE and runs the
-    golden tests. If they pass, it notes the changed modules in workflow/accepted.json; commit that file. Do not use it
-    for an edit that is meant to change numbers, because then cells have to run again.
+    golden tests. If they pass, it notes the changed modules in workflow/prunebench/accepted.json; commit that file. Do
+    not use it for an edit that is meant to change numbers, because then cells have to run again.
     """
     from rich.console import Console
     from rich.table import Table
 
     from prunebench.identity import accept as acceptance
 
+    if not IN_CHECKOUT:
+        raise PrunebenchError("accept compares revisions of a checkout, and this package is none: use a clone")
     console = Console()
     with console.status("comparing with the base revision and running the golden tests"):
         recorded = acceptance.accept(base, ROOT)
     if not recorded:
         console.print("nothing to accept: the code computes what it did before")
         return
-    table = Table("module", "now", "counts as", title="recorded in workflow/accepted.json")
+    table = Table("module", "now", "counts as", title="recorded in workflow/prunebench/accepted.json")
     for entry in recorded:
         table.add_row(*entry)
     console.print(table)
@@ -100,19 +102,21 @@ def gc(
 ) -> None:
     """List results, logs and scratch files that no study needs, with their sizes, and delete them with --yes.
 
-    The studies are those of config/config.yaml, config/studies/*.yaml and each --configfile. Files that the pipeline
+    The studies are those of config/config.yaml, config/studies/*.yaml (also those of the package) and each
+    --configfile. Files that the pipeline
     does not write, and files that a running job or snakemake uses, are never touched.
 
     Example: prunebench gc --configfile my_study.yaml --yes
     """
     from rich.filesize import decimal
 
-    from prunebench.config.schema import CONFIG
-    from prunebench.plan.plan import read_plan
+    from prunebench.config.packaged import names
+    from prunebench.config.schema import CONFIG, STUDIES
+    from prunebench.plan.plan import project_plan, read_plan
     from prunebench.upkeep.garbage import delete, orphans
 
-    files = [CONFIG, *sorted(CONFIG.parent.glob("studies/*.yaml")), *(configfile or [])]
-    unneeded = orphans(map(read_plan, files), downloads=downloads, unfinished=unfinished)
+    plans = [project_plan(CONFIG), *map(read_plan, (*names(f"{STUDIES}/*.yaml"), *(configfile or [])))]
+    unneeded = orphans(plans, downloads=downloads, unfinished=unfinished)
     total = f"{len(unneeded)} orphans, {decimal(sum(orphan.bytes for orphan in unneeded))}"
     if yes:
         delete(unneeded)

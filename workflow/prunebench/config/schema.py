@@ -22,6 +22,8 @@ from prunebench.config.entries import (
     TasksEntry,
 )
 from prunebench.config.explain import validate
+from prunebench.config.in_place import model_name
+from prunebench.config.packaged import layers, resource
 from prunebench.config.reading import read_yaml
 from prunebench.config.sources import GeneratedSource
 from prunebench.config.values import Calibration, Compute, Entry, Line, Seed, Slug, Sparsity
@@ -32,8 +34,10 @@ from prunebench.plugin import Search
 
 CONFIG = Path("config/config.yaml")
 """The config file that snakemake reads without --configfile."""
+STUDIES = Path("config/studies")
+"""The directory of further config files that come with the package."""
 CATALOG = Path("config/catalog")
-"""The directory of the catalogs, which has a YAML file for each kind of entry."""
+"""The directory of the catalogs, in the package and in a project, with a YAML file for each kind of entry."""
 
 _TEMPLATE = "__use_yte__"
 """A key that Snakemake takes out of a config before it runs the Python in it."""
@@ -54,6 +58,7 @@ Item = TypeVar("Item")
 OneOrMore = Annotated[
     list[Item], BeforeValidator(_as_list, json_schema_input_type=Item | list[Item]), Field(min_length=1)
 ]
+Model = Annotated[Slug, BeforeValidator(model_name)]
 PatternText = Annotated[str, BeforeValidator(_checked_pattern)]
 
 
@@ -85,7 +90,10 @@ AskedTable = Annotated[str, AfterValidator(_checked_table), Field(json_schema_ex
 class Axes(Entry):
     """The axes of a grid. Each takes one value or a list of values; a row means all combinations of its values."""
 
-    model: OneOrMore[Slug] | None = Field(None, description="names of models in the catalog")
+    model: OneOrMore[Model] | None = Field(
+        None,
+        description="names of models in the catalog, or models in place, as {hub: owner/name} or {path: directory}",
+    )
     method: OneOrMore[Slug] | None = Field(None, description="names of methods")
     allocator: OneOrMore[Slug] | None = Field(None, description="names of allocators; default: uniform")
     pattern: OneOrMore[PatternText] | None = Field(
@@ -181,18 +189,21 @@ def with_catalogs(
 ) -> tuple[Config, dict[tuple[str, str], str]]:
     """The config `raw` with the entries of the catalogs added, and the file of each entry by (kind, name).
 
-    Names in the config are not checked. A plug-in that needs no parameters gets an entry under its own name, so that it
-    can be used as soon as its file is there. Raises PrunebenchError for mistakes in the form of a file.
+    A project's catalog in the working directory adds entries to the package's catalog and replaces entries of equal
+    names; an absolute `catalog` is the only one. Names in the config are not checked. A plug-in that needs no
+    parameters gets an entry under its own name, so that it can be used as soon as its file is there. Raises
+    PrunebenchError for mistakes in the form of a file.
     """
     config = validate(Config, raw, file)
     merged: dict[str, dict[str, Any]] = {}
     files: dict[tuple[str, str], str] = {}
     for kind, entry in CATALOGS.items():
-        path = catalog / f"{kind}.yaml"
-        stored = validate(RootModel[dict[Slug, entry]], read_yaml(path), path).root if path.exists() else {}  # type: ignore[valid-type]
-        own = getattr(config, kind)
-        merged[kind] = stored | own
-        files |= {(kind, name): file if name in own else str(path) for name in merged[kind]}
+        form = RootModel[dict[Slug, entry]]  # type: ignore[valid-type]
+        stored = {str(path): validate(form, read_yaml(path), path).root for path in layers(catalog / f"{kind}.yaml")}
+        merged[kind] = {}
+        for origin, entries in (*stored.items(), (file, getattr(config, kind))):
+            merged[kind] |= entries
+            files |= {(kind, name): origin for name in entries}
     for kind in ("methods", "allocators", "suites"):
         bare = {name: CATALOGS[kind].model_validate({SINGULAR[kind]: name}) for name in registry.ready(kind)}
         merged[kind] = bare | merged[kind]
@@ -200,13 +211,18 @@ def with_catalogs(
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """Parse the config `file`, whose keys are not checked. Raises PrunebenchError if it is absent or unfit."""
-    if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises for a name that is too long
+    """Parse the config `file`, whose keys are not checked.
+
+    A file that the project in the working directory does not have is read from the package (config/config.yaml, the
+    studies). Raises PrunebenchError if it is in neither, or unfit.
+    """
+    path = resource(file)
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise PrunebenchError(
-            f"there is no {brief(str(file.absolute()))}: this command needs a project, which is a copy of prunebench's "
-            "repository; run it where you run snakemake, or name a config with --configfile"
+            f"there is no {brief(str(file.absolute()))}: run this where you run snakemake, or name a config with "
+            "--configfile"
         )
-    raw: dict[str, Any] = read_yaml(file)
+    raw: dict[str, Any] = read_yaml(path)
     if isinstance(raw, dict) and _TEMPLATE in raw:
         raise PrunebenchError(f"{file}: {_TEMPLATE!r} has Snakemake run Python from a config: write the values out")
     return raw

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from prunebench.errors import PrunebenchError
 
 PACKAGE = "prunebench"
-ACCEPTED = "accepted.json"
+ACCEPTED = f"{PACKAGE}/accepted.json"
 
 NOT_NUMERIC = frozenset(
     (

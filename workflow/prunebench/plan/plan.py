@@ -1,7 +1,6 @@
 """A plan: the cells of a config's studies and the jobs that compute them. The Snakefile works from it."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.cell import Cell
+from prunebench.config.packaged import label, resource
 from prunebench.config.schema import CATALOG, CONFIG, Config, read_config
 from prunebench.config.sources import TrainedSource
 from prunebench.errors import PrunebenchError
+from prunebench.plan import paths
 from prunebench.plan.checks import load_config
 from prunebench.plan.grid import Expansion, allocation_form, check_number, expand_grid
+from prunebench.plan.in_place import with_entries
 from prunebench.plan.jobs import rule_class, rules
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.outputs import Shown
@@ -98,6 +100,7 @@ class Plan:
 
 def load_plan(raw: dict[str, Any], file: str = "config/config.yaml", catalog: Path = CATALOG) -> Plan:
     """Validate a parsed config and expand its studies. Raises PrunebenchError with every mistake found."""
+    raw = with_entries(raw, file)
     config = load_config(raw, file, catalog)
     if not config.studies:
         raise PrunebenchError(f"{file}: 'studies' is missing: a config names at least one study")
@@ -116,4 +119,18 @@ def plan_of(spec: str) -> Plan:
 def read_plan(file: Path = CONFIG) -> Plan:
     """The plan of a config file, as snakemake --configfile makes it. Raises PrunebenchError with every mistake."""
     # The name is part of specs, so it is relative, as in the Snakefile.
-    return load_plan(read_config(file), os.path.relpath(file))
+    return load_plan(read_config(file), label(resource(file)))
+
+
+def project_plan(file: Path = CONFIG) -> Plan:
+    """The plan of a config file of the project in the working directory, for commands that look at its results.
+
+    Raises PrunebenchError like `read_plan`, and if there is neither the default config nor a result: a user who is in
+    another directory by mistake should not read that every cell is missing.
+    """
+    if file == CONFIG and not CONFIG.exists() and not Path(paths.CELLS).parent.is_dir():
+        raise PrunebenchError(
+            f"there is no {CONFIG.absolute()}: this command needs a project; run it where you run snakemake, name a "
+            "config with --configfile, or begin a project with `prunebench init DIR`"
+        )
+    return read_plan(file)

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from prunebench import __version__
+from prunebench.config.packaged import IN_CHECKOUT
 from prunebench.storage.sealed import write_record
 
 LIBRARIES = (
@@ -72,7 +74,12 @@ class Measurement:
 
 @cache
 def code_revision() -> str | None:
-    """The git revision of this code, with "-dirty" if it has local edits; None outside a repository."""
+    """The git revision of this code, with "-dirty" if it has local edits; None for a checkout that is no repository.
+
+    An installed package has its version instead. Git would name the repository that its environment lies in, if any.
+    """
+    if not IN_CHECKOUT:
+        return f"prunebench {version('prunebench') or __version__}"
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)

@@ -27,18 +27,20 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from prunebench.assets.texts import own_documents
 from prunebench.assets.tokens import check_array, load_ids
 from prunebench.errors import PrunebenchError
+from prunebench.names import slug
 from prunebench.stages.calibrate import write_array
 from prunebench.standalone.arguments import check_arguments, in_python, is_path, texts_or_ids
 from prunebench.standalone.measure import load as load_named
 from prunebench.standalone.measure import perplexity_of, text_windows
 from prunebench.standalone.recommend import recommend
-from prunebench.standalone.request import Request, compute_settings, feed_forward, slug
+from prunebench.standalone.request import Request, compute_settings, feed_forward
 from prunebench.standalone.run import prune_to
 from prunebench.storage.files import named_destination, named_path, write_text
 from prunebench.suites.base import Score
 
 Model = str | Path | PreTrainedModel
-"""A `from_pretrained` directory, a name of config/catalog/models.yaml, or a model in memory."""
+"""A `from_pretrained` directory, a name of config/catalog/models.yaml, an id on the hub (owner/name or
+owner/name@revision), or a model in memory."""
 Given = ArrayLike | torch.Tensor | Iterable[str] | str | Path
 """Text or token ids. Text is an iterable of strings, each one document (a set is sorted), or the name of a file or
 directory. Token ids are an integer array [windows, seqlen] or the name of an .npy file."""

@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 from prunebench.assets.manifest import MANIFEST_NAME, Manifest, load_manifest
+from prunebench.config.packaged import ROOT
 from prunebench.config.sources import PathSource
 from prunebench.errors import PrunebenchError
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.stages.run import run
-from prunebench.standalone.request import PROJECT
 from prunebench.storage.digests import user_cache
 from prunebench.storage.locks import in_turn
 from prunebench.storage.staging import staging
@@ -20,9 +20,10 @@ from prunebench.storage.staging import staging
 def arrive(plan: Plan, asset: str, root: Path) -> Path:
     """Fetch `asset` (models/NAME, corpora/NAME or tasks/NAME) unless it is on disk, and return its asset.json.
 
-    A local path is read again every time, and its asset.json is written below `root`. A download that the project
-    has is used as it is. Other downloads go into the cache: in the project, Snakemake would not know them. If several
-    processes ask for the same asset, one fetches it and the others wait.
+    A local path is read again every time, and its asset.json is written below `root`. A download of the project in the
+    working directory, or of the checkout of this package, is used as it is. Other downloads go into the cache: in the
+    project, Snakemake would not know them. If several processes ask for the same asset, one fetches it and the others
+    wait.
     """
     kind, name = asset.split("/")
     job = plan.asset(asset)
@@ -31,9 +32,10 @@ def arrive(plan: Plan, asset: str, root: Path) -> Path:
         with in_turn(path.parent, asset):
             _look_again(job, path)
         return path
-    ready, path = (home / job.outputs[0] for home in (PROJECT, user_cache()))
-    if _complete(ready, job):
-        return ready
+    for project in (Path.cwd(), ROOT):
+        if _complete(ready := project / job.outputs[0], job):
+            return ready
+    path = user_cache() / job.outputs[0]
     if not _complete(path, job):
         with in_turn(path.parent, asset):
             if not _complete(path, job):  # another process may have fetched it meanwhile

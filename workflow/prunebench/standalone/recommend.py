@@ -7,11 +7,12 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
+from prunebench.config.packaged import resource
 from prunebench.models.base import FeedForward
 from prunebench.patterns import parse_pattern, sparsity_text
-from prunebench.standalone.request import PROJECT, check_amount, method_named
+from prunebench.standalone.request import check_amount, method_named
 
-TABLE = PROJECT / "config/recommended.csv"
+TABLE = "config/recommended.csv"
 """The rows of results/cells.csv of the study `recommended`, which measures on text that no published table uses."""
 
 
@@ -32,7 +33,7 @@ def recommend(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> R
     """
     check_amount(pattern, sparsity)
     structured = parse_pattern(pattern).structured
-    with TABLE.open(encoding="utf-8") as file:
+    with resource(TABLE).open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if (row["pattern"] != "unstructured") == structured]
     points = {(row["pattern"], row["sparsity"]) for row in rows}
     if structured:

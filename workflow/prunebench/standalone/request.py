@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +20,15 @@ from prunebench.assets.titles import title_of
 from prunebench.assets.tokens import check_ids, load_ids
 from prunebench.cell import Cell
 from prunebench.config.explain import error_lines
+from prunebench.config.packaged import layers
 from prunebench.config.reading import read_yaml
-from prunebench.config.schema import CATALOGS, SINGULAR, Config, Row
+from prunebench.config.schema import CATALOG, CATALOGS, SINGULAR, Config, Row
 from prunebench.config.values import LARGEST_COUNT, STORED, Compute
 from prunebench.engine.contract import Method
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical
 from prunebench.models.base import FeedForward
+from prunebench.names import slug
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan.checks import load_config, plugin_mistakes, unfit
 from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports
@@ -33,13 +37,13 @@ from prunebench.runtime.cgroups import cpu_limit
 from prunebench.storage.files import sha256_file
 from prunebench.storage.layout import read_layout
 
-PROJECT = Path(__file__).resolve().parents[3]
-"""The project that this package belongs to. Commands know its catalogs and use its downloads."""
-CATALOG = PROJECT / "config/catalog"
+log = logging.getLogger("prunebench")
 GIVEN = "given"
 """The name that a user's token file has among the corpora."""
 LONGEST_NAME = 100
 """The largest number of letters of a name that becomes part of a path."""
+_HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*(?:@[A-Za-z0-9_][A-Za-z0-9_./-]*)?")
+"""The form owner/name or owner/name@revision of a model on the hub."""
 OWN = "one"
 """The catalog name of a request's method, and of its allocator if the request gives it parameters."""
 
@@ -64,7 +68,7 @@ def compute_settings(dtype: str = "bfloat16", batch_size: int = 8, threads: int 
 
 @dataclass(frozen=True)
 class Request:
-    """A user's wish to have one model pruned. `model` is a directory or a name of config/catalog/models.yaml."""
+    """A user's wish to have one model pruned. `model` is a directory, a name of the catalog, or an id on the hub."""
 
     model: str
     method: str
@@ -189,18 +193,42 @@ def _cell(config: Config, axes: Mapping[str, Any]) -> Cell:
 
 
 def model_entry(model: str) -> tuple[str, dict[str, Any]]:
-    """Return (catalog name, entries to add to the catalog) for a model directory or a catalog name.
+    """Return (catalog name, entries to add to the catalog) for a directory, a catalog name, or an id on the hub.
 
-    Raises PrunebenchError if `model` is neither.
+    Raises PrunebenchError if `model` is none of these, and for an id that the hub does not serve.
     """
     directory = Path(model)
     if directory.is_dir():
+        _tell_of_directory(model)
         name = slug(title_of(directory))
         return name, {name: directory_entry(directory)}
     if model in stored_entries("models"):
         return model, {}
+    if _HUB_ID.fullmatch(model):
+        entry = _hub_entry(model)
+        name = slug(entry["source"]["repo"])
+        return name, {name: entry}
     hint = registry.did_you_mean(model, stored_entries("models"))
-    raise PrunebenchError(f"{model!r} is neither a directory nor a model of the catalog{hint}")
+    raise PrunebenchError(f"{model!r} is neither a directory nor a model of the catalog, nor owner/name on a hub{hint}")
+
+
+@cache
+def _tell_of_directory(model: str) -> None:
+    """Say once that a directory is used, if its path could also be an id on the hub."""
+    if _HUB_ID.fullmatch(model):
+        log.info("%s is a directory here: it is used, and the hub is not asked for this name", model)
+
+
+@cache  # a branch that moves during a command does not change the model between two steps
+def _hub_entry(model: str) -> dict[str, Any]:
+    """Make a catalog entry for `model`, owner/name on the hub with or without @revision, at its present commit."""
+    from prunebench.assets.hub import described, pinned  # slow, and few commands need it
+
+    repo, _, revision = model.partition("@")
+    try:
+        return described(pinned(repo, revision or "main"))
+    except PrunebenchError as error:
+        raise PrunebenchError(f"{model} is no directory here, and as an id on the hub: {error}") from None
 
 
 def feed_forward(model: str) -> FeedForward:
@@ -218,12 +246,6 @@ def method_named(name: str) -> Method:
     return method
 
 
-def slug(text: str) -> str:
-    """Return `text` in lower case, with "_" for each character that a catalog name may not have."""
-    name = re.sub(r"[^a-z0-9_.]|\.(?![0-9])", "_", text.lower()).lstrip("_.")
-    return name or "model"
-
-
 def directory_entry(directory: Path) -> dict[str, Any]:
     """Make a catalog entry for a `from_pretrained` directory. Its weights keep the dtype that they are stored in.
 
@@ -238,10 +260,10 @@ def directory_entry(directory: Path) -> dict[str, Any]:
 
 
 def stored_entries(kind: str) -> dict[str, Any]:
-    """Read the entries in the project's catalog of `kind` without checks. Without such a file there are none."""
-    path = CATALOG / f"{kind}.yaml"
-    entries = read_yaml(path) if path.exists() else {}
-    return entries if isinstance(entries, dict) else {}  # load_config refuses anything else
+    """Read the entries in the catalogs of `kind` without checks: the package's, and the project's over them."""
+    catalogs = [read_yaml(path) for path in layers(CATALOG / f"{kind}.yaml")]
+    # load_config refuses a catalog that is no mapping.
+    return {name: entry for entries in catalogs if isinstance(entries, dict) for name, entry in entries.items()}
 
 
 def refuse_unknown(kind: str, name: str, *plugins: str) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from prunebench.assets.manifest import load_manifest, write_manifest
 from prunebench.assets.tokens import by_window, front_of, load_tokenizer, read_tokens
+from prunebench.config.packaged import ROOT
 from prunebench.config.schema import calibration_corpus
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import space
@@ -26,7 +27,7 @@ from prunebench.runtime.provenance import conditions
 from prunebench.stages.run import run
 from prunebench.standalone.assets import arrive, resolved
 from prunebench.standalone.export import check_exportable, refuse_to_overwrite, write_directory, writing
-from prunebench.standalone.request import PROJECT, Request, Work, with_tokens, work
+from prunebench.standalone.request import Request, Work, with_tokens, work
 from prunebench.storage.digests import user_cache
 from prunebench.storage.files import sha256_file
 from prunebench.storage.packed import Packing
@@ -47,16 +48,27 @@ def prune_to(
     """
     concrete = work(request)
     destination = destination.resolve()
-    given = [Path(request.model), *filter(None, (request.tokens, request.text))]
-    precious = [path.resolve() for path in (*given, PROJECT, user_cache()) if path.exists()]
     root = destination.with_name(f".{destination.name}.prune.part")
     with writing(destination):
-        refuse_to_overwrite(destination, force=force, precious=tuple(precious))
-        with threads(request.compute.threads):
-            cell = _prune(concrete, root)
-        record = write_directory(cell, destination, force=force, packing=packing)
+        refuse_destination(request, destination, force=force)
+        if root.exists():
+            log.info("unfinished work of an earlier run: %s is used as far as it fits", root)
+        try:
+            with threads(request.compute.threads):
+                cell = _prune(concrete, root)
+            record = write_directory(cell, destination, force=force, packing=packing)
+        except KeyboardInterrupt:
+            log.info("unfinished work is kept in %s: delete it if you change plans", root)
+            raise
         shutil.rmtree(root)
     return record
+
+
+def refuse_destination(request: Request, destination: Path, *, force: bool) -> None:
+    """Raise PrunebenchError unless the pruned model of `request` may be written to the directory `destination`."""
+    given = [Path(request.model), *filter(None, (request.tokens, request.text))]
+    precious = [path.resolve() for path in (*given, ROOT, user_cache()) if path.exists()]
+    refuse_to_overwrite(destination.resolve(), force=force, precious=tuple(precious))
 
 
 @contextmanager

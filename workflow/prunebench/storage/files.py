@@ -196,6 +196,7 @@ def named_file(name: str | os.PathLike[str], what: str) -> Path:
     if path.is_dir():
         raise PrunebenchError(f"{what}: {path} is a directory: name a file")
     refuse_special(path, f"{what}: {path}")
+    _refuse_unwritable(path, what)
     return path
 
 
@@ -210,4 +211,14 @@ def named_destination(name: str | os.PathLike[str], what: str) -> Path:
         raise PrunebenchError(f"{what}: {path} is the root of the file system: name a directory below it")
     if len(os.fsencode(own)) > LONGEST:
         raise PrunebenchError(f"{what}: the name '{own[:80]}...' is longer than {LONGEST} bytes: choose a shorter one")
+    _refuse_unwritable(path.resolve(), what)
     return path
+
+
+def _refuse_unwritable(path: Path, what: str) -> None:
+    """Raise PrunebenchError, which calls `path` `what`, if nothing may be written in the directory that it lies in."""
+    place = next(folder for folder in path.parents if os.path.lexists(folder))
+    if not place.is_dir():
+        raise PrunebenchError(f"{what}: {place} is no directory, so {path} cannot be made: name another place")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PrunebenchError(f"{what}: {place} may not be written: name another place, or change its permissions")

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import tomllib
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import psutil
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from prunebench.config.packaged import IN_CHECKOUT, ROOT
 from prunebench.engine.placement.choice import CHOICE
 from prunebench.errors import PrunebenchError
 from prunebench.plan.slurm import partitions
@@ -38,12 +40,13 @@ class Finding:
 
 
 def examine(root: Path) -> Iterator[Finding]:
-    """Run all checks, of packages against the repository `root`. Raises PrunebenchError if it is no repository."""
-    if not (root / "pyproject.toml").is_file() or not (root / "constraints.txt").is_file():
-        raise PrunebenchError(
-            f"{root} is no copy of prunebench's repository, whose requirements are looked at: install the package from "
-            "one, with pip install -e ."
-        )
+    """Run all checks, of packages against pyproject.toml and constraints.txt in `root`, which come with the package.
+
+    Raises PrunebenchError if one of them is missing.
+    """
+    for name in ("pyproject.toml", "constraints.txt"):
+        if not (root / name).is_file():
+            raise PrunebenchError(f"{root / name} is missing, so prunebench is not whole: install it again")
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     constraints = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
     yield python(project["requires-python"])
@@ -71,13 +74,20 @@ def packages(requirements: list[str], pins: list[str]) -> Iterator[Finding]:
         name, release = requirement.name, version(requirement.name)
         if release is None or not requirement.specifier.contains(release, prereleases=True):
             text = f"{release or 'not installed'}, but {requirement.specifier} is needed"
-            yield Finding("problem", name, text, "pip install -c constraints.txt -e .")
+            yield Finding("problem", name, text, _install())
         elif name in tested and not tested[name].contains(release.partition("+")[0]):
-            advice = "numbers may differ in their last digits; pip install -c constraints.txt -e ."
+            advice = f"numbers may differ in their last digits; {_install()}"
             yield Finding("warning", name, f"{release}; the tests were run with {tested[name]}", advice)
         else:
             as_tested.append(name)
     yield Finding("ok", "packages", f"{len(as_tested)} of {len(requirements)} as tested")
+
+
+def _install(extra: str = "") -> str:
+    """Return the command that installs the tested releases, with the optional dependencies `extra`."""
+    name = f".{extra}" if IN_CHECKOUT else f"prunebench{extra}"
+    constraints = "constraints.txt" if IN_CHECKOUT else shlex.quote(str(ROOT / "constraints.txt"))
+    return f"pip install -c {constraints} {'-e ' if IN_CHECKOUT else ''}{shlex.quote(name)}"
 
 
 def pip() -> Finding:
@@ -120,7 +130,7 @@ def slurm() -> Finding:
         return Finding("ok", "SLURM", "none")
     text = ", ".join(f"{partition.name} ({partition.gpus} GPUs a node)" for partition in known)
     if version("snakemake-executor-plugin-slurm") is None:
-        advice = "pip install -c constraints.txt -e '.[slurm]', then --workflow-profile profiles/slurm"
+        advice = f"{_install('[slurm]')}, then --workflow-profile profiles/slurm"
         return Finding("warning", "SLURM", f"{text}; Snakemake cannot use it yet", advice)
     return Finding("ok", "SLURM", f"{text}; --workflow-profile profiles/slurm")
 

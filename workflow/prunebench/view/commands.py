@@ -4,13 +4,14 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from prunebench.config.packaged import resource
 from prunebench.config.schema import CONFIG
 from prunebench.plan.plan import Plan
 
 
 def snakemake(plan: Plan, targets: Iterable[Path], *, cores: str = "all", more: Sequence[str] = ()) -> list[str]:
     """The words of the snakemake command that makes the files `targets`, with `more` options."""
-    config = [] if Path(plan.file) == CONFIG else ["--configfile", plan.file]
+    config = [] if Path(plan.file) == CONFIG else ["--configfile", str(resource(plan.file))]
     # Targets stand before --configfile, which would take them for further config files.
     return ["snakemake", *map(str, targets), "--cores", cores, *more, *config]
 

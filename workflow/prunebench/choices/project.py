@@ -1,0 +1,39 @@
+"""Lays out the directory of a study: a config, profiles, and a Snakefile that includes the package's workflow."""
+
+from pathlib import Path
+
+from prunebench import registry
+from prunebench.config.packaged import ROOT, packaged
+from prunebench.config.schema import CONFIG, STUDIES
+from prunebench.errors import PrunebenchError
+from prunebench.storage.files import write_text
+
+TEMPLATES = Path(__file__).with_name("templates") / "project"
+COPIED = ("config/schema.json", "profiles/**/*.yaml")
+"""Patterns of the package's files that a project has copies of. Snakemake looks for profiles beside the Snakefile."""
+
+
+def create(directory: Path, study: str | None = None) -> list[Path]:
+    """Write the files of a project into `directory` and return their paths.
+
+    With `study`, the name of a config file in config/studies/ without its suffix, that file becomes the project's
+    config. Raises PrunebenchError, and writes nothing, for an unknown study, or if one of the files is there already.
+    """
+    texts = {path.relative_to(TEMPLATES): path for path in sorted(TEMPLATES.rglob("*")) if path.is_file()}
+    texts |= {path.relative_to(ROOT): path for pattern in COPIED for path in sorted(ROOT.glob(pattern))}
+    if study is not None:
+        texts[CONFIG] = _study(study)
+    present = [str(directory / name) for name in texts if (directory / name).exists()]
+    if present:
+        raise PrunebenchError(f"{', '.join(present)}: there already, and not overwritten. Name a new directory")
+    for name, source in texts.items():
+        write_text(directory / name, source.read_text(encoding="utf-8"))
+    return [directory / name for name in texts]
+
+
+def _study(name: str) -> Path:
+    """Return the package's config file of the study `name`. Raises PrunebenchError if there is none."""
+    known = sorted(path.stem for path in ROOT.glob(f"{STUDIES}/*.yaml"))
+    if name not in known:
+        raise PrunebenchError(f"--study: unknown study {name!r}{registry.did_you_mean(name, known)}")
+    return packaged(STUDIES / f"{name}.yaml")
