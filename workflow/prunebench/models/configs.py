@@ -19,6 +19,25 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "intermediate_size": 11008,
         "num_attention_heads": 32,
         "vocab_size": 32000,
+        "max_position_embeddings": 2048,
+    },
+    "mistral": {
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 32000,
+        "max_position_embeddings": 131072,
+    },
+    "qwen2": {
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 22016,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "vocab_size": 151936,
+        "max_position_embeddings": 32768,
     },
     "falcon": {"multi_query": True},
     "gpt_bigcode": {"multi_query": True},
@@ -108,12 +127,21 @@ def has_experts(config: Mapping[str, Any]) -> bool:
     return "moe" in str(config.get("model_type")) or any(isinstance(count, int) and count > 1 for count in counts)
 
 
+def text_of(config: Mapping[str, Any]) -> Any:
+    """The `text_config` of config.json, which says its type also where the file leaves it out; {} if there is none."""
+    text = config.get("text_config") or {}
+    reader = readers().get(str(config.get("model_type")))
+    if reader is None or not reader.text_types or not isinstance(text, dict):
+        return text
+    return {"model_type": reader.text_type.format(config["model_type"]), **text}
+
+
 def dimensions(config: Mapping[str, Any], where: Path) -> Dimensions:
     """The sizes in the content `config` of the config.json at `where`, or in its `text_config`.
 
     Raises PrunebenchError, which names the file and the key, if a size is missing or is no whole number above 0.
     """
-    text = config.get("text_config") or {}
+    text = text_of(config)
     if not isinstance(text, dict):
         raise PrunebenchError(
             f"{where}: text_config is {text!r}, not an object: take the file that belongs to the model"
