@@ -18,7 +18,6 @@ TEMPLATE = (
 )
 
 
-
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer with one token for each byte of ASCII, and one for an image."""
     alphabet = {letter: index + 2 for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet())[:94])}
