@@ -6,7 +6,7 @@ from collections.abc import Sequence
 LETTERS = "ABCDEFGHIJ"
 """The letters of choices, in order."""
 
-_PUNCTUATION = ";/[]\"{}()=+\\_-><@`,?!"
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _NUMBERS = {"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"} | {
     "seven": "7",
     "eight": "8",
@@ -14,18 +14,18 @@ _NUMBERS = {"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "fou
     "ten": "10",
 }
 _ARTICLES = frozenset(("a", "an", "the"))
-_CONTRACTIONS = (
-    "ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's isn't "
-    "it'd it'll ma'am might've mightn't must've mustn't needn't not've o'clock oughtn't shan't should've shouldn't "
-    "somebody'll somebody's someone'd someone'll someone's something'd something'll that's there'd there're there's "
-    "they'd they'll they're they've 'twas wasn't we've weren't what'll what're what's what've when's where'd where's "
-    "where've who'd who'll who's who've why'll why're why's won't would've wouldn't y'all you'd you'll you're you've "
-    "couldn't've hadn't've he'd've it'd've mightn't've she'd've shouldn't've somebody'd've someone'd've "
-    "something'd've there'd've they'd've we'd've who'd've wouldn't've y'all'd've y'all'll you'd've"
-).split()
+_CONTRACTIONS = """
+ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's isn't
+it'd it'll ma'am might've mightn't must've mustn't needn't not've o'clock oughtn't shan't should've shouldn't
+somebody'll somebody's someone'd someone'll someone's something'd something'll that's there'd there're there's
+they'd they'll they're they've 'twas wasn't we've weren't what'll what're what's what've when's where'd where's
+where've who'd who'll who's who've why'll why're why's won't would've wouldn't y'all you'd you'll you're you've
+couldn't've hadn't've he'd've it'd've mightn't've she'd've shouldn't've somebody'd've someone'd've something'd've
+there'd've they'd've we'd've who'd've wouldn't've y'all'd've y'all'll you'd've
+"""
 _MENDED = {
     contraction[:place] + contraction[place + 1 :]: contraction
-    for contraction in _CONTRACTIONS
+    for contraction in _CONTRACTIONS.split()
     for place, letter in enumerate(contraction)
     if letter == "'"
 }
