@@ -38,7 +38,8 @@ class Viewer:
             )
         try:
             options = {"local_files_only": True, "trust_remote_code": False}
-            self._processor = AutoProcessor.from_pretrained(subject.directory, **options)
+            processors: Any = AutoProcessor  # its methods have no types
+            self._processor = processors.from_pretrained(subject.directory, **options)
             self._tokenizer, mean = self._processor.tokenizer, self._processor.image_processor.image_mean
         # A damaged file raises any exception of its parser.
         except Exception as error:
@@ -52,7 +53,7 @@ class Viewer:
         self._colour = tuple(int(255 * value) for value in mean) if pad else None
         self._subject, self._prompt, self._new_tokens = subject, prompt, new_tokens
         self._context = subject.streamed().context
-        self._model = subject.whole()
+        self._model: Any = subject.whole()
 
     @torch.no_grad()
     def answers(self, questions: Sequence[str], images: Sequence[bytes]) -> list[str]:
