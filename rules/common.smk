@@ -16,7 +16,7 @@ sys.path.insert(0, PACKAGE)
 
 from prunebench.config.schema import CONFIG, read_config
 from prunebench.errors import PrunebenchError
-from prunebench.estimate import space
+from prunebench.estimate import space, terminal
 from prunebench.plan import graph, paths, resources, slurm
 from prunebench.plan.jobs import benchmark_of, log_of, output_of
 from prunebench.plan.plan import load_plan
@@ -155,6 +155,19 @@ def gpus_per_job():
     elsewhere = workflow.non_local_exec or (workflow.dryrun and workflow.resource_settings.nodes is not None)
     here = gpus.gpus_per_job(elsewhere=elsewhere)
     return min(here, workflow.global_resources["gpu"].value) if "gpu" in workflow.global_resources else here
+
+
+# Snakemake's own lines about each job, eight of them with long paths, go to its log file only.
+def expected_work():
+    pending = workflow.dag.needrun_jobs(exclude_finished=False)
+    return terminal.expected(plan, {workflow.dag.jobid(job): (job.rule.name, job.wildcards) for job in pending})
+
+
+shown = workflow.output_settings
+if workflow.is_main_process and not (workflow.dryrun or shown.verbose or shown.printshellcmds):
+    for handler in logger.handlers:
+        if handler.name == "DefaultStreamHandler":
+            handler.addFilter(terminal.Brief(expected_work, logger.info))
 
 
 # Make everything that people read from the valid results, so that no older number stays in tables, figures and report.

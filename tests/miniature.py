@@ -17,8 +17,8 @@ from pyarrow import parquet
 import hub_repositories
 import tiny
 from hub_server import HubServer
-from prunebench.config.entries import HubModelSource, HubSource
 from prunebench.config.schema import calibration_parts, with_catalogs
+from prunebench.config.sources import HubModelSource, HubSource
 from prunebench.plan.graph import ordered
 from prunebench.plan.plan import Plan
 from prunebench.stages.collect import write_cells

@@ -11,7 +11,9 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from prunebench.assets.manifest import Manifest, describe_files, write_manifest
-from prunebench.config.entries import Compute, Sampling, Shape
+from prunebench.config.entries import Shape
+from prunebench.config.sources import Sampling
+from prunebench.config.values import Compute
 from prunebench.engine.generation import continued, drawn
 from prunebench.errors import PrunebenchError
 from prunebench.plan.plan import Plan, load_plan

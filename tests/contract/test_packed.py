@@ -15,13 +15,12 @@ import tiny
 from jobs import PruneJob, prune_job
 from prunebench import registry
 from prunebench.cli import app
-from prunebench.config.entries import Compute
+from prunebench.config.values import Compute
 from prunebench.errors import PrunebenchError
 from prunebench.packed.linear import PackedLinear
 from prunebench.standalone.export import export, repack
 from prunebench.standalone.measure import load, perplexity_of
-from prunebench.storage.layout import PACKED
-from prunebench.storage.packed import Packing
+from prunebench.storage.packed import PACKED, Packing
 
 MODELS = {
     "llama": {},
@@ -123,6 +122,14 @@ def test_generation_and_lm_eval_take_it(finished: PruneJob, packed: Path, tmp_pa
         model.save_pretrained(tmp_path / "saved")
 
 
+@pytest.mark.parametrize("group", [64, 2**40, 2**62])
+def test_a_group_longer_than_a_row_is_the_row(finished: PruneJob, tmp_path: Path, group: int) -> None:
+    assert {width: Packing(8, group).columns(width) for width in (32, 33, 48)} == {32: 32, 33: 64, 48: 64}
+    export(str(finished.weights.parent), tmp_path / "long", packing=Packing(8, group))
+    export(str(finished.weights.parent), tmp_path / "row", packing=Packing(8))
+    assert (tmp_path / "long" / PACKED).read_bytes() == (tmp_path / "row" / PACKED).read_bytes()
+
+
 @pytest.mark.parametrize("group", [None, 32])
 def test_values_of_8_bits_are_near(finished: PruneJob, packed: Path, tmp_path: Path, group: int | None) -> None:
     export(str(finished.weights.parent), tmp_path / "dense")
@@ -174,11 +181,30 @@ def damaged(packed: Path, tmp_path: Path, how: str) -> Path:
 )
 def test_damage_is_told_in_one_line(packed: Path, tmp_path: Path, how: str) -> None:
     copy = damaged(packed, tmp_path, how)
-    with pytest.raises(PrunebenchError, match=PACKED) as caught:
+    with pytest.raises(PrunebenchError, match=rf"{PACKED}.*: export the model again") as caught:
         prunebench.load(copy)
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and "download" not in str(caught.value)
     run = CliRunner().invoke(app, ["export", "--dense", str(copy), str(tmp_path / "out")])
     assert run.exit_code == 1 and PACKED in run.output and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("shard", ["1GB", "20KB"], ids=["one file", "shards"])
+def test_files_that_belong_to_the_making_of_a_model_stay_behind(shard: str, tmp_path: Path) -> None:
+    model = tiny.make_model(tmp_path / "model", shard=shard)
+    assert (model / "model.safetensors.index.json").exists() == (shard == "20KB")
+    left = ("asset.json", "trainer_state.json", "eval_results.json", "adapter_model.json")
+    kept = ("LICENSE", "README.md", "chat_template.jinja")
+    for name in (*left, *kept):
+        (model / name).write_text("{}")
+    repack(model, tmp_path / "packed", Packing())
+    repack(tmp_path / "packed", tmp_path / "again", None)
+    assert prunebench.load(tmp_path / "packed").dtype == torch.bfloat16
+    stay = {path.name for path in model.iterdir()} - {*left}
+    assert {path.name for path in (tmp_path / "again").iterdir()} == stay
+    assert {path.name for path in (tmp_path / "packed").iterdir()} == {
+        PACKED,
+        *(name for name in stay if not name.startswith("model")),
+    }
 
 
 MISTAKES = {

@@ -99,9 +99,12 @@ def test_expanding_gives_every_bit(path: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_strides_batches_and_tiles(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("large", [2000, 1 << 20])
+def test_strides_batches_and_tiles(path: str, large: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(kernels.SWITCH, path)
-    monkeypatch.setattr(linear, "TILE", 1000)
+    monkeypatch.setattr(linear, "SMALL_TILE", 1000)
+    monkeypatch.setattr(linear, "LARGE_TILE", large)
+    monkeypatch.setattr(linear, "MANY", 11)
     weight = matrix((33, 65), "some", torch.bfloat16)
     layer = PackedLinear(PackedMatrix.of_dense(weight))
     wide = torch.randn(4, 3, 130).bfloat16()

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import re
 import shutil
 import signal
@@ -58,6 +59,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(root / "tokens.npy", tiny.tokens(6, 16).numpy())
     np.save(root / "foreign.npy", np.array([[-1, 160]]))
     np.save(root / "single.npy", tiny.tokens(1, 16).numpy())
+    np.save(root / "one.npy", tiny.tokens(6, 1).numpy())
+    os.mkfifo(root / "pipe.npy")
+    (root / "circle").symlink_to("circle")
     (root / "pickled").mkdir()
     shutil.copy(root / "llama/config.json", root / "pickled")
     (root / "text.txt").write_text("\n\n".join(tiny.make_text(40)))
@@ -261,6 +265,7 @@ def test_a_method_that_cannot_do_a_model_is_not_recommended_and_refused_before_w
 
 
 PRUNE = ["prune", "{models}/llama", "--out", "{out}"]
+SEARCH = ["search", "{models}/llama"]
 TOKENS = ["--calibration", "{models}/tokens.npy"]
 MISTAKES: list[tuple[list[Any], str]] = [
     (PRUNE, "say how sparse: --sparsity 0.6, or --pattern 2of4"),
@@ -323,6 +328,50 @@ MISTAKES: list[tuple[list[Any], str]] = [
     (["compare", "{models}/llama"], "name two or more models"),
     (["compare", "{models}/llama", "{models}/opt", "--tokens", "{models}/single.npy"], "one window says nothing"),
     (["ppl", "{models}/llama", "--corpus", "reading"], "'reading' has no split test (it has: training)"),
+    (["ppl", "{models}/llama", "--tokens", "{models}/pipe.npy"], "pipe.npy is no regular file: save token ids with"),
+    (["compare", "{models}/llama", "{models}/llama", "--tokens", "{models}/pipe.npy"], "pipe.npy is no regular file"),
+    ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/pipe.npy"], "pipe.npy is no regular file"),
+    (["ppl", "{models}/llama", "--tokens", "{models}/one.npy"], "a window of one token has no token to predict"),
+    (["compare", "{models}/llama", "{models}/llama", "--tokens", "{models}/one.npy"], "a window of one token has no"),
+    ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/one.npy"], "a window of one token has no token"),
+    *(
+        ([*words, option, str(10**20)], f"'{option}': {10**20} is more than 999999999")
+        for words, options in (
+            (["ppl", "{models}/llama", "--text", "{models}/text.txt"], ("--seqlen", "--windows")),
+            (["compare", "{models}/llama", "{models}/llama"], ("--seqlen", "--windows")),
+            (["eval", "{models}/llama"], ("--limit",)),
+            ([*PRUNE, "--sparsity", "0.6"], ("--seqlen", "--samples")),
+            (
+                [*SEARCH, "--sparsity", "0.6"],
+                ("--seqlen", "--samples", "--windows", "--evaluations"),
+            ),
+        )
+        for option in options
+    ),
+    ([*PRUNE, "--sparsity", "0.6", "--seed", str(2**32)], f"{2**32} is more than {2**32 - 1}"),
+    ([*SEARCH, "--sparsity", "0.6", "--seed", str(2**32)], f"{2**32} is more than {2**32 - 1}"),
+    (
+        [*PRUNE, "--sparsity", "0.6", "--method", "wanda", "--param", f"rounding={'[' * 100_000}"],
+        "--param rounding: must be 'nearest' or 'down'",
+    ),
+    *(
+        (
+            [*SEARCH, "--sparsity", "0.6", "--out", f"{{models}}/{file}"],
+            f"{file} holds no result of a",
+        )
+        for file in ("text.txt", "tokens.npy", "llama/config.json", "llama/model.safetensors")
+    ),
+    *(
+        (["export", *form, cell, "{out}"], f"CELL: {message}")
+        for form in ([], ["--packed"], ["--dense"])
+        for cell, message in {
+            "": "the name is empty",
+            "a\nb": "the name 'a\\nb' has characters that cannot be seen",
+            "m\udcff": "the name 'm\\udcff' is not UTF-8",
+            "x" * 300: "the name 'xxx",
+            "{models}/circle": "the links of ",
+        }.items()
+    ),
     (
         ["prune", "{models}/pickled", "--out", "{out}", "--sparsity", "0.6"],
         "holds no model.safetensors: no weights are there",
@@ -330,7 +379,7 @@ MISTAKES: list[tuple[list[Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[f"{w[0]}: {m}" for w, m in MISTAKES])
+@pytest.mark.parametrize(("words", "message"), MISTAKES, ids=[f"{w[0]} {w[-1][:20]!a}: {m}" for w, m in MISTAKES])
 def test_mistakes_are_explained_before_any_work(words: list[str], message: str, models: Path, tmp_path: Path) -> None:
     filled = [word.format(models=models, out=tmp_path / "out") for word in words]
     result = run(*filled)
@@ -577,6 +626,9 @@ def test_what_is_no_text_is_refused_by_the_name_of_its_argument(given: Any, mess
 ARGUMENTS: list[tuple[str, dict[str, Any], str]] = [
     *(("perplexity", {"seqlen": value}, "a whole number of at least 2") for value in (0, -1, 1, 2.5, True, "8", None)),
     *(("perplexity", {"windows": value}, "a whole number of at least 1") for value in (0, -1, 1.0)),
+    *(("perplexity", {name: 10**20}, "a whole number of at most 999999999") for name in ("seqlen", "windows")),
+    *(("prune", {name: 10**20}, "a whole number of at most 999999999") for name in ("seqlen", "samples")),
+    ("prune", {"seed": 2**32}, "a whole number of at most 4294967295"),
     *(("prune", {"samples": value}, "a whole number of at least 1") for value in (0, "4")),
     *(("prune", {"seqlen": value}, "a whole number of at least 1") for value in (0, -1)),
     *(("prune", {"seed": value}, "a whole number of at least 0") for value in (-1, None)),

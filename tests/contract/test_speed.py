@@ -21,7 +21,7 @@ from prunebench.packed.timing import in_turn
 from prunebench.results.current import Results
 from prunebench.stages.run import run
 from prunebench.standalone.export import export
-from prunebench.storage.layout import PACKED as FILE
+from prunebench.storage.packed import PACKED as FILE
 from prunebench.storage.packed import Packing
 from prunebench.suites.speed import DENSE, KERNEL, PACKED, ZEROS
 

@@ -86,9 +86,12 @@ def test_it_evaluates_a_tiny_model_with_the_same_bits_each_time(name: str, confi
     )
     assets = {f"corpora/{corpus}": tmp_path / corpus for corpus in corpora}
     first, again = (suite.run(subject, assets, Parts(tmp_path / f"parts{turn}", "one")) for turn in range(2))
-    assert first == again
+    kept, kept_again = ([score for score in run if not metric(score.metric).clocked] for run in (first, again))
+    assert kept == kept_again and kept
     shown = [score for score in first if score.metric in {declared.name for declared in suite.metrics}]
-    assert {score.task for score in shown} == set(suite.tasks)
+    tasks = {score.task for score in shown}
+    # Of a model that is not pruned, a suite of speed has no packed form.
+    assert tasks == set(suite.tasks) or (suite.alone and tasks < set(suite.tasks))
     assert all(math.isfinite(score.value) and score.n > 0 for score in first)
     assert json.loads(json.dumps([asdict(score) for score in first]))
-    assert all(task in suite.headline(first) for task in headlines(suite.tasks))
+    assert all(task in suite.headline(first) for task in headlines(tasks))

@@ -11,7 +11,7 @@ import yaml
 
 from prunebench.assets.sources import download_wheel
 from prunebench.assets.tasks import load_rows, read_rows
-from prunebench.config.entries import PackageSource
+from prunebench.config.sources import PackageSource
 from prunebench.identity.canonical import canonical
 from prunebench.stages.fetch_tasks import fetch_tasks
 from prunebench.suites.harness import stock_task

@@ -25,7 +25,8 @@ from prunebench.assets.gguf import convert_gguf
 from prunebench.assets.manifest import load_manifest, read_shape
 from prunebench.assets.sources import local_path, materialise
 from prunebench.assets.tokens import load_tokenizer
-from prunebench.config.entries import PackageSource, PathSource, Shape
+from prunebench.config.entries import Shape
+from prunebench.config.sources import PackageSource, PathSource
 from prunebench.errors import PrunebenchError
 from prunebench.models.configs import dimensions
 from prunebench.stages.calibrate import calibrate

@@ -21,8 +21,9 @@ from prunebench.assets import hub as assets
 from prunebench.assets.corpora import load_split
 from prunebench.assets.manifest import arrival_path, load_manifest, read_shape
 from prunebench.assets.tokens import load_tokenizer
-from prunebench.config.entries import CorpusEntry, HubCorpusSource, HubModelSource, ModelEntry
+from prunebench.config.entries import CorpusEntry, ModelEntry
 from prunebench.config.schema import with_catalogs
+from prunebench.config.sources import HubCorpusSource, HubModelSource
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from prunebench.assets.corpora import SPLITS, load_split, split_by_hash, split_by_position, split_of, write_splits
 from prunebench.assets.texts import read_documents
-from prunebench.config.entries import DocumentKind
+from prunebench.config.values import DocumentKind
 from prunebench.errors import PrunebenchError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

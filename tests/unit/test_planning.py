@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 from hub_server import HubServer
 from prunebench import registry
 from prunebench.cli import app
-from prunebench.config.entries import HubModelSource, Shape
+from prunebench.config.entries import Shape
 from prunebench.config.schema import with_catalogs
+from prunebench.config.sources import HubModelSource
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import costs, operations
 from prunebench.estimate.costs import LIBRARIES, START, Cost, Pruning, Text
@@ -313,7 +314,11 @@ def test_rates_and_memory_can_be_stated() -> None:
     [
         (["--device", "a10"], "unknown device 'a10': did you mean 'a100'?"),
         (["--rate", "float16"], "a rate is written dtype=number, as in float16=90, not 'float16'"),
-        (["--rate", "float16=0"], "a rate must be above 0, not 'float16=0'"),
+        *(
+            (["--rate", f"float16={rate}"], f"a rate must be a number above 0, not 'float16={rate}'")
+            for rate in ("0", "-1", "nan", "inf", "1e999")
+        ),
+        *((["--memory", size], "the memory of a card must be a number above 0") for size in ("0", "-1", "nan", "inf")),
         (["--rate", "flot16=9"], "unknown dtype 'flot16': did you mean 'float16'?"),
         (["--device", "cpu", "--memory", "4"], "has no memory of its own"),
         (["nothing"], "no study 'nothing'"),

@@ -19,7 +19,7 @@ from prunebench.stages.report import render, write_report
 from prunebench.stages.strict import strict
 from prunebench.storage.sealed import Damaged
 from prunebench.tables.make import current_cells, read_cells
-from studies import changed, grid
+from studies import STUDY, changed, grid
 
 HOSTILE = "</script><script>alert(1)</script>"
 
@@ -47,6 +47,22 @@ def test_a_study_of_which_nothing_has_run_has_a_report(nowhere: Path) -> None:
     assert {row["status"]["display"] for row in data["table"]["rows"]} == {"missing"}
     assert len(data["cells"]) == 2 and text.count("not run, or stopped by an error") >= 2
     assert "http" not in re.sub(r"<script.*?</script>|<style.*?</style>", "", text, flags=re.DOTALL)
+
+
+def test_the_boxes_add_up_to_the_number_of_cells(nowhere: Path) -> None:
+    config = deepcopy(STUDY)
+    rows = [{"method": ["dense", "wanda"], "sparsity": 0.5}, {"method": "wanda", "allocator": "owl", "pattern": "2of4"}]
+    tiny = config["studies"]["tiny"] | {"grid": rows}
+    for studies, total, shared in ((["a"], 3, False), (["a", "b"], 3, True)):
+        text = " ".join(page(config | {"studies": dict.fromkeys(studies, tiny)}, nowhere).split())
+        overview = text[text.index('id="overview"') : text.index('id="study-a"')]
+        counts = [int(count) for count in re.findall(r"<dd>(\d+)</dd>", overview)]
+        assert sum(counts) == total and counts[2:] == [1, 2], "skipped, missing"
+        assert f": {total} cells in {len(studies)} stud" in overview
+        assert ("cells of several studies count once" in overview) == shared
+        assert overview.count('class="badge') == total
+    one = config | {"studies": {"a": tiny | {"grid": [{"method": "dense"}]}}}
+    assert ": 1 cell in 1 study." in " ".join(page(one, nowhere).split())
 
 
 def test_nothing_in_a_config_becomes_markup(nowhere: Path) -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 import tiny
 from dag.tree import REPOSITORY
 from prunebench.assets.manifest import read_shape
-from prunebench.config.entries import Compute, GeneratedSource, PathSource, Shape
+from prunebench.config.entries import Shape, SuiteEntry
+from prunebench.config.sources import GeneratedSource, PathSource
+from prunebench.config.values import Compute
 from prunebench.plan import resources
 from prunebench.plan.jobs import rule_class
 from prunebench.plan.jobs.base import Job
@@ -32,7 +34,9 @@ def job(rule: str, shape: Shape | None, tokens: int = 0) -> Job:
     """A job of `rule` with so many tokens, for a model of this shape; without a shape its model is not here yet."""
     source = PathSource(kind="path", path="not/here")
     model, corpus = SimpleNamespace(shape=shape, source=source), SimpleNamespace(source=WRITTEN)
-    config = SimpleNamespace(models={"some": model}, corpora={"own": corpus}, compute=Compute())
+    suite = SuiteEntry(suite="perplexity", params={"corpora": ["own"]})
+    entries = {"models": {"some": model}, "corpora": {"own": corpus}, "suites": {"none": suite}}
+    config = SimpleNamespace(**entries, compute=Compute())
     known = {"model": "some", "tokens": tokens, "config": config}
     made: Job = type(rule, (rule_class(rule),), known)(None, defaultdict(lambda: "none", calibration="own_16x512"))
     return made

@@ -11,6 +11,7 @@ from prunebench.cell import Cell
 from prunebench.plan.plan import load_plan
 from prunebench.results.detail import Records
 from prunebench.stages.collect import COLUMNS
+from prunebench.tables.layout import SO_FAR
 from prunebench.tables.make import partly_pruned
 from prunebench.tables.make import with_losses as attach_losses
 from prunebench.tables.means import mean
@@ -115,6 +116,63 @@ def test_a_seed_that_failed_is_not_averaged_away() -> None:
     bad = row("wanda", "0.50", None, 1, task=None, metric=None, status="failed", reason="NaN")
     made = perplexity_table(table(row("wanda", "0.50", 20.0), bad), "s")
     assert made.rows[0][-1] == "failed"
+
+
+def lacking(status: str, seed: int, method: str = "wanda", **more: object) -> dict[str, object]:
+    return row(method, "0.50", None, seed, task=None, metric=None, status=status, reason="no result", **more)
+
+
+@pytest.mark.parametrize(
+    ("values", "others", "shown"),
+    [
+        ([20.0], ["missing"], "20.00 (1 of 2)"),
+        ([20.0], ["missing", "missing"], "20.00 (1 of 3)"),
+        ([20.0, 20.0], ["missing"], "20.00 ± 0.00 (2 of 3)"),
+        ([20.0], ["missing", "failed"], "failed"),
+        ([20.0], ["missing", "skipped"], "skipped"),
+        ([20.0, 20.0], ["failed"], "failed"),
+        ([], ["missing", "missing"], "missing"),
+        ([20.0, 20.0], [], "20.00 ± 0.00"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["perplexity", "allocators", "gain", "scores"])
+def test_seeds_that_have_not_run_are_counted_beside_the_mean(
+    kind: str, values: list[float], others: list[str], shown: str
+) -> None:
+    cells = [row("wanda", "0.50", value, seed) for seed, value in enumerate(values)]
+    cells += [lacking(status, len(values) + seed) for seed, status in enumerate(others)]
+    made = lay_out(kind, table(*cells), "s", LABELS)
+    assert made.rows[0][-1].removesuffix(" ") == shown
+    assert (SO_FAR in made.notes) == (" of " in shown)
+
+
+def test_the_mean_of_some_seeds_neither_leads_nor_is_led() -> None:
+    def best(*cells: dict[str, object]) -> int:
+        return len(perplexity_table(with_losses(*cells), "s").bold)
+
+    def both(method: str, value: float) -> list[dict[str, object]]:
+        return [row(method, "0.50", value, seed, losses=windows(value)) for seed in (0, 1)]
+
+    led, leader = both("random", 50.0), both("wanda", 20.0)
+    assert best(*led, *leader) == 1
+    for method, cells in (("wanda", [*led, leader[0]]), ("random", [led[0], *leader])):
+        assert best(*cells, lacking("missing", 1, method) | {"losses": None}) == 0
+
+
+@pytest.mark.parametrize(
+    ("differing", "note"),
+    [
+        ({"suite": "long"}, "missing: Wanda, Uniform, 50%, seed 0, suite long: no result"),
+        ({"calibration": "d"}, "missing: Wanda, Uniform, 50%, d, seed 0: no result"),
+        ({"model": "n"}, "missing: n, Wanda, Uniform, 50%, seed 0: no result"),
+        ({"allocator": "owl"}, "missing: Wanda, owl, 50%, seed 0: no result"),
+    ],
+)
+def test_a_note_tells_its_cell_from_others(differing: dict[str, object], note: str) -> None:
+    made = perplexity_table(table(row("wanda", "0.50", 20.0), lacking("missing", 0, **differing)), "s", LABELS)
+    assert made.notes[1:] == [note]
+    both = perplexity_table(table(lacking("missing", 0), lacking("missing", 0, **differing)), "s", LABELS)
+    assert len(both.notes) == 3 and both.notes[-1] == note
 
 
 def test_a_study_without_any_number_still_makes_a_table() -> None:

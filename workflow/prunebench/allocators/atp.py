@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field, model_validator
 
 from prunebench.allocators.base import Allocation, Allocator
-from prunebench.config.entries import Sparsity
+from prunebench.config.values import Sparsity
 from prunebench.errors import CellFailure
 from prunebench.formulas.budget import fit
 from prunebench.plugin import Parameters, Search

@@ -9,7 +9,7 @@ from tokenizers import pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerFast
 
 from prunebench.assets.tokens import load_tokenizer
-from prunebench.config.entries import DType
+from prunebench.config.values import DType
 from prunebench.errors import PrunebenchError
 from prunebench.storage.staging import empty_directory, staging
 

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 )
 
 from prunebench.assets.manifest import Arrival, arrival_path, load_arrival, write_arrival
-from prunebench.config.entries import HubCorpusSource, HubModelSource, HubSource
+from prunebench.config.sources import HubCorpusSource, HubModelSource, HubSource
 from prunebench.errors import PrunebenchError
 from prunebench.names import is_inner_path, is_plain_name
 from prunebench.registry import did_you_mean

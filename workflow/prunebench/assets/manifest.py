@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from prunebench.config.entries import HubSource, InnerPath, ModelSource, Sha256, Shape, Source, TasksSource
+from prunebench.config.entries import Shape
+from prunebench.config.sources import HubSource, ModelSource, Source, TasksSource
+from prunebench.config.values import InnerPath, Sha256
 from prunebench.errors import PrunebenchError, summary
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.models.configs import dimensions

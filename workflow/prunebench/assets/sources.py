@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from prunebench.config.entries import HubModelSource, ModelSource, PackageSource, PathSource, Source
+from prunebench.config.sources import HubModelSource, ModelSource, PackageSource, PathSource, Source
 from prunebench.errors import PrunebenchError
 from prunebench.storage.files import named_path, sha256_file
 from prunebench.storage.staging import staging

@@ -7,7 +7,8 @@ from typing import cast
 
 from prunebench.assets.corpora import Split, write_splits
 from prunebench.assets.texts import COLUMN, read_texts
-from prunebench.config.entries import CorpusEntry, DocumentKind
+from prunebench.config.entries import CorpusEntry
+from prunebench.config.values import DocumentKind
 
 
 def write_own_splits(entry: CorpusEntry, files: dict[Split, list[Path]], dest: Path) -> dict[Split, int]:

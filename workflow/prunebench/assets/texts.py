@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
-from prunebench.config.entries import DocumentKind
+from prunebench.config.values import DocumentKind
 from prunebench.errors import PrunebenchError
 from prunebench.names import is_plain_name
 

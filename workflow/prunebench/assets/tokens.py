@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunebench.assets.corpora import SEPARATOR
-from prunebench.config.entries import Bos
+from prunebench.config.values import Bos
 from prunebench.errors import PrunebenchError, summary
 from prunebench.identity.canonical import canonical
 from prunebench.identity.canonical import spec_hash as hash_of
 from prunebench.lazy import torch
-from prunebench.storage.files import sha256_file
+from prunebench.storage.files import is_regular, sha256_file
 from prunebench.storage.sealed import Damaged, read_record
 
 if TYPE_CHECKING:
@@ -233,12 +233,16 @@ def load_ids(path: Path) -> NDArray[np.int64]:
     """
     advice = "save token ids with numpy.save, as int64 [samples, seqlen]; text goes by .txt, .jsonl or .parquet"
     try:
+        if not is_regular(path):
+            raise PrunebenchError(f"{path} is no regular file: {advice}")
         with path.open("rb") as file:
             magic = file.read(len(_NUMPY))
         # For any other file numpy advises to load it as a pickle.
         array = np.load(path, mmap_mode="r", allow_pickle=False) if magic == _NUMPY else None
     except OSError as error:
         raise PrunebenchError(f"{path} cannot be read: {error.strerror or error}") from None
+    except PrunebenchError:
+        raise
     except Exception:  # A damaged header raises any exception of numpy's parser; object arrays are pickles.
         array = None
     if array is None:

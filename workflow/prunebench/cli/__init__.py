@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from prunebench import __version__
-from prunebench.cli import choices, search, single, speed, study, upkeep
+from prunebench.cli import choices, measure, prune, search, speed, study, upkeep
 from prunebench.errors import PrunebenchError, disk_errors_told
 
 
@@ -43,5 +43,5 @@ def prunebench(
     """A benchmark of LLM pruning. Snakemake runs it; these commands prune single models and help with studies."""
 
 
-for module in (single, speed, search, study, upkeep, choices):
+for module in (prune, measure, speed, search, study, upkeep, choices):
     app.add_typer(module.app)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
 from prunebench.config.schema import CONFIG
+from prunebench.config.values import LARGEST_COUNT
+from prunebench.engine.placement.choice import CHOICE
 from prunebench.storage.files import named_destination, named_file, named_path
 
 
@@ -37,11 +39,55 @@ def file(option: str) -> Callable[[str], Path]:
     return path
 
 
-def path_or_name(value: str) -> str:
-    """Parse MODEL, a directory or a name of the catalog. Raises PrunebenchError for text that can be neither."""
-    named_path(value, "MODEL")
-    return value
+def path_or_name(argument: str) -> Callable[[str], str]:
+    """Make a parser (for typer) of an argument that names a directory or something that is known by name.
 
+    It raises PrunebenchError for text that can be neither.
+    """
+
+    def path(value: str) -> str:
+        named_path(value, argument)
+        return value
+
+    return path
+
+
+def count(least: int, text: str, most: int = LARGEST_COUNT) -> Any:
+    """Make an option (for typer) that takes a whole number from `least` to `most`; `text` is its help."""
+
+    def checked(value: int | None) -> int | None:
+        if value is not None and value > most:
+            raise typer.BadParameter(f"{value} is more than {most}")
+        return value
+
+    return typer.Option(min=least, callback=checked, help=text)
+
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        parser=path_or_name("MODEL"),
+        help="A from_pretrained directory (safetensors; any type in README), or a name from `models`.",
+    ),
+]
+DType = Annotated[
+    Literal["float32", "bfloat16", "float16"], typer.Option(help="dtype of forward passes; stored weights keep theirs.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Windows per forward pass.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all). They move numbers slightly.")]
+Device = Annotated[
+    str, typer.Option(envvar=CHOICE, help="auto (a GPU if there is one), cpu, or a name of torch: cuda, cuda:1, xpu.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+Tokens = Annotated[Path | None, typer.Option(parser=path("--tokens"), help="Token ids, .npy, int64 [samples, seqlen].")]
+Text = Annotated[Path | None, typer.Option(parser=path("--text"), help="A file or directory of text.")]
+Column = Annotated[str | None, typer.Option(help="Key or column with the text. [default: text]")]
+Bos = Annotated[
+    bool | None,
+    typer.Option("--bos/--no-bos", help="Begin windows with a BOS token; default: as the tokenizer does."),
+]
+Seqlen = Annotated[int | None, count(2, "Tokens per window. [default: 512]")]
 
 Configfile = Annotated[
     Path,

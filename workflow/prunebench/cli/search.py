@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from prunebench.cli.options import file
-from prunebench.cli.single import AsJson, BatchSize, Device, DType, Model, Threads, prepare, resumable
+from prunebench.cli.beginning import prepare, resumable
+from prunebench.cli.options import AsJson, BatchSize, Device, DType, Model, Threads, count, file
+from prunebench.config.values import LARGEST_SEED
 from prunebench.errors import PrunebenchError
+from prunebench.storage.files import read_object, write_json
 
 app = typer.Typer()
 
@@ -28,12 +30,12 @@ def search(
     strategy: Annotated[
         Literal["evolution", "random", "grid"], typer.Option(help="How to search; grid tries every slope once.")
     ] = "evolution",
-    evaluations: Annotated[int, typer.Option(min=1, help="Largest number of runs of the model.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    evaluations: Annotated[int, count(1, "Largest number of runs of the model.")] = 100,
+    seed: Annotated[int, count(0, "Seed of the search.", LARGEST_SEED)] = 0,
     corpus: Annotated[str, typer.Option(help="Corpus of the catalog to use.")] = "c4_type",
-    samples: Annotated[int, typer.Option(min=1, help="Windows for statistics, from the calibration split.")] = 16,
-    windows: Annotated[int, typer.Option(min=1, help="Windows to judge by, from the tuning split.")] = 8,
-    seqlen: Annotated[int, typer.Option(min=2, help="Tokens per window.")] = 512,
+    samples: Annotated[int, count(1, "Windows for statistics, from the calibration split.")] = 16,
+    windows: Annotated[int, count(1, "Windows to judge by, from the tuning split.")] = 8,
+    seqlen: Annotated[int, count(2, "Tokens per window.")] = 512,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
@@ -52,6 +54,8 @@ def search(
     """
     if strategy == "grid" and space != "slopes":
         raise PrunebenchError("--strategy: grid is for --space slopes, as there are too many functions")
+    if out and out.exists() and not _is_result(out):
+        raise PrunebenchError(f"--out: {out} holds no result of a search, and would be lost: name another file")
     compute = prepare(dtype, batch_size, threads, device)
     options: dict[str, Any] = {
         "space": space,
@@ -67,8 +71,6 @@ def search(
     with resumable():
         result = run_search(SearchRequest(model, sparsity, seed, options, compute))
     if out:
-        from prunebench.storage.files import write_json
-
         write_json(out, result)
     if as_json:
         typer.echo(json.dumps(result, indent=1))
@@ -76,3 +78,11 @@ def search(
     best, (allocator, parameter) = result["best"], ALLOCATORS[space]
     typer.echo(f"{best['candidate']}: perplexity {best['value']:.2f}, uniform {result['uniform']:.2f} (one-shot masks)")
     typer.echo(f"to prune with it: --allocator {allocator} --allocator-param '{parameter}={best['candidate']}'")
+
+
+def _is_result(file: Path) -> bool:
+    """Whether `file` is empty, or holds the result of a search, which a new result may replace."""
+    try:
+        return not file.stat().st_size or "history" in read_object(file)
+    except PrunebenchError:
+        return False

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prunebench.cli.options import Bits, Group, path_or_name
-from prunebench.cli.single import AsJson, Device, DType, Model, Threads, prepare
+from prunebench.cli.beginning import prepare
+from prunebench.cli.options import AsJson, Bits, Device, DType, Group, Model, Threads, count, path_or_name
+from prunebench.config.values import MOST_WINDOWS
 from prunebench.storage.packed import packing_of
 
 if TYPE_CHECKING:
@@ -25,12 +26,16 @@ def speed(
     model: Model,
     against: Annotated[
         str | None,
-        typer.Option(metavar="DENSE", parser=path_or_name, help="The dense model, a directory or a name, in turn."),
+        typer.Option(
+            metavar="DENSE", parser=path_or_name("--against"), help="The dense model, a directory or a name, in turn."
+        ),
     ] = None,
-    prompt: Annotated[int, typer.Option(min=1, help="Tokens of each prompt.")] = 512,
-    tokens: Annotated[int, typer.Option(min=2, help="Tokens that are written in each pass, at batch 1.")] = 32,
-    batch: Annotated[list[int] | None, typer.Option(min=1, help="Sequences at once; repeatable. [default: 1]")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Passes of each form; medians are shown.")] = 5,
+    prompt: Annotated[int, count(1, "Tokens of each prompt.")] = 512,
+    tokens: Annotated[int, count(2, "Tokens that are written in each pass, at batch 1.")] = 32,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, max=MOST_WINDOWS, help="Sequences at once; repeatable. [default: 1]")
+    ] = None,
+    repeats: Annotated[int, count(1, "Passes of each form; medians are shown.")] = 5,
     bits: Bits = None,
     group: Group = None,
     dtype: DType = "bfloat16",

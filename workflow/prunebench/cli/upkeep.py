@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from prunebench.cli.options import Bits, Group, Packed, destination, path
+from prunebench.cli.options import Bits, Group, Packed, destination, path, path_or_name
 from prunebench.errors import PrunebenchError
 from prunebench.storage.packed import packing_of
 
@@ -45,7 +45,8 @@ def export(
     cell: Annotated[
         str,
         typer.Argument(
-            help="Directory of a finished cell, with or without results/pruned/, or a model to pack or unpack."
+            parser=path_or_name("CELL"),
+            help="Directory of a finished cell, with or without results/pruned/, or a model to pack or unpack.",
         ),
     ],
     directory: Annotated[

@@ -4,250 +4,38 @@ An entry is a *named instance*: a model with its source, or a method with its pa
 """
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath as PurePath
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
+from pydantic import Field, PositiveInt, model_validator
+
+from prunebench.config.sources import (
+    GeneratedSource,
+    HubCorpusSource,
+    HubModelSource,
+    HubSource,
+    ModelSource,
+    PackageSource,
+    Source,
+    TasksSource,
+    TrainedSource,
 )
-
-from prunebench.names import LONGEST_SLUG, SLUG, a_path, aperiodic, inner_path, one_line, plain_name
-from prunebench.patterns import sparsity_text
-from prunebench.plugin import Closed
-
-Slug = Annotated[str, Field(pattern=SLUG, max_length=LONGEST_SLUG), AfterValidator(aperiodic)]
-SHA256 = r"^[0-9a-f]{64}$"
-REPO = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)?$"
-REVISION = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*$"
-PACKAGE = r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?$"
-VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+!-]*$"
-TASK = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"
-CALIBRATION = f"{SLUG.removesuffix('$')}_[1-9][0-9]{{0,8}}x(?:[2-9]|[1-9][0-9]{{1,8}})$"
-LARGEST_SEED = 2**32 - 1
-"""The greatest seed that all random generators take."""
-MOST_THREADS = 1024
-MOST_WINDOWS = 65536
-"""The greatest number of windows in a batch."""
-Line = Annotated[str, AfterValidator(one_line)]
-"""A text for people to read, on one line."""
-FileName = Annotated[str, AfterValidator(plain_name)]
-InnerPath = Annotated[str, AfterValidator(inner_path)]
-Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
-Sha256 = Annotated[str, Field(pattern=SHA256)]
-DType = Literal["float32", "bfloat16", "float16"]
-STORED: Literal["stored"] = "stored"
-"""The `dtype` of a model each of whose weights keeps the dtype that it has in the model's files."""
-Bos = bool | Literal["window", "auto"]
-"""The places of beginning-of-text tokens. False: nowhere. True: once, in front of the stream. "window": in front of
-each window. "auto": in front of each window if the tokenizer puts one in front of a text by itself."""
-DocumentKind = Literal["auto", "whole", "lines", "blank_lines", "wikiextractor", "jsonl", "parquet"]
-"""The ways in which a file of text is cut into documents."""
-Members = Annotated[list[InnerPath], Field(min_length=1)] | Annotated[dict[FileName, InnerPath], Field(min_length=1)]
-Calibration = Annotated[str, Field(pattern=CALIBRATION), AfterValidator(aperiodic)]
-Sparsity = Annotated[
-    str,
-    BeforeValidator(sparsity_text, json_schema_input_type=float | str),
-    Field(json_schema_extra={"examples": [0.5, 0.7]}),
-]
-TaskName = Annotated[str, Field(pattern=TASK, max_length=LONGEST_SLUG)]
-
-
-def is_none(value: object) -> bool:
-    """Whether `value` is None. As `exclude_if`, this leaves a key without a value out of specs."""
-    return value is None
-
-
-class Entry(Closed):
-    """Base of every config model."""
-
-
-class Package(Entry):
-    """One release of a registry package. Pip downloads it without its dependencies."""
-
-    kind: Literal["package"]
-    package: str = Field(pattern=PACKAGE, description="name on the package registry")
-    version: str = Field(pattern=VERSION)
-    file: FileName = Field(description="file name of the wheel or source archive")
-    sha256: Sha256 = Field(description="digest of that file")
-
-    @property
-    def origin(self) -> str:
-        """The origin of the package, in words. All sources have this property."""
-        return f"from {self.package} {self.version}"
-
-    @field_validator("file")
-    @classmethod
-    def _is_a_wheel(cls, file: str) -> str:
-        if not file.endswith(".whl"):
-            raise ValueError(
-                "is not a wheel: pip would run the build script of a source archive to download it. Name a wheel of "
-                "the package, or download the file yourself and use a source of kind 'path'"
-            )
-        return file
-
-
-class PackageSource(Package):
-    """Files inside one release of a registry package."""
-
-    members: Members = Field(
-        description="paths of files inside the archive; no other file is extracted. A mapping gives the files new names"
-    )
-
-    @property
-    def names(self) -> dict[str, str]:
-        """A map from the new name of each file, which is its base name by default, to its path inside the archive."""
-        return self.members if isinstance(self.members, dict) else {PurePath(path).name: path for path in self.members}
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> "PackageSource":
-        if len(self.names) < len(self.members):
-            raise ValueError("'members': two files have the same base name: write a mapping that renames one")
-        return self
-
-
-class PathSource(Entry):
-    """A file or directory that is already on this machine."""
-
-    kind: Literal["path"]
-    path: Annotated[str, AfterValidator(a_path)] = Field(
-        description="the path, absolute or relative to the working directory"
-    )
-
-    @property
-    def origin(self) -> str:
-        """The origin of the file or directory, in words."""
-        return f"from {self.path}"
-
-
-class HubSource(Entry):
-    """A repository on the Hugging Face hub at one revision. The rules fetch_* read it from the endpoint HF_ENDPOINT."""
-
-    repo_type: ClassVar[Literal["model", "dataset"]] = "dataset"
-
-    kind: Literal["hub"]
-    repo: str = Field(pattern=REPO, description="owner/name, without the endpoint")
-    revision: str = Field(
-        pattern=REVISION, description="a commit of 40 digits, which never changes; or a branch, tag or refs/pr/N"
-    )
-    # These two keys describe the repository. No spec has them, so that a change of them fetches nothing again.
-    verified: bool = Field(False, exclude=True, description="whether this project has fetched the repository")
-    gated: bool = Field(
-        False,
-        exclude=True,
-        description="whether the repository's page asks for consent, so that the hub asks for a token",
-    )
-
-    @property
-    def origin(self) -> str:
-        """The repository and its revision, in words."""
-        return f"from {self.repo} at {self.revision}"
-
-
-class HubModelSource(HubSource):
-    """A model on the hub. Only its config, tokenizer and weights are fetched from the repository."""
-
-    repo_type = "model"
-
-    weights: Literal["safetensors", "pytorch"] = Field(
-        "safetensors",
-        description="pytorch: the repository has only pytorch_model*.bin; torch's unpickler of tensors (weights_only) "
-        "reads them, and they are stored as safetensors on arrival",
-    )
-
-
-class HubCorpusSource(HubSource):
-    """Files of a data set on the hub. The data set has splits of its own, so its text is not split by a hash."""
-
-    files: dict[Literal["calibration", "tuning", "test"], Annotated[list[InnerPath], Field(min_length=1)]] = Field(
-        min_length=1,
-        description="for each split, paths of its files in the repository; a split without files cannot be used",
-    )
-
-
-class Compute(Entry):
-    """The compute settings of a stage. All three move numbers (by percents at high sparsity), so the spec has them."""
-
-    dtype: DType = Field("bfloat16", description="dtype of the forward passes; statistics are summed in float64")
-    batch_size: int = Field(8, gt=0, le=MOST_WINDOWS, description="windows per forward pass")
-    threads: int = Field(
-        1, gt=0, le=MOST_THREADS, description="CPU threads of a job; give Snakemake at least as many --cores"
-    )
-
-
-class TrainedSource(Entry):
-    """Random weights that rule train_model trains on text that is used neither for calibration nor for evaluation."""
-
-    kind: Literal["trained"]
-    corpora: list[Slug] = Field(min_length=1, description="corpora with `use: training`")
-    unseen: list[Slug] = Field(
-        default_factory=list,
-        description="corpora of evaluation: documents that share text with them are left out of training, and the "
-        "model is scored on their tuning split, in bits per byte",
-    )
-    heads: PositiveInt = Field(description="number of attention heads; `shape` has the other sizes")
-    context: int = Field(512, ge=4, description="tokens of a window, the longest text that the model can read")
-    steps: PositiveInt = Field(description="optimiser steps of `compute.batch_size` windows each")
-    learning_rate: PositiveFloat
-    seed: Seed = Field(0, description="seed of the first weights and of the order of the text")
-    compute: Compute = Field(
-        default_factory=Compute, description="how training computes; weights and the optimiser's sums stay in float32"
-    )
-
-    @property
-    def origin(self) -> str:
-        """The origin of the model, in words."""
-        return f"trained here on {', '.join(self.corpora)}"
-
-
-class Sampling(Entry):
-    """How a model draws the next token of a text that it writes."""
-
-    temperature: PositiveFloat = Field(
-        1.0, description="logits are divided by it: below 1 likely tokens become more likely, above 1 less"
-    )
-    top_k: PositiveInt | None = Field(
-        None, exclude_if=is_none, description="draw from so many most likely tokens; default: from all"
-    )
-    top_p: float | None = Field(
-        None,
-        gt=0,
-        lt=1,
-        exclude_if=is_none,
-        description="draw from the fewest most likely tokens with this probability together; default: from all",
-    )
-
-
-class GeneratedSource(Sampling):
-    """Text that each model writes itself for its own calibration. There is no such text before the model is here."""
-
-    kind: Literal["generated"]
-    prompts: Slug | None = Field(
-        None,
-        description="a corpus: each window begins with tokens of its calibration split, and the model writes the rest. "
-        "Default: the model writes after its beginning-of-text token",
-    )
-    prompt_tokens: PositiveInt = Field(8, description="how many tokens of each window come from `prompts`")
-
-    @property
-    def sampling(self) -> Sampling:
-        """The part of the source that says how tokens are drawn."""
-        return Sampling(**{name: getattr(self, name) for name in Sampling.model_fields})
-
-    @property
-    def origin(self) -> str:
-        """The origin of the text, in words."""
-        return "written by each model itself"
-
-
-Source = Annotated[PackageSource | PathSource | HubCorpusSource | GeneratedSource, Field(discriminator="kind")]
-ModelSource = Annotated[PackageSource | PathSource | TrainedSource | HubModelSource, Field(discriminator="kind")]
-TasksSource = Annotated[Package | PathSource | HubSource, Field(discriminator="kind")]
+from prunebench.config.values import (
+    STORED,
+    Bos,
+    Calibration,
+    Compute,
+    DocumentKind,
+    DType,
+    Entry,
+    InnerPath,
+    Line,
+    Seed,
+    Slug,
+    Sparsity,
+    TaskName,
+    is_none,
+)
+from prunebench.names import LONGEST_SLUG
 
 
 class Shape(Entry):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from prunebench import registry
-from prunebench.config.entries import CALIBRATION, PACKAGE, REPO, REVISION, SHA256, TASK, VERSION
+from prunebench.config.values import CALIBRATION, PACKAGE, REPO, REVISION, SHA256, TASK, VERSION
 from prunebench.errors import PrunebenchError
 from prunebench.names import LONGEST_SLUG, SLUG, brief
 

@@ -13,24 +13,18 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootMod
 from prunebench import registry
 from prunebench.config.entries import (
     AllocatorEntry,
-    Calibration,
-    Compute,
     CorpusEntry,
-    Entry,
-    GeneratedSource,
-    Line,
     MethodEntry,
     ModelEntry,
     PluginEntry,
     SearchEntry,
-    Seed,
-    Slug,
-    Sparsity,
     SuiteEntry,
     TasksEntry,
 )
 from prunebench.config.explain import validate
 from prunebench.config.reading import read_yaml
+from prunebench.config.sources import GeneratedSource
+from prunebench.config.values import Calibration, Compute, Entry, Line, Seed, Slug, Sparsity
 from prunebench.errors import PrunebenchError
 from prunebench.names import brief
 from prunebench.patterns import parse_pattern

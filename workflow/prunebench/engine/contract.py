@@ -132,18 +132,17 @@ class Method(Plugin):
     ) -> dict[str, PrunedLinear]:
         """Prune `sites` of the block one after the other and install their weights. Returns the pruned linears.
 
-        The sums of a site are freed when it is done.
+        The sums of a site are freed when it is done, or earlier by a method that deletes its `statistic`.
         """
         pruned: dict[str, PrunedLinear] = {}
         for site in sites:
             weights = {linear: block.weight(linear) for linear in site.linears}
             sparsities = {linear: allocation[linear] for linear in site.linears}
             try:
-                result = self.prune_site(weights, statistics[site.name], sparsities, pattern)
+                result = self.prune_site(weights, statistics.take(site.name), sparsities, pattern)
             except CellFailure as failure:
                 raise CellFailure(f"{', '.join(site.linears)}: {failure}") from None
             block.install({linear: entry.weight for linear, entry in result.items()})
-            statistics.forget(site.name)
             # Many methods return float64, which takes four times the memory of the weights that are stored.
             pruned |= {linear: replace(entry, weight=block.weight(linear)) for linear, entry in result.items()}
         return pruned

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from prunebench.config.entries import Compute, Sampling
+from prunebench.config.sources import Sampling
+from prunebench.config.values import Compute
 from prunebench.engine.model import StreamedModel
 from prunebench.errors import PrunebenchError
 from prunebench.runtime.progress import track

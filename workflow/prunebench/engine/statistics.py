@@ -117,10 +117,14 @@ class Statistics:
             self._known |= self._collect([site])
         return self._known[site]
 
-    def forget(self, site: str) -> None:
-        """Free the sums of a site; its sample stays. They are collected again if they are read again."""
-        if site in self._known:
-            self._samples[site] = self._known.pop(site).sample
+    def take(self, site: str) -> SiteStatistic:
+        """Give the statistics of a site away, so that the taker can free them; the sample stays.
+
+        They are collected again if they are read again.
+        """
+        statistic = self[site]
+        self._samples[site] = self._known.pop(site).sample
+        return statistic
 
     def sample(self, site: str) -> Tensor | None:
         """A few inputs [n, in] of a site, or None if its statistics have not been collected."""

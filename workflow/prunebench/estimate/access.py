@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from prunebench.config.entries import HubModelSource, HubSource
+from prunebench.config.sources import HubModelSource, HubSource
 from prunebench.estimate.estimate import Estimate
 
 

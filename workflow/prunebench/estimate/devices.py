@@ -1,5 +1,6 @@
 """The speeds of the machine that a plan is for. The rates of the CPU were measured; the rates of cards are assumed."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -32,8 +33,11 @@ class Device:
     def changed(self, tflops: Mapping[str, float], memory: float | None) -> "Device":
         """Replace some rates (tera-operations per second, by dtype) and the memory of a card (GiB).
 
-        Raises PrunebenchError for an unknown dtype, and for memory if there is no card.
+        Raises PrunebenchError for an unknown dtype, for memory that is no number above 0, and for memory if there is no
+        card.
         """
+        if memory is not None and not 0 < memory < math.inf:
+            raise PrunebenchError(f"--memory: the memory of a card must be a number above 0, not {memory:g}")
         for dtype in tflops:
             if dtype not in self.rates:
                 raise PrunebenchError(f"unknown dtype {dtype!r}{did_you_mean(dtype, self.rates)}")
@@ -98,8 +102,8 @@ def parse_rates(texts: Sequence[str]) -> dict[str, float]:
             rates[dtype] = float(rate)
         except ValueError:
             raise PrunebenchError(f"a rate is written dtype=number, as in float16=90, not {text!r}") from None
-        if not rates[dtype] > 0:
-            raise PrunebenchError(f"a rate must be above 0, not {text!r}")
+        if not 0 < rates[dtype] < math.inf:
+            raise PrunebenchError(f"a rate must be a number above 0, not {text!r}")
     return rates
 
 

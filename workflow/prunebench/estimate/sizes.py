@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from prunebench import registry
-from prunebench.config.entries import STORED, ModelEntry, Shape
+from prunebench.config.entries import ModelEntry, Shape
+from prunebench.config.values import STORED
 from prunebench.estimate.operations import Sizes
 from prunebench.models.base import Family
 from prunebench.plan.grid import model_shape

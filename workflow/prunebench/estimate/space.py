@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rich.filesize import decimal
 
 from prunebench.assets.manifest import WEIGHTS, Manifest
-from prunebench.config.entries import HubModelSource
+from prunebench.config.sources import HubModelSource
 from prunebench.errors import PrunebenchError
 from prunebench.estimate.devices import DEVICES
 from prunebench.estimate.estimate import Estimate

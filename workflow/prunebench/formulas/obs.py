@@ -31,19 +31,17 @@ def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
     # From the last column backwards, H = R R^T with R upper triangular; then U = R^-1, without ever forming H^-1.
     damped = mirror(hessian.flip(0, 1).T).T
     damped.diagonal().add_(damping * hessian.diagonal().mean())
-    inverse = torch.zeros_like(damped)
-    _invert_factor(damped, inverse)
-    del damped  # before the copy below: each is as large as H
-    if not inverse.diagonal().isfinite().all():
+    _invert_factor(damped)
+    if not damped.diagonal().isfinite().all():
         raise CellFailure(
             f"the Hessian of {len(hessian)} inputs is not positive definite with damping {damping}: "
             "some inputs are dead or depend on each other; raise 'damping' or calibrate on more tokens"
         )
-    return inverse.flip(0, 1)
+    return turn(damped)
 
 
-def _invert_factor(A: torch.Tensor, inverse: torch.Tensor) -> None:
-    """Write L^-1 of A = L L^T into the lower triangle of `inverse`, or NaN if A is not positive definite; overwrites A.
+def _invert_factor(A: torch.Tensor) -> None:
+    """Put L^-1 of A = L L^T in the place of A, or NaN if A is not positive definite.
 
     It works by halves, so that most of it is matrix products: LAPACK's triangular routines take about twice as long.
     """
@@ -51,18 +49,31 @@ def _invert_factor(A: torch.Tensor, inverse: torch.Tensor) -> None:
         factor, failed = torch.linalg.cholesky_ex(A)
         identity = torch.eye(len(A), dtype=A.dtype, device=A.device)
         solved = torch.linalg.solve_triangular(factor, identity, upper=False)
-        inverse.copy_(solved.fill_(torch.nan) if failed else solved)
+        A.copy_(solved.fill_(torch.nan) if failed else solved)
         return
     half = len(A) // 2
-    upper, lower = inverse[:half, :half], inverse[half:, half:]
-    _invert_factor(A[:half, :half], upper)
-    # Two quarters serve as memory of products: one of A that is not read any more, one of `inverse` that comes last.
-    free, below = A[half:, :half], inverse[half:, :half]
-    torch.matmul(A[half:, :half], upper.T, out=below)
-    A[half:, half:].addmm_(below, below.T, alpha=-1)
-    _invert_factor(A[half:, half:], lower)
-    torch.matmul(lower, below.neg_(), out=free)
-    torch.matmul(free, upper, out=below)
+    upper, below, lower = A[:half, :half], A[half:, :half], A[half:, half:]
+    _invert_factor(upper)
+    factor = below @ upper.T
+    lower.addmm_(factor, factor.T, alpha=-1)
+    _invert_factor(lower)
+    torch.matmul(lower, factor.neg_(), out=below)
+    below.copy_(torch.matmul(below, upper, out=factor))
+    A[:half, half:].zero_()
+
+
+def turn(matrix: torch.Tensor) -> torch.Tensor:
+    """Reverse the order of the rows and of the columns of `matrix` [n, n] in place; returns it."""
+    n = len(matrix)
+    for low in range(0, n // 2, SMALL):
+        high = min(low + SMALL, n // 2)
+        first, last = matrix[low:high], matrix[n - high : n - low]
+        kept = first.flip(0, 1)
+        first.copy_(last.flip(0, 1))
+        last.copy_(kept)
+    if n % 2:
+        matrix[n // 2] = matrix[n // 2].flip(0)
+    return matrix
 
 
 def mirror(matrix: torch.Tensor) -> torch.Tensor:

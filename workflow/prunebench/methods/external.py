@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from prunebench.config.entries import Slug
+from prunebench.config.values import Slug
 from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.errors import PrunebenchError
 from prunebench.lazy import torch

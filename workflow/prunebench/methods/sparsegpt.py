@@ -87,6 +87,8 @@ class SparseGPT(Method):
             dead = hessian.diagonal() == 0
             weights = {name: weight.masked_fill(dead, 0) for name, weight in weights.items()}
         U = obs.inverse_factor(hessian, self.params.damping)
+        # The sums are as large as U, and of the widest site of a large model a gigabyte.
+        del statistic, hessian
         return self.sweep(weights, U, sparsities, pattern, zeros)
 
     def sweep(

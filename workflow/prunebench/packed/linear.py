@@ -14,8 +14,10 @@ from prunebench.packed.matrix import PackedMatrix
 
 FEW = 8
 """The greatest number of rows of an input that the kernel of vectors is faster for than expanding the weights."""
-TILE = 1 << 22
-"""The number of bytes of weights that are expanded at a time."""
+MANY = 192
+"""The number of rows of an input from which a product takes so long that tiles need not fit into a cache."""
+SMALL_TILE, LARGE_TILE = 1 << 22, 1 << 25
+"""The numbers of bytes of weights that are expanded at a time, for fewer rows than MANY and for more."""
 _buffers = threading.local()
 
 
@@ -105,11 +107,10 @@ class PackedLinear(_Linear):
     def _by_tiles(self, x: Tensor) -> Tensor:
         matrix, call = self.matrix, self._kernel(x)
         size = matrix.values.element_size()
-        rows = max(1, TILE // (self.in_features * size))
         flat = x.reshape(-1, self.in_features)
-        outputs = torch.empty((len(flat), self.out_features), dtype=x.dtype, device=x.device)
-        for first in range(0, self.out_features, rows):
-            last = min(first + rows, self.out_features)
+        rows = max(1, (SMALL_TILE if len(flat) < MANY else LARGE_TILE) // (self.in_features * size))
+
+        def product(first: int, last: int) -> Tensor:
             if call is None or size > 2:
                 tile = matrix.expanded(first, last)
             else:
@@ -117,7 +118,14 @@ class PackedLinear(_Linear):
                 call.expand(tile, first)
                 tile = matrix.scaled(tile, first)
             bias = None if self.bias is None else self.bias[first:last].to(x.dtype)
-            outputs[:, first:last] = linear(flat, tile.to(x.dtype), bias)
+            return linear(flat, tile.to(x.dtype), bias)
+
+        if rows >= self.out_features:
+            return product(0, self.out_features).view(*x.shape[:-1], self.out_features)
+        outputs = torch.empty((len(flat), self.out_features), dtype=x.dtype, device=x.device)
+        for first in range(0, self.out_features, rows):
+            last = min(first + rows, self.out_features)
+            outputs[:, first:last] = product(first, last)
         return outputs.view(*x.shape[:-1], self.out_features)
 
 

@@ -11,8 +11,9 @@ from prunebench import registry
 from prunebench.assets.manifest import read_shape
 from prunebench.assets.sources import local_files, local_path
 from prunebench.cell import NO_CALIBRATION, Cell
-from prunebench.config.entries import CorpusEntry, GeneratedSource, ModelEntry, PathSource, Shape, TrainedSource
+from prunebench.config.entries import CorpusEntry, ModelEntry, Shape
 from prunebench.config.schema import Axes, Config, calibration_parts, configured
+from prunebench.config.sources import GeneratedSource, PathSource, TrainedSource
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import parse_pattern
 from prunebench.plugin import Search, Support

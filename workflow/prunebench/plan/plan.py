@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.cell import Cell
-from prunebench.config.entries import TrainedSource
 from prunebench.config.schema import CATALOG, CONFIG, Config, read_config
+from prunebench.config.sources import TrainedSource
 from prunebench.errors import PrunebenchError
 from prunebench.plan.checks import load_config
 from prunebench.plan.grid import Expansion, allocation_form, check_number, expand_grid

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, TypeAdapter, field_validator
 
-from prunebench.config.entries import Calibration, Entry, Slug, Sparsity
+from prunebench.config.values import Calibration, Entry, Slug, Sparsity
 from prunebench.patterns import parse_pattern
 
 VALUES = Path(__file__).with_name("values.csv")

@@ -10,7 +10,8 @@ from prunebench.assets.requests import read_passages
 from prunebench.assets.sources import local_files, local_path, materialise
 from prunebench.assets.splits import write_own_splits
 from prunebench.assets.texts import COLUMN, own_documents, read_documents
-from prunebench.config.entries import CorpusEntry, GeneratedSource, HubCorpusSource, PackageSource, PathSource
+from prunebench.config.entries import CorpusEntry
+from prunebench.config.sources import GeneratedSource, HubCorpusSource, PackageSource, PathSource
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.assets import FetchCorpusSpec

@@ -6,15 +6,9 @@ from pathlib import Path
 from prunebench import registry
 from prunebench.assets.manifest import Manifest, describe_files, read_shape, write_manifest
 from prunebench.assets.sources import local_files, local_path, materialise
-from prunebench.config.entries import (
-    STORED,
-    HubModelSource,
-    ModelEntry,
-    PackageSource,
-    PathSource,
-    Shape,
-    TrainedSource,
-)
+from prunebench.config.entries import ModelEntry, Shape
+from prunebench.config.sources import HubModelSource, PackageSource, PathSource, TrainedSource
+from prunebench.config.values import STORED
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan import paths

@@ -14,7 +14,8 @@ from transformers import OPTConfig, OPTForCausalLM, PreTrainedTokenizerFast
 from prunebench.assets.corpora import SPLITS, load_split
 from prunebench.assets.manifest import describe_files, verified
 from prunebench.assets.tokens import cut_windows, token_stream
-from prunebench.config.entries import ModelEntry, Shape, TrainedSource
+from prunebench.config.entries import ModelEntry, Shape
+from prunebench.config.sources import TrainedSource
 from prunebench.engine.placement.device import best_device
 from prunebench.engine.placement.memory import keep_freed_pages
 from prunebench.errors import PrunebenchError

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from prunebench.assets.texts import one_by_one
+from prunebench.config.values import LARGEST_COUNT, LARGEST_SEED
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import sparsity_text
 
@@ -94,7 +95,9 @@ def _check_count(name: str, value: Any, least: int) -> None:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
+    most = LARGEST_SEED if name == "seed" else LARGEST_COUNT
     _expect(name, value, number is not None and number >= least, f"a whole number of at least {least}")
+    _expect(name, value, number is not None and number <= most, f"a whole number of at most {most}")
 
 
 def _check_sparsity(value: Any) -> None:

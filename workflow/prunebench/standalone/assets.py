@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from prunebench.assets.manifest import MANIFEST_NAME, Manifest, load_manifest
-from prunebench.config.entries import PathSource
+from prunebench.config.sources import PathSource
 from prunebench.errors import PrunebenchError
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from prunebench.config.entries import Compute
+from prunebench.config.values import Compute
 from prunebench.errors import PrunebenchError
 from prunebench.results.paired import interval
 from prunebench.standalone.measure import Loaded, load, resumable_perplexity

@@ -2,14 +2,15 @@
 
 import difflib
 import shutil
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from prunebench.assets.manifest import Manifest, load_manifest
+from prunebench.assets.manifest import MANIFEST_NAME, Manifest, load_manifest
 from prunebench.assets.tokens import in_words
-from prunebench.config.entries import STORED
+from prunebench.config.values import STORED
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import space
 from prunebench.plan import paths
@@ -43,6 +44,7 @@ READ = frozenset(
 TERMS = ("LICENSE*", "LICENCE*", "NOTICE*", "COPYING*", "USE_POLICY*")
 """Names of files that belong to every copy of a model, whatever their suffix."""
 LEFT = (
+    MANIFEST_NAME,  # the record of how this project fetched the model
     "*.index.json",
     "*.index.*.json",  # the index of a second format or variant
     "adapter_*",  # with peft installed, transformers would put the adapter on top of the pruned weights
@@ -52,7 +54,7 @@ LEFT = (
     "latest",  # DeepSpeed writes it
     "zero_to_fp32.py",
 )
-"""Names of files that belong to other weights than the exported ones, or to the training of the model."""
+"""Names of files that belong to other weights than the exported ones, or to the making of the model."""
 
 
 def export(cell: str, destination: Path, *, force: bool = False, packing: Packing | None = None) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def write_directory(source: Path, destination: Path, *, force: bool, packing: Pa
         **({} if packing is None else {"packed": packing._asdict()}),
     }
     with staging(destination, "export") as scratch:
-        _copy_all_but_weights(manifest, scratch)
+        _copy_all_but_weights(manifest.directory, manifest.files, scratch)
         dtype = layout.dtype if storage == STORED else storage
         # This key names other files of weights. The export has the names that transformers looks for by itself.
         config = {key: value for key, value in layout.config.items() if key != "transformers_weights"}
@@ -133,10 +135,7 @@ def repack(source: Path, destination: Path, packing: Packing | None, *, force: b
         refuse_to_overwrite(destination, force=force, precious=(source,))
         if packing is None:
             space.check([space.dense_model(layout, destination.parent)])
-        for file in model_files(layout):
-            if file not in layout.files:
-                (scratch / file.relative_to(source)).parent.mkdir(exist_ok=True)
-                shutil.copyfile(file, scratch / file.relative_to(source))
+        _copy_all_but_weights(source, (file.relative_to(source).as_posix() for file in model_files(layout)), scratch)
         write_weights(layout, TensorStore(source).__getitem__, scratch, packing)
         if (scratch / RECORD).is_file():
             record = {key: value for key, value in read_object(source / RECORD).items() if key != "packed"}
@@ -279,10 +278,10 @@ def _refuse_changed(manifest: Manifest, digest: str) -> None:
         )
 
 
-def _copy_all_but_weights(manifest: Manifest, destination: Path) -> None:
-    for file in filter(_is_read, manifest.files):
+def _copy_all_but_weights(source: Path, files: Iterable[str], destination: Path) -> None:
+    for file in filter(_is_read, files):
         (destination / file).parent.mkdir(exist_ok=True)
-        shutil.copyfile(manifest.directory / file, destination / file)
+        shutil.copyfile(source / file, destination / file)
 
 
 def _is_read(file: str) -> bool:

@@ -24,8 +24,8 @@ from prunebench.assets.tokens import (
     load_tokenizer,
     of_tokenizer,
 )
-from prunebench.config.entries import Compute
 from prunebench.config.schema import configured
+from prunebench.config.values import Compute
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
@@ -108,6 +108,8 @@ def perplexity_of(loaded: Loaded, windows: NDArray[np.int64], name: str) -> Scor
 def resumable_perplexity(loaded: Loaded, windows: NDArray[np.int64], name: str) -> tuple[Score, Parts]:
     """Return the result of `perplexity_of`, and its finished parts on disk, which the caller has to remove."""
     check_ids(windows, loaded.vocabulary, name)
+    if windows.shape[1] < 2:
+        raise PrunebenchError(f"{name}: a window of one token has no token to predict: take at least 2 tokens")
     tokens = torch.from_numpy(windows)
     parts = _parts(loaded, {"windows": hashlib.sha256(windows.tobytes()).hexdigest(), "shape": list(windows.shape)})
     with _computing(loaded):

@@ -17,10 +17,10 @@ from prunebench.assets.texts import text_files
 from prunebench.assets.titles import title_of
 from prunebench.assets.tokens import check_ids, load_ids
 from prunebench.cell import Cell
-from prunebench.config.entries import STORED, Compute
 from prunebench.config.explain import error_lines
 from prunebench.config.reading import read_yaml
 from prunebench.config.schema import CATALOGS, SINGULAR, Config, Row
+from prunebench.config.values import LARGEST_COUNT, STORED, Compute
 from prunebench.engine.contract import Method
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical
@@ -40,9 +40,6 @@ GIVEN = "given"
 """The name that a user's token file has among the corpora."""
 LONGEST_NAME = 100
 """The largest number of letters of a name that becomes part of a path."""
-
-MOST_SAMPLES = 10**9 - 1
-"""The greatest number of windows that the name of a calibration set can state."""
 OWN = "one"
 """The catalog name of a request's method, and of its allocator if the request gives it parameters."""
 
@@ -117,8 +114,8 @@ def work(request: Request) -> Work:
     samples, seqlen = (request.samples, request.seqlen) if given is None else given.shape
     if seqlen < 2:
         raise PrunebenchError("--seqlen: a window of one token has no token to predict: take at least 2")
-    if samples > MOST_SAMPLES:
-        raise PrunebenchError(f"--samples: at most {MOST_SAMPLES:,} windows can be drawn")
+    if samples > LARGEST_COUNT:
+        raise PrunebenchError(f"--samples: at most {LARGEST_COUNT:,} windows can be drawn")
     corpus = _corpus(request)
     _check_names(request)
     sections: dict[str, Any] = {"models": entries}
@@ -267,7 +264,7 @@ def parse_params(texts: list[str], option: str = "--param") -> dict[str, Any]:
             raise PrunebenchError(f"{option} {text}: write it as NAME=VALUE")
         try:
             params[key] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             params[key] = value
     return params
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from prunebench.assets.manifest import load_manifest
-from prunebench.config.entries import Compute
+from prunebench.config.values import Compute
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical
 from prunebench.plan.jobs.base import Job

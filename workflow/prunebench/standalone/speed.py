@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from prunebench.assets.manifest import read_shape
-from prunebench.config.entries import Compute
+from prunebench.config.values import Compute
 from prunebench.engine.subject import Subject
 from prunebench.errors import PrunebenchError
 from prunebench.packed.load import load_packed

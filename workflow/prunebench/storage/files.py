@@ -20,6 +20,8 @@ from prunebench.storage.locks import is_at, lock
 
 LONGEST = 200
 """The longest name of a directory that is written, in bytes: file systems allow 255, and suffixes are added."""
+AGAIN = "get it again from where it came"
+"""The advice on a file of a user that is damaged: it may have been downloaded, copied or written."""
 LFS = b"version https://git-lfs"
 """The first bytes of a Git LFS pointer."""
 
@@ -120,10 +122,15 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def read_object(path: Path, advice: str = "download it again") -> dict[str, Any]:
+def is_regular(path: Path) -> bool:
+    """Whether `path` is a regular file, and no pipe, whose reader waits forever. Raises OSError if nothing is there."""
+    return stat.S_ISREG(path.stat().st_mode)
+
+
+def read_object(path: Path, advice: str = AGAIN) -> dict[str, Any]:
     """The JSON object in the file `path`. PrunebenchError, with `advice` on a missing file, if there is none."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait forever
+        if not is_regular(path):
             raise PrunebenchError(f"{path} is no regular file: {advice}")
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -132,10 +139,10 @@ def read_object(path: Path, advice: str = "download it again") -> dict[str, Any]
         raise PrunebenchError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         with_pointer = path.read_bytes().startswith(LFS)
-        hint = "it is a Git LFS pointer, run `git lfs pull`" if with_pointer else "download it again"
+        hint = "it is a Git LFS pointer, run `git lfs pull`" if with_pointer else AGAIN
         raise PrunebenchError(f"{path} is not JSON ({error}): {hint}") from None
     if not isinstance(content, dict):
-        raise PrunebenchError(f"{path} holds a {type(content).__name__} instead of a JSON object: download it again")
+        raise PrunebenchError(f"{path} holds a {type(content).__name__} instead of a JSON object: {AGAIN}")
     return content
 
 

@@ -24,15 +24,13 @@ from prunebench.models.base import Family
 from prunebench.models.configs import has_experts, readers, text_of
 from prunebench.names import is_plain_name
 from prunebench.storage.checkpoints import facts
-from prunebench.storage.files import LFS, read_object
-from prunebench.storage.packed import MASK, SCALES, VALUES
+from prunebench.storage.files import AGAIN, LFS, read_object
+from prunebench.storage.packed import MASK, PACKED, PACKED_AGAIN, SCALES, VALUES
 
 log = logging.getLogger("prunebench")
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 """The names of a model's configuration, of a single file of weights, and of the list of several files."""
-PACKED = "packed.safetensors"
-"""The name of the file of a packed model, which from_pretrained does not take for its own."""
 PACKED_FORMAT = "prunebench packed 1"
 """The fact `format` in the header of such a file; docs/deploy.md has its layout."""
 TEMPLATES = "additional_chat_templates"
@@ -141,7 +139,7 @@ def read_layout(directory: Path) -> Layout:
                     f"{place.stored} in {file.name}. Leave one of them out, or {RESAVE}"
                 )
             by_name[name] = place
-    _refuse_codes(directory, family, by_name)
+    _refuse_no_matrices(directory, family, by_name)
     return Layout(directory, config, family, files, by_name)
 
 
@@ -210,7 +208,7 @@ def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
         return (chosen,)
     where = read_object(chosen).get("weight_map")
     if not isinstance(where, dict) or not where:
-        raise PrunebenchError(f"{chosen} has no 'weight_map' with files: download it again, or {RESAVE}")
+        raise PrunebenchError(f"{chosen} has no 'weight_map' with files: {AGAIN}, or {RESAVE}")
     for name in where.values():
         _check_name(name, chosen)
     shards = tuple(directory / name for name in sorted(set(where.values())))
@@ -313,16 +311,17 @@ def _packed_places(file: Path, handle: Any) -> dict[str, Place]:
 
 def _damage(file: Path, error: Exception) -> str:
     """The end of an error message: what is wrong with a file that is not safetensors, and what to do."""
+    again = PACKED_AGAIN if file.name == PACKED else AGAIN
     try:
         with file.open("rb") as handle:
             start = handle.read(len(LFS))
         if not start:
-            return "is empty: download it again"
+            return f"is empty: {again}"
         if start == LFS:
             return "is a Git LFS pointer, not the weights: run `git lfs pull` in its directory"
     except OSError as problem:
         return f"cannot be read: {problem.strerror}"
-    return f"is damaged or cut short ({error}): download it again"
+    return f"is damaged or cut short ({error}): {again}"
 
 
 def _check_name(name: object, where: Path) -> None:
@@ -382,13 +381,18 @@ def refuse_quantised(model: Path | str, config: dict[str, Any]) -> None:
 _QUANTISED = ("quantization_config", "compression_config")
 
 
-def _refuse_codes(directory: Path, family: type[Family], places: dict[str, Place]) -> None:
-    """Raise PrunebenchError if tensors are codes of a quantisation, whatever config.json says."""
+def _refuse_no_matrices(directory: Path, family: type[Family], places: dict[str, Place]) -> None:
+    """Raise PrunebenchError if tensors are codes of a quantisation, whatever config.json says, or are no matrices."""
     for name, place in places.items():
         if scheme := _BY_NAME.get(name.rpartition(".")[2]):
             raise _quantised(directory, f"{scheme}: it holds {name}")
         if _is_matrix(name, family) and place.dtype not in FLOATS:
             raise _quantised(directory, f"{name} is stored as {place.dtype}")
+        if _is_matrix(name, family) and len(place.shape) != 2:
+            raise PrunebenchError(
+                f"{directory}: {name} has the shape {list(place.shape)}, but the weight of a linear has rows and "
+                "columns: take the file that belongs to the model"
+            )
 
 
 def _is_matrix(name: str, family: type[Family]) -> bool:

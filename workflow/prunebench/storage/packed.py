@@ -4,6 +4,10 @@ from typing import NamedTuple
 
 from prunebench.errors import PrunebenchError
 
+PACKED = "packed.safetensors"
+"""The name of the file of a packed model, which from_pretrained does not take for its own."""
+PACKED_AGAIN = "export the model again, or get the file again from where it came"
+"""The advice on such a file that is damaged."""
 MASK, VALUES = ".mask", ".values"
 """The suffixes of a tensor's name for the parts of its packed form (see `storage.packing`)."""
 SCALES = ".scales"
@@ -19,8 +23,12 @@ class Packing(NamedTuple):
     """A multiple of 32; None means a scale for each row."""
 
     def columns(self, width: int) -> int | None:
-        """The number of columns that share a scale in a matrix of `width` columns; None without scales."""
-        return None if self.bits is None else self.group or 32 * -(-width // 32)
+        """The number of columns that share a scale in a matrix of `width` columns; None without scales.
+
+        A group longer than a row has the row's columns.
+        """
+        row = 32 * -(-width // 32)
+        return None if self.bits is None else min(self.group or row, row)
 
 
 def packing_of(packed: bool, bits: int | None, group: int | None) -> Packing | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from prunebench.errors import PrunebenchError
 from prunebench.storage.files import json_text, sha256_file, write_text
+from prunebench.storage.packed import PACKED, PACKED_AGAIN
 
 _HEAD = '{\n "seal": "'
 _DIGITS = 64
@@ -25,7 +26,8 @@ class Damaged(PrunebenchError):
     """A stored file has other bytes than its maker wrote, or was made by another job."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"{path} {reason}: delete it and run again")
+        remedy = PACKED_AGAIN if path.name == PACKED else "delete it and run again"
+        super().__init__(f"{path} {reason}: {remedy}")
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:

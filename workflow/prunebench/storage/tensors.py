@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from prunebench.config.entries import STORED
+from prunebench.config.values import STORED
 from prunebench.errors import PrunebenchError
 from prunebench.formulas.rows import rows_of
 from prunebench.storage import packing

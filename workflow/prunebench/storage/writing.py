@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from prunebench.storage import checkpoints
 from prunebench.storage.files import write_json
-from prunebench.storage.layout import CONFIG, FLOATS, INDEX, PACKED, PACKED_FORMAT, Layout, saved_name
-from prunebench.storage.packed import Packing
+from prunebench.storage.layout import CONFIG, FLOATS, INDEX, PACKED_FORMAT, Layout, saved_name
+from prunebench.storage.packed import PACKED, Packing
 from prunebench.storage.packing import pack_alone
 from prunebench.storage.parts import fused_parts, whole_tensor
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, PositiveInt
 
-from prunebench.config.entries import Bos, Slug
+from prunebench.config.values import Bos, Slug
 from prunebench.plugin import Parameters
 from prunebench.suites import workloads
 from prunebench.suites.base import Score, Suite

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import psutil
 from pydantic import Field, PositiveInt
 
 from prunebench.lazy import torch
@@ -181,7 +180,8 @@ def dense_bytes(subject: Subject) -> tuple[int, int]:
 
 def write_packed(subject: Subject, directory: Path, packing: Packing) -> Path:
     """Write the packed model of `subject` to `directory`, without its tokenizer; returns the file of weights."""
-    from prunebench.storage.layout import CONFIG, PACKED, read_layout
+    from prunebench.storage.layout import CONFIG, read_layout
+    from prunebench.storage.packed import PACKED
     from prunebench.storage.tensors import TensorStore
     from prunebench.storage.writing import write_weights
 
@@ -231,4 +231,6 @@ def conditions(scores: list[Score]) -> str:
 
 def busy_cpus() -> float:
     """The number of CPUs that other programs use now, measured for a second in which this process waits."""
+    import psutil
+
     return float(sum(psutil.cpu_percent(interval=1.0, percpu=True)) / 100)

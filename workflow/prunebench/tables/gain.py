@@ -70,8 +70,8 @@ class GainTable(StudyTable):
 
 
 def gain(mean: Mean | None, over: Mean | None) -> str:
-    """Print how much better `mean` is than `over`; the text is empty where one of them has no number."""
-    if mean is None or over is None:
+    """Print how much better `mean` is than `over`; the text is empty where one of them lacks a number or a seed."""
+    if mean is None or over is None or mean.missing or over.missing:
         return ""
     scale = mean.scale
     better = over.shown - mean.shown if scale.lower else mean.shown - over.shown

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from prunebench.cell import NO_CALIBRATION
+
 if TYPE_CHECKING:
     import pandas as pd
 
 ROW = ["model", "method", "allocator", "calibration"]
 POINT = ["pattern", "sparsity"]
 STUB = ("Model", "Method", "Allocator", "Calibration")
+
+SO_FAR = "(2 of 3): the mean of the seeds that are there, until the others have run; it is compared with no other mean."
+"""The note on means of some of the seeds."""
 
 Test = tuple[str, str]
 """A suite and one of its tasks."""
@@ -41,11 +46,15 @@ def of_test(rows: pd.DataFrame, test: Test) -> pd.DataFrame:
 
 def blank(rows: pd.DataFrame) -> str | None:
     """Give the entry of a table for `rows` (see `of_test`) that have no number: the status, or an empty text if there
-    are no rows. None means that every row has a number."""
-    bad = rows.loc[rows["status"] != "ok", "status"]
-    if len(bad):
-        return str(bad.iloc[0])
-    return None if len(rows) else ""
+    are no rows.
+
+    None means that there is a mean to show: every row has a number, or the seeds of the others have not run yet. If a
+    seed has failed, the mean of the other seeds would be the mean of the lucky ones, so the entry is "failed".
+    """
+    statuses = set(rows["status"])
+    if "ok" in statuses and statuses <= {"ok", "missing"}:
+        return None
+    return next((status for status in ("failed", "skipped", "missing") if status in statuses), "")
 
 
 def point(row: pd.Series[str]) -> str:
@@ -71,8 +80,8 @@ def stub(key: Iterable[object], rows: pd.DataFrame, labels: Mapping[str, str]) -
     model, method, allocator, calibration = map(str, key)
     allocated = method not in set(rows.loc[rows["baseline"], "method"])
     names = {"models": model, "methods": method, "allocators": allocator if allocated else ""}
-    several = len(set(rows["calibration"]) - {"none"}) > 1
-    shown = calibration if several and calibration != "none" else ""
+    several = len(set(rows["calibration"]) - {NO_CALIBRATION}) > 1
+    shown = calibration if several and calibration != NO_CALIBRATION else ""
     return (*(labels.get(f"{kind}/{name}", name) for kind, name in names.items()), shown)
 
 
@@ -103,10 +112,24 @@ def counts(rows: pd.DataFrame) -> str:
 
 
 def reasons(rows: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
-    """Write one note for each cell without a number: its status and the reason."""
-    notes = []
+    """Write one note for each cell without a number: its status, its name and the reason.
+
+    The name has the model, the calibration and the suite where `rows` have several. A note before these explains the
+    means of which some seeds are missing.
+    """
+    several = {axis for axis in ("model", "calibration", "suite") if rows[axis].nunique() > 1}
+    notes = [SO_FAR] if _some_seeds_are_missing(rows) else []
     for _, row in rows[rows["status"] != "ok"].iterrows():
-        method, allocator = (labels.get(f"{axis}s/{row[axis]}", row[axis]) for axis in ("method", "allocator"))
-        cell = f"{method}, {allocator}, {point(row)}, seed {row['seed']}"
-        notes.append(f"{row['status']}: {cell}: {row['reason']}")
+        model, method, allocator = (labels.get(f"{axis}s/{row[axis]}", row[axis]) for axis in ROW[:3])
+        name = [model] if "model" in several else []
+        name += [method, allocator, point(row)]
+        name += [row["calibration"]] if "calibration" in several and row["calibration"] != NO_CALIBRATION else []
+        name += [f"seed {row['seed']}", *([f"suite {row['suite']}"] if "suite" in several else [])]
+        notes.append(f"{row['status']}: {', '.join(name)}: {row['reason']}")
     return list(dict.fromkeys(notes))
+
+
+def _some_seeds_are_missing(rows: pd.DataFrame) -> bool:
+    """Say whether an entry of the table is the mean of some of its seeds, because others have not run yet."""
+    entries = rows.groupby([*ROW, *POINT, "suite"], sort=False)["status"].agg(set)
+    return any("ok" in statuses and "missing" in statuses and statuses <= {"ok", "missing"} for statuses in entries)

@@ -152,7 +152,7 @@ def by_point(
 
 
 def wins(line: Line, lines: list[Line], column: int) -> bool:
-    """Say whether `line` stands out from all its rivals in `column`. It does not as long as one of them is missing."""
+    """Say whether `line` stands out from all its rivals in `column`. It does not while a seed of one is missing."""
     mean, rivals = line.means[column], line.rivals(lines)
     others = [other for rival in rivals if (other := rival.means[column])]
     if mean is None or not others or any(rival.entries[column] == "missing" for rival in rivals):

@@ -30,6 +30,10 @@ class Mean(NamedTuple):
     """The loss of each window of the text behind a perplexity, averaged over seeds; None if it is not known."""
     stderr: float | None = None
     """The standard error that an accuracy has because it rests on a sample of rows, the same rows for every seed."""
+    seeds: int = 1
+    """The number of seeds that have a number."""
+    missing: int = 0
+    """The number of seeds that have not run yet."""
 
     @property
     def scale(self) -> Metric:
@@ -44,10 +48,15 @@ class Mean(NamedTuple):
     def __str__(self) -> str:
         digits = self.scale.digits
         if self.deviation is None:
-            return f"{self.shown:.{digits}f}"
+            return f"{self.shown:.{digits}f}{self.so_far}"
         # To first order, the deviation of a perplexity is the perplexity times the deviation of its logarithm.
         deviation = self.deviation * self.shown if self.scale.log else self.scale.printed(self.deviation)
-        return f"{self.shown:.{digits}f} ± {deviation:.{digits}f}"
+        return f"{self.shown:.{digits}f} ± {deviation:.{digits}f}{self.so_far}"
+
+    @property
+    def so_far(self) -> str:
+        """How many of the seeds the mean rests on, as in " (2 of 3)"; an empty text if it rests on all of them."""
+        return f" ({self.seeds} of {self.seeds + self.missing})" if self.missing else ""
 
     def lead(self, other: Mean) -> float:
         """Compute how much better this is than `other`, in the unit of `value`; it is negative if this is worse."""
@@ -57,8 +66,10 @@ class Mean(NamedTuple):
         """Say whether this is better than `other` beyond the chance of the text or rows, and of the seeds.
 
         Seeds count where there are several. Without a loss for each window, or standard errors, both means must have a
-        deviation over seeds; otherwise nobody knows, and the answer is no.
+        deviation over seeds; otherwise nobody knows, and the answer is no, as it is while seeds are missing.
         """
+        if self.missing or other.missing:
+            return False
         deviations = [mean.deviation for mean in (self, other) if mean.deviation is not None]
         if self.lead(other) <= max([0.0, *deviations]):
             return False
@@ -76,15 +87,17 @@ class Mean(NamedTuple):
 
 
 def mean(rows: pd.DataFrame) -> Mean:
-    """Average `rows` of results/cells.csv: the seeds of one cell on one task, each with a number.
+    """Average `rows` of results/cells.csv: the seeds of one cell on one task. Seeds without a number are counted.
 
     Where they have a column `losses`, it holds the losses of the windows behind each perplexity, or None.
     """
+    missing = int((rows["status"] != "ok").sum())
+    rows = rows[rows["status"] == "ok"]
     name = str(rows["metric"].iloc[0])
     value, deviation = centre(rows["value"], log=metric(name).log)
     errors = rows["stderr"].astype(float)
     stderr = float(errors.mean()) if errors.notna().all() and not metric(name).log else None
-    return Mean(name, value, deviation, _losses(rows), stderr)
+    return Mean(name, value, deviation, _losses(rows), stderr, len(rows), missing)
 
 
 def centre(values: pd.Series[float], *, log: bool) -> tuple[float, float | None]:

@@ -62,6 +62,7 @@ class PublishedTable(StudyTable):
         printed: list[tuple[str, ...]] = []
         marks: dict[str, str] = {}
         compared: set[str] = set()
+        so_far = False
         for suite, key, part in _cells(rows):
             cell = Cell(**dict(zip(KEYS, key, strict=True)), seed=int(part["seed"].iloc[0]))
             for match in evidence.published(cell, suite):
@@ -72,7 +73,9 @@ class PublishedTable(StudyTable):
                     continue
                 ours = mean(seeds) if blank is None else None
                 mark = _mark(match, marks)
-                if ours and not mark:
+                so_far = so_far or bool(ours and ours.missing)
+                judged = ours is not None and not ours.missing and not mark
+                if judged:
                     compared.add(match.metric)
                 measured = [suite] if tasks.count(match.task) > 1 else []
                 printed.append(
@@ -83,7 +86,7 @@ class PublishedTable(StudyTable):
                         str(ours or blank),
                         f"{_printed(match)}{mark}",
                         difference(ours, match.value.value) if ours else "",
-                        verdict(ours, match) if ours and not mark else "",
+                        verdict(ours, match) if ours and judged else "",
                         match.value.origin,
                     )
                 )
@@ -92,7 +95,12 @@ class PublishedTable(StudyTable):
             stub=(*layout.STUB, "Sparsity", "Measured"),
             columns=[("", head) for head in HEADS],
             rows=printed,
-            notes=[layout.counts(rows), *_explain(compared), *(f"{mark}: {text}." for text, mark in marks.items())],
+            notes=[
+                layout.counts(rows),
+                *([layout.SO_FAR] if so_far else []),
+                *_explain(compared),
+                *(f"{mark}: {text}." for text, mark in marks.items()),
+            ],
         )
 
 

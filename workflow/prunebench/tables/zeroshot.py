@@ -57,7 +57,8 @@ def _head(task: str, labels: Mapping[str, str]) -> str:
 
 def _show(mean: Mean, test: layout.Test) -> str:
     error = mean.deviation if mean.deviation is not None else mean.stderr
-    return f"{mean.shown:.2f}" + (f" ± {100 * error:.2f}" if test[1] == MEAN and error is not None else "")
+    spread = f" ± {100 * error:.2f}" if test[1] == MEAN and error is not None else ""
+    return f"{mean.shown:.2f}{spread}{mean.so_far}"
 
 
 def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.optim import AdamW, Muon, Optimizer
 from transformers import PreTrainedModel
 
-from prunebench.config.entries import TrainedSource
+from prunebench.config.sources import TrainedSource
 from prunebench.errors import PrunebenchError
 from prunebench.runtime.progress import track
 from prunebench.storage.files import atomic_path

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from prunebench.config.entries import Compute, Shape, is_none
+from prunebench.config.entries import Shape
+from prunebench.config.values import Compute, is_none
 from prunebench.plan import paths
 from prunebench.plan.grid import allocator_of, reads_profile, runs_model, search_used
 from prunebench.plan.jobs.base import Job, Need, Spec

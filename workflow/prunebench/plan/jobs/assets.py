@@ -11,7 +11,9 @@ from pydantic import Field
 
 from prunebench.assets.sources import local_files
 from prunebench.assets.tasks import local_row_files
-from prunebench.config.entries import CorpusEntry, ModelEntry, TasksEntry, TrainedSource, is_none
+from prunebench.config.entries import CorpusEntry, ModelEntry, TasksEntry
+from prunebench.config.sources import TrainedSource
+from prunebench.config.values import is_none
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.plan import paths

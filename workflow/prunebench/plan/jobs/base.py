@@ -21,8 +21,9 @@ from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan.sizes import streamed_bytes
 
 if TYPE_CHECKING:
-    from prunebench.config.entries import Compute, Shape
+    from prunebench.config.entries import Shape
     from prunebench.config.schema import Config
+    from prunebench.config.values import Compute
     from prunebench.plan.plan import Plan
 
 

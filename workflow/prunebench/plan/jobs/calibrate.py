@@ -8,8 +8,10 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from prunebench.config.entries import Bos, Compute, GeneratedSource, Sampling, Shape, is_none
+from prunebench.config.entries import Shape
 from prunebench.config.schema import calibration_corpus, calibration_parts
+from prunebench.config.sources import GeneratedSource, Sampling
+from prunebench.config.values import Bos, Compute, is_none
 from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec

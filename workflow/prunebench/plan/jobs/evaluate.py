@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from prunebench.config.entries import Compute, Shape
+from prunebench.config.entries import Shape
 from prunebench.config.schema import configured
+from prunebench.config.values import Compute
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Output, Spec
 from prunebench.plan.sizes import parameters

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from prunebench.config.entries import Compute, Shape
+from prunebench.config.entries import Shape
+from prunebench.config.values import Compute
 from prunebench.plan import paths
 from prunebench.plan.jobs.profile import OnTokensSpec, Profile
 from prunebench.plan.sizes import parameters

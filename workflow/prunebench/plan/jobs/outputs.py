@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from prunebench.config.entries import is_none
+from prunebench.config.values import is_none
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan import paths

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from prunebench.config.entries import Compute
+from prunebench.config.values import Compute
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
 

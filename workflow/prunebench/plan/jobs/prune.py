@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from prunebench.config.entries import Compute, Shape, is_none
+from prunebench.config.entries import Shape
+from prunebench.config.values import Compute, is_none
 from prunebench.plan import paths
 from prunebench.plan.grid import method_of
 from prunebench.plan.jobs.base import Job, Need, Output, Spec

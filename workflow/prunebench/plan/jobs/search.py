@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
-from prunebench.config.entries import Compute, SearchEntry, Shape
+from prunebench.config.entries import SearchEntry, Shape
+from prunebench.config.values import Compute
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
 from prunebench.plan.sizes import parameters

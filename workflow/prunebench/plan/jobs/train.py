@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar
 
-from prunebench.config.entries import Compute, ModelEntry, Shape, TrainedSource
+from prunebench.config.entries import ModelEntry, Shape
+from prunebench.config.sources import TrainedSource
+from prunebench.config.values import Compute
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
 from prunebench.plan.sizes import parameters

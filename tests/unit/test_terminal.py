@@ -1,0 +1,81 @@
+"""The terminal of a run says what is done, what is running and how long the rest takes, and little else."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dag.tree import REPOSITORY
+from prunebench.estimate.terminal import EVERY, Brief, Progress, expected, name
+from prunebench.plan.graph import jobs
+from prunebench.plan.plan import load_plan
+
+
+def record(event: str | None, message: str | None = None, **details: Any) -> logging.LogRecord:
+    made = logging.LogRecord("snakemake", logging.INFO, "", 0, message, None, None)
+    vars(made).update({"event": event, **details} if event else details)
+    return made
+
+
+def test_the_time_left_is_the_share_of_the_work_at_the_speed_so_far() -> None:
+    progress = Progress({1: 60.0, 2: 60.0, 3: 120.0}, total=4, started=100.0)
+    assert progress.line(100.0) == "[0 of 4 jobs done]"
+    progress.start(1, "prune wanda")
+    progress.start(2, "evaluate wanda ppl")
+    assert progress.line(110.0) == "[0 of 4 jobs done, now: prune wanda; evaluate wanda ppl]"
+    progress.finish(1)
+    assert progress.line(130.0) == "[1 of 4 jobs done, now: evaluate wanda ppl, 2 min left]"
+    progress.finish(2)
+    assert progress.line(160.0) == "[2 of 4 jobs done, 60 s left]"
+
+
+def test_many_running_jobs_are_counted() -> None:
+    progress = Progress({number: 1.0 for number in range(9)}, total=9)
+    for number in range(5):
+        progress.start(number, f"job{number}")
+    assert "now: job0; job1; job2 and 2 more" in progress.line(0.0)
+
+
+def test_details_of_jobs_are_left_out_and_errors_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    clock = [1000.0]
+    monkeypatch.setattr("prunebench.estimate.terminal.time.monotonic", lambda: clock[0])
+    brief = Brief(lambda: Progress({7: 10.0, 8: 10.0}, total=2), said.append)
+    info = {"jobid": 7, "rule_name": "prune", "wildcards": {"model": "tiny", "method": "wanda", "seed": "0"}}
+    assert not brief.filter(record("job_info", **info))
+    for noise in (record("job_started", "Execute 1 jobs..."), record(None, "Select jobs to execute...")):
+        assert not brief.filter(noise)
+    for kept in (
+        record("job_error"),
+        record("run_info"),
+        record(None, "Building DAG of jobs..."),
+        record("error", "no"),
+    ):
+        assert brief.filter(kept)
+    assert said == []
+    assert not brief.filter(record("progress", done=0, total=2))
+    assert said == ["[0 of 2 jobs done, now: prune tiny wanda]"]
+    assert not brief.filter(record("job_finished", job_id=7))
+    assert not brief.filter(record("progress", done=1, total=2))
+    assert len(said) == 1, "too early for another line"
+    clock[0] += EVERY
+    assert not brief.filter(record("progress", done=1, total=2))
+    assert said[1].startswith("[1 of 2 jobs done")
+
+
+def test_the_work_of_every_rule_can_be_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    plan = load_plan(yaml.safe_load(Path("config/config.yaml").read_text()), "config/config.yaml")
+    pending: dict[Any, Any] = {number: (job.rule, job.wildcards) for number, job in enumerate(jobs(plan))}
+    progress = expected(plan, {**pending, "all": ("all", {})})
+    assert progress.left.keys() == pending.keys()
+    assert progress.total == len(pending) + 1
+    assert min(progress.left.values()) > 0
+
+
+def test_a_job_is_named_by_what_tells_it_apart() -> None:
+    cell = {"point": "2of4", "suite": "ppl", "model": "tiny", "seed": "0", "method": "wanda"}
+    assert name("evaluate", cell) == "evaluate tiny wanda 2of4 ppl"
+    assert name("collect", {}) == "collect"

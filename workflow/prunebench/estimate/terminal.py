@@ -1,0 +1,120 @@
+"""The terminal of a run: one line now and then says what is done, what is running, and how long the rest takes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from prunebench.estimate.devices import DEVICES
+from prunebench.estimate.estimate import Estimate
+from prunebench.plan.jobs import rules
+
+if TYPE_CHECKING:
+    from prunebench.plan.plan import Plan
+
+EVERY = 30.0
+"""The least number of seconds between two of these lines."""
+START = 4.0
+"""The seconds that a job takes to start Python and import libraries."""
+SHOWN = ("model", "method", "allocator", "point", "suite", "search", "corpus", "study", "table", "figure")
+"""The wildcards that name a job in a line."""
+NOISE = "Select jobs to execute..."
+"""A line that Snakemake writes before it starts jobs."""
+
+
+@dataclass
+class Progress:
+    """The jobs of a run, and the work that they are expected to be."""
+
+    left: dict[Any, float]
+    """The estimated seconds of each job (by its id) that is not done."""
+    total: int
+    started: float = field(default_factory=time.monotonic)
+    done: int = 0
+    running: dict[Any, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._all = sum(self.left.values())
+
+    def start(self, job: Any, name: str) -> None:
+        """Note that a job called `name` runs now."""
+        self.running[job] = name
+
+    def finish(self, job: Any) -> None:
+        """Note that a job is done."""
+        self.done += 1
+        self.running.pop(job, None)
+        self.left.pop(job, None)
+
+    def line(self, now: float) -> str:
+        """Say how far the run is at the time `now`.
+
+        The rest takes as long as its share of the estimated work takes at the speed so far. Before a twentieth of the
+        work is done, nothing is said of it.
+        """
+        parts = [f"{self.done} of {self.total} jobs done"]
+        if self.running:
+            names = list(self.running.values())
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            parts.append(f"now: {'; '.join(names[:3])}{more}")
+        rest = sum(self.left.values())
+        worked = self._all - rest
+        if worked > 0.05 * self._all:
+            parts.append(f"{_time((now - self.started) * rest / worked)} left")
+        return f"[{', '.join(parts)}]"
+
+
+def expected(plan: Plan, pending: Mapping[Any, tuple[str, Mapping[str, Any]]]) -> Progress:
+    """Estimate the work of the jobs `pending`, which are (rule, wildcards) by their ids in Snakemake."""
+    estimate = Estimate(plan, DEVICES["cpu"])
+    jobs = {job_id: plan.job(rule, **wildcards) for job_id, (rule, wildcards) in pending.items() if rule in rules()}
+    left = {job_id: START + estimate.seconds(estimate.cost(job)) for job_id, job in jobs.items()}
+    return Progress(left, len(pending))
+
+
+class Brief(logging.Filter):
+    """Leaves the details of jobs that work out of Snakemake's terminal; its log file has them.
+
+    In their place it writes a line of `Progress` from time to time. Errors and warnings stay as they are.
+    """
+
+    def __init__(self, progress: Callable[[], Progress], say: Callable[[str], None]) -> None:
+        """`progress` is called once, when the first job is done or starts."""
+        super().__init__()
+        self._make, self._say = progress, say
+        self._progress: Progress | None = None
+        self._last = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Say whether the terminal shows `record`."""
+        event = str(getattr(record, "event", None) or "")
+        if event == "job_started":
+            return False
+        if event not in ("job_info", "job_finished", "progress"):
+            return record.msg != NOISE
+        progress = self._progress = self._progress or self._make()
+        if event == "job_info":
+            details = vars(record)
+            progress.start(details["jobid"], name(details["rule_name"], details["wildcards"] or {}))
+        elif event == "job_finished":
+            progress.finish(vars(record)["job_id"])
+        elif (now := time.monotonic()) - self._last >= EVERY and progress.left:
+            self._last = now
+            self._say(progress.line(now))
+        return False
+
+
+def name(rule: str, wildcards: Mapping[str, Any]) -> str:
+    """Name a job in a few words."""
+    words = [str(wildcards[key]) for key in SHOWN if key in wildcards]
+    return " ".join([rule, *words])
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds)):d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
