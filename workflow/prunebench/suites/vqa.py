@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, NonNegativeInt
 
-from prunebench.config.entries import Slug, TaskName
+from prunebench.config.values import Slug, TaskName
 from prunebench.plugin import Parameters
 from prunebench.registry import did_you_mean
 from prunebench.suites import workloads
