@@ -41,6 +41,7 @@ FILES = sorted(
 OURS = {
     "smoke": 9,
     "quickstart_full": 100,
+    "recommended": 17,
     "rounding": 21,
     "sparsellm_tuning": 7,
     "sparsellm_mini": 236,

@@ -12,7 +12,7 @@ from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.standalone.request import PROJECT, check_amount, method_named
 
 TABLE = PROJECT / "config/recommended.csv"
-"""The file with the perplexities of the quickstart study that the README publishes: rows of results/cells.csv."""
+"""The rows of results/cells.csv of the study `recommended`, which measures on text that no published table uses."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def recommend(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> R
     shown = [f"{method} with {allocator} {_mean(logs[method, allocator]):.1f}" for method, allocator in ranked[:3]]
     amount = nearest[0] if structured else f"{float(nearest[1]):.0%}"
     method, allocator = ranked[0]
-    why = f"lowest perplexity at {amount} in our quickstart on {rows[0]['model']}: {', '.join(shown)}"
+    why = f"lowest perplexity at {amount} on our tuning text, on {rows[0]['model']}: {', '.join(shown)}"
     return Recommendation(method, allocator, why)
 
 
