@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedTokenizerFast
 
 from prunebench.engine.model import StreamedModel
 from prunebench.models.configs import Rows
@@ -46,6 +47,17 @@ _FALCON: dict[str, Any] = {
     "max_position_embeddings": 64,
 }
 _GPT: dict[str, Any] = {"n_embd": 32, "n_inner": 48, "n_head": 4, "n_positions": 64}
+_CLIP: dict[str, Any] = {
+    "model_type": "clip_vision_model",
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 3,
+    "image_size": 16,
+    "patch_size": 8,
+}
+_MROPE = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]}}
+_QWEN_VISION = {"depth": 2, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "spatial_merge_size": 2}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", _LLAMA),
     "mistral": ("llama", _LLAMA | {"sliding_window": 8}),
@@ -107,6 +119,29 @@ MORE_ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "smollm3": ("llama", _LLAMA),
     "stablelm": ("llama", _LLAMA | {"use_parallel_residual": True, "qk_layernorm": True, "use_qkv_bias": True}),
     "vaultgemma": ("llama", _LLAMA | {"head_dim": 16, "sliding_window": 8}),
+    "llava": ("llava", {"text_config": _LLAMA, "vision_config": _CLIP}),
+    "llava-mistral": ("llava", {"text_config": {"model_type": "mistral", **_LLAMA}, "vision_config": _CLIP}),
+    "llava_next": (
+        "llava",
+        {"text_config": _LLAMA, "vision_config": _CLIP, "image_grid_pinpoints": [[16, 16], [16, 32], [32, 16]]},
+    ),
+    "vipllava": ("llava", {"text_config": _LLAMA, "vision_config": _CLIP, "vision_feature_layers": [-2, -1]}),
+    "gemma3": (
+        "llava",
+        {
+            "text_config": _LLAMA | {"head_dim": 16, "sliding_window": 8},
+            "vision_config": _CLIP | {"model_type": "siglip_vision_model"},
+            "mm_tokens_per_image": 4,
+        },
+    ),
+    "qwen2_vl": ("qwen_vl", {"text_config": _LLAMA | _MROPE, "vision_config": _QWEN_VISION | {"embed_dim": 16}}),
+    "qwen2_5_vl": (
+        "qwen_vl",
+        {
+            "text_config": _LLAMA | _MROPE,
+            "vision_config": _QWEN_VISION | {"intermediate_size": 24, "out_hidden_size": 32, "window_size": 16},
+        },
+    ),
 }
 """The rest of what the adapters claim to read, which has tests of its own. What follows "-" names a variant."""
 EVERY_ARCHITECTURE = ARCHITECTURES | MORE_ARCHITECTURES
@@ -127,15 +162,22 @@ def make_model(
     torch.manual_seed(seed)
     kind = name.removesuffix("_350m").partition("-")[0]
     depth = CONFIG_MAPPING[kind].attribute_map.get("num_hidden_layers", "num_hidden_layers")
-    model = AutoModelForCausalLM.from_config(
-        AutoConfig.for_model(kind, **{**config, depth: blocks, "vocab_size": VOCABULARY, "pad_token_id": 0, **sizes})
-    )
+    sizes = {depth: blocks, "vocab_size": VOCABULARY, "pad_token_id": 0, **sizes}
+    if "text_config" in config:
+        beside = {key: sizes.pop(key) for key in [*sizes] if key.startswith("image_")}
+        sizes = {**beside, "text_config": {**config["text_config"], **sizes}}
+    model = auto_class(name).from_config(AutoConfig.for_model(kind, **{**config, **sizes}))
     # Wider than the usual initialisation, so that pruning changes the loss; biases and norms not at 0 and 1.
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, mean=1.0 if parameter.dim() == 1 else 0.0, std=0.2)
     model.to(torch.bfloat16).save_pretrained(directory, max_shard_size=shard)
     (tokenizer or make_tokenizer()).save_pretrained(directory)
     return directory
+
+
+def auto_class(name: str) -> Any:
+    """The class of transformers that makes and loads the architecture `name`."""
+    return getattr(transformers, load("models", EVERY_ARCHITECTURE[name][0]).auto)
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
@@ -166,7 +208,8 @@ def open_model(
 
 def reference(directory: Path, dtype: torch.dtype = torch.float32) -> Any:
     """The model as transformers sees it."""
-    return AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).to(DEVICE)
+    auto = getattr(transformers, read_layout(directory).family.auto)
+    return auto.from_pretrained(directory, dtype=dtype).to(DEVICE)
 
 
 def tokens(samples: int, seqlen: int, seed: int = 0) -> torch.Tensor:

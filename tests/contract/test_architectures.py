@@ -45,7 +45,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def plain(directory: Path, dtype: torch.dtype = torch.float32) -> tuple[Tensor, float]:
     """(logits, perplexity) on WINDOWS by a plain loop around `from_pretrained`."""
-    reference = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype)
+    reference = tiny.reference(directory, dtype)
     with torch.no_grad():
         logits = reference(input_ids=WINDOWS, use_cache=False).logits
     losses = [float(nn.functional.cross_entropy(rows[:-1], ids[1:])) for rows, ids in zip(logits, WINDOWS, strict=True)]

@@ -497,5 +497,5 @@ def test_errors_of_single_rows_among_others(
     none = {"requests": 0, "of": 1, "tokens": 0}
     (score,) = lm_eval_suite._scores("task", {str(n): {"results": [part], "cut": none} for n, part in enumerate(parts)})
     assert score.stderr == (None if pooled is None else pytest.approx(pooled))
-    (mean,) = lm_eval_suite._mean([Score("task", **part) for part in parts])
+    (mean,) = lm_eval_suite.mean_of_tasks([Score("task", **part) for part in parts])
     assert mean.stderr == averaged

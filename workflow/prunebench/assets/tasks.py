@@ -5,6 +5,7 @@ The Snakefile imports this module for the local files of an entry, so pyarrow is
 
 import gzip
 import json
+import random
 import string
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,8 @@ from prunebench.errors import PrunebenchError
 from prunebench.storage.files import write_text
 
 Row = dict[str, Any]
+PICTURES = "pictures"
+"""What stands in place of the split in the name of an image file: TASK.pictures.NUMBER.png."""
 
 
 def local_row_files(entry: TasksEntry) -> dict[str, Path]:
@@ -54,6 +57,8 @@ def row_files(entry: TasksEntry, dest: Path, asset: Path | None = None) -> dict[
 
 def stock_definitions(task: str, data: TaskData, names: set[str]) -> dict[str, str]:
     """A map from each of `names` that belongs to `task` to lm-eval's own YAML file."""
+    if data.stock is None:
+        return {}
     if "*" not in data.stock:
         return {task: data.stock}
     subjects = sorted(name.removeprefix(f"{task}_") for name in names if name.startswith(f"{task}_"))
@@ -66,7 +71,8 @@ def read_rows(path: Path, requests: str | None = None) -> list[Row]:
     With `requests`, a task, the file holds requests of OLMo's evaluation, several for each row.
     Raises PrunebenchError if the file is damaged, empty, or of another form.
     """
-    read = {".arrow": _read_arrow, ".parquet": _read_parquet}.get(path.suffix, _read_lines)
+    readers = {".arrow": _read_arrow, ".parquet": _read_parquet, ".json": _read_array}
+    read = readers.get(path.suffix, _read_lines)
     try:
         records = read(path)
         rows = _rows_of_requests(records, REQUESTS[requests]) if requests else records
@@ -83,17 +89,30 @@ def write_rows(path: Path, rows: list[Row]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def draw(rows: list[Row], limit: int | None, seed: int) -> list[Row]:
+    """`limit` of `rows` in their order, drawn by `seed`; all if `limit` is None, or if there are no more."""
+    if limit is None or limit >= len(rows):
+        return rows
+    return [rows[index] for index in sorted(random.Random(seed).sample(range(len(rows)), limit))]
+
+
 def load_rows(directory: Path, name: str) -> dict[str, list[Row]]:
     """The rows of `name` by split, from the files NAME.SPLIT.jsonl in `directory`."""
     return {path.name.split(".")[1]: read_rows(path) for path in sorted(directory.glob(f"{name}.*.jsonl"))}
 
 
 def _members(entry: TasksEntry) -> dict[str, str]:
-    return {
+    members = {
         f"{task}{'_*' if '*' in file else ''}.{split}{''.join(PurePosixPath(file).suffixes)}": file
         for task, data in entry.tasks.items()
         for split, file in data.rows.items()
     }
+    pictures = {
+        f"{task}.{PICTURES}.*{PurePosixPath(data.pictures).suffix}": data.pictures
+        for task, data in entry.tasks.items()
+        if data.pictures is not None
+    }
+    return {**members, **pictures}
 
 
 def _read_arrow(path: Path) -> list[Row]:
@@ -108,6 +127,11 @@ def _read_parquet(path: Path) -> list[Row]:
     from pyarrow import parquet
 
     rows: list[Row] = parquet.read_table(path).to_pylist()
+    return rows
+
+
+def _read_array(path: Path) -> list[Row]:
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
     return rows
 
 

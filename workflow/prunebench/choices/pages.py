@@ -122,7 +122,7 @@ def _bundles(catalog: Path) -> Iterator[str]:
         assert isinstance(entry, TasksEntry)
         yield f"### {entry.title}: `{name}`\n\nRows {entry.source.origin}."
         rows = (
-            [f"`{task}`", data.title or task, f"`{data.stock}`", ", ".join(data.rows)]
+            [f"`{task}`", data.title or task, f"`{data.stock or data.images}`", ", ".join(data.rows)]
             for task, data in entry.tasks.items()
         )
         yield _table(["task", "in tables", "task file", "splits"], rows)

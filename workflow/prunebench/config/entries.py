@@ -229,14 +229,31 @@ class CorpusEntry(Entry):
         return self
 
 
+ImageRows = Literal["easy_vqa", "scienceqa", "textvqa", "vqav2"]
+"""The forms of rows with images that are known: see `assets.pictures`."""
+
+
 class TaskData(Entry):
-    """Rows for one task of lm-eval. In a task of many subjects, a `*` in `stock` and `rows` stands for the subject."""
+    """Rows for one task of lm-eval, or questions about images, of which all `rows` are evaluated together.
+
+    In a task of many subjects, a `*` in `stock` and `rows` stands for the subject.
+    """
 
     title: Line | None = Field(
         None, exclude_if=is_none, description="head of the task's column in tables; default: the task's name"
     )
-    stock: InnerPath = Field(
-        description="the YAML file of the task below lm_eval/tasks, which says its prompts and metrics"
+    stock: InnerPath | None = Field(
+        None, description="the YAML file of the task below lm_eval/tasks, which says its prompts and metrics"
+    )
+    images: ImageRows | None = Field(
+        None,
+        exclude_if=is_none,
+        description="the form of rows with images, for suite vqa: easy_vqa, or the columns of a data set on the hub",
+    )
+    pictures: InnerPath | None = Field(
+        None,
+        exclude_if=is_none,
+        description="if images are files of their own: their paths, with a `*` for the number that rows call them by",
     )
     rows: dict[TaskName, InnerPath] = Field(
         min_length=1,
@@ -249,12 +266,26 @@ class TaskData(Entry):
 
     @model_validator(mode="after")
     def _subjects_everywhere(self) -> "TaskData":
-        stars = {"*" in file for file in (self.stock, *self.rows.values())}
+        if (self.stock is None) == (self.images is None):
+            raise ValueError("give either 'stock', for a task of lm-eval, or 'images', for questions about images")
+        if self.pictures is not None and (self.images is None or "*" not in self.pictures):
+            raise ValueError("'pictures' are the files of 'images', with a '*' in place of their numbers")
+        stars = {"*" in file for file in (self.stock or "", *self.rows.values())}
         if len(stars) > 1:
             raise ValueError("'*' stands for a subject: put one into 'stock' and all of 'rows', or into none of them")
         if self.requests and True in stars:
             raise ValueError("'requests' belong to one task: it cannot have many subjects ('*')")
         return self
+
+    @property
+    def has_subjects(self) -> bool:
+        """Whether a `*` stands for the subjects of the task."""
+        return any("*" in file for file in self.rows.values())
+
+    @property
+    def has_many(self) -> bool:
+        """Whether a `*` stands for subjects or for images."""
+        return self.has_subjects or self.pictures is not None
 
 
 class TasksEntry(Entry):
@@ -266,14 +297,14 @@ class TasksEntry(Entry):
 
     @model_validator(mode="after")
     def _files_are_named(self) -> "TasksEntry":
-        if isinstance(self.source, HubSource) and any("*" in data.stock for data in self.tasks.values()):
+        if isinstance(self.source, HubSource) and any(data.has_many for data in self.tasks.values()):
             raise ValueError("a hub source names every file: replace the '*' by names")
         return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> "TasksEntry":
         # Each task has files under its name, and a task of many subjects under its name, "_" and a subject.
-        many = tuple(f"{name}_".lower() for name, data in self.tasks.items() if "*" in data.stock)
+        many = tuple(f"{name}_".lower() for name, data in self.tasks.items() if data.has_subjects)
         names = [name.lower() for name in self.tasks]
         if len(set(names)) < len(names):
             raise ValueError("two tasks differ in upper and lower case only, which some disks do not keep apart")

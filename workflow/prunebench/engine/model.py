@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from accelerate import dispatch_model, init_empty_weights
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from prunebench import registry
 from prunebench.engine.anatomy import linear_sizes
@@ -49,9 +50,11 @@ class BlockCall:
             if isinstance(value, (tuple, list)):
                 return type(value)(map(narrow, value, example))
             # A tensor of the same shape for one sample and for many is shared. In others a sample may have several
-            # rows: ALiBi has one for every head.
+            # rows (ALiBi has one for every head), and samples may lie along another axis (Qwen2.5-VL's positions).
             if isinstance(value, Tensor) and value.shape != example.shape:
-                return value[row * len(example) : (row + 1) * len(example)]
+                axis = next(axis for axis, size in enumerate(example.shape) if size != value.shape[axis])
+                size = example.shape[axis]
+                return value.narrow(axis, row * size, size)
             return value
 
         kwargs = {name: narrow(value, single.kwargs[name]) for name, value in self.kwargs.items()}
@@ -129,16 +132,23 @@ class StreamedModel:
         """The parameter `name` (or its override) in its storage dtype, on the CPU."""
         origin = self._stand_ins.get(name, name)
         tensor = (self._overrides if origin in self._overrides else self.tensors)[origin]
-        return tensor if self.storage is None else tensor.to(self.storage)
+        rounding = self._rounding(origin)
+        return tensor if rounding is None else tensor.to(rounding)
 
     def stored_dtype(self, name: str) -> torch.dtype:
         """The dtype in which the parameter `name` is stored."""
-        return self.storage or self.tensors.dtype(self._stand_ins.get(name, name))
+        origin = self._stand_ins.get(name, name)
+        return self._rounding(origin) or self.tensors.dtype(origin)
+
+    def _rounding(self, origin: str) -> torch.dtype | None:
+        """The dtype to which the tensor `origin` of the files is rounded; None if it keeps its own."""
+        return self.storage if self.family.is_language(origin) else None
 
     @property
     def context(self) -> int | None:
         """The greatest number of tokens of a sequence; None if the model takes sequences of any length."""
-        lengths = (getattr(self._model.config, key, None) for key in ("max_position_embeddings", "max_seq_len"))
+        config = self._model.config.get_text_config()
+        lengths = (getattr(config, key, None) for key in ("max_position_embeddings", "max_seq_len"))
         return next((length for length in lengths if isinstance(length, int)), None)
 
     def check_length(self, seqlen: int) -> None:
@@ -278,7 +288,7 @@ def _skeleton(directory: Path, family: type[Family], dtype: torch.dtype | None) 
         )
     try:
         with init_empty_weights(include_buffers=False):
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+            model = getattr(transformers, family.auto).from_config(config, dtype=dtype, trust_remote_code=False)
     except Exception as error:
         raise PrunebenchError(
             f"{directory / CONFIG}: transformers cannot make a model of these values ({summary(error)})"

@@ -72,7 +72,17 @@ class Family:
     head: ClassVar[str] = "lm_head"
     """The first part of the names of tensors outside the decoder."""
     renamed: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """The first parts of names that transformers changes as it loads a model: in files -> in the model."""
+    """The first parts of names that transformers changes as it loads a model: in files -> in the model. The first
+    entry that fits a name counts.
+    """
+    text_types: ClassVar[frozenset[str]] = frozenset()
+    """If the model is a language model beside a vision tower: the values of `model_type` that its `text_config` may
+    have. Only the language model is pruned, and all other tensors stay as the files have them.
+    """
+    text_type: ClassVar[str] = "{}_text"
+    """The `model_type` of a `text_config` that does not say it; `{}` stands for that of the whole model."""
+    auto: ClassVar[str] = "AutoModelForCausalLM"
+    """The class of transformers that makes the model."""
 
     @classmethod
     def linears(cls) -> tuple[str, ...]:
@@ -84,6 +94,12 @@ class Family:
         """The matrices of a block as files hold them: a fused matrix in place of its parts."""
         parts = {linear: fused.matrix for fused in cls.fused for linear in fused.linears}
         return tuple(dict.fromkeys(parts.get(linear, linear) for linear in cls.linears()))
+
+    @classmethod
+    def is_language(cls, name: str) -> bool:
+        """Whether the tensor with the full name `name` belongs to the language model, which may be the whole model."""
+        language = cls.blocks.rpartition(".")[0]
+        return not cls.text_types or name.startswith((f"{language}.", f"{cls.head}."))
 
     @classmethod
     def full_name(cls, block: int, linear: str) -> str:

@@ -12,14 +12,41 @@ from prunebench import registry
 from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family, Fused
 
+_KEYS = (
+    *("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads"),
+    *("head_dim", "vocab_size", "max_position_embeddings"),
+)
+_DEFAULTS: dict[str, tuple[int | None, ...]] = {
+    "cohere": (40, 8192, 22528, 64, None, None, 256000, 8192),
+    "cohere2": (40, 8192, 22528, 64, None, None, 256000, 8192),
+    "cwm": (64, 6144, 21504, 48, 8, 128, 128256, 131072),
+    "ernie4_5": (18, 1024, 3072, 16, 2, 128, 103424, 131072),
+    "exaone4": (32, 4096, 16384, 32, 32, None, 102400, 2048),
+    "gemma": (28, 3072, 24576, 16, 16, 256, 256000, 8192),
+    "gemma2": (26, 2304, 9216, 8, 4, 256, 256000, 8192),
+    "gemma3_text": (26, 2304, 9216, 8, 4, 256, 262208, 131072),
+    "granite": (32, 4096, 11008, 32, None, None, 32000, 2048),
+    "helium": (24, 2560, 7040, 20, 20, 128, 48000, 4096),
+    "hunyuan_v1_dense": (32, 4096, 11008, 32, None, None, 290943, 2048),
+    "llama": (32, 4096, 11008, 32, None, None, 32000, 2048),
+    "ministral": (32, 4096, 14336, 32, 8, None, 32000, 131072),
+    "ministral3": (34, 4096, 14336, 32, 8, 128, 131072, 262144),
+    "mistral": (32, 4096, 14336, 32, 8, None, 32000, 131072),
+    "olmo": (32, 4096, 11008, 32, None, None, 50304, 2048),
+    "olmo2": (32, 4096, 11008, 32, None, None, 50304, 2048),
+    "olmo3": (32, 4096, 11008, 32, None, None, 50304, 2048),
+    "qwen2": (32, 4096, 22016, 32, 32, None, 151936, 32768),
+    "qwen2_5_vl_text": (80, 8192, 29568, 64, 8, None, 152064, 32768),
+    "qwen2_vl_text": (80, 8192, 29568, 64, 8, None, 152064, 32768),
+    "qwen3": (32, 4096, 22016, 32, 32, 128, 151936, 32768),
+    "seed_oss": (64, 4096, 27648, 80, 8, 128, 155136, 524288),
+    "smollm3": (36, 2048, 11008, 16, 4, None, 128256, 32768),
+    "stablelm": (32, 2560, 6912, 32, 32, None, 50304, 4096),
+    "vaultgemma": (26, 2304, 9216, 8, 4, 256, 256000, 8192),
+}
+"""The values of transformers for `_KEYS`, by model type. The files of vision-language models leave many of them out."""
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "llama": {
-        "num_hidden_layers": 32,
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_attention_heads": 32,
-        "vocab_size": 32000,
-    },
+    **{kind: dict(zip(_KEYS, values, strict=True)) for kind, values in _DEFAULTS.items()},
     "falcon": {"multi_query": True},
     "gpt_bigcode": {"multi_query": True},
 }
@@ -108,12 +135,21 @@ def has_experts(config: Mapping[str, Any]) -> bool:
     return "moe" in str(config.get("model_type")) or any(isinstance(count, int) and count > 1 for count in counts)
 
 
+def text_of(config: Mapping[str, Any]) -> Any:
+    """The `text_config` of config.json, which says its type also where the file leaves it out; {} if there is none."""
+    text = config.get("text_config") or {}
+    reader = readers().get(str(config.get("model_type")))
+    if reader is None or not reader.text_types or not isinstance(text, dict):
+        return text
+    return {"model_type": reader.text_type.format(config["model_type"]), **text}
+
+
 def dimensions(config: Mapping[str, Any], where: Path) -> Dimensions:
     """The sizes in the content `config` of the config.json at `where`, or in its `text_config`.
 
     Raises PrunebenchError, which names the file and the key, if a size is missing or is no whole number above 0.
     """
-    text = config.get("text_config") or {}
+    text = text_of(config)
     if not isinstance(text, dict):
         raise PrunebenchError(
             f"{where}: text_config is {text!r}, not an object: take the file that belongs to the model"

@@ -253,6 +253,8 @@ def _missing_definitions(name: str, entry: TasksEntry) -> Iterator[str]:
     package = find_spec("lm_eval")  # the package itself is not imported
     for folder in package.submodule_search_locations or () if package else ():
         for task, data in entry.tasks.items():
+            if data.stock is None:
+                continue
             pattern = glob.escape(data.stock).replace("[*]", "*")
             if not glob.glob(pattern, root_dir=Path(folder, "tasks")):  # noqa: PTH207 - Path.glob refuses `a**`
                 yield f"tasks.{name}.tasks.{task}.stock: lm-eval has no task file {data.stock!r}"

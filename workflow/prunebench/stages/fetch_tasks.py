@@ -1,9 +1,14 @@
 """Stage fetch_tasks: turn a catalog entry into rows of each task and split (JSON lines), tasks.json and asset.json."""
 
+import zipfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 from prunebench.assets.manifest import Manifest, describe_files, write_manifest
-from prunebench.assets.tasks import local_row_files, read_rows, row_files, stock_definitions, write_rows
+from prunebench.assets.pictures import ARCHIVE, Archive, image_rows
+from prunebench.assets.tasks import PICTURES, local_row_files, read_rows, row_files, stock_definitions, write_rows
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.assets import FetchTasksSpec
 from prunebench.storage.files import write_json
@@ -22,12 +27,20 @@ def fetch_tasks(spec: str, *, asset: Path) -> None:
     empty_directory(dest)
     rows: dict[str, int] = {}
     with staging(dest, "rows") as scratch:
-        for name, file in row_files(entry, scratch, dest).items():
-            task, split = name.split(".")[:2]
-            requests = entry.tasks[task].requests if task in entry.tasks else None
-            part = read_rows(file, requests)
-            write_rows(dest / f"{task}.{split}.jsonl", part)
-            rows[f"{task}.{split}"] = len(part)
+        files = row_files(entry, scratch, dest)
+        with ExitStack() as stack:
+            archive = cache(lambda: Archive(stack.enter_context(zipfile.ZipFile(dest / ARCHIVE, "w"))))
+            for name, file in files.items():
+                task, split = name.split(".")[:2]
+                if split == PICTURES:
+                    continue
+                data = entry.tasks.get(task)
+                if data is not None and data.images is not None:
+                    part = image_rows(file, data.images, _pictures(files, task), archive())
+                else:
+                    part = read_rows(file, data.requests if data else None)
+                write_rows(dest / f"{task}.{split}.jsonl", part)
+                rows[f"{task}.{split}"] = len(part)
     names = {name.split(".")[0] for name in rows}
     stock = {task: stock_definitions(task, data, names) for task, data in entry.tasks.items()}
     write_json(dest / "tasks.json", stock)
@@ -41,3 +54,9 @@ def fetch_tasks(spec: str, *, asset: Path) -> None:
     )
     settings.check(list(local_row_files(entry).values()))
     write_manifest(manifest, dest)
+
+
+def _pictures(files: Mapping[str, Path], task: str) -> dict[str, Path]:
+    """The image files of `task` by number."""
+    start = f"{task}.{PICTURES}."
+    return {name.removeprefix(start).split(".")[0]: file for name, file in files.items() if name.startswith(start)}

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import ArrayLike
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from prunebench.assets.texts import own_documents
 from prunebench.assets.tokens import check_array, load_ids
@@ -36,6 +37,7 @@ from prunebench.standalone.recommend import recommend
 from prunebench.standalone.request import Request, compute_settings, feed_forward
 from prunebench.standalone.run import prune_to
 from prunebench.storage.files import named_destination, named_path, write_text
+from prunebench.storage.layout import read_layout
 from prunebench.suites.base import Score
 
 Model = str | Path | PreTrainedModel
@@ -62,7 +64,8 @@ class Pruned:
 
     def load(self, **options: Any) -> PreTrainedModel:
         """Load the model in its stored dtype, or as `options` of `from_pretrained` say."""
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        auto = getattr(transformers, read_layout(self.directory).family.auto)
+        model: PreTrainedModel = auto.from_pretrained(
             self.directory, **{"local_files_only": True, "trust_remote_code": False, **options}
         )
         return model

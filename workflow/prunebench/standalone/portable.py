@@ -21,7 +21,8 @@ _FAST = "PreTrainedTokenizerFast"
 
 def portable_config(config: dict[str, Any], dtype: str) -> dict[str, Any]:
     """Return `config` (of config.json) for transformers 4 and 5, for a model whose weights are stored in `dtype`."""
-    return {**_older_rope(config), **config, "dtype": dtype, "torch_dtype": dtype}
+    nested = {"text_config": _older(config["text_config"])} if isinstance(config.get("text_config"), dict) else {}
+    return {**_older(config), **nested, "dtype": dtype, "torch_dtype": dtype}
 
 
 def portable_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
@@ -44,6 +45,10 @@ def portable_tokenizer(config: dict[str, Any]) -> dict[str, Any]:
         "padding_side": getattr(written_by, "padding_side", "right"),
     }
     return {**defaults, **changed, "tokenizer_class": _FAST}
+
+
+def _older(config: dict[str, Any]) -> dict[str, Any]:
+    return {**_older_rope(config), **config}
 
 
 def _older_rope(config: dict[str, Any]) -> dict[str, Any]:

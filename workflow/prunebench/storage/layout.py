@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family
-from prunebench.models.configs import has_experts, readers
+from prunebench.models.configs import has_experts, readers, text_of
 from prunebench.names import is_plain_name
 from prunebench.storage.checkpoints import facts
 from prunebench.storage.files import AGAIN, LFS, read_object
@@ -170,12 +170,24 @@ def family_of(model: Path | str, config: dict[str, Any]) -> type[Family]:
     """The family that reads a model with this `config`. PrunebenchError, with all known types, if none does."""
     kind = config.get("model_type")
     if isinstance(kind, str) and kind in readers():
-        return readers()[kind]
+        family = readers()[kind]
+        _check_text(model, family, text_of(config))
+        return family
     if has_experts(config):
         raise PrunebenchError(f"{model} is a mixture of experts ({kind!r}), which cannot be pruned: name a dense model")
     raise PrunebenchError(
         f"{model} is a model of type {kind!r}, which is not known (known: {', '.join(sorted(readers()))})"
     )
+
+
+def _check_text(model: Path | str, family: type[Family], text: object) -> None:
+    """Raise PrunebenchError unless `family` reads the language model that the `text_config` `text` describes."""
+    kind = text.get("model_type") if isinstance(text, dict) else None
+    if family.text_types and kind not in family.text_types:
+        raise PrunebenchError(
+            f"{model} has a language model of type {kind!r}, which family {family.name!r} does not read "
+            f"(known: {', '.join(sorted(family.text_types))})"
+        )
 
 
 def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
@@ -233,8 +245,7 @@ def full_name(stored: str, family: type[Family]) -> str:
     In a model that was saved without its head (`AutoModel`) names lack the first part: layers.0..., decoder....
     In a model that was saved as part of another one it may occur twice: model.model.layers.0, model.lm_head.
     """
-    for old, new in family.renamed.items():
-        stored = new + stored.removeprefix(old) if stored.startswith(f"{old}.") else stored
+    stored = _renamed(stored, family)
     prefix = family.blocks.partition(".")[0]
     first, _, rest = stored.partition(".")
     if first == prefix and rest.partition(".")[0] in (prefix, family.head):
@@ -242,11 +253,21 @@ def full_name(stored: str, family: type[Family]) -> str:
     return stored if first in (prefix, family.head) else f"{prefix}.{stored}"
 
 
-def saved_name(name: str, family: type[Family]) -> str:
-    """The name in files of the tensor with the full name `name`."""
+def saved_name(name: str, layout: Layout) -> str:
+    """The name in a copy of the model of the tensor with the full name `name`.
+
+    A name that transformers changes as it loads the model is written as it was read.
+    """
+    stored = layout.places[name].stored
+    return stored if _renamed(stored, layout.family) != stored else name
+
+
+def _renamed(stored: str, family: type[Family]) -> str:
+    """The name `stored` after the first entry of `family.renamed` that is the whole name, or its first parts."""
     for old, new in family.renamed.items():
-        name = old + name.removeprefix(new) if name.startswith(f"{new}.") else name
-    return name
+        if stored == old or stored.startswith(f"{old}."):
+            return new + stored.removeprefix(old)
+    return stored
 
 
 def places(file: Path) -> Iterator[Place]:

@@ -50,11 +50,15 @@ class TensorStore(Mapping[str, Tensor]):
     def __init__(self, path: Path, dtype: torch.dtype | None = None) -> None:
         """With `dtype`, floating-point tensors are rounded to it as they are read; without, they are as stored.
 
+        Tensors of a model outside its language model are always as stored.
+
         Raises PrunebenchError if a file is damaged, or if `from_pretrained` would not load the directory as it is.
         """
         self.path = path
         self._dtype = dtype
-        self._parts = parts(read_layout(path)) if path.is_dir() else {at.stored: Part(at) for at in places(path)}
+        layout = read_layout(path) if path.is_dir() else None
+        self._parts = {at.stored: Part(at) for at in places(path)} if layout is None else parts(layout)
+        self._family = layout.family if layout else None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parts)
@@ -70,7 +74,8 @@ class TensorStore(Mapping[str, Tensor]):
         tensor = self._packed(place) if place.packed else self._stored(place.file, place.stored)
         if rows is not None:
             tensor = rows_of(tensor, rows)
-        dtype = self._dtype if self._dtype and tensor.is_floating_point() else tensor.dtype
+        rounded = tensor.is_floating_point() and (self._family is None or self._family.is_language(name))
+        dtype = self._dtype if self._dtype and rounded else tensor.dtype
         return tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
 
     def is_packed(self, name: str) -> bool:

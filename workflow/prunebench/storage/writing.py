@@ -31,7 +31,7 @@ def write_weights(
     shards = layout.shards
     parts = []
     for shard, names in shards.items():
-        tensors = {saved_name(name, layout.family): whole_tensor(name, fused, read) for name in names}
+        tensors = {saved_name(name, layout): whole_tensor(name, fused, read) for name in names}
         written |= dict.fromkeys(tensors, shard)
         size += sum(tensor.nbytes for tensor in tensors.values())
         file = destination / shard
@@ -40,7 +40,7 @@ def write_weights(
             shutil.copymode(destination / CONFIG, file)  # safetensors makes its files private
         else:
             parts.append(file.with_suffix(".part"))
-            matrices = {saved_name(name, layout.family) for name in names if layout.is_matrix(name)}
+            matrices = {saved_name(name, layout) for name in names if layout.is_matrix(name)}
             checkpoints.save(parts[-1], _packed(tensors, matrices, packing, entries))
     if packing is not None:
         facts = {"format": PACKED_FORMAT, "tensors": entries, "shards": written}

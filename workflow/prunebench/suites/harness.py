@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from transformers import LogitsProcessorList
 
-from prunebench.assets.tasks import Row
+from prunebench.assets.tasks import Row, draw
 from prunebench.assets.tokens import check_ids, encoding, load_tokenizer, of_tokenizer
 from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
@@ -174,7 +173,7 @@ def stock_task(
     _check_has(name, evaluated, rows, "evaluates on")
     if num_fewshot:
         _check_has(name, stock.get("fewshot_split") or stock.get("training_split"), rows, "takes examples from")
-    drawn = {**rows, evaluated: _draw(rows[evaluated], limit, seed)}
+    drawn = {**rows, evaluated: draw(rows[evaluated], limit, seed)}
     data = {split: datasets.Dataset.from_list(part) for split, part in drawn.items()}
     config = {key: value for key, value in stock.items() if key not in ("tag", "group", "task_list")}
     config |= {key: None for key in SPLITS if stock.get(key) not in rows}
@@ -219,12 +218,6 @@ def results(model: LM, task: ConfigurableTask) -> list[dict[str, Any]]:
 def _number(error: float | str) -> float | None:
     """Return a standard error. In place of that of a single row lm-eval has the text N/A."""
     return None if isinstance(error, str) else error
-
-
-def _draw(rows: list[Row], limit: int | None, seed: int) -> list[Row]:
-    if limit is None or limit >= len(rows):
-        return rows
-    return [rows[index] for index in sorted(random.Random(seed).sample(range(len(rows)), limit))]
 
 
 def _check_has(name: str, split: str | None, rows: Mapping[str, list[Row]], what: str) -> None:

@@ -125,7 +125,7 @@ class LmEval(Suite):
             }
             scores += _scores(task, subjects)
             _warn_of_cuts(scores[-1])
-        return [*scores, *_mean(scores)]
+        return [*scores, *mean_of_tasks(scores)]
 
 
 def _scores(task: str, subjects: Mapping[str, dict[str, Any]]) -> list[Score]:
@@ -162,7 +162,7 @@ def _warn_of_cuts(score: Score) -> None:
         )
 
 
-def _mean(scores: list[Score]) -> list[Score]:
+def mean_of_tasks(scores: list[Score]) -> list[Score]:
     """Average `acc` over the tasks, if there are several; each task counts the same."""
     accuracies = [score for score in scores if score.metric == "acc"]
     if len(accuracies) < 2:

@@ -1,0 +1,245 @@
+"""Questions about images: rows of real layouts, prompts, answers by the real model, scores that counting confirms."""
+
+import io
+import json
+import math
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import parquet
+
+import tiny
+import tiny_vision
+from prunebench.assets.pictures import ARCHIVE, Pictures
+from prunebench.assets.tasks import load_rows
+from prunebench.config.entries import TaskData
+from prunebench.engine.subject import Subject
+from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.registry import build, load
+from prunebench.stages.fetch_tasks import fetch_tasks
+from prunebench.storage.resume import Parts
+from prunebench.suites.viewer import LLAVA, Viewer, question_of
+from prunebench.suites.vqa import score_of
+
+PEOPLE = [*["red"] * 7, *["dark red"] * 3]
+
+
+def png(width: int, height: int, seed: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    tiny_vision.make_image(width, height, seed).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_parquet(path: Path, rows: list[dict[str, Any]]) -> str:
+    parquet.write_table(pa.Table.from_pylist(rows), path)
+    return path.name
+
+
+def image(seed: int) -> dict[str, Any]:
+    return {"bytes": png(20 + seed, 13, seed), "path": f"{seed}.png"}
+
+
+def layouts(directory: Path) -> dict[str, Any]:
+    """Entries of the four tasks, whose files have the layouts and columns of the real ones."""
+    (directory / "images").mkdir(parents=True)
+    for number in range(3):
+        (directory / "images" / f"{number}.png").write_bytes(png(64, 64, number))
+    questions = [["what is the red shape?", "circle", 0], ["is there a circle?", "no", 2], ["what color?", "red", 2]]
+    (directory / "questions.json").write_text(json.dumps(questions))
+    people = [{"answer": answer, "answer_confidence": "yes", "answer_id": i} for i, answer in enumerate(PEOPLE)]
+    vqav2 = [
+        {
+            "question_id": index,
+            "question": f"what {index}?",
+            "answers": people,
+            "image": image(7),
+            "answer_type": "other",
+        }
+        for index in range(2)
+    ]
+    textvqa = {
+        "question": "what brand?",
+        "answers": ["dakota"] * 10,
+        "ocr_tokens": ["DAKOTA", "DIGITAL"],
+        "image": image(8),
+    }
+    science = [
+        {"question": "Which?", "choices": ["a whale", "a bird"], "answer": 1, "hint": "", "image": image(9)},
+        {"question": "No image", "choices": ["x", "y"], "answer": 0, "hint": "h", "image": None},
+    ]
+    return {
+        "easy_vqa": {"images": "easy_vqa", "rows": {"test": "questions.json"}, "pictures": "images/*.png"},
+        "vqav2": {
+            "images": "vqav2",
+            "rows": {
+                "validation_0": write_parquet(directory / "v0.parquet", vqav2[:1]),
+                "validation_1": write_parquet(directory / "v1.parquet", vqav2[1:]),
+            },
+        },
+        "textvqa": {"images": "textvqa", "rows": {"validation": write_parquet(directory / "t.parquet", [textvqa])}},
+        "scienceqa": {"images": "scienceqa", "rows": {"test": write_parquet(directory / "s.parquet", science)}},
+    }
+
+
+def fetch(directory: Path, tasks: dict[str, Any], dest: Path) -> Path:
+    entry = {"title": "Images", "source": {"kind": "path", "path": str(directory)}, "tasks": tasks}
+    fetch_tasks(json.dumps({"entry": entry}), asset=dest / "asset.json")
+    return dest
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("bundle")
+    return fetch(directory / "source", layouts(directory / "source"), directory / "tasks")
+
+
+def test_rows_of_real_layouts_become_one_form(bundle: Path) -> None:
+    pictures = Pictures(bundle)
+    easy, vqav2, textvqa, science = (
+        [row for part in load_rows(bundle, name).values() for row in part]
+        for name in ("easy_vqa", "vqav2", "textvqa", "scienceqa")
+    )
+    assert [(row["question"], row["answers"]) for row in easy[:2]] == [
+        ("what is the red shape?", ["circle"]),
+        ("is there a circle?", ["no"]),
+    ]
+    assert [pictures.read(row["image"]) for row in easy] == [png(64, 64, seed) for seed in (0, 2, 2)]
+    assert [row["question"] for row in vqav2] == ["what 0?", "what 1?"] and vqav2[0]["answers"] == PEOPLE
+    assert vqav2[0]["image"] == vqav2[1]["image"] and pictures.read(vqav2[0]["image"]) == png(27, 13, 7)
+    assert textvqa[0]["ocr_tokens"] == ["DAKOTA", "DIGITAL"]
+    assert [(row["choices"], row["answer"]) for row in science] == [(["a whale", "a bird"], 1)]
+
+
+def test_the_archive_has_one_digest(bundle: Path, tmp_path: Path) -> None:
+    again = fetch(tmp_path / "source", layouts(tmp_path / "source"), tmp_path / "tasks")
+    assert (again / ARCHIVE).read_bytes() == (bundle / ARCHIVE).read_bytes()
+    (again / ARCHIVE).write_bytes(b"damaged")
+    with pytest.raises(PrunebenchError, match=r"images\.zip cannot be read"):
+        Pictures(again)
+
+
+@pytest.mark.parametrize("form", ["easy_vqa", "vqav2", "textvqa", "scienceqa"])
+def test_rows_of_another_form_are_one_line(form: str, tmp_path: Path) -> None:
+    tmp_path.joinpath("rows.json").write_text(json.dumps([{"question": "what?"}]))
+    with pytest.raises(PrunebenchError, match=rf"rows\.json does not hold rows of '{form}': ") as error:
+        fetch(tmp_path, {"mine": {"images": form, "rows": {"test": "rows.json"}}}, tmp_path / "tasks")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({}, "either 'stock'"),
+        ({"stock": "arc/arc_easy.yaml", "images": "vqav2"}, "either 'stock'"),
+        ({"stock": "arc/arc_easy.yaml", "pictures": "a/*.png"}, "'pictures' are the files"),
+        ({"images": "easy_vqa", "pictures": "a/b.png"}, "'pictures' are the files"),
+        ({"images": "easy_vqa", "rows": {"test": "a_*.json"}}, "stands for a subject"),
+        ({"images": "chartqa"}, "easy_vqa"),
+    ],
+)
+def test_bad_entries_are_refused(data: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        TaskData.model_validate({"rows": {"test": "rows.json"}, **data})
+
+
+def test_prompts_are_those_of_llava() -> None:
+    short = "\nAnswer the question using a single word or phrase."
+    assert question_of({"question": "what brand?"}, ocr=False) == f"what brand?{short}"
+    row = {"question": "what brand?", "ocr_tokens": ["DAKOTA", "DIGITAL"]}
+    assert question_of(row, ocr=False) == f"what brand?{short}"
+    assert question_of(row, ocr=True) == f"what brand?\nReference OCR token: DAKOTA, DIGITAL{short}"
+    science = {"question": "Which?", "choices": ["a whale", "a bird"], "answer": 1, "hint": ""}
+    assert question_of(science, ocr=False) == (
+        "Context: N/A\nQuestion: Which?\nOptions: (A) a whale (B) a bird\n"
+        "Answer with the option's letter from the given choices directly."
+    )
+
+
+def test_a_constant_answer_scores_what_counting_says_and_told_answers_score_all() -> None:
+    answers = [*["yes"] * 30, *["no"] * 20, *["circle"] * 10]
+    rows = [{"question": "?", "answers": [answer]} for answer in answers]
+    told = score_of("easy_vqa", rows, answers, keep=True)
+    assert told.value == 1.0 and told.stderr == 0.0 and told.details["samples"][0]["answer"] == "yes"
+    constant = score_of("easy_vqa", rows, ["Yes."] * len(rows))
+    share = Counter(answers)["yes"] / len(answers)
+    assert constant.value == pytest.approx(share) and constant.n == 60 and constant.details == {}
+    assert constant.stderr == pytest.approx(math.sqrt(share * (1 - share) / 59))
+    science = [{"question": "?", "choices": ["x", "y"], "answer": index % 2} for index in range(10)]
+    assert score_of("scienceqa", science, ["B"] * 10).value == 0.5
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_vision.make_llava(tmp_path_factory.mktemp("llava"), max_position_embeddings=1024)
+
+
+def subject(directory: Path, family: str = "llava", batch_size: int = 2) -> Subject:
+    return Subject(directory, load("models", family), None, torch.float32, None, batch_size)
+
+
+def test_answers_are_those_of_transformers_on_padded_images(llava: Path) -> None:
+    from PIL import Image
+    from transformers import AutoProcessor
+
+    viewer = Viewer(subject(llava), prompt="llava", pad=True, new_tokens=4)
+    images = [png(20, 13, 1), png(40, 64, 2)]
+    answers = viewer.answers(["what?", "which of the two?"], images)
+    processor, model = AutoProcessor.from_pretrained(llava), tiny.reference(llava)
+    for answer, question, content in zip(answers, ["what?", "which of the two?"], images, strict=True):
+        picture = Image.open(io.BytesIO(content))
+        side = max(picture.size)
+        square = Image.new("RGB", (side, side), (122, 116, 104))
+        square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
+        inputs = processor(images=[square], text=LLAVA.format(question), return_tensors="pt")
+        ids = model.generate(**inputs, max_new_tokens=4, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+        assert answer == processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+def test_a_killed_evaluation_resumes_with_the_next_batch(
+    llava: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = {"data": "images", "tasks": ["easy_vqa", "scienceqa", "vqav2"], "new_tokens": 3, "samples": True}
+    suite = build("suites", "vqa", params)
+    assets = {"tasks/images": bundle}
+    scores = suite.run(subject(llava), assets, Parts(tmp_path / "whole"))
+    assert [(score.task, score.n) for score in scores] == [("easy_vqa", 3), ("scienceqa", 1), ("vqav2", 2), ("mean", 6)]
+    answer, calls = Viewer.answers, []
+
+    def killed(self: Viewer, questions: list[str], images: list[bytes]) -> list[str]:
+        calls.append(len(questions))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return answer(self, questions, images)
+
+    monkeypatch.setattr(Viewer, "answers", killed)
+    with pytest.raises(KeyboardInterrupt):
+        suite.run(subject(llava), assets, Parts(tmp_path / "parts"))
+    assert suite.run(subject(llava), assets, Parts(tmp_path / "parts")) == scores
+    assert calls == [2, 1, 1, 1, 2]
+
+
+def test_a_task_with_ocr_tokens_has_a_name_of_its_own(bundle: Path, tmp_path: Path) -> None:
+    suite = build("suites", "vqa", {"data": "images", "tasks": ["textvqa"], "ocr": True})
+    assert suite.tasks == ("textvqa_ocr",)
+
+
+def test_what_cannot_be_evaluated_is_one_line(llava: Path, tmp_path: Path) -> None:
+    text = tiny.make_model(tmp_path / "text")
+    with pytest.raises(PrunebenchError, match="family 'llama', which sees no images"):
+        Viewer(subject(text, "llama"), prompt="llava", pad=True, new_tokens=4)
+    bare = shutil.copytree(llava, tmp_path / "bare")
+    (bare / "processor_config.json").unlink()
+    with pytest.raises(PrunebenchError, match="cannot load the processor of images") as error:
+        Viewer(subject(bare), prompt="llava", pad=True, new_tokens=4)
+    assert "\n" not in str(error.value)
+    viewer = Viewer(subject(llava), prompt="llava", pad=False, new_tokens=4)
+    with pytest.raises(PrunebenchError, match="an image cannot be read"):
+        viewer.answers(["what?"], [b"no image"])
+    long = Viewer(subject(llava), prompt="template", pad=False, new_tokens=1000)
+    with pytest.raises(CellFailure, match=r"an answer of 1000 are longer than the model's context of 1024"):
+        long.answers(["what is shown in this image?"], [png(16, 16)])

@@ -1,0 +1,84 @@
+"""VQA accuracy and the reading of choices: cases by hand, and the published formula on random answers."""
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prunebench.suites.visual_answers import chosen, normalised, vqa_accuracy
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Yes", "yes"),
+        ("  the Dog.\n", "dog"),
+        ("a cat and an owl", "cat and owl"),
+        ("two", "2"),
+        ("None", "0"),
+        ("ten dogs", "10 dogs"),
+        ("1,000", "1000"),
+        ("3.5", "3.5"),
+        ("U.S.", "us"),
+        ("dont", "don't"),
+        ("couldnt've", "couldn't've"),
+        ("couldn'tve", "couldn't've"),
+        ("twas", "'twas"),
+        ("hell", "hell"),
+        ("red/blue", "red blue"),
+        ("red / blue", "red blue"),
+        ("t-shirt", "t shirt"),
+        ("left - right", "left right"),
+        ("what?", "what"),
+        ("man's hat", "man 's hat"),
+        ("(yes)", "yes"),
+        ("", ""),
+    ],
+)
+def test_normalised(answer: str, expected: str) -> None:
+    assert normalised(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "expected"), [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (9, 1.0), (10, 1.0)]
+)
+def test_accuracy_by_the_number_of_ten_people_who_agree(agreeing: int, expected: float) -> None:
+    given_answers = ["The dog."] * agreeing + ["cat"] * (10 - agreeing)
+    assert vqa_accuracy("dog", given_answers) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_single_answer_is_matched() -> None:
+    assert vqa_accuracy("Blue", ["blue"]) == 1.0 and vqa_accuracy("blue sky", ["blue"]) == 0.0
+
+
+ANSWERS = st.sampled_from(["yes", "no", "Yes.", "two", "2", "the 2", "blue"])
+
+
+@given(ANSWERS, st.lists(ANSWERS, min_size=2, max_size=12))
+def test_accuracy_is_the_mean_over_all_groups_without_one_person(answer: str, people: list[str]) -> None:
+    plain = {"Yes.": "yes", "two": "2", "the 2": "2"}
+    same = [plain.get(person, person) == plain.get(answer, answer) for person in people]
+    groups = [*combinations(same, len(same) - 1)]
+    expected = sum(min(sum(group) / 3, 1) for group in groups) / len(groups)
+    assert vqa_accuracy(answer, people) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("answer", "choices", "expected"),
+    [
+        ("B", 3, 1),
+        (" A\n", 2, 0),
+        ("C.", 3, 2),
+        ("A. a whale", 2, 0),
+        ("The answer is B.", 4, 1),
+        ("I think. The answer is D", 4, 3),
+        ("D", 3, None),
+        ("b", 3, None),
+        ("Banana", 3, None),
+        ("", 3, None),
+        ("A\nbecause", 2, 0),
+    ],
+)
+def test_chosen(answer: str, choices: int, expected: int | None) -> None:
+    assert chosen(answer, choices) == expected

@@ -1,0 +1,135 @@
+"""A vision-language model that answers questions about images: transformers' own processor and greedy generation."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoProcessor, LogitsProcessorList
+
+from prunebench.engine.finite import cause
+from prunebench.engine.subject import Subject
+from prunebench.errors import CellFailure, PrunebenchError, summary
+
+LLAVA = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+    "and polite answers to the user's questions. USER: <image>\n{} ASSISTANT:"
+)
+"""LLaVA-1.5's prompt (its conversation `vicuna_v1`) with the question in place of the braces."""
+
+
+class Viewer:
+    """The model of a subject as a whole, with the processor of its directory."""
+
+    def __init__(self, subject: Subject, *, prompt: str, pad: bool, new_tokens: int) -> None:
+        """`prompt` is "llava" for LLaVA-1.5's text, or "template" for the model's own chat template.
+
+        With `pad` an image is put on a square of the processor's mean colour, as LLaVA-1.5 does. An answer has at most
+        `new_tokens` tokens. Raises PrunebenchError if the directory has no processor of images.
+        """
+        if not subject.family.text_types:
+            raise PrunebenchError(
+                f"{subject.directory} is a model of family {subject.family.name!r}, which sees no images: suite vqa "
+                "needs a vision-language model"
+            )
+        try:
+            options = {"local_files_only": True, "trust_remote_code": False}
+            processors: Any = AutoProcessor  # its methods have no types
+            self._processor = processors.from_pretrained(subject.directory, **options)
+            self._tokenizer, mean = self._processor.tokenizer, self._processor.image_processor.image_mean
+        # A damaged file raises any exception of its parser.
+        except Exception as error:
+            raise PrunebenchError(
+                f"cannot load the processor of images from {subject.directory} ({summary(error)}): are "
+                "preprocessor_config.json and processor_config.json those of the model?"
+            ) from error
+        self._tokenizer.padding_side = "left"
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._colour = tuple(int(255 * value) for value in mean) if pad else None
+        self._subject, self._prompt, self._new_tokens = subject, prompt, new_tokens
+        self._context = subject.streamed().context
+        self._model: Any = subject.whole()
+
+    @torch.no_grad()
+    def answers(self, questions: Sequence[str], images: Sequence[bytes]) -> list[str]:
+        """The answer to each of `questions` about the image of the same place, which is a file's content.
+
+        Raises CellFailure if a logit is not finite, or if the context has no room for a prompt and its answer, and
+        PrunebenchError if an image cannot be read.
+        """
+        inputs = self._processor(
+            images=[[self._opened(image)] for image in images],
+            text=[self._text(question) for question in questions],
+            padding=True,
+            return_tensors="pt",
+        )
+        length = inputs["input_ids"].shape[1]
+        if self._context is not None and length + self._new_tokens > self._context:
+            raise CellFailure(
+                f"a prompt of {length} tokens and an answer of {self._new_tokens} are longer than the model's context "
+                f"of {self._context}"
+            )
+        inputs = inputs.to(self._model.device)
+        for name, value in inputs.items():
+            if torch.is_floating_point(value):
+                inputs[name] = value.to(self._model.dtype)
+        generated = self._model.generate(
+            **inputs,
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self._new_tokens,
+            pad_token_id=self._tokenizer.pad_token_id,
+            logits_processor=LogitsProcessorList([self._refuse_broken]),
+        )
+        texts = self._tokenizer.batch_decode(generated[:, length:], skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def _text(self, question: str) -> str:
+        if self._prompt == "llava":
+            return LLAVA.format(question)
+        content = [{"type": "image"}, {"type": "text", "text": question}]
+        text: str = self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        return text
+
+    def _opened(self, content: bytes) -> Image.Image:
+        try:
+            image = Image.open(io.BytesIO(content)).convert("RGB")
+        # A damaged image raises any exception of its decoder.
+        except Exception as error:
+            raise PrunebenchError(f"an image cannot be read ({summary(error)}): fetch the tasks again") from error
+        if self._colour is None or image.width == image.height:
+            return image
+        side = max(image.size)
+        square = Image.new("RGB", (side, side), self._colour)
+        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        return square
+
+    def _refuse_broken(self, _: Tensor, logits: Tensor) -> Tensor:
+        """Return the logits [batch, vocabulary] of the next token. Raises CellFailure if one is not finite."""
+        if not logits.isfinite().all():
+            reason = cause(self._subject.streamed().tensors, self._subject.dtype)
+            raise CellFailure(f"a logit is NaN or infinite: {reason}")
+        return logits
+
+
+def question_of(row: dict[str, Any], *, ocr: bool) -> str:
+    """The question of `row` in LLaVA-1.5's words, after which it asks for a short answer.
+
+    A row with `choices` is asked as ScienceQA (context, question, options), any other as VQAv2. With `ocr` the words
+    that were read in the image (`ocr_tokens`) follow the question, as in LLaVA's evaluation on TextVQA.
+    """
+    if "choices" in row:
+        from prunebench.suites.visual_answers import LETTERS
+
+        options = " ".join(f"({letter}) {choice}" for letter, choice in zip(LETTERS, row["choices"], strict=False))
+        text = f"Context: {row.get('hint', '').strip() or 'N/A'}\nQuestion: {row['question']}\nOptions: {options}"
+        return f"{text.replace('  ', ' ')}\nAnswer with the option's letter from the given choices directly."
+    tokens = f"\nReference OCR token: {', '.join(row.get('ocr_tokens', []))}" if ocr else ""
+    return f"{row['question']}{tokens}\nAnswer the question using a single word or phrase."
