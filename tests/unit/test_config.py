@@ -51,7 +51,11 @@ MISTAKES: list[tuple[str, Any, str]] = [
         ["texty"],
         "suites.ppl_tiny.params.corpora: unknown corpus 'texty': did you mean 'text'?",
     ),
-    ("suites.ppl_tiny.suite", "zzz", "suites.ppl_tiny.suite: unknown suite 'zzz' (known: lm_eval, perplexity, speed, vqa)"),
+    (
+        "suites.ppl_tiny.suite",
+        "zzz",
+        "suites.ppl_tiny.suite: unknown suite 'zzz' (known: lm_eval, perplexity, speed, vqa)",
+    ),
     (
         f"{ROW}.suites",
         ["ppl_tiny", "ppl_tin"],
