@@ -17,6 +17,7 @@ from prunebench import registry
 from prunebench.cli import app
 from prunebench.config.values import Compute
 from prunebench.errors import PrunebenchError
+from prunebench.packed import kernels
 from prunebench.packed.linear import PackedLinear
 from prunebench.standalone.export import export, repack
 from prunebench.standalone.measure import load, perplexity_of
@@ -131,7 +132,11 @@ def test_a_group_longer_than_a_row_is_the_row(finished: PruneJob, tmp_path: Path
 
 
 @pytest.mark.parametrize("group", [None, 32])
-def test_values_of_8_bits_are_near(finished: PruneJob, packed: Path, tmp_path: Path, group: int | None) -> None:
+@pytest.mark.parametrize("path", [kernels.AUTO, kernels.PORTABLE])
+def test_values_of_8_bits_are_near(
+    finished: PruneJob, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int | None, path: str
+) -> None:
+    monkeypatch.setenv(kernels.SWITCH, path)
     export(str(finished.weights.parent), tmp_path / "dense")
     repack(tmp_path / "dense", tmp_path / "brief", Packing(8, group))
     repack(tmp_path / "brief", tmp_path / "again", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -106,6 +107,9 @@ class PackedLinear(_Linear):
 
     def _by_tiles(self, x: Tensor) -> Tensor:
         matrix, call = self.matrix, self._kernel(x)
+        if matrix.scales is not None:
+            # The kernel multiplies by products of values and scales that are not rounded to the matrix's dtype.
+            matrix = replace(matrix, dtype=x.dtype)
         size = matrix.values.element_size()
         flat = x.reshape(-1, self.in_features)
         rows = max(1, (SMALL_TILE if len(flat) < MANY else LARGE_TILE) // (self.in_features * size))
