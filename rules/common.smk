@@ -166,13 +166,6 @@ def expected_work():
     return terminal.expected(plan, {workflow.dag.jobid(job): (job.rule.name, job.wildcards) for job in pending})
 
 
-shown = workflow.output_settings
-if workflow.is_main_process and not (workflow.dryrun or shown.verbose or shown.printshellcmds):
-    for handler in logger.handlers:
-        if handler.name == "DefaultStreamHandler":
-            handler.addFilter(terminal.Brief(expected_work, logger.info))
-
-
 # Make everything that people read from the valid results, so that no older number stays in tables, figures and report.
 def show_what_is_valid():
     spec = plan.job("collect").spec
@@ -180,6 +173,11 @@ def show_what_is_valid():
 
 
 onstart:
+    # A dry run has no start, and shows all.
+    if not (workflow.output_settings.verbose or workflow.output_settings.printshellcmds):
+        for handler in logger.handlers:
+            if handler.name == "DefaultStreamHandler":
+                handler.addFilter(terminal.Brief(expected_work, logger.info))
     if "gpu" not in workflow.global_resources and gpus_per_job():
         logger.warning(
             "This profile sets no limit for GPUs, so jobs are started for more than there are. Add to its config.yaml, "
