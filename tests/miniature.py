@@ -72,7 +72,11 @@ def _smaller_study(study: dict[str, Any]) -> dict[str, Any]:
 
 
 def _smaller_suite(suite: dict[str, Any]) -> dict[str, Any]:
-    fewer = {"seqlen": SEQLEN, "windows": WINDOWS} if suite["suite"] == "perplexity" else {"limit": ROWS_PER_TASK}
+    fewer: dict[str, Any] = {"limit": ROWS_PER_TASK}
+    if suite["suite"] == "perplexity":
+        fewer = {"seqlen": SEQLEN, "windows": WINDOWS}
+    elif suite["suite"] == "speed":
+        fewer = {"prompt": 8, "tokens": 2, "batches": [1], "repeats": 1}
     if suite["params"].get("num_fewshot"):
         fewer["num_fewshot"] = 2
     return {**suite, "params": suite["params"] | fewer}

@@ -151,7 +151,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "variant": (lambda d: (d / WEIGHTS).rename(d / "model.fp16.safetensors"), "does not load model.fp16"),
     "no_weights": (without(WEIGHTS), "no weights are there"),
     "mixture_of_experts": (says(model_type="mixtral"), "type 'mixtral', which is not known"),
-    "vision": (says(model_type="llava"), "type 'llava', which is not known"),
+    "vision": (says(model_type="idefics3"), "type 'idefics3', which is not known"),
     # Damaged files of weights.
     "empty": (overwrite(WEIGHTS, b""), f"{WEIGHTS} is empty: get it again from where it came"),
     "lfs": (overwrite(WEIGHTS, LFS), "is a Git LFS pointer.*git lfs pull"),

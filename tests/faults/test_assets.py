@@ -278,10 +278,10 @@ def test_path_model_without_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"head_dim": 3}, {**SHAPE, "attention": 6, "key_value": 6}),
-        ({"head_dim": None}, FOUND),
-        ({"num_key_value_heads": 1}, {**SHAPE, "key_value": 4}),
-        ({"intermediate_size": None, "ffn_dim": 24}, {**FOUND, "ffn": 24}),
+        ({"head_dim": 3}, {**SHAPE, "attention": 6, "key_value": 6, "context": 2048}),
+        ({"head_dim": None}, {**FOUND, "context": 2048}),
+        ({"num_key_value_heads": 1}, {**SHAPE, "key_value": 4, "context": 2048}),
+        ({"intermediate_size": None, "ffn_dim": 24}, {**FOUND, "ffn": 24, "context": 2048}),
         ({"text_config": {"hidden_size": 4, "head_dim": 5}}, {**SHAPE, "hidden": 4, "attention": 10, "key_value": 10}),
     ],
 )

@@ -214,7 +214,11 @@ def test_a_gated_model(
     ("changes", "token", "message"),
     [
         ({"repo": "facebook/opt-125"}, None, "has no model facebook/opt-125, or it is private.*set HF_TOKEN"),
-        ({"repo": "facebook/opt-125"}, TOKEN, "has no model facebook/opt-125, or it is private: correct 'repo'[^,]*$"),
+        (
+            {"repo": "facebook/opt-125"},
+            TOKEN,
+            "has no model facebook/opt-125, or it is private: correct 'repo' in the catalog, or the id$",
+        ),
         ({"revision": "refs/pr/9"}, None, "facebook/opt-125m has no revision refs/pr/9: correct 'revision'"),
         ({"revision": "0" * 40}, None, "facebook/opt-125m has no revision 0000"),
         (

@@ -131,8 +131,9 @@ def _read_parquet(path: Path) -> list[Row]:
 
 
 def _read_array(path: Path) -> list[Row]:
-    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))
-    return rows
+    """Read one JSON array of rows; a file that does not begin with a bracket has a row per line."""
+    text = path.read_text(encoding="utf-8")
+    return list(json.loads(text)) if text.lstrip().startswith("[") else _read_lines(path)
 
 
 def _read_lines(path: Path) -> list[Row]:

@@ -41,7 +41,12 @@ def against_perplexity(evidence: Evidence, metric: str, x: Axis, title: str, not
         Panel(name, list(_series(rows, values, look)), dense_level(rows, look)) for name, rows in tests(texts, look)
     ]
     return Chart(
-        title=title, x=x, y=Axis("Perplexity", log=True), panels=panels, notes=notes, columns=min(len(panels), 2)
+        title=title,
+        x=x,
+        y=Axis("Perplexity", log=True),
+        panels=panels,
+        notes=notes,
+        columns=max(1, min(len(panels), 2)),
     )
 
 

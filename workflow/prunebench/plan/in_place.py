@@ -17,6 +17,8 @@ def with_entries(raw: dict[str, Any], file: str) -> dict[str, Any]:
     it. Raises PrunebenchError if a model cannot be read, or if two models would have one name. A config with a mistake
     in its form is returned as it is, because its validation explains the mistake.
     """
+    if not isinstance(raw, dict):
+        return raw
     full = deepcopy(raw)
     models: dict[str, InPlace] = {}
     taken = set(full["models"]) if isinstance(full.get("models"), dict) else set()

@@ -37,9 +37,10 @@ class Viewer:
                 "needs a vision-language model"
             )
         try:
-            options = {"local_files_only": True, "trust_remote_code": False}
             processors: Any = AutoProcessor  # its methods have no types
-            self._processor = processors.from_pretrained(subject.directory, **options)
+            self._processor = processors.from_pretrained(
+                subject.directory, local_files_only=True, trust_remote_code=False
+            )
             self._tokenizer, mean = self._processor.tokenizer, self._processor.image_processor.image_mean
         # A damaged file raises any exception of its parser.
         except Exception as error:

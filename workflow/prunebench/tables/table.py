@@ -138,7 +138,10 @@ class Table:
         below, above = self.notes[:TEX_NOTES], self.notes[TEX_NOTES:]
         if above:
             below = [*below, f"{len(above)} more notes are comments of this table's file."]
-        comments = [f"Needs \\usepackage{{{', '.join(PACKAGES)}}}", *(" ".join(note.split()) for note in above)]
+        comments = [
+            f"Needs \\usepackage{{{', '.join(PACKAGES)}}}",
+            *(" ".join(note.split()).translate(_TEX_ESCAPES) for note in above),
+        ]
         starts = range(0, max(1, len(self.rows)), TEX_ROWS)
         floats = [
             replace(
