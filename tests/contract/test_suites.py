@@ -23,6 +23,8 @@ from prunebench.suites.metrics import headlines, metric
 GIVEN = {"corpora": ["text"], "corpus": "text", "data": "few", "tasks": ["rte"]}
 """Values for parameters that have no default."""
 SMALL = {"seqlen": 16, "windows": 4}
+OWN = {"vqa": {"data": "seen", "tasks": ["shapes"]}}
+"""Values for parameters that mean something else in one suite."""
 SUITES = names("suites")
 
 
@@ -30,7 +32,7 @@ def configured(name: str) -> Suite:
     plugin = load("suites", name)
     unknown = [key for key in required("suites", name) if key not in GIVEN]
     assert not unknown, f"give {unknown} of suites/{name}.py a default, or a value in GIVEN of this test"
-    values = {**{key: GIVEN[key] for key in required("suites", name)}, **SMALL}
+    values = {**{key: GIVEN[key] for key in required("suites", name)}, **SMALL, **OWN.get(name, {})}
     suite: Suite = plugin(
         plugin.configure(overrides={key: values[key] for key in plugin.Params.model_fields.keys() & values})
     )
@@ -44,13 +46,19 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     (root / "text.txt").write_text("\n".join(tiny.make_text(300)))
     (root / "rte.jsonl").write_text("{}\n")
     model = {"kind": "path", "path": str(tiny.make_model(root / "model"))}
+    (root / "shapes.json").write_text("[]")
+    (root / "0.png").write_bytes(b"")
+    seen = {"images": "easy_vqa", "rows": {"test": "shapes.json"}, "pictures": "*.png"}
     rows = {"stock": "glue/rte/default.yaml", "rows": {"validation": "rte.jsonl"}}
     text = {"kind": "path", "path": str(root / "text.txt")}
     raw: dict[str, Any] = {
         "studies": {"tiny": {"suites": list(SUITES), "grid": [{"model": "tiny", "method": "dense"}]}},
         "models": {"tiny": {"title": "Tiny", "family": "llama", "source": model}},
         "corpora": {"text": {"title": "Text", "source": text, "documents": "lines"}},
-        "tasks": {"few": {"title": "Few", "source": {"kind": "path", "path": str(root)}, "tasks": {"rte": rows}}},
+        "tasks": {
+            "few": {"title": "Few", "source": {"kind": "path", "path": str(root)}, "tasks": {"rte": rows}},
+            "seen": {"title": "Seen", "source": {"kind": "path", "path": str(root)}, "tasks": {"shapes": seen}},
+        },
         "suites": {name: {"suite": name, "params": configured(name).params.model_dump()} for name in SUITES},
     }
     return load_config(raw, catalog=root)

@@ -121,6 +121,8 @@ def _corpus(entry: dict[str, Any], assets: Path) -> dict[str, Any]:
 
 
 def _tasks(entry: dict[str, Any], assets: Path) -> dict[str, Any]:
+    if any("images" in task for task in entry["tasks"].values()):
+        return entry  # no command of a document reads rows with images
     return zeroshot.bundle(assets / "tasks", *entry["tasks"])
 
 

@@ -386,8 +386,13 @@ def test_pickles_of_anything_but_tensors_are_refused(tmp_path: Path, hub: HubSer
 
 
 def test_a_model_of_an_unknown_kind_is_refused_before_its_weights_arrive(tmp_path: Path, hub: HubServer) -> None:
-    with pytest.raises(PrunebenchError, match=r"llava-1\.5-7b-hf is a model of type 'llava', which is not known"):
-        fetch_model(model_spec({**LLAMA, "repo": "llava-hf/llava-1.5-7b-hf"}), asset=tmp_path / "model" / "asset.json")
+    config = json.dumps({"model_type": "idefics3"}).encode()
+    hub.add("models", "someone/idefics", {"config.json": config, "model.safetensors": b"weights"})
+    with pytest.raises(PrunebenchError, match=r"someone/idefics is a model of type 'idefics3', which is not known"):
+        fetch_model(
+            model_spec({**LLAMA, "repo": "someone/idefics", "revision": "main"}),
+            asset=tmp_path / "model" / "asset.json",
+        )
     assert any(path.endswith("config.json") for path in hub.downloads())
     assert not any(path.endswith(".safetensors") for path in hub.downloads())
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("prunebench")
 
+ACCURACY = Metric("acc", "Accuracy", percent=True, suffix="acc.", published=("acc", "acc_unstated"))
+"""The metric of all suites that count right answers."""
+
 
 class LmEval(Suite):
     """Measure zero-shot accuracy on lm-eval's own tasks, with rows from the catalog, and the mean over the tasks.
@@ -63,7 +66,7 @@ class LmEval(Suite):
 
     name = "lm_eval"
     title = "Zero-shot tasks"
-    metrics = (Metric("acc", "Accuracy", percent=True, suffix="acc.", published=("acc", "acc_unstated")),)
+    metrics = (ACCURACY,)
     table = "zeroshot"
     libraries = ("lm_eval",)
 

@@ -16,8 +16,8 @@ from prunebench.plugin import Parameters
 from prunebench.registry import did_you_mean
 from prunebench.suites import workloads
 from prunebench.suites.base import Score, Suite
-from prunebench.suites.lm_eval import mean_of_tasks
-from prunebench.suites.metrics import MEAN, Metric
+from prunebench.suites.lm_eval import ACCURACY, mean_of_tasks
+from prunebench.suites.metrics import MEAN
 from prunebench.suites.visual_answers import chosen, vqa_accuracy
 from prunebench.suites.workloads import Workload
 
@@ -69,7 +69,7 @@ class Vqa(Suite):
 
     name = "vqa"
     title = "Questions about images"
-    metrics = (Metric("acc", "Accuracy", percent=True, suffix="acc.", published=("acc",)),)
+    metrics = (ACCURACY,)
     table = "zeroshot"
     libraries = ("pillow",)
 
