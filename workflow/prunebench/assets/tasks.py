@@ -19,7 +19,7 @@ from prunebench.storage.files import write_text
 
 Row = dict[str, Any]
 PICTURES = "pictures"
-"""What stands in place of the split in the name of an image file: TASK.pictures.NUMBER.png."""
+"""This word stands in place of the split in the name of an image file: TASK.pictures.NUMBER.png."""
 
 
 def local_row_files(entry: TasksEntry) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""What commands that run a model do before and around their work."""
+"""The beginning and the end of commands that run a model: threads, device, progress, and a word after Ctrl-C."""
 
 from __future__ import annotations
 
