@@ -42,7 +42,7 @@ STUDY: dict[str, Any] = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.studies
 def test_a_study_of_hub_models_and_texts_runs_and_needs_the_hub_once(tmp_path: Path, hub: HubServer) -> None:
     tree = Tree.create(tmp_path / "tree")
     (tree.root / "hub.yaml").write_text(yaml.safe_dump(STUDY))
