@@ -1,6 +1,8 @@
 """The suite of speed: its bytes are exact and part of the result, its times are beside it, and its forms are right."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.packed import kernels
 from prunebench.packed.fresh import Fresh, in_fresh_process
 from prunebench.packed.load import by_dense_kernel
-from prunebench.packed.timing import in_turn
+from prunebench.packed.timing import Others, in_turn
 from prunebench.results.current import Results
 from prunebench.stages.run import run
 from prunebench.standalone.export import export
@@ -165,6 +167,12 @@ def test_forms_are_timed_on_every_family(name: str, tmp_path: Path) -> None:
     tokens = tiny.tokens(1, 6)
     with torch.no_grad():
         torch.testing.assert_close(forms["kernel"](tokens).logits, model(tokens).logits, rtol=0.1, atol=0.05)
+
+
+def test_the_work_of_other_programs_is_seen() -> None:
+    others = Others()
+    subprocess.run([sys.executable, "-c", "for _ in range(20_000_000): pass"], check=True)
+    assert others.cpus() > 0.2
 
 
 def test_a_fresh_process_that_is_killed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

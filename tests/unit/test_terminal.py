@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+import tiny
 from dag.tree import REPOSITORY
 from prunebench.estimate.terminal import EVERY, Brief, Progress, expected, name
 from prunebench.plan.graph import jobs
@@ -31,6 +32,33 @@ def test_the_time_left_is_the_share_of_the_work_at_the_speed_so_far() -> None:
     assert progress.line(160.0) == "[2 of 4 jobs done, 60 s left]"
 
 
+def test_a_job_that_failed_is_not_named_as_running() -> None:
+    said: list[str] = []
+    brief = Brief(lambda: Progress({7: 10.0, 8: 10.0}, total=2), said.append)
+    for job in (7, 8):
+        brief.filter(record("job_info", jobid=job, rule_name="prune", wildcards={"method": f"method{job}"}))
+    assert brief.filter(record("job_error", jobid=7))
+    brief.filter(record("progress", done=0, total=2))
+    assert "now: prune method8" in said[0] and "method7" not in said[0]
+
+
+def test_a_model_that_cannot_be_read_stops_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    directory = tiny.make_model(tmp_path / "model")
+    (tmp_path / "text.txt").write_text("a line of text\n" * 999)
+    source = {"kind": "path", "path": str(tmp_path / "text.txt")}
+    raw = {
+        "studies": {"s": {"suites": ["p"], "grid": [{"model": "m", "method": "magnitude", "sparsity": 0.5}]}},
+        "models": {"m": {"title": "M", "family": "llama", "source": {"kind": "path", "path": str(directory)}}},
+        "corpora": {"t": {"title": "T", "documents": "lines", "source": source}},
+        "suites": {"p": {"suite": "perplexity", "params": {"corpora": ["t"], "seqlen": 16}}},
+    }
+    plan = load_plan(raw, catalog=tmp_path)
+    pending = {number: (job.rule, job.wildcards) for number, job in enumerate(jobs(plan))}
+    (directory / "config.json").unlink()
+    assert expected(plan, pending).left.keys() == pending.keys()
+
+
 def test_many_running_jobs_are_counted() -> None:
     progress = Progress({number: 1.0 for number in range(9)}, total=9)
     for number in range(5):
@@ -48,7 +76,7 @@ def test_details_of_jobs_are_left_out_and_errors_are_not(monkeypatch: pytest.Mon
     for noise in (record("job_started", "Execute 1 jobs..."), record(None, "Select jobs to execute...")):
         assert not brief.filter(noise)
     for kept in (
-        record("job_error"),
+        record("job_error", jobid=9),
         record("run_info"),
         record(None, "Building DAG of jobs..."),
         record("error", "no"),

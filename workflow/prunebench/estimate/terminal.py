@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from prunebench.errors import PrunebenchError
 from prunebench.estimate.devices import DEVICES
 from prunebench.estimate.estimate import Estimate
 from prunebench.plan.jobs import rules
 
 if TYPE_CHECKING:
+    from prunebench.plan.jobs.base import Job
     from prunebench.plan.plan import Plan
 
 EVERY = 30.0
@@ -49,6 +51,11 @@ class Progress:
         self.running.pop(job, None)
         self.left.pop(job, None)
 
+    def fail(self, job: Any) -> None:
+        """Note that a job has failed: it runs no more, and the time left counts it no more."""
+        self.running.pop(job, None)
+        self.left.pop(job, None)
+
     def line(self, now: float) -> str:
         """Say how far the run is at the time `now`.
 
@@ -71,8 +78,7 @@ def expected(plan: Plan, pending: Mapping[Any, tuple[str, Mapping[str, Any]]]) -
     """Estimate the work of the jobs `pending`, which are (rule, wildcards) by their ids in Snakemake."""
     estimate = Estimate(plan, DEVICES["cpu"])
     jobs = {job_id: plan.job(rule, **wildcards) for job_id, (rule, wildcards) in pending.items() if rule in rules()}
-    left = {job_id: START + estimate.seconds(estimate.cost(job)) for job_id, job in jobs.items()}
-    return Progress(left, len(pending))
+    return Progress({job_id: START + _seconds(estimate, job) for job_id, job in jobs.items()}, len(pending))
 
 
 class Brief(logging.Filter):
@@ -93,6 +99,8 @@ class Brief(logging.Filter):
         event = str(getattr(record, "event", None) or "")
         if event == "job_started":
             return False
+        if event == "job_error" and self._progress:
+            self._progress.fail(vars(record)["jobid"])
         if event not in ("job_info", "job_finished", "progress"):
             return record.msg != NOISE
         progress = self._progress = self._progress or self._make()
@@ -111,6 +119,14 @@ def name(rule: str, wildcards: Mapping[str, Any]) -> str:
     """Name a job in a few words."""
     words = [str(wildcards[key]) for key in SHOWN if key in wildcards]
     return " ".join([rule, *words])
+
+
+def _seconds(estimate: Estimate, job: Job) -> float:
+    """Estimate the time of `job`; 0 for a model of which nothing is known, because its own job says what is wrong."""
+    try:
+        return estimate.seconds(estimate.cost(job))
+    except PrunebenchError:
+        return 0.0
 
 
 def _time(seconds: float) -> str:

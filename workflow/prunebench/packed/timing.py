@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -31,6 +32,25 @@ class Clock:
     def now(cls) -> Clock:
         """The time now."""
         return cls(time.perf_counter(), time.process_time())
+
+
+class Others:
+    """The work of other programs on this machine from the creation of the object on."""
+
+    def __init__(self) -> None:
+        self._start = self._now()
+
+    def cpus(self) -> float:
+        """The mean number of CPUs that other programs have used, by the system's ticks of a hundredth of a second."""
+        wall, busy, own = (now - before for now, before in zip(self._now(), self._start, strict=True))
+        return max(0.0, (busy - own) / wall)
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        times = psutil.cpu_times()
+        # Not what a hypervisor took for itself (steal): nobody here can stop that.
+        busy = times.user + times.system + sum(getattr(times, name, 0.0) for name in ("nice", "irq", "softirq"))
+        return time.perf_counter(), busy, time.process_time()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -192,45 +192,42 @@ def write_packed(subject: Subject, directory: Path, packing: Packing) -> Path:
     return directory / PACKED
 
 
-def timed(forms: Mapping[str, Form], params: Any, dtype: torch.dtype) -> Iterator[Score]:
-    """Yield the times and the memory of all `forms`, by `params` (see `SpeedParams`).
+def timed(forms: Mapping[str, Form], params: Any, dtype: torch.dtype) -> list[Score]:
+    """Measure the times and the memory of all `forms`, by `params` (see `SpeedParams`).
 
-    The details of the first score tell the conditions: threads, kernel, and the CPUs that other programs used.
+    The details of the first score tell the conditions: threads, kernel, and the CPUs of other programs meanwhile.
     """
     from prunebench.packed import kernels
     from prunebench.packed.fresh import in_fresh_process
-    from prunebench.packed.timing import in_turn
+    from prunebench.packed.timing import Others, in_turn
 
-    details: dict[str, Any] = {
-        "threads": torch.get_num_threads(),
-        "kernel": kernels.chosen().why,
-        "others": round(busy_cpus(), 2),
-    }
+    scores = []
     for name, form in forms.items():
         if form.directory is not None:
             fresh = in_fresh_process(form.directory, str(dtype).removeprefix("torch."), params.prompt)
-            yield Score(name, "load", fresh.load, None, 1, details)
-            yield Score(name, "peak", fresh.peak, None, 1)
+            scores += [Score(name, "load", fresh.load, None, 1), Score(name, "peak", fresh.peak, None, 1)]
+    others = Others()
     for batch in params.batches:
         models = {name: form.model for name, form in forms.items()}
         tokens = max(2, params.tokens // batch)  # more sequences at once need fewer steps for a median
         speeds = in_turn(models, batch=batch, prompt=params.prompt, tokens=tokens, repeats=params.repeats)
         for name, speed in speeds.items():
-            yield Score(name, f"prefill_{batch}", speed.prefill, None, params.repeats)
-            yield Score(name, f"first_{batch}", speed.first.wall, None, params.repeats)
-            yield Score(name, f"decode_{batch}", speed.decode, None, params.repeats)
+            scores += [
+                Score(name, f"prefill_{batch}", speed.prefill, None, params.repeats),
+                Score(name, f"first_{batch}", speed.first.wall, None, params.repeats),
+                Score(name, f"decode_{batch}", speed.decode, None, params.repeats),
+            ]
+    details = {"threads": torch.get_num_threads(), "kernel": kernels.chosen().why, "others": round(others.cpus(), 2)}
+    return [replace(scores[0], details=details), *scores[1:]]
+
+
+def setting(details: Mapping[str, Any]) -> str:
+    """Name the threads and the kernel of a measurement, from the details of its first time."""
+    return f"{details['threads']} thread{'s' if details['threads'] > 1 else ''}, kernel: {details['kernel']}"
 
 
 def conditions(scores: list[Score]) -> str:
     """Say with which threads and kernel `scores` were timed, and whether other programs were busy."""
     details = next(score.details for score in scores if "kernel" in score.details)
-    threads = f"{details['threads']} thread{'s' if details['threads'] > 1 else ''}"
     busy = f"; other programs used {details['others']:.1f} CPUs" if details["others"] > BUSY else ""
-    return f"{threads}, kernel: {details['kernel']}{busy}"
-
-
-def busy_cpus() -> float:
-    """The number of CPUs that other programs use now, measured for a second in which this process waits."""
-    import psutil
-
-    return float(sum(psutil.cpu_percent(interval=1.0, percpu=True)) / 100)
+    return f"{setting(details)}{busy}"

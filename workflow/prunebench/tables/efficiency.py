@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from prunebench.suites.metrics import metric
-from prunebench.suites.speed import BUSY, DENSE, KERNEL, PACKED, ZEROS
+from prunebench.suites.speed import BUSY, DENSE, KERNEL, PACKED, ZEROS, setting
 from prunebench.tables import layout
 from prunebench.tables.base import Evidence, StudyTable
 from prunebench.tables.means import mean
@@ -165,8 +165,7 @@ def _conditions(evidence: Evidence, timed: pd.DataFrame) -> list[str]:
             details = [score["details"] for score in record.get("scores", ()) if score["details"].get("kernel")]
             if details and cost:
                 machine = cost["machine"] if cost["device"] == "cpu" else cost["device"]
-                threads = f"{details[0]['threads']} thread{'s' if details[0]['threads'] > 1 else ''}"
-                notes[f"{machine}, {threads}, kernel: {details[0]['kernel']}, torch {cost['versions']['torch']}"] = None
+                notes[f"{machine}, {setting(details[0])}, torch {cost['versions']['torch']}"] = None
                 busy.append(details[0]["others"])
     disturbed = sum(others > BUSY for others in busy)
     warning = (
