@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from contract import shown
 from pages import embedded
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.report.about import about
@@ -158,3 +159,11 @@ def test_cells_that_were_gathered_for_another_config_are_refused(
         with pytest.raises(Damaged, match=r"cells\.csv was made from other settings or code: delete it and run again"):
             read()
     assert not (nowhere / "index.html").exists()
+
+
+def test_what_it_says_of_a_suite_of_speed(tmp_path: Path) -> None:
+    lines = about(shown.plan(tmp_path), "tiny")
+    (suite,) = (line for line in lines if "(speed)" in line)
+    assert suite == "Speed and size (speed)."
+    assert "this says what pruning costs in quality" not in lines[-1] and "one machine" in lines[-1]
+    assert all(line.endswith(".") and " ." not in line and "  " not in line for line in lines), lines

@@ -52,6 +52,7 @@ def against_perplexity(evidence: Evidence, metric: str, x: Axis, title: str, not
 
 def _series(rows: pd.DataFrame, values: Mapping[tuple[str, ...], float], look: Look) -> list[Series]:
     series = []
+    unpruned = len(look.methods)  # a colour and a marker that no pruning method has
     for _, part in rows.groupby(["baseline", "method", "allocator", "pattern", "calibration"], sort=False):
         first = part.iloc[0]
         label = look.title(f"methods/{first['method']}") if first["baseline"] else look.label(first)
@@ -62,7 +63,7 @@ def _series(rows: pd.DataFrame, values: Mapping[tuple[str, ...], float], look: L
         series.append(
             Series(
                 label=label,
-                style=Style(marker=0, colour=0, fill="hollow") if first["baseline"] else look.style(first),
+                style=Style(unpruned, unpruned) if first["baseline"] else look.style(first),
                 x=[x for x, _, _ in points],
                 y=[y for _, y, _ in points],
                 names=[label if first["baseline"] else f"{label}, {point}, {x:.4g}" for x, _, point in points],

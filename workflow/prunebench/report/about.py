@@ -26,8 +26,8 @@ def _protocol(plan: Plan, study: str) -> Iterator[str]:
         plugin = configured("suites", entry)
         names = [asset.split("/") for asset in sorted(plugin.assets)]
         titles = [getattr(config, kind)[name].title for kind, name in names]
-        protocol = f" {entry.title}," if entry.title else ""
-        yield f"{plugin.title} ({suite}):{protocol} on {', '.join(titles)}."
+        parts = ([entry.title] if entry.title else []) + ([f"on {', '.join(titles)}"] if titles else [])
+        yield f"{plugin.title} ({suite}){': ' if parts else ''}{', '.join(parts)}."
     yield (
         f"Computed in {compute.dtype}, {compute.batch_size} windows per forward pass, {compute.threads} "
         f"thread{'s' if compute.threads > 1 else ''} per job, unless an entry of the catalogs says otherwise."
@@ -48,7 +48,10 @@ def _cautions(plan: Plan, study: str) -> Iterator[str]:
         "Compare with published numbers only where model, test text, window length and calibration are the same: "
         "texts are named for what they are, not for what they resemble."
     )
-    yield (
-        "Zeros save neither memory nor time by themselves: this says what pruning costs in quality, not what a "
-        "runtime gains from it."
+    timed = any(configured("suites", plan.config.suites[suite]).alone for suite in expansion.all_suites)
+    rest = (
+        "the speed and the size shown are those of packed models in prunebench's own runtime, on one machine."
+        if timed
+        else "this says what pruning costs in quality, not what a runtime gains from it."
     )
+    yield f"Zeros save neither memory nor time by themselves: {rest}"
