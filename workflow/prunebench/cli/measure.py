@@ -25,7 +25,6 @@ from prunebench.cli.options import (
     count,
     path_or_name,
 )
-from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -63,7 +62,9 @@ def ppl(
     --text takes .txt (one document), .jsonl (a document per line, under the key --column), .parquet (a document per
     row, in the column --column), any of these as .gz, or a directory of such files.
     """
-    source = _Text(tokens, corpus, text, column, seqlen, windows, bos)
+    from prunebench.standalone.text import Source
+
+    source = Source(tokens, corpus, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.standalone.measure import load, perplexity_of
 
@@ -80,7 +81,8 @@ def ppl(
 @app.command("eval")
 def evaluate(
     model: Model,
-    suite: Annotated[str, typer.Option(help="A name from `suites`.")] = "zeroshot7",
+    suite: Annotated[str | None, typer.Option(help="A name from `suites`. [default: zeroshot7]")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="A task of the suite, or of any; repeatable.")] = None,
     limit: Annotated[int | None, count(2, "Rows per task, drawn by a fixed seed (default: all).")] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
@@ -93,14 +95,17 @@ def evaluate(
     Example: prunebench eval path/to/model --suite zeroshot7 --limit 100
     """
     compute = prepare(dtype, batch_size, threads, device)
-    from prunebench.standalone.measure import evaluate_suite, load
+    from prunebench.standalone.evaluation import evaluation
+
+    chosen = evaluation(suite, task or (), limit, compute)
+    from prunebench.standalone.measure import load
 
     with resumable():
-        scores = evaluate_suite(load(model, compute), suite, limit)
+        scores = chosen.run(load(model, compute))
     if as_json:
         typer.echo(json.dumps([_as_dict(score) for score in scores]))
     else:
-        _print(_score_table(f"{model}, {suite}", scores))
+        _print(_score_table(f"{model}, {chosen.title}", scores))
 
 
 @app.command()
@@ -137,7 +142,9 @@ def compare(
     if len(models) < 2:
         raise typer.BadParameter("name two or more models")
     corpus = corpus if any((tokens, corpus, text)) else "wikipedia"
-    source = _Text(tokens, corpus, text, column, seqlen, windows, bos)
+    from prunebench.standalone.text import Source
+
+    source = Source(tokens, corpus, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.standalone.compare import compare_models
 
@@ -160,54 +167,6 @@ def compare(
         title = snapshot_title(Path(row.model)) or _end_of(row.model)
         table.add_row(escape(title), f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
     _print(table)
-
-
-class _Text:
-    """The text for a perplexity: token ids, a corpus of the catalog, or a user's text."""
-
-    def __init__(
-        self,
-        tokens: Path | None,
-        corpus: str | None,
-        text: Path | None,
-        column: str | None,
-        seqlen: int | None,
-        windows: int | None,
-        bos: bool | None,
-    ) -> None:
-        from prunebench.assets.texts import own_documents
-        from prunebench.assets.tokens import load_ids
-
-        given = [option for option, value in (("--tokens", tokens), ("--corpus", corpus), ("--text", text)) if value]
-        if len(given) != 1:
-            also = f", not {' and '.join(given)}" if given else ""
-            raise PrunebenchError(f"name one of --tokens, --corpus and --text{also}")
-        if tokens and seqlen:
-            raise PrunebenchError("--seqlen: the windows of --tokens have their length already; leave it out")
-        if tokens and bos is not None:
-            raise PrunebenchError("--bos: the windows of --tokens are taken as they are; leave it out")
-        if column is not None and text is None:
-            raise PrunebenchError("--column belongs to a text of one's own, with --text: leave it out")
-        self._ids = load_ids(tokens) if tokens else None
-        self._documents = own_documents(text, column) if text else []
-        self._corpus, self._seqlen, self._windows, self._bos = corpus, seqlen or 512, windows, bos
-        self.name = str(tokens or corpus or text)
-        self.bos: bool | None = None
-        """Whether the windows of the last model begin with a BOS token; None for token ids."""
-
-    def windows(self, loaded: Any) -> Any:
-        """Cut the text into windows of tokens of the model `loaded`, int64 [n, seqlen]."""
-        import numpy as np
-
-        from prunebench.standalone.measure import corpus_documents, text_windows
-
-        if self._ids is not None:
-            if len(self._ids) < (self._windows or 1):
-                raise PrunebenchError(f"--windows: {self.name} has {len(self._ids)} windows, not {self._windows}")
-            return np.array(self._ids[: self._windows])
-        documents, limit = corpus_documents(self._corpus) if self._corpus else (self._documents, None)
-        windows, self.bos = text_windows(loaded, documents, self._seqlen, self._windows, self.name, self._bos)
-        return windows[: None if self._windows else limit]
 
 
 def _as_dict(score: Score) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from prunebench.config.schema import CONFIG
-from prunebench.config.values import LARGEST_COUNT
+from prunebench.config.values import DTYPES, LARGEST_COUNT, dtype_named
 from prunebench.engine.placement.choice import CHOICE
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import sparsity_text
@@ -42,14 +42,6 @@ def file(option: str) -> Callable[[str], Path]:
     return path
 
 
-DTYPES = {
-    "float32": ("fp32", "f32", "float", "single"),
-    "bfloat16": ("bf16",),
-    "float16": ("fp16", "f16", "half"),
-}
-"""The dtypes of forward passes, each with its usual short forms."""
-
-
 def fraction(least: float) -> Callable[[str], float]:
     """Return a parser (for typer) of a sparsity from `least` on. It raises PrunebenchError for any other text."""
 
@@ -67,11 +59,9 @@ def fraction(least: float) -> Callable[[str], float]:
 
 def dtype_name(value: str) -> str:
     """Parse a dtype: a name of torch, or a usual short form. Raises PrunebenchError for any other text."""
-    name = value.lower().removeprefix("torch.")
-    for dtype, short in DTYPES.items():
-        if name in (dtype, *short):
-            return dtype
-    raise PrunebenchError(f"--dtype: unknown dtype {value!r}{did_you_mean(name, DTYPES)}")
+    if (dtype := dtype_named(value)) is None:
+        raise PrunebenchError(f"--dtype: unknown dtype {value!r}{did_you_mean(value, DTYPES)}")
+    return dtype
 
 
 def path_or_name(argument: str) -> Callable[[str], str]:

@@ -91,25 +91,18 @@ def prune(
     settled = {"--samples": samples, "--seqlen": seqlen} if tokens else {}
     _check_calibration(calibration, {"--corpus": corpus, **settled})
     compute = prepare(dtype, batch_size, threads, device)
-    from prunebench.standalone.recommend import recommend
-    from prunebench.standalone.request import Request, feed_forward, parse_params, work
+    from prunebench.standalone.prepare import prepared
+    from prunebench.standalone.request import Request, parse_params
 
-    recommended = None
-    if method is None:
-        if param:
-            raise PrunebenchError("--param belongs to a method: name it with --method")
-        best = recommend(pattern, sparsity, feed_forward(model))
-        method, allocator = best.method, allocator or best.allocator
-        recommended = f"{method} with {allocator}: {best.why}"
     drawn = {"corpus": corpus, "samples": samples, "seqlen": seqlen, "bos": bos}
     request = Request(
         model=model,
         method=method,
         sparsity=sparsity,
         pattern=pattern,
-        allocator=allocator or "uniform",
+        allocator=allocator,
         params=parse_params(param or []),
-        allocator_params=_allocator_params(allocator, allocator_param or []),
+        allocator_params=parse_params(allocator_param or [], "--allocator-param"),
         tokens=tokens,
         text=text,
         column=column,
@@ -117,16 +110,15 @@ def prune(
         compute=compute,
         **{key: value for key, value in drawn.items() if value is not None},  # type: ignore[arg-type]
     )
-    cell = work(request).cell  # This reports mistakes before the import of torch, which takes seconds.
-    if not cell.calibrated and (calibration or any(value is not None for value in drawn.values())):
-        raise PrunebenchError(f"{method} with {cell.allocator} looks at no text: leave out the options of calibration")
+    unread = [f"--{option}" for option, value in {"calibration": calibration, **drawn}.items() if value is not None]
+    ready = prepared(request, unread)  # This reports mistakes before the import of torch, which takes seconds.
     from prunebench.standalone.run import prune_to, refuse_destination
 
     refuse_destination(request, out, force=force)
-    if recommended:
-        typer.echo(recommended, err=True)
+    if ready.why:
+        typer.echo(ready.why, err=True)
     with resumable():
-        record = prune_to(request, out, force=force, packing=packing)
+        record = prune_to(ready, out, force=force, packing=packing)
     if as_json:
         typer.echo(json.dumps(record, indent=1))
     else:
@@ -150,11 +142,3 @@ def _check_calibration(calibration: Path | None, others: dict[str, Any]) -> None
             raise PrunebenchError(f"{option}: --calibration {calibration} settles this too; leave one of them out")
     if calibration and not calibration.exists():
         raise PrunebenchError(f"--calibration: no such file: {calibration}")
-
-
-def _allocator_params(allocator: str | None, texts: list[str]) -> dict[str, Any]:
-    from prunebench.standalone.request import parse_params
-
-    if texts and allocator is None:
-        raise PrunebenchError("--allocator-param belongs to an allocator: name it with --allocator")
-    return parse_params(texts, "--allocator-param")

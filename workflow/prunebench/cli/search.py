@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,9 +15,6 @@ from prunebench.errors import PrunebenchError
 from prunebench.storage.files import read_object, write_json
 
 app = typer.Typer()
-
-ALLOCATORS = {"functions": ("dsa", "function"), "slopes": ("atp", "slope")}
-"""For each space, the allocator that uses the result of a search, and the parameter that takes this result."""
 
 
 @app.command()
@@ -54,24 +51,14 @@ def search(
     Ctrl-C loses one evaluation at most, and the same command goes on from there. The result can also serve other
     models, methods and sparsities.
     """
-    if strategy == "grid" and space != "slopes":
-        raise PrunebenchError("--strategy: grid is for --space slopes, as there are too many functions")
     if out and out.exists() and not _is_result(out):
         raise PrunebenchError(f"--out: {out} holds no result of a search, and would be lost: name another file")
     compute = prepare(dtype, batch_size, threads, device)
-    options: dict[str, Any] = {
-        "space": space,
-        "strategy": strategy,
-        "evaluations": evaluations,
-        "corpus": corpus,
-        "calibration": f"{corpus}_{samples}x{seqlen}",
-        "windows": windows,
-        "seqlen": seqlen,
-    }
-    from prunebench.standalone.search import SearchRequest, run_search
+    from prunebench.standalone.search import ALLOCATORS, SearchRequest, run_search, search_job, search_options
 
+    options = search_options(space, strategy, evaluations, corpus, samples, windows, seqlen)
     with resumable():
-        result = run_search(SearchRequest(model, sparsity, seed, options, compute))
+        result = run_search(search_job(SearchRequest(model, sparsity, seed, options, compute)))
     if out:
         write_json(out, result)
     if as_json:

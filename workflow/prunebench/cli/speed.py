@@ -54,18 +54,9 @@ def speed(
     packing_of(True, bits, group)
     batches = list(dict.fromkeys(batch or [1]))
     compute = prepare(dtype, 1, threads, device)
-    from prunebench.standalone.speed import speed_of
-    from prunebench.suites.speed import SpeedParams
+    from prunebench.standalone.speed import protocol, speed_of
 
-    protocol = {
-        "prompt": prompt,
-        "tokens": tokens,
-        "batches": batches,
-        "repeats": repeats,
-        "bits": bits,
-        "group": group,
-    }
-    scores = speed_of(model, against, SpeedParams.model_validate(protocol), compute)
+    scores = speed_of(model, against, protocol(prompt, tokens, batches, repeats, bits, group), compute)
     if as_json:
         typer.echo(json.dumps([asdict(score) for score in scores]))
         return
