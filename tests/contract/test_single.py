@@ -668,7 +668,7 @@ ARGUMENTS: list[tuple[str, dict[str, Any], str]] = [
     ("prune", {"corpus": 3}, "a string"),
     ("prune", {"out": ""}, "the name is empty"),
     ("prune", {"out": "/"}, "is the root of the file system"),
-    ("prune", {"out": None}, "is no path"),
+    ("prune", {"out": 3}, "is no path"),
 ]
 
 

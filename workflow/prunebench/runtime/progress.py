@@ -137,6 +137,8 @@ class _Work:
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(done - self.bar.n)
+            if done == self._total:
+                self.bar.refresh()
         if _watch.listener:
             _watch.listener(Step(self._what, done, self._total, time.monotonic() - self._start, note))
 

@@ -21,15 +21,15 @@ from prunebench.patterns import sparsity_text
 _ARGUMENTS = (
     "against", "allocator", "allocator-param", "batch", "batch-size", "bits", "bos", "calibration", "column", "corpus",
     "device", "dtype", "evaluations", "force", "group", "limit", "method", "no-bos", "out", "packed", "param",
-    "pattern", "prompt", "repeats", "samples", "seed", "seqlen", "space", "sparsity", "strategy", "suite", "task", "text",
-    "threads", "tokens", "windows",
+    "pattern", "prompt", "repeats", "samples", "seed", "seqlen", "space", "sparsity", "strategy", "suite", "task",
+    "text", "threads", "tokens", "windows",
 )  # fmt: skip
 """The options of commands that the Python functions have as arguments."""
 _NAMES = {"param": "method_params", "allocator-param": "allocator_params", "task": "tasks", "batch": "batches"}
 """The arguments whose names are not those of their options."""
 _SAID = {"no-bos": "bos=False", "force": "force=True", "packed": "packed=True"}
 """The arguments that options without a value stand for."""
-_FIELD = re.compile(r"'?--((?:allocator-)?param) (\w+)'?")
+_FIELD = re.compile(r"'?--((?:allocator-)?param) (\w+)(?=[':])'?")
 _OPTION = re.compile(rf"(?<![\w-])--({'|'.join(sorted(_ARGUMENTS, key=len, reverse=True))})(?![\w-])(?: (\d[\w.]*\b))?")
 _OPTIONAL = (
     "sparsity", "bos", "method_params", "allocator_params", "params", "method", "allocator", "column", "threads",
@@ -54,7 +54,7 @@ def in_python(names: Mapping[str, str] | None = None) -> Iterator[None]:
 def reworded(message: str) -> str:
     """Name arguments in place of options: `--sparsity 0.6` becomes `sparsity=0.6`, and `--out` becomes `'out'`."""
     message = re.sub(r"\('(\w+)', --\1\)", r"('\1')", message)
-    message = _FIELD.sub(lambda match: f"{_argument(match[1])}[{match[2]!r}]", message)
+    message = _FIELD.sub(lambda match: f"{match[2]!r} in '{_argument(match[1])}'", message)
     return _OPTION.sub(_reworded, message)
 
 

@@ -304,12 +304,15 @@ def check_amount(pattern: str, sparsity: float | str | None) -> None:
     """Raise PrunebenchError unless pattern and sparsity say how many weights become zero."""
     try:
         structured = parse_pattern(pattern).structured
+    except ValueError as error:
+        raise PrunebenchError(f"--pattern: {error}") from None
+    if sparsity is None and not structured:
+        raise PrunebenchError("--sparsity is missing; say how sparse: --sparsity 0.6, or --pattern 2of4")
+    try:
         if sparsity is not None:
             sparsity_text(sparsity)
     except ValueError as error:
-        raise PrunebenchError(str(error)) from None
-    if sparsity is None and not structured:
-        raise PrunebenchError("say how sparse: --sparsity 0.6, or --pattern 2of4")
+        raise PrunebenchError(f"--sparsity: {error}") from None
 
 
 def _corpus(request: Request) -> str:

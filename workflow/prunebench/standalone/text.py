@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 SEQLEN = 512
 """The usual number of tokens of a window."""
+_IN_MEMORY = "there are {} windows of token ids"
 
 
 class Source:
@@ -53,7 +54,8 @@ class Source:
         """Whether the windows of the last model begin with a BOS token; None for token ids."""
         self._ids = load_ids(tokens) if tokens else None
         if self._ids is not None and len(self._ids) < (windows or 1):
-            raise PrunebenchError(f"--windows: {self.name} has {len(self._ids)} windows, not {windows}")
+            there = f"{tokens} has {len(self._ids)} windows" if name is None else _IN_MEMORY.format(len(self._ids))
+            raise PrunebenchError(f"--windows: {there}, not {windows}")
         self._documents = own_documents(text, column) if text else []
         if corpus:
             refuse_unknown("corpora", corpus)

@@ -32,7 +32,7 @@ def compare(
     device: Device = None,
     progress: Progress = None,
 ) -> list[Compared]:
-    """Compare `models`, two or more: sparsity, perplexity on the same windows, and its ratio to the first model's.
+    """Compare `models`, two or more, on `text`: sparsity, perplexity, and its ratio to the first model's.
 
     The 95% interval of a ratio is a paired bootstrap over windows; if it contains 1, the text does not tell two models
     apart. The other arguments are those of `perplexity`. `tokenizer` serves all models in memory. Raises

@@ -28,7 +28,7 @@ def evaluate(
     device: Device = None,
     progress: Progress = None,
 ) -> list[Score]:
-    """Evaluate `model` on a suite of the catalog, by default the seven zero-shot tasks of zeroshot7.
+    """Evaluate `model` on `suite`, a name of the catalog, by default zeroshot7 with its seven zero-shot tasks.
 
     `tasks` are some tasks of the suite; without a suite, tasks of any suite (boolq, mmlu). `limit` rows of each task,
     drawn by a fixed seed, count (default: all). A model in memory needs its `tokenizer`.

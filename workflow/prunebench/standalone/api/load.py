@@ -24,6 +24,7 @@ def load(
     """
     if not is_path(directory):
         raise PrunebenchError("'directory' is no path: give the name of a model directory")
-    check_arguments({}, {"dtype": dtype})
+    if dtype is not None:
+        check_arguments({}, {"dtype": dtype})
     chosen = None if dtype is None else getattr(torch, dtype_of(dtype) or "")
     return load_packed(named_path(directory, "'directory'"), chosen, str(device))

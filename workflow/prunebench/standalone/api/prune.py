@@ -145,7 +145,7 @@ def prune(
     """
     counts = {"samples": samples, "seqlen": seqlen, "seed": seed, "batch_size": batch_size, "threads": threads}
     words = {"pattern": pattern, "method": method, "allocator": allocator, "corpus": corpus, "column": column}
-    older = {"'method_params'": "'params'", "method_params[": "params["} if params is not None else {}
+    older = {"'method_params'": "'params'"} if params is not None else {}
     mappings = {"method_params": method_params, "allocator_params": allocator_params, "params": params}
     flags = {"packed": packed, "force": force, "bos": bos}
     check_arguments(LEAST, {**counts, **words, "sparsity": sparsity, **mappings, "dtype": dtype, **flags})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import chdir
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from prunebench.config.schema import CONFIG
 from prunebench.errors import PrunebenchError
@@ -13,9 +14,6 @@ from prunebench.stages.collect import rows_of
 from prunebench.standalone.arguments import in_python, is_path
 from prunebench.storage.files import named_path
 from prunebench.view import find
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def load_results(project: str | Path = ".", configfile: str | Path = CONFIG, study: str | None = None) -> pd.DataFrame:

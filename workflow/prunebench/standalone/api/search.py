@@ -48,11 +48,12 @@ def search(
     device: Device = None,
     progress: Progress = None,
 ) -> Found:
-    """Search for the best sparsity of each block of `model`, by running it with trial masks on held-out text.
+    """Search for the best sparsity of each block of `model`, with the mean `sparsity`, by trial masks on held-out text.
 
     `space` is "functions" (for allocator dsa) or "slopes" (for atp), and `strategy` says how it is searched, in at most
-    `evaluations` runs of the model. Statistics come from `samples` windows of the calibration split of `corpus`, and
-    `windows` windows of its tuning split judge. The result is kept: a repeated call goes on, or answers at once.
+    `evaluations` runs of the model, with random numbers from `seed`. Statistics come from `samples` windows of the
+    calibration split of `corpus`, and `windows` windows of its tuning split judge. The result is kept: a repeated call
+    goes on, or answers at once.
 
     Raises PrunebenchError for a request that cannot be met, or if the search finds nothing.
     """
