@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+import pytest
 from test_failures import REASON, rows
 from tree import STUDY, Tree
 
@@ -98,6 +99,23 @@ def test_status_of_a_finished_study(finished: Tree) -> None:
     assert len(values) == 4
     assert all(f"{value:.2f}" in text for value in values.values())
     assert f"failed {REASON}\n  {BROKEN} ppl_tiny\n  log: logs/prune/{BROKEN}.log\n" in text
+
+
+def test_results_load_as_a_tidy_frame(finished: Tree) -> None:
+    code = (
+        "import sys, prunebench\nframe = prunebench.load_results(sys.argv[1], sys.argv[2], *sys.argv[3:])\n"
+        "print({name: str(kind) for name, kind in frame.dtypes.items()}['value'], frame.to_json(orient='records'))"
+    )
+    run = finished.python(code, str(finished.root), STUDY)
+    kind, _, content = run.stdout.partition(" ")
+    assert (run.returncode, kind) == (0, "float64"), run.stdout
+    loaded, written = json.loads(content), rows(finished)
+    assert [row["spec_hash"] for row in loaded] == [row["spec_hash"] for row in written]
+    values = [float(row["value"]) if row["value"] else None for row in written]
+    assert [row["value"] for row in loaded] == pytest.approx(values)
+    assert {row["sparsity"] for row in loaded} == {float(row["sparsity"]) for row in written}
+    run = finished.python(code, str(finished.root), STUDY, "tny")
+    assert "no study 'tny' in" in run.stdout and "did you mean 'tiny'?" in run.stdout and "'configfile'" in run.stdout
 
 
 def test_show_of_a_finished_cell(finished: Tree) -> None:

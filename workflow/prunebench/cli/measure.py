@@ -11,6 +11,7 @@ import typer
 
 from prunebench.cli.beginning import prepare, resumable
 from prunebench.cli.options import (
+    TEXT,
     AsJson,
     BatchSize,
     Bos,
@@ -23,6 +24,7 @@ from prunebench.cli.options import (
     Threads,
     Tokens,
     count,
+    option,
     path_or_name,
 )
 
@@ -32,6 +34,12 @@ if TYPE_CHECKING:
     from prunebench.suites.base import Score
 
 app = typer.Typer()
+
+TASKS = "Tasks"
+FIRST = "The first windows to use; default all."
+Corpus = Annotated[
+    str | None, option("A corpus of the catalog, its test split.", "--corpus", panel=TEXT, metavar="NAME")
+]
 
 OTHERS = 60
 """The number of terminal columns that the table of `compare` needs beside the names of models."""
@@ -43,12 +51,12 @@ SHOWN = 20
 def ppl(
     model: Model,
     tokens: Tokens = None,
-    corpus: Annotated[str | None, typer.Option(help="A corpus of the catalog; its test split is used.")] = None,
+    corpus: Corpus = None,
     text: Text = None,
     column: Column = None,
     bos: Bos = None,
     seqlen: Seqlen = None,
-    windows: Annotated[int | None, count(1, "Number of first windows to use (default: all).")] = None,
+    windows: Annotated[int | None, count(1, FIRST, "--windows", "-w", panel=TEXT)] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
@@ -59,8 +67,8 @@ def ppl(
 
     Example: prunebench ppl path/to/model --corpus wikipedia --seqlen 512
 
-    --text takes .txt (one document), .jsonl (a document per line, under the key --column), .parquet (a document per
-    row, in the column --column), any of these as .gz, or a directory of such files.
+    --text takes .txt, .jsonl (with the key --column), .parquet (with the column --column), .gz of these, or a directory
+    of such files.
     """
     from prunebench.standalone.text import Source
 
@@ -81,9 +89,16 @@ def ppl(
 @app.command("eval")
 def evaluate(
     model: Model,
-    suite: Annotated[str | None, typer.Option(help="A name from `suites`. [default: zeroshot7]")] = None,
-    task: Annotated[list[str] | None, typer.Option(help="A task of the suite, or of any; repeatable.")] = None,
-    limit: Annotated[int | None, count(2, "Rows per task, drawn by a fixed seed (default: all).")] = None,
+    suite: Annotated[
+        str | None, option("A name from `suites`; default zeroshot7.", "--suite", panel=TASKS, metavar="NAME")
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        option("One of the suite, or of any; repeatable.", "--task", "-t", panel=TASKS, metavar="NAME"),
+    ] = None,
+    limit: Annotated[
+        int | None, count(2, "Rows per task, drawn by a fixed seed; default all.", "--limit", "-l", panel=TASKS)
+    ] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
@@ -119,19 +134,19 @@ def compare(
         ),
     ],
     tokens: Tokens = None,
-    corpus: Annotated[str | None, typer.Option(help="A corpus; its test split is used. [default: wikipedia]")] = None,
+    corpus: Corpus = None,
     text: Text = None,
     column: Column = None,
     bos: Bos = None,
     seqlen: Seqlen = None,
-    windows: Annotated[int | None, count(2, "Number of first windows to use (default: all).")] = None,
+    windows: Annotated[int | None, count(2, FIRST, "--windows", "-w", panel=TEXT)] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Compare models: sparsity, perplexity on the same windows, and its ratio to the first model's.
+    """Compare models on wikipedia or another text: sparsity, perplexity, and its ratio to the first model's.
 
     Example: prunebench compare path/to/model path/to/pruned --corpus wikipedia
 

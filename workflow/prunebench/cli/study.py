@@ -47,8 +47,8 @@ def plan(
     from prunebench.estimate.devices import parse_rates
     from prunebench.estimate.estimate import Estimate
     from prunebench.estimate.show import overview, plain
+    from prunebench.plan import find
     from prunebench.plan.plan import read_plan
-    from prunebench.view import find
 
     plan, machine = read_plan(configfile), known(device).changed(parse_rates(rate or []), memory)
     missing = False
@@ -81,9 +81,9 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
+    from prunebench.plan import find
     from prunebench.plan.plan import project_plan
     from prunebench.results.current import Results, headlines, remembered
-    from prunebench.view import find
     from prunebench.view.states import states
     from prunebench.view.status import overview, plain
 
@@ -116,8 +116,8 @@ def show(
     """
     from rich.console import Console
 
+    from prunebench.plan import find
     from prunebench.plan.plan import project_plan
-    from prunebench.view import find
     from prunebench.view.show import show as write
 
     plan = project_plan(configfile)
@@ -143,11 +143,11 @@ def retry(
 
     Example: prunebench retry --failed --cores 4 -- --rerun-triggers mtime
     """
+    from prunebench.plan import find
+    from prunebench.plan.find import path_of
     from prunebench.plan.plan import project_plan
     from prunebench.upkeep import retry as again
-    from prunebench.view import find
     from prunebench.view.commands import run, snakemake
-    from prunebench.view.find import path_of
 
     if not failed:
         raise typer.BadParameter("say what to run again: --failed", param_hint="--failed")
@@ -182,11 +182,10 @@ def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
 
     Example: prunebench collect --configfile config/studies/smoke.yaml
     """
-    from prunebench.plan import paths
+    from prunebench.plan import find, paths
     from prunebench.plan.plan import project_plan
     from prunebench.stages.collect import write_cells
     from prunebench.stages.outputs import write_outputs
-    from prunebench.view import find
 
     plan = project_plan(configfile)
     studies = find.studies(plan, study)

@@ -9,11 +9,11 @@ import pandas as pd
 
 from prunebench.config.schema import CONFIG
 from prunebench.errors import PrunebenchError
+from prunebench.plan import find
 from prunebench.plan.plan import project_plan
 from prunebench.stages.collect import rows_of
 from prunebench.standalone.arguments import in_python, is_path
 from prunebench.storage.files import named_path
-from prunebench.view import find
 
 
 def load_results(project: str | Path = ".", configfile: str | Path = CONFIG, study: str | None = None) -> pd.DataFrame:
