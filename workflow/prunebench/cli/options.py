@@ -91,7 +91,8 @@ def count(least: int, text: str, *names: str, most: int = LARGEST_COUNT, **setti
 
     def checked(value: int | None) -> int | None:
         if value is not None and not least <= value <= most:
-            raise typer.BadParameter(f"{value} is {f'less than {least}' if value < least else f'more than {most}'}")
+            bound = f"less than {least}" if value < least else f"more than {most}"
+            raise typer.BadParameter(f"{value} is {bound}", param_hint=f"'{names[0]}'")
         return value
 
     return option(text, *names, metavar="N", callback=checked, **settings)

@@ -142,8 +142,8 @@ def prune(
     from prunebench.standalone.run import prune_to, refuse_destination
 
     refuse_destination(request, out, force=force)
-    if ready.why:
-        typer.echo(ready.why, err=True)
+    for note in ready.notes:
+        typer.echo(note, err=True)
     with resumable():
         record = prune_to(ready, out, force=force, packing=packing)
     if as_json:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from prunebench.errors import PrunebenchError
+from prunebench.standalone.duration import expected_seconds, in_words
 from prunebench.standalone.recommend import recommend
 from prunebench.standalone.request import Request, Work, feed_forward, work
 
@@ -17,8 +19,8 @@ class Prepared:
     request: Request
     """The request, with a method and an allocator."""
     work: Work
-    why: str | None = None
-    """Why a method was chosen, if the user named none."""
+    notes: tuple[str, ...] = ()
+    """What a user should know before the work begins: the choice of a method and the reason for it, the time."""
 
 
 def prepared(request: Request, unread: Sequence[str] = ()) -> Prepared:
@@ -30,14 +32,31 @@ def prepared(request: Request, unread: Sequence[str] = ()) -> Prepared:
         raise PrunebenchError("--param belongs to a method: name it with --method")
     if request.allocator is None and request.allocator_params:
         raise PrunebenchError("--allocator-param belongs to an allocator: name it with --allocator")
-    why = None
+    notes = []
     if request.method is None:
-        best = recommend(request.pattern, request.sparsity, feed_forward(request.model, stored=request.stored))
-        request = replace(request, method=best.method, allocator=request.allocator or best.allocator)
-        why = f"{request.method} with {request.allocator}: {best.why}"
+        ffn = feed_forward(request.model, stored=request.stored)
+        best = recommend(request.pattern, request.sparsity, ffn, lambda *choice: _seconds(_with(request, *choice)))
+        request = _with(request, best.method, best.allocator)
+        notes.append(f"{request.method} with {request.allocator}: {best.why}")
     concrete = work(request)
     if not concrete.cell.calibrated and unread:
         raise PrunebenchError(
             f"{request.method} with {concrete.cell.allocator} looks at no text: leave out {', '.join(unread)}"
         )
-    return Prepared(request, concrete, why)
+    threads = request.compute.threads
+    notes.append(in_words(expected_seconds(concrete.plan, concrete.cell, threads), threads))
+    return Prepared(request, concrete, tuple(notes))
+
+
+def _with(request: Request, method: str, allocator: str) -> Request:
+    """Return `request` with a method, and with an allocator unless it names one."""
+    return replace(request, method=method, allocator=request.allocator or allocator)
+
+
+def _seconds(request: Request) -> float:
+    """Estimate the time of `request`; infinite for a method that cannot do it."""
+    try:
+        concrete = work(request)
+    except PrunebenchError:
+        return math.inf
+    return expected_seconds(concrete.plan, concrete.cell, request.compute.threads)

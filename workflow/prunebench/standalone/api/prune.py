@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from prunebench.standalone.run import prune_to, refuse_destination
 from prunebench.storage.files import named_destination
 from prunebench.storage.layout import is_packed, read_layout
 from prunebench.storage.packed import packing_of
+
+log = logging.getLogger("prunebench")
 
 LEAST = {"samples": 1, "seqlen": 1, "seed": 0, "batch_size": 1, "threads": 1}
 """The lower bounds of whole numbers."""
@@ -182,6 +185,9 @@ def prune(
             place.require_tokenizer()
         if out is not None:
             refuse_destination(request, Path(out), force=force)
+        for note in ready.notes:
+            log.info(note)
+        if out is not None:
             place.save()
             return Pruned(Path(out), prune_to(ready, Path(out), force=force, packing=packing))
         with tempfile.TemporaryDirectory(prefix="prunebench-") as scratch:

@@ -40,5 +40,6 @@ def load_results(project: str | Path = ".", configfile: str | Path = CONFIG, stu
         frame = rows_of(plan)
         chosen = frame["study"].isin(find.studies(plan, study))
     frame = frame[chosen].reset_index(drop=True)
-    numbers = frame[["sparsity", "value", "stderr"]].astype("float64")
-    return frame.assign(**{name: numbers[name] for name in numbers}, n=frame["n"].astype("Int64"))
+    for name in ("sparsity", "value", "stderr"):
+        frame[name] = frame[name].astype("float64")
+    return frame.assign(n=frame["n"].astype("Int64"))
