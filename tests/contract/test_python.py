@@ -14,6 +14,7 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, MambaConfig, MambaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import prunebench
 import tiny
@@ -285,6 +286,41 @@ def test_a_bar_is_drawn_on_request(directory: Path, capfd: pytest.CaptureFixture
 )
 def test_options_become_arguments(message: str, expected: str) -> None:
     assert reworded(message) == expected
+
+
+def test_eval_writes_what_other_programs_read(directory: Path, tmp_path: Path) -> None:
+    words = ["eval", directory, "--task", "boolq", "-t", "rte", "--limit", "2", "--threads", "1"]
+    run = CliRunner().invoke(app, [*map(str, words), "--out", str(tmp_path / "out"), "--samples", "--csv"])
+    assert run.exit_code == 0, run.output
+    lines = run.stdout.splitlines()
+    assert lines[0] == "task,metric,value,stderr,low,high,n"
+    assert [line.split(",")[0] for line in lines[1:]] == ["boolq", "rte", "mean"]
+    assert (tmp_path / "out/scores.csv").read_text() == run.stdout
+    (results,), samples = (sorted((tmp_path / "out").glob(f"*/{kind}_*.json*")) for kind in ("results", "samples"))
+    record = json.loads(results.read_text())
+    assert {"boolq", "rte", "mean"} == record["results"].keys() and record["n-samples"]["rte"]["effective"] == 2
+    assert record["configs"]["boolq"]["dataset_path"] and "custom_dataset" not in record["configs"]["boolq"]
+    assert [len(file.read_text().splitlines()) for file in samples] == [2, 2]
+    assert json.loads((tmp_path / "out/every_eval_ever.json").read_text())["eval_library"]["name"] == "lm_eval"
+    shown = CliRunner().invoke(app, [*map(str, words), "--suite", "two"], env={"COLUMNS": "100"})
+    assert "95% interval" in shown.stdout and "rte" in shown.stdout, shown.output
+    for wrong, message in {
+        "--samples": "--samples: the rows are written to files",
+        "--csv --json": "--csv and --json: choose one",
+        f"--out {directory}/config.json": "config.json cannot be made",
+    }.items():
+        refused = CliRunner().invoke(app, [*map(str, words), *wrong.split()])
+        assert refused.exit_code == 1 and message in " ".join(refused.stderr.split())
+
+
+def test_progress_names_tasks_rows_and_models(directory: Path) -> None:
+    steps: list[prunebench.Step] = []
+    prunebench.evaluate(directory, tasks=["boolq", "rte"], limit=2, progress=steps.append, **FAST)
+    notes = [step.note for step in steps if step.what == "task"]
+    assert "boolq" in notes and "rte, 2 of 2 rows" in notes and steps[-1].done == 2
+    steps.clear()
+    prunebench.compare([directory, directory], IDS, progress=steps.append, **FAST)
+    assert {step.subject for step in steps} == {"small"}
 
 
 FUNCTIONS = ("prune", "perplexity", "evaluate", "compare", "search", "speed", "load", "load_results")

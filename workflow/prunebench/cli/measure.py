@@ -11,6 +11,7 @@ import typer
 
 from prunebench.cli.beginning import prepare, resumable
 from prunebench.cli.options import (
+    OUTPUT,
     TEXT,
     AsJson,
     BatchSize,
@@ -24,9 +25,11 @@ from prunebench.cli.options import (
     Threads,
     Tokens,
     count,
+    destination,
     option,
     path_or_name,
 )
+from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -103,24 +106,48 @@ def evaluate(
     batch_size: BatchSize = 8,
     threads: Threads = None,
     device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        option(
+            "Also write lm-eval's and other formats there.", "--out", "-o", panel=OUTPUT, metavar="DIR",
+            parser=destination("--out"),
+        ),
+    ] = None,
+    samples: Annotated[bool, option("With --out: each row, as lm-eval does.", "--samples", panel=OUTPUT)] = False,
+    as_csv: Annotated[bool, option("Print CSV.", "--csv", panel=OUTPUT)] = False,
     as_json: AsJson = False,
-) -> None:
-    """Evaluate MODEL on a suite of the catalog: zero-shot tasks, or perplexity.
+) -> None:  # fmt: skip
+    """Evaluate MODEL on a suite of the catalog, or on single tasks: zero-shot tasks, or perplexity.
 
-    Example: prunebench eval path/to/model --suite zeroshot7 --limit 100
+    Examples: prunebench eval path/to/model --suite zeroshot7 --limit 100, prunebench eval path/to/model --task boolq
+
+    The interval of an accuracy is Wilson's, of 95%. --out writes scores.csv, every_eval_ever.json (the schema of Every
+    Eval Ever), and lm-eval's results_DATE.json and samples_TASK_DATE.jsonl.
     """
+    if samples and not out:
+        raise PrunebenchError("--samples: the rows are written to files: name a directory with --out")
+    if as_csv and as_json:
+        raise PrunebenchError("--csv and --json: choose one of them")
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.standalone.evaluation import evaluation
 
     chosen = evaluation(suite, task or (), limit, compute)
+    from prunebench.standalone import records
     from prunebench.standalone.measure import load
 
+    if out:
+        records.make_folder(out, "--out")
     with resumable():
-        scores = chosen.run(load(model, compute))
+        evaluated = chosen.run(load(model, compute), record=out is not None, samples=samples)
+    files = records.write(evaluated, out) if out else []
     if as_json:
-        typer.echo(json.dumps([_as_dict(score) for score in scores]))
+        typer.echo(json.dumps([records.plain(score) for score in evaluated.scores]))
+    elif as_csv:
+        typer.echo(records.as_csv(evaluated.scores), nl=False)
     else:
-        _print(_score_table(f"{model}, {chosen.title}", scores))
+        _print(_score_table(f"{model}, {chosen.title}", evaluated.scores))
+    for file in files:
+        typer.echo(file, err=True)
 
 
 @app.command()
@@ -166,7 +193,8 @@ def compare(
     with resumable():
         rows = compare_models(models, source.windows, source.name, compute)
     if as_json:
-        typer.echo(json.dumps([{**asdict(row), "bos": source.bos} for row in rows]))
+        shape = dict(zip(("windows", "seqlen"), source.shape or (), strict=False))
+        typer.echo(json.dumps([{**asdict(row), "bos": source.bos, **shape} for row in rows]))
         return
     from rich.markup import escape
     from rich.table import Column, Table
@@ -176,7 +204,7 @@ def compare(
     heads = ("sparsity", "perplexity", "ratio to\nthe first", "95% interval")
     name = Column("model", overflow="fold", min_width=SHOWN)
     numbers = [Column(head, no_wrap=True) for head in heads]
-    table = Table(name, *numbers, title=escape(f"on {source.name}"))
+    table = Table(name, *numbers, title=escape(f"on {source.title}"))
     for row in rows:
         ratio = ("", "") if row.ratio is None else (f"{row.ratio:.4f}", "{:.4f} to {:.4f}".format(*row.interval or ()))
         title = snapshot_title(Path(row.model)) or _end_of(row.model)
@@ -192,10 +220,13 @@ def _score_table(title: str, scores: list[Score]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("task", "metric", "value", "stderr", "rows", title=escape(title))
-    for score in scores:
-        shown = (f"{score.value:.4g}", "" if score.stderr is None else f"{score.stderr:.2g}", str(score.n))
-        table.add_row(escape(score.task), score.metric, *shown)
+    from prunebench.standalone.records import plain
+
+    table = Table("task", "metric", "value", "stderr", "95% interval", "rows", title=escape(title))
+    for row in map(plain, scores):
+        error = "" if row["stderr"] is None else f"{row['stderr']:.2g}"
+        interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+        table.add_row(escape(row["task"]), row["metric"], f"{row['value']:.4g}", error, interval, str(row["n"]))
     return table
 
 

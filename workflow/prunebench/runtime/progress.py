@@ -34,6 +34,8 @@ class Step:
     """The seconds since the beginning of the work."""
     note: str = ""
     """What was finished last, such as the names of matrices."""
+    subject: str = ""
+    """The model that the work is about, where there are several."""
 
     @property
     def left(self) -> float | None:
@@ -52,6 +54,7 @@ class _Watch(threading.local):
     listener: Listener | None = None
     bars: bool | None = None
     """Whether bars are drawn; None means on a terminal."""
+    subject: str = ""
     work: list[_Work] = field(default_factory=list)
 
 
@@ -72,6 +75,16 @@ def shown(progress: bool | Listener | None) -> Iterator[None]:
         yield
     finally:
         _watch.listener, _watch.bars = before
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Name `subject` in the progress of this thread for as long as the context lasts."""
+    before, _watch.subject = _watch.subject, subject
+    try:
+        yield
+    finally:
+        _watch.subject = before
 
 
 def track(items: Sequence[Item], what: str, label: Callable[[Item], str] = lambda _: "") -> Iterator[Item]:
@@ -103,12 +116,15 @@ class _Work:
     """A piece of work of `total` steps."""
 
     def __init__(self, total: int, what: str, leave: bool) -> None:
-        self._total, self._what = total, what
+        self._total, self._subject, self._kind = total, _watch.subject, what
+        self._what = f"{self._subject}: {what}" if self._subject else what
         self._start = self._said = time.monotonic()
         self._done, self._part = 0, 0.0
         drawn = sys.stderr.isatty() if _watch.bars is None else _watch.bars
         # A variable of the environment may switch bars off, which matters less than the user's wish.
-        self.bar: Any = tqdm(total=total, desc=what, leave=leave, bar_format=BAR, disable=False) if drawn else None
+        self.bar: Any = (
+            tqdm(total=total, desc=self._what, leave=leave, bar_format=BAR, disable=False) if drawn else None
+        )
         self._silent = self.bar is not None or _watch.bars is not None
 
     def begin(self, label: str) -> None:
@@ -140,7 +156,8 @@ class _Work:
             if done == self._total:
                 self.bar.refresh()
         if _watch.listener:
-            _watch.listener(Step(self._what, done, self._total, time.monotonic() - self._start, note))
+            seconds = time.monotonic() - self._start
+            _watch.listener(Step(self._kind, done, self._total, seconds, note, self._subject))
 
     def _line(self) -> str:
         elapsed = time.monotonic() - self._start

@@ -89,7 +89,7 @@ def check_arguments(least: Mapping[str, int], arguments: Mapping[str, Any]) -> N
             _expect(name, value, isinstance(value, bool), "True, False or None")
         elif name == "dtype":
             _expect(name, value, dtype_of(value) is not None, f"one of {', '.join(DTYPES)}")
-        elif name in ("force", "packed"):
+        elif name in ("force", "packed", "samples") and name not in least:
             _expect(name, value, isinstance(value, bool), "True or False")
         elif name in _MAPPINGS:
             named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)

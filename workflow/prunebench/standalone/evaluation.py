@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ from prunebench.config.schema import configured
 from prunebench.errors import PrunebenchError
 from prunebench.registry import did_you_mean
 from prunebench.standalone.assets import arrive
+from prunebench.standalone.records import Evaluated
 from prunebench.standalone.request import compute_settings, plan_without_study, refuse_unknown
 from prunebench.storage.digests import user_cache
+from prunebench.suites.lm_eval import LmEval
 
 if TYPE_CHECKING:
     from prunebench.config.entries import SuiteEntry
@@ -49,25 +52,35 @@ class Evaluation:
         ]
         return ", ".join(parts)
 
-    def run(self, loaded: Loaded) -> list[Score]:
-        """Return all scores of the model. Raises PrunebenchError if it does not work, or an asset cannot be fetched."""
+    def run(self, loaded: Loaded, *, record: bool = False, samples: bool = False) -> Evaluated:
+        """Return all scores of the model; with `record` also what lm-eval reports, with `samples` of each row.
+
+        Raises PrunebenchError if the model does not work, or if an asset cannot be fetched.
+        """
         from prunebench.standalone.measure import computing, parts_of
 
+        began, unfinished = time.time(), []
         scores: list[Score] = []
-        unfinished = []
+        reports: list[dict[str, Any]] = []
         for name, suite in self.suites.items():
             manifests = {asset: load_manifest(arrive(self.plan, asset, user_cache())) for asset in suite.assets}
+            directories = {asset: manifest.directory for asset, manifest in manifests.items()}
             digests = {asset: manifest.digest for asset, manifest in manifests.items()}
-            parts = parts_of(loaded, {"suite": self.entries[name].model_dump(mode="json"), "assets": digests})
+            identity = {"suite": self.entries[name].model_dump(mode="json"), "assets": digests}
+            parts = parts_of(loaded, {**identity, **({"record": [record, samples]} if record else {})})
             unfinished.append(parts)
             with computing(loaded):
-                scores += suite.run(
-                    loaded.subject, {asset: entry.directory for asset, entry in manifests.items()}, parts
-                )
+                if record and isinstance(suite, LmEval):
+                    more, told = suite.recorded(loaded.subject, directories, parts, samples=samples)
+                    reports += told
+                else:
+                    more = suite.run(loaded.subject, directories, parts)
+            scores += more
         # The parts are removed only now: if a later suite is killed, the earlier ones are not evaluated again.
         for parts in unfinished:
             parts.remove()
-        return scores
+        limit = next((entry.params["limit"] for entry in self.entries.values() if entry.params.get("limit")), None)
+        return Evaluated(scores, loaded.manifest, loaded.compute, self.title, limit, reports, began)
 
 
 def evaluation(

@@ -52,6 +52,8 @@ class Source:
         self.name = name or str(tokens or corpus or text)
         self.bos: bool | None = None
         """Whether the windows of the last model begin with a BOS token; None for token ids."""
+        self.shape: tuple[int, int] | None = None
+        """The windows of the last model: their number, and the tokens of each."""
         self._ids = load_ids(tokens) if tokens else None
         if self._ids is not None and len(self._ids) < (windows or 1):
             there = f"{tokens} has {len(self._ids)} windows" if name is None else _IN_MEMORY.format(len(self._ids))
@@ -63,6 +65,16 @@ class Source:
 
     def windows(self, loaded: Loaded) -> NDArray[np.int64]:
         """Cut the text into windows of tokens of the model `loaded`, int64 [n, seqlen]."""
+        windows = self._cut(loaded)
+        self.shape = (windows.shape[0], windows.shape[1])
+        return windows
+
+    @property
+    def title(self) -> str:
+        """The text and the windows of the last model, in words."""
+        return f"{self.shape[0]} windows of {self.shape[1]} tokens of {self.name}" if self.shape else self.name
+
+    def _cut(self, loaded: Loaded) -> NDArray[np.int64]:
         import numpy as np
 
         from prunebench.standalone.measure import corpus_documents, text_windows
