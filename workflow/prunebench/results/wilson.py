@@ -20,6 +20,12 @@ def wilson(fraction: float, rows: float) -> tuple[float, float]:
     return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
+def wilson_error(fraction: float, rows: float) -> float:
+    """Return the standard error whose 1.96-fold is the longer half of Wilson's interval."""
+    low, high = wilson(fraction, rows)
+    return max(fraction - low, high - fraction) / Z
+
+
 def certain(value: float, stderr: float | None) -> bool:
     """Whether an accuracy has a standard error of 0 only because it is 0 or 1."""
     return value in (0.0, 1.0) and not stderr

@@ -58,9 +58,10 @@ class Upload:
             api = HfApi(endpoint=constants.ENDPOINT)
             api.create_repo(self.repo, private=self.private, exist_ok=True)
             if self.private and not api.model_info(self.repo).private:
+                page = f"{constants.ENDPOINT}/{self.repo}/settings"
                 raise PrunebenchError(
-                    f"{self.repo} is there and is public: make it private on {constants.ENDPOINT}/{self.repo}/settings, "
-                    "leave out --private, or choose another name"
+                    f"{self.repo} is there and is public: make it private on {page}, leave out --private, or choose "
+                    "another name"
                 )
             operations = [CommitOperationAdd(path, content) for path, content in self.files.items()]
             commit = api.create_commit(self.repo, operations, commit_message=message)
@@ -70,8 +71,8 @@ class Upload:
 def prepare(directory: Path, repo: str, results: Sequence[Path] = (), *, private: bool = False) -> Upload:
     """Collect what is uploaded of the pruned model in `directory`. `results` are directories that `eval --out` wrote.
 
-    The card gets the hub's metadata and a table of the scores. Raises PrunebenchError if `directory` holds no model that
-    prunebench has pruned, if `results` are none, if `repo` is no OWNER/NAME, or if there is no token.
+    The card gets the hub's metadata and a table of the scores. Raises PrunebenchError if `directory` holds no model
+    that prunebench has pruned, if `results` are none, if `repo` is no OWNER/NAME, or if there is no token.
     """
     if not REPO.fullmatch(repo):
         raise PrunebenchError(f"REPO: {repo!r} is not of the form OWNER/NAME, as in my-name/my-model-pruned")
@@ -158,7 +159,8 @@ def _evaluation(place: Path) -> dict[str, Any]:
 def _explained(repo: str) -> Iterator[None]:
     """Turn the exceptions of huggingface_hub and the network into a PrunebenchError that says what to do."""
     hub = constants.ENDPOINT
-    token = f"the token (HF_TOKEN, or that of `hf auth login`) may not write there: make one that may on {hub}/settings/tokens"
+    tokens = f"{hub}/settings/tokens"
+    token = f"the token (HF_TOKEN, or that of `hf auth login`) may not write there: make one that may on {tokens}"
     again = "What has arrived is not sent again: run again"
     try:
         yield
