@@ -38,6 +38,8 @@ def plan(
     for cards, so times are orders of magnitude; give your own measurements with --rate. Memory and disk follow from
     the sizes in the catalog. With --check the exit code is 1 if an asset is not available.
 
+    In a project, jobs with a valid result are left out.
+
     Example: prunebench plan sparsellm_table1 --configfile config/studies/sparsellm-table1.yaml --device h100
     """
     from rich.console import Console
@@ -47,13 +49,14 @@ def plan(
     from prunebench.estimate.devices import parse_rates
     from prunebench.estimate.estimate import Estimate
     from prunebench.estimate.show import overview, plain
-    from prunebench.plan import find
+    from prunebench.plan import find, graph
     from prunebench.plan.plan import read_plan
+    from prunebench.results.done import done_jobs
 
     plan, machine = read_plan(configfile), known(device).changed(parse_rates(rate or []), memory)
-    missing = False
+    missing, done = False, done_jobs(plan, graph.jobs(plan))
     for name in find.studies(plan, study):
-        estimate = Estimate.of(plan, [name], machine)
+        estimate = Estimate.of(plan, [name], machine, done)
         problems = access.check(estimate) if check else None
         missing = missing or any((problems or {}).values())
         if as_json:

@@ -48,7 +48,7 @@ def export(
         str,
         typer.Argument(
             parser=path_or_name("CELL"),
-            help="Directory of a finished cell, with or without results/pruned/, or a model to pack or unpack.",
+            help="A finished cell, as for `show` (wanda/owl/0.70), or a model directory to pack or unpack.",
         ),
     ],
     directory: Annotated[

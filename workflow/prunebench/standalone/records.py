@@ -188,7 +188,8 @@ def every_eval_ever(evaluated: Evaluated) -> dict[str, Any]:
 def _result(score: Score, evaluated: Evaluated, compute: dict[str, str]) -> dict[str, Any]:
     kind = metric(score.metric)
     scale = {"min_score": 0.0, "max_score": 1.0} if kind.percent else {"min_score": 1.0, "max_score": 1e308}
-    bounds, uncertainty = interval(score), {"num_samples": score.n}
+    bounds = interval(score)
+    uncertainty: dict[str, Any] = {"num_samples": score.n}
     if (error := plain(score)["stderr"]) is not None:
         uncertainty |= {"standard_error": {"value": error, "method": "analytic"}}
     if bounds:
