@@ -136,7 +136,8 @@ def test_plan_knows_what_is_done(tree: Tree) -> None:
     assert left["evaluate"] == 1 and left.keys() == {"done", "evaluate", *ends}
     assert sum(left.values()) == everything["done"]
     tree.edit(STUDY, "rounding: nearest", "rounding: down")
-    assert planned(tree).items() >= {"prune": 1, "evaluate": 1}.items(), "another parameter makes one cell again"
+    again = planned(tree)
+    assert again["prune"] >= 1 and again["evaluate"] >= again["prune"], "other parameters make cells again"
 
 
 def test_export_takes_the_short_names_of_show(finished: Tree, tmp_path: Path) -> None:

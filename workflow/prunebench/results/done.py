@@ -36,7 +36,7 @@ def _is_valid(job: Job, results: Results) -> bool:
         return True
     try:
         if job.asset:
-            return load_manifest(job.outputs[0]).spec_hash == job.spec_hash
+            return bool(load_manifest(job.outputs[0]).spec_hash == job.spec_hash)
         return bool(read_record(job.outputs[0]).get("spec_hash") == job.spec_hash)
     except (Damaged, PrunebenchError):
         return False
