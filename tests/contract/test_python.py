@@ -198,6 +198,9 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("prune", {**PRUNE, "bits": 8}, "'bits' and 'group' belong to a packed model: give packed=True too"),
     ("prune", {**PRUNE, "packed": True, "bits": 4}, "bits=4: packed values have 8 bits, or without 'bits' those"),
     ("prune", {**PRUNE, "packed": 1}, "'packed' is 1: give True or False"),
+    ("prune", {**PRUNE, "packed": True, "bits": 8, "group": "64"}, "'group' is '64': give a whole number"),
+    ("prune", {**PRUNE, "packed": True, "bits": "8"}, "'bits' is '8': give a whole number"),
+    ("speed", {"bits": 8, "group": 3}, "group=3: give a multiple of 32, with bits=8"),
     ("prune", {**PRUNE, "calibration": IDS, "method": "magnitude"}, "looks at no text: leave out 'calibration'"),
     ("prune", {**PRUNE, "calibration": IDS, "bos": True}, "'bos': the windows of token ids are taken as they are"),
     ("prune", {**PRUNE, "calibration": IDS + 1000}, "holds token ids from 1005 to"),
@@ -246,6 +249,8 @@ def test_models_that_cannot_be_pruned_are_refused_before_they_are_saved(monkeypa
     other = MambaForCausalLM(MambaConfig(vocab_size=8, hidden_size=8, state_size=2, num_hidden_layers=1))
     with pytest.raises(PrunebenchError, match="MambaForCausalLM is a model of type 'mamba', which is not known"):
         prunebench.prune(other, IDS, **PRUNE)
+    with pytest.raises(PrunebenchError, match="'model' is on the device meta and has no weights"):
+        prunebench.perplexity(other.to("meta"), IDS)
     with pytest.raises(PrunebenchError, match="'tokenizer' belongs to a model in memory"):
         prunebench.prune("a_directory", IDS, tokenizer=3, **PRUNE)
 

@@ -42,7 +42,7 @@ SET_UP = {
     "pip install -c constraints.txt -e .[slurm]": "make install",
     "snakemake --workflow-profile profiles/slurm": "a cluster is needed: tests/cluster brings one up",
     "snakemake --cores all --configfile config/studies/sparsellm-table1.yaml": "GPU-days; test_miniatures.py instead",
-    "prunebench push pruned my-name/my-model-pruned --private --results scores": "an account; tests/faults/test_push.py",
+    "prunebench push pruned my-name/my-model-pruned --private --results scores": "an account is needed",
     "make bench": "fifty minutes, on the real model",
     "python -m benches.run --quick": "minutes, on the real model",
     "python -m benches.block": "minutes, on the real model",

@@ -119,7 +119,7 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Evaluate MODEL on a suite of the catalog, or on single tasks: zero-shot tasks, or perplexity.
 
-    Examples: prunebench eval path/to/model --suite zeroshot7 --limit 100, prunebench eval path/to/model --task boolq
+    Example: prunebench eval path/to/model --suite zeroshot7 --limit 100
 
     The interval of an accuracy is Wilson's, of 95%. --out writes scores.csv, every_eval_ever.json (the schema of Every
     Eval Ever), and lm-eval's results_DATE.json and samples_TASK_DATE.jsonl.

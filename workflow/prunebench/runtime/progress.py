@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 log = logging.getLogger("prunebench")
 EVERY = 10.0
 """The least number of seconds between two lines of a log about one unfinished step."""
-BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.3g}/{total} [{elapsed}<{remaining}{postfix}]"
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.7g}/{total} [{elapsed}<{remaining}{postfix}]"
 """The form of a bar, whose number of steps may be a fraction."""
 
 
@@ -152,7 +152,7 @@ class _Work:
         done = self._done + self._part
         if self.bar is not None:
             self.bar.set_postfix_str(note, refresh=False)
-            self.bar.update(done - self.bar.n)
+            self.bar.update(round(done, 2) - self.bar.n)
             if done == self._total:
                 self.bar.refresh()
         if _watch.listener:

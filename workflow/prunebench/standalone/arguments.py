@@ -33,7 +33,7 @@ _FIELD = re.compile(r"'?--((?:allocator-)?param) (\w+)(?=[':])'?")
 _OPTION = re.compile(rf"(?<![\w-])--({'|'.join(sorted(_ARGUMENTS, key=len, reverse=True))})(?![\w-])(?: (\d[\w.]*\b))?")
 _OPTIONAL = (
     "sparsity", "bos", "method_params", "allocator_params", "params", "method", "allocator", "column", "threads",
-    "windows", "corpus", "tasks", "limit",
+    "windows", "corpus", "tasks", "limit", "bits", "group",
 )  # fmt: skip
 """Arguments whose default is None."""
 _MAPPINGS = ("params", "method_params", "allocator_params")

@@ -27,7 +27,7 @@ from prunebench.storage.packed import packing_of
 
 log = logging.getLogger("prunebench")
 
-LEAST = {"samples": 1, "seqlen": 1, "seed": 0, "batch_size": 1, "threads": 1}
+LEAST = {"samples": 1, "seqlen": 1, "seed": 0, "batch_size": 1, "threads": 1, "bits": 1, "group": 1}
 """The lower bounds of whole numbers."""
 
 
@@ -147,6 +147,7 @@ def prune(
     `calibration`.
     """
     counts = {"samples": samples, "seqlen": seqlen, "seed": seed, "batch_size": batch_size, "threads": threads}
+    counts |= {"bits": bits, "group": group}
     words = {"pattern": pattern, "method": method, "allocator": allocator, "corpus": corpus, "column": column}
     older = {"'method_params'": "'params'"} if params is not None else {}
     mappings = {"method_params": method_params, "allocator_params": allocator_params, "params": params}

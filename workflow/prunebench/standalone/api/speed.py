@@ -40,8 +40,9 @@ def speed(
     (MB), load (seconds) or peak (MB of memory of a fresh process). Raises PrunebenchError for a model that cannot be
     loaded.
     """
-    least = {"prompt": 1, "tokens": 2, "repeats": 1, "threads": 1}
+    least = {"prompt": 1, "tokens": 2, "repeats": 1, "threads": 1, "bits": 1, "group": 1}
     counts = {"prompt": prompt, "tokens": tokens, "repeats": repeats, "threads": threads}
+    counts |= {"bits": bits, "group": group}
     check_arguments(least, {**counts, "dtype": dtype})
     if isinstance(batches, str) or not isinstance(batches, Sequence) or not batches:
         raise PrunebenchError("'batches': give a list of whole numbers")
