@@ -21,6 +21,7 @@ from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
 from prunebench.errors import CellFailure, PluginMistake
 from prunebench.models.base import FeedForward, Site
+from prunebench.runtime.progress import within
 from prunebench.storage.tensors import TensorStore
 
 DENSE_RESIDENT = 2.0
@@ -175,6 +176,7 @@ class BlockView:
         Later sites and blocks then see the weights that are evaluated in the end.
         """
         self.restore({f"{self._family.full_name(self.index, linear)}.weight": weights[linear] for linear in weights})
+        within(len(self._installed) / len(self.full_names), ", ".join(weights))
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:

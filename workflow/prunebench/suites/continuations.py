@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,14 +17,20 @@ Pair = tuple[Tokens, Tokens]
 
 @torch.no_grad()
 def log_likelihoods(
-    model: Any, requests: Sequence[tuple[Sequence[int], Sequence[int]]], *, batch_size: int, context: int
+    model: Any,
+    requests: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    batch_size: int,
+    context: int,
+    answered: Callable[[int], None] = lambda _: None,
 ) -> list[tuple[float, bool]]:
     """For each (prompt, continuation) the log-likelihood of the continuation, and whether it is the greedy one.
 
     `model` is a causal model of transformers that is in memory, with a context of `context` tokens. At most
     `batch_size` sequences run at a time. A prompt has at least one token, a continuation at least one and at most
     `context`. A request that is longer than the context loses its first tokens, and log-probabilities have the dtype of
-    the logits, as in lm-eval. The numbers are those of a pass over each whole sequence, up to rounding.
+    the logits, as in lm-eval. The numbers are those of a pass over each whole sequence, up to rounding. After each batch
+    `answered` gets the number of requests that it answered.
     """
     kept = [((*prompt, *continuation)[-context - 1 :], len(continuation)) for prompt, continuation in requests]
     pairs = [(tokens[:-length], tokens[-length:]) for tokens, length in kept]
@@ -39,6 +45,7 @@ def log_likelihoods(
                 continuation = torch.tensor(pairs[number][1], device=predicted.device)
                 likelihood = predicted.gather(1, continuation[:, None]).sum()
                 answers[number] = float(likelihood), bool((greedy == continuation).all())
+        answered(sum(len(asked[prompt][tail]) for prompt, tail in batch))
     return [answers[number] for number in range(len(requests))]
 
 
