@@ -29,8 +29,8 @@ def log_likelihoods(
     `model` is a causal model of transformers that is in memory, with a context of `context` tokens. At most
     `batch_size` sequences run at a time. A prompt has at least one token, a continuation at least one and at most
     `context`. A request that is longer than the context loses its first tokens, and log-probabilities have the dtype of
-    the logits, as in lm-eval. The numbers are those of a pass over each whole sequence, up to rounding. After each batch
-    `answered` gets the number of requests that it answered.
+    the logits, as in lm-eval. The numbers are those of a pass over each whole sequence, up to rounding. `answered` is
+    called after each batch, with the number of its requests.
     """
     kept = [((*prompt, *continuation)[-context - 1 :], len(continuation)) for prompt, continuation in requests]
     pairs = [(tokens[:-length], tokens[-length:]) for tokens, length in kept]
