@@ -87,7 +87,7 @@ def asset_files(rule):
 def evidence():
     if not STORED:
         return []
-    jobs = [job for job in graph.ordered(plan.job("report").upstream) if job.rule != "collect"]
+    jobs = [job for job in graph.ordered(plan.job("report").upstream) if job.rule not in ("collect", "figures")]
     files = [path for job in jobs for name, path in job.paths.items() if (job.rule, name) != ("prune", "weights")]
     return files + [str(job.outputs[0].parent / paths.ASSET_FILES) for job in jobs if job.asset]
 

@@ -32,6 +32,7 @@ rule report:
         cells=rules.collect.output.cells,
         evidence=evidence(),
         searches=needs("report", "searches"),
+        figures=needs("report", "figures"),
     output:
         page=report(
             paths.REPORT,

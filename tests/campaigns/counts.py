@@ -22,7 +22,7 @@ OUTCOMES = ("recovered", "refused", "wrong")
 TIMED = {"cells.csv.sha256", "tables", "figures", "report"}
 """Files and folders that show times."""
 CELLS = "results/cells.csv"
-COSTS = {"prune_seconds", "peak_memory_mb"}
+COSTS = {"prune_seconds", "prune_cpu_seconds", "peak_memory_mb"}
 """The columns of CELLS that show times and memory."""
 Try = tuple[str, str]
 """One of OUTCOMES, and in words what was tried and what came of it."""

@@ -57,7 +57,7 @@ STOP = """
 """
 PATIENCE = 600
 """Seconds until a run counts as hung."""
-MEASURED = {"prune_seconds", "peak_memory_mb"}
+MEASURED = {"prune_seconds", "prune_cpu_seconds", "peak_memory_mb"}
 
 
 @dataclass

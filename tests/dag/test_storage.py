@@ -16,7 +16,7 @@ from prunebench.results.place import among_results
 from studies import grid
 
 MADE = ("results", "logs", "benchmarks", "resources", ".snakemake")
-MEASURED = ["prune_seconds", "peak_memory_mb"]
+MEASURED = ["prune_seconds", "prune_cpu_seconds", "peak_memory_mb"]
 INSTALLED = importlib.util.find_spec("snakemake_storage_plugin_fs") and shutil.which("rsync")
 
 
