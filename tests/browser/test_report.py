@@ -23,7 +23,7 @@ import pathlib, yaml
 from prunebench.plan.plan import load_plan
 from prunebench.stages.collect import write_cells
 from prunebench.stages.outputs import write_outputs
-plan, cells = load_plan(yaml.safe_load(open(sys.argv[1])), sys.argv[1]), pathlib.Path('results/cells.csv')
+plan, cells = load_plan(yaml.safe_load(open(sys.argv[1])), sys.argv[1]), pathlib.Path(plan.job('collect').outputs[0])
 write_cells(plan, cells)
 write_outputs(plan, cells)
 """
@@ -39,7 +39,7 @@ def report(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> str:
     tree.edit(STUDY, "  tiny:\n    suites", f'  tiny:\n    title: "{TITLE}"\n    suites')
     run = tree.python(f"exec({MAKE!r})", STUDY)
     assert run.returncode == 0, run.stdout
-    return (tree.root / "results/report/index.html").as_uri()
+    return (tree.root / "results/of/tiny/report/index.html").as_uri()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ import yaml
 
 import prunebench
 from documents import REPOSITORY, read
+from prunebench.registry import names
 
 DIRECTIVES = {"FROM", "RUN", "WORKDIR", "COPY", "ENV", "ENTRYPOINT", "CMD", "ARG"}
 TEMPLATES = sorted((REPOSITORY / ".github/ISSUE_TEMPLATE").glob("*.yml"))
@@ -98,6 +99,12 @@ def test_templates_of_issues_are_forms(path: Path) -> None:
     ids = [field["id"] for field in fields]
     assert len(set(ids)) == len(ids) > 0
     assert all(isinstance(option, str) for field in fields for option in field["attributes"].get("options", ()))
+
+
+@pytest.mark.parametrize("kind", ["figure", "table"])
+def test_the_report_of_snakemake_has_a_caption_for_each(kind: str) -> None:
+    described = set(re.findall(r'^"(\w+)": "', read(f"workflow/captions/{kind}.rst"), re.MULTILINE))
+    assert described == set(names(f"{kind}s"))
 
 
 def test_versions_agree() -> None:
