@@ -7,7 +7,7 @@ SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install kernels demo smoke test test-device test-faults test-studies test-cluster test-storage test-wheel test-transformers test-kernels lint bench schema docs site golden clean
+.PHONY: help install kernels demo smoke test test-device test-faults test-studies test-cluster test-storage test-wheel test-transformers test-kernels lint bench bench-peers schema docs site golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -66,6 +66,12 @@ lint: install  ## formatting, style, types, workflow
 bench: install  ## speed, beside a plain version and a counted floor, in about fifty minutes
 	PYTHONPATH=workflow python -m benches.run
 	PYTHONPATH=workflow python -m benches.block
+
+bench-peers: install  ## speed, beside llm-compressor in an environment of its own, in about ten minutes
+	$(PYTHON) -m venv .peers
+	.peers/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	.peers/bin/pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt) -r benches/peers/requirements.txt
+	PYTHONPATH=workflow python -m benches.peers
 
 schema: install  ## regenerate config/schema.json from the pydantic models
 	PYTHONPATH=workflow python -c "from prunebench.config.schema import json_schema; print(json_schema(), end='')" > config/schema.json

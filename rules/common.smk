@@ -16,6 +16,7 @@ if os.path.isdir(os.path.join(PACKAGE, "prunebench")):
     os.environ.update(PYTHONPATH=os.pathsep.join([PACKAGE, *filter(None, [os.environ.get("PYTHONPATH")])]))
     sys.path.insert(0, PACKAGE)
 
+from prunebench.cell import NO_CALIBRATION
 from prunebench.config.schema import CONFIG, read_config
 from prunebench.errors import PrunebenchError
 from prunebench.config.packaged import label, resource
@@ -127,6 +128,13 @@ def threads_of(rule):
         return max(job.threads, alone) if job.alone else job.threads
 
     return threads
+
+
+# The first rows of a table are those with which others are compared, and which take no time: the dense model, then cells
+# that need no calibration. `snakemake --prioritize` still comes before them.
+@directive
+def priority(wildcards):
+    return (wildcards.method in plan.shown.baselines) + (wildcards.calibration == NO_CALIBRATION)
 
 
 def gpus_of(rule):

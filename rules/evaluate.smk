@@ -17,6 +17,7 @@ rule evaluate:
         benchmark_of("evaluate")
     conda:
         "../environment.yml"
+    priority: priority
     threads: threads_of("evaluate")
     resources:
         gpu=gpus_of("evaluate"),

@@ -20,6 +20,7 @@ rule prune:
         benchmark_of("prune")
     conda:
         "../environment.yml"
+    priority: priority
     threads: threads_of("prune")
     resources:
         gpu=gpus_of("prune"),

@@ -106,6 +106,11 @@ DAMAGES: tuple[Callable[[Path, float], None], ...] = (
     flipped, flipped_now, cut, emptied, deleted, a_folder, replaced,
 )  # fmt: skip
 
+RESUMES = tuple(f"workflow/prunebench/storage/{name}.py" for name in ("resume", "finished_blocks"))
+"""The modules that keep the work of an unfinished job."""
+CLEANS = "shutil.rmtree(self.directory)"
+"""The line of each that deletes this work when the job ends."""
+
 
 def wide(root: Path) -> Tree:
     """A tree with a study that has every kind of stored file, nothing of it made."""
@@ -124,15 +129,11 @@ def unfinished(fresh: Tree, root: Path) -> Tree:
     What deletes that work when a job ends is taken out of the code, which counts in no fingerprint.
     """
     tree = fresh.copy(root)
-    for file, line in {
-        "resume": "shutil.rmtree(self._directory)",
-        "finished_blocks": "shutil.rmtree(self.directory)",
-    }.items():
-        tree.edit(f"workflow/prunebench/storage/{file}.py", line, "pass")
+    for name in RESUMES:
+        tree.edit(name, CLEANS, "pass")
     run = tree.snakemake("collect")
     assert run.returncode == 0, run.stdout
-    for file in ("resume", "finished_blocks"):
-        name = f"workflow/prunebench/storage/{file}.py"
+    for name in RESUMES:
         shutil.copy2(fresh.root / name, tree.root / name)
     return tree
 

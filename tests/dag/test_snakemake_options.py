@@ -1,5 +1,6 @@
 """Options with which Snakemake keeps old files, or runs a part: no older number is shown, no run ends in an error."""
 
+import re
 import shutil
 
 import pytest
@@ -35,3 +36,13 @@ def test_a_batch_shows_no_table_because_there_may_be_none(tree: Tree) -> None:
     run = tree.snakemake("--batch", "collect=1/2")
     assert run.returncode == 0 and "Traceback" not in run.stdout, run.stdout
     assert (tree.root / OF_FIRST_BATCH).exists() and not (tree.root / TABLE).exists()
+
+
+def test_the_rows_that_others_are_compared_with_come_first(tree: Tree) -> None:
+    run = tree.snakemake("--dry-run", "--forceall")
+    jobs = re.findall(r"^rule (?:prune|evaluate):\n((?:    .*\n)+)", run.stdout, re.M)
+    priorities = {
+        str(re.search(r"method=(\w+)", job)[1]): int(match[1] if (match := re.search(r"priority: (\d)", job)) else 0)
+        for job in jobs
+    }
+    assert priorities == {"dense": 2, "magnitude": 1, "wanda": 0}, run.stdout

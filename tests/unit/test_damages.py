@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from campaigns.damage import DAMAGES, flipped
+from campaigns.damage import CLEANS, DAMAGES, RESUMES, flipped
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -20,3 +20,8 @@ def test_a_damage_leaves_another_file(tmp_path: Path, damage: Callable[[Path, fl
     if damage is flipped:
         assert (file.stat().st_mtime_ns, file.stat().st_size) == (before.st_mtime_ns, before.st_size)
     assert other.read_text() == str(other)
+
+
+@pytest.mark.parametrize("module", RESUMES)
+def test_the_campaign_knows_the_line_that_deletes_finished_work(module: str) -> None:
+    assert (Path(__file__).parents[2] / module).read_text().count(CLEANS) == 1

@@ -1,0 +1,1 @@
+"""`make bench-peers`: other programs that prune, beside ours."""
