@@ -545,5 +545,5 @@ def test_convergence_is_a_figure_of_methods_that_work_in_epochs(monkeypatch: pyt
 
 def test_levels_are_named_on_screen() -> None:
     plot = plots(Chart("", Axis("x"), Axis("y", log=True), [Panel("", [], {"Dense": 100.0})], []))[0]
-    assert plot["layout"]["annotations"][0]["text"] == "Dense 100.00"
+    assert plot["layout"]["annotations"][0]["text"] == "Dense 100.0"
     assert plot["layout"]["annotations"][0]["y"] == math.log10(100)

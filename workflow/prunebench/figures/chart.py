@@ -74,7 +74,7 @@ class Axis:
 
     def show(self, value: float) -> str:
         """Print `value`, in percent where the axis is."""
-        return f"{value:.1%}" if self.percent else rounded(value, 4, collapses=self.log)
+        return f"{value:.1%}" if self.percent else rounded(value, 4, collapses=self.log, significant=4)
 
 
 def decimal(value: float) -> str:

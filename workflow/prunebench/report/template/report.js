@@ -217,6 +217,7 @@ function measurement(measured) {
   const versions = Object.entries(measured.versions).map(([name, version]) => `${name} ${version}`).join(", ");
   return {
     Seconds: measured.resumed_at || measured.resumed ? `${measured.seconds} (resumed: the last part only)` : String(measured.seconds),
+    "CPU seconds": measured.cpu_seconds,
     "Peak memory": `${measured.peak_memory_mb} MiB`,
     Device: `${measured.device}; ${measured.machine}, ${measured.threads} of ${measured.cpus} CPUs`,
     Versions: versions,
