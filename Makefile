@@ -81,7 +81,7 @@ docs: install  ## regenerate docs/methods.md and docs/suites.md from plug-ins an
 
 site: install  ## the documents as a site in site/; dead links and misspelt words are errors
 	codespell
-	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 golden: install  ## record new golden numbers, after an intended change of a method
 	PYTHONPATH=workflow:tests python tests/golden/values.py

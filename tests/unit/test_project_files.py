@@ -120,3 +120,11 @@ def test_the_workflow_catalog_names_a_config_that_is_there() -> None:
     flags = usage["mandatory-flags"]["flags"].split()
     assert flags[0] == "--configfile" and (REPOSITORY / flags[1]).is_file()
     assert set(usage["software-stack-deployment"]) == {"conda", "apptainer", "apptainer+conda"}
+
+
+def test_the_site_is_built_strictly() -> None:
+    """With --quiet MkDocs counts no warning, so that --strict accepts dead links."""
+    (build,) = re.findall(r"mkdocs build .*", read("Makefile"))
+    assert "--strict" in build and "-q" not in build
+    checked = yaml.load(read("mkdocs.yml"), Loader)["validation"]
+    assert {checked[kind] for kind in ("not_found", "anchors", "absolute_links", "unrecognized_links")} == {"warn"}
