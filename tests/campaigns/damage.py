@@ -25,7 +25,7 @@ STAGES = ("calibration", "profiles", "gradients", "searches", "allocations", "pr
 SHOWN = ("tables", "figures", "report")
 """Folders of results for people to read, which no job reads again."""
 OF_CELLS = ("cells.csv", "cells.csv.sha256")
-TABLE = "results/tables/tiny/perplexity.md"
+TABLE = "results/of/tiny/tables/tiny/perplexity.md"
 """A file that a job makes from the table of all cells."""
 WIDE = {
     "models": {"tiny": {"title": "Tiny", "family": "llama", "source": {"kind": "path", "path": "assets/tiny"}}},
@@ -208,7 +208,7 @@ def _outcome(tree: Tree, name: Path, whole: Tree) -> Try:
     if "Traceback" in status.stdout:
         return "wrong", f"a traceback of status\n{status.stdout}"
     run = tree.snakemake(target)
-    cells = tree.root / "results/cells.csv"
+    cells = tree.root / "results/of/tiny/cells.csv"
     rows = cells.read_text(encoding="utf-8") if cells.is_file() else ""
     if run.returncode == 0 and ",missing," not in rows:
         different = differences(before, _results(tree, target))
@@ -219,7 +219,7 @@ def _outcome(tree: Tree, name: Path, whole: Tree) -> Try:
         return "wrong", f"no line names the file and what to do\n{rows}\n{run.stdout}"
     words = run.stdout + rows
     named = {first or second for first, second in TO_DELETE.findall(words)}
-    for path in (tree.root / name for name in {*named, "results/cells.csv"}):
+    for path in (tree.root / name for name in {*named, "results/of/tiny/cells.csv"}):
         # Without a target snakemake makes what a deleted cells.csv rests on even if cells.csv is there.
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     forced = TO_FORCE.findall(words)

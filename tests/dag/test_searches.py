@@ -49,7 +49,7 @@ def searched(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> Tree:
     assert tree.planned() == SEARCHES | {"profile tiny text_4x16 0"} | ALLOCATED | MADE
     run = tree.snakemake("strict")
     # The finished tree has a cell that fails on purpose.
-    assert "broken" in run.stdout and (tree.root / "results/report/index.html").exists(), run.stdout
+    assert "broken" in run.stdout and (tree.root / "results/of/tiny/report/index.html").exists(), run.stdout
     return tree
 
 
@@ -222,5 +222,5 @@ def test_a_cell_may_take_what_another_place_of_the_search_holds(
         made = f"results/allocations/tiny/{allocator}/unstructured-s0.50/text_4x16-seed0.json"
         found = json.loads((tree.root / made).read_text())["found"]
         assert (found["candidate"], found["value"]) == (expected["candidate"], expected["value"])
-    drawn = (tree.root / "results/figures/tiny/agreement.svg").read_text()
+    drawn = (tree.root / "results/of/tiny/figures/tiny/agreement.svg").read_text()
     assert "Rests on 3 of 3 cells" in drawn and "Spearman" in drawn
