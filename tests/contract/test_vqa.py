@@ -8,16 +8,17 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import torch
-from pyarrow import parquet
 
 import tiny
 import tiny_vision
+from hub_server import HubServer
+from picture_rows import PEOPLE, add_pictures, file_of, png, rows, vqav2
 from prunebench.assets.pictures import ARCHIVE, Pictures
 from prunebench.assets.tasks import load_rows
 from prunebench.config.entries import TaskData
+from prunebench.config.schema import with_catalogs
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.registry import build, load
@@ -25,23 +26,12 @@ from prunebench.stages.fetch_tasks import fetch_tasks
 from prunebench.storage.resume import Parts
 from prunebench.suites.viewer import LLAVA, Viewer, question_of
 from prunebench.suites.vqa import score_of
-
-PEOPLE = [*["red"] * 7, *["dark red"] * 3]
-
-
-def png(width: int, height: int, seed: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    tiny_vision.make_image(width, height, seed).save(buffer, "PNG")
-    return buffer.getvalue()
+from studies import STUDY
 
 
-def write_parquet(path: Path, rows: list[dict[str, Any]]) -> str:
-    parquet.write_table(pa.Table.from_pylist(rows), path)
+def write_rows(path: Path, task: str, rows: list[dict[str, Any]]) -> str:
+    path.write_bytes(file_of(task, rows))
     return path.name
-
-
-def image(seed: int) -> dict[str, Any]:
-    return {"bytes": png(20 + seed, 13, seed), "path": f"{seed}.png"}
 
 
 def layouts(directory: Path) -> dict[str, Any]:
@@ -51,38 +41,15 @@ def layouts(directory: Path) -> dict[str, Any]:
         (directory / "images" / f"{number}.png").write_bytes(png(64, 64, number))
     questions = [["what is the red shape?", "circle", 0], ["is there a circle?", "no", 2], ["what color?", "red", 2]]
     (directory / "questions.json").write_text(json.dumps(questions))
-    people = [{"answer": answer, "answer_confidence": "yes", "answer_id": i} for i, answer in enumerate(PEOPLE)]
-    vqav2 = [
-        {
-            "question_id": index,
-            "question": f"what {index}?",
-            "answers": people,
-            "image": image(7),
-            "answer_type": "other",
-        }
-        for index in range(2)
-    ]
-    textvqa = {
-        "question": "what brand?",
-        "answers": ["dakota"] * 10,
-        "ocr_tokens": ["DAKOTA", "DIGITAL"],
-        "image": image(8),
-    }
-    science = [
-        {"question": "Which?", "choices": ["a whale", "a bird"], "answer": 1, "hint": "", "image": image(9)},
-        {"question": "No image", "choices": ["x", "y"], "answer": 0, "hint": "h", "image": None},
-    ]
+    write_rows(directory / "v-00000-of-00002.parquet", "vqav2", [vqav2(0)])
+    write_rows(directory / "v-00001-of-00002.parquet", "vqav2", [vqav2(1)])
     return {
         "easy_vqa": {"images": "easy_vqa", "rows": {"test": "questions.json"}, "pictures": "images/*.png"},
-        "vqav2": {
-            "images": "vqav2",
-            "rows": {
-                "validation_0": write_parquet(directory / "v0.parquet", vqav2[:1]),
-                "validation_1": write_parquet(directory / "v1.parquet", vqav2[1:]),
-            },
+        "vqav2": {"images": "vqav2", "rows": {"validation": "v-*-of-00002.parquet"}},
+        **{
+            task: {"images": task, "rows": {"test": write_rows(directory / f"{task}.parquet", task, rows(task))}}
+            for task in ("textvqa", "scienceqa")
         },
-        "textvqa": {"images": "textvqa", "rows": {"validation": write_parquet(directory / "t.parquet", [textvqa])}},
-        "scienceqa": {"images": "scienceqa", "rows": {"test": write_parquet(directory / "s.parquet", science)}},
     }
 
 
@@ -123,6 +90,24 @@ def test_the_archive_has_one_digest(bundle: Path, tmp_path: Path) -> None:
         Pictures(again)
 
 
+def test_the_data_sets_of_the_catalog_arrive_from_the_hub(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = with_catalogs(STUDY)[0].tasks
+    hub.connect(monkeypatch, tmp_path / "cache")
+    counts = {"vqav2": ("validation", 68), "scienceqa": ("test", 1), "textvqa": ("validation", 3)}
+    add_pictures(hub, {name: tasks[name] for name in counts})
+    for name, (split, count) in counts.items():
+        assert len(str(getattr(tasks[name].source, "revision", ""))) == 40
+        dest = tmp_path / name
+        fetch_tasks(json.dumps({"entry": tasks[name].model_dump(mode="json")}), asset=dest / "asset.json")
+        (part,) = load_rows(dest, name).items()
+        assert part[0] == split and len(part[1]) == count
+        assert {len(Pictures(dest).read(row["image"])) for row in part[1]} == {len(rows(name)[0]["image"]["bytes"])}
+        if count > 1:
+            assert [row["question"].split()[-1] for row in part[1]] == [str(number) for number in range(count)]
+
+
 @pytest.mark.parametrize("form", ["easy_vqa", "vqav2", "textvqa", "scienceqa"])
 def test_rows_of_another_form_are_one_line(form: str, tmp_path: Path) -> None:
     tmp_path.joinpath("rows.json").write_text(json.dumps([{"question": "what?"}]))
@@ -140,6 +125,8 @@ def test_rows_of_another_form_are_one_line(form: str, tmp_path: Path) -> None:
         ({"images": "easy_vqa", "pictures": "a/b.png"}, "'pictures' are the files"),
         ({"images": "easy_vqa", "rows": {"test": "a_*.json"}}, "stands for a subject"),
         ({"images": "chartqa"}, "easy_vqa"),
+        ({"images": "vqav2", "rows": {"test": "a-*-of-00000.parquet"}}, "stands for a subject"),
+        ({"images": "vqav2", "rows": {"test": "a-*-of-3.parquet"}}, "stands for a subject"),
     ],
 )
 def test_bad_entries_are_refused(data: dict[str, Any], reason: str) -> None:
