@@ -145,6 +145,14 @@ def test_prompts_are_those_of_llava() -> None:
         "Context: N/A\nQuestion: Which?\nOptions: (A) a whale (B) a bird\n"
         "Answer with the option's letter from the given choices directly."
     )
+    science |= {"choices": ["a  whale", "a bird "], "hint": "  Look.\n"}
+    assert question_of(science, ocr=False).startswith(
+        "Context: Look.\nQuestion: Which?\nOptions: (A) a whale (B) a bird\nAnswer with"
+    )
+    assert LLAVA.format("Who?") == (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\nWho? ASSISTANT:"
+    )
 
 
 def test_a_constant_answer_scores_what_counting_says_and_told_answers_score_all() -> None:
@@ -224,7 +232,16 @@ def test_what_cannot_be_evaluated_is_one_line(llava: Path, tmp_path: Path) -> No
     with pytest.raises(PrunebenchError, match="cannot load the processor of images") as error:
         Viewer(subject(bare), prompt="llava", pad=True, new_tokens=4)
     assert "\n" not in str(error.value)
+    other = shutil.copytree(llava, tmp_path / "other")
+    tokens = json.loads((other / "tokenizer_config.json").read_text())
+    (other / "tokenizer_config.json").write_text(json.dumps({**tokens, "image_token": "<pad>"}))
+    with pytest.raises(PrunebenchError, match=r"token for an image is <pad>, not <image>\. Set 'prompt: template'"):
+        Viewer(subject(other), prompt="llava", pad=True, new_tokens=4)
+    (other / "chat_template.jinja").unlink()
+    with pytest.raises(PrunebenchError, match="has no chat template: set 'prompt: llava'"):
+        Viewer(subject(other), prompt="template", pad=True, new_tokens=4)
     viewer = Viewer(subject(llava), prompt="llava", pad=False, new_tokens=4)
+    assert viewer.answers(["what<image>?"], [png(16, 16)]) == viewer.answers(["what?"], [png(16, 16)])
     with pytest.raises(PrunebenchError, match="an image cannot be read"):
         viewer.answers(["what?"], [b"no image"])
     long = Viewer(subject(llava), prompt="template", pad=False, new_tokens=1000)

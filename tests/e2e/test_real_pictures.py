@@ -90,7 +90,7 @@ def test_a_model_that_always_answers_yes_has_the_share_of_yes(
     for token, following in pairwise(ids):
         weights["language_model.lm_head.weight"][following, token] = 1
     save_file(weights, model / SINGLE, {"format": "pt"})
-    params = {"data": "easy_vqa", "tasks": ["easy_vqa"], "limit": 20, "samples": True}
+    params = {"data": "easy_vqa", "tasks": ["easy_vqa"], "limit": 20, "samples": True, "new_tokens": 8}
     subject = Subject(model, load("models", "llava"), None, torch.float32, None, 10)
     (score,) = build("suites", "vqa", params).run(subject, {"tasks/easy_vqa": bundle}, Parts(tmp_path / "parts"))
     assert {sample["answer"] for sample in score.details["samples"]} == {"yes"}

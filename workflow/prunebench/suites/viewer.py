@@ -11,13 +11,16 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, LogitsProcessorList
 
+from prunebench.assets.pictures import LETTERS
 from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError, summary
 
+IMAGE = "<image>"
+"""LLaVA's token for an image."""
 LLAVA = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
-    "and polite answers to the user's questions. USER: <image>\n{} ASSISTANT:"
+    f"and polite answers to the user's questions. USER: {IMAGE}\n{{}} ASSISTANT:"
 )
 """LLaVA-1.5's prompt (its conversation `vicuna_v1`) with the question in place of the braces."""
 
@@ -29,7 +32,7 @@ class Viewer:
         """`prompt` is "llava" for LLaVA-1.5's text, or "template" for the model's own chat template.
 
         With `pad` an image is put on a square of the processor's mean colour, as LLaVA-1.5 does. An answer has at most
-        `new_tokens` tokens. Raises PrunebenchError if the directory has no processor of images.
+        `new_tokens` tokens. Raises PrunebenchError if the directory has no processor of images, or none for `prompt`.
         """
         if not subject.family.text_types:
             raise PrunebenchError(
@@ -48,6 +51,17 @@ class Viewer:
                 f"cannot load the processor of images from {subject.directory} ({summary(error)}): are "
                 "preprocessor_config.json and processor_config.json those of the model?"
             ) from error
+        self._token = str(getattr(self._processor, "image_token", IMAGE))
+        if prompt == "llava" and self._token != IMAGE:
+            raise PrunebenchError(
+                f"{subject.directory} is no LLaVA-1.5: its token for an image is {self._token}, not {IMAGE}. Set "
+                "'prompt: template' in the suite's params"
+            )
+        if prompt == "template" and not self._processor.chat_template:
+            raise PrunebenchError(
+                f"{subject.directory} has no chat template: set 'prompt: llava' in the suite's params, or add "
+                "chat_template.jinja"
+            )
         self._tokenizer.padding_side = "left"
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
@@ -91,6 +105,7 @@ class Viewer:
         return [text.strip() for text in texts]
 
     def _text(self, question: str) -> str:
+        question = question.replace(self._token, "").strip()  # each prompt has one image
         if self._prompt == "llava":
             return LLAVA.format(question)
         content = [{"type": "image"}, {"type": "text", "text": question}]
@@ -127,10 +142,8 @@ def question_of(row: dict[str, Any], *, ocr: bool) -> str:
     that were read in the image (`ocr_tokens`) follow the question, as in LLaVA's evaluation on TextVQA.
     """
     if "choices" in row:
-        from prunebench.suites.visual_answers import LETTERS
-
         options = " ".join(f"({letter}) {choice}" for letter, choice in zip(LETTERS, row["choices"], strict=False))
         text = f"Context: {row.get('hint', '').strip() or 'N/A'}\nQuestion: {row['question']}\nOptions: {options}"
-        return f"{text.replace('  ', ' ')}\nAnswer with the option's letter from the given choices directly."
+        return f"{text.replace('  ', ' ').strip()}\nAnswer with the option's letter from the given choices directly."
     tokens = f"\nReference OCR token: {', '.join(row.get('ocr_tokens', []))}" if ocr else ""
     return f"{row['question']}{tokens}\nAnswer the question using a single word or phrase."
