@@ -114,10 +114,11 @@ def _part(task: str, number: int, count: int) -> list[dict[str, Any]]:
 def add_pictures(hub: HubServer, entries: Mapping[str, TasksEntry]) -> None:
     """Add the repositories of `entries` that have images: each file, or each part of a file, has its own rows."""
     for entry in entries.values():
-        files: dict[str, bytes] = {}
-        for task, data in entry.tasks.items():
-            for paths in data.files.values():
-                parts = [_part(task, part, len(paths)) for part in range(len(paths))]
-                files |= {path: file_of(task, part) for path, part in zip(paths, parts, strict=True)}
-        if isinstance(entry.source, HubSource) and data.images is not None:
+        if isinstance(entry.source, HubSource) and all(data.images for data in entry.tasks.values()):
+            files = {
+                path: file_of(task, _part(task, number, len(paths)))
+                for task, data in entry.tasks.items()
+                for paths in data.files.values()
+                for number, path in enumerate(paths)
+            }
             hub.add("datasets", entry.source.repo, files, entry.source.revision)

@@ -108,7 +108,7 @@ class Vqa(Suite):
 
     def workload(self, config: Config) -> Workload:
         """Estimate the rows of all tasks."""
-        return workloads.of_tasks(self.params.tasks, self.params.limit)
+        return workloads.of_tasks([self._title(task) for task in self.params.tasks], self.params.limit)
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """Answer task by task in batches on one model; a killed job resumes with the next batch."""
