@@ -21,10 +21,12 @@ from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
 from prunebench.config.sources import GeneratedSource, PathSource, TrainedSource
 from prunebench.errors import PrunebenchError
+from prunebench.models.configs import check_family
 from prunebench.names import unseen
 from prunebench.plan.grid import too_long, unreadable
 from prunebench.plugin import Parameters, Search
 from prunebench.published.values import load_values
+from prunebench.storage.files import read_object
 from prunebench.suites.metrics import metric
 
 _SPECIAL = re.compile("[{}<>]")
@@ -242,6 +244,8 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
                     name,
                     f"{key}: {{ }} < > and control characters in names of files have a meaning: rename {special[0]!r}",
                 )
+            if kind == "models" and (config_json := local_path(entry.source) / "config.json").is_file():
+                check_family(read_object(config_json), entry.source.path, entry.family)
         except PrunebenchError as error:
             yield kind, name, f"{key}: {error}"
         except OSError as error:
