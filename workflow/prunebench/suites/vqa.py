@@ -45,7 +45,7 @@ class Vqa(Suite):
 
     With `ocr` the words that a data set read in the image are in the prompt, as in LLaVA-1.5's published value for
     TextVQA, and the task is called `textvqa_ocr` in scores. The published values of VQAv2 are of its test-dev split,
-    which only a server can score; here it is the validation split.
+    which only a server can score; here it is the validation split. What else differs: docs/protocol.md.
 
     Images are padded to a square by default, as LLaVA-1.5 does, before the model's own processor resizes them. `limit`
     draws rows at random, the same for every cell. A killed job resumes with the next batch. The whole model must fit
