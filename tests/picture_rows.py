@@ -121,4 +121,6 @@ def add_pictures(hub: HubServer, entries: Mapping[str, TasksEntry]) -> None:
                 for paths in data.files.values()
                 for number, path in enumerate(paths)
             }
+            known = hub.repositories.get(("datasets", entry.source.repo))
+            files |= known.commits.get(entry.source.revision, {}) if known else {}
             hub.add("datasets", entry.source.repo, files, entry.source.revision)

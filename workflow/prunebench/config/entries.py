@@ -16,6 +16,7 @@ from prunebench.config.sources import (
     HubSource,
     ModelSource,
     PackageSource,
+    PairsSource,
     Source,
     TasksSource,
     TrainedSource,
@@ -202,7 +203,7 @@ class CorpusEntry(Entry):
     @property
     def splits(self) -> tuple[str, ...]:
         """The names of the splits of the corpus."""
-        if isinstance(self.source, GeneratedSource):
+        if isinstance(self.source, GeneratedSource | PairsSource):
             return ("calibration",)
         if isinstance(self.source, HubCorpusSource):
             return tuple(self.source.files)
@@ -210,7 +211,10 @@ class CorpusEntry(Entry):
 
     @model_validator(mode="after")
     def _keys_go_with_the_source(self) -> "CorpusEntry":
-        generated = isinstance(self.source, GeneratedSource)
+        pairs = isinstance(self.source, PairsSource)
+        if pairs and (extra := self.model_fields_set - {"title", "source"}):
+            raise ValueError(f"{min(extra)!r} is for text, not for pairs of images and text: leave it out")
+        generated = pairs or isinstance(self.source, GeneratedSource)
         if generated and (extra := self.model_fields_set - {"title", "source", "calibration_bos"}):
             raise ValueError(f"{min(extra)!r} is for text that is fetched, not for a generated one: leave it out")
         if not generated and self.documents is None:

@@ -19,7 +19,7 @@ from prunebench.assets.tasks import local_row_files
 from prunebench.config.entries import TasksEntry
 from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
-from prunebench.config.sources import GeneratedSource, PathSource, TrainedSource
+from prunebench.config.sources import GeneratedSource, PairsSource, PathSource, TrainedSource
 from prunebench.errors import PrunebenchError
 from prunebench.models.configs import check_family
 from prunebench.names import unseen
@@ -96,6 +96,8 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
     for name, text in config.corpora.items():
         if isinstance(text.source, GeneratedSource) and (problem := _unfit_prompts(config, text.source)):
             yield "corpora", name, f"corpora.{name}.source.prompts: {problem}"
+        if isinstance(text.source, PairsSource) and (problem := _unfit_pairs(config, text.source)):
+            yield "corpora", name, f"corpora.{name}.source.{problem}"
     for name, search in config.searches.items():
         if search.model not in config.models:
             hint = registry.did_you_mean(search.model, config.models)
@@ -116,13 +118,26 @@ def _unfit_prompts(config: Config, source: GeneratedSource) -> str | None:
     return unfit(config, source.prompts, "evaluation", "calibration")
 
 
+def _unfit_pairs(config: Config, source: PairsSource) -> str | None:
+    """The key of `source` that is wrong and the reason, as KEY: REASON; None if there are such pairs."""
+    bundle = config.tasks.get(source.tasks)
+    if bundle is None:
+        return f"tasks: unknown bundle of tasks {source.tasks!r}{registry.did_you_mean(source.tasks, config.tasks)}"
+    if source.task not in bundle.tasks:
+        hint = registry.did_you_mean(source.task, bundle.tasks)
+        return f"task: {source.tasks} has no task {source.task!r}{hint}"
+    sees = bundle.tasks[source.task].images is not None
+    return None if sees else f"task: {source.task!r} of {source.tasks} has no images"
+
+
 def unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
     """The reason why `corpus` cannot serve for `use` (evaluation or training) with `splits`; None if it can."""
     entry = config.corpora.get(corpus)
     if entry is None:
         return f"unknown corpus {corpus!r}{registry.did_you_mean(corpus, config.corpora)}"
-    if isinstance(entry.source, GeneratedSource) and splits != ("calibration",):
-        return f"corpus {corpus!r} is text that each model writes itself: it can only be a calibration"
+    if isinstance(entry.source, GeneratedSource | PairsSource) and splits != ("calibration",):
+        kind = "text that each model writes itself" if isinstance(entry.source, GeneratedSource) else "images with text"
+        return f"corpus {corpus!r} is {kind}: it can only be a calibration"
     if (entry.use == "training") == (use == "training"):
         absent = [split for split in splits if split not in entry.splits]
         has = f"it has: {', '.join(entry.splits)}"
@@ -215,7 +230,9 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     rows = [row for study in studies for row in (study.defaults, *study.grid)]
     suites = {suite for study in studies for row in study.grid for suite in row.suites or study.suites}
     used = {("models", model) for row in rows for model in row.model or []}
-    texts = {config.text_of(value) for row in rows for value in row.calibration or []}
+    calibrations = [value for row in rows for value in row.calibration or []]
+    texts = set(map(config.text_of, calibrations))
+    used |= {("tasks", pairs.tasks) for pairs in map(config.pairs_of, calibrations) if pairs}
     plugins = [configured("suites", config.suites[suite]) for suite in suites]
     plugins += [configured("methods", config.methods[method]) for row in rows for method in row.method or []]
     assets = {asset for plugin in plugins for asset in plugin.assets}
