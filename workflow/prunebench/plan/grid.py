@@ -222,9 +222,9 @@ def supports(config: Config, cell: Cell) -> Support:
             )
     if cell.calibrated and (pairs := config.pairs_of(cell.calibration)):
         if method.needs_gradients:
-            return Support(False, f"{cell.method} reads gradients of text, and {cell.calibration} has images")
+            return Support(False, f"{method.name} reads gradients of text, and {cell.calibration} has images")
         if pairs.text_only and not (method.reads_sums and not allocator.runs_model):
-            name = cell.allocator if method.reads_sums else cell.method
+            name = cell.allocator if method.reads_sums else method.name
             return Support(
                 False, f"{name} looks at each token, and {cell.calibration} counts the text alone: count all tokens"
             )
