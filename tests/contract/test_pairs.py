@@ -15,11 +15,11 @@ from transformers import AutoProcessor
 import tiny
 import tiny_vision
 from picture_rows import png
+from prunebench.config.values import Compute
 from prunebench.engine.activations import advance, embed
 from prunebench.engine.profile import profile_model
 from prunebench.errors import PrunebenchError
 from prunebench.plan.graph import ordered
-from prunebench.plan.jobs.calibrate import Pairs
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.stages.run import run
 from prunebench.storage.sealed import read_record
@@ -62,7 +62,7 @@ def config(llava: Path, source: Path, **study: Any) -> dict[str, Any]:
         "compute": {"dtype": "float32", "batch_size": 2, "threads": 1},
         "models": {"llava": {"title": "LLaVA", "family": "llava", "source": {"kind": "path", "path": str(llava)}}},
         "tasks": {"mine": {"title": "Mine", "source": {"kind": "path", "path": str(source)}, "tasks": tasks}},
-        "suites": {},
+        "suites": {"same": {"suite": "vqa", "params": {"data": "mine", "tasks": ["pairs"]}}},
         "corpora": {
             "pairs": {"title": "Pairs", "source": pairs},
             "pairs_text": {"title": "Pairs, text", "source": {**pairs, "text_only": True}},
@@ -70,10 +70,22 @@ def config(llava: Path, source: Path, **study: Any) -> dict[str, Any]:
     }
 
 
-def settings(**changes: Any) -> Pairs:
-    compute = {"dtype": "float32", "batch_size": 2, "threads": 1}
-    given = {"family": "llava", "storage": "stored", "task": "pairs", "text_only": False, "compute": compute, **changes}
-    return Pairs.model_validate(given)
+COMPUTE = Compute.model_validate({"dtype": "float32", "batch_size": 2, "threads": 1})
+
+
+def windows_of(llava: Path, bundle: Path, *, text_only: bool = False, samples: int = 1) -> Any:
+    return embedded(
+        llava,
+        bundle,
+        "llava",
+        "stored",
+        COMPUTE,
+        task="pairs",
+        text_only=text_only,
+        samples=samples,
+        seqlen=SEQLEN,
+        seed=0,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +104,7 @@ def plan(raw: dict[str, Any]) -> Plan:
 
 def test_blocks_read_what_those_of_transformers_read(llava: Path, bundle: Path) -> None:
     """One window is the first conversation and the beginning of the second, as the whole model embeds them."""
-    windows, counts = embedded(llava, bundle, settings(text_only=True), 1, SEQLEN, seed=0)
+    windows, counts = windows_of(llava, bundle, text_only=True)
     assert windows.shape == (1, SEQLEN, 33) and windows.dtype == np.float32 and counts["pairs"] == 2
     model, processor = tiny.reference(llava), AutoProcessor.from_pretrained(llava)
     seen: list[Tensor] = []
@@ -122,7 +134,7 @@ def test_blocks_read_what_those_of_transformers_read(llava: Path, bundle: Path) 
 def test_statistics_count_the_tokens_of_the_text_alone_if_asked(llava: Path, bundle: Path) -> None:
     norms = {}
     for text_only in (False, True):
-        windows, _ = embedded(llava, bundle, settings(text_only=text_only), 1, SEQLEN, seed=0)
+        windows, _ = windows_of(llava, bundle, text_only=text_only)
         tokens = torch.from_numpy(windows)
         norms[text_only] = profile_model(tiny.open_model(llava, "llava"), tokens, 2)
         model = tiny.open_model(llava, "llava")
@@ -189,6 +201,7 @@ def test_a_study_calibrates_on_pairs(
             {"s": {"suite": "perplexity", "params": {"corpora": ["pairs"]}}},
             "'pairs' is images with text: it can only be a calibration",
         ),
+        ("studies.tiny.suites", ["same"], f"evaluates the task 'pairs' of mine, on which pairs_1x{SEQLEN} calibrates"),
         (
             "studies.tiny.defaults.model",
             "smollm2_135m",
@@ -219,7 +232,7 @@ def test_methods_that_read_the_loss_are_skipped_with_a_reason(llava: Path, sourc
 
 def test_what_cannot_be_embedded_is_one_line(llava: Path, bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(PrunebenchError, match=r"4 questions of 'pairs' fill \d windows of 300 tokens, not 9: lower"):
-        embedded(llava, bundle, settings(), 9, SEQLEN, seed=0)
+        windows_of(llava, bundle, samples=9)
     tiny.make_model(tmp_path / "gemma3", "gemma3")
     with pytest.raises(PrunebenchError, match="is a 'gemma3' model, whose blocks tell tokens of images from those of"):
-        embedded(tmp_path / "gemma3", bundle, settings(), 1, SEQLEN, seed=0)
+        windows_of(tmp_path / "gemma3", bundle)

@@ -40,7 +40,9 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
     config, files = with_catalogs(raw, file, catalog)
     mistakes = [f"{file}: {mistake}" for mistake in _unknown_names(config)]
     mistakes += [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _bad_entries(config)]
-    mistakes = mistakes or [f"{file}: {mistake}" for mistake in (*_empty_tables(config), *_unknown_sources(config))]
+    mistakes = mistakes or [
+        f"{file}: {mistake}" for mistake in (*_empty_tables(config), *_unknown_sources(config), *_leaks(config))
+    ]
     # Only files that a study uses are checked: a catalog may name local models that another machine has.
     mistakes = mistakes or [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _missing_files(config)]
     mistakes = mistakes or [f"{files['searches', name]}: {mistake}" for name, mistake in _unreadable_texts(config)]
@@ -200,6 +202,21 @@ def _unknown_sources(config: Config) -> Iterator[str]:
             known = {value.source for value in load_values()}
             if source not in known:
                 yield f"studies.{name}.published[{i}]: unknown source {source!r}{registry.did_you_mean(source, known)}"
+
+
+def _leaks(config: Config) -> Iterator[str]:
+    """One line for each suite of a study that evaluates the pairs of images and text on which it calibrates."""
+    for name, study in config.studies.items():
+        rows = (study.defaults, *study.grid)
+        calibrations = dict.fromkeys(value for row in rows for value in row.calibration or [])
+        for suite in dict.fromkeys(suite for row in study.grid for suite in row.suites or study.suites):
+            plugin = configured("suites", config.suites[suite])
+            for calibration, pairs in zip(calibrations, map(config.pairs_of, calibrations), strict=True):
+                if pairs and f"tasks/{pairs.tasks}" in plugin.assets and pairs.task in plugin.params.tasks:
+                    yield (
+                        f"studies.{name}: suite {suite!r} evaluates the task {pairs.task!r} of {pairs.tasks}, on which "
+                        f"{calibration} calibrates: name a training split there"
+                    )
 
 
 def _unfit_search(config: Config, allocator: Allocator, search: Search) -> str | None:

@@ -101,7 +101,18 @@ def _embedded(
     # A static import would give the code of the suite a part in the fingerprints of texts.
     embedder = importlib.import_module(f"prunebench.{EMBEDDER}")
     rows = verified(bundle, settings.corpus).directory
-    windows, counts = embedder.embedded(model.directory, rows, pairs, settings.samples, settings.seqlen, settings.seed)
+    windows, counts = embedder.embedded(
+        model.directory,
+        rows,
+        pairs.family,
+        pairs.storage,
+        pairs.compute,
+        task=pairs.task,
+        text_only=pairs.text_only,
+        samples=settings.samples,
+        seqlen=settings.seqlen,
+        seed=settings.seed,
+    )
     return windows, counts
 
 
