@@ -43,8 +43,8 @@ def embedded(
     LLaVA-1.5's prompt; the last one is cut off. Pruning does not touch what makes these inputs of the first block: the
     embedding, the vision tower and the projector. The last column is 1 for tokens that statistics count.
 
-    `bundle` is the directory of a bundle of tasks; `family` and `storage` are the words of specs. Raises PrunebenchError
-    if the model's blocks tell tokens of images from those of text, or if there are too few questions.
+    `bundle` is the directory of a bundle of tasks; `family` and `storage` are the words of specs.
+    Raises PrunebenchError if the model's blocks tell tokens of images from those of text, or for too few questions.
     """
     names, kind = load("models", family), read_config(directory)["model_type"]
     if kind not in names.paired:

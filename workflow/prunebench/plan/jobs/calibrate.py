@@ -83,7 +83,8 @@ class Calibrate(Job):
     @property
     def pairs(self) -> PairsSource | None:
         """The source of pairs of images and text; None if the calibration is text."""
-        return self.config.pairs_of(self.wildcards["calibration"])
+        source = self.config.corpora[calibration_corpus(self.wildcards["calibration"])].source
+        return source if isinstance(source, PairsSource) else None
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
