@@ -116,8 +116,9 @@ def add_pictures(hub: HubServer, entries: Mapping[str, TasksEntry]) -> None:
     for entry in entries.values():
         if isinstance(entry.source, HubSource) and all(data.images for data in entry.tasks.values()):
             files = {
-                path: file_of(task, _part(task, number, len(paths)))
-                for task, data in entry.tasks.items()
+                path: file_of(data.images, _part(data.images, number, len(paths)))
+                for data in entry.tasks.values()
+                if data.images is not None
                 for paths in data.files.values()
                 for number, path in enumerate(paths)
             }

@@ -24,9 +24,11 @@ from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.registry import build, load
 from prunebench.stages.fetch_tasks import fetch_tasks
 from prunebench.storage.resume import Parts
-from prunebench.suites.viewer import LLAVA, Viewer, question_of
+from prunebench.suites.viewer import LLAVA, Prompter, Viewer, question_of
 from prunebench.suites.vqa import score_of
 from studies import STUDY
+
+OLDER = ("patch_size", "num_additional_image_tokens", "vision_feature_select_strategy")
 
 
 def write_rows(path: Path, task: str, rows: list[dict[str, Any]]) -> str:
@@ -193,6 +195,26 @@ def test_answers_are_those_of_transformers_on_padded_images(llava: Path) -> None
         inputs = processor(images=[square], text=LLAVA.format(question), return_tensors="pt")
         ids = model.generate(**inputs, max_new_tokens=4, do_sample=False)[0, inputs["input_ids"].shape[1] :]
         assert answer == processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+@pytest.mark.parametrize("absent", [("patch_size",), ("num_additional_image_tokens",), OLDER])
+def test_what_older_releases_leave_out_of_the_processor_is_read_from_the_config(
+    llava: Path, tmp_path: Path, absent: tuple[str, ...]
+) -> None:
+    older = shutil.copytree(llava, tmp_path / "older")
+    file = older / "processor_config.json"
+    file.write_text(
+        json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key not in absent})
+    )
+    asked = (["what?"], [png(20, 13, 1)])
+    viewers = [Viewer(subject(place), prompt="llava", pad=True, new_tokens=4) for place in (older, llava)]
+    assert viewers[0].answers(*asked) == viewers[1].answers(*asked)
+    config = json.loads((older / "config.json").read_text())
+    del config["vision_config"]["patch_size"]
+    (older / "config.json").write_text(json.dumps(config))
+    if "patch_size" in absent:
+        with pytest.raises(PrunebenchError, match="says how large a patch of an image is"):
+            Prompter(older, load("models", "llava"), prompt="llava", pad=True)
 
 
 def test_a_killed_evaluation_resumes_with_the_next_batch(

@@ -17,6 +17,7 @@ from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError, summary
 from prunebench.models.base import Family
+from prunebench.storage.layout import read_config
 
 IMAGE = "<image>"
 """LLaVA's token for an image."""
@@ -63,11 +64,30 @@ class Prompter:
                 f"{directory} has no chat template: set 'prompt: llava' in the suite's params, or add "
                 "chat_template.jinja"
             )
+        if hasattr(self._processor, "num_additional_image_tokens"):
+            self._complete(directory)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self._colour = tuple(int(255 * value) for value in mean) if pad else None
         self._prompt = prompt
+
+    def _complete(self, directory: Path) -> None:
+        """Give the processor what its files left to config.json before transformers counted the tokens of an image."""
+        config, processor = read_config(directory), self._processor
+        if processor.patch_size is None:
+            vision = config.get("vision_config")
+            processor.patch_size = vision.get("patch_size") if isinstance(vision, dict) else None
+        if not isinstance(processor.patch_size, int):
+            raise PrunebenchError(
+                f"{directory}: neither processor_config.json nor config.json says how large a patch of an image is "
+                "('patch_size'): take the files of a later revision"
+            )
+        if processor.vision_feature_select_strategy is None:
+            processor.vision_feature_select_strategy = config.get("vision_feature_select_strategy", "default")
+        # "default" drops a vision tower's token for the whole image, so there is one.
+        if processor.vision_feature_select_strategy == "default":
+            processor.num_additional_image_tokens = processor.num_additional_image_tokens or 1
 
     def inputs(self, texts: Sequence[str], images: Sequence[bytes], device: torch.device, dtype: torch.dtype) -> Any:
         """The inputs of the model by name for `texts` with one image each, contents of files; `dtype` is of floats.
