@@ -54,6 +54,7 @@ GRID = [
 ]
 REMEDY = re.compile(r"delete|remove|run ", re.IGNORECASE)
 TO_DELETE = re.compile(r"((?:results|resources)/\S+) [^\n]*: delete it|delete ((?:results|resources)/[^\s,\"]+)")
+HISTORY = ".history.csv"
 TO_FORCE = re.compile(r"--forcerun (\w+)")
 
 
@@ -188,8 +189,12 @@ def _forget_what_was_made_of(tree: Tree, name: Path) -> None:
 
 
 def _results(tree: Tree, target: str) -> dict[str, bytes]:
-    """The results that a run for `target` must give, without unfinished work: other jobs may have left some."""
-    made = {name: content for name, content in results(tree.root).items() if not is_scratch(Path(name))}
+    """The results that a run for `target` must give, without unfinished work: other jobs may have left some.
+
+    Nothing reads the history of a search as CSV. It is a copy for people of what its sealed result holds.
+    """
+    files = results(tree.root).items()
+    made = {name: content for name, content in files if not is_scratch(Path(name)) and not name.endswith(HISTORY)}
     table = tree.root / target
     return made | ({target: table.read_bytes()} if table.is_file() else {})
 
@@ -212,11 +217,12 @@ def _outcome(tree: Tree, name: Path, whole: Tree) -> Try:
         return "wrong", f"a traceback\n{run.stdout}"
     if not any(name.name in line and REMEDY.search(line) for line in [*run.stdout.splitlines(), *rows.splitlines()]):
         return "wrong", f"no line names the file and what to do\n{rows}\n{run.stdout}"
-    named = {first or second for first, second in TO_DELETE.findall(run.stdout + rows)}
+    words = run.stdout + rows
+    named = {first or second for first, second in TO_DELETE.findall(words)}
     for path in (tree.root / name for name in {*named, "results/cells.csv"}):
         # Without a target snakemake makes what a deleted cells.csv rests on even if cells.csv is there.
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    forced = TO_FORCE.findall(run.stdout)
+    forced = TO_FORCE.findall(words)
     again = tree.snakemake(target, *(["--forcerun", *dict.fromkeys(forced)] if forced else []))
     different = differences(before, _results(tree, target))
     if again.returncode or different:

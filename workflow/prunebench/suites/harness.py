@@ -1,7 +1,7 @@
 """The adapter to lm-eval: its stock tasks on our rows, and its model class on our model.
 
-Prompts, choices, targets, metrics and batching are lm-eval's own, so that numbers equal those of lm-eval on the
-exported model.
+Prompts, choices, targets and metrics are lm-eval's own. So numbers equal those of lm-eval on the exported model, up to
+rounding, because choices of one prompt share the pass over it (see `continuations`).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from prunebench.assets.tokens import check_ids, encoding, load_tokenizer, of_tok
 from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.suites.continuations import log_likelihoods
 
 # lm-eval's warnings are about options of its own command line; this module checks what matters.
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -119,8 +120,8 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
             raise CellFailure(f"an answer has {longest} tokens, the model's context {self.max_length}")
         # The last token is only predicted, so a request may have one token more than the context.
         self.cut.count([len(context) + len(continuation) for _, context, continuation in requests], self.max_length + 1)
-        answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, *args, **options)
-        return answers
+        pairs = [(context, continuation) for _, context, continuation in requests]
+        return log_likelihoods(self.model, pairs, batch_size=self.batch_size, context=self.max_length)
 
     def tok_batch_encode(
         self, strings: list[str], padding_side: str = "left", left_truncate_len: int | None = None, **options: Any
