@@ -31,7 +31,7 @@ def done_jobs(plan: Plan, jobs: Iterable[Job]) -> frozenset[Job]:
 def _is_valid(job: Job, results: Results) -> bool:
     """Whether the first output of `job` was made with the spec of today. A file that tells no spec counts as valid."""
     if job.rule in RESULTS:
-        return results.valid(job)["status"] != "missing"
+        return bool(results.valid(job)["status"] != "missing")
     if job.outputs[0].suffix != ".json":
         return True
     try:
