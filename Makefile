@@ -7,7 +7,7 @@ SLURM := slurmctld slurmd slurm-client munge
 # Nothing here needs the Hugging Face hub: models and text come from registry packages.
 export HF_HUB_OFFLINE := 1
 
-.PHONY: help install kernels demo smoke test test-device test-faults test-studies test-cluster test-storage test-wheel test-transformers test-kernels lint bench bench-peers schema docs golden clean
+.PHONY: help install kernels demo smoke test test-device test-faults test-studies test-cluster test-storage test-wheel test-transformers test-kernels lint bench bench-peers schema docs site golden clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -47,7 +47,7 @@ test-storage: install  ## a study without a shared file system, in two minutes; 
 	pytest -v -m storage tests/dag/test_storage.py
 
 test-wheel: install  ## the wheel and the archive of sources, built and used in another folder, in about five minutes
-	pytest -v -m wheel tests/unit/test_installed.py tests/e2e/test_wheel.py
+	pytest -v -m wheel tests/unit/test_installed.py tests/e2e/test_wheel.py tests/e2e/test_container.py
 
 test-transformers: install  ## exports as older releases of transformers read them, each installed into an environment of its own
 	pytest -v -m transformers tests/releases
@@ -78,6 +78,10 @@ schema: install  ## regenerate config/schema.json from the pydantic models
 
 docs: install  ## regenerate docs/methods.md and docs/suites.md from plug-ins and catalogs
 	PYTHONPATH=workflow python -m prunebench.choices.pages
+
+site: install  ## the documents as a site in site/; dead links and misspelt words are errors
+	codespell
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 golden: install  ## record new golden numbers, after an intended change of a method
 	PYTHONPATH=workflow:tests python tests/golden/values.py

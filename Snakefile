@@ -50,8 +50,10 @@ rule strict:
 
 
 onsuccess:
+    if not STORED:
+        show_all_reports()
     if STORED:
-        print(f"All tables, figures and the report are in the storage, such as {paths.REPORT}")
+        print(f"All tables, figures and the report are in the storage, such as {here(paths.REPORT)}")
     elif workflow.touch or RerunTrigger.PARAMS not in workflow.rerun_triggers:
         # Snakemake was told to keep files although they were made from other settings.
         show_what_is_valid()
@@ -59,7 +61,7 @@ onsuccess:
     elif any(job.rule.name == "all" for job in workflow.dag.needrun_jobs(exclude_finished=False)):
         jobs = [plan.job("tables", study=study, table=table) for study, table in plan.shown.tables]
         tables = [job.outputs[0].read_text(encoding="utf-8") for job in jobs]
-        print("", *tables, f"Figures, and all there is to know of each cell: {paths.REPORT}", sep="\n")
+        print("", *tables, f"Figures, and all there is to know of each cell: {here(paths.REPORT)}", sep="\n")
 
 
 onerror:
@@ -70,3 +72,4 @@ onerror:
     # What could be computed was (keep-going): show that.
     if not STORED:
         show_what_is_valid()
+        show_all_reports()

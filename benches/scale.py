@@ -74,7 +74,7 @@ def measure(cells: int, directory: Path) -> list[list[object]]:
         add(stage, directory, "-c", STAGE, stage)
     for name, words in VIEWS.items():
         add(f"prunebench {name}", directory, "-c", COMMAND, *words, "--configfile", STUDY)
-    page = (directory / "results/report/index.html").stat().st_size / 2**20
+    page = (directory / "results/of/large/report/index.html").stat().st_size / 2**20
     print(f"{cells} cells: the report has {page:.1f} MB", file=sys.stderr, flush=True)
     return rows
 

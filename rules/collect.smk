@@ -6,7 +6,7 @@ rule collect:
         evaluations=needs("collect", "evaluations"),
         evidence=evidence(),
     output:
-        cells=paths.CELLS,
+        cells=here(paths.CELLS),
     log:
         log_of("collect"),
     localrule: True
@@ -23,11 +23,11 @@ rule tables:
         cells=rules.collect.output.cells,
         evidence=evidence(),
     output:
-        md=output_of("tables", "md"),
-        csv=output_of("tables", "csv"),
-        tex=output_of("tables", "tex"),
+        md=here(output_of("tables", "md")),
+        csv=here(output_of("tables", "csv")),
+        tex=here(output_of("tables", "tex")),
         html=report(
-            output_of("tables", "html"),
+            here(output_of("tables", "html")),
             caption="../workflow/captions/table.rst",
             category="Tables",
             subcategory="{study}",

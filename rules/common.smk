@@ -25,7 +25,7 @@ from prunebench.plan import graph, paths, resources, slurm
 from prunebench.plan.jobs import benchmark_of, log_of, output_of
 from prunebench.plan.plan import load_plan
 from prunebench.runtime import gpus
-from prunebench.upkeep import runs
+from prunebench.upkeep import known, runs
 
 # Snakemake's own log lies on the disk of the run. Where that is full, each line of the log would come as a traceback.
 logging.raiseExceptions = False
@@ -88,7 +88,7 @@ def asset_files(rule):
 def evidence():
     if not STORED:
         return []
-    jobs = [job for job in graph.ordered(plan.job("report").upstream) if job.rule != "collect"]
+    jobs = [job for job in graph.ordered(plan.job("report").upstream) if job.rule not in ("collect", "figures")]
     files = [path for job in jobs for name, path in job.paths.items() if (job.rule, name) != ("prune", "weights")]
     return files + [str(job.outputs[0].parent / paths.ASSET_FILES) for job in jobs if job.asset]
 
@@ -107,6 +107,11 @@ def and_carried(command):
     if not STORED:
         return command
     return f"{command} && python -m prunebench.assets.carried {{output.asset}} {{output.carried}} 2>> {{log}}"
+
+
+# What is made of this config alone lies beside that of other configs.
+def here(pattern):
+    return pattern.replace("{home}", plan.home)
 
 
 def spec_of(rule):
@@ -174,10 +179,18 @@ def expected_work():
     return terminal.expected(plan, {workflow.dag.jobid(job): (job.rule.name, job.wildcards) for job in pending})
 
 
+# Lead to all reports. What was computed stays computed if this page cannot be written.
+def show_all_reports():
+    try:
+        known.write_index()
+    except OSError as error:
+        logger.warning(f"{paths.INDEX} cannot be written: {error}")
+
+
 # Make everything that people read from the valid results, so that no older number stays in tables, figures and report.
 def show_what_is_valid():
-    spec = plan.job("collect").spec
-    shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {paths.CELLS}")
+    spec, cells = plan.job("collect").spec, plan.job("collect").outputs[0]
+    shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {cells:q}")
 
 
 onstart:
@@ -192,6 +205,10 @@ onstart:
             "for two:\nresources:\n  gpu: 2"
         )
     if not STORED:
+        try:
+            known.remember(plan)
+        except OSError as error:
+            raise WorkflowError(f"the config cannot be kept beside its results: {error}") from None
         pending = [job for job in workflow.dag.needrun_jobs() if job.rule.name in space.RULES]
         try:
             space.check(space.demands(plan, [plan.job(job.rule.name, **job.wildcards) for job in pending]))

@@ -7,9 +7,9 @@ rule figures:
         evidence=evidence(),
         searches=needs("figures", "searches"),
     output:
-        png=output_of("figures", "png"),
+        png=here(output_of("figures", "png")),
         svg=report(
-            output_of("figures", "svg"),
+            here(output_of("figures", "svg")),
             caption="../workflow/captions/figure.rst",
             category="Figures",
             subcategory="{study}",
@@ -32,9 +32,10 @@ rule report:
         cells=rules.collect.output.cells,
         evidence=evidence(),
         searches=needs("report", "searches"),
+        figures=needs("report", "figures"),
     output:
         page=report(
-            paths.REPORT,
+            here(paths.REPORT),
             caption="../workflow/captions/report.rst",
             category="Report",
             labels={"page": "all studies of this config"},

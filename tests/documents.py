@@ -9,6 +9,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 DOCUMENTS = (
     "README.md",
+    "CONTRIBUTING.md",
     *(f"{folder}/README.md" for folder in ("config", "results")),
     *(f"docs/{path.name}" for path in sorted(REPOSITORY.glob("docs/*.md"))),
 )

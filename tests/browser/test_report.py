@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlparse
 
 import pytest
 
@@ -21,7 +23,7 @@ import pathlib, yaml
 from prunebench.plan.plan import load_plan
 from prunebench.stages.collect import write_cells
 from prunebench.stages.outputs import write_outputs
-plan, cells = load_plan(yaml.safe_load(open(sys.argv[1])), sys.argv[1]), pathlib.Path('results/cells.csv')
+plan, cells = load_plan(yaml.safe_load(open(sys.argv[1])), sys.argv[1]), pathlib.Path(plan.job('collect').outputs[0])
 write_cells(plan, cells)
 write_outputs(plan, cells)
 """
@@ -37,7 +39,7 @@ def report(finished: Tree, tmp_path_factory: pytest.TempPathFactory) -> str:
     tree.edit(STUDY, "  tiny:\n    suites", f'  tiny:\n    title: "{TITLE}"\n    suites')
     run = tree.python(f"exec({MAKE!r})", STUDY)
     assert run.returncode == 0, run.stdout
-    return (tree.root / "results/report/index.html").as_uri()
+    return (tree.root / "results/of/tiny/report/index.html").as_uri()
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +66,47 @@ def opened(browser: "sync_api.Browser", address: str, **context: object) -> Iter
     yield page
     session.close()
     assert complaints == []
-    assert {url for url in requests if not url.startswith("data:")} == {address.partition("#")[0]}
+    assert {url for url in requests if not url.startswith(("data:", "blob:"))} == {address.partition("#")[0]}
 
 
 def column(page: "sync_api.Page", head: str) -> list[str]:
     heads = page.locator("#cells thead th").all_inner_texts()
     (index,) = [i for i, text in enumerate(heads) if head in " ".join(text.split())]
     return [row.locator("td").nth(index).inner_text() for row in page.locator("#cells tbody tr").all()]
+
+
+def test_a_page_that_was_sent_on_still_has_its_tables_and_figures(
+    browser: "sync_api.Browser", report: str, tmp_path: Path
+) -> None:
+    """The copy lies alone, and with nothing beside it."""
+    alone = tmp_path / "sent.html"
+    alone.write_bytes(Path(urlparse(report).path).read_bytes())
+    starts = {"md": b"**Perplexity", "csv": b"Model,", "html": b"<div", "tex": b"% Needs", "svg": b"<?xml",
+              "png": b"\x89PNG"}  # fmt: skip
+    with opened(browser, alone.as_uri()) as page:
+        for ending, start in starts.items():
+            link = page.locator(f'a[data-file$="perplexity.{ending}"]').first
+            with page.expect_download() as saved:
+                link.click()
+            assert saved.value.suggested_filename == f"tiny-perplexity.{ending}"
+            assert Path(saved.value.path()).read_bytes().startswith(start), ending
+
+
+def test_the_toolbar_is_above_the_points_and_paper_has_the_legends(browser: "sync_api.Browser", report: str) -> None:
+    with opened(browser, report, viewport={"width": 1280, "height": 844}, color_scheme="dark") as page:
+        page.wait_for_selector(".figure .point")
+        for plot in page.locator(".figure .plot").all():
+            bar, area = plot.locator(".modebar").bounding_box(), plot.locator(".nsewdrag").first.bounding_box()
+            assert bar and area and bar["y"] + bar["height"] <= area["y"] + 1
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.set_viewport_size({"width": 720, "height": 1000})
+        assert page.locator(".legend").first.is_visible() and not page.locator(".modebar").first.is_visible()
+        assert not page.evaluate("document.documentElement.classList.contains('dark')")
+        edges = [plot.bounding_box() for plot in page.locator(".figure .plot .main-svg").all()]
+        assert all(edge is None or edge["x"] + edge["width"] <= 720 for edge in edges)
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate("document.documentElement.classList.contains('dark')")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -25,7 +25,7 @@ STAGES = ("calibration", "profiles", "gradients", "searches", "allocations", "pr
 SHOWN = ("tables", "figures", "report")
 """Folders of results for people to read, which no job reads again."""
 OF_CELLS = ("cells.csv", "cells.csv.sha256")
-TABLE = "results/tables/tiny/perplexity.md"
+TABLE = "results/of/tiny/tables/tiny/perplexity.md"
 """A file that a job makes from the table of all cells."""
 WIDE = {
     "models": {"tiny": {"title": "Tiny", "family": "llama", "source": {"kind": "path", "path": "assets/tiny"}}},
@@ -54,6 +54,7 @@ GRID = [
 ]
 REMEDY = re.compile(r"delete|remove|run ", re.IGNORECASE)
 TO_DELETE = re.compile(r"((?:results|resources)/\S+) [^\n]*: delete it|delete ((?:results|resources)/[^\s,\"]+)")
+HISTORY = ".history.csv"
 TO_FORCE = re.compile(r"--forcerun (\w+)")
 
 
@@ -188,8 +189,12 @@ def _forget_what_was_made_of(tree: Tree, name: Path) -> None:
 
 
 def _results(tree: Tree, target: str) -> dict[str, bytes]:
-    """The results that a run for `target` must give, without unfinished work: other jobs may have left some."""
-    made = {name: content for name, content in results(tree.root).items() if not is_scratch(Path(name))}
+    """The results that a run for `target` must give, without unfinished work: other jobs may have left some.
+
+    Nothing reads the history of a search as CSV. It is a copy for people of what its sealed result holds.
+    """
+    files = results(tree.root).items()
+    made = {name: content for name, content in files if not is_scratch(Path(name)) and not name.endswith(HISTORY)}
     table = tree.root / target
     return made | ({target: table.read_bytes()} if table.is_file() else {})
 
@@ -203,7 +208,7 @@ def _outcome(tree: Tree, name: Path, whole: Tree) -> Try:
     if "Traceback" in status.stdout:
         return "wrong", f"a traceback of status\n{status.stdout}"
     run = tree.snakemake(target)
-    cells = tree.root / "results/cells.csv"
+    cells = tree.root / "results/of/tiny/cells.csv"
     rows = cells.read_text(encoding="utf-8") if cells.is_file() else ""
     if run.returncode == 0 and ",missing," not in rows:
         different = differences(before, _results(tree, target))
@@ -212,11 +217,12 @@ def _outcome(tree: Tree, name: Path, whole: Tree) -> Try:
         return "wrong", f"a traceback\n{run.stdout}"
     if not any(name.name in line and REMEDY.search(line) for line in [*run.stdout.splitlines(), *rows.splitlines()]):
         return "wrong", f"no line names the file and what to do\n{rows}\n{run.stdout}"
-    named = {first or second for first, second in TO_DELETE.findall(run.stdout + rows)}
-    for path in (tree.root / name for name in {*named, "results/cells.csv"}):
+    words = run.stdout + rows
+    named = {first or second for first, second in TO_DELETE.findall(words)}
+    for path in (tree.root / name for name in {*named, "results/of/tiny/cells.csv"}):
         # Without a target snakemake makes what a deleted cells.csv rests on even if cells.csv is there.
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    forced = TO_FORCE.findall(run.stdout)
+    forced = TO_FORCE.findall(words)
     again = tree.snakemake(target, *(["--forcerun", *dict.fromkeys(forced)] if forced else []))
     different = differences(before, _results(tree, target))
     if again.returncode or different:

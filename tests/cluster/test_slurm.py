@@ -57,7 +57,7 @@ STOP = """
 """
 PATIENCE = 600
 """Seconds until a run counts as hung."""
-MEASURED = {"prune_seconds", "peak_memory_mb"}
+MEASURED = {"prune_seconds", "prune_cpu_seconds", "peak_memory_mb"}
 
 
 @dataclass
@@ -262,7 +262,7 @@ def _snakemake_killed(run: Run) -> None:
 
 def cells(tree: Tree) -> list[dict[str, str]]:
     """results/cells.csv without what was measured."""
-    with (tree.root / paths.CELLS).open() as file:
+    with (tree.root / "results/of/tiny/cells.csv").open() as file:
         return [{key: value for key, value in row.items() if key not in MEASURED} for row in csv.DictReader(file)]
 
 

@@ -12,7 +12,7 @@ REASON = (
 
 
 def rows(tree: Tree) -> list[dict[str, str]]:
-    with (tree.root / "results/cells.csv").open(encoding="utf-8") as file:
+    with (tree.root / "results/of/tiny/cells.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -25,7 +25,7 @@ def test_failed_cell_is_a_row_of_the_results(finished: Tree) -> None:
 
 
 def test_table_says_that_the_cell_failed(finished: Tree) -> None:
-    assert "failed" in (finished.root / "results/tables/tiny/perplexity.md").read_text()
+    assert "failed" in (finished.root / "results/of/tiny/tables/tiny/perplexity.md").read_text()
 
 
 def test_strict_names_the_failed_cell_and_exits_non_zero(tree: Tree) -> None:
@@ -42,16 +42,16 @@ def test_strict_passes_without_failed_cells(tree: Tree) -> None:
 
 
 def test_after_an_error_the_tables_hold_no_older_number(tree: Tree) -> None:
-    before = (tree.root / "results/tables/tiny/perplexity.md").read_text()
+    before = (tree.root / "results/of/tiny/tables/tiny/perplexity.md").read_text()
     for made in (".snakemake", "results/allocations", "results/pruned", "results/evaluations"):
         shutil.rmtree(tree.root / made)
-    (tree.root / "results/cells.csv").unlink()
+    (tree.root / "results/of/tiny/cells.csv").unlink()
     # More threads than cores: Snakemake lowers them, and the jobs refuse to compute under another spec.
     tree.edit("tiny.yaml", "threads: 1", "threads: 3")
     run = tree.snakemake()
     assert run.returncode != 0
     assert "Run snakemake with --cores 3 or more" in run.stdout
-    table = (tree.root / "results/tables/tiny/perplexity.md").read_text()
+    table = (tree.root / "results/of/tiny/tables/tiny/perplexity.md").read_text()
     assert "missing" in table and "missing" not in before
     assert {row["status"] for row in rows(tree)} == {"missing"}
     assert "collect" in tree.planned("collect"), "what the failed run wrote is not what collect makes"

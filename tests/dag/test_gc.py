@@ -94,7 +94,7 @@ def leave(path: Path) -> Path:
         f"results/evaluations/{WANDA}/.ppl_tiny.parts/0.json",
         "resources/models/.tiny.download.part/model.safetensors",
         "resources/models/..tiny.gguf.part.download.part/wheel.whl",
-        "results/.cells.csv.part",
+        "results/of/tiny/.cells.csv.part",
         "results/trained/.mini.parts/state.pt",
     ],
 )

@@ -7,7 +7,7 @@ import pages
 from dag.test_failures import REASON
 from dag.tree import Tree
 
-REPORT = "results/report/index.html"
+REPORT = "results/of/tiny/report/index.html"
 
 
 def embedded(tree: Tree) -> dict[str, Any]:
@@ -16,12 +16,12 @@ def embedded(tree: Tree) -> dict[str, Any]:
 
 
 def test_a_run_makes_the_planned_figures(finished: Tree) -> None:
-    made = {path.name for path in (finished.root / "results/figures/tiny").iterdir()}
+    made = {path.name for path in (finished.root / "results/of/tiny/figures/tiny").iterdir()}
     assert made == {f"{name}.{ext}" for name in ("perplexity", "reconstruction", "cost") for ext in ("svg", "png")}
 
 
 def test_tables_compare_the_windows_of_evaluations(finished: Tree) -> None:
-    table = (finished.root / "results/tables/tiny/perplexity.md").read_text()
+    table = (finished.root / "results/of/tiny/tables/tiny/perplexity.md").read_text()
     assert "sure over the windows of the text (paired bootstrap, 95%)" in table
 
 
@@ -57,5 +57,5 @@ def test_snakemake_report_needs_no_network(tree: Tree) -> None:
         names = archive.namelist()
         page = archive.read("report/report.html").decode()
     assert {name.rpartition(".")[2] for name in names} >= {"svg", "html"}
-    for text in ("Tables", "Figures", "Report", "Perplexity against sparsity", "made from results/cells.csv"):
+    for text in ("Tables", "Figures", "Report", "Perplexity against sparsity", "made from results/of/tiny/cells.csv"):
         assert text in page, text

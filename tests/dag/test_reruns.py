@@ -115,7 +115,7 @@ def test_local_files_of_equal_size_that_are_not_newer(tree: Tree) -> None:
     # No result of the former content is shown in the meantime.
     run = tree.python(ACCEPT, "collect", "--configfile", STUDY)
     assert run.returncode == 0, run.stdout
-    rows = (tree.root / "results/cells.csv").read_text().splitlines()[1:]
+    rows = (tree.root / "results/of/tiny/cells.csv").read_text().splitlines()[1:]
     assert rows and not [row for row in rows if ",ok," in row]
     fetched = {"fetch_model tiny", "fetch_model broken", "fetch_corpus text"}
     assert tree.planned() == fetched | FROM_TINY | FROM_BROKEN | tables()
@@ -134,13 +134,13 @@ def test_a_deleted_evaluation(tree: Tree) -> None:
 
 
 def test_deleted_cells(tree: Tree) -> None:
-    (tree.root / "results/cells.csv").unlink()
+    (tree.root / "results/of/tiny/cells.csv").unlink()
     assert tree.planned() == tables()
 
 
 def test_deleted_outputs(tree: Tree) -> None:
     for file in ("tables/tiny/perplexity.tex", "figures/tiny/cost.png", "report/index.html"):
-        (tree.root / "results" / file).unlink()
+        (tree.root / "results/of/tiny" / file).unlink()
     assert tree.planned() == {"tables tiny perplexity", "figures tiny cost", "report", "all"}
 
 

@@ -8,7 +8,7 @@ import pytest
 from dag.tiny_study import BROKEN
 from dag.tree import STUDY, Tree
 
-TABLE = "results/tables/tiny/perplexity.md"
+TABLE = "results/of/tiny/tables/tiny/perplexity.md"
 OF_FIRST_BATCH = f"results/evaluations/{'/'.join(BROKEN.split()[:5])}-seed0/ppl_tiny.json"
 """The first of all evaluations by name."""
 
@@ -32,7 +32,7 @@ def test_a_run_that_keeps_files_of_another_config_shows_none_of_their_numbers(tr
 
 def test_a_batch_shows_no_table_because_there_may_be_none(tree: Tree) -> None:
     (tree.root / OF_FIRST_BATCH).unlink()
-    shutil.rmtree(tree.root / "results/tables")
+    shutil.rmtree(tree.root / "results/of/tiny/tables")
     run = tree.snakemake("--batch", "collect=1/2")
     assert run.returncode == 0 and "Traceback" not in run.stdout, run.stdout
     assert (tree.root / OF_FIRST_BATCH).exists() and not (tree.root / TABLE).exists()

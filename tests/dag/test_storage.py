@@ -16,7 +16,7 @@ from prunebench.results.place import among_results
 from studies import grid
 
 MADE = ("results", "logs", "benchmarks", "resources", ".snakemake")
-MEASURED = ["prune_seconds", "peak_memory_mb"]
+MEASURED = ["prune_seconds", "prune_cpu_seconds", "peak_memory_mb"]
 INSTALLED = importlib.util.find_spec("snakemake_storage_plugin_fs") and shutil.which("rsync")
 
 
@@ -64,11 +64,11 @@ def test_a_study_in_a_storage_gives_the_same_numbers(finished: Tree, tmp_path: P
     # Nothing lies where a job on another machine could not have found it.
     assert not any((tree.root / name).exists() for name in MADE if name != ".snakemake")
     first, second = (
-        pd.read_csv(root / "results/cells.csv").drop(columns=MEASURED) for root in (finished.root, storage)
+        pd.read_csv(root / "results/of/tiny/cells.csv").drop(columns=MEASURED) for root in (finished.root, storage)
     )
     pd.testing.assert_frame_equal(first, second)
-    table = "results/tables/tiny/perplexity.md"
+    table = "results/of/tiny/tables/tiny/perplexity.md"
     assert (storage / table).read_text() == (finished.root / table).read_text()
-    assert (storage / "results/report/index.html").is_file()
+    assert (storage / "results/of/tiny/report/index.html").is_file()
     again = tree.run(*words)
     assert again.returncode == 0 and "Nothing to be done" in again.stdout, again.stdout

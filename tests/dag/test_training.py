@@ -33,7 +33,7 @@ def workflow(tmp_path_factory: pytest.TempPathFactory) -> Tree:
 
 
 def test_it_is_in_the_table_as_trained_here(workflow: Tree) -> None:
-    table = (workflow.root / "results/tables/tiny/perplexity.md").read_text()
+    table = (workflow.root / "results/of/tiny/tables/tiny/perplexity.md").read_text()
     assert "Mini (trained here)" in table
     asset = json.loads((workflow.root / "resources/models/mini/asset.json").read_text())
     assert asset["source"]["kind"] == "trained"

@@ -252,7 +252,7 @@ def test_retry_prunes_failed_cells_again(tree: Tree) -> None:
 
 
 def test_collect_makes_tables_of_what_is_there_without_running_anything(tree: Tree) -> None:
-    table = tree.root / "results/tables/tiny/perplexity.md"
+    table = tree.root / "results/of/tiny/tables/tiny/perplexity.md"
     (tree.root / f"results/evaluations/{WANDA}/ppl_tiny.json").unlink()
     text = prunebench(tree, "collect", "tiny")
     assert "3 of 5 cells (1 failed, 1 missing)." in text

@@ -11,7 +11,7 @@ import hub_repositories
 from dag.tree import Tree
 from hub_server import HubServer
 
-TABLE = "results/tables/hub/perplexity.md"
+TABLE = "results/of/hub/tables/hub/perplexity.md"
 STUDY: dict[str, Any] = {
     "studies": {
         "hub": {

@@ -46,7 +46,7 @@ def test_the_smoke_study_from_nothing(workdir: Path) -> None:
     assert printed.count(": perplexity c4_type") == 9 and printed.count(": accuracy mean") == 1
     last = printed[printed.rindex(": perplexity c4_type") :]
     assert "9 of 9 cells." in last and "1 of 1 cells." in last, "the tables are the last thing printed"
-    with (workdir / "results/cells.csv").open() as file:
+    with (workdir / "results/of/config/studies/smoke/cells.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {row["status"] for row in rows} == {"ok"}
     tasks = {row["task"] for row in rows if row["metric"] == "acc"}
@@ -59,7 +59,7 @@ def test_the_smoke_study_from_nothing(workdir: Path) -> None:
         assert dense < wanda < value["magnitude", "unstructured", task]
         assert wanda < value["wanda", "2of4", task]
         assert value["random", "unstructured", task] > wanda
-    tables = workdir / "results/tables/smoke"
+    tables = workdir / "results/of/config/studies/smoke/tables/smoke"
     assert sorted(path.suffix for path in tables.iterdir()) == sorted(2 * [".csv", ".html", ".md", ".tex"])
     first = next(workdir.glob("logs/prune/smollm2_135m/wanda/**/*.log")).read_text().splitlines()[0]
     assert "-m prunebench.stages prune --spec" in first

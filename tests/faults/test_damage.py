@@ -247,7 +247,8 @@ def test_every_flipped_bit_of_a_sealed_file_is_noticed(tmp_path: Path) -> None:
             damaged[bit // 8] ^= 1 << bit % 8
             path.write_bytes(damaged)
             try:
-                # A flipped bit in the name of the seal leaves the file of an earlier version, whose content is whole.
-                assert expected.items() <= read(path).items()
+                damaged_record = read(path)
             except sealed.Damaged:
                 continue
+            # A flipped bit in the name of the seal of tensors leaves the file of an earlier version, which is whole.
+            assert path.name == "tensors" and expected.items() <= damaged_record.items()

@@ -12,7 +12,7 @@ import pytest
 from contract import shown
 from pages import embedded
 from prunebench.plan.plan import Plan, load_plan
-from prunebench.report.about import about
+from prunebench.report.about import cautions, protocol
 from prunebench.report.cells import LAST, cell_table
 from prunebench.report.data import gather
 from prunebench.stages.collect import write_cells
@@ -90,7 +90,7 @@ def test_columns_that_vary_are_shown_and_empty_numbers_come_last(nowhere: Path) 
     shown = [column["title"] for column in made["columns"] if column["shown"] and column["kind"] == "text"]
     assert shown == ["Status", "Method", "Sparsity", "Calibration"]
     (key,) = [column["key"] for column in made["columns"] if column["title"] == "Perplexity, Text"]
-    assert [row[key]["display"] for row in made["rows"]] == ["12.35", "", "1.60e+08"]
+    assert [row[key]["display"] for row in made["rows"]] == ["12.35", "", "1.6e8"]
     assert [row[key]["sort"] for row in made["rows"]] == [12.345, LAST, 1.6e8]
 
 
@@ -111,7 +111,8 @@ def test_a_method_and_an_allocator_of_one_name_keep_their_titles() -> None:
 
 def test_it_says_how_far_the_numbers_carry() -> None:
     def said(**row: object) -> str:
-        return " ".join(about(load_plan(grid({"method": "wanda", "sparsity": 0.5, **row})), "tiny"))
+        plan = load_plan(grid({"method": "wanda", "sparsity": 0.5, **row}))
+        return " ".join([*protocol(plan, "tiny"), *cautions(plan, "tiny")])
 
     assert "4 windows of 16 tokens of Text" in said() and "Perplexity (ppl_tiny)" in said()
     assert "One seed:" in said() and "Two seeds:" in said(seed=[0, 1]) and "seeds:" not in said(seed=[0, 1, 2])
@@ -162,7 +163,8 @@ def test_cells_that_were_gathered_for_another_config_are_refused(
 
 
 def test_what_it_says_of_a_suite_of_speed(tmp_path: Path) -> None:
-    lines = about(shown.plan(tmp_path), "tiny")
+    plan = shown.plan(tmp_path)
+    lines = [*protocol(plan, "tiny"), *cautions(plan, "tiny")]
     (suite,) = (line for line in lines if "(speed)" in line)
     assert suite == "Speed and size (speed)."
     assert "this says what pruning costs in quality" not in lines[-1] and "one machine" in lines[-1]

@@ -169,7 +169,7 @@ def test_candidates_that_broke_the_model_hide_nothing() -> None:
     write("mine", 0, math.inf, 1e9, 50.0)
     made = chart(plan)
     assert made.series[0].x == [2, 3] and made.series[0].y == pytest.approx([1e9, 50.0])
-    assert made.clipped() == ["↑ beyond the axis: Evolution, 2 evaluations: 1.0e+09."]
+    assert made.clipped() == ["↑ beyond the axis: Evolution, 2 evaluations: 1.0e9."]
     json.dumps(plots(made), allow_nan=False)
 
 

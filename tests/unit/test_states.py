@@ -192,7 +192,7 @@ def test_retry_shows_what_it_would_do(plan: Plan) -> None:
 
 @pytest.mark.parametrize(
     ("metric", "value", "shown"),
-    [("acc", 0.3512, "35.1%"), ("perplexity", 32.314, "32.31"), ("perplexity", 161793779.6, "1.62e+08")],
+    [("acc", 0.3512, "35.1%"), ("perplexity", 32.314, "32.31"), ("perplexity", 161793779.6, "1.6e8")],
 )
 def test_numbers(metric: str, value: float, shown: str) -> None:
     assert metrics.metric(metric).text(value) == shown

@@ -29,6 +29,7 @@ CELL = {
     "suite": "ppl",
 }
 OK = {"metric": "perplexity", "status": "ok"}
+WEB = {"corpora/web": "Web text"}
 LABELS = {"models/m": "Model M", "methods/wanda": "Wanda", "allocators/uniform": "Uniform", "methods/dense": "Dense"}
 
 
@@ -50,14 +51,28 @@ def test_layout_groups_by_sparsity_and_repeats_the_dense_row() -> None:
             row("wanda", "0.50", 99.0, study="another"),
         ),
         "s",
-        LABELS,
+        LABELS | WEB,
     )
-    assert made.columns == [("50%", "web"), ("70%", "web"), ("2of4 (50%)", "web")]
+    points = ("50%", "70%", "2of4 (50%)")
+    assert made.columns == [(point, head) for point in points for head in ("Web text", "vs dense")]
     assert made.rows == [
-        ("Model M", "Dense", "", "", "10.00", "10.00", "10.00"),
-        ("Model M", "Wanda", "Uniform", "", "20.00", "40.00", "30.00"),
+        ("Model M", "Dense", "", "", "10.00", "", "10.00", "", "10.00", ""),
+        ("Model M", "Wanda", "Uniform", "", "20.00", "2.00x", "40.00", "4.00x", "30.00", "3.00x"),
     ]
-    assert made.notes == ["4 of 4 cells."]
+    assert made.notes[0] == "4 of 4 cells." and made.notes[1].startswith("Vs dense: how many times higher")
+
+
+def test_the_ratio_to_the_dense_model_is_a_mean_over_texts_that_all_have_numbers() -> None:
+    """A geometric mean of 2 and 8 is 4. The bold entries stay where they are."""
+    texts = [row("dense", "0.00", 10.0), row("dense", "0.00", 20.0, task="wiki")]
+    both = [row("wanda", "0.50", 20.0), row("wanda", "0.50", 160.0, task="wiki"), row("wanda", "0.70", 30.0)]
+    made = perplexity_table(table(*texts, *both), "s", LABELS)
+    assert made.rows[1][4:] == ("20.00", "160.00", "4.00x", "30.00", "", "")
+    assert made.notes[1].endswith("as a geometric mean over the texts.")
+    bold = [measured(method, 20.0 + at) | {"sparsity": sparsity} for sparsity in ("0.50", "0.70")
+            for at, method in enumerate(("wanda", "ria"))]  # fmt: skip
+    made = perplexity_table(with_losses(row("dense", "0.00", 5.0) | {"losses": windows(5.0)}, *bold), "s", LABELS)
+    assert made.bold == {(1, 0), (1, 2)} and {made.rows[at][4 + column] for at, column in made.bold} == {"20.00"}
 
 
 def test_rows_of_a_model_stand_together_and_the_first_half_after_the_whole() -> None:
@@ -69,13 +84,13 @@ def test_rows_of_a_model_stand_together_and_the_first_half_after_the_whole() -> 
     cells += [
         row("wanda", "0.75", 30.0, pattern="1of4", model=m, allocator=a) for m in "mn" for a in ("uniform", "half")
     ]
-    made = perplexity_table(table(*cells), "s", LABELS | {"allocators/half": "First half"})
-    assert [group for group, _ in made.columns] == ["50%", "70%", "80%", "1of4 (75%)"]
+    made = perplexity_table(table(*cells), "s", LABELS | WEB | {"allocators/half": "First half"})
+    assert [group for group, head in made.columns if head == "Web text"] == ["50%", "70%", "80%", "1of4 (75%)"]
     stub = [("Dense", ""), ("magnitude", "Uniform"), ("Wanda", "Uniform"), ("magnitude", "First half")]
     stub.append(("Wanda", "First half"))
     assert [line[:3] for line in made.rows] == [(model, *of) for model in ("Model M", "n") for of in stub]
-    assert made.rows[2][4:] == ("20.00 ± 0.00", "20.00 ± 0.00", "", "30.00")
-    assert made.rows[4][4:] == ("20.00 ± 0.00", "20.00 ± 0.00", "20.00 ± 0.00", "30.00")
+    assert made.rows[2][4::2] == ("20.00 ± 0.00", "20.00 ± 0.00", "", "30.00")
+    assert made.rows[4][4::2] == ("20.00 ± 0.00", "20.00 ± 0.00", "20.00 ± 0.00", "30.00")
 
 
 def test_a_note_says_which_rows_prune_the_first_half_only() -> None:
@@ -99,7 +114,7 @@ def test_cells_without_a_number_say_why(status: str) -> None:
     bad = row("wanda", "0.70", None, task=None, metric=None, status=status, reason="it broke")
     made = perplexity_table(table(row("wanda", "0.50", 20.0), bad), "s", LABELS)
     assert made.rows == [("Model M", "Wanda", "Uniform", "", "20.00", status)]
-    assert made.notes == [f"1 of 2 cells (1 {status}).", f"{status}: Wanda, Uniform, 70%, seed 0: it broke"]
+    assert made.notes == [f"1 of 2 cells (1 {status}).", f"{status}: Wanda + Uniform, 70%, seed 0: it broke"]
 
 
 def test_calibration_sets_are_never_averaged_together() -> None:
@@ -162,10 +177,10 @@ def test_the_mean_of_some_seeds_neither_leads_nor_is_led() -> None:
 @pytest.mark.parametrize(
     ("differing", "note"),
     [
-        ({"suite": "long"}, "missing: Wanda, Uniform, 50%, seed 0, suite long: no result"),
-        ({"calibration": "d"}, "missing: Wanda, Uniform, 50%, d, seed 0: no result"),
-        ({"model": "n"}, "missing: n, Wanda, Uniform, 50%, seed 0: no result"),
-        ({"allocator": "owl"}, "missing: Wanda, owl, 50%, seed 0: no result"),
+        ({"suite": "long"}, "missing: Wanda + Uniform, 50%, seed 0, suite long: no result"),
+        ({"calibration": "d"}, "missing: Wanda + Uniform, 50%, d, seed 0: no result"),
+        ({"model": "n"}, "missing: n, Wanda + Uniform, 50%, seed 0: no result"),
+        ({"allocator": "owl"}, "missing: Wanda + owl, 50%, seed 0: no result"),
     ],
 )
 def test_a_note_tells_its_cell_from_others(differing: dict[str, object], note: str) -> None:
@@ -187,7 +202,7 @@ def test_every_format_holds_the_numbers() -> None:
     made = perplexity_table(table(row("dense", "0.00", 10.0), row("wanda", "0.50", 1234.567)), "s", LABELS)
     for format in ("md", "csv", "html", "tex"):
         text = made.render(format)
-        assert "1234.57" in text and "Wanda" in text, format
+        assert "1234.6" in text and "Wanda" in text, format
     assert r"\toprule" in made.render("tex") and r"50\%" in made.render("tex")
     assert made.render("md").count("|--") >= 1
 
@@ -267,6 +282,7 @@ def test_the_best_is_bold_if_the_windows_agree_on_it() -> None:
     made = perplexity_table(with_losses(dense, measured("wanda", 20.0), *rivals), "s", LABELS)
     assert made.notes == [
         "4 of 4 cells.",
+        "Vs dense: how many times higher the perplexity is than that of the dense model.",
         "An entry of one seed says nothing about other seeds. Bold: the best in its column, if its lead over every "
         "other is sure over the windows of the text (paired bootstrap, 95%).",
     ]

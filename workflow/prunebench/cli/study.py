@@ -4,7 +4,6 @@ import json
 import shlex
 import sys
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -185,15 +184,19 @@ def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
 
     Example: prunebench collect --configfile config/studies/smoke.yaml
     """
-    from prunebench.plan import find, paths
+    from prunebench.plan import find
     from prunebench.plan.plan import project_plan
     from prunebench.stages.collect import write_cells
     from prunebench.stages.outputs import write_outputs
+    from prunebench.upkeep.known import remember, write_index
 
     plan = project_plan(configfile)
     studies = find.studies(plan, study)
-    cells = Path(paths.CELLS)
+    cells = plan.job("collect").outputs[0]
+    remember(plan)
     write_cells(plan, cells)
-    for table in write_outputs(plan, cells):
+    made = write_outputs(plan, cells)
+    write_index()
+    for table in made:
         if table.parent.name in studies:
             typer.echo(table.read_text(encoding="utf-8"))

@@ -136,9 +136,10 @@ def gc(
 ) -> None:
     """List results, logs and scratch files that no study needs, with their sizes, and delete them with --yes.
 
-    The studies are those of config/config.yaml, config/studies/*.yaml (also those of the package) and each
-    --configfile. Files that the pipeline
-    does not write, and files that a running job or snakemake uses, are never touched.
+    The studies are those of config/config.yaml, config/studies/*.yaml (also those of the package), each --configfile,
+    and every config that was run here, also if its file has gone: results/of/NAME/config.json knows it. Delete
+    results/of/NAME to let such a study go. Files that the pipeline does not write, and files that a running job or
+    snakemake uses, are never touched.
 
     Example: prunebench gc --configfile my_study.yaml --yes
     """
@@ -148,8 +149,9 @@ def gc(
     from prunebench.config.schema import CONFIG, STUDIES
     from prunebench.plan.plan import project_plan, read_plan
     from prunebench.upkeep.garbage import delete, orphans
+    from prunebench.upkeep.known import known
 
-    plans = [project_plan(CONFIG), *map(read_plan, (*names(f"{STUDIES}/*.yaml"), *(configfile or [])))]
+    plans = [project_plan(CONFIG), *map(read_plan, (*names(f"{STUDIES}/*.yaml"), *(configfile or []))), *known()]
     unneeded = orphans(plans, downloads=downloads, unfinished=unfinished)
     total = f"{len(unneeded)} orphans, {decimal(sum(orphan.bytes for orphan in unneeded))}"
     if yes:

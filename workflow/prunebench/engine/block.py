@@ -342,7 +342,8 @@ class BlockView:
         if not needs:
             return {site.name: SiteStatistic() for site in chosen}
         last = self._module.get_submodule(chosen[-1].linears[0])
-        with Accumulator(self._module, chosen, needs) as accumulator, _ending_at(last):
+        counted = self._stream(dense=False).counted
+        with Accumulator(self._module, chosen, needs, counted) as accumulator, _ending_at(last):
             for batch in self.batches:
                 with suppress(_End):
                     self.forward(batch)

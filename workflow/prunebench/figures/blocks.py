@@ -54,13 +54,14 @@ def panels(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.Series[str]
             yield ", ".join([*name, f"Sparsity {layout.point(point)}"]), point, layout.at_point(of_model, point)
 
 
-def line(rows: pd.DataFrame, label: str, style: Style, *, value: str, low: str, high: str) -> Series:
+def line(rows: pd.DataFrame, label: str, style: Style, *, value: str, low: str = "", high: str = "") -> Series:
     """Draw column `value` of each block, the mean where there are several seeds, with a band.
 
-    The band reaches from the least `low` to the largest `high`. There is none where these are equal.
+    The band reaches from the least `low` to the largest `high`. There is none where these are equal, or have no name.
     """
-    blocks = rows.groupby("block").agg(value=(value, "mean"), low=(low, "min"), high=(high, "max"))
-    band = blocks["low"].lt(blocks["high"]).any() and (low != value or rows["seed"].nunique() > 1)
+    named, ends = bool(low and high), (low or value, high or value)
+    blocks = rows.groupby("block").agg(value=(value, "mean"), low=(ends[0], "min"), high=(ends[1], "max"))
+    band = named and blocks["low"].lt(blocks["high"]).any() and (low != value or rows["seed"].nunique() > 1)
     return Series(
         label=label,
         style=style,

@@ -6,11 +6,15 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
+from prunebench.runtime.digits import LARGE, rounded, short
+
 DECADES = 3
 """How far a logarithmic axis goes above its lowest value: a collapsed cell (1e8) must not squash the others."""
 ROOM = 4
 """The factor by which a band may stretch a logarithmic axis below the lowest point, so that no outlier squashes it."""
 MARGIN = 1.4
+PERCENT = 0.03
+"""The room below and above fractions on their axis."""
 DIGITS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)
 """The digits that have ticks on a logarithmic axis of less than a decade."""
 SAID = 4
@@ -70,12 +74,12 @@ class Axis:
 
     def show(self, value: float) -> str:
         """Print `value`, in percent where the axis is."""
-        return f"{value:.1%}" if self.percent else f"{value:.4g}"
+        return f"{value:.1%}" if self.percent else rounded(value, 4, collapses=self.log, significant=4)
 
 
 def decimal(value: float) -> str:
     """Print the text of a tick on a logarithmic axis."""
-    return f"{value:g}" if value < 1e5 else f"{value:.0e}"
+    return f"{value:g}" if value < LARGE else short(value)
 
 
 @dataclass(frozen=True)
@@ -111,10 +115,16 @@ class Chart:
 
     @cached_property
     def span(self) -> tuple[float, float] | None:
-        """The lowest and highest y of all panels on a logarithmic axis; None on a linear one, or without values."""
+        """The lowest and highest y of all panels on an axis that is logarithmic or of fractions; else None.
+
+        Without this, fractions that are all equal would get an axis from -50% to 150%.
+        """
         values = self._values
-        if not (self.y.log and values):
+        if not values or not (self.y.log or self.y.percent):
             return None
+        if self.y.percent:
+            ends = [*values, *(end for series in self.series for end in (*series.low, *series.high))]
+            return min(ends) - PERCENT, max(ends) + PERCENT
         lows = [value for series in self.series for value in series.low]
         highs = [value for series in self.series for value in series.high]
         bottom = max(min([*values, *lows]), min(values) / ROOM) / MARGIN
@@ -132,7 +142,7 @@ class Chart:
     @cached_property
     def ticks(self) -> list[float]:
         """The values of x, each of which gets a tick, if the axis has `each` and they are few and apart; else none."""
-        values = sorted({x for series in self.series for x in series.x})
+        values = sorted({round(x, 2) if self.x.percent else x for series in self.series for x in series.x})
         apart = all(right >= 1.2 * left if self.x.log else right >= left + 0.04 for left, right in pairwise(values))
         return values if self.x.each and len(values) <= 8 and apart else []
 
@@ -144,7 +154,7 @@ class Chart:
     def clipped(self) -> list[str]:
         """Write a note that names the points behind the arrows, if there are any."""
         points = [
-            f"{series.names[i]}: {series.y[i]:.1e}" + (f" ({panel.title})" if len(self.panels) > 1 else "")
+            f"{series.names[i]}: {short(series.y[i], 2)}" + (f" ({panel.title})" if len(self.panels) > 1 else "")
             for panel in self.panels
             for series in panel.series
             for i in self.above(series)

@@ -52,9 +52,11 @@ class Look:
 
     def label(self, row: Mapping[str, Any] | pd.Series[Any]) -> str:
         """Write the legend entry of `row`: its method, and whatever else tells the study's rows apart."""
-        parts = [self.title(f"methods/{row['method']}")]
+        name = self.title(f"methods/{row['method']}")
         if len(self.structured if row["pattern"] in self.patterns else self.allocators) > 1:
-            parts.append(self.title(f"allocators/{row['allocator']}"))
+            # Titles have commas, as in "SparseLLM, tuned".
+            name = f"{name} + {self.title('allocators/' + row['allocator'])}"
+        parts = [name]
         if row["pattern"] in self.patterns:
             parts.append(row["pattern"])
         if len(self.calibrations) > 1 and row["calibration"] in self.calibrations:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from prunebench.config.schema import calibration_parts
 from prunebench.figures.chart import Series
 from prunebench.figures.look import Look
+from prunebench.suites.metrics import MEAN
 from prunebench.tables import layout
 from prunebench.tables.means import centre
 
@@ -81,8 +82,12 @@ def tests(rows: pd.DataFrame, look: Look) -> Iterator[tuple[str, pd.DataFrame]]:
         for suite, task in layout.tests(of_model):
             parts = [look.title(f"models/{model}")] if rows["model"].nunique() > 1 else []
             parts += [look.title(f"suites/{suite}")] if rows["suite"].nunique() > 1 else []
-            parts += [look.title(f"corpora/{task}")] if task else []
+            parts += [_task(task, look)] if task else []
             yield ", ".join(parts), finished(layout.of_test(of_model, (suite, task)))
+
+
+def _task(task: str, look: Look) -> str:
+    return "Mean over tasks" if task == MEAN else layout.measured(task, look.labels)
 
 
 def dense_level(rows: pd.DataFrame, look: Look) -> dict[str, float]:

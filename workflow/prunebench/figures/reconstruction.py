@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prunebench.figures import blocks
 from prunebench.figures.base import StudyFigure
-from prunebench.figures.chart import Axis, Chart, Panel
+from prunebench.figures.chart import Axis, Chart, Panel, Series
 from prunebench.figures.look import Look
 from prunebench.figures.points import SERIES
 from prunebench.plan.grid import method_of
@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from prunebench.plan.outputs import Shown
     from prunebench.tables.base import Evidence
 
+BANDED = 3
+"""The most lines of a panel that have bands. More bands cover each other."""
+_LINE = ["model", *SERIES, "sparsity"]
+
 
 class ReconstructionFigure(StudyFigure):
-    """The reconstruction error of each block: the median over its linears, the least and the largest.
-    There is a line per method and allocator, and a panel per model and sparsity.
+    """The reconstruction error of each block: the median over its linears.
+    There is a line per method, and a panel per model and sparsity. Where a method has several allocators, its line is
+    of the one that comes first in the study. Up to BANDED lines have a band from the least to the largest error.
 
     Methods that look at no text record no errors, and blocks that are not to be pruned have none.
     """
@@ -42,26 +47,38 @@ class ReconstructionFigure(StudyFigure):
     def chart_of(self, errors: pd.DataFrame, expected: int, look: Look) -> Chart:
         """Draw `errors`, which has a row per cell and block; `expected` is how many cells should have errors."""
         errors = errors.dropna(subset="error")
-        panels = [
-            Panel(
-                title,
-                [
-                    blocks.line(
-                        part, look.label(part.iloc[0]), look.style(part.iloc[0]), value="error", low="low", high="high"
-                    )
-                    for _, part in rows.groupby(SERIES, sort=False)
-                ],
-            )
-            for title, _, rows in blocks.panels(errors, look)
+        drawn = _of_first_allocators(errors)
+        parts = [
+            (title, [part for _, part in rows.groupby(SERIES, sort=False)])
+            for title, _, rows in blocks.panels(drawn, look)
         ]
+        bands = ("low", "high") if max((len(lines) for _, lines in parts), default=0) <= BANDED else ("", "")
+        panels = [Panel(title, [_line(part, look, *bands) for part in lines]) for title, lines in parts]
+        left = errors.groupby(_LINE).ngroups - drawn.groupby(_LINE).ngroups
+        notes = [
+            f"{blocks.rests_on(errors, expected, 'cells')} Lines: median over the linears of a block, mean over seeds. "
+            "0: the outputs are those of the dense model; 1: all is gone."
+        ]
+        if bands[0]:
+            notes.append("Bands: from the least to the largest error among the linears of a block, over all seeds.")
+        if left:
+            some = "1 line of another allocator is" if left == 1 else f"{left} lines of other allocators are"
+            notes.append(f"{some} left out; the panel of each cell draws its own errors.")
         return Chart(
             title="Reconstruction error of each block",
             x=Axis("Block"),
             y=Axis("Reconstruction error", log=True),
             panels=panels,
-            notes=[
-                f"{blocks.rests_on(errors, expected, 'cells')} Lines: median over the linears of a block. "
-                "Bands: from the least to the largest. 1: all is gone."
-            ],
+            notes=[" ".join(notes)],
             columns=3,
         )
+
+
+def _of_first_allocators(errors: pd.DataFrame) -> pd.DataFrame:
+    """Select of each model, method, sparsity and calibration the rows of the allocator that comes first."""
+    first = errors.groupby([key for key in _LINE if key != "allocator"], sort=False)["allocator"].transform("first")
+    return errors[errors["allocator"] == first]
+
+
+def _line(rows: pd.DataFrame, look: Look, low: str, high: str) -> Series:
+    return blocks.line(rows, look.label(rows.iloc[0]), look.style(rows.iloc[0]), value="error", low=low, high=high)

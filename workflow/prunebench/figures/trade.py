@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from prunebench.figures.chart import Axis, Chart, Panel, Series, Style
 from prunebench.figures.look import Look
 from prunebench.figures.points import dense_level, geometric_mean, tests
+from prunebench.runtime.digits import rounded
 from prunebench.suites.speed import DENSE, PACKED
 from prunebench.tables import layout
 
@@ -66,7 +67,7 @@ def _series(rows: pd.DataFrame, values: Mapping[tuple[str, ...], float], look: L
                 style=Style(unpruned, unpruned) if first["baseline"] else look.style(first),
                 x=[x for x, _, _ in points],
                 y=[y for _, y, _ in points],
-                names=[label if first["baseline"] else f"{label}, {point}, {x:.4g}" for x, _, point in points],
+                names=[label if first["baseline"] else f"{label}, {point}, {rounded(x)}" for x, _, point in points],
                 form="points" if first["baseline"] or len(points) == 1 else "line",
             )
         )

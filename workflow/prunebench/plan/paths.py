@@ -6,7 +6,9 @@ relative to the working directory. No result is read from the name of a path: re
 
 import re
 from functools import cache
+from hashlib import sha256
 
+from prunebench.config.schema import CONFIG
 from prunebench.names import SLUG
 
 CELL = "{model}/{method}/{allocator}/{point}/{calibration}-seed{seed}"
@@ -55,12 +57,18 @@ BLOCKS = ".blocks"
 EVALUATION = f"results/evaluations/{CELL}/{{suite}}.json"
 EVALUATION_MEASURED = f"results/evaluations/{CELL}/{{suite}}.measured.json"
 
-CELLS = "results/cells.csv"
-TABLE = "results/tables/{study}/{table}.{format}"
+CELLS = "{home}/cells.csv"
+"""The wildcard `home` is the directory of what is made of one config; see `home`."""
+TABLE = "{home}/tables/{study}/{table}.{format}"
 TABLE_FORMATS = ("md", "csv", "html", "tex")
-FIGURE = "results/figures/{study}/{figure}.{format}"
+FIGURE = "{home}/figures/{study}/{figure}.{format}"
 FIGURE_FORMATS = ("svg", "png")
-REPORT = "results/report/index.html"
+REPORT = "{home}/report/index.html"
+CONFIG_RECORD = "{home}/config.json"
+"""The config of the last run in `home`, so that its results are known although its file has gone."""
+INDEX = "results/index.html"
+"""A page that leads to the reports of all configs."""
+HOME, OTHERS = "results", "results/of"
 
 
 DRAW = "{model}/{calibration}-seed{seed}"
@@ -73,8 +81,22 @@ WILDCARDS = {
     ),
     "point": r"unstructured-s0\.\d\d|\d+of\d+",
     "seed": r"\d+",
+    "home": rf"{HOME}(?:{OTHERS.removeprefix(HOME)}/.+?)?",
 }
 """Regular expressions of the values of wildcards. Any other wildcard is one part of a path."""
+
+
+def home(file: str) -> str:
+    """The directory for cells.csv, tables, figures and report of the config `file`, a name that `label` gives.
+
+    These are the only files that one config's run and another's would both write, so each config has its own: the
+    default config HOME, all others a directory below OTHERS that is called like the file.
+    """
+    if file == str(CONFIG):
+        return HOME
+    name = re.sub(r"[^\w/-]+", "_", file.removesuffix(".yaml")).strip("/_")
+    # Another file may become the same name only if letters were replaced.
+    return f"{OTHERS}/{name}" + ("" if f"{name}.yaml" == file else f"-{sha256(file.encode()).hexdigest()[:6]}")
 
 
 @cache

@@ -41,6 +41,11 @@ class Plan:
         """The tables and figures, and the cells in each."""
         return Shown(self.config, self.studies)
 
+    @property
+    def home(self) -> str:
+        """The directory of everything that is made of this config alone."""
+        return paths.home(self.file)
+
     @cached_property
     def cells(self) -> dict[Cell, None]:
         """All distinct cells of all studies. A cell that two studies share is computed once."""
@@ -128,7 +133,7 @@ def project_plan(file: Path = CONFIG) -> Plan:
     Raises PrunebenchError like `read_plan`, and if there is neither the default config nor a result: a user who is in
     another directory by mistake should not read that every cell is missing.
     """
-    if file == CONFIG and not CONFIG.exists() and not Path(paths.CELLS).parent.is_dir():
+    if file == CONFIG and not CONFIG.exists() and not Path(paths.HOME).is_dir():
         raise PrunebenchError(
             f"there is no {CONFIG.absolute()}: this command needs a project; run it where you run snakemake, name a "
             "config with --configfile, or begin a project with `prunebench init DIR`"

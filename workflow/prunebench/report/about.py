@@ -7,12 +7,8 @@ from prunebench.config.schema import calibration_parts, configured
 from prunebench.plan.plan import Plan
 
 
-def about(plan: Plan, study: str) -> list[str]:
-    """Describe the protocol of `study`, and warn of conclusions that its numbers do not allow."""
-    return [*_protocol(plan, study), *_cautions(plan, study)]
-
-
-def _protocol(plan: Plan, study: str) -> Iterator[str]:
+def protocol(plan: Plan, study: str) -> Iterator[str]:
+    """Describe how the numbers of `study` were measured."""
     expansion, config, compute = plan.studies[study], plan.config, plan.config.compute
     models = dict.fromkeys(config.models[cell.model].title for cell in expansion.cells)
     yield f"Models: {', '.join(models)}. Every cell is rounded to the model's stored dtype, the dense row included."
@@ -34,7 +30,8 @@ def _protocol(plan: Plan, study: str) -> Iterator[str]:
     )
 
 
-def _cautions(plan: Plan, study: str) -> Iterator[str]:
+def cautions(plan: Plan, study: str) -> Iterator[str]:
+    """Warn of conclusions that the numbers of `study` do not allow."""
     expansion = plan.studies[study]
     seeds = {cell.seed for cell in expansion.cells if cell.calibrated}
     if 0 < len(seeds) < 3:

@@ -13,11 +13,12 @@ from prunebench.plan import paths
 from prunebench.plan.jobs import named
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
+from prunebench.runtime.digits import rounded
 from prunebench.suites.metrics import declared, headlines, metric
 from prunebench.tables import layout
 
 COLUMNS = ("study", *AXES)
-MEASURED = ("achieved_sparsity", "prune_seconds", "peak_memory_mb")
+MEASURED = ("achieved_sparsity", "prune_seconds", "prune_cpu_seconds", "peak_memory_mb")
 NAMED = {"model": "models", "method": "methods", "allocator": "allocators"}
 """The axes whose values have titles."""
 LAST = 1e300
@@ -62,7 +63,8 @@ def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
                 },
                 **{key: _measure(number.get(test), metric(test[2]).text) for key, test in scores.items()},
                 "achieved": _measure(number.get("achieved_sparsity"), "{:.1%}".format),
-                "seconds": _measure(number.get("prune_seconds"), "{:.1f}".format),
+                "seconds": _measure(number.get("prune_seconds"), rounded),
+                "cpu": _measure(number.get("prune_cpu_seconds"), rounded),
                 "memory": _measure(number.get("peak_memory_mb"), "{:.0f}".format),
             }
         )
@@ -71,7 +73,7 @@ def cell_table(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
         {"key": key, "title": title, "kind": "text", "shown": _varies(rows, key)} for key, title in titles.items()
     ]
     heads = {key: _head(plan, cells, *test) for key, test in scores.items()}
-    heads |= {"achieved": "Zeros", "seconds": "Prune s", "memory": "Peak MB"}
+    heads |= {"achieved": "Zeros", "seconds": "Prune s", "cpu": "Prune CPU s", "memory": "Peak MB"}
     columns += [{"key": key, "title": title, "kind": "number", "shown": True} for key, title in heads.items()]
     return {"columns": columns, "rows": rows}
 
@@ -92,7 +94,7 @@ def _headlines(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
 
 def _head(plan: Plan, cells: pd.DataFrame, suite: str, task: str, name: str) -> str:
     labels = plan.shown.labels()
-    measured = labels.get(f"corpora/{task}", labels.get(f"tasks/{task}", task))
+    measured = layout.measured(task, labels)
     several = cells.loc[cells["metric"] == name, "suite"].nunique() > 1
     return f"{metric(name).title}, {measured}" + (f" ({suite})" if several else "")
 
@@ -163,9 +165,10 @@ def _results(records: Records, cell: Cell, suites: list[str], labels: dict[str, 
 def _evaluation(record: dict[str, Any], labels: dict[str, str]) -> dict[str, Any]:
     scores = [
         {
-            "task": labels.get(f"corpora/{score['task']}", labels.get(f"tasks/{score['task']}", score["task"])),
+            "task": layout.measured(score["task"], labels),
             **{key: score[key] for key in ("metric", "value", "stderr", "n")},
             "percent": metric(score["metric"]).percent,
+            "shown": metric(score["metric"]).text(score["value"]),
         }
         for score in record.get("scores", [])
     ]

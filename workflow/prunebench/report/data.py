@@ -1,5 +1,6 @@
 """Gathering everything that the report shows, from `Records` and results/cells.csv only: never an older number."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -8,10 +9,11 @@ import yaml
 from prunebench.cell import AXES, Cell
 from prunebench.figures.make import make_chart
 from prunebench.plan.plan import Plan
-from prunebench.report.about import about
+from prunebench.report.about import protocol
 from prunebench.report.cells import cell_details, cell_id, cell_table
 from prunebench.report.plots import plots, swatches
 from prunebench.report.provenance import assets, machines
+from prunebench.report.summary import summary
 from prunebench.results.detail import Records
 from prunebench.tables import layout
 from prunebench.tables.make import make_table
@@ -23,27 +25,33 @@ STATUSES = {"ok": "done", "failed": "failed", "skipped": "skipped", "missing": "
 def gather(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
     """Collect what the template needs: texts, tables and counts.
 
-    The page embeds the rest for its script: `data`, and `details`, an iterator of (id, details) of the cells.
+    The page embeds the rest for its script: `data`, `details`, an iterator of (id, details) of the cells, and
+    `downloads`, the texts of the tables and figures in print by their paths, so that a page that is sent on is whole.
     """
     records = Records(plan)
     studies = [_study(plan, cells, records, name) for name in plan.studies]
+    conditions = machines(plan, records)
+    downloads = {path: text for study in studies for path, text in study.pop("downloads").items()}
     plotted = {figure["id"]: figure.pop("plots") for study in studies for figure in study["figures"]}
     return {
         "title": ", ".join(study["title"] for study in studies),
         "config_file": plan.file,
+        "root": "../" * (len(plan.job("report").outputs[0].parts) - 1),
         "config": yaml.safe_dump(plan.raw, sort_keys=False, allow_unicode=True, width=100),
         "studies": studies,
         "counts": _counts(cells),
         "problems": _problems(cells),
-        "conditions": machines(plan, records),
+        "summary": summary(plan, cells, records, conditions),
+        "conditions": conditions,
         "assets": assets(plan),
+        "downloads": downloads,
         "data": {"table": cell_table(plan, cells), "plots": plotted},
         "details": cell_details(plan, records),
     }
 
 
 def _study(plan: Plan, cells: pd.DataFrame, records: Records, name: str) -> dict[str, Any]:
-    figures = [
+    figures: list[dict[str, Any]] = [
         {
             "id": f"{study}-{figure}",
             "title": chart.title,
@@ -52,31 +60,51 @@ def _study(plan: Plan, cells: pd.DataFrame, records: Records, name: str) -> dict
             "legend": swatches(chart),
             "plots": plots(chart),
             "files": _files(plan, "figures", study=study, figure=figure),
+            "drawn": _drawn(plan, study=study, figure=figure),
         }
         for study, figure in plan.shown.figures
         if study == name
         for chart in [make_chart(plan, cells, records, study, figure)]
     ]
+    made = {table: make_table(plan, cells, name, table, records) for study, table in plan.shown.tables if study == name}
+    downloads = {
+        str(path): table.render(path.suffix.removeprefix("."))
+        for key, table in made.items()
+        for path in plan.job("tables", study=name, table=key).outputs
+    }
     return {
         "name": name,
+        "downloads": downloads | {file: text for figure in figures for file, text in figure.pop("drawn").items()},
         "title": plan.config.studies[name].title or name,
         "counts": _counts(cells[cells["study"] == name]),
         "tables": [
             {
-                "table": make_table(plan, cells, study, table, records),
-                "files": _files(plan, "tables", study=study, table=table),
+                "table": table,
+                "files": _files(plan, "tables", study=name, table=key),
             }
-            for study, table in plan.shown.tables
-            if study == name
+            for key, table in made.items()
         ],
         "figures": figures,
-        "about": about(plan, name),
+        "about": list(protocol(plan, name)),
     }
 
 
 def _files(plan: Plan, rule: str, **wildcards: str) -> list[str]:
     """List the files of a table or a figure in all their formats."""
     return [str(path) for path in plan.job(rule, **wildcards).outputs]
+
+
+def _drawn(plan: Plan, **wildcards: str) -> dict[str, str]:
+    """Read the figure for print, if it has been drawn since the table of all cells was gathered.
+
+    The page makes the PNG from it: other formats than SVG would not shrink.
+    """
+    path = Path(plan.job("figures", **wildcards).output("svg").path)
+    try:
+        current = path.stat().st_mtime_ns >= Path(plan.job("collect").outputs[0]).stat().st_mtime_ns
+        return {str(path): path.read_text(encoding="utf-8")} if current else {}
+    except OSError:
+        return {}
 
 
 def _counts(cells: pd.DataFrame) -> dict[str, int]:

@@ -114,7 +114,7 @@ def _axis(axis: Axis, digits: tuple[float, ...], ticks: Sequence[float] = ()) ->
 
 
 def _range(chart: Chart) -> dict[str, Any]:
-    return {"range": [log10(end) for end in chart.span]} if chart.span else {}
+    return {"range": [log10(end) if chart.y.log else end for end in chart.span]} if chart.span else {}
 
 
 def _level(value: float) -> dict[str, Any]:

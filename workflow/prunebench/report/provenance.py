@@ -36,6 +36,7 @@ def _condition(measured: dict[str, Any]) -> tuple[tuple[str, str], ...]:
             "libraries",
             ", ".join(f"{name} {number}" for name, number in numbers.items() if number),
         ),
+        ("prunebench", measured["versions"]["prunebench"]),
         ("code", measured["code"] or "not in a git repository"),
     )
 

@@ -1,6 +1,6 @@
 """The results on disk, and whether today's config, code and inputs would give the same."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,26 +69,34 @@ class Results:
             return {"status": "missing", "reason": f"on disk from other settings or code: {again}"}
         digests = {name: self._digest(output) for name, output in job.recorded.items()}
         if changed := [name for name, digest in record["inputs"].items() if digests.get(name) != digest]:
-            reason = f"on disk from another {' and '.join(changed)}: {again}"
-            # If an input is damaged or lost, no job that is still to run would notice it.
+            reason = f"on disk from another {' and '.join(changed)}"
             outputs = [job.recorded[name] for name in changed if name in job.recorded]
-            if makers := [maker for output in outputs for maker in self._makers(output)]:
-                files = " and ".join(dict.fromkeys(str(maker.outputs[0]) for maker in makers))
-                rules = " ".join(dict.fromkeys(maker.rule for maker in makers))
-                reason += f". If that does not help, {files} may be damaged: run snakemake --forcerun {rules}"
+            if lost := [run for output in outputs for run in self._lost(output)]:
+                # No job that is still to run would notice it, or make it again if it were deleted.
+                return {"status": "missing", "reason": f"{reason}: {_force('damaged or lost', lost)}"}
+            reason += f": {again}"
+            if makers := [output.job for output in outputs]:
+                reason += f" (if that does not help, {_force('perhaps damaged', makers)})"
             return {"status": "missing", "reason": reason}
         return record
 
     def _digest(self, output: Output) -> str | None:
         """Compute the digest of a file as it is on disk now; None if it is absent, or is itself no longer valid."""
-        if any(self.valid(run)["status"] == "missing" for run in _runs(output.job)):
+        if self._lost(output):
             return None
         read = {"asset": self._asset, "gradients": self._gradients}.get(output.name, self._file)
         return read(output.path)
 
-    def _makers(self, output: Output) -> list[Job]:
-        """List the jobs that have to run again if a file is not what results were made from."""
-        return [run for run in _runs(output.job) if self.valid(run)["status"] == "missing"] or [output.job]
+    def _lost(self, output: Output) -> list[Job]:
+        """List the runs of a search on which a file rests and whose results are missing or no longer valid."""
+        return [run for run in _runs(output.job) if self.valid(run)["status"] == "missing"]
+
+
+def _force(state: str, makers: Sequence[Job]) -> str:
+    """Say that the first outputs of jobs are in this `state`, and how to make them again."""
+    files = " and ".join(dict.fromkeys(str(maker.outputs[0]) for maker in makers))
+    rules = " ".join(dict.fromkeys(maker.rule for maker in makers))
+    return f"{files} is {state}: run snakemake --forcerun {rules}"
 
 
 def _runs(job: Job) -> list[Job]:

@@ -10,12 +10,12 @@ from prunebench.plan.plan import Plan
 
 @contextmanager
 def among_results(plan: Plan, cells: Path) -> Iterator[None]:
-    """Work in the directory whose results/cells.csv is `cells`, with `plan`; a file of another name changes nothing.
+    """Work in the directory whose cells.csv is `cells`, with `plan`; a file of another name changes nothing.
 
     That is the working directory, unless Snakemake has brought the inputs of a job from a storage to another place.
     """
-    path, here = cells.absolute(), Path.cwd()
-    directory = path.parents[1] if path.match(paths.CELLS) else here
+    path, here, place = cells.absolute(), Path.cwd(), paths.CELLS.format(home=plan.home)
+    directory = path.parents[len(Path(place).parts) - 1] if path.match(place) else here
     if directory != here:
         graph.jobs(plan)  # lists the files of local models and corpora, whose paths are relative, while they are here
     with chdir(directory):

@@ -20,7 +20,8 @@ from prunebench.tables.escape import csv_text
 
 COLUMNS = (
     "study", "model", "method", "allocator", "pattern", "sparsity", "calibration", "seed", "suite", "task", "metric",
-    "value", "stderr", "n", "status", "reason", "achieved_sparsity", "prune_seconds", "peak_memory_mb", "spec_hash",
+    "value", "stderr", "n", "status", "reason", "achieved_sparsity", "prune_seconds", "prune_cpu_seconds",
+    "peak_memory_mb", "spec_hash",
 )  # fmt: skip
 
 
@@ -28,6 +29,8 @@ class Measured(NamedTuple):
     """The part of a measured.json that counts as cost."""
 
     seconds: float
+    cpu_seconds: float | None
+    """None if the job ran on an accelerator, whose work no processor counts."""
     peak_memory_mb: float
     resumed: bool
 
@@ -91,7 +94,8 @@ def _measured(path: str) -> Measured | None:
     record = read_if_whole(Path(path))
     if record is None:
         return None
-    return Measured(record["seconds"], record["peak_memory_mb"], bool(record.get("resumed_at")))
+    cpu = record.get("cpu_seconds") if record["device"] == "cpu" else None
+    return Measured(record["seconds"], cpu, record["peak_memory_mb"], bool(record.get("resumed_at")))
 
 
 def _cost(plan: Plan, cell: Cell, measured: Callable[[str], Measured | None]) -> dict[str, Any]:
@@ -102,7 +106,12 @@ def _cost(plan: Plan, cell: Cell, measured: Callable[[str], Measured | None]) ->
     # A resumed job measured only its last part. No time is better than a wrong one, or one of a part of the jobs.
     whole = len(known) == len(jobs) and not any(job.resumed for job in known)
     seconds = round(sum(job.seconds for job in known), 3) if whole else None
-    return {"prune_seconds": seconds, "peak_memory_mb": max(job.peak_memory_mb for job in known)}
+    cpu = [job.cpu_seconds for job in known if job.cpu_seconds is not None]
+    return {
+        "prune_seconds": seconds,
+        "prune_cpu_seconds": round(sum(cpu), 3) if whole and len(cpu) == len(known) else None,
+        "peak_memory_mb": max(job.peak_memory_mb for job in known),
+    }
 
 
 def _own_jobs(job: Job) -> list[Job]:

@@ -46,9 +46,10 @@ def render(page: dict[str, Any]) -> str:
         page,
         data=page["data"] | {"packed": packed([_json(page["data"])])},
         cells=packed(_members(page["details"])),
+        downloads=packed([_json(page["downloads"])]),
         css=(TEMPLATES / "report.css").read_text(encoding="utf-8"),
         script=(TEMPLATES / "report.js").read_text(encoding="utf-8"),
-        plotly=get_plotlyjs(),
+        plotly=packed([get_plotlyjs()]),
         # Browsers import a module by its address, and a data: address can contain the text of the module itself.
         imports={"imports": {"datatables": f"data:text/javascript;base64,{module}"}},
         datatables_css=(datatables / "dt_bundle.css").read_text(encoding="utf-8"),

@@ -146,6 +146,8 @@ def work(request: Request) -> Work:
     cell = _cell(config, axes if request.sparsity is None else {**axes, "sparsity": request.sparsity})
     if cell.calibrated and (reason := unfit(config, corpus, "evaluation", "calibration")):
         raise PrunebenchError(f"--corpus: {reason}")
+    if cell.calibrated and request.bos is not None and config.pairs_of(cell.calibration):
+        raise PrunebenchError(f"--bos: images with text ({corpus}) have the prompts of the model; leave it out")
     if given is not None:
         check_ids(given, model_shape(config.models[name]).vocabulary, request.tokens)
     if search := search_used(config, cell):

@@ -163,8 +163,8 @@ def fetch_to_root(job: Job, root: Path) -> Path:
 
 def calibration_text(job: Job, root: Path) -> Path | None:
     """Fetch the text from which `job` draws calibration tokens, and return its asset.json; None without such a text."""
-    text = job.config.text_of(job.wildcards["calibration"])
-    return arrive(job.plan, f"corpora/{text}", root) if text else None
+    source = job.config.calibrated_from(job.wildcards["calibration"])
+    return arrive(job.plan, source, root) if source else None
 
 
 def draw_tokens(job: Job, corpus: Path | None, root: Path) -> Path:

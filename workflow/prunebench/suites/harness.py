@@ -1,7 +1,7 @@
 """The adapter to lm-eval: its stock tasks on our rows, and its model class on our model.
 
-Prompts, choices, targets, metrics and batching are lm-eval's own, so that numbers equal those of lm-eval on the
-exported model.
+Prompts, choices, targets and metrics are lm-eval's own. So numbers equal those of lm-eval on the exported model, up to
+rounding, because choices of one prompt share the pass over it (see `continuations`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.runtime.progress import within
+from prunebench.suites.continuations import log_likelihoods
 
 # lm-eval's warnings are about options of its own command line; this module checks what matters.
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -81,16 +82,16 @@ class Share:
     begin: float = 0.0
     size: float = 1.0
     total: int = 0
-    """The number of sequences that the model reads or begins."""
+    """The number of requests."""
     done: int = 0
 
     def expect(self, total: int) -> None:
-        """Begin to count `total` sequences."""
+        """Begin to count `total` requests."""
         self.total, self.done = total, 0
 
-    def count(self, sequences: int) -> None:
-        """Report that so many more sequences are done."""
-        self.done += sequences
+    def count(self, requests: int) -> None:
+        """Report that so many more requests are answered."""
+        self.done += requests
         part = min(1.0, self.done / max(1, self.total))
         within(self.begin + self.size * part, f"{self.label}, {int(part * self.rows)} of {self.rows} rows")
 
@@ -151,15 +152,11 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
             raise CellFailure(f"an answer has {longest} tokens, the model's context {self.max_length}")
         # The last token is only predicted, so a request may have one token more than the context.
         self.cut.count([len(context) + len(continuation) for _, context, continuation in requests], self.max_length + 1)
-        # Answers of one token that follow one context are read off one pass.
-        self.share.expect(len({(*context, *continuation[:-1]) for _, context, continuation in requests}))
-        answers: list[tuple[float, bool]] = super()._loglikelihood_tokens(requests, *args, **options)
-        return answers
-
-    def _model_call(self, inps: Tensor, *args: Any, **options: Any) -> Tensor:
-        logits: Tensor = super()._model_call(inps, *args, **options)
-        self.share.count(len(inps))
-        return logits
+        pairs = [(context, continuation) for _, context, continuation in requests]
+        self.share.expect(len(pairs))
+        return log_likelihoods(
+            self.model, pairs, batch_size=self.batch_size, context=self.max_length, answered=self.share.count
+        )
 
     def tok_batch_encode(
         self, strings: list[str], padding_side: str = "left", left_truncate_len: int | None = None, **options: Any

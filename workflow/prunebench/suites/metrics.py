@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from prunebench import registry
+from prunebench.runtime.digits import rounded
 
 MEAN = "mean"
 """The task name of a mean over tasks."""
@@ -39,10 +40,12 @@ class Metric:
         return 100 * value if self.percent else value
 
     def text(self, value: float) -> str:
-        """Print `value` in a line of text: 54.3%, 12.34, or 1.23e+08 for a collapsed model."""
-        if self.percent:
-            return f"{value:.1%}"
-        return f"{value:.{self.digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
+        """Print `value` in a line of text: 54.3%, 12.34, or 1.6e8 for a collapsed model."""
+        return f"{value:.1%}" if self.percent else self.number(value)
+
+    def number(self, value: float, beside: float = 0.0) -> str:
+        """Print `value`, which is in the unit of tables, or its spread, which stands `beside` it."""
+        return rounded(value, self.digits, collapses=self.log, beside=beside)
 
 
 @cache

@@ -59,12 +59,12 @@ class EfficiencyTable(StudyTable):
         batches = sorted({int(name.rpartition("_")[2]) for name in timed["metric"].dropna() if "decode_" in name})
         heads = [*_sizes(), *(head for batch in batches for head in _speeds(batch))]
         lines: list[tuple[str, ...]] = []
-        for keyed in _cells(timed):
+        for keyed in timed_cells(timed):
             first = keyed.iloc[0]
             cell = texts[(texts[keys] == first[keys]).all(axis=1)]
             perplexities = [_perplexity(layout.of_test(cell, test)) for test in tests]
             blank = layout.blank(keyed)
-            value = _reader(keyed)
+            value = reader(keyed)
             entries = [head.entry(value) if blank is None else blank for head in heads]
             point = "0%" if first["baseline"] else layout.point(first)
             stub = layout.stub(first[layout.ROW], rows, labels)
@@ -75,7 +75,10 @@ class EfficiencyTable(StudyTable):
             title=f"What sparsity costs and buys, study {evidence.study}",
             stub=(*layout.STUB, "Sparsity", "Measured with"),
             columns=[
-                *(("Perplexity" if alone else f"Perplexity, {suite}", task) for suite, task in tests),
+                *(
+                    ("Perplexity" if alone else f"Perplexity, {suite}", layout.measured(task, labels))
+                    for suite, task in tests
+                ),
                 *((head.group, head.name) for head in heads),
             ],
             rows=lines,
@@ -91,7 +94,7 @@ class EfficiencyTable(StudyTable):
         )
 
 
-def _cells(timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def timed_cells(timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield the rows of each cell and suite: of each model the dense one first, then by sparsity."""
     for _, of_model in timed.groupby("model", sort=False):
         dense = of_model[of_model["baseline"]]
@@ -102,7 +105,7 @@ def _cells(timed: pd.DataFrame) -> Iterator[pd.DataFrame]:
                 yield keyed
 
 
-def _reader(rows: pd.DataFrame) -> Value:
+def reader(rows: pd.DataFrame) -> Value:
     """Give access to the mean over seeds of each metric of each form."""
     values = rows.groupby(["task", "metric"])["value"].mean()
     return lambda form, name: float(values[form, name]) if (form, name) in values.index else None

@@ -75,7 +75,11 @@ def gain(mean: Mean | None, over: Mean | None) -> str:
         return ""
     scale = mean.scale
     better = over.shown - mean.shown if scale.lower else mean.shown - over.shown
-    return f"{better:+.{scale.digits}f}" + (f" ({-math.expm1(-mean.lead(over)):+.1%})" if scale.log else "")
+    return (
+        ("+" if better >= 0 else "")
+        + scale.number(better)
+        + (f" ({-math.expm1(-mean.lead(over)):+.1%})" if scale.log else "")
+    )
 
 
 def _compared(rows: pd.DataFrame) -> pd.DataFrame:

@@ -44,6 +44,11 @@ def of_test(rows: pd.DataFrame, test: Test) -> pd.DataFrame:
     return rows[(rows["suite"] == test[0]) & (rows["task"].isna() | (rows["task"] == test[1]))]
 
 
+def measured(task: str, labels: Mapping[str, str]) -> str:
+    """Find the one name that a text or a task has in tables, figures and the report: its title, if it has one."""
+    return labels.get(f"corpora/{task}", labels.get(f"tasks/{task}", task))
+
+
 def blank(rows: pd.DataFrame) -> str | None:
     """Give the entry of a table for `rows` (see `of_test`) that have no number: the status, or an empty text if there
     are no rows.
@@ -122,7 +127,7 @@ def reasons(rows: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
     for _, row in rows[rows["status"] != "ok"].iterrows():
         model, method, allocator = (labels.get(f"{axis}s/{row[axis]}", row[axis]) for axis in ROW[:3])
         name = [model] if "model" in several else []
-        name += [method, allocator, point(row)]
+        name += [f"{method} + {allocator}", point(row)]
         name += [row["calibration"]] if "calibration" in several and row["calibration"] != NO_CALIBRATION else []
         name += [f"seed {row['seed']}", *([f"suite {row['suite']}"] if "suite" in several else [])]
         notes.append(f"{row['status']}: {', '.join(name)}: {row['reason']}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prunebench.cell import NO_CALIBRATION
-from prunebench.suites.metrics import metric
+from prunebench.suites.metrics import MEAN, metric
 from prunebench.tables import layout
 from prunebench.tables.means import Mean, mean
 
@@ -79,7 +79,7 @@ def heads(columns: list[Column], rows: pd.DataFrame, labels: Mapping[str, str]) 
 
     def name(suite: str, task: str) -> str:
         suffix = suffixes[suite]
-        shown = f"{labels.get(f'tasks/{task}', task)} {suffix}" if suffix else task
+        shown = f"{layout.measured(task, labels)} {suffix}".strip()
         alone = list(suffixes.values()).count(suffix) == 1
         return shown if shown and alone else f"{suite} {shown}".strip()
 
@@ -118,6 +118,20 @@ def lines_of(
     return lines
 
 
+def over_dense(line: Line, lines: Collection[Line], at: Sequence[int]) -> float | None:
+    """Average over the columns `at` how much worse the means of `line` are than those of the dense model.
+
+    The unit is that of `Mean.value`: the logarithm of a perplexity, or an accuracy as a fraction (then worse is less).
+    None without a dense model among `lines`, or if a column lacks a number or a seed of either.
+    """
+    dense = next((other for other in lines if other.baseline), None)
+    pairs = [(line.means[column], dense.means[column]) for column in at] if dense else []
+    known = [(mean, base) for mean, base in pairs if mean and base and not (mean.missing or base.missing)]
+    if not known or len(known) < len(pairs):
+        return None
+    return sum(mean.value - base.value for mean, base in known) / len(known)
+
+
 @dataclass
 class ByPoint:
     """The body of a table that has a row per sparsity and line, and what its notes are made from."""
@@ -137,17 +151,29 @@ def by_point(
     labels: Mapping[str, str],
     half: Collection[str],
     show: Callable[[Mean, layout.Test], str] = lambda mean, _: str(mean),
+    *,
+    relative: bool = False,
 ) -> ByPoint:
-    """Make a row for each model, sparsity, method and allocator of `rows`, with `tests` as columns."""
+    """Make a row for each model, sparsity, method and allocator of `rows`, with `tests` as columns.
+
+    If `relative`, one more column has the points of accuracy that the mean over tasks (of one suite) lies above the
+    dense model.
+    """
     body = ByPoint()
+    means = [column for column, test in enumerate(tests) if len(tests) == 1 or test[1] == MEAN] if relative else []
     for _, of_model in rows.groupby("model", sort=False):
+        base = of_model[of_model["baseline"]]
         for _, point in layout.points(of_model).iterrows():
             name = layout.point(point)
             lines = lines_of(layout.at_point(of_model, point), [(name, test) for test in tests], half, show)
             body.bold |= {(len(body.rows) + row, column) for row, column in winners(lines)}
             body.compared |= contested(lines)
             body.lines += lines
-            body.rows += [(*layout.stub(line.key, rows, labels), name, *line.entries) for line in lines]
+            dense = lines_of(base, [(name, test) for test in tests], half, show) if means else []
+            for line in lines:
+                excess = None if line.baseline else over_dense(line, dense, means)
+                points = [] if not means else [""] if excess is None else [f"{100 * excess:+.2f}"]
+                body.rows.append((*layout.stub(line.key, rows, labels), name, *line.entries, *points))
     return body
 
 

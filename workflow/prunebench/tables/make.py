@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from prunebench.tables.means import with_errors
 from prunebench.tables.table import Table
 
 COMPARED = ("torch", "transformers", "numpy")
-NUMBERS = ("seed", "value", "stderr", "n", "achieved_sparsity", "prune_seconds", "peak_memory_mb")
+NUMBERS = ("seed", "value", "stderr", "n", "achieved_sparsity", "prune_seconds", "prune_cpu_seconds", "peak_memory_mb")
 """The columns of results/cells.csv that are numbers. All others are text, also a model that is called 007 or nan."""
 
 
@@ -64,6 +65,7 @@ def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records:
     if kind.metrics:
         rows = rows[rows["metric"].isna() | rows["metric"].isin(kind.metrics)]
     made: Table = kind().make(with_losses(with_errors(rows), records), evidence)
+    made = replace(made, label=f"{study}-{table}")
     made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study, records)])
     return made
 

@@ -52,12 +52,12 @@ class Mean(NamedTuple):
         return self.scale.printed(math.exp(self.value) if self.scale.log else self.value)
 
     def __str__(self) -> str:
-        digits = self.scale.digits
+        show = self.scale.number
         if self.deviation is None:
-            return f"{self.shown:.{digits}f}{self.within}{self.so_far}"
+            return f"{show(self.shown)}{self.within}{self.so_far}"
         # To first order, the deviation of a perplexity is the perplexity times the deviation of its logarithm.
         deviation = self.deviation * self.shown if self.scale.log else self.scale.printed(self.deviation)
-        return f"{self.shown:.{digits}f} ± {deviation:.{digits}f}{self.so_far}"
+        return f"{show(self.shown)} ± {show(deviation, self.shown)}{self.so_far}"
 
     @property
     def within(self) -> str:

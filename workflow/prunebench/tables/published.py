@@ -141,8 +141,7 @@ def _mark(match: Match, marks: dict[str, str]) -> str:
 
 
 def _measured(match: Match, labels: Mapping[str, str]) -> str:
-    name = labels.get(f"corpora/{match.task}", labels.get(f"tasks/{match.task}", match.task))
-    return f"{name} {metric(match.metric).suffix}".strip()
+    return f"{layout.measured(match.task, labels)} {metric(match.metric).suffix}".strip()
 
 
 def _printed(match: Match) -> str:

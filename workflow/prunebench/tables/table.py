@@ -15,7 +15,7 @@ from prunebench.tables.escape import csv_text, markdown
 if TYPE_CHECKING:
     from great_tables import GT
 
-PACKAGES = ("booktabs", "caption", "graphicx")
+PACKAGES = ("booktabs", "graphicx")
 """The packages that a LaTeX document needs to load for a table."""
 TEX_ROWS = 30
 """The number of rows that fit on a page in print, together with TEX_NOTES notes."""
@@ -42,6 +42,8 @@ class Table:
     notes: list[str] = field(default_factory=list)
     bold: frozenset[tuple[int, int]] = frozenset()
     """(row, column) of the entries that are bold, counted from 0 in `rows` and `columns`; CSV does not show it."""
+    label: str = ""
+    """The name of the table in a LaTeX document: a text refers to it by tab:label."""
 
     def __post_init__(self) -> None:
         # A reason may be of several lines, or have characters that a terminal obeys and LaTeX refuses.
@@ -147,6 +149,7 @@ class Table:
             replace(
                 self,
                 title=self.title + (f" ({number} of {len(starts)})" if len(starts) > 1 else ""),
+                label=self.label + (f"-{number}" if number > 1 else ""),
                 rows=self.rows[start : start + TEX_ROWS],
                 notes=below if number == len(starts) else [],
                 bold=frozenset((row - start, at) for row, at in self.bold if start <= row < start + TEX_ROWS),
@@ -159,7 +162,7 @@ class Table:
         table = self._emphasised(_tex_bold).tab_options(table_font_size="9pt")
         for note in self.notes:
             table = table.tab_source_note(" ".join(note.split()))
-        text = _fitted(table.as_latex()).replace("±", r"$\pm$")
+        text = _captioned(_fitted(table.as_latex()), self.label).replace("±", r"$\pm$")
         # After the end of a line LaTeX takes a bracket for a length, and a star for an order.
         text = re.sub(r"^([\[*])", r"{\1}", text, flags=re.MULTILINE)
         return text.replace(r"\begin{minipage}", "\n" + r"\vspace{4pt}\footnotesize\begin{minipage}").strip()
@@ -178,6 +181,20 @@ def _fitted(text: str) -> str:
     text, ended = re.subn(r"\\end\{tabular\*\}", lambda _: _TEX_END, text)
     assert (started, ended) == (1, 1), "Great Tables writes another LaTeX than it did"
     return text.replace(r"\begin{table}[!t]", "\\begin{table}[!t]\n\\centering")
+
+
+def _captioned(text: str, label: str) -> str:
+    """Give the LaTeX of a float from Great Tables, which has a title without a number, a numbered caption and a label.
+
+    Of the characters that LaTeX knows, a name in a config has the underscore, which a label may have too.
+    """
+    pattern = r"\\caption\*\{\n\{\\large (.*)\}(?: \\\\\n\{\\small (.*)\})?\n\} *\n"
+    named = f"\\label{{tab:{label}}}" if label else ""
+    text, captions = re.subn(
+        pattern, lambda match: f"\\caption{{{'. '.join(filter(None, match.groups()))}}}{named}\n", text, count=1
+    )
+    assert captions == 1, "Great Tables writes another title than it did"
+    return text
 
 
 def _html_bold(text: str) -> str:

@@ -11,6 +11,7 @@ from prunebench.tables import layout
 from prunebench.tables.base import Evidence, StudyTable
 from prunebench.tables.lines import BEST, by_point, explain
 from prunebench.tables.means import Mean
+from prunebench.tables.perplexity import RATIO
 from prunebench.tables.table import Table
 
 if TYPE_CHECKING:
@@ -35,15 +36,22 @@ class ZeroshotTable(StudyTable):
         rows = layout.of_study(rows[rows["metric"].isna() | (rows["metric"] == "acc")], evidence.study)
         tests = layout.tests(rows)
         ambiguous = len({task for _, task in tests}) < len(tests)
-        body = by_point(rows, tests, labels, evidence.half, _show)
+        averages = sum(task == MEAN for _, task in tests)
+        compared = averages == 1 or len(tests) == 1
+        relative = bool(compared and rows["baseline"].any() and not rows["baseline"].all())
+        body = by_point(rows, tests, labels, evidence.half, _show, relative=relative)
         return Table(
             title=f"Accuracy in percent, higher is better, study {evidence.study}{layout.protocol(rows, labels)}",
             stub=(*layout.STUB, "Sparsity"),
-            columns=[(suite if ambiguous else "", _head(task, labels)) for suite, task in tests],
+            columns=[
+                *((suite if ambiguous else "", _head(task, labels)) for suite, task in tests),
+                *([("", RATIO)] if relative else []),
+            ],
             rows=body.rows,
             notes=[
                 layout.counts(rows),
                 *_explain(rows, tests, labels),
+                *([f"{RATIO.capitalize()}: the points {'of the mean ' * averages}above the dense model."] * relative),
                 *(explain(body.lines, BEST, spreads=False) if body.compared else []),
                 *layout.reasons(rows, labels),
             ],
@@ -52,7 +60,7 @@ class ZeroshotTable(StudyTable):
 
 
 def _head(task: str, labels: Mapping[str, str]) -> str:
-    return "Mean" if task == MEAN else labels.get(f"tasks/{task}", task)
+    return "Mean" if task == MEAN else layout.measured(task, labels)
 
 
 def _show(mean: Mean, test: layout.Test) -> str:

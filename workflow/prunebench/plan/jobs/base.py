@@ -18,6 +18,7 @@ from prunebench.cell import NO_CALIBRATION, Cell
 from prunebench.config.schema import calibration_parts
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.identity.fingerprint import fingerprint
+from prunebench.plan.paths import HOME
 from prunebench.plan.sizes import streamed_bytes
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Job:
         """The name of the rule, and the values of its wildcards. Equal jobs have equal keys."""
         self.wildcards: dict[str, str] = dict(zip(_names(self.subject_pattern), self.key[1:], strict=True))
         self._plan = plan
+        self._home = plan.home if plan else str(wildcards.get("home", HOME))
 
     @classmethod
     def key_of(cls, wildcards: Mapping[str, Any]) -> tuple[str, ...]:
@@ -135,7 +137,7 @@ class Job:
     @cached_property
     def paths(self) -> dict[str, str]:
         """The path of each output by its name, relative to the working directory."""
-        return {name: pattern.format(**self.wildcards) for name, pattern in self.writes.items()}
+        return {name: pattern.format(**self.wildcards, home=self._home) for name, pattern in self.writes.items()}
 
     def output(self, name: str | None = None) -> Output:
         """The output called `name`; the first one without a name."""

@@ -163,8 +163,13 @@ class Report(Shown):
 
     @cached_property
     def needs(self) -> Mapping[str, Need]:
-        """The table of all cells, and the results of the searches that studies show."""
-        return {**super().needs, "searches": self._searches(self.plan.shown.figures)}
+        """The table of all cells, the results of the searches that studies show, and the figures that it contains."""
+        drawn = [self.plan.job("figures", study=study, figure=figure) for study, figure in self.plan.shown.figures]
+        return {
+            **super().needs,
+            "searches": self._searches(self.plan.shown.figures),
+            "figures": [job.output("svg") for job in drawn],
+        }
 
     def _plugins(self) -> list[str]:
         shown = self.plan.shown

@@ -1,10 +1,16 @@
 import DataTable from "datatables";
 
-// The data of the page are JSON, compressed, in base64.
-async function unpack(id) {
+// The data of the page, most of them JSON, and plotly.js are compressed, in base64, and unpacked when they are needed.
+function inflated(id) {
   const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (character) => character.charCodeAt(0));
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip")));
 }
+
+const unpack = (id) => inflated(id).json();
+
+const plotly = document.createElement("script");
+plotly.textContent = await inflated("plotly").text();
+document.head.append(plotly); // runs before the next line
 
 const report = await unpack("data");
 let details = null; // of all cells, once somebody has opened one
@@ -56,14 +62,15 @@ toggle.addEventListener("click", () => {
 // ---- figures
 
 const LAYOUT = {
-  margin: { l: 56, r: 12, t: 8, b: 44 },
+  margin: { l: 56, r: 12, t: 34, b: 44 }, // above, the toolbar has room of its own
   paper_bgcolor: "rgba(0,0,0,0)",
   plot_bgcolor: "rgba(0,0,0,0)",
   font: { family: "system-ui, sans-serif", size: 12 },
   showlegend: false,
+  modebar: { bgcolor: "rgba(0,0,0,0)" },
   hovermode: "closest",
 };
-const CONFIG = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"] };
+const CONFIG = { responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d"]] };
 
 function draw(place, { data, layout }) {
   Plotly.newPlot(place, data, { ...LAYOUT, ...layout }, CONFIG);
@@ -91,6 +98,58 @@ for (const figure of document.querySelectorAll("[data-figure]")) {
     for (const place of places) showSeries(place, button);
   });
 }
+
+// Paper is white and narrower than most screens. A plot keeps its colours and its width unless it is told.
+const wide = new Map();
+addEventListener("beforeprint", () => {
+  wide.set("dark", root.classList.contains("dark"));
+  root.classList.remove("dark");
+  for (const plot of document.querySelectorAll(".plot.js-plotly-plot")) {
+    const alone = plot.closest(".panels")?.childElementCount === 1;
+    Plotly.relayout(plot, { ...pageColours(), width: alone ? 660 : 330, height: 260 });
+  }
+});
+addEventListener("afterprint", () => {
+  root.classList.toggle("dark", wide.get("dark"));
+  for (const plot of document.querySelectorAll(".plot.js-plotly-plot")) Plotly.relayout(plot, { width: null, height: null, autosize: true });
+  showTheme();
+});
+
+// ---- files: they are in the page, so that a page that was sent on still has them
+
+let downloads = null; // unpacked when somebody saves the first
+
+function save(blob, name) {
+  const anchor = element("a", { href: URL.createObjectURL(blob), download: name });
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(anchor.href), 10000);
+}
+
+async function picture(svg) {
+  const image = new Image();
+  image.src = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
+  await image.decode();
+  const canvas = element("canvas", { width: 2 * image.width, height: 2 * image.height });
+  const pen = canvas.getContext("2d");
+  pen.fillStyle = "#ffffff";
+  pen.fillRect(0, 0, canvas.width, canvas.height);
+  pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+  URL.revokeObjectURL(image.src);
+  return new Promise((made) => canvas.toBlob(made, "image/png"));
+}
+
+document.addEventListener("click", async (event) => {
+  const file = event.target.closest("a[data-file]")?.dataset.file;
+  if (!file) return;
+  event.preventDefault(); // at once: later is too late
+  downloads ??= unpack("downloads");
+  const texts = await downloads;
+  const name = file.split("/").slice(-2).join("-");
+  const drawing = texts[file.replace(/\.png$/, ".svg")];
+  if (file in texts) save(new Blob([texts[file]], { type: file.endsWith(".svg") ? "image/svg+xml" : "text/plain" }), name);
+  else if (file.endsWith(".png") && drawing) save(await picture(drawing), name);
+  else location.href = event.target.href; // drawn after this page was made: the file beside it
+});
 
 // ---- the table of all cells
 
@@ -158,6 +217,7 @@ function measurement(measured) {
   const versions = Object.entries(measured.versions).map(([name, version]) => `${name} ${version}`).join(", ");
   return {
     Seconds: measured.resumed_at || measured.resumed ? `${measured.seconds} (resumed: the last part only)` : String(measured.seconds),
+    "CPU seconds": measured.cpu_seconds,
     "Peak memory": `${measured.peak_memory_mb} MiB`,
     Device: `${measured.device}; ${measured.machine}, ${measured.threads} of ${measured.cpus} CPUs`,
     Versions: versions,
@@ -171,12 +231,12 @@ function command(measured) {
 }
 
 function scores(evaluation) {
-  const form = (score, value) => (score.percent ? percent(value) : value.toFixed(3));
+  const form = (score, value) => (score.percent ? percent(value) : String(Number(value.toPrecision(3))));
   const head = ["Task", "Metric", "Value", "± stderr", "n"].map((text, i) => element("th", { scope: "col", class: i > 1 ? "number" : "" }, text));
   const lines = evaluation.scores.map((score) => element("tr", {},
     element("td", {}, score.task),
     element("td", {}, score.metric),
-    element("td", { class: "number" }, form(score, score.value)),
+    element("td", { class: "number" }, score.shown),
     element("td", { class: "number" }, score.stderr === null ? "" : form(score, score.stderr)),
     element("td", { class: "number" }, String(score.n))));
   return element("div", { class: "scroll" }, element("table", { class: "scores" },

@@ -1,0 +1,108 @@
+"""What was ever run here: the config of each run is kept beside its results, and a page leads to all reports.
+
+Results of one config are therefore no orphans of another, also when the file of the config has gone.
+"""
+
+import csv
+import json
+from html import escape
+from pathlib import Path
+
+from prunebench.cell import AXES
+from prunebench.errors import PrunebenchError
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan, load_plan, read_plan
+from prunebench.storage.files import write_text
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>prunebench: all results here</title>
+<link rel="icon" href="data:,">
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+th, td {{ text-align: left; padding: 0.3rem 1rem 0.3rem 0; vertical-align: top; overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<h1>Results</h1>
+<p>Each config that was run here, and its report.</p>
+<table>
+<thead><tr><th>Studies</th><th>Config</th><th>Cells done</th></tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+</body>
+</html>
+"""
+
+
+def remember(plan: Plan) -> None:
+    """Keep the config of `plan`, which is about to run, beside its results, and name it on the index page."""
+    record = Path(paths.CONFIG_RECORD.format(home=plan.home))
+    write_text(record, json.dumps({"file": plan.file, "config": plan.raw}, indent=1, sort_keys=True) + "\n")
+    write_index()
+
+
+def known() -> list[Plan]:
+    """Make the plans of all configs that were run here.
+
+    A file that is still there counts as it is now. Raises PrunebenchError if such a file, or a record, has a mistake:
+    whoever asks must not take results for orphans because a config cannot be read.
+    """
+    plans = []
+    for record in _records():
+        file, config = _read(record)
+        plans.append(read_plan(Path(file)) if Path(file).is_file() else load_plan(config, file))
+    return plans
+
+
+def write_index() -> None:
+    """Write the page that leads to the reports of all configs that were run here."""
+    write_text(Path(paths.INDEX), _PAGE.format(rows="\n".join(map(_row, _records()))))
+
+
+def _records() -> list[Path]:
+    """List the records of all configs, that of the default config first."""
+    name = Path(paths.CONFIG_RECORD).name
+    first = Path(paths.CONFIG_RECORD.format(home=paths.HOME))
+    return [*([first] if first.is_file() else []), *sorted(Path(paths.OTHERS).rglob(name))]
+
+
+def _read(record: Path) -> tuple[str, dict[str, object]]:
+    """Read the name of a config and the config. Raises PrunebenchError for a record that is none."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        return str(content["file"]), dict(content["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise PrunebenchError(f"{record} is damaged: run its config again, or delete {record.parent}") from error
+
+
+def _row(record: Path) -> str:
+    try:
+        file, config = _read(record)
+    except PrunebenchError as error:
+        return f'<tr><td colspan="3">{escape(str(error))}</td></tr>'
+    home = record.parent
+    studies = config.get("studies")
+    entries = studies.items() if isinstance(studies, dict) else []
+    titles = ", ".join(str(study.get("title") or name) for name, study in entries)
+    report = home.relative_to(paths.HOME) / Path(paths.REPORT.format(home=home)).relative_to(home)
+    shown = escape(titles or file)
+    named = f'<a href="{escape(report.as_posix())}">{shown}</a>' if (paths.HOME / report).is_file() else shown
+    return f"<tr><td>{named}</td><td><code>{escape(file)}</code></td><td>{_done(home)}</td></tr>"
+
+
+def _done(home: Path) -> str:
+    """Count the cells in the last cells.csv of `home` that have all numbers."""
+    try:
+        with Path(paths.CELLS.format(home=home)).open(encoding="utf-8", newline="") as file:
+            rows = [(tuple(row[axis] for axis in AXES), row["status"]) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError, csv.Error):
+        return "not gathered yet"
+    cells = {cell for cell, _ in rows}
+    return f"{len(cells - {cell for cell, status in rows if status != 'ok'})} of {len(cells)}"
