@@ -33,7 +33,7 @@ def log_likelihoods(
     called after each batch, with the number of its requests.
     """
     kept = [((*prompt, *continuation)[-context - 1 :], len(continuation)) for prompt, continuation in requests]
-    pairs = [(tokens[:-length], tokens[-length:]) for tokens, length in kept]
+    pairs = [(sequence[:-length], sequence[-length:]) for sequence, length in kept]
     asked: dict[Tokens, dict[Tokens, list[int]]] = {}
     for number, (prompt, continuation) in enumerate(pairs):
         asked.setdefault(prompt, {}).setdefault(continuation[:-1], []).append(number)
@@ -42,9 +42,9 @@ def log_likelihoods(
         for (prompt, tail), predicted in zip(batch, _log_probabilities(model, batch), strict=True):
             greedy = predicted.argmax(dim=-1)
             for number in asked[prompt][tail]:
-                continuation = torch.tensor(pairs[number][1], device=predicted.device)
-                likelihood = predicted.gather(1, continuation[:, None]).sum()
-                answers[number] = float(likelihood), bool((greedy == continuation).all())
+                tokens = torch.tensor(pairs[number][1], device=predicted.device)
+                likelihood = predicted.gather(1, tokens[:, None]).sum()
+                answers[number] = float(likelihood), bool((greedy == tokens).all())
         answered(sum(len(asked[prompt][tail]) for prompt, tail in batch))
     return [answers[number] for number in range(len(requests))]
 
