@@ -154,6 +154,10 @@ def test_an_accuracy_of_0_or_100_has_an_interval_and_counts_as_unsure() -> None:
     assert errors["wanda", "mean"] == pytest.approx(math.hypot(reach, 0.07) / 2, rel=1e-4)
     assert list(errors["dense"]) == [0.03] * 3
     shown = zeroshot_table(made, "s", TITLES)
-    assert shown.rows[1][-3:] == ("100.00 (92.9 to 100.0)", "50.00", f"75.00 ± {100 * math.hypot(reach, 0.07) / 2:.2f}")
+    assert shown.rows[1][-4:-1] == (
+        "100.00 (92.9 to 100.0)",
+        "50.00",
+        f"75.00 ± {100 * math.hypot(reach, 0.07) / 2:.2f}",
+    )
     assert any(note.startswith("In brackets behind 0 and 100") for note in shown.notes)
     assert not any("In brackets" in note for note in zeroshot_table(table(*rows[3:]), "s", TITLES).notes)
