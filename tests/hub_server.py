@@ -3,6 +3,7 @@
 Repositories are dictionaries of bytes. `faults` makes it misbehave: cut bodies, wrong content, answers of 503.
 """
 
+import base64
 import hashlib
 import json
 import threading
@@ -39,6 +40,7 @@ class Repository:
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     revisions: dict[str, str] = field(default_factory=dict)
     gated: bool = False
+    private: bool = False
 
     def commit(self, revision: str) -> str | None:
         commit = self.revisions.get(revision, revision)
@@ -57,6 +59,8 @@ class Faults:
     """Content that is sent in place of the file."""
     down: bool = False
     """Whether the hub answers every request with 503."""
+    uploads: int | None = None
+    """The number of large files that the hub still takes before it answers 500."""
 
 
 class HubServer:
@@ -65,6 +69,8 @@ class HubServer:
     def __init__(self) -> None:
         self.repositories: dict[tuple[Kind, str], Repository] = {}
         self.faults = Faults()
+        self.objects: dict[str, bytes] = {}
+        """The large files that were uploaded, by SHA-256."""
         self.requests: list[tuple[str, str, str | None]] = []
         """The tuple (method, path, range) of every request."""
         server = self
@@ -107,6 +113,7 @@ class HubServer:
             "HF_HOME": str(cache),
             "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_XET": "1",
             "HF_TOKEN": token or "",
             "NO_PROXY": "127.0.0.1,localhost",
         }
@@ -119,6 +126,8 @@ class HubServer:
         monkeypatch.setattr(constants, "ENDPOINT", self.endpoint)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        # Uploads go by the older of two ways, which plain HTTP can answer.
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(cache / "no-token"))
         monkeypatch.setenv("HF_TOKEN", token or "")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
@@ -143,6 +152,83 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self._answer(send_body=False)
+
+    def do_POST(self) -> None:
+        path = urlsplit(self.path).path
+        self.hub.requests.append((self.command, path, None))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        parts = [unquote(part) for part in path.strip("/").split("/")]
+        if self.hub.faults.down:
+            self._send(503, b"", {})
+        elif parts == ["api", "validate-yaml"]:
+            self._json(200, {"errors": [], "warnings": []})
+        elif self._token() != TOKEN:
+            self._json(403 if self._token() else 401, {"error": "this token may not write"})
+        elif parts == ["api", "repos", "create"]:
+            self._create(json.loads(body))
+        elif "preupload" in parts:
+            files = [file["path"] for file in json.loads(body)["files"]]
+            modes = {path: "lfs" if path.endswith(LARGE) else "regular" for path in files}
+            self._json(200, {"files": [{"path": p, "uploadMode": m, "shouldIgnore": False} for p, m in modes.items()]})
+        elif parts[-1] == "batch":
+            self._batch(json.loads(body))
+        else:
+            self._commit("/".join(parts[2:4]), [json.loads(line) for line in body.splitlines()])
+
+    def do_PUT(self) -> None:
+        path = urlsplit(self.path).path
+        self.hub.requests.append((self.command, path, None))
+        # huggingface_hub streams files, in pieces that state their sizes.
+        body = (
+            self._chunks()
+            if "Content-Length" not in self.headers
+            else self.rfile.read(int(self.headers["Content-Length"]))
+        )
+        if self.hub.faults.uploads is not None:
+            self.hub.faults.uploads -= 1
+            if self.hub.faults.uploads < 0:
+                self._send(400, b"", {})
+                return
+        self.hub.objects[path.rpartition("/")[2]] = body
+        self._send(200, b"", {})
+
+    def _chunks(self) -> bytes:
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _json(self, status: int, answer: Any) -> None:
+        self._send(status, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+
+    def _create(self, asked: dict[str, Any]) -> None:
+        name = f"{asked['organization']}/{asked['name']}"
+        there = ("models", name) in self.hub.repositories
+        if not there:
+            self.hub.add("models", name, {})
+            self.hub.repositories["models", name].private = asked.get("visibility") == "private"
+        self._json(409 if there else 200, {"url": f"{self.hub.endpoint}/{name}"})
+
+    def _batch(self, asked: dict[str, Any]) -> None:
+        def answer(entry: dict[str, Any]) -> dict[str, Any]:
+            place = {"href": f"{self.hub.storage}/upload/{entry['oid']}"}
+            return entry if entry["oid"] in self.hub.objects else {**entry, "actions": {"upload": place}}
+
+        self._json(200, {"transfer": "basic", "objects": [answer(entry) for entry in asked["objects"]]})
+
+    def _commit(self, name: str, lines: list[dict[str, Any]]) -> None:
+        repository = self.hub.repositories["models", name]
+        files = dict(repository.commits[repository.revisions["main"]])
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.hub.objects[value["oid"]]
+        commit = self.hub.add("models", name, files)
+        self._json(200, {"commitUrl": f"{self.hub.endpoint}/{name}/commit/{commit}", "commitOid": commit})
 
     def log_message(self, *_: Any) -> None:
         pass
@@ -197,7 +283,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {
                 "id": name,
                 "sha": commit,
-                "private": False,
+                "private": repository.private,
                 "gated": "manual" if repository.gated else False,
                 "siblings": [{"rfilename": path} for path in files],
             }

@@ -16,7 +16,9 @@ from pyarrow import parquet
 
 import hub_repositories
 import tiny
+import tiny_vision
 from hub_server import HubServer
+from picture_rows import add_pictures
 from prunebench.config.schema import calibration_parts, with_catalogs
 from prunebench.config.sources import HubModelSource, HubSource
 from prunebench.plan.graph import ordered
@@ -75,6 +77,8 @@ def _smaller_suite(suite: dict[str, Any]) -> dict[str, Any]:
     fewer: dict[str, Any] = {"limit": ROWS_PER_TASK}
     if suite["suite"] == "perplexity":
         fewer = {"seqlen": SEQLEN, "windows": WINDOWS}
+    elif suite["suite"] == "vqa":
+        fewer["new_tokens"] = 4
     elif suite["suite"] == "speed":
         fewer = {"prompt": 8, "tokens": 2, "batches": [1], "repeats": 1}
     if suite["params"].get("num_fewshot"):
@@ -83,27 +87,35 @@ def _smaller_suite(suite: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(hub: HubServer, plan: Plan, scratch: Path) -> None:
-    """Put what `plan` fetches from the hub there: its models under their names at their revisions, texts, GSM8K."""
+    """Put what `plan` fetches from the hub there: its models under their names at their revisions, texts, rows."""
     hub_repositories.add_texts(hub)
     made: dict[str, dict[str, bytes]] = {}
     for name in dict.fromkeys(cell.model for cell in plan.cells):
         entry = plan.config.models[name]
         assert isinstance(entry.source, HubModelSource)
         if entry.family not in made:
-            bos = "</s>" if entry.family == "opt" else "<s>"
-            options = {} if entry.family == "opt" else {"num_key_value_heads": 4}
-            tokenizer = deepcopy(hub_repositories.tokenizer(bos))
-            tokenizer.eos_token = bos  # where generation ends
-            place = tiny.make_model(scratch / entry.family, entry.family, tokenizer=tokenizer, **SIZES, **options)
+            place = _model(scratch / entry.family, entry.family)
             made[entry.family] = hub_repositories.files_of(place)
         files = made[entry.family]
         if entry.source.weights == "pytorch":
             files = hub_repositories.pickled(files)
         hub.add("models", entry.source.repo, files, entry.source.revision)
+    add_pictures(hub, plan.config.tasks)
     for bundle_ in plan.config.tasks.values():
-        if isinstance(bundle_.source, HubSource):
+        if isinstance(bundle_.source, HubSource) and all(data.images is None for data in bundle_.tasks.values()):
             files = {path: _parquet(ROWS[task]) for task, of in bundle_.tasks.items() for path in of.rows.values()}
             hub.add("datasets", bundle_.source.repo, files, bundle_.source.revision)
+
+
+def _model(directory: Path, family: str) -> Path:
+    """A tiny model of `family` with a tokenizer."""
+    if family == "llava":
+        return tiny_vision.make_llava(directory, num_key_value_heads=4, **SIZES)
+    bos = "</s>" if family == "opt" else "<s>"
+    options = {} if family == "opt" else {"num_key_value_heads": 4}
+    tokenizer = deepcopy(hub_repositories.tokenizer(bos))
+    tokenizer.eos_token = bos  # where generation ends
+    return tiny.make_model(directory, family, tokenizer=tokenizer, **SIZES, **options)
 
 
 def compute(plan: Plan) -> list[Path]:

@@ -33,6 +33,8 @@ from prunebench.storage.files import read_json, write_json
 ENVIRONMENT = Path(".peers")
 """The virtual environment of llm-compressor, which `make bench-peers` makes."""
 OURS = "prunebench"
+PRUNEBENCH = str(Path(sys.executable).with_name("prunebench"))
+"""The command beside the running Python."""
 METHODS = {
     "wanda": "--method wanda",
     "sparsegpt": "--method sparsegpt",
@@ -40,7 +42,7 @@ METHODS = {
 }
 """The options of ours for each method; OWL with the scores of Wanda, as llm-compressor has it here."""
 COMMANDS = {
-    OURS: "{python} -m prunebench prune {model} {options} --sparsity {sparsity} --calibration {tokens} --dtype {dtype} "
+    OURS: "{prunebench} prune {model} {options} --sparsity {sparsity} --calibration {tokens} --dtype {dtype} "
     "--threads {threads} --device cpu --json --out {out}",
     "llm-compressor": "{peers} benches/peers/llm_compressor.py {method} --model {model} --sparsity {sparsity} "
     "--tokens {tokens} --dtype {dtype} --out {out}",
@@ -79,7 +81,7 @@ def main(
     outcomes = [Outcome(method, program) for method in methods or METHODS for program in programs]
     with tempfile.TemporaryDirectory(prefix="peers-") as work:
         model, tokens = _inputs(Path(work))
-        words = {"python": sys.executable, "peers": str((ENVIRONMENT / "bin/python").absolute()), "model": model}
+        words = {"prunebench": PRUNEBENCH, "peers": str((ENVIRONMENT / "bin/python").absolute()), "model": model}
         words |= {"tokens": tokens, "sparsity": str(sparsity), "dtype": dtype, "threads": str(threads)}
 
         def out(outcome: Outcome) -> Path:
@@ -134,10 +136,10 @@ def table(outcomes: list[Outcome]) -> str:
     rows = []
     for outcome in outcomes:
         (ours,) = (other for other in outcomes if (other.method, other.program) == (outcome.method, OURS))
-        ratios = {}
-        for key in ("seconds", "cpu_seconds"):
-            least = outcome.least(f"{key}_alone") or outcome.least(key)
-            ratios[key] = f"{least / ours.least(key):.2f}" if outcome is not ours and least else ""
+        ratios = {"seconds": "", "cpu_seconds": ""}
+        for key in ratios if outcome is not ours else ():
+            peers, own = outcome.least(f"{key}_alone") or outcome.least(key), ours.least(key)
+            ratios[key] = f"{peers / own:.2f}" if peers and own else ""
         rows.append(
             {
                 "method": outcome.method if outcome is ours else "",
@@ -166,7 +168,7 @@ def _inputs(work: Path) -> tuple[str, str]:
 
 def _perplexity(model: Path, corpus: str, windows: int) -> float:
     """Measure the perplexity of a pruned model by `prunebench ppl`."""
-    argv = [sys.executable, "-m", "prunebench", "ppl", str(model), "--corpus", corpus, "--windows", str(windows)]
+    argv = [PRUNEBENCH, "ppl", str(model), "--corpus", corpus, "--windows", str(windows)]
     environment = {**os.environ, "PYTHONPATH": "workflow", "HF_HUB_OFFLINE": "1"}
     run = subprocess.run([*argv, "--seqlen", "512", "--json"], env=environment, check=True, capture_output=True)
     value: float = json.loads(run.stdout)["value"]

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 import prunebench
 import tiny
 from checkpoints import layouts
-from prunebench.standalone.api import Pruned
+from prunebench import Pruned
 
 WINDOWS = tiny.tokens(4, 16, seed=3)
 DTYPES = ("float32", "float16", "bfloat16", "float64", "mixed")

@@ -32,6 +32,7 @@ from jobs import prune_job
 from patches import replacing
 from prunebench import registry
 from prunebench.cli import app
+from prunebench.config.entries import Shape
 from prunebench.config.packaged import resource
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
@@ -227,6 +228,56 @@ def test_with_no_method_it_takes_the_recommended_one_and_says_why(models: Path, 
     assert result.exit_code == 0, result.output
     assert "dense_fit with uniform: lowest perplexity at 2of4" in result.stderr
     assert json.loads((tmp_path / "out/prunebench.json").read_text())["prune"]["spec"]["method"] == "dense_fit"
+
+
+def times(**seconds: float) -> Callable[[str, str], float]:
+    """The time of each method; any that is not named takes a day."""
+    return lambda method, _: seconds.get(method, 86400.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "sparsity", "method", "slower"),
+    [
+        (times(dense_fit=500, sparsegpt=100), 0.7, "dense_fit", None),
+        (
+            times(dense_fit=700, sparsegpt=100),
+            0.7,
+            "sparsegpt",
+            "slower, about 11.7 min: --method dense_fit",
+        ),
+        (times(dense_fit=7000, sparsegpt=4000, wanda=3900), 0.5, "sparsegpt", "about 1.9 h: --method dense_fit"),
+        (times(dense_fit=7000, sparsegpt=6000, wanda=5900), 0.5, "dense_fit", None),
+        # Magnitude is always fast, and at 70% Wanda is many times worse than the best.
+        (times(dense_fit=7000, sparsegpt=6000, wanda=10, magnitude=1), 0.7, "dense_fit", None),
+    ],
+)
+def test_the_best_method_that_is_fast_enough_is_taken(
+    seconds: Callable[[str, str], float], sparsity: float, method: str, slower: str | None
+) -> None:
+    best = recommend("unstructured", sparsity, FFN, seconds)
+    assert (best.method, best.allocator) == (method, "uniform")
+    assert (slower is None) == ("Better but slower" not in best.why) and (slower or "lowest perplexity") in best.why
+    assert "in our own runs on smollm2_135m (geometric mean over the tuning splits of c4_type and wikipedia" in best.why
+
+
+def test_the_time_is_said_before_any_work(models: Path, tmp_path: Path) -> None:
+    """The time of the real model is that of its tokens: 128 windows take several times as long as 16."""
+    from prunebench.standalone.duration import expected_seconds, in_words
+
+    asked = request.Request(str(models / "llama"), "sparsegpt", 0.5, compute=request.compute_settings(threads=1))
+    work = request.work(asked)
+    shape = {"blocks": 30, "hidden": 576, "ffn": 1536, "attention": 576, "key_value": 192, "vocabulary": 49152}
+    entry = work.plan.config.models[work.cell.model].model_copy(update={"shape": Shape.model_validate(shape)})
+    plan = dataclasses.replace(
+        work.plan, config=work.plan.config.model_copy(update={"models": {work.cell.model: entry}})
+    )
+    few, many = (dataclasses.replace(work.cell, calibration=f"c4_type_{count}x512") for count in (16, 128))
+    assert 20 < expected_seconds(plan, few, 1) < 60
+    assert 4 < expected_seconds(plan, many, 1) / expected_seconds(plan, few, 1) < 8
+    assert expected_seconds(plan, many, 2) == pytest.approx(expected_seconds(plan, many, 1) / 2)
+    assert in_words(200.0, 2).startswith("expected time: about 3.3 min on 2 cores, without downloads")
+    result = run("prune", models / "llama", "--out", tmp_path / "out", "-s", 0.5, "-m", "magnitude", *COMPUTE)
+    assert result.exit_code == 0 and "expected time: less than a minute on 1 core" in result.stderr
 
 
 def test_the_recommendation_is_the_best_row_of_the_readme() -> None:
@@ -668,7 +719,7 @@ ARGUMENTS: list[tuple[str, dict[str, Any], str]] = [
     ("prune", {"corpus": 3}, "a string"),
     ("prune", {"out": ""}, "the name is empty"),
     ("prune", {"out": "/"}, "is the root of the file system"),
-    ("prune", {"out": None}, "is no path"),
+    ("prune", {"out": 3}, "is no path"),
 ]
 
 

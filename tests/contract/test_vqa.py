@@ -8,40 +8,32 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import torch
-from pyarrow import parquet
 
 import tiny
 import tiny_vision
+from hub_server import HubServer
+from picture_rows import PEOPLE, add_pictures, file_of, png, rows, vqav2
 from prunebench.assets.pictures import ARCHIVE, Pictures
 from prunebench.assets.tasks import load_rows
 from prunebench.config.entries import TaskData
+from prunebench.config.schema import with_catalogs
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.registry import build, load
 from prunebench.stages.fetch_tasks import fetch_tasks
 from prunebench.storage.resume import Parts
-from prunebench.suites.viewer import LLAVA, Viewer, question_of
+from prunebench.suites.viewer import LLAVA, Prompter, Viewer, question_of
 from prunebench.suites.vqa import score_of
+from studies import STUDY
 
-PEOPLE = [*["red"] * 7, *["dark red"] * 3]
-
-
-def png(width: int, height: int, seed: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    tiny_vision.make_image(width, height, seed).save(buffer, "PNG")
-    return buffer.getvalue()
+OLDER = ("patch_size", "num_additional_image_tokens", "vision_feature_select_strategy")
 
 
-def write_parquet(path: Path, rows: list[dict[str, Any]]) -> str:
-    parquet.write_table(pa.Table.from_pylist(rows), path)
+def write_rows(path: Path, task: str, rows: list[dict[str, Any]]) -> str:
+    path.write_bytes(file_of(task, rows))
     return path.name
-
-
-def image(seed: int) -> dict[str, Any]:
-    return {"bytes": png(20 + seed, 13, seed), "path": f"{seed}.png"}
 
 
 def layouts(directory: Path) -> dict[str, Any]:
@@ -51,38 +43,15 @@ def layouts(directory: Path) -> dict[str, Any]:
         (directory / "images" / f"{number}.png").write_bytes(png(64, 64, number))
     questions = [["what is the red shape?", "circle", 0], ["is there a circle?", "no", 2], ["what color?", "red", 2]]
     (directory / "questions.json").write_text(json.dumps(questions))
-    people = [{"answer": answer, "answer_confidence": "yes", "answer_id": i} for i, answer in enumerate(PEOPLE)]
-    vqav2 = [
-        {
-            "question_id": index,
-            "question": f"what {index}?",
-            "answers": people,
-            "image": image(7),
-            "answer_type": "other",
-        }
-        for index in range(2)
-    ]
-    textvqa = {
-        "question": "what brand?",
-        "answers": ["dakota"] * 10,
-        "ocr_tokens": ["DAKOTA", "DIGITAL"],
-        "image": image(8),
-    }
-    science = [
-        {"question": "Which?", "choices": ["a whale", "a bird"], "answer": 1, "hint": "", "image": image(9)},
-        {"question": "No image", "choices": ["x", "y"], "answer": 0, "hint": "h", "image": None},
-    ]
+    write_rows(directory / "v-00000-of-00002.parquet", "vqav2", [vqav2(0)])
+    write_rows(directory / "v-00001-of-00002.parquet", "vqav2", [vqav2(1)])
     return {
         "easy_vqa": {"images": "easy_vqa", "rows": {"test": "questions.json"}, "pictures": "images/*.png"},
-        "vqav2": {
-            "images": "vqav2",
-            "rows": {
-                "validation_0": write_parquet(directory / "v0.parquet", vqav2[:1]),
-                "validation_1": write_parquet(directory / "v1.parquet", vqav2[1:]),
-            },
+        "vqav2": {"images": "vqav2", "rows": {"validation": "v-*-of-00002.parquet"}},
+        **{
+            task: {"images": task, "rows": {"test": write_rows(directory / f"{task}.parquet", task, rows(task))}}
+            for task in ("textvqa", "scienceqa")
         },
-        "textvqa": {"images": "textvqa", "rows": {"validation": write_parquet(directory / "t.parquet", [textvqa])}},
-        "scienceqa": {"images": "scienceqa", "rows": {"test": write_parquet(directory / "s.parquet", science)}},
     }
 
 
@@ -123,6 +92,24 @@ def test_the_archive_has_one_digest(bundle: Path, tmp_path: Path) -> None:
         Pictures(again)
 
 
+def test_the_data_sets_of_the_catalog_arrive_from_the_hub(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = with_catalogs(STUDY)[0].tasks
+    hub.connect(monkeypatch, tmp_path / "cache")
+    counts = {"vqav2": ("validation", 68), "scienceqa": ("test", 1), "textvqa": ("validation", 3)}
+    add_pictures(hub, {name: tasks[name] for name in counts})
+    for name, (split, count) in counts.items():
+        assert len(str(getattr(tasks[name].source, "revision", ""))) == 40
+        dest = tmp_path / name
+        fetch_tasks(json.dumps({"entry": tasks[name].model_dump(mode="json")}), asset=dest / "asset.json")
+        (part,) = load_rows(dest, name).items()
+        assert part[0] == split and len(part[1]) == count
+        assert {len(Pictures(dest).read(row["image"])) for row in part[1]} == {len(rows(name)[0]["image"]["bytes"])}
+        if count > 1:
+            assert [row["question"].split()[-1] for row in part[1]] == [str(number) for number in range(count)]
+
+
 @pytest.mark.parametrize("form", ["easy_vqa", "vqav2", "textvqa", "scienceqa"])
 def test_rows_of_another_form_are_one_line(form: str, tmp_path: Path) -> None:
     tmp_path.joinpath("rows.json").write_text(json.dumps([{"question": "what?"}]))
@@ -140,6 +127,8 @@ def test_rows_of_another_form_are_one_line(form: str, tmp_path: Path) -> None:
         ({"images": "easy_vqa", "pictures": "a/b.png"}, "'pictures' are the files"),
         ({"images": "easy_vqa", "rows": {"test": "a_*.json"}}, "stands for a subject"),
         ({"images": "chartqa"}, "easy_vqa"),
+        ({"images": "vqav2", "rows": {"test": "a-*-of-00000.parquet"}}, "stands for a subject"),
+        ({"images": "vqav2", "rows": {"test": "a-*-of-3.parquet"}}, "stands for a subject"),
     ],
 )
 def test_bad_entries_are_refused(data: dict[str, Any], reason: str) -> None:
@@ -157,6 +146,14 @@ def test_prompts_are_those_of_llava() -> None:
     assert question_of(science, ocr=False) == (
         "Context: N/A\nQuestion: Which?\nOptions: (A) a whale (B) a bird\n"
         "Answer with the option's letter from the given choices directly."
+    )
+    science |= {"choices": ["a  whale", "a bird "], "hint": "  Look.\n"}
+    assert question_of(science, ocr=False).startswith(
+        "Context: Look.\nQuestion: Which?\nOptions: (A) a whale (B) a bird\nAnswer with"
+    )
+    assert LLAVA.format("Who?") == (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, "
+        "detailed, and polite answers to the user's questions. USER: <image>\nWho? ASSISTANT:"
     )
 
 
@@ -200,6 +197,26 @@ def test_answers_are_those_of_transformers_on_padded_images(llava: Path) -> None
         assert answer == processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
+@pytest.mark.parametrize("absent", [("patch_size",), ("num_additional_image_tokens",), OLDER])
+def test_what_older_releases_leave_out_of_the_processor_is_read_from_the_config(
+    llava: Path, tmp_path: Path, absent: tuple[str, ...]
+) -> None:
+    older = shutil.copytree(llava, tmp_path / "older")
+    file = older / "processor_config.json"
+    file.write_text(
+        json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key not in absent})
+    )
+    asked = (["what?"], [png(20, 13, 1)])
+    viewers = [Viewer(subject(place), prompt="llava", pad=True, new_tokens=4) for place in (older, llava)]
+    assert viewers[0].answers(*asked) == viewers[1].answers(*asked)
+    config = json.loads((older / "config.json").read_text())
+    del config["vision_config"]["patch_size"]
+    (older / "config.json").write_text(json.dumps(config))
+    if "patch_size" in absent:
+        with pytest.raises(PrunebenchError, match="says how large a patch of an image is"):
+            Prompter(older, load("models", "llava"), prompt="llava", pad=True)
+
+
 def test_a_killed_evaluation_resumes_with_the_next_batch(
     llava: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,7 +254,16 @@ def test_what_cannot_be_evaluated_is_one_line(llava: Path, tmp_path: Path) -> No
     with pytest.raises(PrunebenchError, match="cannot load the processor of images") as error:
         Viewer(subject(bare), prompt="llava", pad=True, new_tokens=4)
     assert "\n" not in str(error.value)
+    other = shutil.copytree(llava, tmp_path / "other")
+    tokens = json.loads((other / "tokenizer_config.json").read_text())
+    (other / "tokenizer_config.json").write_text(json.dumps({**tokens, "image_token": "<pad>"}))
+    with pytest.raises(PrunebenchError, match=r"token for an image is <pad>, not <image>\. Set 'prompt: template'"):
+        Viewer(subject(other), prompt="llava", pad=True, new_tokens=4)
+    (other / "chat_template.jinja").unlink()
+    with pytest.raises(PrunebenchError, match="has no chat template: set 'prompt: llava'"):
+        Viewer(subject(other), prompt="template", pad=True, new_tokens=4)
     viewer = Viewer(subject(llava), prompt="llava", pad=False, new_tokens=4)
+    assert viewer.answers(["what<image>?"], [png(16, 16)]) == viewer.answers(["what?"], [png(16, 16)])
     with pytest.raises(PrunebenchError, match="an image cannot be read"):
         viewer.answers(["what?"], [b"no image"])
     long = Viewer(subject(llava), prompt="template", pad=False, new_tokens=1000)

@@ -1,5 +1,6 @@
 """The studies of the papers, and our own: as many cells as their tables have, and snakemake plans them."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from dag.tree import Tree
 from prunebench.plan import graph
 from prunebench.plan.plan import Plan, read_plan
+from prunebench.published.match import matches
 
 REPOSITORY = Path(__file__).parents[2]
 STUDIES = REPOSITORY / "config/studies"
@@ -31,6 +33,8 @@ CELLS = {
     "dsa_figure3": 1 + 4,
     "dsa_table10": 1 + 6,
     "dsa_figure1": 1 + 3 * 8,
+    "dsa_llava": 2 * (4 + 1),
+    "dsa_vicuna": 2 * (1 + 5 * (1 + 3 * 3)),
 }
 FILES = sorted(
     path.name
@@ -87,6 +91,29 @@ def test_perplexities_of_sparsellm_are_of_the_first_half(monkeypatch: pytest.Mon
         plan = read(file)
         allocators = {cell.allocator for cell in plan.cells if cell.method != "dense"}
         assert {plan.config.allocators[name].layers for name in allocators} == {"first_half"}, file
+
+
+def test_the_study_of_llava_is_the_table_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    plan = read("dsa-llava.yaml")
+    (study,) = plan.studies.values()
+    assert study.all_suites == ("vqav2", "scienceqa", "textvqa_ocr")
+    methods = {("wanda", "dsa"), *product(("dense", "magnitude", "sparsegpt", "wanda"), ("uniform",))}
+    for model in ("llava_1_5_7b", "llava_1_5_13b"):
+        assert {(cell.method, cell.allocator) for cell in study.cells if cell.model == model} == methods
+    found = {
+        match.task: match
+        for suite, cell in product(study.all_suites, study.cells)
+        for match in matches(plan.config, cell, suite)
+    }
+    assert {task: match.value.value for task, match in found.items()} == {
+        "vqav2": 0.7608,
+        "scienceqa": 0.6557,
+        "textvqa_ocr": 0.5436,
+    }
+    assert found["scienceqa"].differences == ()
+    assert found["vqav2"].differences == ("split test-dev, here validation",)
+    assert "assumed" in found["textvqa_ocr"].differences[0]
 
 
 @pytest.mark.parametrize("file", FILES)

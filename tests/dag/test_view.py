@@ -10,7 +10,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
 
+import pytest
 from test_failures import REASON, rows
 from tree import STUDY, Tree
 
@@ -98,6 +101,55 @@ def test_status_of_a_finished_study(finished: Tree) -> None:
     assert len(values) == 4
     assert all(f"{value:.2f}" in text for value in values.values())
     assert f"failed {REASON}\n  {BROKEN} ppl_tiny\n  log: logs/prune/{BROKEN}.log\n" in text
+
+
+def test_results_load_as_a_tidy_frame(finished: Tree) -> None:
+    code = (
+        "import sys, prunebench\nframe = prunebench.load_results(sys.argv[1], sys.argv[2], *sys.argv[3:])\n"
+        "print({name: str(kind) for name, kind in frame.dtypes.items()}['value'], frame.to_json(orient='records'))"
+    )
+    run = finished.python(code, str(finished.root), STUDY)
+    kind, _, content = run.stdout.partition(" ")
+    assert (run.returncode, kind) == (0, "float64"), run.stdout
+    loaded, written = json.loads(content), rows(finished)
+    assert [row["spec_hash"] for row in loaded] == [row["spec_hash"] for row in written]
+    values = [float(row["value"]) if row["value"] else None for row in written]
+    assert [row["value"] for row in loaded] == pytest.approx(values)
+    assert {row["sparsity"] for row in loaded} == {float(row["sparsity"]) for row in written}
+    run = finished.python(code, str(finished.root), STUDY, "tny")
+    assert "no study 'tny' in" in run.stdout and "did you mean 'tiny'?" in run.stdout and "'configfile'" in run.stdout
+
+
+def planned(tree: Tree) -> dict[str, Any]:
+    """What `plan` says of the rest of the study."""
+    found: dict[str, Any] = json.loads(prunebench(tree, "plan", "--json", "--device", "cpu"))
+    return {"done": found["jobs_done"], **{rule: work["jobs"] for rule, work in found["rules"].items()}}
+
+
+def test_plan_knows_what_is_done(tree: Tree) -> None:
+    everything = planned(tree)
+    assert everything.keys() == {"done"}, "nothing is left"
+    assert "0 jobs left" in prunebench(tree, "plan") and "In all about 0.0 hours" in prunebench(tree, "plan")
+    (tree.root / f"results/evaluations/{WANDA}/ppl_tiny.json").unlink()
+    left = planned(tree)
+    ends = {"collect", "tables", "figures", "report", "strict"}
+    assert left["evaluate"] == 1 and left.keys() == {"done", "evaluate", *ends}
+    assert sum(left.values()) == everything["done"]
+    tree.edit(STUDY, "rounding: nearest", "rounding: down")
+    again = planned(tree)
+    assert again["prune"] >= 1 and again["evaluate"] >= again["prune"], "other parameters make cells again"
+
+
+def test_export_takes_the_short_names_of_show(finished: Tree, tmp_path: Path) -> None:
+    def export(name: str, out: str) -> Any:
+        return finished.python(PRUNEBENCH, "export", name, str(tmp_path / out))
+
+    assert export("wanda/0.50", "one").returncode == 0, "no config is needed"
+    assert json.loads((tmp_path / "one/prunebench.json").read_text())["cell"] == WANDA
+    assert export(f"logs/prune/{WANDA}.log", "two").returncode == 0
+    several = export("tiny", "three")
+    assert several.returncode == 1 and "'tiny' fits several cells, give more of one:" in several.stdout
+    assert "no finished cell 'wnada': the nearest are" in export("wnada", "four").stdout
 
 
 def test_show_of_a_finished_cell(finished: Tree) -> None:

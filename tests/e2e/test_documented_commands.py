@@ -11,6 +11,7 @@ document needs no edit here:
 - a YAML block is a config, or sections to be added to one.
 """
 
+import json
 import re
 import shlex
 import shutil
@@ -41,6 +42,7 @@ SET_UP = {
     "pip install -c constraints.txt -e .[slurm]": "make install",
     "snakemake --workflow-profile profiles/slurm": "a cluster is needed: tests/cluster brings one up",
     "snakemake --cores all --configfile config/studies/sparsellm-table1.yaml": "GPU-days; test_miniatures.py instead",
+    "prunebench push pruned my-name/my-model-pruned --private --results scores": "an account is needed",
     "make bench": "fifty minutes, on the real model",
     "python -m benches.run --quick": "minutes, on the real model",
     "python -m benches.block": "minutes, on the real model",
@@ -171,16 +173,18 @@ class Reader:
         else:
             self._runs({command.exit_code}, "bash", "-c", text)
 
-    def writes(self, block: Block) -> None:
-        """A Python block runs, passes the contract tests as a plug-in, or is a part of a rule, which commands run."""
+    def writes(self, block: Block) -> str:
+        """A Python block runs, passes the contract tests as a plug-in, or is a part of a rule, which commands run.
+
+        Returns what it prints.
+        """
         path = self._tree.root / (block.file or "block.py")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(in_place(block.text, self._tree.root), encoding="utf-8")
         tests = f"tests/contract/test_{path.parent.name}.py"
         if block.file and (self._tree.root / tests).exists():
-            self._runs({0}, "pytest", tests, "-k", path.stem)
-        elif not block.file:
-            self._runs({0}, "python", str(path))
+            return self._runs({0}, "pytest", tests, "-k", path.stem)
+        return "" if block.file else self._runs({0}, "python", str(path))
 
     def _runs(self, right: set[int], *words: str) -> str:
         """Run a command, whose exit code must be one of `right`; what it prints."""
@@ -200,6 +204,16 @@ def test_a_reader_gets_through(document: str, finished: Tree, tmp_path: Path) ->
                 reader.types(command)
         elif block.language == "python":
             reader.writes(block)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(finished: Tree, tmp_path: Path) -> None:
+    reader = Reader(finished.copy(tmp_path / "project"))
+    notebook = json.loads(read("docs/first-steps.ipynb"))
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert all(cell["outputs"] == [] for cell in notebook["cells"] if "outputs" in cell), "clear all outputs"
+    said = reader.writes(Block("python", "\n".join(code), 0, None))
+    assert "0.0" not in said.splitlines()[0] and "LlamaForCausalLM" in said and "boolq acc" in said
 
 
 def _calibrating(corpora: Mapping[str, Any]) -> list[str]:

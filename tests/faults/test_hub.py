@@ -247,6 +247,25 @@ def test_what_is_not_there(
     assert entries(tmp_path / "model") == set()
 
 
+@pytest.mark.parametrize(
+    ("repo", "family", "kind", "reader"),
+    [
+        (LLAMA["repo"], "opt", "llama", "llama"),
+        (LLAMA["repo"], "llava", "llama", "llama"),
+        ("llava-hf/llava-1.5-7b-hf", "llama", "llava", "llava"),
+        ("llava-hf/llava-1.5-7b-hf", "qwen_vl", "llava", "llava"),
+    ],
+)
+def test_a_model_of_another_family_is_refused_before_its_weights_are_fetched(
+    tmp_path: Path, hub: HubServer, monkeypatch: pytest.MonkeyPatch, repo: str, family: str, kind: str, reader: str
+) -> None:
+    hub.connect(monkeypatch, tmp_path / "cache")
+    message = f"{repo} is a '{kind}' model, which family '{family}' does not read, but '{reader}' does: write 'family"
+    with pytest.raises(PrunebenchError, match=message):
+        fetch_model(model_spec({**LLAMA, "repo": repo}, family=family), asset=tmp_path / "model" / "asset.json")
+    assert not [path for path in hub.downloads() if path.endswith(".safetensors")]
+
+
 def test_a_repository_that_is_no_model(hub: HubServer) -> None:
     hub.add("models", "someone/notes", {"README.md": b"# Notes"})
     message = "someone/notes has no config.json at main: it is not a model"

@@ -29,6 +29,31 @@ def test_help(command: tuple[str, ...]) -> None:
         assert f"prunebench {' '.join(command)}" in run.output.partition("Example")[2]
 
 
+LONGEST = 60
+"""The largest number of lines of a page of help: a screen and a half."""
+
+
+@pytest.mark.parametrize("command", [(), ("new",), *COMMANDS], ids=" ".join)
+def test_help_fits_on_a_screen_and_a_half(command: tuple[str, ...]) -> None:
+    run = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"})
+    lines = [line.rstrip() for line in run.output.rstrip().splitlines()]
+    assert 10 < len(lines) <= LONGEST and max(map(len, lines)) <= 80
+    assert not any(line.endswith("…") for line in lines), "nothing is cut"
+
+
+def test_frequent_options_have_short_forms_of_one_meaning() -> None:
+    short: dict[str, set[str]] = {}
+    for command in COMMANDS:
+        found = ROOT.commands["new"].commands[command[1]] if len(command) > 1 else ROOT.commands[command[0]]
+        for option in found.params:
+            for name in option.opts:
+                if len(name) == 2 and name.startswith("-"):
+                    short.setdefault(name, set()).add(option.name)
+    assert {"-s", "-m", "-o", "-p", "-a", "-d"} <= short.keys()
+    assert short.pop("-n") == {"samples", "evaluations"}
+    assert all(len(names) == 1 for names in short.values()), short
+
+
 def test_unknown_command_gets_the_nearest() -> None:
     run = CliRunner().invoke(app, ["statsu"])
     assert run.exit_code == 2

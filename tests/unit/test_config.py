@@ -236,7 +236,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
             "source": {"kind": "hub", "repo": "some/rows", "revision": "main"},
             "tasks": {"mmlu": {"stock": "mmlu/mmlu_*.yaml", "rows": {"test": "*.jsonl"}}},
         },
-        "tasks.mine: a hub source names every file: replace the '*' by names (got {'title': 'Mine', 'source': {'kind': "
+        "tasks.mine: a hub source names every file: replace the '*' by names, or write *-of-00004 for parts "
+        "(got {'title': 'Mine', 'source': {'kind': "
         "'hub', 'repo': 'some/rows', 'revision': 'main'}, 'tasks': {'mmlu': {'stock': 'mmlu/mmlu_*.yaml', 'rows': "
         "{'test': '*.jsonl'}}}})",
     ),

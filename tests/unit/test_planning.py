@@ -14,7 +14,7 @@ from prunebench import registry
 from prunebench.cli import app
 from prunebench.config.entries import Shape
 from prunebench.config.schema import with_catalogs
-from prunebench.config.sources import HubModelSource
+from prunebench.config.sources import HubModelSource, HubSource
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import costs, operations
 from prunebench.estimate.costs import LIBRARIES, START, Cost, Pruning, Text
@@ -418,10 +418,11 @@ def test_plain_data_hold_no_number_of_another_study() -> None:
 
 def test_sources_of_the_catalog_are_commits() -> None:
     """A branch could move under a study; those of the papers name what everybody else has measured on."""
-    models = with_catalogs(STUDY, catalog=REPOSITORY / "config/catalog")[0].models
-    hub = [entry.source for entry in models.values() if isinstance(entry.source, HubModelSource)]
-    assert len(hub) == 19
-    assert all(len(source.revision) == 40 for source in hub)
+    config = with_catalogs(STUDY, catalog=REPOSITORY / "config/catalog")[0]
+    hub = [entry.source for entry in config.models.values() if isinstance(entry.source, HubModelSource)]
+    rows = [entry.source for entry in config.tasks.values() if isinstance(entry.source, HubSource)]
+    assert len(hub) == 21 and len(rows) == 5
+    assert all(len(source.revision) == 40 for source in (*hub, *rows))
 
 
 def checked(*words: str) -> "tuple[int, dict[str, Any]]":

@@ -10,12 +10,11 @@ from typer.testing import CliRunner
 
 from prunebench.cli import app
 from prunebench.errors import PrunebenchError
-from prunebench.plan import graph
+from prunebench.plan import find, graph
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, read_plan
 from prunebench.results.current import Results
 from prunebench.suites import metrics
-from prunebench.view import find
 from prunebench.view.states import State, states, stopped
 from studies import grid
 

@@ -1,10 +1,13 @@
+import math
 from functools import partial
 
 import pandas as pd
 import pytest
 
 from laid_out import lay_out
+from prunebench.results.wilson import wilson
 from prunebench.stages.collect import COLUMNS
+from prunebench.tables.means import with_errors
 
 zeroshot_table = partial(lay_out, "zeroshot")
 
@@ -135,3 +138,22 @@ def test_accuracies_on_one_row_have_no_error() -> None:
     made = zeroshot_table(table(*scores("wanda", "0.50", stderr=None, n=1)), "s", TITLES)
     text = made.render("md")
     assert "nan" not in text and "BoolQ 1" in text
+
+
+def test_an_accuracy_of_0_or_100_has_an_interval_and_counts_as_unsure() -> None:
+    values = {"boolq": 1.0, "rte": 0.5}
+    rows = [
+        row("wanda", "0.50", value, task=task, stderr=0.0 if value == 1 else 0.07) for task, value in values.items()
+    ]
+    rows.append(row("wanda", "0.50", 0.75, task="mean", stderr=0.035))
+    rows += [row("dense", "0.00", 0.95, task=task, stderr=0.03) for task in ("boolq", "rte", "mean")]
+    made = with_errors(table(*rows))
+    errors = made.set_index(["method", "task"])["stderr"]
+    reach = (1 - wilson(1.0, 50)[0]) / 1.96
+    assert errors["wanda", "boolq"] == pytest.approx(reach, rel=1e-4) and errors["wanda", "rte"] == 0.07
+    assert errors["wanda", "mean"] == pytest.approx(math.hypot(reach, 0.07) / 2, rel=1e-4)
+    assert list(errors["dense"]) == [0.03] * 3
+    shown = zeroshot_table(made, "s", TITLES)
+    assert shown.rows[1][-3:] == ("100.00 (92.9 to 100.0)", "50.00", f"75.00 ± {100 * math.hypot(reach, 0.07) / 2:.2f}")
+    assert any(note.startswith("In brackets behind 0 and 100") for note in shown.notes)
+    assert not any("In brackets" in note for note in zeroshot_table(table(*rows[3:]), "s", TITLES).notes)

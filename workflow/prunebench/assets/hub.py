@@ -212,10 +212,11 @@ def described(source: HubModelSource) -> dict[str, Any]:
     }
 
 
-def fetch(source: HubSource, dest: Path, paths: Collection[str] = ()) -> dict[str, Path]:
+def fetch(source: HubSource, dest: Path, paths: Collection[str] = (), *, family: str | None = None) -> dict[str, Path]:
     """Bring `paths` of the repository, by default the files of a model, into the cache; return path -> file.
 
-    The digests are noted beside `dest` (`arrival_path`), so that a revision that moves later is noticed.
+    A model must be read by `family`, if one is named. The digests are noted beside `dest` (`arrival_path`), so that a
+    revision that moves later is noticed.
     Raises PrunebenchError, without half a file or a note, if a file is missing, damaged, forbidden or changed.
     """
     repository = Repository.look_up(source)
@@ -224,15 +225,18 @@ def fetch(source: HubSource, dest: Path, paths: Collection[str] = ()) -> dict[st
     check_unchanged(arrival, dest)
     if isinstance(source, HubModelSource):
         # The config is checked before gigabytes of weights are fetched.
-        check_config(repository.bring(CONFIG, digests[CONFIG]), source.repo)
+        check_config(repository.bring(CONFIG, digests[CONFIG]), source.repo, family)
     files = {path: repository.bring(path, digest) for path, digest in digests.items()}
     write_arrival(arrival, dest)
     return files
 
 
-def fetch_model(source: HubModelSource, dest: Path) -> list[Path]:
-    """Make `dest` a `from_pretrained` directory of links to a model's files; pickled weights are converted."""
-    files = fetch(source, dest)
+def fetch_model(source: HubModelSource, dest: Path, family: str) -> None:
+    """Make `dest` a `from_pretrained` directory of links to a model's files; pickled weights are converted.
+
+    Raises PrunebenchError, before the weights are fetched, if `family` does not read the model.
+    """
+    files = fetch(source, dest, family=family)
     dest.mkdir(parents=True, exist_ok=True)
     if source.weights == "pytorch":
         from prunebench.assets.pytorch import convert_pytorch
@@ -242,7 +246,6 @@ def fetch_model(source: HubModelSource, dest: Path) -> list[Path]:
     for path, file in files.items():
         (dest / path).parent.mkdir(parents=True, exist_ok=True)
         (dest / path).symlink_to(file)
-    return sorted(dest.iterdir())
 
 
 def model_paths(repository: Repository) -> list[str]:

@@ -15,6 +15,8 @@ from prunebench.assets.tasks import Row
 from prunebench.errors import PrunebenchError
 from prunebench.storage.sealed import Damaged
 
+LETTERS = "ABCDE"
+"""The letters of choices, in order. No question of ScienceQA has more choices."""
 ARCHIVE = "images.zip"
 """The file of all images of a bundle."""
 BATCH = 64
@@ -119,6 +121,8 @@ def _scienceqa(record: Row, _: Mapping[str, Path]) -> tuple[bytes | None, Row]:
     choices, answer = list(record["choices"]), record["answer"]
     if not 0 <= answer < len(choices):
         raise ValueError(f"the answer {answer} is none of {len(choices)} choices")
+    if len(choices) > len(LETTERS):
+        raise ValueError(f"{len(choices)} choices are more than the letters {LETTERS}")
     row = {"question": record["question"], "choices": choices, "answer": answer, "hint": record.get("hint") or ""}
     return _bytes(record), row
 

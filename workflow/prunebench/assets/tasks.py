@@ -35,8 +35,9 @@ def hub_row_paths(entry: TasksEntry) -> list[str]:
 def row_files(entry: TasksEntry, dest: Path, asset: Path | None = None) -> dict[str, Path]:
     """Put the files that `entry` names on this disk, into `dest` if they must be fetched (see `materialise`).
 
-    Their keys are NAME.SPLIT.SUFFIX, where NAME is the task, or for a task of many subjects TASK_SUBJECT. The note of
-    an arrival from the hub is beside the directory `asset`, by default `dest`.
+    Their keys are NAME.SPLIT.SUFFIX, where NAME is the task, or for a task of many subjects TASK_SUBJECT. A file in
+    parts has NAME.SPLIT.NUMBER.SUFFIX for each part, in order. The note of an arrival from the hub is beside the
+    directory `asset`, by default `dest`.
     """
     if isinstance(entry.source, PathSource):
         return local_row_files(entry)
@@ -103,9 +104,10 @@ def load_rows(directory: Path, name: str) -> dict[str, list[Row]]:
 
 def _members(entry: TasksEntry) -> dict[str, str]:
     members = {
-        f"{task}{'_*' if '*' in file else ''}.{split}{''.join(PurePosixPath(file).suffixes)}": file
+        f"{task}{'_*' if '*' in file else ''}.{split}{part}{''.join(PurePosixPath(file).suffixes)}": file
         for task, data in entry.tasks.items()
-        for split, file in data.rows.items()
+        for split, files in data.files.items()
+        for part, file in zip(_numbers(len(files)), files, strict=True)
     }
     pictures = {
         f"{task}.{PICTURES}.*{PurePosixPath(data.pictures).suffix}": data.pictures
@@ -113,6 +115,11 @@ def _members(entry: TasksEntry) -> dict[str, str]:
         if data.pictures is not None
     }
     return {**members, **pictures}
+
+
+def _numbers(count: int) -> list[str]:
+    """What the names of `count` files have between split and suffix: nothing for a single file."""
+    return [""] if count == 1 else [f".{number:05}" for number in range(count)]
 
 
 def _read_arrow(path: Path) -> list[Row]:

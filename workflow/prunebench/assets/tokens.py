@@ -25,6 +25,8 @@ Front = bool | Literal["window"]
 
 _NUMPY = b"\x93NUMPY"
 """The first bytes of an .npy file."""
+EMBEDDED = 3
+"""The number of axes of a calibration with images; token ids have two."""
 
 
 def load_tokenizer(directory: Path) -> "PreTrainedTokenizerFast":
@@ -208,6 +210,7 @@ def of_tokenizer(model: object, text: object) -> str:
 def read_tokens(path: Path, spec_hash: str | None = None) -> "torch.Tensor":
     """The tokens int64 [samples, seqlen] that the stage calibrate has written to the .npy file `path`.
 
+    Where the calibration has images, these are float32 [samples, seqlen, hidden + 1]: see `engine.activations.embed`.
     Raises Damaged if the file does not fit the record beside it, or if that record is absent, damaged, or not made from
     the spec with the hash `spec_hash`. The spec of a user's tokens is their digest, and they need no record.
     """
@@ -223,7 +226,9 @@ def read_tokens(path: Path, spec_hash: str | None = None) -> "torch.Tensor":
             fits = False
         if not fits:
             raise Damaged(path, f"does not fit {record.name} beside it")
-    return torch.from_numpy(np.array(load_ids(path)))
+    array = _load(path)
+    embedded = spec_hash is not None and array.dtype == np.float32 and array.ndim == EMBEDDED
+    return torch.from_numpy(np.array(array if embedded else check_array(array, path)))
 
 
 def load_ids(path: Path) -> NDArray[np.int64]:
@@ -231,6 +236,11 @@ def load_ids(path: Path) -> NDArray[np.int64]:
 
     Raises PrunebenchError unless it is such an array; pickles are never read.
     """
+    return check_array(_load(path), path)
+
+
+def _load(path: Path) -> NDArray[Any]:
+    """The array in the .npy file `path`, mapped into memory. Raises PrunebenchError if there is none."""
     advice = "save token ids with numpy.save, as int64 [samples, seqlen]; text goes by .txt, .jsonl or .parquet"
     try:
         if not is_regular(path):
@@ -247,7 +257,7 @@ def load_ids(path: Path) -> NDArray[np.int64]:
         array = None
     if array is None:
         raise PrunebenchError(f"{path} is not a token file (.npy), or it is damaged or holds objects: {advice}")
-    return check_array(array, path)
+    return array  # type: ignore[no-any-return]
 
 
 def check_array(array: Any, what: object) -> NDArray[np.int64]:

@@ -11,6 +11,8 @@ import typer
 
 from prunebench.cli.beginning import prepare, resumable
 from prunebench.cli.options import (
+    OUTPUT,
+    TEXT,
     AsJson,
     BatchSize,
     Bos,
@@ -23,6 +25,8 @@ from prunebench.cli.options import (
     Threads,
     Tokens,
     count,
+    destination,
+    option,
     path_or_name,
 )
 from prunebench.errors import PrunebenchError
@@ -34,6 +38,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+TASKS = "Tasks"
+FIRST = "The first windows to use; default all."
+Corpus = Annotated[
+    str | None, option("A corpus of the catalog, its test split.", "--corpus", panel=TEXT, metavar="NAME")
+]
+
 OTHERS = 60
 """The number of terminal columns that the table of `compare` needs beside the names of models."""
 SHOWN = 20
@@ -44,12 +54,12 @@ SHOWN = 20
 def ppl(
     model: Model,
     tokens: Tokens = None,
-    corpus: Annotated[str | None, typer.Option(help="A corpus of the catalog; its test split is used.")] = None,
+    corpus: Corpus = None,
     text: Text = None,
     column: Column = None,
     bos: Bos = None,
     seqlen: Seqlen = None,
-    windows: Annotated[int | None, count(1, "Number of first windows to use (default: all).")] = None,
+    windows: Annotated[int | None, count(1, FIRST, "--windows", "-w", panel=TEXT)] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
@@ -60,10 +70,12 @@ def ppl(
 
     Example: prunebench ppl path/to/model --corpus wikipedia --seqlen 512
 
-    --text takes .txt (one document), .jsonl (a document per line, under the key --column), .parquet (a document per
-    row, in the column --column), any of these as .gz, or a directory of such files.
+    --text takes .txt, .jsonl (with the key --column), .parquet (with the column --column), .gz of these, or a directory
+    of such files.
     """
-    source = _Text(tokens, corpus, text, column, seqlen, windows, bos)
+    from prunebench.standalone.text import Source
+
+    source = Source(tokens, corpus, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.standalone.measure import load, perplexity_of
 
@@ -80,27 +92,62 @@ def ppl(
 @app.command("eval")
 def evaluate(
     model: Model,
-    suite: Annotated[str, typer.Option(help="A name from `suites`.")] = "zeroshot7",
-    limit: Annotated[int | None, count(2, "Rows per task, drawn by a fixed seed (default: all).")] = None,
+    suite: Annotated[
+        str | None, option("A name from `suites`; default zeroshot7.", "--suite", panel=TASKS, metavar="NAME")
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        option("One of the suite, or of any; repeatable.", "--task", "-t", panel=TASKS, metavar="NAME"),
+    ] = None,
+    limit: Annotated[
+        int | None, count(2, "Rows per task, drawn by a fixed seed; default all.", "--limit", "-l", panel=TASKS)
+    ] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
     device: Device = "auto",
+    out: Annotated[
+        Path | None,
+        option(
+            "Also write lm-eval's and other formats there.", "--out", "-o", panel=OUTPUT, metavar="DIR",
+            parser=destination("--out"),
+        ),
+    ] = None,
+    samples: Annotated[bool, option("With --out: each row, as lm-eval does.", "--samples", panel=OUTPUT)] = False,
+    as_csv: Annotated[bool, option("Print CSV.", "--csv", panel=OUTPUT)] = False,
     as_json: AsJson = False,
-) -> None:
-    """Evaluate MODEL on a suite of the catalog: zero-shot tasks, or perplexity.
+) -> None:  # fmt: skip
+    """Evaluate MODEL on a suite of the catalog, or on single tasks: zero-shot tasks, or perplexity.
 
     Example: prunebench eval path/to/model --suite zeroshot7 --limit 100
-    """
-    compute = prepare(dtype, batch_size, threads, device)
-    from prunebench.standalone.measure import evaluate_suite, load
 
+    The interval of an accuracy is Wilson's, of 95%. --out writes scores.csv, every_eval_ever.json (the schema of Every
+    Eval Ever), and lm-eval's results_DATE.json and samples_TASK_DATE.jsonl.
+    """
+    if samples and not out:
+        raise PrunebenchError("--samples: the rows are written to files: name a directory with --out")
+    if as_csv and as_json:
+        raise PrunebenchError("--csv and --json: choose one of them")
+    compute = prepare(dtype, batch_size, threads, device)
+    from prunebench.standalone.evaluation import evaluation
+
+    chosen = evaluation(suite, task or (), limit, compute)
+    from prunebench.standalone import records
+    from prunebench.standalone.measure import load
+
+    if out:
+        records.make_folder(out, "--out")
     with resumable():
-        scores = evaluate_suite(load(model, compute), suite, limit)
+        evaluated = chosen.run(load(model, compute), record=out is not None, samples=samples)
+    files = records.write(evaluated, out) if out else []
     if as_json:
-        typer.echo(json.dumps([_as_dict(score) for score in scores]))
+        typer.echo(json.dumps([records.plain(score) for score in evaluated.scores]))
+    elif as_csv:
+        typer.echo(records.as_csv(evaluated.scores), nl=False)
     else:
-        _print(_score_table(f"{model}, {suite}", scores))
+        _print(_score_table(f"{model}, {chosen.title}", evaluated.scores))
+    for file in files:
+        typer.echo(file, err=True)
 
 
 @app.command()
@@ -114,19 +161,19 @@ def compare(
         ),
     ],
     tokens: Tokens = None,
-    corpus: Annotated[str | None, typer.Option(help="A corpus; its test split is used. [default: wikipedia]")] = None,
+    corpus: Corpus = None,
     text: Text = None,
     column: Column = None,
     bos: Bos = None,
     seqlen: Seqlen = None,
-    windows: Annotated[int | None, count(2, "Number of first windows to use (default: all).")] = None,
+    windows: Annotated[int | None, count(2, FIRST, "--windows", "-w", panel=TEXT)] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Compare models: sparsity, perplexity on the same windows, and its ratio to the first model's.
+    """Compare models on wikipedia or another text: sparsity, perplexity, and its ratio to the first model's.
 
     Example: prunebench compare path/to/model path/to/pruned --corpus wikipedia
 
@@ -137,14 +184,17 @@ def compare(
     if len(models) < 2:
         raise typer.BadParameter("name two or more models")
     corpus = corpus if any((tokens, corpus, text)) else "wikipedia"
-    source = _Text(tokens, corpus, text, column, seqlen, windows, bos)
+    from prunebench.standalone.text import Source
+
+    source = Source(tokens, corpus, text, column, seqlen, windows, bos)
     compute = prepare(dtype, batch_size, threads, device)
     from prunebench.standalone.compare import compare_models
 
     with resumable():
         rows = compare_models(models, source.windows, source.name, compute)
     if as_json:
-        typer.echo(json.dumps([{**asdict(row), "bos": source.bos} for row in rows]))
+        shape = dict(zip(("windows", "seqlen"), source.shape or (), strict=False))
+        typer.echo(json.dumps([{**asdict(row), "bos": source.bos, **shape} for row in rows]))
         return
     from rich.markup import escape
     from rich.table import Column, Table
@@ -154,60 +204,12 @@ def compare(
     heads = ("sparsity", "perplexity", "ratio to\nthe first", "95% interval")
     name = Column("model", overflow="fold", min_width=SHOWN)
     numbers = [Column(head, no_wrap=True) for head in heads]
-    table = Table(name, *numbers, title=escape(f"on {source.name}"))
+    table = Table(name, *numbers, title=escape(f"on {source.title}"))
     for row in rows:
         ratio = ("", "") if row.ratio is None else (f"{row.ratio:.4f}", "{:.4f} to {:.4f}".format(*row.interval or ()))
         title = snapshot_title(Path(row.model)) or _end_of(row.model)
         table.add_row(escape(title), f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
     _print(table)
-
-
-class _Text:
-    """The text for a perplexity: token ids, a corpus of the catalog, or a user's text."""
-
-    def __init__(
-        self,
-        tokens: Path | None,
-        corpus: str | None,
-        text: Path | None,
-        column: str | None,
-        seqlen: int | None,
-        windows: int | None,
-        bos: bool | None,
-    ) -> None:
-        from prunebench.assets.texts import own_documents
-        from prunebench.assets.tokens import load_ids
-
-        given = [option for option, value in (("--tokens", tokens), ("--corpus", corpus), ("--text", text)) if value]
-        if len(given) != 1:
-            also = f", not {' and '.join(given)}" if given else ""
-            raise PrunebenchError(f"name one of --tokens, --corpus and --text{also}")
-        if tokens and seqlen:
-            raise PrunebenchError("--seqlen: the windows of --tokens have their length already; leave it out")
-        if tokens and bos is not None:
-            raise PrunebenchError("--bos: the windows of --tokens are taken as they are; leave it out")
-        if column is not None and text is None:
-            raise PrunebenchError("--column belongs to a text of one's own, with --text: leave it out")
-        self._ids = load_ids(tokens) if tokens else None
-        self._documents = own_documents(text, column) if text else []
-        self._corpus, self._seqlen, self._windows, self._bos = corpus, seqlen or 512, windows, bos
-        self.name = str(tokens or corpus or text)
-        self.bos: bool | None = None
-        """Whether the windows of the last model begin with a BOS token; None for token ids."""
-
-    def windows(self, loaded: Any) -> Any:
-        """Cut the text into windows of tokens of the model `loaded`, int64 [n, seqlen]."""
-        import numpy as np
-
-        from prunebench.standalone.measure import corpus_documents, text_windows
-
-        if self._ids is not None:
-            if len(self._ids) < (self._windows or 1):
-                raise PrunebenchError(f"--windows: {self.name} has {len(self._ids)} windows, not {self._windows}")
-            return np.array(self._ids[: self._windows])
-        documents, limit = corpus_documents(self._corpus) if self._corpus else (self._documents, None)
-        windows, self.bos = text_windows(loaded, documents, self._seqlen, self._windows, self.name, self._bos)
-        return windows[: None if self._windows else limit]
 
 
 def _as_dict(score: Score) -> dict[str, Any]:
@@ -218,10 +220,13 @@ def _score_table(title: str, scores: list[Score]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("task", "metric", "value", "stderr", "rows", title=escape(title))
-    for score in scores:
-        shown = (f"{score.value:.4g}", "" if score.stderr is None else f"{score.stderr:.2g}", str(score.n))
-        table.add_row(escape(score.task), score.metric, *shown)
+    from prunebench.standalone.records import plain
+
+    table = Table("task", "metric", "value", "stderr", "95% interval", "rows", title=escape(title))
+    for row in map(plain, scores):
+        error = "" if row["stderr"] is None else f"{row['stderr']:.2g}"
+        interval = "" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+        table.add_row(escape(row["task"]), row["metric"], f"{row['value']:.4g}", error, interval, str(row["n"]))
     return table
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from prunebench.config.schema import CONFIG
-from prunebench.config.values import LARGEST_COUNT
+from prunebench.config.values import DTYPES, LARGEST_COUNT, dtype_named
 from prunebench.engine.placement.choice import CHOICE
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import sparsity_text
@@ -42,14 +42,6 @@ def file(option: str) -> Callable[[str], Path]:
     return path
 
 
-DTYPES = {
-    "float32": ("fp32", "f32", "float", "single"),
-    "bfloat16": ("bf16",),
-    "float16": ("fp16", "f16", "half"),
-}
-"""The dtypes of forward passes, each with its usual short forms."""
-
-
 def fraction(least: float) -> Callable[[str], float]:
     """Return a parser (for typer) of a sparsity from `least` on. It raises PrunebenchError for any other text."""
 
@@ -67,11 +59,9 @@ def fraction(least: float) -> Callable[[str], float]:
 
 def dtype_name(value: str) -> str:
     """Parse a dtype: a name of torch, or a usual short form. Raises PrunebenchError for any other text."""
-    name = value.lower().removeprefix("torch.")
-    for dtype, short in DTYPES.items():
-        if name in (dtype, *short):
-            return dtype
-    raise PrunebenchError(f"--dtype: unknown dtype {value!r}{did_you_mean(name, DTYPES)}")
+    if (dtype := dtype_named(value)) is None:
+        raise PrunebenchError(f"--dtype: unknown dtype {value!r}{did_you_mean(value, DTYPES)}")
+    return dtype
 
 
 def path_or_name(argument: str) -> Callable[[str], str]:
@@ -87,15 +77,25 @@ def path_or_name(argument: str) -> Callable[[str], str]:
     return path
 
 
-def count(least: int, text: str, most: int = LARGEST_COUNT) -> Any:
+TEXT, COMPUTE, OUTPUT = "Text", "Computation", "Output"
+"""The groups of options that several commands have."""
+
+
+def option(text: str, *names: str, panel: str | None = None, metavar: str = "", **settings: Any) -> Any:
+    """Make an option (for typer) that takes one line of --help, in the group `panel`. `text` says its default."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, metavar=metavar, show_default=False, **settings)
+
+
+def count(least: int, text: str, *names: str, most: int = LARGEST_COUNT, **settings: Any) -> Any:
     """Make an option (for typer) that takes a whole number from `least` to `most`; `text` is its help."""
 
     def checked(value: int | None) -> int | None:
-        if value is not None and value > most:
-            raise typer.BadParameter(f"{value} is more than {most}")
+        if value is not None and not least <= value <= most:
+            bound = f"less than {least}" if value < least else f"more than {most}"
+            raise typer.BadParameter(f"{value} is {bound}", param_hint=f"'{names[0]}'")
         return value
 
-    return typer.Option(min=least, callback=checked, help=text)
+    return option(text, *names, metavar="N", callback=checked, **settings)
 
 
 Model = Annotated[
@@ -103,43 +103,50 @@ Model = Annotated[
     typer.Argument(
         metavar="MODEL",
         parser=path_or_name("MODEL"),
-        help="A from_pretrained directory, a name from `models`, or owner/name[@revision] on the hub.",
+        help="A from_pretrained directory, a name from `models`, or OWNER/NAME[@REVISION] on the hub.",
     ),
 ]
 DType = Annotated[
     str,
-    typer.Option(parser=dtype_name, metavar="DTYPE", help="float32, bfloat16 or float16, of forward passes alone."),
+    option(
+        "float32, float16, or by default bfloat16.", "--dtype", panel=COMPUTE, metavar="DTYPE",
+        parser=dtype_name,
+    ),
+]  # fmt: skip
+BatchSize = Annotated[int, count(1, "Windows per forward pass; default 8.", "--batch-size", panel=COMPUTE)]
+Threads = Annotated[
+    int | None, count(1, "CPU threads; default all. They move numbers a bit.", "--threads", panel=COMPUTE)
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Windows per forward pass.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all). They move numbers slightly.")]
 Device = Annotated[
-    str, typer.Option(envvar=CHOICE, help="auto (a GPU if there is one), cpu, or a name of torch: cuda, cuda:1, xpu.")
+    str,
+    option(
+        "auto, cpu, or a name of torch, such as cuda:1.", "--device", "-d", panel=COMPUTE, metavar="NAME",
+        envvar=CHOICE, show_envvar=False,
+    ),
+]  # fmt: skip
+AsJson = Annotated[bool, option("Print JSON for other programs.", "--json", panel=OUTPUT)]
+Tokens = Annotated[
+    Path | None,
+    option("Token ids, .npy, int64 [n, seqlen].", "--tokens", panel=TEXT, metavar="FILE", parser=path("--tokens")),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
-Tokens = Annotated[Path | None, typer.Option(parser=path("--tokens"), help="Token ids, .npy, int64 [samples, seqlen].")]
-Text = Annotated[Path | None, typer.Option(parser=path("--text"), help="A file or directory of text.")]
-Column = Annotated[str | None, typer.Option(help="Key or column with the text. [default: text]")]
+Text = Annotated[
+    Path | None,
+    option("A file or directory of text.", "--text", panel=TEXT, metavar="PATH", parser=path("--text")),
+]
+Column = Annotated[
+    str | None, option("Key or column of the text; default text.", "--column", panel=TEXT, metavar="NAME")
+]
 Bos = Annotated[
     bool | None,
-    typer.Option("--bos/--no-bos", help="Begin windows with a BOS token; default: as the tokenizer does."),
+    option("BOS first; default: as the tokenizer does.", "--bos/--no-bos", panel=TEXT),
 ]
-Seqlen = Annotated[int | None, count(2, "Tokens per window. [default: 512]")]
+Seqlen = Annotated[int | None, count(2, "Tokens per window; default 512.", "--seqlen", panel=TEXT)]
 
 Configfile = Annotated[
     Path,
-    typer.Option(
-        parser=path("--configfile"),
-        help="The config file, as for snakemake.",
-        show_default=str(CONFIG),
-    ),
+    option(f"As for snakemake; default {CONFIG}.", "--configfile", metavar="FILE", parser=path("--configfile")),
 ]
 Study = Annotated[str | None, typer.Argument(help="A study of the config.", show_default="all of them")]
-Packed = Annotated[
-    bool, typer.Option("--packed", help="Leave zeros out: bitmasks and kept values, for prunebench.load.")
-]
-Bits = Annotated[
-    int | None, typer.Option(help="With --packed: 8 keeps values in 8 bits. [default: those of the model]")
-]
-Group = Annotated[
-    int | None, typer.Option(help="With --bits 8: columns that share a scale, a multiple of 32. [default: the row]")
-]
+Packed = Annotated[bool, option("Leave zeros out, for prunebench.load.", "--packed", panel=OUTPUT)]
+Bits = Annotated[int | None, option("8 keeps packed values in 8 bits.", "--bits", panel=OUTPUT, metavar="8")]
+Group = Annotated[int | None, option("With --bits 8: columns with one scale.", "--group", panel=OUTPUT, metavar="N")]

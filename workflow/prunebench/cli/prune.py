@@ -10,21 +10,20 @@ import typer
 
 from prunebench.cli.beginning import prepare, resumable
 from prunebench.cli.options import (
+    OUTPUT,
     AsJson,
     BatchSize,
     Bits,
-    Bos,
-    Column,
     Device,
     DType,
     Group,
     Model,
     Packed,
-    Seqlen,
     Threads,
     count,
     destination,
     fraction,
+    option,
     path,
 )
 from prunebench.config.values import LARGEST_SEED
@@ -33,37 +32,70 @@ from prunebench.storage.packed import packing_of
 
 app = typer.Typer()
 
+PRUNING, CALIBRATION = "Pruning", "Calibration text"
+
 
 @app.command()
 def prune(
     model: Model,
     out: Annotated[
         Path,
-        typer.Option(parser=destination("--out"), help="Directory for the pruned model; it must be empty or new."),
+        option(
+            "Directory of the pruned model, empty or new.",
+            "--out",
+            "-o",
+            panel=OUTPUT,
+            metavar="DIR",
+            parser=destination("--out"),
+        ),
     ],
     sparsity: Annotated[
-        float | None, typer.Option(parser=fraction(0), metavar="FRACTION", help="Fraction of zeros, such as 0.6.")
+        float | None,
+        option(
+            "Fraction of zeros, such as 0.6.", "--sparsity", "-s", panel=PRUNING, metavar="FRACTION", parser=fraction(0)
+        ),
     ] = None,
     pattern: Annotated[
-        str, typer.Option(help="unstructured, or n:m such as 2of4, which keeps 2 of 4.")
+        str, option("2of4 keeps 2 of 4, in place of -s.", "--pattern", "-p", panel=PRUNING, metavar="NofM")
     ] = "unstructured",
-    method: Annotated[str | None, typer.Option(help="A name from `methods`; default: the best in our table.")] = None,
+    method: Annotated[
+        str | None,
+        option("From `methods`; default: our choice.", "--method", "-m", panel=PRUNING, metavar="NAME"),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        option("Of the method; repeatable.", "--param", panel=PRUNING, metavar="NAME=VALUE"),
+    ] = None,
     allocator: Annotated[
-        str | None, typer.Option(help="A name from `allocators`; default: uniform, or the best.")
+        str | None, option("From `allocators`; default uniform.", "--allocator", "-a", panel=PRUNING, metavar="NAME")
     ] = None,
-    param: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, a parameter of the method; repeatable.")] = None,
     allocator_param: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE, a parameter of the allocator; repeatable.")
+        list[str] | None,
+        option("Of the allocator; repeatable.", "--allocator-param", panel=PRUNING, metavar="NAME=VALUE"),
     ] = None,
+    seed: Annotated[int, count(0, "Of all random numbers; default 0.", "--seed", most=LARGEST_SEED, panel=PRUNING)] = 0,
     calibration: Annotated[
-        Path | None, typer.Option(parser=path("--calibration"), help="Text of your own, or token ids (.npy).")
+        Path | None,
+        option(
+            "Text of your own, or token ids (.npy).",
+            "--calibration",
+            "-c",
+            panel=CALIBRATION,
+            metavar="PATH",
+            parser=path("--calibration"),
+        ),
     ] = None,
-    column: Column = None,
-    corpus: Annotated[str | None, typer.Option(help="Corpus for calibration. [default: c4_type]")] = None,
-    bos: Bos = None,
-    samples: Annotated[int | None, count(1, "Windows for calibration. [default: 128]")] = None,
-    seqlen: Seqlen = None,
-    seed: Annotated[int, count(0, "Seed of the windows and of the method.", LARGEST_SEED)] = 0,
+    column: Annotated[
+        str | None, option("Key or column of it; default text.", "--column", panel=CALIBRATION, metavar="NAME")
+    ] = None,
+    corpus: Annotated[
+        str | None, option("Of the catalog; default c4_type.", "--corpus", panel=CALIBRATION, metavar="NAME")
+    ] = None,
+    samples: Annotated[int | None, count(1, "Windows; default 128.", "--samples", "-n", panel=CALIBRATION)] = None,
+    seqlen: Annotated[int | None, count(2, "Tokens per window; default 512.", "--seqlen", panel=CALIBRATION)] = None,
+    bos: Annotated[
+        bool | None, option("BOS first; default: the tokenizer's.", "--bos/--no-bos", panel=CALIBRATION)
+    ] = None,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
@@ -71,45 +103,33 @@ def prune(
     packed: Packed = False,
     bits: Bits = None,
     group: Group = None,
-    force: Annotated[bool, typer.Option(help="Delete the content of OUT first.")] = False,
+    force: Annotated[bool, option("Delete the content of DIR first.", "--force", "-f", panel=OUTPUT)] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prune MODEL and write a directory for from_pretrained, with a model card and a record of what was done.
 
     Example: prunebench prune path/to/model --sparsity 0.6 --out path/to/pruned
 
-    The code is that of the benchmark, so the same settings give the same weights as its cells have. Ctrl-C loses one
-    block at most, and the same command goes on from there.
-
-    --calibration takes text of your own: .txt (one document), .jsonl (a document per line, under the key --column),
-    .parquet (a document per row, in the column --column), any of these as .gz, or a directory of such files. --seed
-    draws --samples windows of --seqlen tokens from it. It also takes an .npy file of token ids, int64 [samples,
-    seqlen], which are used as they are.
+    Ctrl-C loses one block at most, and the same command goes on from there. --calibration takes .txt, .jsonl, .parquet,
+    .gz of these, a directory of them, or token ids, which are used as they are.
     """
     packing = packing_of(packed, bits, group)
     tokens, text = _own_calibration(calibration)
     settled = {"--samples": samples, "--seqlen": seqlen} if tokens else {}
     _check_calibration(calibration, {"--corpus": corpus, **settled})
     compute = prepare(dtype, batch_size, threads, device)
-    from prunebench.standalone.recommend import recommend
-    from prunebench.standalone.request import Request, feed_forward, parse_params, work
+    from prunebench.standalone.prepare import prepared
+    from prunebench.standalone.request import Request, parse_params
 
-    recommended = None
-    if method is None:
-        if param:
-            raise PrunebenchError("--param belongs to a method: name it with --method")
-        best = recommend(pattern, sparsity, feed_forward(model))
-        method, allocator = best.method, allocator or best.allocator
-        recommended = f"{method} with {allocator}: {best.why}"
     drawn = {"corpus": corpus, "samples": samples, "seqlen": seqlen, "bos": bos}
     request = Request(
         model=model,
         method=method,
         sparsity=sparsity,
         pattern=pattern,
-        allocator=allocator or "uniform",
+        allocator=allocator,
         params=parse_params(param or []),
-        allocator_params=_allocator_params(allocator, allocator_param or []),
+        allocator_params=parse_params(allocator_param or [], "--allocator-param"),
         tokens=tokens,
         text=text,
         column=column,
@@ -117,16 +137,15 @@ def prune(
         compute=compute,
         **{key: value for key, value in drawn.items() if value is not None},  # type: ignore[arg-type]
     )
-    cell = work(request).cell  # This reports mistakes before the import of torch, which takes seconds.
-    if not cell.calibrated and (calibration or any(value is not None for value in drawn.values())):
-        raise PrunebenchError(f"{method} with {cell.allocator} looks at no text: leave out the options of calibration")
+    unread = [f"--{option}" for option, value in {"calibration": calibration, **drawn}.items() if value is not None]
+    ready = prepared(request, unread)  # This reports mistakes before the import of torch, which takes seconds.
     from prunebench.standalone.run import prune_to, refuse_destination
 
     refuse_destination(request, out, force=force)
-    if recommended:
-        typer.echo(recommended, err=True)
+    for note in ready.notes:
+        typer.echo(note, err=True)
     with resumable():
-        record = prune_to(request, out, force=force, packing=packing)
+        record = prune_to(ready, out, force=force, packing=packing)
     if as_json:
         typer.echo(json.dumps(record, indent=1))
     else:
@@ -145,16 +164,8 @@ def _own_calibration(calibration: Path | None) -> tuple[Path | None, Path | None
 
 def _check_calibration(calibration: Path | None, others: dict[str, Any]) -> None:
     """Raise PrunebenchError for `others`, options that --calibration settles, and for a file that does not exist."""
-    for option, value in others.items():
+    for name, value in others.items():
         if calibration and value is not None:
-            raise PrunebenchError(f"{option}: --calibration {calibration} settles this too; leave one of them out")
+            raise PrunebenchError(f"{name}: --calibration {calibration} settles this too; leave one of them out")
     if calibration and not calibration.exists():
         raise PrunebenchError(f"--calibration: no such file: {calibration}")
-
-
-def _allocator_params(allocator: str | None, texts: list[str]) -> dict[str, Any]:
-    from prunebench.standalone.request import parse_params
-
-    if texts and allocator is None:
-        raise PrunebenchError("--allocator-param belongs to an allocator: name it with --allocator")
-    return parse_params(texts, "--allocator-param")

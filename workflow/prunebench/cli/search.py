@@ -4,46 +4,73 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from prunebench.cli.beginning import prepare, resumable
-from prunebench.cli.options import AsJson, BatchSize, Device, DType, Model, Threads, count, file, fraction
+from prunebench.cli.options import (
+    OUTPUT,
+    TEXT,
+    AsJson,
+    BatchSize,
+    Device,
+    DType,
+    Model,
+    Threads,
+    count,
+    file,
+    fraction,
+    option,
+)
 from prunebench.config.values import LARGEST_SEED
 from prunebench.errors import PrunebenchError
 from prunebench.storage.files import read_object, write_json
 
 app = typer.Typer()
 
-ALLOCATORS = {"functions": ("dsa", "function"), "slopes": ("atp", "slope")}
-"""For each space, the allocator that uses the result of a search, and the parameter that takes this result."""
+SEARCH = "Search"
 
 
 @app.command()
 def search(
     model: Model,
     sparsity: Annotated[
-        float, typer.Option(parser=fraction(0.01), metavar="FRACTION", help="Zeros in the whole model, such as 0.6.")
+        float,
+        option(
+            "Of the whole model.",
+            "--sparsity",
+            "-s",
+            panel=SEARCH,
+            metavar="FRACTION",
+            parser=fraction(0.01),
+        ),
     ],
     space: Annotated[
-        Literal["functions", "slopes"], typer.Option(help="Search functions for allocator dsa, or slopes for atp.")
+        Literal["functions", "slopes"],
+        option("Of dsa, or of atp.", "--space", panel=SEARCH, metavar="functions|slopes"),
     ] = "functions",
     strategy: Annotated[
-        Literal["evolution", "random", "grid"], typer.Option(help="How to search; grid tries every slope once.")
+        Literal["evolution", "random", "grid"],
+        option("How; default evolution.", "--strategy", panel=SEARCH, metavar="evolution|random|grid"),
     ] = "evolution",
-    evaluations: Annotated[int, count(1, "Largest number of runs of the model.")] = 100,
-    seed: Annotated[int, count(0, "Seed of the search.", LARGEST_SEED)] = 0,
-    corpus: Annotated[str, typer.Option(help="Corpus of the catalog to use.")] = "c4_type",
-    samples: Annotated[int, count(1, "Windows for statistics, from the calibration split.")] = 16,
-    windows: Annotated[int, count(1, "Windows to judge by, from the tuning split.")] = 8,
-    seqlen: Annotated[int, count(2, "Tokens per window.")] = 512,
+    evaluations: Annotated[int, count(1, "Runs of the model; default 100.", "--evaluations", "-n", panel=SEARCH)] = 100,
+    seed: Annotated[int, count(0, "Default 0.", "--seed", most=LARGEST_SEED, panel=SEARCH)] = 0,
+    corpus: Annotated[
+        str, option("A corpus of the catalog; default c4_type.", "--corpus", panel=TEXT, metavar="NAME")
+    ] = "c4_type",
+    samples: Annotated[int, count(1, "Windows for statistics; default 16.", "--samples", panel=TEXT)] = 16,
+    windows: Annotated[int, count(1, "Windows to judge by; default 8.", "--windows", "-w", panel=TEXT)] = 8,
+    seqlen: Annotated[int, count(2, "Tokens per window; default 512.", "--seqlen", panel=TEXT)] = 512,
     dtype: DType = "bfloat16",
     batch_size: BatchSize = 8,
     threads: Threads = None,
     device: Device = "auto",
     out: Annotated[
-        Path | None, typer.Option(parser=file("--out"), help="File to write the result to, as JSON.")
+        Path | None,
+        option(
+            "File to write the result to, as JSON.", "--out", "-o", panel=OUTPUT, metavar="FILE", parser=file("--out")
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -51,27 +78,17 @@ def search(
 
     Example: prunebench search path/to/model --sparsity 0.7 --evaluations 100
 
-    Ctrl-C loses one evaluation at most, and the same command goes on from there. The result can also serve other
-    models, methods and sparsities.
+    Statistics come from the calibration split of the corpus, and its tuning split judges. Ctrl-C loses one evaluation
+    at most, and the same command goes on from there. The result can also serve other models, methods and sparsities.
     """
-    if strategy == "grid" and space != "slopes":
-        raise PrunebenchError("--strategy: grid is for --space slopes, as there are too many functions")
     if out and out.exists() and not _is_result(out):
         raise PrunebenchError(f"--out: {out} holds no result of a search, and would be lost: name another file")
     compute = prepare(dtype, batch_size, threads, device)
-    options: dict[str, Any] = {
-        "space": space,
-        "strategy": strategy,
-        "evaluations": evaluations,
-        "corpus": corpus,
-        "calibration": f"{corpus}_{samples}x{seqlen}",
-        "windows": windows,
-        "seqlen": seqlen,
-    }
-    from prunebench.standalone.search import SearchRequest, run_search
+    from prunebench.standalone.search import ALLOCATORS, SearchRequest, run_search, search_job, search_options
 
+    options = search_options(space, strategy, evaluations, corpus, samples, windows, seqlen)
     with resumable():
-        result = run_search(SearchRequest(model, sparsity, seed, options, compute))
+        result = run_search(search_job(SearchRequest(model, sparsity, seed, options, compute)))
     if out:
         write_json(out, result)
     if as_json:

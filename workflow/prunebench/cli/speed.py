@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from prunebench.cli.beginning import prepare
-from prunebench.cli.options import AsJson, Bits, Device, DType, Group, Model, Threads, count, path_or_name
+from prunebench.cli.options import AsJson, Bits, Device, DType, Group, Model, Threads, count, option, path_or_name
 from prunebench.config.values import MOST_WINDOWS
 from prunebench.storage.packed import packing_of
 
@@ -20,22 +20,29 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+TIMING = "Timing"
+
 
 @app.command()
 def speed(
     model: Model,
     against: Annotated[
         str | None,
-        typer.Option(
-            metavar="DENSE", parser=path_or_name("--against"), help="The dense model, a directory or a name, in turn."
+        option(
+            "The dense model, which takes turns.",
+            "--against",
+            panel=TIMING,
+            metavar="DENSE",
+            parser=path_or_name("--against"),
         ),
     ] = None,
-    prompt: Annotated[int, count(1, "Tokens of each prompt.")] = 512,
-    tokens: Annotated[int, count(2, "Tokens that are written in each pass, at batch 1.")] = 32,
+    prompt: Annotated[int, count(1, "Tokens of each prompt; default 512.", "--prompt", panel=TIMING)] = 512,
+    tokens: Annotated[int, count(2, "Tokens written in each pass; default 32.", "--tokens", panel=TIMING)] = 32,
     batch: Annotated[
-        list[int] | None, typer.Option(min=1, max=MOST_WINDOWS, help="Sequences at once; repeatable. [default: 1]")
+        list[int] | None,
+        option("Sequences at once; repeatable; default 1.", "--batch", panel=TIMING, metavar="N"),
     ] = None,
-    repeats: Annotated[int, count(1, "Passes of each form; medians are shown.")] = 5,
+    repeats: Annotated[int, count(1, "Passes of each form; default 5.", "--repeats", panel=TIMING)] = 5,
     bits: Bits = None,
     group: Group = None,
     dtype: DType = "bfloat16",
@@ -52,20 +59,14 @@ def speed(
     programs first.
     """
     packing_of(True, bits, group)
+    for size in batch or ():
+        if not 1 <= size <= MOST_WINDOWS:
+            raise typer.BadParameter(f"{size} is not from 1 to {MOST_WINDOWS}", param_hint="--batch")
     batches = list(dict.fromkeys(batch or [1]))
     compute = prepare(dtype, 1, threads, device)
-    from prunebench.standalone.speed import speed_of
-    from prunebench.suites.speed import SpeedParams
+    from prunebench.standalone.speed import protocol, speed_of
 
-    protocol = {
-        "prompt": prompt,
-        "tokens": tokens,
-        "batches": batches,
-        "repeats": repeats,
-        "bits": bits,
-        "group": group,
-    }
-    scores = speed_of(model, against, SpeedParams.model_validate(protocol), compute)
+    scores = speed_of(model, against, protocol(prompt, tokens, batches, repeats, bits, group), compute)
     if as_json:
         typer.echo(json.dumps([asdict(score) for score in scores]))
         return

@@ -37,6 +37,8 @@ def plan(
     for cards, so times are orders of magnitude; give your own measurements with --rate. Memory and disk follow from
     the sizes in the catalog. With --check the exit code is 1 if an asset is not available.
 
+    In a project, jobs with a valid result are left out.
+
     Example: prunebench plan sparsellm_table1 --configfile config/studies/sparsellm-table1.yaml --device h100
     """
     from rich.console import Console
@@ -46,13 +48,14 @@ def plan(
     from prunebench.estimate.devices import parse_rates
     from prunebench.estimate.estimate import Estimate
     from prunebench.estimate.show import overview, plain
+    from prunebench.plan import find, graph
     from prunebench.plan.plan import read_plan
-    from prunebench.view import find
+    from prunebench.results.done import done_jobs
 
     plan, machine = read_plan(configfile), known(device).changed(parse_rates(rate or []), memory)
-    missing = False
+    missing, done = False, done_jobs(plan, graph.jobs(plan))
     for name in find.studies(plan, study):
-        estimate = Estimate.of(plan, [name], machine)
+        estimate = Estimate.of(plan, [name], machine, done)
         problems = access.check(estimate) if check else None
         missing = missing or any((problems or {}).values())
         if as_json:
@@ -80,9 +83,9 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
+    from prunebench.plan import find
     from prunebench.plan.plan import project_plan
     from prunebench.results.current import Results, headlines, remembered
-    from prunebench.view import find
     from prunebench.view.states import states
     from prunebench.view.status import overview, plain
 
@@ -115,8 +118,8 @@ def show(
     """
     from rich.console import Console
 
+    from prunebench.plan import find
     from prunebench.plan.plan import project_plan
-    from prunebench.view import find
     from prunebench.view.show import show as write
 
     plan = project_plan(configfile)
@@ -142,11 +145,11 @@ def retry(
 
     Example: prunebench retry --failed --cores 4 -- --rerun-triggers mtime
     """
+    from prunebench.plan import find
+    from prunebench.plan.find import path_of
     from prunebench.plan.plan import project_plan
     from prunebench.upkeep import retry as again
-    from prunebench.view import find
     from prunebench.view.commands import run, snakemake
-    from prunebench.view.find import path_of
 
     if not failed:
         raise typer.BadParameter("say what to run again: --failed", param_hint="--failed")
@@ -181,11 +184,11 @@ def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
 
     Example: prunebench collect --configfile config/studies/smoke.yaml
     """
+    from prunebench.plan import find
     from prunebench.plan.plan import project_plan
     from prunebench.stages.collect import write_cells
     from prunebench.stages.outputs import write_outputs
     from prunebench.upkeep.known import remember, write_index
-    from prunebench.view import find
 
     plan = project_plan(configfile)
     studies = find.studies(plan, study)

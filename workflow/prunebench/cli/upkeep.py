@@ -1,11 +1,11 @@
-"""Commands that keep results and the machine in order, or take results elsewhere: accept, export, gc, doctor."""
+"""Commands that keep results and the machine in order, or take them elsewhere: accept, export, push, gc, doctor."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from prunebench.cli.options import Bits, Group, Packed, destination, path, path_or_name
+from prunebench.cli.options import Bits, Group, Packed, destination, option, path, path_or_name
 from prunebench.config.packaged import IN_CHECKOUT, ROOT
 from prunebench.errors import PrunebenchError
 from prunebench.storage.packed import packing_of
@@ -48,7 +48,7 @@ def export(
         str,
         typer.Argument(
             parser=path_or_name("CELL"),
-            help="Directory of a finished cell, with or without results/pruned/, or a model to pack or unpack.",
+            help="A finished cell, as for `show` (wanda/owl/0.70), or a model directory to pack or unpack.",
         ),
     ],
     directory: Annotated[
@@ -82,6 +82,40 @@ def export(
     sparsity, storage = record["prune"]["achieved_sparsity"], record["prune"]["spec"]["storage"]
     form = ", packed" if packed else ""
     typer.echo(f"{directory}: {record['cell']}, {sparsity:.1%} zeros in its linears, {storage}{form}")
+
+
+@app.command()
+def push(
+    directory: Annotated[
+        Path,
+        typer.Argument(parser=path("DIRECTORY"), metavar="DIRECTORY", help="A model that prune or export has written."),
+    ],
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the Hugging Face hub.")],
+    results: Annotated[
+        list[Path] | None,
+        option(
+            "A directory that eval --out wrote; repeatable.", "--results", "-r", metavar="DIR", parser=path("--results")
+        ),
+    ] = None,
+    private: Annotated[bool, option("Only you may see the repository.", "--private")] = False,
+    message: Annotated[
+        str, option("Of the commit.", "--message", metavar="TEXT")
+    ] = "Upload a model pruned by prunebench",
+) -> None:
+    """Upload a pruned model to the Hugging Face hub: its files, model card and record, and evaluation results.
+
+    Example: prunebench push path/to/pruned my-name/my-model-pruned --private
+
+    The repository is made if it is not there. Scores of --results stand in the card, in .eval_results for the model's
+    page, and in prunebench_evaluation.json. A token that may write is needed (HF_TOKEN, or hf auth login). After an
+    interruption, the same command goes on.
+    """
+    from prunebench.cli.beginning import resumable
+    from prunebench.standalone.push import prepare
+
+    upload = prepare(directory, repo, results or (), private=private)
+    with resumable():
+        typer.echo(upload.send(message))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 An entry is a *named instance*: a model with its source, or a method with its parameters. Unknown keys are errors.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from prunebench.config.sources import (
     HubSource,
     ModelSource,
     PackageSource,
+    PairsSource,
     Source,
     TasksSource,
     TrainedSource,
@@ -201,7 +203,7 @@ class CorpusEntry(Entry):
     @property
     def splits(self) -> tuple[str, ...]:
         """The names of the splits of the corpus."""
-        if isinstance(self.source, GeneratedSource):
+        if isinstance(self.source, GeneratedSource | PairsSource):
             return ("calibration",)
         if isinstance(self.source, HubCorpusSource):
             return tuple(self.source.files)
@@ -209,7 +211,10 @@ class CorpusEntry(Entry):
 
     @model_validator(mode="after")
     def _keys_go_with_the_source(self) -> "CorpusEntry":
-        generated = isinstance(self.source, GeneratedSource)
+        pairs = isinstance(self.source, PairsSource)
+        if pairs and (extra := self.model_fields_set - {"title", "source"}):
+            raise ValueError(f"{min(extra)!r} is for text, not for pairs of images and text: leave it out")
+        generated = pairs or isinstance(self.source, GeneratedSource)
         if generated and (extra := self.model_fields_set - {"title", "source", "calibration_bos"}):
             raise ValueError(f"{min(extra)!r} is for text that is fetched, not for a generated one: leave it out")
         if not generated and self.documents is None:
@@ -228,6 +233,9 @@ class CorpusEntry(Entry):
             raise ValueError("'calibration_bos': there is no stream to put a token in front of; write window or auto")
         return self
 
+
+_PART = re.compile(r"(.*-)\*-of-(?!00000)(\d{5})(\.[^/]*)")
+"""The path of a file in parts, as the library datasets names them: all digits stand for the number of parts."""
 
 ImageRows = Literal["easy_vqa", "scienceqa", "textvqa", "vqav2"]
 """The forms of rows with images that are known: see `assets.pictures`."""
@@ -257,7 +265,8 @@ class TaskData(Entry):
     )
     rows: dict[TaskName, InnerPath] = Field(
         min_length=1,
-        description="for each split, a file of the source: .arrow (as datasets saves it), .parquet, .jsonl, .jsonl.gz",
+        description="for each split, a file of the source: .arrow (as datasets saves it), .parquet, .jsonl, "
+        ".jsonl.gz; test-*-of-00003.parquet stands for its parts, from test-00000-of-00003.parquet on",
     )
     requests: Literal["arc", "boolq", "lambada", "openbookqa"] | None = Field(
         None,
@@ -270,7 +279,7 @@ class TaskData(Entry):
             raise ValueError("give either 'stock', for a task of lm-eval, or 'images', for questions about images")
         if self.pictures is not None and (self.images is None or "*" not in self.pictures):
             raise ValueError("'pictures' are the files of 'images', with a '*' in place of their numbers")
-        stars = {"*" in file for file in (self.stock or "", *self.rows.values())}
+        stars = {"*" in file for files in ([self.stock or ""], *self.files.values()) for file in files}
         if len(stars) > 1:
             raise ValueError("'*' stands for a subject: put one into 'stock' and all of 'rows', or into none of them")
         if self.requests and True in stars:
@@ -278,14 +287,28 @@ class TaskData(Entry):
         return self
 
     @property
+    def files(self) -> dict[str, list[str]]:
+        """The files of each split: one, or its parts in order."""
+        return {split: _parts(file) for split, file in self.rows.items()}
+
+    @property
     def has_subjects(self) -> bool:
         """Whether a `*` stands for the subjects of the task."""
-        return any("*" in file for file in self.rows.values())
+        return any("*" in file for files in self.files.values() for file in files)
 
     @property
     def has_many(self) -> bool:
         """Whether a `*` stands for subjects or for images."""
         return self.has_subjects or self.pictures is not None
+
+
+def _parts(file: str) -> list[str]:
+    """The parts that `file` stands for, or `file` itself."""
+    match = _PART.fullmatch(file)
+    if match is None:
+        return [file]
+    start, count, end = match.groups()
+    return [f"{start}{number:05}-of-{count}{end}" for number in range(int(count))]
 
 
 class TasksEntry(Entry):
@@ -298,7 +321,7 @@ class TasksEntry(Entry):
     @model_validator(mode="after")
     def _files_are_named(self) -> "TasksEntry":
         if isinstance(self.source, HubSource) and any(data.has_many for data in self.tasks.values()):
-            raise ValueError("a hub source names every file: replace the '*' by names")
+            raise ValueError("a hub source names every file: replace the '*' by names, or write *-of-00004 for parts")
         return self
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ from prunebench.config.explain import validate
 from prunebench.config.in_place import model_name
 from prunebench.config.packaged import layers, resource
 from prunebench.config.reading import read_yaml
-from prunebench.config.sources import GeneratedSource
+from prunebench.config.sources import GeneratedSource, PairsSource
 from prunebench.config.values import Calibration, Compute, Entry, Line, Seed, Slug, Sparsity
 from prunebench.errors import PrunebenchError
 from prunebench.names import brief
@@ -164,10 +164,25 @@ class Config(Entry):
         return self.searches[search.name].seeds if search.seed is None else [search.seed]
 
     def text_of(self, calibration: str) -> str | None:
-        """The corpus that `calibration` reads: the corpus in its name, or the prompts of a generated one, if any."""
+        """The corpus that `calibration` reads: the corpus in its name, or the prompts of a generated one, if any.
+
+        Pairs of images and text are of no corpus: see `pairs_of`.
+        """
         corpus = calibration_corpus(calibration)
         source = self.corpora[corpus].source
+        if isinstance(source, PairsSource):
+            return None
         return source.prompts if isinstance(source, GeneratedSource) else corpus
+
+    def calibrated_from(self, calibration: str) -> str | None:
+        """The asset that `calibration` is drawn from, as in corpora/c4_type; None if the model writes all of it."""
+        pairs, text = self.pairs_of(calibration), self.text_of(calibration)
+        return f"tasks/{pairs.tasks}" if pairs else f"corpora/{text}" if text else None
+
+    def pairs_of(self, calibration: str) -> PairsSource | None:
+        """The pairs of images and text that `calibration` reads, if any."""
+        source = self.corpora[calibration_corpus(calibration)].source
+        return source if isinstance(source, PairsSource) else None
 
 
 CATALOGS: dict[str, type[Entry]] = {

@@ -18,6 +18,7 @@ from prunebench.config.values import (
     Seed,
     Sha256,
     Slug,
+    TaskName,
     is_none,
 )
 from prunebench.names import a_path
@@ -191,6 +192,24 @@ class GeneratedSource(Sampling):
         return "written by each model itself"
 
 
-Source = Annotated[PackageSource | PathSource | HubCorpusSource | GeneratedSource, Field(discriminator="kind")]
+class PairsSource(Entry):
+    """Questions about images with their answers, as calibration of vision-language models: images go through them."""
+
+    kind: Literal["pairs"]
+    tasks: Slug = Field(description="a bundle of tasks with images; take a training split, which no suite evaluates")
+    task: TaskName = Field(description="the task of that bundle")
+    text_only: bool = Field(
+        False, description="statistics count the tokens of the text alone, though those of images go through the model"
+    )
+
+    @property
+    def origin(self) -> str:
+        """The origin of the pairs, in words."""
+        return f"questions and images of {self.tasks}"
+
+
+Source = Annotated[
+    PackageSource | PathSource | HubCorpusSource | GeneratedSource | PairsSource, Field(discriminator="kind")
+]
 ModelSource = Annotated[PackageSource | PathSource | TrainedSource | HubModelSource, Field(discriminator="kind")]
 TasksSource = Annotated[Package | PathSource | HubSource, Field(discriminator="kind")]

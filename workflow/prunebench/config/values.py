@@ -30,6 +30,12 @@ InnerPath = Annotated[str, AfterValidator(inner_path)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
 Sha256 = Annotated[str, Field(pattern=SHA256)]
 DType = Literal["float32", "bfloat16", "float16"]
+DTYPES: dict[DType, tuple[str, ...]] = {
+    "float32": ("fp32", "f32", "float", "single"),
+    "bfloat16": ("bf16",),
+    "float16": ("fp16", "f16", "half"),
+}
+"""The dtypes of forward passes, each with its usual short forms."""
 STORED: Literal["stored"] = "stored"
 """The `dtype` of a model each of whose weights keeps the dtype that it has in the model's files."""
 Bos = bool | Literal["window", "auto"]
@@ -50,6 +56,12 @@ TaskName = Annotated[str, Field(pattern=TASK, max_length=LONGEST_SLUG)]
 def is_none(value: object) -> bool:
     """Whether `value` is None. As `exclude_if`, this leaves a key without a value out of specs."""
     return value is None
+
+
+def dtype_named(text: str) -> DType | None:
+    """The dtype of forward passes that `text` names: a name of torch or a usual short form. None if it is neither."""
+    name = text.lower().removeprefix("torch.")
+    return next((dtype for dtype, short in DTYPES.items() if name in (dtype, *short)), None)
 
 
 class Entry(Closed):

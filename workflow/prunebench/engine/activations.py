@@ -18,10 +18,19 @@ class Activations:
     """The hidden states of all calibration samples between two blocks, as batches [batch, seqlen, hidden]."""
 
     def __init__(
-        self, hidden: list[Tensor], calls: list[list[BlockCall]], single: list[BlockCall], device: torch.device
+        self,
+        hidden: list[Tensor],
+        calls: list[list[BlockCall]],
+        single: list[BlockCall],
+        device: torch.device,
+        counted: list[Tensor] | None = None,
     ) -> None:
-        """`calls[i][b]` are the arguments of block b for batch i, `single[b]` those for a batch of one sample."""
+        """`calls[i][b]` are the arguments of block b for batch i, `single[b]` those for a batch of one sample.
+
+        `counted[i]`, bool [batch, seqlen], says which tokens of batch i statistics count; None stands for all.
+        """
         self.hidden, self._calls, self._single, self._device = hidden, calls, single, device
+        self._counted, self._running = counted, 0
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -44,6 +53,7 @@ class Activations:
         `weights` (by parameter name in the block) replace the block's own. With `row` only that sample of the batch is
         run, and the output is [1, seqlen, hidden].
         """
+        self._running = batch
         call, hidden = self._calls[batch][block], self.hidden[batch]
         if row is not None:
             call, hidden = call.of_sample(row, self._single[block]), hidden[row : row + 1]
@@ -52,16 +62,26 @@ class Activations:
 
     def copy(self) -> Activations:
         """A second stream over the same samples."""
-        return Activations(list(self.hidden), self._calls, self._single, self._device)
+        return Activations(list(self.hidden), self._calls, self._single, self._device, self._counted)
+
+    def counted(self) -> Tensor | None:
+        """Which tokens of the running batch statistics count: bool [batch, seqlen]; None stands for all."""
+        return self._counted[self._running] if self._counted else None
 
 
 def embed(model: StreamedModel, tokens: Tensor, batch_size: int, *, finite: bool = True) -> Activations:
     """The inputs of block 0 for token ids [samples, seqlen]; on the GPU if it has room.
 
-    With `finite`, raises CellFailure, which names the damaged tensor if there is one, if a number is not finite.
+    Instead of token ids there may be floats [samples, seqlen, hidden + 1]: embeddings, and in the last column 1 for
+    each token that statistics count, 0 for others. With `finite`, raises CellFailure, which names the damaged tensor if
+    there is one, if a number is not finite.
     """
     keep: torch.device | None = None
     hidden, calls = [], []
+    counted = None
+    if tokens.is_floating_point():
+        counted = [(batch[..., -1] > 0).to(model.device) for batch in tokens.split(batch_size)]
+        tokens = tokens[..., :-1]
     for batch in tokens.split(batch_size):
         states, call = model.embed(batch)
         if finite and not states.isfinite().all():
@@ -71,7 +91,7 @@ def embed(model: StreamedModel, tokens: Tensor, batch_size: int, *, finite: bool
         hidden.append(states.to(keep))
         calls.append(call)
     _, single = model.embed(tokens[:1])
-    return Activations(hidden, calls, single, model.device)
+    return Activations(hidden, calls, single, model.device, counted)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
 from prunebench.errors import CellFailure, PluginMistake
 from prunebench.models.base import FeedForward, Site
+from prunebench.runtime.progress import within
 from prunebench.storage.tensors import TensorStore
 
 DENSE_RESIDENT = 2.0
@@ -175,6 +176,7 @@ class BlockView:
         Later sites and blocks then see the weights that are evaluated in the end.
         """
         self.restore({f"{self._family.full_name(self.index, linear)}.weight": weights[linear] for linear in weights})
+        within(len(self._installed) / len(self.full_names), ", ".join(weights))
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
@@ -340,7 +342,8 @@ class BlockView:
         if not needs:
             return {site.name: SiteStatistic() for site in chosen}
         last = self._module.get_submodule(chosen[-1].linears[0])
-        with Accumulator(self._module, chosen, needs) as accumulator, _ending_at(last):
+        counted = self._stream(dense=False).counted
+        with Accumulator(self._module, chosen, needs, counted) as accumulator, _ending_at(last):
             for batch in self.batches:
                 with suppress(_End):
                     self.forward(batch)

@@ -88,6 +88,11 @@ class Method(Plugin):
         """Whether rule `gradients` has to run first. Parameters may make it needless although `needs` has GRADIENT."""
         return Stat.GRADIENT in self.needs
 
+    @property
+    def reads_sums(self) -> bool:
+        """Whether the method reads calibration only as the statistics of sites, and not token by token."""
+        return type(self).prune_block is Method.prune_block
+
     def cost(self, job: Pruning) -> Cost:
         """The cost of pruning one cell, for `prunebench plan`; `job` counts the work of the usual kinds of method.
 

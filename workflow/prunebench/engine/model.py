@@ -214,12 +214,21 @@ class StreamedModel:
             give_back_freed_pages()
 
     @torch.no_grad()
-    def embed(self, tokens: Tensor) -> tuple[Tensor, list[BlockCall]]:
-        """From token ids [batch, seqlen], the input of block 0 [batch, seqlen, hidden] and one BlockCall per block."""
+    def embed(self, tokens: Tensor, **images: Tensor) -> tuple[Tensor, list[BlockCall]]:
+        """From token ids [batch, seqlen], the input of block 0 [batch, seqlen, hidden] and one BlockCall per block.
+
+        `images` are the other inputs of a model that sees images. Numbers [batch, seqlen, hidden] in place of token ids
+        are embeddings, which the model takes as they are.
+        """
         self.check_length(tokens.shape[1])
+        if tokens.is_floating_point():
+            embedding = self._model.get_input_embeddings().weight
+            given = {"inputs_embeds": tokens.to(self.device, embedding.dtype)}
+        else:
+            given = {"input_ids": tokens.to(self.device)}
         for port in self._ports:
             port.record(as_tuple=self._in_tuples)
-        self._model.base_model(input_ids=tokens.to(self.device), use_cache=False)
+        self._model.base_model(**given, **images, use_cache=False)
         hidden = self._ports[0].hidden
         assert hidden is not None
         return hidden, [port.call for port in self._ports]

@@ -19,7 +19,7 @@ def profile_model(model: StreamedModel, tokens: Tensor, batch_size: int) -> dict
     for index in track(range(model.blocks), "block"):
         with model.block(index) as module:
             # One pass both collects statistics and computes the inputs of the next block.
-            with Accumulator(module, model.family.sites, {Stat.SITE_NORM}) as accumulator:
+            with Accumulator(module, model.family.sites, {Stat.SITE_NORM}, activations.counted) as accumulator:
                 advance(activations, module, index)
             for site, statistic in accumulator.statistics.items():
                 norms[model.family.full_name(index, site)] = statistic.squared_norm.cpu()

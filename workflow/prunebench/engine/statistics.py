@@ -134,10 +134,13 @@ class Statistics:
 class Accumulator:
     """A context manager with hooks on the first linear of each site that feed the site's SiteStatistic."""
 
-    def __init__(self, module: nn.Module, sites: Iterable[Site], needs: Collection[Stat]) -> None:
+    def __init__(
+        self, module: nn.Module, sites: Iterable[Site], needs: Collection[Stat], counted: Callable[[], Tensor | None]
+    ) -> None:
+        """`counted` gives the tokens of the running batch that count, bool [batch, seqlen]; None stands for all."""
         self.statistics = {site.name: SiteStatistic() for site in sites}
         self._targets = {site.name: module.get_submodule(site.linears[0]) for site in sites}
-        self._needs = needs
+        self._needs, self._counted = needs, counted
 
     def __enter__(self) -> Accumulator:
         self._handles = [
@@ -157,4 +160,8 @@ class Accumulator:
             )
 
     def _hook(self, statistic: SiteStatistic) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda _, inputs: statistic.add(inputs[0], self._needs)
+        def add(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            counted = self._counted()
+            statistic.add(inputs[0] if counted is None else inputs[0][counted], self._needs)
+
+        return add

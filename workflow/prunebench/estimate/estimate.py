@@ -39,6 +39,8 @@ class Estimate:
 
     plan: Plan
     device: Device
+    done: frozenset[Job] = frozenset()
+    """The jobs that need not run any more; they cost nothing."""
 
     @property
     def cpu(self) -> Device:
@@ -46,14 +48,14 @@ class Estimate:
         return DEVICES["cpu"] if self.device.memory else self.device
 
     @classmethod
-    def of(cls, plan: Plan, studies: list[str], device: Device) -> "Estimate":
-        """Make the estimate of some `studies` of `plan`."""
-        return cls(replace(plan, studies={name: plan.studies[name] for name in studies}), device)
+    def of(cls, plan: Plan, studies: list[str], device: Device, done: frozenset[Job] = frozenset()) -> "Estimate":
+        """Make the estimate of some `studies` of `plan`, without the jobs that are `done`."""
+        return cls(replace(plan, studies={name: plan.studies[name] for name in studies}), device, done)
 
     @cached_property
     def costs(self) -> dict[Job, Cost]:
-        """The cost of each job, in the order of the run. Jobs that do hardly any work have an empty cost."""
-        return {job: self.cost(job) for job in jobs(self.plan)}
+        """The cost of each job that is left, in the order of the run. Where hardly any work is done, it is empty."""
+        return {job: self.cost(job) for job in jobs(self.plan) if job not in self.done}
 
     @cached_property
     def rules(self) -> list[RuleCosts]:

@@ -9,12 +9,13 @@ from rich.text import Text
 
 from prunebench.estimate import access, space
 from prunebench.estimate.estimate import Estimate, RuleCosts, missing
+from prunebench.plan.graph import jobs
 
 
 def overview(study: str, estimate: Estimate, problems: dict[str, str | None] | None = None) -> Group:
     """Show everything about one study. `problems` has the result of a check by asset: None where nothing is wrong."""
     parts: list[RenderableType] = [Text.assemble((study, "bold"), f": {_counts(estimate)}")]
-    parts += [rules(estimate), downloads(estimate, problems)]
+    parts += [rules(estimate), downloads(estimate, problems)] if estimate.costs else []
     return Group(*parts, *(Text(line) for line in notes(estimate)))
 
 
@@ -68,7 +69,7 @@ def notes(estimate: Estimate) -> list[str]:
     lines.append(f"Pruned weights that stay (keep_weights: {setting}): {kept}.")
     if estimate.disk:
         lines.append(f"Other results that stay: {decimal(int(estimate.disk))}.")
-    scratch = max(cost.scratch for cost in estimate.costs.values())
+    scratch = max((cost.scratch for cost in estimate.costs.values()), default=0.0)
     if scratch:
         lines.append(f"Files of a running job beside its finished blocks: up to {decimal(int(scratch))}.")
     pending = [job for job in estimate.costs if job.rule in space.RULES and not job.done]
@@ -82,12 +83,12 @@ def notes(estimate: Estimate) -> list[str]:
 
 def too_large(estimate: Estimate) -> list[tuple[str, str]]:
     """List (rule, job) for the largest job of each rule that needs more than one card has and cannot be divided."""
-    memory, jobs = estimate.device.memory, []
+    memory, large = estimate.device.memory, []
     for work in estimate.rules if memory else []:
         job, cost = max(zip(work.jobs, work.costs, strict=True), key=lambda pair: pair[1].card)
         if memory and cost.card > memory and not cost.divisible:
-            jobs.append((work.rule, f"{job.subject} needs {decimal(int(cost.card))}"))
-    return jobs
+            large.append((work.rule, f"{job.subject} needs {decimal(int(cost.card))}"))
+    return large
 
 
 def plain(study: str, estimate: Estimate, problems: dict[str, str | None] | None = None) -> dict[str, Any]:
@@ -98,6 +99,7 @@ def plain(study: str, estimate: Estimate, problems: dict[str, str | None] | None
         "cells": len(estimate.plan.cells),
         "skipped": sum(len(study.skipped) for study in estimate.plan.studies.values()),
         "evaluations": len(estimate.plan.evaluations),
+        "jobs_done": sum(job in estimate.done for job in jobs(estimate.plan)),
         "card_seconds": round(3600 * estimate.hours[0]),
         "host_seconds": round(3600 * estimate.hours[1]),
         "rules": {work.rule: _plain_rule(estimate, work) for work in estimate.rules},
@@ -137,7 +139,9 @@ def _counts(estimate: Estimate) -> str:
     plan = estimate.plan
     skipped = sum(len(study.skipped) for study in plan.studies.values())
     left_out = f" ({skipped} more are skipped)" if skipped else ""
-    return f"{len(plan.cells)} cells{left_out}, {len(plan.evaluations)} evaluations, {len(estimate.costs)} jobs"
+    done = sum(job in estimate.done for job in jobs(plan))
+    left = f"{len(estimate.costs)} jobs" + (f" left, {done} are done" if done else "")
+    return f"{len(plan.cells)} cells{left_out}, {len(plan.evaluations)} evaluations, {left}"
 
 
 def _plain_rule(estimate: Estimate, work: RuleCosts) -> dict[str, Any]:

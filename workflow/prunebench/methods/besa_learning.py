@@ -12,6 +12,7 @@ from torch import Tensor
 from prunebench.errors import CellFailure
 from prunebench.formulas import masks
 from prunebench.methods import besa_updates as updates
+from prunebench.runtime.progress import within
 
 if TYPE_CHECKING:
     from prunebench.engine.block import BlockView
@@ -84,6 +85,7 @@ class Problem:
         optimiser = Prodigy(theta.values(), lr=1.0, d_coef=params.d_coef)
         samples = self._block.samples
         for step in range(params.steps):
+            within(step / params.steps, f"step {step + 1} of {params.steps}")
             beta = {linear: updates.weights(logits, begin, smooth=params.sigmoid) for linear, logits in theta.items()}
             alpha = {linear: shares @ p for linear, shares in beta.items()}
             trial = {

@@ -98,8 +98,8 @@ class DenseFit(Method):
     dense_stream = True
 
     def cost(self, job: Pruning) -> Cost:
-        """Add the products of the solver and of the conjugate gradients to the cost of SparseGPT."""
-        return job.with_products(STEPS + self.params.steps + 2)
+        """Twice SparseGPT's passes, as the dense model's states go along, and the products of the two solvers."""
+        return job.with_products(STEPS + self.params.steps + 2).after(job.in_blocks("sparsegpt"))
 
     def prune_block(
         self,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from prunebench.errors import CellFailure
+from prunebench.runtime.progress import within
 
 if TYPE_CHECKING:
     from prunebench.engine.block import BlockView
@@ -76,6 +77,7 @@ class Part:
         samples = self.block.samples
         steps = epochs * len(samples)
         for step in range(steps):
+            within(step / steps, f"step {step + 1} of {steps}")
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate * (1 - step / steps)
             loss = self._error(samples[step % len(samples)], {**weights, **masters})

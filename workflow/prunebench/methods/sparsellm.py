@@ -227,6 +227,7 @@ class _Problem:
         """Return the pruned linears of the best or last epoch, and the block's record: the losses of each epoch."""
         from prunebench.engine.placement.memory import give_back_freed_pages
         from prunebench.methods.sparsellm_sweep import FfnWeights, Products
+        from prunebench.runtime.progress import within
 
         params = self.method.params
         dense = self._weights()
@@ -234,6 +235,7 @@ class _Problem:
         best: dict[str, torch.Tensor] = {}
         epochs: list[dict[str, Any]] = []
         for epoch in range(params.epochs):
+            within(epoch / params.epochs, f"epoch {epoch + 1} of {params.epochs}")
             try:
                 self._prune(epoch, dense, sums, allocation, pattern)
                 # Freed pages of one phase do not fit the tensors of the next.

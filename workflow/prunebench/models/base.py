@@ -79,6 +79,10 @@ class Family:
     """If the model is a language model beside a vision tower: the values of `model_type` that its `text_config` may
     have. Only the language model is pruned, and all other tensors stay as the files have them.
     """
+    paired: ClassVar[frozenset[str]] = frozenset()
+    """The values of `model_type` of models in which a token of an image is like one of text: masks and positions do not
+    tell them apart. Calibration with images is for these.
+    """
     text_type: ClassVar[str] = "{}_text"
     """The `model_type` of a `text_config` that does not say it; `{}` stands for that of the whole model."""
     auto: ClassVar[str] = "AutoModelForCausalLM"

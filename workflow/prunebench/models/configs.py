@@ -128,6 +128,17 @@ def readers() -> Mapping[str, type[Family]]:
     return {kind: family for family in families for kind in family.model_types}
 
 
+def check_family(config: Mapping[str, Any], model: str, family: str) -> None:
+    """Raise PrunebenchError if another family than `family` reads a model with this `config`, called `model`."""
+    kind = config.get("model_type")
+    reader = readers().get(kind) if isinstance(kind, str) else None
+    if reader is not None and reader.name != family:
+        raise PrunebenchError(
+            f"{model} is a {kind!r} model, which family {family!r} does not read, but {reader.name!r} does: "
+            f"write 'family: {reader.name}' in its catalog entry"
+        )
+
+
 def has_experts(config: Mapping[str, Any]) -> bool:
     """Whether config.json, or an object in it, describes a mixture of experts."""
     parts = [config, *(part for part in config.values() if isinstance(part, dict))]

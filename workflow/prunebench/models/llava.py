@@ -12,6 +12,7 @@ class Llava(Llama):
     model_types = frozenset({"gemma3", "llava", "llava_next", "vipllava"})
     text_types = Llama.model_types
     text_type = "llama"
+    paired = frozenset({"llava", "llava_next", "vipllava"})
     auto = "AutoModelForImageTextToText"
     blocks = "model.language_model.layers"
     renamed = MappingProxyType(

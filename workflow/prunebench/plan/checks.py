@@ -19,12 +19,14 @@ from prunebench.assets.tasks import local_row_files
 from prunebench.config.entries import TasksEntry
 from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
-from prunebench.config.sources import GeneratedSource, PathSource, TrainedSource
+from prunebench.config.sources import GeneratedSource, PairsSource, PathSource, TrainedSource
 from prunebench.errors import PrunebenchError
+from prunebench.models.configs import check_family
 from prunebench.names import unseen
 from prunebench.plan.grid import too_long, unreadable
 from prunebench.plugin import Parameters, Search
 from prunebench.published.values import load_values
+from prunebench.storage.files import read_object
 from prunebench.suites.metrics import metric
 
 _SPECIAL = re.compile("[{}<>]")
@@ -38,7 +40,9 @@ def load_config(raw: dict[str, Any], file: str = "config/config.yaml", catalog: 
     config, files = with_catalogs(raw, file, catalog)
     mistakes = [f"{file}: {mistake}" for mistake in _unknown_names(config)]
     mistakes += [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _bad_entries(config)]
-    mistakes = mistakes or [f"{file}: {mistake}" for mistake in (*_empty_tables(config), *_unknown_sources(config))]
+    mistakes = mistakes or [
+        f"{file}: {mistake}" for mistake in (*_empty_tables(config), *_unknown_sources(config), *_leaks(config))
+    ]
     # Only files that a study uses are checked: a catalog may name local models that another machine has.
     mistakes = mistakes or [f"{files[kind, name]}: {mistake}" for kind, name, mistake in _missing_files(config)]
     mistakes = mistakes or [f"{files['searches', name]}: {mistake}" for name, mistake in _unreadable_texts(config)]
@@ -94,6 +98,8 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
     for name, text in config.corpora.items():
         if isinstance(text.source, GeneratedSource) and (problem := _unfit_prompts(config, text.source)):
             yield "corpora", name, f"corpora.{name}.source.prompts: {problem}"
+        if isinstance(text.source, PairsSource) and (problem := _unfit_pairs(config, text.source)):
+            yield "corpora", name, f"corpora.{name}.source.{problem}"
     for name, search in config.searches.items():
         if search.model not in config.models:
             hint = registry.did_you_mean(search.model, config.models)
@@ -114,13 +120,26 @@ def _unfit_prompts(config: Config, source: GeneratedSource) -> str | None:
     return unfit(config, source.prompts, "evaluation", "calibration")
 
 
+def _unfit_pairs(config: Config, source: PairsSource) -> str | None:
+    """The key of `source` that is wrong and the reason, as KEY: REASON; None if there are such pairs."""
+    bundle = config.tasks.get(source.tasks)
+    if bundle is None:
+        return f"tasks: unknown bundle of tasks {source.tasks!r}{registry.did_you_mean(source.tasks, config.tasks)}"
+    if source.task not in bundle.tasks:
+        hint = registry.did_you_mean(source.task, bundle.tasks)
+        return f"task: {source.tasks} has no task {source.task!r}{hint}"
+    sees = bundle.tasks[source.task].images is not None
+    return None if sees else f"task: {source.task!r} of {source.tasks} has no images"
+
+
 def unfit(config: Config, corpus: str, use: str, *splits: str) -> str | None:
     """The reason why `corpus` cannot serve for `use` (evaluation or training) with `splits`; None if it can."""
     entry = config.corpora.get(corpus)
     if entry is None:
         return f"unknown corpus {corpus!r}{registry.did_you_mean(corpus, config.corpora)}"
-    if isinstance(entry.source, GeneratedSource) and splits != ("calibration",):
-        return f"corpus {corpus!r} is text that each model writes itself: it can only be a calibration"
+    if isinstance(entry.source, GeneratedSource | PairsSource) and splits != ("calibration",):
+        kind = "text that each model writes itself" if isinstance(entry.source, GeneratedSource) else "images with text"
+        return f"corpus {corpus!r} is {kind}: it can only be a calibration"
     if (entry.use == "training") == (use == "training"):
         absent = [split for split in splits if split not in entry.splits]
         has = f"it has: {', '.join(entry.splits)}"
@@ -185,6 +204,21 @@ def _unknown_sources(config: Config) -> Iterator[str]:
                 yield f"studies.{name}.published[{i}]: unknown source {source!r}{registry.did_you_mean(source, known)}"
 
 
+def _leaks(config: Config) -> Iterator[str]:
+    """One line for each suite of a study that evaluates the pairs of images and text on which it calibrates."""
+    for name, study in config.studies.items():
+        rows = (study.defaults, *study.grid)
+        calibrations = dict.fromkeys(value for row in rows for value in row.calibration or [])
+        for suite in dict.fromkeys(suite for row in study.grid for suite in row.suites or study.suites):
+            plugin = configured("suites", config.suites[suite])
+            for calibration, pairs in zip(calibrations, map(config.pairs_of, calibrations), strict=True):
+                if pairs and f"tasks/{pairs.tasks}" in plugin.assets and pairs.task in plugin.params.tasks:
+                    yield (
+                        f"studies.{name}: suite {suite!r} evaluates the task {pairs.task!r} of {pairs.tasks}, on which "
+                        f"{calibration} calibrates: name a training split there"
+                    )
+
+
 def _unfit_search(config: Config, allocator: Allocator, search: Search) -> str | None:
     """The reason why `allocator` cannot use the result of `search`; None if it can."""
     entry = config.searches.get(search.name)
@@ -213,7 +247,9 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     rows = [row for study in studies for row in (study.defaults, *study.grid)]
     suites = {suite for study in studies for row in study.grid for suite in row.suites or study.suites}
     used = {("models", model) for row in rows for model in row.model or []}
-    texts = {config.text_of(value) for row in rows for value in row.calibration or []}
+    calibrations = [value for row in rows for value in row.calibration or []]
+    texts = set(map(config.text_of, calibrations))
+    used |= {("tasks", pairs.tasks) for pairs in map(config.pairs_of, calibrations) if pairs}
     plugins = [configured("suites", config.suites[suite]) for suite in suites]
     plugins += [configured("methods", config.methods[method]) for row in rows for method in row.method or []]
     assets = {asset for plugin in plugins for asset in plugin.assets}
@@ -242,6 +278,8 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
                     name,
                     f"{key}: {{ }} < > and control characters in names of files have a meaning: rename {special[0]!r}",
                 )
+            if kind == "models" and (config_json := local_path(entry.source) / "config.json").is_file():
+                check_family(read_object(config_json), entry.source.path, entry.family)
         except PrunebenchError as error:
             yield kind, name, f"{key}: {error}"
         except OSError as error:

@@ -98,6 +98,8 @@ def unreadable(config: Config, model: str, calibration: str) -> str | None:
         return None
     corpus, samples, seqlen = calibration_parts(calibration)
     source = config.corpora[corpus].source
+    if config.pairs_of(calibration) and not registry.load("models", config.models[model].family).paired:
+        return f"calibration: {calibration} has images, which {model} does not see as tokens beside others: take text"
     # A BOS token, which the tokenizer may ask for, and a token that the model writes come on top.
     if isinstance(source, GeneratedSource) and source.prompts and source.prompt_tokens + 2 > seqlen:
         return (
@@ -217,6 +219,14 @@ def supports(config: Config, cell: Cell) -> Support:
         if allocator.searches and not allocator.search(cell.sparsity):
             return Support(
                 False, f"{cell.allocator} has no search for a sparsity of {cell.sparsity}: add one to its entry"
+            )
+    if cell.calibrated and (pairs := config.pairs_of(cell.calibration)):
+        if method.needs_gradients:
+            return Support(False, f"{method.name} reads gradients of text, and {cell.calibration} has images")
+        if pairs.text_only and not (method.reads_sums and not allocator.runs_model):
+            name = cell.allocator if method.reads_sums else method.name
+            return Support(
+                False, f"{name} looks at each token, and {cell.calibration} counts the text alone: count all tokens"
             )
     family = registry.load("models", config.models[cell.model].family)
     reading: Support = method.reads(family.ffn)

@@ -1,51 +1,177 @@
-"""Progress of a job: a bar on a terminal, one line per step in a log."""
+"""Progress of a job: a bar on a terminal, lines in a log, or calls of a function that a user of Python gives."""
+
+from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 log = logging.getLogger("prunebench")
+EVERY = 10.0
+"""The least number of seconds between two lines of a log about one unfinished step."""
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.7g}/{total} [{elapsed}<{remaining}{postfix}]"
+"""The form of a bar, whose number of steps may be a fraction."""
 
 
-def track(items: Sequence[Item], what: str) -> Iterator[Item]:
-    """Yield `items`, and report each as one finished `what`."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=what, unit=what, leave=False)
-        return
-    start = time.monotonic()
-    for done, item in enumerate(items, start=1):
-        yield item
-        log.info(_line(what, done, len(items), start))
+@dataclass(frozen=True)
+class Step:
+    """How far a piece of work is."""
+
+    what: str
+    """The kind of its steps, such as "block"."""
+    done: float
+    """The number of finished steps, with the finished part of the step that runs now."""
+    total: int
+    seconds: float
+    """The seconds since the beginning of the work."""
+    note: str = ""
+    """What was finished last, such as the names of matrices."""
+    subject: str = ""
+    """The model that the work is about, where there are several."""
+
+    @property
+    def left(self) -> float | None:
+        """The seconds that the rest takes at the speed so far; None before there is a speed."""
+        return self.seconds / self.done * (self.total - self.done) if self.done else None
+
+
+Listener = Callable[[Step], object]
+"""A function of a user that is called for each step. What it raises ends the work."""
+
+
+@dataclass
+class _Watch(threading.local):
+    """How this thread shows progress, and the pieces of work that are under way in it."""
+
+    listener: Listener | None = None
+    bars: bool | None = None
+    """Whether bars are drawn; None means on a terminal."""
+    subject: str = ""
+    work: list[_Work] = field(default_factory=list)
+
+
+_watch = _Watch()
+
+
+@contextmanager
+def shown(progress: bool | Listener | None) -> Iterator[None]:
+    """Show progress in this thread as `progress` says for as long as the context lasts.
+
+    None draws bars on a terminal, True draws bars everywhere (on stderr), False draws none. A function is called with
+    each `Step`, and no bar is drawn.
+    """
+    before = _watch.listener, _watch.bars
+    _watch.listener = progress if callable(progress) else None
+    _watch.bars = False if callable(progress) else progress
+    try:
+        yield
+    finally:
+        _watch.listener, _watch.bars = before
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Name `subject` in the progress of this thread for as long as the context lasts."""
+    before, _watch.subject = _watch.subject, subject
+    try:
+        yield
+    finally:
+        _watch.subject = before
+
+
+def track(items: Sequence[Item], what: str, label: Callable[[Item], str] = lambda _: "") -> Iterator[Item]:
+    """Yield `items`, and report each as one finished `what`; `label` names the item that is in work."""
+    with _under_way(len(items), what, leave=False) as work:
+        for item in items:
+            work.begin(label(item))
+            yield item
+            work.finish()
 
 
 @contextmanager
 def tally(total: int, what: str) -> Iterator[Callable[[str], None]]:
     """Yield a function to be called after each finished `what`, with a note on the state."""
-    if sys.stderr.isatty():
-        with tqdm(total=total, desc=what, unit=what) as bar:
-
-            def count(note: str) -> None:
-                bar.set_postfix_str(note, refresh=False)
-                bar.update()
-
-            yield count
-        return
-    start, done = time.monotonic(), 0
-
-    def report(note: str) -> None:
-        nonlocal done
-        done += 1
-        log.info("%s: %s", _line(what, done, total, start), note)
-
-    yield report
+    with _under_way(total, what, leave=True) as work:
+        yield work.finish
 
 
-def _line(what: str, done: int, total: int, start: float) -> str:
-    elapsed = time.monotonic() - start
-    return f"{what} {done} of {total}, {elapsed:.1f} s, {elapsed / done * (total - done):.0f} s left"
+def within(part: float, note: str) -> None:
+    """Report that `part` (0 to 1) of the step that is under way is done, and that `note` was finished last.
+
+    Nothing happens outside `track` and `tally`.
+    """
+    if _watch.work:
+        _watch.work[-1].advance(part, note)
+
+
+class _Work:
+    """A piece of work of `total` steps."""
+
+    def __init__(self, total: int, what: str, leave: bool) -> None:
+        self._total, self._subject, self._kind = total, _watch.subject, what
+        self._what = f"{self._subject}: {what}" if self._subject else what
+        self._start = self._said = time.monotonic()
+        self._done, self._part = 0, 0.0
+        drawn = sys.stderr.isatty() if _watch.bars is None else _watch.bars
+        # A variable of the environment may switch bars off, which matters less than the user's wish.
+        self.bar: Any = (
+            tqdm(total=total, desc=self._what, leave=leave, bar_format=BAR, disable=False) if drawn else None
+        )
+        self._silent = self.bar is not None or _watch.bars is not None
+
+    def begin(self, label: str) -> None:
+        """Show the name of the step that begins."""
+        if label:
+            self._show(label)
+
+    def finish(self, note: str = "") -> None:
+        """Report that a step is finished."""
+        self._done, self._part = self._done + 1, 0.0
+        self._show(note)
+        if not self._silent:
+            log.info("%s%s", self._line(), f": {note}" if note else "")
+            self._said = time.monotonic()
+
+    def advance(self, part: float, note: str) -> None:
+        """Report that a part of the step is done. A log gets a line only now and then."""
+        self._part = max(self._part, min(part, 1.0))  # a method may prune a matrix several times
+        self._show(note)
+        if not self._silent and time.monotonic() - self._said >= EVERY:
+            log.info("%s %d of %d: %s, %.0f%%", self._what, self._done + 1, self._total, note, 100 * self._part)
+            self._said = time.monotonic()
+
+    def _show(self, note: str) -> None:
+        done = self._done + self._part
+        if self.bar is not None:
+            self.bar.set_postfix_str(note, refresh=False)
+            self.bar.update(round(done, 2) - self.bar.n)
+            if done == self._total:
+                self.bar.refresh()
+        if _watch.listener:
+            seconds = time.monotonic() - self._start
+            _watch.listener(Step(self._kind, done, self._total, seconds, note, self._subject))
+
+    def _line(self) -> str:
+        elapsed = time.monotonic() - self._start
+        left = elapsed / self._done * (self._total - self._done)
+        return f"{self._what} {self._done} of {self._total}, {elapsed:.1f} s, {left:.0f} s left"
+
+
+@contextmanager
+def _under_way(total: int, what: str, *, leave: bool) -> Iterator[_Work]:
+    work = _Work(total, what, leave)
+    _watch.work.append(work)
+    try:
+        yield work
+    finally:
+        _watch.work.remove(work)
+        if work.bar is not None:
+            work.bar.close()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunebench.assets.corpora import Split, load_split
-from prunebench.assets.manifest import verified
+from prunebench.assets.manifest import Manifest, verified
 from prunebench.assets.tokens import (
     Front,
     bos_token,
@@ -28,7 +28,7 @@ from prunebench.assets.tokens import (
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.lazy import torch
-from prunebench.plan.jobs.calibrate import WRITER, CalibrateSpec, Generation
+from prunebench.plan.jobs.calibrate import EMBEDDER, WRITER, CalibrateSpec, Generation, Pairs
 from prunebench.storage.files import atomic_path, sha256_file
 from prunebench.storage.sealed import write_record
 
@@ -43,6 +43,9 @@ SPLIT: Split = "calibration"
 def calibrate(spec: str, model: Path, corpus: Path | None, tokens: Path, record: Path) -> None:
     """Write `tokens` (.npy, int64 [samples, seqlen]) and `record` (JSON) for the canonical JSON `spec`.
 
+    Where the spec has `pairs`, `corpus` is a bundle of tasks with images, and `tokens` are the inputs of the first
+    block, float32 [samples, seqlen, hidden + 1] (see `engine.activations.embed`).
+
     `model` and `corpus` are asset.json paths. Unless the spec says `documents`, the split is packed into one stream,
     because few documents of packages fill a window alone. Where the spec has a `generation`, the model writes the
     windows, after their first tokens or, without a corpus, after a beginning-of-text token.
@@ -50,6 +53,10 @@ def calibrate(spec: str, model: Path, corpus: Path | None, tokens: Path, record:
     """
     settings = CalibrateSpec.model_validate_json(spec)
     model_manifest = verified(model, settings.model)
+    if settings.pairs is not None:
+        assert corpus is not None  # the bundle of tasks
+        _write(tokens, record, settings, spec, *_embedded(model_manifest, corpus, settings, settings.pairs))
+        return
     tokenizer = load_tokenizer(model_manifest.directory)
     front = front_of(tokenizer, settings.bos)
     log.info("calibration with %s", in_words(front, settings.bos, tokenizer))
@@ -68,6 +75,12 @@ def calibrate(spec: str, model: Path, corpus: Path | None, tokens: Path, record:
         counts |= more
     assert windows is not None and model_manifest.shape is not None  # all models have one
     check_ids(windows, model_manifest.shape.vocabulary, made_by)
+    _write(tokens, record, settings, spec, windows, {"bos": front, **counts})
+
+
+def _write(
+    tokens: Path, record: Path, settings: CalibrateSpec, spec: str, windows: NDArray[Any], more: dict[str, Any]
+) -> None:
     write_array(tokens, windows)
     write_record(
         record,
@@ -76,10 +89,31 @@ def calibrate(spec: str, model: Path, corpus: Path | None, tokens: Path, record:
             "sha256": sha256_file(tokens),
             "samples": settings.samples,
             "seqlen": settings.seqlen,
-            "bos": front,
-            **counts,
+            **more,
         },
     )
+
+
+def _embedded(
+    model: Manifest, bundle: Path, settings: CalibrateSpec, pairs: Pairs
+) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    """Windows float32 [samples, seqlen, hidden + 1] of images and text, and counts for the record."""
+    # A static import would give the code of the suite a part in the fingerprints of texts.
+    embedder = importlib.import_module(f"prunebench.{EMBEDDER}")
+    rows = verified(bundle, settings.corpus).directory
+    windows, counts = embedder.embedded(
+        model.directory,
+        rows,
+        pairs.family,
+        pairs.storage,
+        pairs.compute,
+        task=pairs.task,
+        text_only=pairs.text_only,
+        samples=settings.samples,
+        seqlen=settings.seqlen,
+        seed=settings.seed,
+    )
+    return windows, counts
 
 
 def _from_stream(
@@ -200,7 +234,7 @@ def draw(windows: NDArray[np.int64], samples: int, seed: int) -> NDArray[np.int6
     return windows[random.Random(seed).sample(range(len(windows)), samples)]
 
 
-def write_array(path: Path, array: NDArray[np.int64]) -> None:
+def write_array(path: Path, array: NDArray[Any]) -> None:
     """Write `array` to `path` as .npy, atomically; equal arrays give equal bytes."""
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, array, allow_pickle=False)

@@ -42,8 +42,8 @@ def collect(spec: str, *, cells: Path) -> None:
         write_cells(plan, cells)
 
 
-def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
-    """Write all rows to `destination` (CSV) and return them.
+def rows_of(plan: Plan) -> pd.DataFrame:
+    """Make all rows from the results in the working directory.
 
     A result that is missing, or was made from another spec than today's config and code give, gets a row that says so
     and no value: an older number never passes for a current one.
@@ -59,7 +59,12 @@ def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
             [{"status": "skipped", "reason": reason}] if reason else _rows(plan, cell, suite, results, measured)
         )
     ]
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def write_cells(plan: Plan, destination: Path) -> pd.DataFrame:
+    """Write all rows to `destination` (CSV) and return them."""
+    frame = rows_of(plan)
     # The reasons are the only texts that are no names.
     safe = frame.assign(reason=frame["reason"].map(lambda reason: csv_text(inert(reason)), na_action="ignore"))
     # `prunebench collect` may run beside a job of Snakemake.

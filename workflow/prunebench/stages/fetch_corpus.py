@@ -11,7 +11,7 @@ from prunebench.assets.sources import local_files, local_path, materialise
 from prunebench.assets.splits import write_own_splits
 from prunebench.assets.texts import COLUMN, own_documents, read_documents
 from prunebench.config.entries import CorpusEntry
-from prunebench.config.sources import GeneratedSource, HubCorpusSource, PackageSource, PathSource
+from prunebench.config.sources import GeneratedSource, HubCorpusSource, PackageSource, PairsSource, PathSource
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.assets import FetchCorpusSpec
@@ -34,7 +34,7 @@ def fetch_corpus(spec: str, *, asset: Path) -> None:
     if isinstance(entry.source, HubCorpusSource):
         counts = _fetch_splits(entry, entry.source, dest)
     else:
-        assert not isinstance(entry.source, GeneratedSource)  # such a text is never fetched
+        assert not isinstance(entry.source, GeneratedSource | PairsSource)  # there is no such text to fetch
         documents = _documents(entry, entry.source, dest)
         splits, by_position = _split(entry, documents)
         counts = write_splits(splits, dest)

@@ -64,6 +64,12 @@ def _arrive(entry: ModelEntry, dest: Path, training: Path | None, made_from: str
             if sha256_file(file := training.with_suffix("") / name) != digest:
                 raise Damaged(file, "is damaged (it is not the file that training has written)")
         return training.with_suffix("")
+    if isinstance(entry.source, HubModelSource):
+        # This import is slow, and other models do not need it.
+        from prunebench.assets.hub import fetch_model as fetch_from_hub
+
+        fetch_from_hub(entry.source, dest, entry.family)
+        return dest
     if entry.format == "gguf":
         _convert(entry, entry.source, dest)
         return dest
@@ -73,7 +79,7 @@ def _arrive(entry: ModelEntry, dest: Path, training: Path | None, made_from: str
     return dest
 
 
-def _convert(entry: ModelEntry, source: PackageSource | PathSource | HubModelSource, dest: Path) -> None:
+def _convert(entry: ModelEntry, source: PackageSource | PathSource, dest: Path) -> None:
     # A model that needs no conversion needs no torch either.
     from prunebench.assets.gguf import convert_gguf
 

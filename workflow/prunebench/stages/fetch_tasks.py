@@ -8,7 +8,15 @@ from pathlib import Path
 
 from prunebench.assets.manifest import Manifest, describe_files, write_manifest
 from prunebench.assets.pictures import ARCHIVE, Archive, image_rows
-from prunebench.assets.tasks import PICTURES, local_row_files, read_rows, row_files, stock_definitions, write_rows
+from prunebench.assets.tasks import (
+    PICTURES,
+    Row,
+    local_row_files,
+    read_rows,
+    row_files,
+    stock_definitions,
+    write_rows,
+)
 from prunebench.identity.canonical import spec_hash
 from prunebench.plan.jobs.assets import FetchTasksSpec
 from prunebench.storage.files import write_json
@@ -25,7 +33,7 @@ def fetch_tasks(spec: str, *, asset: Path) -> None:
     entry = settings.entry
     dest = asset.parent
     empty_directory(dest)
-    rows: dict[str, int] = {}
+    rows: dict[str, list[Row]] = {}
     with staging(dest, "rows") as scratch:
         files = row_files(entry, scratch, dest)
         with ExitStack() as stack:
@@ -39,8 +47,9 @@ def fetch_tasks(spec: str, *, asset: Path) -> None:
                     part = image_rows(file, data.images, _pictures(files, task), archive())
                 else:
                     part = read_rows(file, data.requests if data else None)
-                write_rows(dest / f"{task}.{split}.jsonl", part)
-                rows[f"{task}.{split}"] = len(part)
+                rows.setdefault(f"{task}.{split}", []).extend(part)
+    for name, part in rows.items():
+        write_rows(dest / f"{name}.jsonl", part)
     names = {name.split(".")[0] for name in rows}
     stock = {task: stock_definitions(task, data, names) for task, data in entry.tasks.items()}
     write_json(dest / "tasks.json", stock)
@@ -50,7 +59,7 @@ def fetch_tasks(spec: str, *, asset: Path) -> None:
         directory=Path(),
         files=describe_files(sorted(dest.iterdir())),
         source=entry.source,
-        rows=rows,
+        rows={name: len(part) for name, part in rows.items()},
     )
     settings.check(list(local_row_files(entry).values()))
     write_manifest(manifest, dest)

@@ -13,20 +13,30 @@ from typing import Any, TypeGuard
 import numpy as np
 import torch
 
-from prunebench.assets.texts import one_by_one
-from prunebench.config.values import LARGEST_COUNT, LARGEST_SEED
+from prunebench.assets.texts import COLUMN, one_by_one
+from prunebench.config.values import DTYPES, LARGEST_COUNT, LARGEST_SEED, DType, dtype_named
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import sparsity_text
 
-DTYPES = ("float32", "bfloat16", "float16")
-
-_OPTIONS = "allocator batch-size bos calibration column corpus dtype force method out param pattern samples seed seqlen"
-_OPTION = re.compile(
-    rf"(?<![\w-])--(no-bos|{'|'.join(_OPTIONS.split())}|sparsity|text|threads|tokens|windows)(?![\w-])"
-)
-_OPTIONAL = ("sparsity", "bos", "params", "method", "allocator", "column", "threads", "windows")
+_ARGUMENTS = (
+    "against", "allocator", "allocator-param", "batch", "batch-size", "bits", "bos", "calibration", "column", "corpus",
+    "device", "dtype", "evaluations", "force", "group", "limit", "method", "no-bos", "out", "packed", "param",
+    "pattern", "prompt", "repeats", "samples", "seed", "seqlen", "space", "sparsity", "strategy", "suite", "task",
+    "text", "threads", "tokens", "windows",
+)  # fmt: skip
+"""The options of commands that the Python functions have as arguments."""
+_NAMES = {"param": "method_params", "allocator-param": "allocator_params", "task": "tasks", "batch": "batches"}
+"""The arguments whose names are not those of their options."""
+_SAID = {"no-bos": "bos=False", "force": "force=True", "packed": "packed=True"}
+"""The arguments that options without a value stand for."""
+_FIELD = re.compile(r"'?--((?:allocator-)?param) (\w+)(?=[':])'?")
+_OPTION = re.compile(rf"(?<![\w-])--({'|'.join(sorted(_ARGUMENTS, key=len, reverse=True))})(?![\w-])(?: (\d[\w.]*\b))?")
+_OPTIONAL = (
+    "sparsity", "bos", "method_params", "allocator_params", "params", "method", "allocator", "column", "threads",
+    "windows", "corpus", "tasks", "limit", "bits", "group",
+)  # fmt: skip
 """Arguments whose default is None."""
-_NAMES = {"param": "params", "no-bos": "bos=False"}
+_MAPPINGS = ("params", "method_params", "allocator_params")
 
 
 @contextmanager
@@ -35,11 +45,29 @@ def in_python(names: Mapping[str, str] | None = None) -> Iterator[None]:
     try:
         yield
     except PrunebenchError as error:
-        text = re.sub(r"\('(\w+)', --\1\)", r"('\1')", str(error))
-        text = _OPTION.sub(lambda match: f"'{_NAMES.get(match[1], match[1]).replace('-', '_')}'", text)
+        text = reworded(str(error))
         for word, replacement in (names or {}).items():
             text = text.replace(word, replacement)
         raise PrunebenchError(text) from error.__cause__
+
+
+def reworded(message: str) -> str:
+    """Name arguments in place of options: `--sparsity 0.6` becomes `sparsity=0.6`, and `--out` becomes `'out'`."""
+    message = re.sub(r"\('(\w+)', --\1\)", r"('\1')", message)
+    message = _FIELD.sub(lambda match: f"{match[2]!r} in '{_argument(match[1])}'", message)
+    return _OPTION.sub(_reworded, message)
+
+
+def _reworded(match: re.Match[str]) -> str:
+    option, value = match[1], match[2]
+    if value is not None:
+        plain = re.fullmatch(r"\d+(\.\d+)?", value)
+        return f"{_argument(option)}={value if plain else repr(value)}"
+    return _SAID.get(option) or f"'{_argument(option)}'"
+
+
+def _argument(option: str) -> str:
+    return _NAMES.get(option, option.replace("-", "_"))
 
 
 def check_arguments(least: Mapping[str, int], arguments: Mapping[str, Any]) -> None:
@@ -54,23 +82,40 @@ def check_arguments(least: Mapping[str, int], arguments: Mapping[str, Any]) -> N
             _check_count(name, value, least[name])
         elif name == "sparsity":
             _check_sparsity(value)
+        elif name == "tasks":
+            several = not isinstance(value, str) and isinstance(value, Iterable)
+            _expect(name, value, several and all(isinstance(task, str) for task in value), "a list of names of tasks")
         elif name == "bos":
             _expect(name, value, isinstance(value, bool), "True, False or None")
         elif name == "dtype":
-            _expect(name, value, isinstance(value, str) and value in DTYPES, f"one of {', '.join(DTYPES)}")
-        elif name == "params":
+            _expect(name, value, dtype_of(value) is not None, f"one of {', '.join(DTYPES)}")
+        elif name in ("force", "packed", "samples") and name not in least:
+            _expect(name, value, isinstance(value, bool), "True or False")
+        elif name in _MAPPINGS:
             named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
             _expect(name, value, named, "a dict of names and values")
         else:
             _expect(name, value, isinstance(value, str), "a string")
 
 
-def texts_or_ids(given: Any, name: str) -> tuple[list[str] | None, Any]:
+def dtype_of(value: Any) -> DType | None:
+    """Return the name of a dtype of forward passes, which `value` names or is; None for any other value."""
+    return dtype_named(str(value)) if isinstance(value, str | torch.dtype) else None
+
+
+def texts_or_ids(given: Any, name: str, column: str | None = None) -> tuple[list[str] | None, Any]:
     """Return (texts, None) or (None, token ids) for a value in memory, `given` as the argument `name`.
 
-    Any iterable of strings counts as texts: a list, a column of a dataset, an array, a generator. A set is sorted.
+    Any iterable of strings counts as texts: a list, a column of a dataset, an array, a generator. A set is sorted. Of a
+    dataset with several columns (datasets, pyarrow) `column` is taken, by default "text", or else "input_ids".
     Token ids are not checked here. Raises PrunebenchError for other values, with the position of a wrong item.
     """
+    if isinstance(given, Mapping) and "input_ids" in given:  # what a tokenizer of transformers returns
+        given = given["input_ids"]
+    elif hasattr(given, "column_names"):
+        return texts_or_ids(_column(given, name, column), name)
+    if column is not None:
+        raise PrunebenchError(f"'column' belongs to a file or a dataset, and '{name}' is none: leave it out")
     if isinstance(given, torch.Tensor):
         return None, given
     if hasattr(given, "ndim"):  # numpy, pandas and similar libraries
@@ -88,6 +133,24 @@ def texts_or_ids(given: Any, name: str) -> tuple[list[str] | None, Any]:
         return None, parts
     documents = one_by_one(parts, f"'{name}'")
     return (sorted(documents) if isinstance(given, Set) else documents), None
+
+
+def _column(dataset: Any, name: str, column: str | None) -> Any:
+    """Return the values of a column of a dataset, the argument `name`. Raises PrunebenchError if it has no such one."""
+    if isinstance(dataset, Mapping):
+        raise PrunebenchError(f"'{name}' has the splits {', '.join(map(str, dataset))}: give one of them")
+    known = dataset.column_names
+    if known is None:  # a stream of rows, whose columns are not known before
+        return (row.get(column or COLUMN) for row in dataset)
+    wanted = column or next((usual for usual in (COLUMN, "input_ids") if usual in known), COLUMN)
+    if wanted not in known:
+        raise PrunebenchError(
+            f"'{name}' has no column {wanted!r} (it has: {', '.join(known)}): name the one with the text by 'column'"
+        )
+    try:
+        return dataset[wanted]
+    except (TypeError, NotImplementedError):  # a stream
+        return (row[wanted] for row in dataset)
 
 
 def _check_count(name: str, value: Any, least: int) -> None:

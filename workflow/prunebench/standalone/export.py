@@ -14,6 +14,7 @@ from prunebench.config.values import STORED
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import space
 from prunebench.plan import paths
+from prunebench.plan.find import fitting
 from prunebench.runtime.provenance import versions
 from prunebench.standalone.portable import OLDEST, portable_config, portable_tokenizer
 from prunebench.storage import checkpoints
@@ -62,7 +63,8 @@ def export(cell: str, destination: Path, *, force: bool = False, packing: Packin
 
     With `packing`, the linears of the blocks are written as bitmasks and kept values, for `prunebench.load`.
 
-    `cell` is the cell's directory, or the part of it after results/pruned/. `destination` appears when it is complete.
+    `cell` is the cell's directory, or the part of it after results/pruned/, or words that fit no other cell (see
+    `plan.find.fitting`). `destination` appears when it is complete.
     With `force` its old content is deleted. Raises PrunebenchError if there is no such cell, if it failed, if its
     weights were not kept, if its model has changed, if `destination` has content and `force` is not given, or if
     another run writes `destination`.
@@ -224,6 +226,8 @@ def _find(cell: str) -> Path:
         if (directory / "prune.json").is_file():
             return directory.absolute()  # The path is not resolved: results/ may be a link to another disk.
     known = ["/".join(path.parts[-6:-1]) for path in PRUNED.glob("*/*/*/*/*/prune.json")]
+    if path := fitting(cell, known):
+        return (PRUNED / path).absolute()
     near = difflib.get_close_matches(cell.removeprefix(f"{PRUNED}/"), known, n=3, cutoff=0)
     hint = (
         "the nearest are " + ", ".join(near)

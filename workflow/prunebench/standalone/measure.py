@@ -24,7 +24,6 @@ from prunebench.assets.tokens import (
     load_tokenizer,
     of_tokenizer,
 )
-from prunebench.config.schema import configured
 from prunebench.config.values import Compute
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.subject import Subject
@@ -111,35 +110,9 @@ def resumable_perplexity(loaded: Loaded, windows: NDArray[np.int64], name: str) 
     if windows.shape[1] < 2:
         raise PrunebenchError(f"{name}: a window of one token has no token to predict: take at least 2 tokens")
     tokens = torch.from_numpy(windows)
-    parts = _parts(loaded, {"windows": hashlib.sha256(windows.tobytes()).hexdigest(), "shape": list(windows.shape)})
-    with _computing(loaded):
+    parts = parts_of(loaded, {"windows": hashlib.sha256(windows.tobytes()).hexdigest(), "shape": list(windows.shape)})
+    with computing(loaded):
         return score(name, window_losses(loaded.subject, tokens, parts)), parts
-
-
-def evaluate_suite(loaded: Loaded, suite: str, limit: int | None) -> list[Score]:
-    """Return all scores of a suite of the catalog, on at most `limit` rows per task (None: all rows).
-
-    Raises PrunebenchError for an unknown suite, and for a limit if the suite has no rows.
-    """
-    refuse_unknown("suites", suite)
-    plan = plan_without_study(loaded.compute)
-    entry = plan.config.suites[suite]
-    if limit is not None:
-        if "limit" not in registry.load("suites", entry.suite).Params.model_fields:
-            raise PrunebenchError(f"--limit: suite {suite!r} has no rows to limit")
-        entry = entry.model_copy(update={"params": {**entry.params, "limit": limit}})
-    plugin = configured("suites", entry)
-    if plugin.alone:
-        raise PrunebenchError(f"--suite: {suite} compares forms of a model in time: prunebench speed does that")
-    manifests = {asset: load_manifest(arrive(plan, asset, user_cache())) for asset in plugin.assets}
-    directories = {asset: manifest.directory for asset, manifest in manifests.items()}
-    digests = {asset: manifest.digest for asset, manifest in manifests.items()}
-    identity = {"suite": entry.model_dump(mode="json"), "assets": digests}
-    parts = _parts(loaded, identity)
-    with _computing(loaded):
-        scores: list[Score] = plugin.run(loaded.subject, directories, parts)
-    parts.remove()
-    return scores
 
 
 def corpus_documents(corpus: str) -> tuple[list[str], int | None]:
@@ -173,7 +146,7 @@ def text_windows(
     return windows, bool(front)
 
 
-def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:
+def parts_of(loaded: Loaded, identity: dict[str, Any]) -> Parts:
     """Return the place of finished parts of an evaluation until it is complete. No other process writes there."""
     whole = canonical(
         {**identity, "model": loaded.manifest.digest, "compute": loaded.compute.model_dump(), **conditions()},
@@ -182,7 +155,7 @@ def _parts(loaded: Loaded, identity: dict[str, Any]) -> Parts:
 
 
 @contextmanager
-def _computing(loaded: Loaded) -> Iterator[None]:
+def computing(loaded: Loaded) -> Iterator[None]:
     """Use the threads of the settings, and turn a CellFailure (in a study it is a result) into a PrunebenchError."""
     try:
         with threads(loaded.compute.threads):

@@ -1,19 +1,29 @@
-"""Recommends the best method in our own table to users who name none."""
+"""Recommends a method to users who name none: the best in our own table that does not take long."""
 
 from __future__ import annotations
 
 import csv
 import math
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prunebench.config.packaged import resource
+from prunebench.estimate.show import duration
 from prunebench.models.base import FeedForward
 from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.standalone.request import check_amount, method_named
 
 TABLE = "config/recommended.csv"
 """The rows of results/cells.csv of the study `recommended`, which measures on text that no published table uses."""
+
+
+QUICK = 600.0
+"""The seconds within which a pruning is expected to end if a user leaves the choice of the method to us."""
+PATIENCE = 1.5
+"""Where nothing ends so soon, the methods count that take at most so many times the time of the fastest of them."""
+USELESS = 3.0
+"""A method whose perplexity is so many times the best one is no choice, however fast it is."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +35,39 @@ class Recommendation:
     why: str
 
 
-def recommend(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> Recommendation:
+Choice = tuple[str, str]
+"""A method and an allocator."""
+
+
+def recommend(
+    pattern: str,
+    sparsity: float | str | None,
+    ffn: FeedForward,
+    seconds: Callable[[str, str], float] | None = None,
+) -> Recommendation:
     """Name the method and allocator of lowest perplexity (geometric mean over texts) at the nearest measured sparsity.
 
-    Methods that cannot prune models with the FFN layout `ffn` are left out. Raises PrunebenchError for a wrong pattern
-    or sparsity.
+    Methods that cannot prune models with the FFN layout `ffn` are left out. `seconds` estimates the time of a method
+    with an allocator: then methods that take longer than QUICK are left out, too, and `why` names the best of them.
+    Raises PrunebenchError for a wrong pattern or sparsity.
     """
     check_amount(pattern, sparsity)
+    amount, means, told = _measured(pattern, sparsity, ffn)
+    ranked = sorted(means, key=means.__getitem__)
+    chosen = _in_time(ranked, means, seconds) if seconds else ranked[0]
+    others = [choice for choice in ranked if choice != chosen]
+    shown = ", ".join(f"{_name(choice)} {means[choice]:.1f}" for choice in [chosen, *others[:2]])
+    within = "" if chosen == ranked[0] else "of the methods that are fast enough here, "
+    why = f"{within}lowest perplexity at {amount} {told}: {shown}"
+    if seconds and chosen != ranked[0]:
+        best = ranked[0]
+        time = duration(seconds(*best))
+        why += f". Better but slower, about {time}: --method {best[0]} --allocator {best[1]}"
+    return Recommendation(*chosen, why)
+
+
+def _measured(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> tuple[str, dict[Choice, float], str]:
+    """Return the nearest measured amount, the mean perplexity of each choice there, and what these numbers are."""
     structured = parse_pattern(pattern).structured
     with resource(TABLE).open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if (row["pattern"] != "unstructured") == structured]
@@ -46,13 +82,22 @@ def recommend(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> R
     for row in rows:
         if (row["pattern"], row["sparsity"]) == nearest and method_named(row["method"]).reads(ffn).ok:
             logs[row["method"], row["allocator"]].append(math.log(float(row["value"])))
-    ranked = sorted(logs, key=lambda choice: math.fsum(logs[choice]) / len(logs[choice]))
-    shown = [f"{method} with {allocator} {_mean(logs[method, allocator]):.1f}" for method, allocator in ranked[:3]]
-    amount = nearest[0] if structured else f"{float(nearest[1]):.0%}"
-    method, allocator = ranked[0]
-    why = f"lowest perplexity at {amount} on our tuning text, on {rows[0]['model']}: {', '.join(shown)}"
-    return Recommendation(method, allocator, why)
+    means = {choice: math.exp(math.fsum(values) / len(values)) for choice, values in logs.items()}
+    texts = " and ".join(dict.fromkeys(row["task"] for row in rows))
+    told = f"in our own runs on {rows[0]['model']} (geometric mean over the tuning splits of {texts}; lower is better)"
+    return nearest[0] if structured else f"{float(nearest[1]):.0%}", means, told
 
 
-def _mean(logs: list[float]) -> float:
-    return math.exp(math.fsum(logs) / len(logs))
+def _in_time(ranked: Sequence[Choice], means: Mapping[Choice, float], seconds: Callable[[str, str], float]) -> Choice:
+    """Return the first of `ranked`, best first, that ends within QUICK; else the best of the faster ones."""
+    useful = [choice for choice in ranked if means[choice] <= USELESS * means[ranked[0]]]
+    times: dict[Choice, float] = {}
+    for choice in useful:
+        times[choice] = seconds(*choice)
+        if times[choice] <= QUICK:
+            return choice
+    return next(choice for choice in useful if times[choice] <= PATIENCE * min(times.values()))
+
+
+def _name(choice: Choice) -> str:
+    return f"{choice[0]} with {choice[1]}"

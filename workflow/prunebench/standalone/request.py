@@ -35,7 +35,7 @@ from prunebench.plan.grid import check_divides, model_shape, normal_form, produc
 from prunebench.plan.plan import Plan
 from prunebench.runtime.cgroups import cpu_limit
 from prunebench.storage.files import sha256_file
-from prunebench.storage.layout import read_layout
+from prunebench.storage.layout import family_of, read_config, read_layout
 
 log = logging.getLogger("prunebench")
 GIVEN = "given"
@@ -71,10 +71,12 @@ class Request:
     """A user's wish to have one model pruned. `model` is a directory, a name of the catalog, or an id on the hub."""
 
     model: str
-    method: str
+    method: str | None
+    """None leaves the choice to our own table (see standalone/prepare.py)."""
     sparsity: float | str | None = None
     pattern: str = "unstructured"
-    allocator: str = "uniform"
+    allocator: str | None = None
+    """None means uniform, or what goes with the method that our table names."""
     params: Mapping[str, Any] = field(default_factory=dict)
     allocator_params: Mapping[str, Any] = field(default_factory=dict)
     tokens: Path | None = None
@@ -90,6 +92,8 @@ class Request:
     seqlen: int = 512
     seed: int = 0
     compute: Compute = field(default_factory=compute_settings)
+    stored: bool = True
+    """Whether the weights are on disk. Those of a model in memory are saved when all checks are done."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,9 @@ class Work:
 
 def work(request: Request) -> Work:
     """Make the plan and cell of `request`. Raises PrunebenchError, which names the wrong option, before any work."""
-    name, entries = model_entry(request.model)
+    method, allocator = request.method, request.allocator or "uniform"
+    assert method is not None, "standalone/prepare.py chooses one"
+    name, entries = model_entry(request.model, stored=request.stored)
     if request.tokens and request.bos is not None:
         raise PrunebenchError("--bos: the windows of token ids are taken as they are; leave it out")
     if request.column is not None and not request.text:
@@ -121,18 +127,18 @@ def work(request: Request) -> Work:
     if samples > LARGEST_COUNT:
         raise PrunebenchError(f"--samples: at most {LARGEST_COUNT:,} windows can be drawn")
     corpus = _corpus(request)
-    _check_names(request)
+    _check_names(request, method, allocator)
     sections: dict[str, Any] = {"models": entries}
     if request.tokens or request.text:
         sections["corpora"] = {corpus: _corpus_entry(request)}
     plan = plan_without_study(request.compute, **sections)
-    config = _with_plugin(plan.config, "methods", request.method, request.params, "--param ")
+    config = _with_plugin(plan.config, "methods", method, request.params, "--param ")
     if request.allocator_params:
-        config = _with_plugin(config, "allocators", request.allocator, request.allocator_params, "--allocator-param ")
+        config = _with_plugin(config, "allocators", allocator, request.allocator_params, "--allocator-param ")
     axes = {
         "model": name,
         "method": OWN,
-        "allocator": OWN if request.allocator_params else request.allocator,
+        "allocator": OWN if request.allocator_params else allocator,
         "pattern": request.pattern,
         "calibration": f"{corpus}_{samples}x{seqlen}",
         "seed": request.seed,
@@ -140,11 +146,13 @@ def work(request: Request) -> Work:
     cell = _cell(config, axes if request.sparsity is None else {**axes, "sparsity": request.sparsity})
     if cell.calibrated and (reason := unfit(config, corpus, "evaluation", "calibration")):
         raise PrunebenchError(f"--corpus: {reason}")
+    if cell.calibrated and request.bos is not None and config.pairs_of(cell.calibration):
+        raise PrunebenchError(f"--bos: images with text ({corpus}) have the prompts of the model; leave it out")
     if given is not None:
         check_ids(given, model_shape(config.models[name]).vocabulary, request.tokens)
     if search := search_used(config, cell):
         raise PrunebenchError(
-            f"--allocator: {request.allocator} uses the result of the search {search.name!r}, which only a study runs: "
+            f"--allocator: {allocator} uses the result of the search {search.name!r}, which only a study runs: "
             "name its result with --allocator-param"
         )
     plan = replace(plan, config=config)
@@ -192,8 +200,10 @@ def _cell(config: Config, axes: Mapping[str, Any]) -> Cell:
     return normal_form(config, cell)
 
 
-def model_entry(model: str) -> tuple[str, dict[str, Any]]:
+def model_entry(model: str, *, stored: bool = True) -> tuple[str, dict[str, Any]]:
     """Return (catalog name, entries to add to the catalog) for a directory, a catalog name, or an id on the hub.
+
+    The directory of a model that is not `stored` yet has no weights.
 
     Raises PrunebenchError if `model` is none of these, and for an id that the hub does not serve.
     """
@@ -201,7 +211,7 @@ def model_entry(model: str) -> tuple[str, dict[str, Any]]:
     if directory.is_dir():
         _tell_of_directory(model)
         name = slug(title_of(directory))
-        return name, {name: directory_entry(directory)}
+        return name, {name: directory_entry(directory, stored=stored)}
     if model in stored_entries("models"):
         return model, {}
     if _HUB_ID.fullmatch(model):
@@ -231,9 +241,9 @@ def _hub_entry(model: str) -> dict[str, Any]:
         raise PrunebenchError(f"{model} is no directory here, and as an id on the hub: {error}") from None
 
 
-def feed_forward(model: str) -> FeedForward:
+def feed_forward(model: str, *, stored: bool = True) -> FeedForward:
     """Return the FFN layout of `model`, a directory or a catalog name. Raises PrunebenchError if it is neither."""
-    name, entries = model_entry(model)
+    name, entries = model_entry(model, stored=stored)
     ffn: FeedForward = registry.load("models", (entries or stored_entries("models"))[name]["family"]).ffn
     return ffn
 
@@ -246,14 +256,15 @@ def method_named(name: str) -> Method:
     return method
 
 
-def directory_entry(directory: Path) -> dict[str, Any]:
+def directory_entry(directory: Path, *, stored: bool = True) -> dict[str, Any]:
     """Make a catalog entry for a `from_pretrained` directory. Its weights keep the dtype that they are stored in.
 
     Raises PrunebenchError if no family reads it or if its tensors cannot be pruned (see `layout.read_layout`).
     """
+    family = read_layout(directory).family if stored else family_of(directory, read_config(directory))
     return {
         "title": title_of(directory),
-        "family": read_layout(directory).family.name,
+        "family": family.name,
         "source": {"kind": "path", "path": str(directory.resolve())},
         "dtype": STORED,
     }
@@ -295,12 +306,15 @@ def check_amount(pattern: str, sparsity: float | str | None) -> None:
     """Raise PrunebenchError unless pattern and sparsity say how many weights become zero."""
     try:
         structured = parse_pattern(pattern).structured
+    except ValueError as error:
+        raise PrunebenchError(f"--pattern: {error}") from None
+    if sparsity is None and not structured:
+        raise PrunebenchError("--sparsity is missing; say how sparse: --sparsity 0.6, or --pattern 2of4")
+    try:
         if sparsity is not None:
             sparsity_text(sparsity)
     except ValueError as error:
-        raise PrunebenchError(str(error)) from None
-    if sparsity is None and not structured:
-        raise PrunebenchError("say how sparse: --sparsity 0.6, or --pattern 2of4")
+        raise PrunebenchError(f"--sparsity: {error}") from None
 
 
 def _corpus(request: Request) -> str:
@@ -331,15 +345,15 @@ def _entry(kind: str, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     return {kind.removesuffix("s"): name, **entry, "params": {**entry.get("params", {}), **params}}
 
 
-def _check_names(request: Request) -> None:
+def _check_names(request: Request, method: str, allocator: str) -> None:
     """Raise PrunebenchError for unknown names, and for a sparsity that is missing or of no use."""
-    for kind, name in (("methods", request.method), ("allocators", request.allocator)):
+    for kind, name in (("methods", method), ("allocators", allocator)):
         if name not in registry.names(kind):
             refuse_unknown(kind, name, *registry.ready(kind))
     if not (request.tokens or request.text):
         refuse_unknown("corpora", request.corpus)
-    uses = registry.load("methods", _entry("methods", request.method, {})["method"]).uses
+    uses = registry.load("methods", _entry("methods", method, {})["method"]).uses
     if "sparsity" in uses:
         check_amount(request.pattern, request.sparsity)
     elif request.sparsity is not None:
-        raise PrunebenchError(f"--sparsity: method {request.method!r} takes no sparsity: leave it out")
+        raise PrunebenchError(f"--sparsity: method {method!r} takes no sparsity: leave it out")

@@ -27,7 +27,8 @@ from prunebench.runtime.provenance import conditions
 from prunebench.stages.run import run
 from prunebench.standalone.assets import arrive, resolved
 from prunebench.standalone.export import check_exportable, refuse_to_overwrite, write_directory, writing
-from prunebench.standalone.request import Request, Work, with_tokens, work
+from prunebench.standalone.prepare import Prepared
+from prunebench.standalone.request import Request, Work, with_tokens
 from prunebench.storage.digests import user_cache
 from prunebench.storage.files import sha256_file
 from prunebench.storage.packed import Packing
@@ -38,24 +39,23 @@ log = logging.getLogger("prunebench")
 
 
 def prune_to(
-    request: Request, destination: Path, *, force: bool = False, packing: Packing | None = None
+    ready: Prepared, destination: Path, *, force: bool = False, packing: Packing | None = None
 ) -> dict[str, Any]:
     """Prune a model and write it to the directory `destination`; return the content of its prunebench.json.
 
     With `packing` it is written packed. Unfinished work lies beside `destination`, and a repeated request goes on from
-    it. Raises PrunebenchError before any work if the request cannot be met or another run writes `destination`, and
-    later if pruning fails.
+    it. Raises PrunebenchError before any work if `destination` may not be written or another run writes it, and later
+    if pruning fails.
     """
-    concrete = work(request)
     destination = destination.resolve()
     root = destination.with_name(f".{destination.name}.prune.part")
     with writing(destination):
-        refuse_destination(request, destination, force=force)
+        refuse_destination(ready.request, destination, force=force)
         if root.exists():
             log.info("unfinished work of an earlier run: %s is used as far as it fits", root)
         try:
-            with threads(request.compute.threads):
-                cell = _prune(concrete, root)
+            with threads(ready.request.compute.threads):
+                cell = _prune(ready.work, root)
             record = write_directory(cell, destination, force=force, packing=packing)
         except KeyboardInterrupt:
             log.info("unfinished work is kept in %s: delete it if you change plans", root)
@@ -163,8 +163,8 @@ def fetch_to_root(job: Job, root: Path) -> Path:
 
 def calibration_text(job: Job, root: Path) -> Path | None:
     """Fetch the text from which `job` draws calibration tokens, and return its asset.json; None without such a text."""
-    text = job.config.text_of(job.wildcards["calibration"])
-    return arrive(job.plan, f"corpora/{text}", root) if text else None
+    source = job.config.calibrated_from(job.wildcards["calibration"])
+    return arrive(job.plan, source, root) if source else None
 
 
 def draw_tokens(job: Job, corpus: Path | None, root: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from prunebench.assets.manifest import read_shape
@@ -13,8 +14,18 @@ from prunebench.packed.load import load_packed
 from prunebench.standalone.measure import Loaded, load
 from prunebench.standalone.run import threads
 from prunebench.storage.layout import CONFIG, is_packed, read_layout
+from prunebench.storage.packed import packing_of
 from prunebench.suites.base import Score
 from prunebench.suites.speed import DENSE, PACKED, ZEROS, Form, SpeedParams, by_kernel, timed, write_packed
+
+
+def protocol(
+    prompt: int, tokens: int, batches: Sequence[int], repeats: int, bits: int | None, group: int | None
+) -> SpeedParams:
+    """Return the protocol of a measurement; each batch counts once. Raises PrunebenchError for bits that cannot be."""
+    packing_of(True, bits, group)
+    fields = {"prompt": prompt, "tokens": tokens, "batches": list(dict.fromkeys(batches)), "repeats": repeats}
+    return SpeedParams.model_validate({**fields, "bits": bits, "group": group})
 
 
 def speed_of(model: str, against: str | None, params: SpeedParams, compute: Compute) -> list[Score]:

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family
-from prunebench.models.configs import has_experts, readers, text_of
+from prunebench.models.configs import check_family, has_experts, readers, text_of
 from prunebench.names import is_plain_name
 from prunebench.storage.checkpoints import facts
 from prunebench.storage.files import AGAIN, LFS, read_object
@@ -156,12 +156,14 @@ def read_config(directory: Path) -> dict[str, Any]:
     return read_object(path)
 
 
-def check_config(file: Path, model: str) -> None:
+def check_config(file: Path, model: str, family: str | None = None) -> None:
     """Raise PrunebenchError unless the config.json in `file` describes a model that can be pruned, called `model`.
 
-    This is checked before gigabytes of weights are fetched.
+    The model must be read by `family`, if one is named. This is checked before gigabytes of weights are fetched.
     """
     config = read_object(file)
+    if family is not None:
+        check_family(config, model, family)
     family_of(model, config)
     refuse_quantised(model, config)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,17 +17,23 @@ Pair = tuple[Tokens, Tokens]
 
 @torch.no_grad()
 def log_likelihoods(
-    model: Any, requests: Sequence[tuple[Sequence[int], Sequence[int]]], *, batch_size: int, context: int
+    model: Any,
+    requests: Sequence[tuple[Sequence[int], Sequence[int]]],
+    *,
+    batch_size: int,
+    context: int,
+    answered: Callable[[int], None] = lambda _: None,
 ) -> list[tuple[float, bool]]:
     """For each (prompt, continuation) the log-likelihood of the continuation, and whether it is the greedy one.
 
     `model` is a causal model of transformers that is in memory, with a context of `context` tokens. At most
     `batch_size` sequences run at a time. A prompt has at least one token, a continuation at least one and at most
     `context`. A request that is longer than the context loses its first tokens, and log-probabilities have the dtype of
-    the logits, as in lm-eval. The numbers are those of a pass over each whole sequence, up to rounding.
+    the logits, as in lm-eval. The numbers are those of a pass over each whole sequence, up to rounding. `answered` is
+    called after each batch, with the number of its requests.
     """
     kept = [((*prompt, *continuation)[-context - 1 :], len(continuation)) for prompt, continuation in requests]
-    pairs = [(tokens[:-length], tokens[-length:]) for tokens, length in kept]
+    pairs = [(sequence[:-length], sequence[-length:]) for sequence, length in kept]
     asked: dict[Tokens, dict[Tokens, list[int]]] = {}
     for number, (prompt, continuation) in enumerate(pairs):
         asked.setdefault(prompt, {}).setdefault(continuation[:-1], []).append(number)
@@ -36,9 +42,10 @@ def log_likelihoods(
         for (prompt, tail), predicted in zip(batch, _log_probabilities(model, batch), strict=True):
             greedy = predicted.argmax(dim=-1)
             for number in asked[prompt][tail]:
-                continuation = torch.tensor(pairs[number][1], device=predicted.device)
-                likelihood = predicted.gather(1, continuation[:, None]).sum()
-                answers[number] = float(likelihood), bool((greedy == continuation).all())
+                tokens = torch.tensor(pairs[number][1], device=predicted.device)
+                likelihood = predicted.gather(1, tokens[:, None]).sum()
+                answers[number] = float(likelihood), bool((greedy == tokens).all())
+        answered(sum(len(asked[prompt][tail]) for prompt, tail in batch))
     return [answers[number] for number in range(len(requests))]
 
 

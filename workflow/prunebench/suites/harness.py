@@ -6,15 +6,17 @@ rounding, because choices of one prompt share the pass over it (see `continuatio
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import datasets
+import lm_eval.api.task
 import lm_eval.tasks
 import numpy as np
 from lm_eval.api.instance import Instance
@@ -23,8 +25,10 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
+from lm_eval.utils import handle_non_serializable
 from numpy.typing import ArrayLike
 from torch import Tensor
+from tqdm import tqdm
 from transformers import LogitsProcessorList
 
 from prunebench.assets.tasks import Row, draw
@@ -32,11 +36,14 @@ from prunebench.assets.tokens import check_ids, encoding, load_tokenizer, of_tok
 from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.runtime.progress import within
 from prunebench.suites.continuations import log_likelihoods
 
 # lm-eval's warnings are about options of its own command line; this module checks what matters.
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 datasets.disable_progress_bars()
+# Its bars have no names; the progress of a task is told by `Share`.
+lm_eval.api.task.tqdm = partial(tqdm, disable=True)
 
 DEFINITIONS = Path(lm_eval.tasks.__file__).parent
 METRICS = ("acc", "acc_norm", "exact_match")
@@ -66,6 +73,29 @@ class Cut:
         self.tokens += sum(over)
 
 
+@dataclass
+class Share:
+    """The part of a task that requests of a model are, so that their progress can be shown."""
+
+    label: str = ""
+    rows: int = 0
+    begin: float = 0.0
+    size: float = 1.0
+    total: int = 0
+    """The number of requests."""
+    done: int = 0
+
+    def expect(self, total: int) -> None:
+        """Begin to count `total` requests."""
+        self.total, self.done = total, 0
+
+    def count(self, requests: int) -> None:
+        """Report that so many more requests are answered."""
+        self.done += requests
+        part = min(1.0, self.done / max(1, self.total))
+        within(self.begin + self.size * part, f"{self.label}, {int(part * self.rows)} of {self.rows} rows")
+
+
 class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
     """lm-eval's model class, with checks.
 
@@ -77,6 +107,7 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         tokenizer = load_tokenizer(subject.directory)
         super().__init__(subject.whole(), tokenizer=tokenizer, batch_size=subject.batch_size)
         self.cut = Cut()
+        self.share = Share()
         self._vocabulary = int(self.model.get_input_embeddings().num_embeddings)
         self._subject = subject
 
@@ -97,7 +128,7 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
         Raises CellFailure if a log-likelihood is not finite.
         """
-        answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm or not sys.stderr.isatty())
+        answers: list[tuple[float, bool]] = super().loglikelihood(requests, True)
         if not all(math.isfinite(likelihood) for likelihood, _ in answers):
             raise CellFailure(f"a log-likelihood is NaN or infinite: {self._cause()}")
         return answers
@@ -108,7 +139,8 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
             room = self.max_length - request.args[1].get("max_gen_toks", self.max_gen_toks)
             if room <= 0:
                 raise CellFailure(f"the model's context of {self.max_length} tokens has no room for a generated answer")
-        texts: list[str] = super().generate_until(requests, disable_tqdm or not sys.stderr.isatty())
+        self.share.expect(len(requests))
+        texts: list[str] = super().generate_until(requests, True)
         return texts
 
     def _loglikelihood_tokens(
@@ -121,7 +153,10 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         # The last token is only predicted, so a request may have one token more than the context.
         self.cut.count([len(context) + len(continuation) for _, context, continuation in requests], self.max_length + 1)
         pairs = [(context, continuation) for _, context, continuation in requests]
-        return log_likelihoods(self.model, pairs, batch_size=self.batch_size, context=self.max_length)
+        self.share.expect(len(pairs))
+        return log_likelihoods(
+            self.model, pairs, batch_size=self.batch_size, context=self.max_length, answered=self.share.count
+        )
 
     def tok_batch_encode(
         self, strings: list[str], padding_side: str = "left", left_truncate_len: int | None = None, **options: Any
@@ -139,6 +174,7 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         generated: Tensor = super()._model_generate(
             context, max_length, stop, logits_processor=LogitsProcessorList([self._refuse_broken]), **options
         )
+        self.share.count(len(context))
         return generated
 
     def _refuse_broken(self, _: Tensor, logits: Tensor) -> Tensor:
@@ -187,10 +223,26 @@ def stock_task(
     return task
 
 
-def counted(model: Harness, task: ConfigurableTask) -> tuple[list[dict[str, Any]], dict[str, int]]:
-    """Evaluate `task` as `results` does, and count the requests that were cut to the model's context (see `Cut`)."""
+def counted(
+    model: Harness,
+    task: ConfigurableTask,
+    *,
+    part: tuple[int, int] = (0, 1),
+    record: bool = False,
+    samples: bool = False,
+) -> dict[str, Any]:
+    """Evaluate `task`; returns its `results`, and as `cut` the requests that were cut to the context (see `Cut`).
+
+    With `record` the piece has lm-eval's own results too, as `lm_eval` (JSON), and with `samples` its records of rows.
+    `part` is (index, number) of `task` among the parts of a larger task, for the progress.
+    """
     model.cut = Cut()
-    return results(model, task), asdict(model.cut)
+    index, number = part
+    rows = len(task.eval_docs)
+    model.share = Share(task.config.task, rows, index / number, 1 / number)
+    evaluated = _evaluated(model, task, samples)
+    piece = {"results": _accuracies(evaluated, task), "cut": asdict(model.cut)}
+    return {**piece, "lm_eval": _plain(evaluated, task)} if record else piece
 
 
 def results(model: LM, task: ConfigurableTask) -> list[dict[str, Any]]:
@@ -199,9 +251,17 @@ def results(model: LM, task: ConfigurableTask) -> list[dict[str, Any]]:
     Where an answer is generated, `acc` is the fraction of rows whose answer matches, as the task's first filter reads
     it. The accuracies by other filters follow under the names of these.
     """
-    name = task.config.task
-    evaluated = evaluate(model, {"tasks": {name: task}}, log_samples=False)
+    return _accuracies(_evaluated(model, task, samples=False), task)
+
+
+def _evaluated(model: LM, task: ConfigurableTask, samples: bool) -> dict[str, Any]:
+    evaluated: dict[str, Any] | None = evaluate(model, {"tasks": {task.config.task: task}}, log_samples=samples)
     assert evaluated is not None  # it is None on all but the first of several processes
+    return evaluated
+
+
+def _accuracies(evaluated: Mapping[str, Any], task: ConfigurableTask) -> list[dict[str, Any]]:
+    name = task.config.task
     scores, n = evaluated["results"][name], evaluated["n-samples"][name]["effective"]
     filters = [entry["name"] for entry in task.config.filter_list or [{"name": UNFILTERED}]]
     return [
@@ -214,6 +274,15 @@ def results(model: LM, task: ConfigurableTask) -> list[dict[str, Any]]:
         for metric in task.aggregation()
         for reader in filters
     ]
+
+
+def _plain(evaluated: Mapping[str, Any], task: ConfigurableTask) -> dict[str, Any]:
+    """Return lm-eval's results as JSON, without the function that gave it our rows."""
+    config = {key: value for key, value in evaluated["configs"][task.config.task].items() if key != "custom_dataset"}
+    plain: dict[str, Any] = json.loads(
+        json.dumps({**evaluated, "configs": {task.config.task: config}}, default=handle_non_serializable)
+    )
+    return plain
 
 
 def _number(error: float | str) -> float | None:

@@ -106,6 +106,21 @@ class LmEval(Suite):
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """Evaluate task by task on one model; a killed job resumes with the next task."""
+        return self.recorded(subject, assets, parts, record=False)[0]
+
+    def recorded(
+        self,
+        subject: Subject,
+        assets: Mapping[str, Path],
+        parts: Parts,
+        *,
+        record: bool = True,
+        samples: bool = False,
+    ) -> tuple[list[Score], list[dict[str, Any]]]:
+        """Evaluate as `run` does; returns with `record` also what lm-eval reports of each task or subject (JSON).
+
+        With `samples` these reports have a record of each row.
+        """
         from prunebench.assets.tasks import load_rows
         from prunebench.runtime.progress import track
         from prunebench.storage.files import read_json
@@ -116,19 +131,21 @@ class LmEval(Suite):
         model = cache(partial(Harness, subject))
         options = self.params.model_dump(include={"limit", "seed", "num_fewshot"})
 
-        def evaluate(name: str, definition: str) -> dict[str, Any]:
-            results, cut = counted(model(), stock_task(name, definition, load_rows(directory, name), **options))
-            return {"results": results, "cut": cut}
+        def evaluate(name: str, definition: str, part: tuple[int, int]) -> dict[str, Any]:
+            task = stock_task(name, definition, load_rows(directory, name), **options)
+            return counted(model(), task, part=part, record=record, samples=samples)
 
         scores: list[Score] = []
-        for task in track(self.params.tasks, "task"):
+        reports: list[dict[str, Any]] = []
+        for task in track(self.params.tasks, "task", label=str):
             subjects = {
-                name: parts.get_or(name, partial(evaluate, name, definition))
-                for name, definition in stock[task].items()
+                name: parts.get_or(name, partial(evaluate, name, definition, (index, len(stock[task]))))
+                for index, (name, definition) in enumerate(stock[task].items())
             }
             scores += _scores(task, subjects)
+            reports += [piece["lm_eval"] for piece in subjects.values() if record]
             _warn_of_cuts(scores[-1])
-        return [*scores, *mean_of_tasks(scores)]
+        return [*scores, *mean_of_tasks(scores)], reports
 
 
 def _scores(task: str, subjects: Mapping[str, dict[str, Any]]) -> list[Score]:

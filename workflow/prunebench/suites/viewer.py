@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,86 +12,99 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, LogitsProcessorList
 
+from prunebench.assets.pictures import LETTERS
 from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError, summary
+from prunebench.models.base import Family
+from prunebench.storage.layout import read_config
 
+IMAGE = "<image>"
+"""LLaVA's token for an image."""
 LLAVA = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
-    "and polite answers to the user's questions. USER: <image>\n{} ASSISTANT:"
+    f"and polite answers to the user's questions. USER: {IMAGE}\n{{}} ASSISTANT:"
 )
 """LLaVA-1.5's prompt (its conversation `vicuna_v1`) with the question in place of the braces."""
 
 
-class Viewer:
-    """The model of a subject as a whole, with the processor of its directory."""
+class Prompter:
+    """The processor of images in a model's directory, with what it takes to ask questions about images."""
 
-    def __init__(self, subject: Subject, *, prompt: str, pad: bool, new_tokens: int) -> None:
+    def __init__(self, directory: Path, family: type[Family], *, prompt: str, pad: bool) -> None:
         """`prompt` is "llava" for LLaVA-1.5's text, or "template" for the model's own chat template.
 
-        With `pad` an image is put on a square of the processor's mean colour, as LLaVA-1.5 does. An answer has at most
-        `new_tokens` tokens. Raises PrunebenchError if the directory has no processor of images.
+        With `pad` an image is put on a square of the processor's mean colour, as LLaVA-1.5 does. Raises PrunebenchError
+        if the directory has no processor of images, or none for `prompt`.
         """
-        if not subject.family.text_types:
+        if not family.text_types:
             raise PrunebenchError(
-                f"{subject.directory} is a model of family {subject.family.name!r}, which sees no images: suite vqa "
-                "needs a vision-language model"
+                f"{directory} is a model of family {family.name!r}, which sees no images: suite vqa needs a "
+                "vision-language model"
             )
         try:
             processors: Any = AutoProcessor  # its methods have no types
-            self._processor = processors.from_pretrained(
-                subject.directory, local_files_only=True, trust_remote_code=False
-            )
-            self._tokenizer, mean = self._processor.tokenizer, self._processor.image_processor.image_mean
+            self._processor = processors.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            self.tokenizer, mean = self._processor.tokenizer, self._processor.image_processor.image_mean
         # A damaged file raises any exception of its parser.
         except Exception as error:
             raise PrunebenchError(
-                f"cannot load the processor of images from {subject.directory} ({summary(error)}): are "
+                f"cannot load the processor of images from {directory} ({summary(error)}): are "
                 "preprocessor_config.json and processor_config.json those of the model?"
             ) from error
-        self._tokenizer.padding_side = "left"
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self.image = str(getattr(self._processor, "image_token", IMAGE))
+        """The model's token for an image."""
+        if prompt == "llava" and self.image != IMAGE:
+            raise PrunebenchError(
+                f"{directory} is no LLaVA-1.5: its token for an image is {self.image}, not {IMAGE}. Set "
+                "'prompt: template' in the suite's params"
+            )
+        if prompt == "template" and not self._processor.chat_template:
+            raise PrunebenchError(
+                f"{directory} has no chat template: set 'prompt: llava' in the suite's params, or add "
+                "chat_template.jinja"
+            )
+        if hasattr(self._processor, "num_additional_image_tokens"):
+            self._complete(directory)
+        self.tokenizer.padding_side = "left"
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
         self._colour = tuple(int(255 * value) for value in mean) if pad else None
-        self._subject, self._prompt, self._new_tokens = subject, prompt, new_tokens
-        self._context = subject.streamed().context
-        self._model: Any = subject.whole()
+        self._prompt = prompt
 
-    @torch.no_grad()
-    def answers(self, questions: Sequence[str], images: Sequence[bytes]) -> list[str]:
-        """The answer to each of `questions` about the image of the same place, which is a file's content.
+    def _complete(self, directory: Path) -> None:
+        """Give the processor what its files left to config.json before transformers counted the tokens of an image."""
+        config, processor = read_config(directory), self._processor
+        if processor.patch_size is None:
+            vision = config.get("vision_config")
+            processor.patch_size = vision.get("patch_size") if isinstance(vision, dict) else None
+        if not isinstance(processor.patch_size, int):
+            raise PrunebenchError(
+                f"{directory}: neither processor_config.json nor config.json says how large a patch of an image is "
+                "('patch_size'): take the files of a later revision"
+            )
+        if processor.vision_feature_select_strategy is None:
+            processor.vision_feature_select_strategy = config.get("vision_feature_select_strategy", "default")
+        # "default" drops a vision tower's token for the whole image, so there is one.
+        if processor.vision_feature_select_strategy == "default":
+            processor.num_additional_image_tokens = processor.num_additional_image_tokens or 1
 
-        Raises CellFailure if a logit is not finite, or if the context has no room for a prompt and its answer, and
-        PrunebenchError if an image cannot be read.
+    def inputs(self, texts: Sequence[str], images: Sequence[bytes], device: torch.device, dtype: torch.dtype) -> Any:
+        """The inputs of the model by name for `texts` with one image each, contents of files; `dtype` is of floats.
+
+        Raises PrunebenchError if an image cannot be read.
         """
         inputs = self._processor(
-            images=[[self._opened(image)] for image in images],
-            text=[self._text(question) for question in questions],
-            padding=True,
-            return_tensors="pt",
-        )
-        length = inputs["input_ids"].shape[1]
-        if self._context is not None and length + self._new_tokens > self._context:
-            raise CellFailure(
-                f"a prompt of {length} tokens and an answer of {self._new_tokens} are longer than the model's context "
-                f"of {self._context}"
-            )
-        inputs = inputs.to(self._model.device)
+            images=[[self._opened(image)] for image in images], text=list(texts), padding=True, return_tensors="pt"
+        ).to(device)
         for name, value in inputs.items():
             if torch.is_floating_point(value):
-                inputs[name] = value.to(self._model.dtype)
-        generated = self._model.generate(
-            **inputs,
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=self._new_tokens,
-            pad_token_id=self._tokenizer.pad_token_id,
-            logits_processor=LogitsProcessorList([self._refuse_broken]),
-        )
-        texts = self._tokenizer.batch_decode(generated[:, length:], skip_special_tokens=True)
-        return [text.strip() for text in texts]
+                inputs[name] = value.to(dtype)
+        return inputs
 
-    def _text(self, question: str) -> str:
+    def text(self, question: str) -> str:
+        """The whole prompt for a question, in which the image comes first."""
+        question = question.replace(self.image, "").strip()  # each prompt has one image
         if self._prompt == "llava":
             return LLAVA.format(question)
         content = [{"type": "image"}, {"type": "text", "text": question}]
@@ -112,6 +126,44 @@ class Viewer:
         square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         return square
 
+
+class Viewer:
+    """The model of a subject as a whole, with the processor of its directory."""
+
+    def __init__(self, subject: Subject, *, prompt: str, pad: bool, new_tokens: int) -> None:
+        """`prompt` and `pad` are those of `Prompter`. An answer has at most `new_tokens` tokens."""
+        self._prompter = Prompter(subject.directory, subject.family, prompt=prompt, pad=pad)
+        self._subject, self._new_tokens = subject, new_tokens
+        self._context = subject.streamed().context
+        self._model: Any = subject.whole()
+
+    @torch.no_grad()
+    def answers(self, questions: Sequence[str], images: Sequence[bytes]) -> list[str]:
+        """The answer to each of `questions` about the image of the same place, which is a file's content.
+
+        Raises CellFailure if a logit is not finite, or if the context has no room for a prompt and its answer, and
+        PrunebenchError if an image cannot be read.
+        """
+        texts = [self._prompter.text(question) for question in questions]
+        inputs = self._prompter.inputs(texts, images, self._model.device, self._model.dtype)
+        length = inputs["input_ids"].shape[1]
+        if self._context is not None and length + self._new_tokens > self._context:
+            raise CellFailure(
+                f"a prompt of {length} tokens and an answer of {self._new_tokens} are longer than the model's context "
+                f"of {self._context}"
+            )
+        tokenizer = self._prompter.tokenizer
+        generated = self._model.generate(
+            **inputs,
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=self._new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+            logits_processor=LogitsProcessorList([self._refuse_broken]),
+        )
+        given = tokenizer.batch_decode(generated[:, length:], skip_special_tokens=True)
+        return [text.strip() for text in given]
+
     def _refuse_broken(self, _: Tensor, logits: Tensor) -> Tensor:
         """Return the logits [batch, vocabulary] of the next token. Raises CellFailure if one is not finite."""
         if not logits.isfinite().all():
@@ -127,10 +179,8 @@ def question_of(row: dict[str, Any], *, ocr: bool) -> str:
     that were read in the image (`ocr_tokens`) follow the question, as in LLaVA's evaluation on TextVQA.
     """
     if "choices" in row:
-        from prunebench.suites.visual_answers import LETTERS
-
         options = " ".join(f"({letter}) {choice}" for letter, choice in zip(LETTERS, row["choices"], strict=False))
         text = f"Context: {row.get('hint', '').strip() or 'N/A'}\nQuestion: {row['question']}\nOptions: {options}"
-        return f"{text.replace('  ', ' ')}\nAnswer with the option's letter from the given choices directly."
+        return f"{text.replace('  ', ' ').strip()}\nAnswer with the option's letter from the given choices directly."
     tokens = f"\nReference OCR token: {', '.join(row.get('ocr_tokens', []))}" if ocr else ""
     return f"{row['question']}{tokens}\nAnswer the question using a single word or phrase."

@@ -3,8 +3,7 @@
 import re
 from collections.abc import Sequence
 
-LETTERS = "ABCDEFGHIJ"
-"""The letters of choices, in order."""
+from prunebench.assets.pictures import LETTERS
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _NUMBERS = {"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6"} | {
@@ -28,15 +27,28 @@ _MENDED = {
     for contraction in _CONTRACTIONS.split()
     for place, letter in enumerate(contraction)
     if letter == "'"
-}
-"""Contractions that lack one apostrophe -> the contraction."""
+} | {"somebody'd": "somebodyd", "'ows'at": "'ow's'at"}
+"""Contractions that lack one apostrophe -> the contraction, and two oddities of the official list."""
+_PERIODS = 32
+"""The official code takes out so many periods at most, because it passes a flag in the place of a count."""
+_NAMED = tuple(
+    re.compile(form)
+    for form in (
+        rf"([{LETTERS}])$",
+        rf"([{LETTERS}])\. ",
+        rf".*?The answer is ([{LETTERS}])\.",
+        rf".*?The answer is ([{LETTERS}])",
+    )
+)
+"""The forms in which an answer names a choice, from the first that is tried."""
 
 
 def normalised(answer: str) -> str:
     """`answer` in the form in which VQA's official evaluation compares answers, as EvalAI's server and LLaVA apply it.
 
     Letters are small, commas, question marks and punctuation go, number words become digits, articles go, and
-    contractions get their apostrophe (https://visualqa.org/evaluation.html).
+    contractions get their apostrophe (https://visualqa.org/evaluation.html). The result equals that of the class
+    EvalAIAnswerProcessor in LLaVA's llava/eval/m4c_evaluator.py, which scores TextVQA and prepares answers to VQAv2.
     """
     text = answer.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     text = text.replace("\n", " ").replace("\t", " ").strip()
@@ -49,7 +61,7 @@ def _without_punctuation(text: str) -> str:
     for mark in _PUNCTUATION:
         beside_space = f"{mark} " in text or f" {mark}" in text
         kept = kept.replace(mark, "" if beside_space else " ")
-    return re.sub(r"\.(?!\d)", "", kept)
+    return re.sub(r"\.(?!\d)", "", kept, count=_PERIODS)
 
 
 def vqa_accuracy(answer: str, given: Sequence[str]) -> float:
@@ -68,9 +80,10 @@ def vqa_accuracy(answer: str, given: Sequence[str]) -> float:
 def chosen(answer: str, choices: int) -> int | None:
     """The index of the one of `choices` choices whose letter `answer` names; None if it names none.
 
-    An answer names a choice as in ScienceQA's evaluation by LLaVA: "B", "B. ...", or "The answer is B".
+    An answer names a choice as in ScienceQA's evaluation by LLaVA: "B", "B. ...", or "The answer is B". The first of
+    these forms decides, and a letter with nothing but a period behind it ("B.") is none of them.
     """
     text = answer.strip().replace("\n", ". ")
-    match = re.fullmatch(rf"([{LETTERS}])(?:\. .*|\.)?", text) or re.search(rf"The answer is ([{LETTERS}])", text)
+    match = next(filter(None, (form.match(text) for form in _NAMED)), None)
     index = LETTERS.index(match.group(1)) if match else choices
     return index if index < choices else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from prunebench.published.values import Published
     from prunebench.storage.resume import Parts
 
+Answer = Callable[[list[str], list[bytes]], list[str]]
+"""A function from questions and the images of the same places, as contents of files, to answers."""
+
 
 class Vqa(Suite):
     """Measure how often a vision-language model answers questions about images, with rows from the catalog.
@@ -42,7 +45,7 @@ class Vqa(Suite):
 
     With `ocr` the words that a data set read in the image are in the prompt, as in LLaVA-1.5's published value for
     TextVQA, and the task is called `textvqa_ocr` in scores. The published values of VQAv2 are of its test-dev split,
-    which only a server can score; here it is the validation split.
+    which only a server can score; here it is the validation split. What else differs: docs/protocol.md.
 
     Images are padded to a square by default, as LLaVA-1.5 does, before the model's own processor resizes them. `limit`
     draws rows at random, the same for every cell. A killed job resumes with the next batch. The whole model must fit
@@ -105,33 +108,43 @@ class Vqa(Suite):
 
     def workload(self, config: Config) -> Workload:
         """Estimate the rows of all tasks."""
-        return workloads.of_tasks(self.params.tasks, self.params.limit)
+        return workloads.of_tasks([self._title(task) for task in self.params.tasks], self.params.limit)
 
     def run(self, subject: Subject, assets: Mapping[str, Path], parts: Parts) -> list[Score]:
         """Answer task by task in batches on one model; a killed job resumes with the next batch."""
+        from prunebench.suites.viewer import Viewer
+
+        params = self.params
+        viewer = cache(partial(Viewer, subject, prompt=params.prompt, pad=params.pad, new_tokens=params.new_tokens))
+        return self.ask(
+            lambda questions, images: viewer().answers(questions, images),
+            assets[f"tasks/{params.data}"],
+            parts,
+            batch_size=subject.batch_size,
+        )
+
+    def ask(self, answer: Answer, directory: Path, parts: Parts, *, batch_size: int) -> list[Score]:
+        """Put the questions in `directory`, a bundle of tasks, to `answer` in batches, and score what it answers."""
         from prunebench.assets.pictures import Pictures
         from prunebench.assets.tasks import draw, load_rows
         from prunebench.runtime.progress import track
-        from prunebench.suites.viewer import Viewer, question_of
+        from prunebench.suites.viewer import question_of
 
-        directory, params = assets[f"tasks/{self.params.data}"], self.params
-        viewer = cache(partial(Viewer, subject, prompt=params.prompt, pad=params.pad, new_tokens=params.new_tokens))
-        pictures = Pictures(directory)
+        pictures, params = Pictures(directory), self.params
 
         def answers(rows: list[dict[str, Any]]) -> list[str]:
             images = [pictures.read(row["image"]) for row in rows]
-            return viewer().answers([question_of(row, ocr=params.ocr) for row in rows], images)
+            return answer([question_of(row, ocr=params.ocr) for row in rows], images)
 
         scores: list[Score] = []
         for task in params.tasks:
             rows = [row for part in load_rows(directory, task).values() for row in part]
             rows = draw(rows, params.limit, params.seed)
-            size = subject.batch_size
-            batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+            batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
             given = [
-                answer
+                text
                 for index, batch in enumerate(track(batches, "batch"))
-                for answer in parts.get_or(f"{task}_{index}", partial(answers, batch))
+                for text in parts.get_or(f"{task}_{index}", partial(answers, batch))
             ]
             scores.append(score_of(self._title(task), rows, given, keep=params.samples))
         return [*scores, *mean_of_tasks(scores)]

@@ -19,17 +19,24 @@ TASKS = {
     "lambada_openai": (5153, 78),
     "mmlu": (14042, 723),
     "gsm8k": (1319, 1100),
+    "easy_vqa": (9673, 640),
+    "vqav2": (214354, 640),
+    "scienceqa": (2017, 750),
+    "textvqa": (5000, 640),
+    "textvqa_ocr": (5000, 720),
 }
 """The number of rows of a task, and of tokens of a row: the prompt with its examples, and each choice of several
-tokens. They were counted on the rows of the catalog with SmolLM2's tokenizer, unless the task is in GUESSED."""
+tokens. They were counted on the rows of the catalog with SmolLM2's tokenizer, unless the task is in GUESSED. An image
+takes 576 tokens, as in LLaVA-1.5."""
 SUBJECTS = {"mmlu": 57}
 """The number of subjects of a task that has any: a limit counts the rows of each subject."""
-GUESSED = ("gsm8k",)
+GUESSED = ("gsm8k", "vqav2", "scienceqa", "textvqa", "textvqa_ocr")
 """The tasks whose rows no package ships."""
 UNKNOWN = (5000, 200)
 """The assumed number of rows, and of tokens of a row, of any other task."""
-GENERATED = {"gsm8k": 256}
-"""The largest number of tokens that a task has the model generate for a row."""
+GENERATED = {"gsm8k": 256, **dict.fromkeys(("easy_vqa", "vqav2", "scienceqa", "textvqa", "textvqa_ocr"), 8)}
+"""The number of tokens that a task has the model generate for a row: the largest for GSM8K, a few words for an answer
+about an image."""
 
 
 @dataclass(frozen=True)

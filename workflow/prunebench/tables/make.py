@@ -18,6 +18,7 @@ from prunebench.storage.sealed import Damaged, check_mark
 from prunebench.suites.metrics import metric
 from prunebench.tables.base import Evidence
 from prunebench.tables.escape import from_csv
+from prunebench.tables.means import with_errors
 from prunebench.tables.table import Table
 
 COMPARED = ("torch", "transformers", "numpy")
@@ -63,7 +64,7 @@ def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records:
     rows = evidence.rows(plan.shown.suites_of(study, table))
     if kind.metrics:
         rows = rows[rows["metric"].isna() | rows["metric"].isin(kind.metrics)]
-    made: Table = kind().make(with_losses(rows, records), evidence)
+    made: Table = kind().make(with_losses(with_errors(rows), records), evidence)
     made = replace(made, label=f"{study}-{table}")
     made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study, records)])
     return made

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from prunebench.cell import AXES
 from prunebench.results.paired import interval
-from prunebench.suites.metrics import Metric, metric
+from prunebench.results.wilson import wilson, wilson_error
+from prunebench.suites.metrics import MEAN, Metric, metric
 
 if TYPE_CHECKING:
     import pandas as pd
 
+WHERE = ("study", *AXES, "suite", "metric")
+"""The columns of results/cells.csv that the tasks of one mean share."""
 ERRORS = 1.96
 """The half of a 95% interval, in standard errors."""
 
@@ -34,6 +38,8 @@ class Mean(NamedTuple):
     """The number of seeds that have a number."""
     missing: int = 0
     """The number of seeds that have not run yet."""
+    bounds: tuple[float, float] | None = None
+    """Wilson's 95% interval of an accuracy that is 0 or 1, whose standard error of 0 says nothing."""
 
     @property
     def scale(self) -> Metric:
@@ -48,10 +54,18 @@ class Mean(NamedTuple):
     def __str__(self) -> str:
         show = self.scale.number
         if self.deviation is None:
-            return f"{show(self.shown)}{self.so_far}"
+            return f"{show(self.shown)}{self.within}{self.so_far}"
         # To first order, the deviation of a perplexity is the perplexity times the deviation of its logarithm.
         deviation = self.deviation * self.shown if self.scale.log else self.scale.printed(self.deviation)
         return f"{show(self.shown)} ± {show(deviation, self.shown)}{self.so_far}"
+
+    @property
+    def within(self) -> str:
+        """The interval of an accuracy of 0 or 1, as in " (0.0 to 7.1)"; an empty text for any other score."""
+        if self.bounds is None:
+            return ""
+        low, high = map(self.scale.printed, self.bounds)
+        return f" ({low:.1f} to {high:.1f})"
 
     @property
     def so_far(self) -> str:
@@ -97,7 +111,39 @@ def mean(rows: pd.DataFrame) -> Mean:
     value, deviation = centre(rows["value"], log=metric(name).log)
     errors = rows["stderr"].astype(float)
     stderr = float(errors.mean()) if errors.notna().all() and not metric(name).log else None
-    return Mean(name, value, deviation, _losses(rows), stderr, len(rows), missing)
+    return Mean(name, value, deviation, _losses(rows), stderr, len(rows), missing, _bounds(rows, name, value))
+
+
+def with_errors(cells: pd.DataFrame) -> pd.DataFrame:
+    """Give each accuracy of 0 or 1 in the rows of results/cells.csv the standard error of Wilson's interval.
+
+    The error of a mean over tasks follows from the errors of its tasks.
+    """
+    certain = _is_certain(cells)
+    if not certain.any():
+        return cells
+    errors = cells["stderr"].astype(float).copy()
+    for place in cells.index[certain]:
+        errors[place] = wilson_error(cells["value"][place], cells["n"][place])
+    for _, group in cells[cells["status"] == "ok"].groupby(list(WHERE), sort=False):
+        tasks, mean_row = group.index[group["task"] != MEAN], group.index[group["task"] == MEAN]
+        if certain[tasks].any() and errors[tasks].notna().all():
+            errors[mean_row] = math.hypot(*errors[tasks]) / len(tasks)
+    return cells.assign(stderr=errors)
+
+
+def _is_certain(cells: pd.DataFrame) -> pd.Series[bool]:
+    """Say of each row whether it is the accuracy of one task, and 0 or 1 without a standard error of its own."""
+    percent = cells["metric"].map(lambda name: metric(name).percent, na_action="ignore").eq(True)
+    single = cells["status"].eq("ok") & cells["task"].ne(MEAN)
+    return single & percent & cells["value"].isin([0.0, 1.0]) & ~cells["stderr"].astype(float).gt(0)
+
+
+def _bounds(rows: pd.DataFrame, name: str, value: float) -> tuple[float, float] | None:
+    """Return Wilson's interval if the accuracies of all seeds are 0, or all are 1; else None."""
+    if not metric(name).percent or value not in (0.0, 1.0) or (rows["task"] == MEAN).any():
+        return None
+    return wilson(value, float(rows["n"].max()))
 
 
 def centre(values: pd.Series[float], *, log: bool) -> tuple[float, float | None]:

@@ -66,7 +66,7 @@ def _head(task: str, labels: Mapping[str, str]) -> str:
 def _show(mean: Mean, test: layout.Test) -> str:
     error = mean.deviation if mean.deviation is not None else mean.stderr
     spread = f" ± {100 * error:.2f}" if test[1] == MEAN and error is not None else ""
-    return f"{mean.shown:.2f}{spread}{mean.so_far}"
+    return f"{mean.shown:.2f}{mean.within if mean.deviation is None else ''}{spread}{mean.so_far}"
 
 
 def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, str]) -> list[str]:
@@ -84,6 +84,9 @@ def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, 
         for suite, task in tests
         if task not in (MEAN, "")
     ]
+    ones = rows["status"].eq("ok") & rows["task"].ne(MEAN) & rows["value"].isin([0.0, 1.0])
+    if ones.any():
+        notes.append("In brackets behind 0 and 100: the 95% interval by Wilson's score (a standard error is 0).")
     return [*notes, f"Rows, and ± their largest standard error: {', '.join(sizes)}."] if sizes else notes
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from prunebench.cell import Cell
 from prunebench.plan import graph
+from prunebench.plan.find import path_of
 from prunebench.plan.jobs import named
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
@@ -21,7 +22,6 @@ from prunebench.storage.sealed import read_if_whole
 from prunebench.suites.metrics import metric
 from prunebench.view import logs
 from prunebench.view.commands import snakemake
-from prunebench.view.find import path_of
 from prunebench.view.states import State, states
 from prunebench.view.status import STYLES
 

@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench.cell import NO_CALIBRATION, Cell
+from prunebench.plan.find import path_of
 from prunebench.plan.plan import Plan
 from prunebench.suites.metrics import metric
-from prunebench.view.find import path_of
 from prunebench.view.states import STATUSES, State, running_jobs
 
 STYLES = {"ok": "green", "running": "cyan", "failed": "red", "stopped": "bold red", "skipped": "dim", "missing": "dim"}

@@ -37,7 +37,10 @@ class AllocateSpec(Spec):
 
 
 class Allocate(Job):
-    """Decide how sparse each linear is to be. The wildcards name a point in `grid.allocation_form`."""
+    """Decide how sparse each linear is to be.
+
+    The wildcards name a point in the form of `grid.allocation_form`.
+    """
 
     rule = "allocate"
     subject_pattern = "{model}/{allocator}/{point}/{calibration}-seed{seed}"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from prunebench.config.entries import Shape
 from prunebench.config.schema import calibration_corpus, calibration_parts
-from prunebench.config.sources import GeneratedSource, Sampling
+from prunebench.config.sources import GeneratedSource, PairsSource, Sampling
 from prunebench.config.values import Bos, Compute, is_none
 from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan import paths
@@ -19,6 +19,8 @@ from prunebench.plan.sizes import parameters
 
 WRITER = "engine.generation"
 """The module that lets a model write text. Only specs of generated text have its fingerprint."""
+EMBEDDER = "suites.pairs"
+"""The module that embeds images and text. Only specs of pairs have its fingerprint."""
 
 
 class Generation(BaseModel):
@@ -35,6 +37,19 @@ class Generation(BaseModel):
     compute: Compute
 
 
+class Pairs(BaseModel):
+    """Everything that decides what images and text become in front of the first block."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: str
+    storage: str
+    """The dtype of the stored weights."""
+    task: str
+    text_only: bool
+    compute: Compute
+
+
 class CalibrateSpec(Spec):
     """Everything that decides the calibration tokens."""
 
@@ -48,6 +63,8 @@ class CalibrateSpec(Spec):
     bos: Bos = Field(False, exclude_if=lambda bos: bos is False)
     generation: Generation | None = Field(None, exclude_if=is_none)
     """How the model writes the text; None if the text is drawn from a corpus."""
+    pairs: Pairs | None = Field(None, exclude_if=is_none)
+    """How images and text are embedded; None for text alone. `corpus` is then of a bundle of tasks."""
 
 
 class Calibrate(Job):
@@ -63,13 +80,19 @@ class Calibrate(Job):
         source = self.config.corpora[calibration_corpus(self.wildcards["calibration"])].source
         return source if isinstance(source, GeneratedSource) else None
 
+    @property
+    def pairs(self) -> PairsSource | None:
+        """The source of pairs of images and text; None if the calibration is text."""
+        source = self.config.corpora[calibration_corpus(self.wildcards["calibration"])].source
+        return source if isinstance(source, PairsSource) else None
+
     @cached_property
     def needs(self) -> Mapping[str, Need]:
         """The model, for its tokenizer or to write the text, and the corpus; none for text without prompts."""
-        corpus = self.config.text_of(self.wildcards["calibration"])
+        corpus = self.config.calibrated_from(self.wildcards["calibration"])
         return {
             "model": self.plan.job("fetch_model", **self.wildcards).output(),
-            "corpus": self.plan.job("fetch_corpus", corpus=corpus).output() if corpus else None,
+            "corpus": self.plan.asset(corpus).output() if corpus else None,
         }
 
     def _spec(self) -> str:
@@ -79,6 +102,9 @@ class Calibrate(Job):
         code = self.code()
         if generation:
             code |= {name: fingerprint(f"prunebench.{name}") for name in (WRITER, f"models.{generation.family}")}
+        pairs = self._pairs()
+        if pairs:
+            code |= {name: fingerprint(f"prunebench.{name}") for name in (EMBEDDER, f"models.{pairs.family}")}
         return CalibrateSpec(
             code=code,
             model=self.hash_of("model"),
@@ -87,9 +113,22 @@ class Calibrate(Job):
             seqlen=seqlen,
             seed=int(self.wildcards["seed"]),
             strategy=self.config.corpora[text].calibration if text else "pack",
-            bos=self.config.corpora[corpus].calibration_bos,
+            bos=False if pairs else self.config.corpora[corpus].calibration_bos,
             generation=generation,
+            pairs=pairs,
         ).text
+
+    def _pairs(self) -> Pairs | None:
+        if self.pairs is None:
+            return None
+        entry = self.config.models[self.model]
+        return Pairs(
+            family=entry.family,
+            storage=entry.dtype,
+            task=self.pairs.task,
+            text_only=self.pairs.text_only,
+            compute=self.config.compute,
+        )
 
     def _generation(self) -> Generation | None:
         source = self.generated
@@ -106,13 +145,13 @@ class Calibrate(Job):
 
     @property
     def gpu(self) -> bool:
-        """Whether the model runs to write the text."""
-        return self.generated is not None
+        """Whether the model runs, to write the text or to embed images."""
+        return self.compute is not None
 
     @property
     def compute(self) -> Compute | None:
-        """The compute settings of the config if the model writes the text."""
-        return self.config.compute if self.generated else None
+        """The compute settings of the config if the model writes the text or embeds images."""
+        return self.config.compute if self.generated or self.pairs else None
 
     @property
     def forward_tokens(self) -> int:
@@ -122,8 +161,8 @@ class Calibrate(Job):
     def bytes(self, shape: Shape) -> int:
         """The bytes of the documents of a corpus and of their tokens. The first shard of C4 has 0.8 GB of text.
 
-        Where the model writes the text, also the bytes of its weights in float32, of the keys and values of a batch,
-        and of some copies of the probabilities of a token.
+        Where the model writes the text or embeds images, also the bytes of its weights in float32, of the keys and
+        values of a batch, of some copies of the probabilities of a token, and of the embeddings.
         """
         documents = 2 * 2**30
         if self.compute is None:
@@ -131,7 +170,8 @@ class Calibrate(Job):
         _, samples, seqlen = calibration_parts(self.wildcards["calibration"])
         batch = min(samples, self.compute.batch_size)
         cache = 8 * shape.blocks * shape.attention * batch * seqlen
-        return documents + 4 * parameters(shape) + cache + 64 * batch * shape.vocabulary
+        embedded = 4 * samples * seqlen * (shape.hidden + 1) if self.pairs else 0
+        return documents + embedded + 4 * parameters(shape) + cache + 64 * batch * shape.vocabulary
 
 
 STEPS = 8

@@ -1,0 +1,75 @@
+"""Progress as a bar, as lines of a log, and as calls of a function."""
+
+import logging
+
+import pytest
+
+from prunebench.runtime import progress
+from prunebench.runtime.progress import Step, about, shown, tally, track, within
+
+
+def work(items: int = 2) -> None:
+    for _ in track(range(items), "block"):
+        within(0.5, "q_proj")
+        within(0.25, "q_proj again")
+
+
+def test_a_function_is_called_for_each_step_and_part() -> None:
+    steps: list[Step] = []
+    with shown(steps.append), about("model"):
+        work()
+    assert [(step.done, step.note) for step in steps[:3]] == [(0.5, "q_proj"), (0.5, "q_proj again"), (1, "")]
+    assert {(step.what, step.total, step.subject) for step in steps} == {("block", 2, "model")}
+    assert steps[-1].left == 0 and Step("block", 0, 2, 1.0).left is None
+    assert Step("block", 0.5, 2, 1.0).left == pytest.approx(3.0)
+    steps.clear()
+    work()
+    assert not steps, "only inside the context"
+
+
+def test_a_log_has_a_line_for_each_step_and_few_for_parts(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with caplog.at_level(logging.INFO, "prunebench"):
+        work()
+        assert [line.partition(",")[0] for line in caplog.messages] == ["block 1 of 2", "block 2 of 2"]
+        caplog.clear()
+        monkeypatch.setattr(progress, "EVERY", 0.0)
+        work(1)
+        assert caplog.messages[:2] == ["block 1 of 1: q_proj, 50%", "block 1 of 1: q_proj again, 50%"]
+        caplog.clear()
+        with tally(1, "evaluation") as report, about("other"):
+            report("best 3.0")
+        assert caplog.messages[0].endswith(": best 3.0") and caplog.messages[0].startswith("evaluation 1 of 1, ")
+        caplog.clear()
+        with shown(False):
+            work()
+        assert not caplog.messages
+
+
+def test_bars_count_parts_and_large_numbers(capfd: pytest.CaptureFixture[str]) -> None:
+    with shown(True):
+        for _ in track(range(12345), "window"):
+            pass
+    assert "window: 100%|" in (drawn := capfd.readouterr().err) and "12345/12345" in drawn
+    with shown(True), about("small"), tally(1, "block") as report:
+        within(1 / 3, "q_proj")
+        progress._watch.work[-1].bar.refresh()
+        report("")
+    drawn = capfd.readouterr().err
+    assert "small: block:" in drawn and "0.33/1" in drawn and "q_proj" in drawn
+
+
+def test_work_within_work_and_none() -> None:
+    within(0.5, "nobody listens")
+    steps: list[Step] = []
+    with shown(steps.append):
+        for _ in track(range(1), "task", label=lambda number: f"task {number}"):
+            work(1)
+            within(1.0, "rows")
+    assert [step.what for step in steps] == ["task", "block", "block", "block", "task", "task"]
+    assert steps[0].note == "task 0" and steps[-2].note == "rows"
+    with pytest.raises(RuntimeError), shown(steps.append):
+        for _ in track(range(2), "block"):
+            raise RuntimeError
+    assert not progress._watch.work and progress._watch.listener is None

@@ -1,0 +1,39 @@
+"""Estimates how long a pruning takes on this machine, by the costs of `prunebench plan`. No torch is imported."""
+
+from __future__ import annotations
+
+from prunebench.cell import Cell
+from prunebench.estimate.costs import START
+from prunebench.estimate.devices import DEVICES
+from prunebench.estimate.estimate import Estimate
+from prunebench.estimate.show import duration
+from prunebench.plan.graph import ordered
+from prunebench.plan.plan import Plan
+from prunebench.runtime.gpus import gpus_here
+
+MOST = 8
+"""The number of cores beyond which more of them are taken to win nothing."""
+
+
+def expected_seconds(plan: Plan, cell: Cell, threads: int) -> float:
+    """Estimate the seconds that the jobs of one cell take with `threads` CPU threads, without downloads.
+
+    Rates of the CPU are those of docs/performance.md, and products are taken to share cores evenly. If there is a GPU,
+    its rates are assumed.
+    """
+    here = gpus_here() > 0
+    estimate = Estimate(plan, DEVICES["a100" if here else "cpu"])
+    total = 0.0
+    for job in ordered([plan.job("prune", **cell.wildcards)]):
+        if job.own_cost:
+            cost = estimate.cost(job)
+            work = estimate.seconds(cost) - START  # no process is started for a job
+            total += work if here and cost.card else work / min(threads, MOST)
+    return total
+
+
+def in_words(seconds: float, threads: int) -> str:
+    """Say how long a pruning is expected to take."""
+    cores = "a GPU (assumed to be an A100)" if gpus_here() else f"{threads} core{'s' if threads > 1 else ''}"
+    time = "less than a minute" if seconds < 60 else f"about {duration(seconds)}"
+    return f"expected time: {time} on {cores}, without downloads (estimated from counted operations, as by plan)"
