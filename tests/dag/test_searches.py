@@ -78,9 +78,9 @@ def test_each_seed_keeps_its_history_and_the_allocation_says_where_it_comes_from
     allocation = json.loads(next(results.glob("allocations/tiny/found/*/*.json")).read_text())
     assert allocation["status"] == "ok" and allocation["found"]["candidate"] == best["best"]["candidate"]
     assert allocation["found"]["model"] == "tiny"
-    table = (results / "tables/tiny/allocators.md").read_text()
+    table = (results / "of/tiny/tables/tiny/allocators.md").read_text()
     assert "DSA (found)" in table and "missing" not in table
-    assert (results / "figures/tiny/search.svg").exists()
+    assert (results / "of/tiny/figures/tiny/search.svg").exists()
     log = (searched.root / "logs/search_allocation/evolved-seed0.log").read_text()
     assert "evaluation 5 of 5" in log and ", best " in log
 

@@ -17,6 +17,9 @@ def among_results(plan: Plan, cells: Path) -> Iterator[None]:
     path, here, place = cells.absolute(), Path.cwd(), paths.CELLS.format(home=plan.home)
     directory = path.parents[len(Path(place).parts) - 1] if path.match(place) else here
     if directory != here:
-        graph.jobs(plan)  # lists the files of local models and corpora, whose paths are relative, while they are here
+        for job in graph.jobs(plan):
+            _ = (
+                job.spec
+            )  # lists and reads files of local models and corpora, whose paths are relative, as they are here
     with chdir(directory):
         yield
