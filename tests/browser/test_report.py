@@ -23,7 +23,8 @@ import pathlib, yaml
 from prunebench.plan.plan import load_plan
 from prunebench.stages.collect import write_cells
 from prunebench.stages.outputs import write_outputs
-plan, cells = load_plan(yaml.safe_load(open(sys.argv[1])), sys.argv[1]), pathlib.Path(plan.job('collect').outputs[0])
+plan = load_plan(yaml.safe_load(open(sys.argv[1])), sys.argv[1])
+cells = pathlib.Path(plan.job('collect').outputs[0])
 write_cells(plan, cells)
 write_outputs(plan, cells)
 """
