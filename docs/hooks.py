@@ -24,7 +24,7 @@ LINK = re.compile(
     r"|(?P<inline>`[^`\n]+`)",
     re.MULTILINE | re.DOTALL,
 )
-"""What a page links to. Code comes into it because it is no text with links."""
+"""A link of a page, or a piece of code, in which nothing is a link."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

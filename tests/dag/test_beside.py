@@ -23,7 +23,7 @@ def with_another(tree: Tree) -> None:
 
 
 def unasked(tree: Tree, *words: str) -> set[str]:
-    """What gc lists if nobody names a config."""
+    """The list that gc prints if nobody names a config."""
     run = tree.python(PRUNEBENCH, "gc", *words)
     assert run.returncode == 0, run.stdout
     return {line.split()[-1] for line in run.stdout.splitlines()[:-1]}

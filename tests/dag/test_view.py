@@ -121,7 +121,7 @@ def test_results_load_as_a_tidy_frame(finished: Tree) -> None:
 
 
 def planned(tree: Tree) -> dict[str, Any]:
-    """What `plan` says of the rest of the study."""
+    """The answer of `plan` on the rest of the study."""
     found: dict[str, Any] = json.loads(prunebench(tree, "plan", "--json", "--device", "cpu"))
     return {"done": found["jobs_done"], **{rule: work["jobs"] for rule, work in found["rules"].items()}}
 

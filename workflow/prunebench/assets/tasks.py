@@ -118,7 +118,7 @@ def _members(entry: TasksEntry) -> dict[str, str]:
 
 
 def _numbers(count: int) -> list[str]:
-    """What the names of `count` files have between split and suffix: nothing for a single file."""
+    """List the numbers that the names of `count` files have between split and suffix: nothing for a single file."""
     return [""] if count == 1 else [f".{number:05}" for number in range(count)]
 
 

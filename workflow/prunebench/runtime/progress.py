@@ -33,7 +33,7 @@ class Step:
     seconds: float
     """The seconds since the beginning of the work."""
     note: str = ""
-    """What was finished last, such as the names of matrices."""
+    """The last parts that were finished, such as the names of matrices."""
     subject: str = ""
     """The model that the work is about, where there are several."""
 

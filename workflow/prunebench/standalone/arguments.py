@@ -142,15 +142,15 @@ def _column(dataset: Any, name: str, column: str | None) -> Any:
     known = dataset.column_names
     if known is None:  # a stream of rows, whose columns are not known before
         return (row.get(column or COLUMN) for row in dataset)
-    wanted = column or next((usual for usual in (COLUMN, "input_ids") if usual in known), COLUMN)
-    if wanted not in known:
+    chosen = column or next((usual for usual in (COLUMN, "input_ids") if usual in known), COLUMN)
+    if chosen not in known:
         raise PrunebenchError(
-            f"'{name}' has no column {wanted!r} (it has: {', '.join(known)}): name the one with the text by 'column'"
+            f"'{name}' has no column {chosen!r} (it has: {', '.join(known)}): name the one with the text by 'column'"
         )
     try:
-        return dataset[wanted]
+        return dataset[chosen]
     except (TypeError, NotImplementedError):  # a stream
-        return (row[wanted] for row in dataset)
+        return (row[chosen] for row in dataset)
 
 
 def _check_count(name: str, value: Any, least: int) -> None:

@@ -44,7 +44,7 @@ class Evaluation:
 
     @property
     def title(self) -> str:
-        """What is evaluated, in a few words: suites by their names, and of parts of them the tasks."""
+        """A few words on what is evaluated: suites by their names, and of parts of them the tasks."""
         whole = self.plan.config.suites
         parts = [
             name if _tasks(entry) == _tasks(whole[name]) else ", ".join(_tasks(entry))

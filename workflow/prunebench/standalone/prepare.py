@@ -20,7 +20,7 @@ class Prepared:
     """The request, with a method and an allocator."""
     work: Work
     notes: tuple[str, ...] = ()
-    """What a user should know before the work begins: the choice of a method and the reason for it, the time."""
+    """Advice for the user before the work begins: the choice of a method, the reason for it, and the time."""
 
 
 def prepared(request: Request, unread: Sequence[str] = ()) -> Prepared:

@@ -38,10 +38,10 @@ class Evaluated:
     model: Manifest
     compute: Compute
     title: str
-    """What was evaluated, in a few words."""
+    """A few words on what was evaluated."""
     limit: int | None = None
     reports: list[dict[str, Any]] = field(default_factory=list)
-    """What lm-eval reports of each of its tasks."""
+    """The report of lm-eval on each of its tasks."""
     began: float = field(default_factory=time.time)
     """The seconds since 1970 at the beginning."""
 
