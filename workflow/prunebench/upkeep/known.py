@@ -1,4 +1,4 @@
-"""The runs that were ever made here: the config of each run is kept beside its results, and a page leads to all reports.
+"""The runs that were made here: the config of each is kept beside its results, and a page leads to all reports.
 
 Results of one config are therefore no orphans of another, also when the file of the config has gone.
 """
