@@ -131,6 +131,23 @@ def test_blocks_read_what_those_of_transformers_read(llava: Path, bundle: Path) 
     assert counts["counted_tokens"] == int(window[:, -1].sum()) < SEQLEN
 
 
+@pytest.mark.parametrize("name", ["granite", "gemma2", "llama", "llava_next-granite"])
+def test_the_inputs_of_the_first_block_are_not_scaled_again(name: str, tmp_path: Path) -> None:
+    """What calibration on pairs has stored goes into the first block as it is, also where embeddings are scaled."""
+    kind, _, text = name.partition("-")
+    sizes = {"text_config": {**tiny.EVERY_ARCHITECTURE[text][1], "model_type": text}} if text else {}
+    with pytest.MonkeyPatch.context() as patch:
+        family, config = tiny.EVERY_ARCHITECTURE[kind]
+        patch.setitem(tiny.EVERY_ARCHITECTURE, kind, (family, {**config, **sizes}))
+        model = tiny.open_model(tiny.make_model(tmp_path, kind), kind)
+    stored = embed(model, tiny.tokens(3, 8), 2)
+    states = torch.cat(stored.hidden)
+    again = embed(model, torch.cat([states, torch.ones_like(states[..., :1])], dim=2), 2)
+    assert torch.equal(torch.cat(again.hidden), states)
+    with model.block(1) as module:
+        assert torch.equal(again.run(module, 1, 0), stored.run(module, 1, 0))
+
+
 def test_statistics_count_the_tokens_of_the_text_alone_if_asked(llava: Path, bundle: Path) -> None:
     norms = {}
     for text_only in (False, True):

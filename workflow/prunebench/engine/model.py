@@ -218,7 +218,7 @@ class StreamedModel:
         """From token ids [batch, seqlen], the input of block 0 [batch, seqlen, hidden] and one BlockCall per block.
 
         `images` are the other inputs of a model that sees images. Numbers [batch, seqlen, hidden] in place of token ids
-        are embeddings, which the model takes as they are.
+        are the input of block 0 itself, which some models (Granite) scale on the way there: it is returned as it is.
         """
         self.check_length(tokens.shape[1])
         if tokens.is_floating_point():
@@ -229,7 +229,8 @@ class StreamedModel:
         for port in self._ports:
             port.record(as_tuple=self._in_tuples)
         self._model.base_model(**given, **images, use_cache=False)
-        hidden = self._ports[0].hidden
+        # The arguments of blocks do not depend on the values of embeddings.
+        hidden = given["inputs_embeds"] if tokens.is_floating_point() else self._ports[0].hidden
         assert hidden is not None
         return hidden, [port.call for port in self._ports]
 
