@@ -31,16 +31,9 @@ _MENDED = {
 """Contractions that lack one apostrophe -> the contraction, and two oddities of the official list."""
 _PERIODS = 32
 """The official code takes out so many periods at most, because it passes a flag in the place of a count."""
-_NAMED = tuple(
-    re.compile(form)
-    for form in (
-        rf"([{LETTERS}])$",
-        rf"([{LETTERS}])\. ",
-        rf".*?The answer is ([{LETTERS}])\.",
-        rf".*?The answer is ([{LETTERS}])",
-    )
-)
-"""The forms in which an answer names a choice, from the first that is tried."""
+_STARTS = re.compile(rf"([{LETTERS}])(?:\Z|\. )")
+_NAMED = re.compile(r"The answer is ([A-Z]).")
+"""The sentence in which an answer names a choice; the last period stands for any character but a line's end."""
 
 
 def normalised(answer: str) -> str:
@@ -80,10 +73,13 @@ def vqa_accuracy(answer: str, given: Sequence[str]) -> float:
 def chosen(answer: str, choices: int) -> int | None:
     """The index of the one of `choices` choices whose letter `answer` names; None if it names none.
 
-    An answer names a choice as in ScienceQA's evaluation by LLaVA: "B", "B. ...", or "The answer is B". The first of
-    these forms decides, and a letter with nothing but a period behind it ("B.") is none of them.
+    An answer names a choice as in ScienceQA's evaluation by LLaVA (llava/eval/eval_science_qa.py at commit c121f04):
+    it is a letter ("B"), or begins with a letter, a period and a space ("B. a bird"), or else has the words
+    "The answer is B" with a character behind them exactly once. "B.", "The answer is B" at the end and two such
+    sentences name none.
     """
-    text = answer.strip().replace("\n", ". ")
-    match = next(filter(None, (form.match(text) for form in _NAMED)), None)
-    index = LETTERS.index(match.group(1)) if match else choices
-    return index if index < choices else None
+    text = answer.strip()
+    start = _STARTS.match(text)
+    letters = [start[1]] if start else _NAMED.findall(text)
+    index = LETTERS.find(letters[0]) if len(letters) == 1 else -1
+    return index if 0 <= index < choices else None
