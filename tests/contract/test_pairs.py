@@ -239,6 +239,23 @@ def test_what_does_not_fit_is_one_line(llava: Path, source: Path, path: str, val
     assert message in str(error.value)
 
 
+def test_the_release_of_pillow_decides_the_inputs(
+    llava: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    jobs, hashes = [], set()
+    for release in ("1.0", "2.0"):
+        monkeypatch.setattr("prunebench.plan.jobs.calibrate.version", {"pillow": release}.get)
+        made = plan(config(llava, source))
+        (cell,) = made.cells
+        jobs.append(made.job("calibrate", **cell.wildcards))
+        hashes.add(jobs[-1].spec_hash)
+    assert len(hashes) == 2
+    run(jobs[0].needs["model"].job), run(jobs[0].needs["corpus"].job)
+    with pytest.raises(PrunebenchError, match=r"this job runs with pillow .*, but was planned with 1\.0"):
+        run(jobs[0])
+
+
 def test_methods_that_read_the_loss_are_skipped_with_a_reason(llava: Path, source: Path) -> None:
     made = plan(config(llava, source, grid=[{"method": "pruner_zero"}]))
     (study,) = made.studies.values()

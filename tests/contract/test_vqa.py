@@ -197,6 +197,20 @@ def test_answers_are_those_of_transformers_on_padded_images(llava: Path) -> None
         assert answer == processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
 
+def test_images_are_resized_by_pillow_where_torchvision_is_installed_too(
+    llava: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.models.auto import image_processing_auto
+
+    backends: list[object] = []
+    chosen = image_processing_auto._resolve_backend
+    monkeypatch.setattr(
+        image_processing_auto, "_resolve_backend", lambda *given: (backends.append(given[0]), chosen(*given))[1]
+    )
+    Prompter(llava, load("models", "llava"), prompt="llava", pad=True)
+    assert backends == ["pil"]
+
+
 @pytest.mark.parametrize("absent", [("patch_size",), ("num_additional_image_tokens",), OLDER])
 def test_what_older_releases_leave_out_of_the_processor_is_read_from_the_config(
     llava: Path, tmp_path: Path, absent: tuple[str, ...]

@@ -8,12 +8,14 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from prunebench import __version__
 from prunebench.config.packaged import IN_CHECKOUT
+from prunebench.errors import PrunebenchError
 from prunebench.storage.sealed import write_record
 
 LIBRARIES = (
@@ -26,6 +28,7 @@ LIBRARIES = (
     "prodigyopt",
     "lm_eval",
     "datasets",
+    "pillow",
 )
 
 
@@ -42,6 +45,19 @@ def version(library: str) -> str | None:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def refuse_other_versions(planned: Mapping[str, str | None]) -> None:
+    """Raise PrunebenchError unless the libraries have the versions that the spec was planned with.
+
+    They differ if Snakemake was started from another environment than the one that jobs run in.
+    """
+    for library, number in planned.items():
+        if version(library) != number:
+            raise PrunebenchError(
+                f"this job runs with {library} {version(library) or 'not installed'}, but was planned with "
+                f"{number or 'none'}: install the same version where snakemake is started and where its jobs run"
+            )
 
 
 def conditions() -> dict[str, Any]:

@@ -29,6 +29,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import spec_hash
 from prunebench.lazy import torch
 from prunebench.plan.jobs.calibrate import EMBEDDER, WRITER, CalibrateSpec, Generation, Pairs
+from prunebench.runtime.provenance import refuse_other_versions
 from prunebench.storage.files import atomic_path, sha256_file
 from prunebench.storage.sealed import write_record
 
@@ -101,6 +102,7 @@ def _embedded(
     # A static import would give the code of the suite a part in the fingerprints of texts.
     embedder = importlib.import_module(f"prunebench.{EMBEDDER}")
     rows = verified(bundle, settings.corpus).directory
+    refuse_other_versions(pairs.versions)
     windows, counts = embedder.embedded(
         model.directory,
         rows,

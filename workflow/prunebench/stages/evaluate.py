@@ -11,7 +11,7 @@ from prunebench.assets.manifest import verified
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.plan.jobs.evaluate import EvaluateSpec
-from prunebench.runtime.provenance import version
+from prunebench.runtime.provenance import refuse_other_versions
 from prunebench.stages.outcome import Outcome
 from prunebench.storage import checkpoints
 from prunebench.storage.resume import Parts
@@ -39,7 +39,7 @@ def evaluate(
     recorded as failed with that reason.
     """
     settings, outcome = EvaluateSpec.model_validate_json(spec), Outcome(spec)
-    _check_versions(settings.versions)
+    refuse_other_versions(settings.versions)
     manifest, upstream = verified(model), read_record(pruned, settings.prune)
     checkpoints.verify_weights(weights, upstream)
     if upstream["inputs"]["model"] != manifest.digest:
@@ -71,16 +71,3 @@ def evaluate(
     outcome.write(result, measured, resumed=parts.resumed, **({"scores": clocked} if clocked else {}))
     parts.remove()
     return outcome.failure or suite.headline(scores)
-
-
-def _check_versions(expected: dict[str, str | None]) -> None:
-    """Raise PrunebenchError unless the libraries have the versions that the spec was planned with.
-
-    They differ if Snakemake was started from another environment than the one that jobs run in.
-    """
-    for library, planned in expected.items():
-        if version(library) != planned:
-            raise PrunebenchError(
-                f"this job runs with {library} {version(library) or 'not installed'}, but was planned with "
-                f"{planned or 'none'}: install the same version where snakemake is started and where its jobs run"
-            )

@@ -44,7 +44,12 @@ class Prompter:
             )
         try:
             processors: Any = AutoProcessor  # its methods have no types
-            self._processor = processors.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+            self._processor = processors.from_pretrained(
+                directory,
+                backend="pil",  # torchvision, if it is installed, resizes images to other numbers
+                local_files_only=True,
+                trust_remote_code=False,
+            )
             self.tokenizer, mean = self._processor.tokenizer, self._processor.image_processor.image_mean
         # A damaged file raises any exception of its parser.
         except Exception as error:

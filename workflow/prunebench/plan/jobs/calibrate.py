@@ -16,11 +16,14 @@ from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
 from prunebench.plan.sizes import parameters
+from prunebench.runtime.provenance import version
 
 WRITER = "engine.generation"
 """The module that lets a model write text. Only specs of generated text have its fingerprint."""
 EMBEDDER = "suites.pairs"
 """The module that embeds images and text. Only specs of pairs have its fingerprint."""
+IMAGE_LIBRARIES = ("pillow",)
+"""The packages that read images and resize them."""
 
 
 class Generation(BaseModel):
@@ -47,6 +50,8 @@ class Pairs(BaseModel):
     """The dtype of the stored weights."""
     task: str
     text_only: bool
+    versions: dict[str, str | None]
+    """Versions of the libraries whose releases move the numbers of images."""
     compute: Compute
 
 
@@ -127,6 +132,7 @@ class Calibrate(Job):
             storage=entry.dtype,
             task=self.pairs.task,
             text_only=self.pairs.text_only,
+            versions={library: version(library) for library in IMAGE_LIBRARIES},
             compute=self.config.compute,
         )
 
