@@ -239,6 +239,16 @@ def test_what_does_not_fit_is_one_line(llava: Path, source: Path, path: str, val
     assert message in str(error.value)
 
 
+def test_a_suite_of_images_is_refused_for_a_model_of_text(llava: Path, source: Path) -> None:
+    study = {"suites": ["same"], "defaults": {"sparsity": 0.5}}
+    grid = {"method": "magnitude", "model": "llava"}
+    assert plan(config(llava, source, **study, grid=[grid])).cells
+    with pytest.raises(
+        PrunebenchError, match=r"grid\[0\]\.suites: same asks about images, which smollm2_135m does not see"
+    ):
+        plan(config(llava, source, **study, grid=[{**grid, "model": "smollm2_135m"}]))
+
+
 def test_the_release_of_pillow_decides_the_inputs(
     llava: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

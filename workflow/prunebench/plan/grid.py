@@ -87,7 +87,10 @@ def check_number(config: Config, file: str) -> None:
 
 
 def unreadable_suite(config: Config, model: str, suite: str) -> str | None:
-    """The reason why `model` cannot read the windows of `suite`; None if it can, or may."""
+    """The reason why `model` cannot read the windows or the images of `suite`; None if it can, or may."""
+    sees = registry.load("suites", config.suites[suite].suite).sees
+    if sees and not registry.load("models", config.models[model].family).text_types:
+        return f"suites: {suite} asks about images, which {model} does not see"
     reason = too_long(config, model, configured("suites", config.suites[suite]).longest)
     return reason and f"suites: {suite} {reason}"
 

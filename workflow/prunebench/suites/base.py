@@ -47,6 +47,9 @@ class Suite(Plugin):
     alone: ClassVar[bool] = False
     """Whether no other job may run on the machine meanwhile, because time is measured."""
 
+    sees: ClassVar[bool] = False
+    """Whether the suite asks about images, which only vision-language models see."""
+
     @property
     def longest(self) -> int:
         """The number of tokens that the model has to be able to read at once; 0 if the suite does not know it."""

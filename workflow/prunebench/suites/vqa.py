@@ -75,6 +75,7 @@ class Vqa(Suite):
     metrics = (ACCURACY,)
     table = "zeroshot"
     libraries = ("pillow",)
+    sees = True
 
     @property
     def assets(self) -> tuple[str, ...]:
