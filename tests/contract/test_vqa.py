@@ -259,6 +259,33 @@ def test_a_task_with_ocr_tokens_has_a_name_of_its_own(bundle: Path, tmp_path: Pa
     assert suite.tasks == ("textvqa_ocr",)
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"image_processor": {"image_mean": None}}, "cannot load the processor of images"),
+        ({"image_processor": {"image_mean": "gray"}}, "cannot load the processor of images"),
+        ({"image_processor": {"image_mean": [0.5]}}, r"'image_mean' in .* is \(0\.5,\), not three numbers"),
+        ({"image_processor": {"image_std": [0.5]}}, "processor of images does not fit the model"),
+        ({"image_processor": {"crop_size": {"height": 24, "width": 24}}}, "processor of images does not fit the model"),
+        ({"patch_size": 4}, "processor of images does not fit the model"),
+        ({"patch_size": "8"}, "says how large a patch of an image is"),
+        ({"num_additional_image_tokens": 3}, "processor of images does not fit the model"),
+    ],
+)
+def test_a_processor_that_does_not_fit_the_model_is_one_line(
+    changes: dict[str, Any], reason: str, llava: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(llava, tmp_path / "other")
+    file = other / "processor_config.json"
+    content = json.loads(file.read_text())
+    for key, value in changes.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    file.write_text(json.dumps(content))
+    with pytest.raises(PrunebenchError, match=reason) as error:
+        Viewer(subject(other), prompt="llava", pad=True, new_tokens=2).answers(["what?"], [png(30, 20)])
+    assert "\n" not in str(error.value)
+
+
 def test_what_cannot_be_evaluated_is_one_line(llava: Path, tmp_path: Path) -> None:
     text = tiny.make_model(tmp_path / "text")
     with pytest.raises(PrunebenchError, match="family 'llama', which sees no images"):

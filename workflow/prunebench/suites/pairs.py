@@ -77,7 +77,8 @@ def embedded(
             inputs = prompter.inputs([text], [pictures.read(row["image"])], model.device, dtype)
             tokens = inputs.pop("input_ids")
             inputs.pop("attention_mask")  # nothing is padded
-            hidden, _ = model.embed(tokens, **inputs)
+            with prompter.fitting():
+                hidden, _ = model.embed(tokens, **inputs)
             counted = tokens[0] != image if text_only else torch.ones_like(tokens[0])
             parts.append(torch.cat([hidden[0].float(), counted[:, None].float()], dim=1).cpu())
         windows.append(torch.cat(parts)[:seqlen])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ class Prompter:
                 trust_remote_code=False,
             )
             self.tokenizer, mean = self._processor.tokenizer, self._processor.image_processor.image_mean
+            image_mean = list(map(float, mean if isinstance(mean, list | tuple) else 3 * [mean])) if pad else []
         # A damaged file raises any exception of its parser.
         except Exception as error:
             raise PrunebenchError(
@@ -74,8 +76,13 @@ class Prompter:
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
-        self._colour = tuple(int(255 * value) for value in mean) if pad else None
-        self._prompt = prompt
+        if pad and len(image_mean) != len("RGB"):
+            raise PrunebenchError(
+                f"{directory}: 'image_mean' in preprocessor_config.json or processor_config.json is {mean}, not three "
+                "numbers, so images cannot be padded in the mean colour: take the files of the model"
+            )
+        self._colour = tuple(int(255 * value) for value in image_mean) if pad else None
+        self._directory, self._prompt = directory, prompt
 
     def _complete(self, directory: Path) -> None:
         """Give the processor what its files left to config.json before transformers counted the tokens of an image."""
@@ -97,15 +104,26 @@ class Prompter:
     def inputs(self, texts: Sequence[str], images: Sequence[bytes], device: torch.device, dtype: torch.dtype) -> Any:
         """The inputs of the model by name for `texts` with one image each, contents of files; `dtype` is of floats.
 
-        Raises PrunebenchError if an image cannot be read.
+        Raises PrunebenchError if an image cannot be read, or if the processor cannot prepare it.
         """
-        inputs = self._processor(
-            images=[[self._opened(image)] for image in images], text=list(texts), padding=True, return_tensors="pt"
-        ).to(device)
+        opened = [[self._opened(image)] for image in images]
+        with self.fitting():
+            inputs = self._processor(images=opened, text=list(texts), padding=True, return_tensors="pt").to(device)
         for name, value in inputs.items():
             if torch.is_floating_point(value):
                 inputs[name] = value.to(dtype)
         return inputs
+
+    @contextmanager
+    def fitting(self) -> Iterator[None]:
+        """Raise PrunebenchError if transformers finds that images, as the processor prepares them, do not fit."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, IndexError) as error:
+            raise PrunebenchError(
+                f"{self._directory}: its processor of images does not fit the model ({summary(error)}): are "
+                "preprocessor_config.json and processor_config.json those of the model?"
+            ) from error
 
     def text(self, question: str) -> str:
         """The whole prompt for a question, in which the image comes first."""
@@ -147,7 +165,7 @@ class Viewer:
         """The answer to each of `questions` about the image of the same place, which is a file's content.
 
         Raises CellFailure if a logit is not finite, or if the context has no room for a prompt and its answer, and
-        PrunebenchError if an image cannot be read.
+        PrunebenchError if an image cannot be read or does not fit the model.
         """
         texts = [self._prompter.text(question) for question in questions]
         inputs = self._prompter.inputs(texts, images, self._model.device, self._model.dtype)
@@ -158,14 +176,15 @@ class Viewer:
                 f"of {self._context}"
             )
         tokenizer = self._prompter.tokenizer
-        generated = self._model.generate(
-            **inputs,
-            do_sample=False,
-            num_beams=1,
-            max_new_tokens=self._new_tokens,
-            pad_token_id=tokenizer.pad_token_id,
-            logits_processor=LogitsProcessorList([self._refuse_broken]),
-        )
+        with self._prompter.fitting():
+            generated = self._model.generate(
+                **inputs,
+                do_sample=False,
+                num_beams=1,
+                max_new_tokens=self._new_tokens,
+                pad_token_id=tokenizer.pad_token_id,
+                logits_processor=LogitsProcessorList([self._refuse_broken]),
+            )
         given = tokenizer.batch_decode(generated[:, length:], skip_special_tokens=True)
         return [text.strip() for text in given]
 
