@@ -1,6 +1,7 @@
 """Calibration with images: blocks read what transformers' read, and statistics count the tokens that they should."""
 
 import json
+import shutil
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,25 @@ def test_the_inputs_of_the_first_block_are_not_scaled_again(name: str, tmp_path:
     assert torch.equal(torch.cat(again.hidden), states)
     with model.block(1) as module:
         assert torch.equal(again.run(module, 1, 0), stored.run(module, 1, 0))
+
+
+def test_answers_without_an_end_or_with_the_word_for_an_image(llava: Path, bundle: Path, tmp_path: Path) -> None:
+    """A tokenizer may have no token that ends a text, and an answer may say what stands for an image."""
+    bare, marked = shutil.copytree(llava, tmp_path / "bare"), shutil.copytree(bundle, tmp_path / "marked")
+    tokens = json.loads((bare / "tokenizer_config.json").read_text())
+    del tokens["eos_token"]
+    (bare / "tokenizer_config.json").write_text(json.dumps(tokens))
+    for file in marked.glob("pairs.*.jsonl"):
+        lines = file.read_text().replace('"answers": ["', '"answers": ["<image>')
+        assert "<image>" in lines
+        file.write_text(lines)
+    expected, _ = windows_of(llava, bundle)
+    found, _ = windows_of(llava, marked)
+    assert np.array_equal(found, expected)
+    shorter, _ = windows_of(bare, bundle)
+    # The first pair lacks its last token, and "None" does not stand there.
+    length = next(place for place in range(SEQLEN) if not np.array_equal(shorter[0, place], expected[0, place]))
+    assert np.array_equal(shorter[0, length : SEQLEN - 1], expected[0, length + 1 :])
 
 
 def test_statistics_count_the_tokens_of_the_text_alone_if_asked(llava: Path, bundle: Path) -> None:

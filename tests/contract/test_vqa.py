@@ -259,6 +259,34 @@ def test_a_task_with_ocr_tokens_has_a_name_of_its_own(bundle: Path, tmp_path: Pa
     assert suite.tasks == ("textvqa_ocr",)
 
 
+@pytest.mark.parametrize("place", ["generation_config.json", "tokenizer_config.json", "config.json"])
+def test_an_answer_ends_where_any_file_of_the_model_says(place: str, llava: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(llava, tmp_path / "other")
+    viewer = Viewer(subject(other), prompt="llava", pad=True, new_tokens=6)
+    (answer,) = viewer.answers(["what?"], [png(20, 13)])
+    end = next(letter for letter in answer[1:] if letter != answer[0])
+    token = viewer._prompter.tokenizer.convert_tokens_to_ids(end)
+    values: dict[str, Any] = {
+        "generation_config.json": {"eos_token_id": [token, 1]},
+        "tokenizer_config.json": {"eos_token": end},
+        "config.json": {"eos_token_id": token},
+    }
+    file = other / place
+    content = json.loads(file.read_text())
+    (content["text_config"] if place == "config.json" else content).update(values[place])
+    file.write_text(json.dumps(content))
+    (shorter,) = Viewer(subject(other), prompt="llava", pad=True, new_tokens=6).answers(["what?"], [png(20, 13)])
+    assert shorter.removesuffix(end) == answer.partition(end)[0] and len(shorter) < len(answer)
+
+
+@pytest.mark.parametrize("ids", ["2", [2, None], {"a": 1}, True])
+def test_ends_that_are_no_tokens_are_one_line(ids: Any, llava: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(llava, tmp_path / "other")
+    (other / "generation_config.json").write_text(json.dumps({"eos_token_id": ids}))
+    with pytest.raises(PrunebenchError, match=r"'eos_token_id' in generation_config\.json or config\.json is .*, not"):
+        Viewer(subject(other), prompt="llava", pad=True, new_tokens=6)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -73,7 +73,8 @@ def embedded(
                     f"{len(rows)} questions of {task!r} fill {len(windows)} windows of {seqlen} tokens, not "
                     f"{samples}: lower the number or the length in 'calibration'"
                 )
-            text = f"{prompter.text(question_of(row, ocr=False))} {answer_of(row)}{prompter.tokenizer.eos_token}"
+            answer = answer_of(row).replace(prompter.image, "").strip()  # each pair has one image
+            text = f"{prompter.text(question_of(row, ocr=False))} {answer}{prompter.tokenizer.eos_token or ''}"
             inputs = prompter.inputs([text], [pictures.read(row["image"])], model.device, dtype)
             tokens = inputs.pop("input_ids")
             inputs.pop("attention_mask")  # nothing is padded

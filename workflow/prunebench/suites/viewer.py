@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, LogitsProcessorList
+from transformers.utils import GENERATION_CONFIG_NAME
 
 from prunebench.assets.pictures import LETTERS
 from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError, summary
 from prunebench.models.base import Family
+from prunebench.storage.files import read_object
 from prunebench.storage.layout import read_config
 
 IMAGE = "<image>"
@@ -40,8 +42,7 @@ class Prompter:
         """
         if not family.text_types:
             raise PrunebenchError(
-                f"{directory} is a model of family {family.name!r}, which sees no images: suite vqa needs a "
-                "vision-language model"
+                f"{directory} is a model of family {family.name!r}, which sees no images: take a vision-language model"
             )
         try:
             processors: Any = AutoProcessor  # its methods have no types
@@ -64,11 +65,11 @@ class Prompter:
         if prompt == "llava" and self.image != IMAGE:
             raise PrunebenchError(
                 f"{directory} is no LLaVA-1.5: its token for an image is {self.image}, not {IMAGE}. Set "
-                "'prompt: template' in the suite's params"
+                "'prompt: template' in the params of suite vqa, and calibrate the model on text"
             )
         if prompt == "template" and not self._processor.chat_template:
             raise PrunebenchError(
-                f"{directory} has no chat template: set 'prompt: llava' in the suite's params, or add "
+                f"{directory} has no chat template: set 'prompt: llava' in the params of suite vqa, or add "
                 "chat_template.jinja"
             )
         if hasattr(self._processor, "num_additional_image_tokens"):
@@ -159,6 +160,14 @@ class Viewer:
         self._subject, self._new_tokens = subject, new_tokens
         self._context = subject.streamed().context
         self._model: Any = subject.whole()
+        self._ends = sorted(
+            {
+                *_token_ids(self._model.generation_config.eos_token_id),
+                *_token_ids(_generation_config(subject.directory).get("eos_token_id")),
+                *_token_ids(self._prompter.tokenizer.eos_token_id),
+            }
+        )
+        """The tokens that end an answer, wherever the files of the model name them."""
 
     @torch.no_grad()
     def answers(self, questions: Sequence[str], images: Sequence[bytes]) -> list[str]:
@@ -182,6 +191,7 @@ class Viewer:
                 do_sample=False,
                 num_beams=1,
                 max_new_tokens=self._new_tokens,
+                eos_token_id=self._ends or None,
                 pad_token_id=tokenizer.pad_token_id,
                 logits_processor=LogitsProcessorList([self._refuse_broken]),
             )
@@ -194,6 +204,22 @@ class Viewer:
             reason = cause(self._subject.streamed().tensors, self._subject.dtype)
             raise CellFailure(f"a logit is NaN or infinite: {reason}")
         return logits
+
+
+def _generation_config(directory: Path) -> dict[str, Any]:
+    """The content of the file of that name, which models may lack. Raises PrunebenchError if it is damaged."""
+    file = directory / GENERATION_CONFIG_NAME
+    return read_object(file) if file.is_file() else {}
+
+
+def _token_ids(value: Any) -> set[int]:
+    """The ids that `eos_token_id` names: one, several, or none. Raises PrunebenchError if it is something else."""
+    ids = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(number) is int for number in ids):
+        raise PrunebenchError(
+            f"'eos_token_id' in {GENERATION_CONFIG_NAME} or config.json is {value}, not ids of tokens"
+        )
+    return set(ids)
 
 
 def question_of(row: dict[str, Any], *, ocr: bool) -> str:
