@@ -7,7 +7,7 @@ not compressed, members, which are named by the SHA-256 of their content, so tha
 
 import hashlib
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,37 +93,62 @@ def _records(path: Path) -> Iterator[Any]:
 def _bytes(record: Row) -> bytes | None:
     """The image in the column `image`, as the library datasets stores it; None if the row has none."""
     image = record["image"]
-    return None if image is None else bytes(image["bytes"])
+    if image is None:
+        return None
+    if not isinstance(image["bytes"], bytes) or not image["bytes"]:
+        raise ValueError("the image of a row has no bytes")
+    return image["bytes"]
 
 
-def _texts(values: Iterable[Any]) -> list[str]:
-    texts = [value["answer"] if isinstance(value, dict) else value for value in values]
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise ValueError("the answers of a row are no texts")
-    return texts
+def _text(value: Any, column: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{column}: {value!r} is no text")
+    return value
+
+
+def _texts(values: Any, column: str) -> list[str]:
+    if not isinstance(values, list):
+        raise ValueError(f"{column}: {values!r} is no list of texts")
+    return [_text(value, column) for value in values]
+
+
+def _answers(values: Any) -> list[str]:
+    """The answers that people have given: texts, or as VQAv2 has them, objects with a text."""
+    if not isinstance(values, list) or not values:
+        raise ValueError(f"answers: {values!r} is no list of answers")
+    return _texts([value["answer"] if isinstance(value, dict) else value for value in values], "answers")
 
 
 def _easy_vqa(record: Any, pictures: Mapping[str, Path]) -> tuple[bytes | None, Row]:
+    if not isinstance(record, list):
+        raise ValueError(f"{record!r} is no list of a question, an answer and the number of an image")
     question, answer, number = record
-    return pictures[str(number)].read_bytes(), {"question": question, "answers": _texts([answer])}
+    row = {"question": _text(question, "question"), "answers": _answers([answer])}
+    return pictures[str(number)].read_bytes(), row
 
 
 def _vqav2(record: Row, _: Mapping[str, Path]) -> tuple[bytes | None, Row]:
-    return _bytes(record), {"question": record["question"], "answers": _texts(record["answers"])}
+    row = {"question": _text(record["question"], "question"), "answers": _answers(record["answers"])}
+    return _bytes(record), row
 
 
 def _textvqa(record: Row, pictures: Mapping[str, Path]) -> tuple[bytes | None, Row]:
     content, row = _vqav2(record, pictures)
-    return content, {**row, "ocr_tokens": list(record["ocr_tokens"])}
+    return content, {**row, "ocr_tokens": _texts(record["ocr_tokens"], "ocr_tokens")}
 
 
 def _scienceqa(record: Row, _: Mapping[str, Path]) -> tuple[bytes | None, Row]:
-    choices, answer = list(record["choices"]), record["answer"]
-    if not 0 <= answer < len(choices):
-        raise ValueError(f"the answer {answer} is none of {len(choices)} choices")
+    choices, answer, hint = _texts(record["choices"], "choices"), record["answer"], record.get("hint")
+    if type(answer) is not int or not 0 <= answer < len(choices):  # True is no number of a choice
+        raise ValueError(f"the answer {answer!r} is the number of none of {len(choices)} choices")
     if len(choices) > len(LETTERS):
         raise ValueError(f"{len(choices)} choices are more than the letters {LETTERS}")
-    row = {"question": record["question"], "choices": choices, "answer": answer, "hint": record.get("hint") or ""}
+    row = {
+        "question": _text(record["question"], "question"),
+        "choices": choices,
+        "answer": answer,
+        "hint": "" if hint is None else _text(hint, "hint"),
+    }
     return _bytes(record), row
 
 
