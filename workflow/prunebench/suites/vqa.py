@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -92,20 +93,31 @@ class Vqa(Suite):
         return f"{task}_ocr" if self.params.ocr else task
 
     def mistakes(self, config: Config) -> Iterator[str]:
-        """Yield a mistake for each task that the bundle does not have, or that has no images."""
+        """Yield a mistake for each task that is named twice or not in the bundle, or that has no images or no words."""
         known = config.tasks[self.params.data].tasks
-        for task in self.params.tasks:
+        for task, times in Counter(self.params.tasks).items():
+            if times > 1:
+                yield f"tasks: {task!r} is named {times} times: name it once"
             if task not in known:
                 yield f"tasks: {self.params.data} has no task {task!r}{did_you_mean(task, known)}"
             elif known[task].images is None:
                 yield f"tasks: {task!r} of {self.params.data} has no images: suite lm_eval evaluates it"
+            elif self.params.ocr and known[task].images != "textvqa":
+                yield f"ocr: {task!r} has no OCR tokens: leave 'ocr' out"
 
     def differences(self, value: Published) -> Iterator[str]:
-        """Yield differences in rows and splits."""
+        """Yield differences in rows, splits, prompts, images and the length of answers."""
         if self.params.limit:
             yield f"all rows, here {self.params.limit} of each task"
         if value.task == "vqav2":
             yield "split test-dev, here validation"
+        if self.params.prompt != "llava":
+            yield "LLaVA-1.5's prompt, here the model's chat template"
+        if not self.params.pad:
+            yield "images padded to a square, here as they are"
+        default = type(self.params).model_fields["new_tokens"].default
+        if self.params.new_tokens != default:
+            yield f"answers of up to {default} tokens or more, here {self.params.new_tokens}"
 
     def workload(self, config: Config) -> Workload:
         """Estimate the rows of all tasks."""
