@@ -5,7 +5,7 @@
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from prunebench.assets.sources import local_files, local_path
 from prunebench.assets.tasks import local_row_files
 from prunebench.config.entries import TasksEntry
 from prunebench.config.explain import error_lines
-from prunebench.config.schema import CATALOG, SINGULAR, Config, calibration_corpus, configured, with_catalogs
+from prunebench.config.schema import CATALOG, SINGULAR, Config, Study, calibration_corpus, configured, with_catalogs
 from prunebench.config.sources import GeneratedSource, PairsSource, PathSource, TrainedSource
 from prunebench.errors import PrunebenchError
 from prunebench.models.configs import check_family
@@ -208,7 +208,8 @@ def _leaks(config: Config) -> Iterator[str]:
     """One line for each suite of a study that evaluates the pairs of images and text on which it calibrates."""
     for name, study in config.studies.items():
         rows = (study.defaults, *study.grid)
-        calibrations = dict.fromkeys(value for row in rows for value in row.calibration or [])
+        searched = [config.searches[search].calibration for search in sorted(_used_searches(config, [study]))]
+        calibrations = dict.fromkeys([*(value for row in rows for value in row.calibration or []), *searched])
         for suite in dict.fromkeys(suite for row in study.grid for suite in row.suites or study.suites):
             plugin = configured("suites", config.suites[suite])
             for calibration, pairs in zip(calibrations, map(config.pairs_of, calibrations), strict=True):
@@ -247,17 +248,17 @@ def _missing_files(config: Config) -> Iterator[tuple[str, str, str]]:
     rows = [row for study in studies for row in (study.defaults, *study.grid)]
     suites = {suite for study in studies for row in study.grid for suite in row.suites or study.suites}
     used = {("models", model) for row in rows for model in row.model or []}
+    searches = [config.searches[name] for name in _used_searches(config, studies)]
     calibrations = [value for row in rows for value in row.calibration or []]
+    calibrations += [search.calibration for search in searches]
     texts = set(map(config.text_of, calibrations))
     used |= {("tasks", pairs.tasks) for pairs in map(config.pairs_of, calibrations) if pairs}
     plugins = [configured("suites", config.suites[suite]) for suite in suites]
     plugins += [configured("methods", config.methods[method]) for row in rows for method in row.method or []]
     assets = {asset for plugin in plugins for asset in plugin.assets}
     used |= {(kind, name) for kind, name in (asset.split("/") for asset in assets)}
-    for name in _used_searches(config):
-        search = config.searches[name]
-        used.add(("models", search.model))
-        texts |= {search.corpus, config.text_of(search.calibration)}
+    used |= {("models", search.model) for search in searches}
+    texts |= {search.corpus for search in searches}
     used |= {("corpora", text) for text in texts if text is not None}
     sources = [config.models[name].source for kind, name in used if kind == "models"]
     trained = [source for source in sources if isinstance(source, TrainedSource)]
@@ -300,7 +301,7 @@ def _missing_definitions(name: str, entry: TasksEntry) -> Iterator[str]:
 
 def _unreadable_texts(config: Config) -> Iterator[tuple[str, str]]:
     """A pair (search, mistake) for each text of a search that a study uses and whose model cannot read it."""
-    for name in sorted(_used_searches(config)):
+    for name in sorted(_used_searches(config, config.studies.values())):
         search = config.searches[name]
         mistake = unreadable(config, search.model, search.calibration)
         if mistake is None and (reason := too_long(config, search.model, search.seqlen)):
@@ -309,9 +310,8 @@ def _unreadable_texts(config: Config) -> Iterator[tuple[str, str]]:
             yield name, f"searches.{name}.{mistake}"
 
 
-def _used_searches(config: Config) -> set[str]:
-    """The names of the searches that studies show, and of the searches whose results their allocators use."""
-    studies = config.studies.values()
+def _used_searches(config: Config, studies: Collection[Study]) -> set[str]:
+    """The names of the searches that `studies` show, and of the searches whose results their allocators use."""
     rows = [row for study in studies for row in (study.defaults, *study.grid)]
     allocators = {name for row in rows for name in row.allocator or []}
     plugins = [configured("allocators", config.allocators[name]) for name in allocators]

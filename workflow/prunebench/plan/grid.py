@@ -226,8 +226,10 @@ def supports(config: Config, cell: Cell) -> Support:
     if cell.calibrated and (pairs := config.pairs_of(cell.calibration)):
         if method.needs_gradients:
             return Support(False, f"{method.name} reads gradients of text, and {cell.calibration} has images")
-        if pairs.text_only and not (method.reads_sums and not allocator.runs_model):
-            name = cell.allocator if method.reads_sums else method.name
+        in_sums = method.reads_sums or "calibration" not in method.uses
+        allocated = "allocator" in method.uses and allocator.runs_model
+        if pairs.text_only and (allocated or not in_sums):
+            name = cell.allocator if in_sums else method.name
             return Support(
                 False, f"{name} looks at each token, and {cell.calibration} counts the text alone: count all tokens"
             )
