@@ -286,6 +286,40 @@ def test_the_release_of_pillow_decides_the_inputs(
         run(jobs[0])
 
 
+@pytest.mark.parametrize(
+    "use",
+    [
+        {"searches": ["found"]},
+        {"grid": [{"method": "magnitude", "allocator": "from_search", "pattern": "unstructured"}]},
+    ],
+    ids=["shown", "taken by an allocator"],
+)
+def test_the_pairs_of_searches_are_checked(use: dict[str, Any], llava: Path, source: Path) -> None:
+    raw = config(llava, source)
+    search = {"model": "llava", "calibration": f"pairs_1x{SEQLEN}", "sparsity": 0.5}
+    raw["searches"] = {"found": {**search, "seqlen": 64}}
+    raw["allocators"] = {"from_search": {"allocator": "dsa", "params": {"search": "found"}}}
+    study = {"suites": ["same"], "defaults": {"model": "llava", "sparsity": 0.5}, "grid": [{"method": "magnitude"}]}
+    raw["studies"]["tiny"] = {**study, **use}
+    with pytest.raises(
+        PrunebenchError, match=f"suite 'same' evaluates the task 'pairs' of mine, on which pairs_1x{SEQLEN}"
+    ):
+        plan(raw)
+    raw["studies"]["tiny"]["suites"] = ["piqa"]
+    plan(raw)
+    raw["tasks"]["mine"]["source"]["path"] = str(source / "elsewhere")
+    with pytest.raises(PrunebenchError, match=r"tasks\.mine\.source\.path: .*elsewhere"):
+        plan(raw)
+
+
+def test_methods_that_read_no_calibration_take_an_allocation_of_the_text_alone(llava: Path, source: Path) -> None:
+    calibration = f"pairs_text_1x{SEQLEN}"
+    grid = [{"method": ["random", "magnitude", "wanda", "dense_fit"], "allocator": "owl", "calibration": calibration}]
+    (study,) = plan(config(llava, source, grid=grid)).studies.values()
+    assert {cell.method for cell in study.cells} == {"random", "magnitude", "wanda"}
+    assert [cell.method for cell, _ in study.skipped] == ["dense_fit"]
+
+
 def test_methods_that_read_the_loss_are_skipped_with_a_reason(llava: Path, source: Path) -> None:
     made = plan(config(llava, source, grid=[{"method": "pruner_zero"}]))
     (study,) = made.studies.values()

@@ -21,8 +21,10 @@ from prunebench.config.entries import TaskData
 from prunebench.config.schema import with_catalogs
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
+from prunebench.published.values import load_values
 from prunebench.registry import build, load
 from prunebench.stages.fetch_tasks import fetch_tasks
+from prunebench.standalone.evaluation import evaluation
 from prunebench.storage.resume import Parts
 from prunebench.suites.viewer import LLAVA, Prompter, Viewer, question_of
 from prunebench.suites.vqa import score_of
@@ -254,6 +256,41 @@ def test_a_killed_evaluation_resumes_with_the_next_batch(
     assert calls == [2, 1, 1, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("params", "mistakes"),
+    [
+        ({"tasks": ["textvqa"], "ocr": True}, []),
+        ({"tasks": ["vqav2", "easy_vqa"]}, []),
+        *[({"tasks": [task], "ocr": True}, [f"ocr: {task!r} has no OCR tokens"]) for task in ("vqav2", "scienceqa")],
+        ({"tasks": ["easy_vqa", "textvqa"], "ocr": True}, ["ocr: 'easy_vqa' has no OCR tokens"]),
+        ({"tasks": ["vqav2", "textvqa", "vqav2"]}, ["tasks: 'vqav2' is named 2 times"]),
+        ({"tasks": ["vqa"]}, ["tasks: images has no task 'vqa'"]),
+    ],
+)
+def test_parameters_that_do_not_fit_the_data(params: dict[str, Any], mistakes: list[str], tmp_path: Path) -> None:
+    source = {"kind": "path", "path": str(tmp_path)}
+    tasks = layouts(tmp_path)
+    entry = {"title": "Images", "source": source, "tasks": tasks}
+    config = with_catalogs({**STUDY, "tasks": {"images": entry}})[0]
+    found = [*build("suites", "vqa", {"data": "images", **params}).mistakes(config)]
+    assert len(found) == len(mistakes) and all(map(str.startswith, found, mistakes))
+
+
+@pytest.mark.parametrize(
+    ("params", "differences"),
+    [
+        ({}, []),
+        ({"limit": 9}, ["all rows, here 9 of each task"]),
+        ({"prompt": "template"}, ["LLaVA-1.5's prompt, here the model's chat template"]),
+        ({"pad": False, "new_tokens": 4}, ["images padded to a square, here as they are", "answers of up to 128 tok"]),
+    ],
+)
+def test_differences_from_published_values(params: dict[str, Any], differences: list[str]) -> None:
+    value = next(value for value in load_values() if value.task == "scienceqa")
+    found = [*build("suites", "vqa", {"data": "scienceqa", "tasks": ["scienceqa"], **params}).differences(value)]
+    assert len(found) == len(differences) and all(map(str.startswith, found, differences))
+
+
 def test_a_task_with_ocr_tokens_has_a_name_of_its_own(bundle: Path, tmp_path: Path) -> None:
     suite = build("suites", "vqa", {"data": "images", "tasks": ["textvqa"], "ocr": True})
     assert suite.tasks == ("textvqa_ocr",)
@@ -338,3 +375,22 @@ def test_what_cannot_be_evaluated_is_one_line(llava: Path, tmp_path: Path) -> No
     long = Viewer(subject(llava), prompt="template", pad=False, new_tokens=1000)
     with pytest.raises(CellFailure, match=r"an answer of 1000 are longer than the model's context of 1024"):
         long.answers(["what is shown in this image?"], [png(16, 16)])
+
+
+@pytest.mark.parametrize(
+    ("suite", "task", "home", "asked", "title"),
+    [
+        (None, "textvqa_ocr", "textvqa_ocr", {"tasks": ["textvqa"], "ocr": True}, "textvqa_ocr"),
+        (None, "textvqa", "textvqa", {"tasks": ["textvqa"]}, "textvqa"),
+        ("textvqa_ocr", "textvqa", "textvqa_ocr", {"tasks": ["textvqa"], "ocr": True}, "textvqa_ocr"),
+        (None, "scienceqa", "scienceqa", {"tasks": ["scienceqa"]}, "scienceqa"),
+        (None, "boolq", "zeroshot7", {"tasks": ["boolq"]}, "boolq"),
+    ],
+)
+def test_a_task_is_asked_for_by_its_name_in_scores(
+    suite: str | None, task: str, home: str, asked: dict[str, Any], title: str
+) -> None:
+    chosen = evaluation(suite, [task])
+    (entry,) = chosen.entries.items()
+    assert entry[0] == home and {key: entry[1].params.get(key) for key in asked} == asked
+    assert chosen.title == title and title in chosen.suites[home].tasks

@@ -103,21 +103,24 @@ def _with_tasks(suites: dict[str, SuiteEntry], tasks: Sequence[str], suite: str 
     """Return the suites that have `tasks` with these tasks alone. Raises PrunebenchError if none has a task."""
     parts: dict[str, list[str]] = {}
     for task in dict.fromkeys(tasks):
-        home = next((name for name, entry in suites.items() if task in _tasks(entry)), None)
-        if home is None:
+        homes = [(name, _tasks(entry)[task]) for name, entry in suites.items() if task in _tasks(entry)]
+        homes += [(name, task) for name, entry in suites.items() if task in _tasks(entry).values()]
+        if not homes:
             known = dict.fromkeys(task for entry in suites.values() for task in _tasks(entry))
             where = f" of suite {suite!r}" if suite else ""
             raise PrunebenchError(f"--task: unknown task {task!r}{where}{did_you_mean(task, known)}")
-        parts.setdefault(home, []).append(task)
+        home, own = homes[0]
+        parts.setdefault(home, []).append(own)
     return {
         name: suites[name].model_copy(update={"params": {**suites[name].params, "tasks": part}})
         for name, part in parts.items()
     }
 
 
-def _tasks(entry: SuiteEntry) -> list[str]:
+def _tasks(entry: SuiteEntry) -> dict[str, str]:
+    """Map the names of the tasks of a suite in scores to their names in its parameters."""
     tasks: list[str] = entry.params.get("tasks", [])
-    return tasks
+    return dict(zip(configured("suites", entry).tasks, tasks, strict=False)) if tasks else {}
 
 
 def _limited(name: str, entry: SuiteEntry, limit: int | None) -> SuiteEntry:
