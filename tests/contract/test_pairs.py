@@ -23,6 +23,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.plan.graph import ordered
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.stages.run import run
+from prunebench.standalone.export import model_card
 from prunebench.storage.sealed import read_record
 from prunebench.suites.pairs import embedded
 from prunebench.suites.viewer import LLAVA
@@ -204,6 +205,9 @@ def test_a_study_calibrates_on_pairs(
         for each in ordered([job]):
             if not each.outputs[0].exists():
                 run(each)
+        drawn = json.loads(Path(job.needs["tokens"].job.output("record").path).read_text())
+        pairing = {"family": "llava", "task": "pairs", "text_only": cell.calibration.startswith("pairs_text")}
+        assert pairing.items() <= drawn["pairing"].items() and "pillow" in drawn["pairing"]["versions"]
         record = read_record(Path(job.output("result").path), job.spec_hash)
         assert record["status"] == "ok" and record["achieved_sparsity"] == pytest.approx(0.5, abs=0.01)
         masks[cell] = Path(job.output("weights").path).read_bytes()
@@ -269,6 +273,25 @@ def test_a_suite_of_images_is_refused_for_a_model_of_text(llava: Path, source: P
         plan(config(llava, source, **study, grid=[{**grid, "model": "smollm2_135m"}]))
 
 
+@pytest.mark.parametrize(
+    ("drawn", "words"),
+    [
+        ({"pairing": {"text_only": False}}, "pairs_1x300 (images with text, sha256 0)"),
+        ({"pairing": {"text_only": True}}, "pairs_1x300 (images with text, the text counted alone, sha256 0)"),
+        ({"bos": False}, "pairs_1x300 (no BOS token, sha256 0)"),
+        ({}, "pairs_1x300 (sha256 0)"),
+    ],
+)
+def test_the_card_of_a_model_says_what_its_calibration_was(drawn: dict[str, Any], words: str) -> None:
+    spec = {"params": {}, "compute": None, "method": "wanda", "pattern": "unstructured", "storage": "stored"}
+    pruned = {"spec": spec, "achieved_sparsity": 0.5, "prunable_weights": 1, "inputs": {"tokens": "0"}}
+    pruned["model"] = {"title": "LLaVA", "source": {"kind": "path", "path": "x"}}
+    cell = "llava/wanda/uniform/unstructured-0.50/pairs_1x300"
+    assert f"| Calibration | {words} |" in model_card(
+        {"prune": pruned, "cell": cell, "versions": {}, "calibration": drawn}
+    ).replace("\\", "")
+
+
 def test_the_release_of_pillow_decides_the_inputs(
     llava: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +313,7 @@ def test_the_release_of_pillow_decides_the_inputs(
     "use",
     [
         {"searches": ["found"]},
-        {"grid": [{"method": "magnitude", "allocator": "from_search", "pattern": "unstructured"}]},
+        {"grid": [{"method": "magnitude", "allocator": "from_search", "calibration": "c4_type_1x64"}]},
     ],
     ids=["shown", "taken by an allocator"],
 )

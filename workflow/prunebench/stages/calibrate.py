@@ -115,7 +115,7 @@ def _embedded(
         seqlen=settings.seqlen,
         seed=settings.seed,
     )
-    return windows, counts
+    return windows, {"pairing": pairs.model_dump(mode="json"), **counts}
 
 
 def _from_stream(

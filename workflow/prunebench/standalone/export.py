@@ -215,9 +215,12 @@ def _tokens_in_words(calibration: str, record: dict[str, Any]) -> str:
     """Describe the calibration tokens in the words of the model card."""
     if "tokens" not in record["prune"]["inputs"]:
         return "none"
-    front = record.get("calibration", {}).get("bos")  # None for a user's token ids, where it is unknown
-    begun = "" if front is None else f"{in_words(front, front)}, "
-    return f"{calibration} ({begun}sha256 {record['prune']['inputs']['tokens']})"
+    drawn = record.get("calibration", {})
+    front = drawn.get("bos")  # None for images, and for a user's token ids, where it is unknown
+    kind = "" if front is None else f"{in_words(front, front)}, "
+    if pairing := drawn.get("pairing"):
+        kind = f"images with text{', the text counted alone' if pairing['text_only'] else ''}, "
+    return f"{calibration} ({kind}sha256 {record['prune']['inputs']['tokens']})"
 
 
 def _find(cell: str) -> Path:
