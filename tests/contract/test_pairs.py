@@ -16,10 +16,14 @@ from transformers import AutoProcessor
 import tiny
 import tiny_vision
 from picture_rows import png
+from prunebench.config.entries import Shape
 from prunebench.config.values import Compute
 from prunebench.engine.activations import advance, embed
 from prunebench.engine.profile import profile_model
 from prunebench.errors import PrunebenchError
+from prunebench.estimate.devices import DEVICES
+from prunebench.estimate.estimate import Estimate
+from prunebench.estimate.space import demands
 from prunebench.plan.graph import ordered
 from prunebench.plan.plan import Plan, load_plan
 from prunebench.stages.run import run
@@ -31,6 +35,7 @@ from prunebench.suites.viewer import LLAVA
 QUESTIONS = [["what is shown?", "a circle", 0], ["is it red?", "no", 1], ["which?", "blue", 0], ["is it?", "yes", 1]]
 SEQLEN = 300
 PAIRS = ("pairs", "pairs_text")
+SHAPE_OF_7B = Shape(blocks=32, hidden=4096, ffn=11008, attention=4096, vocabulary=32064)
 PERPLEXITY = {"suite": "perplexity", "params": {"corpora": ["pairs"]}}
 
 
@@ -290,6 +295,21 @@ def test_the_card_of_a_model_says_what_its_calibration_was(drawn: dict[str, Any]
     assert f"| Calibration | {words} |" in model_card(
         {"prune": pruned, "cell": cell, "versions": {}, "calibration": drawn}
     ).replace("\\", "")
+
+
+def test_a_plan_counts_one_read_of_what_is_outside_the_blocks_and_the_file(llava: Path, source: Path) -> None:
+    made = plan(config(llava, source))
+    (cell,) = made.cells
+    job = made.job("calibrate", **cell.wildcards)
+    hidden, vocabulary = 32, tiny.VOCABULARY
+    for device in ("cpu", "a100"):
+        cost = Estimate(made, DEVICES[device]).cost(job)
+        assert cost.disk == 4 * SEQLEN * (hidden + 1) and cost.read == 2 * 2 * vocabulary * hidden and not cost.flops
+    asked = {demand.words: demand.bytes for demand in demands(made, [job])}
+    assert asked["calibration with images"] == cost.disk
+    text = made.job("calibrate", model="llava", calibration="c4_type_1x64", seed="0")
+    # Of 6.6e9 weights in float32 no more than a block and what is outside the blocks is there.
+    assert text.bytes(SHAPE_OF_7B) < job.bytes(SHAPE_OF_7B) < 7e9
 
 
 def test_the_release_of_pillow_decides_the_inputs(

@@ -217,6 +217,16 @@ def written(model: Model, text: Text, device: Device) -> Cost:
     return zeroshot(model, replace(text, tokens=0), device, generated=text.tokens)
 
 
+def paired(model: Model, text: Text, device: Device) -> Cost:
+    """Estimate images with text as the inputs of the first block: what is outside the blocks is read once.
+
+    The windows are float32, with a column that says which tokens count. The vision tower is not counted.
+    """
+    windows = 4.0 * text.tokens * (model.sizes.hidden + 1)
+    placed = _placed(Cost(read=model.outside * model.item, disk=windows), model, device, model.outside * text.item)
+    return replace(placed, host=placed.host + 2 * windows)
+
+
 def search(model: Model, text: Text, device: Device, evaluations: int) -> Cost:
     """Estimate a search: one dense, one uniform and `evaluations` more runs of the model.
 

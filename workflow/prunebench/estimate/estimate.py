@@ -121,7 +121,10 @@ class Estimate:
         return formulas[job.rule](job) if job.rule in formulas else Cost()
 
     def _calibrate(self, job: Job) -> Cost:
-        return costs.written(self.model(job.model), self._calibration(job), self.device) if job.gpu else Cost()
+        if not job.gpu:
+            return Cost()
+        made = costs.paired if self.plan.config.pairs_of(job.wildcards["calibration"]) else costs.written
+        return made(self.model(job.model), self._calibration(job), self.device)
 
     def _profile(self, job: Job) -> Cost:
         return costs.profile(self.model(job.model), self._calibration(job), self.device)

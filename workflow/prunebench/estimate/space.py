@@ -40,8 +40,8 @@ class Demand:
     bytes: float
 
 
-RULES = ("fetch_model", "gradients", "prune")
-"""The rules whose jobs write files as large as a model."""
+RULES = ("fetch_model", "calibrate", "gradients", "prune")
+"""The rules whose jobs may write files as large as a model."""
 
 
 def check(demands: Iterable[Demand]) -> None:
@@ -84,7 +84,8 @@ def demands(plan: Plan, jobs: Iterable[Job], results: Path = Path()) -> Iterator
     yield Demand("pruned weights", results, sum(sizes[setting] for sizes in kept))
     running = 2 * largest["packed"] - largest[setting] - there
     yield Demand("files of the largest running job", results, max(0.0, running))
-    yield Demand("gradients", results, sum(estimate.cost(job).disk for job in jobs if job.rule == "gradients"))
+    for words, rule in (("calibration with images", "calibrate"), ("gradients", "gradients")):
+        yield Demand(words, results, sum(estimate.cost(job).disk for job in jobs if job.rule == rule))
 
 
 def dense_copy(manifest: Manifest, folder: Path) -> Demand:

@@ -15,7 +15,7 @@ from prunebench.config.values import Bos, Compute, is_none
 from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan import paths
 from prunebench.plan.jobs.base import Job, Need, Spec
-from prunebench.plan.sizes import parameters
+from prunebench.plan.sizes import block_parameters, parameters
 from prunebench.runtime.provenance import version
 
 WRITER = "engine.generation"
@@ -167,17 +167,20 @@ class Calibrate(Job):
     def bytes(self, shape: Shape) -> int:
         """The bytes of the documents of a corpus and of their tokens. The first shard of C4 has 0.8 GB of text.
 
-        Where the model writes the text or embeds images, also the bytes of its weights in float32, of the keys and
-        values of a batch, of some copies of the probabilities of a token, and of the embeddings.
+        Where the model writes the text, also the bytes of its weights in float32, of the keys and values of a batch,
+        and of some copies of the probabilities of a token. Where it embeds images, the bytes of what is outside its
+        blocks and of one block in float32, and of the embeddings twice, in place of those.
         """
         documents = 2 * 2**30
         if self.compute is None:
             return documents
         _, samples, seqlen = calibration_parts(self.wildcards["calibration"])
+        if self.pairs:
+            outside = 2 * shape.vocabulary * shape.hidden
+            return documents + 4 * (block_parameters(shape) + outside) + 8 * samples * seqlen * (shape.hidden + 1)
         batch = min(samples, self.compute.batch_size)
         cache = 8 * shape.blocks * shape.attention * batch * seqlen
-        embedded = 4 * samples * seqlen * (shape.hidden + 1) if self.pairs else 0
-        return documents + embedded + 4 * parameters(shape) + cache + 64 * batch * shape.vocabulary
+        return documents + 4 * parameters(shape) + cache + 64 * batch * shape.vocabulary
 
 
 STEPS = 8
