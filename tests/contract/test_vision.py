@@ -13,6 +13,7 @@ from transformers import AutoProcessor, LlavaNextImageProcessorPil, LlavaNextPro
 import prunebench
 import tiny
 import tiny_vision
+from prunebench.engine.model import block_output
 from prunebench.errors import PrunebenchError
 from prunebench.models.configs import DEFAULTS, dimensions, readers
 from prunebench.packed.load import load_packed
@@ -70,6 +71,35 @@ def test_with_images_the_whole_model_and_its_export_are_those_of_transformers(ll
     )
     repack(tmp_path / "packed", tmp_path / "again", None)
     assert (tmp_path / "again" / SINGLE).read_bytes() == (out / SINGLE).read_bytes()
+
+
+def test_with_images_the_streamed_model_is_that_of_transformers(llava: Path) -> None:
+    """Block by block, the logits of a padded batch, and of each image alone, are equal bit for bit."""
+    streamed, whole = tiny.open_model(llava, "llava"), tiny.reference(llava)
+    processor = AutoProcessor.from_pretrained(llava)
+    alone = [
+        processor(images=[tiny_vision.make_image(*size, seed)], text=PROMPT, return_tensors="pt")
+        for seed, size in enumerate(SIZES)
+    ]
+    seen = []
+    for inputs in (with_images(llava), *alone):
+        given = dict(inputs)
+        tokens = given.pop("input_ids")
+        hidden, calls = streamed.embed(tokens, **given)
+        for index, call in enumerate(calls):
+            with streamed.block(index) as block, torch.no_grad():
+                hidden = block_output(block(hidden, *call.args, **call.kwargs))
+        seen.append(streamed.logits(tokens, hidden))
+        assert torch.equal(seen[-1], logits(whole, inputs))
+    assert not any(torch.equal(seen[1], other) for other in seen[2:])
+
+
+def test_compare_takes_a_vision_language_model(llava: Path, tmp_path: Path) -> None:
+    out = prune(llava, tmp_path / "out")
+    rows = prunebench.compare([llava, out], tiny.tokens(3, 16), dtype="float32", threads=1)
+    assert [round(row.sparsity, 2) for row in rows] == [0.0, 0.5]
+    assert rows[0].ratio is None and rows[1].ratio != 1
+    assert rows[1].perplexity != rows[0].perplexity > 1
 
 
 def test_images_in_parts_of_llava_next(tmp_path: Path) -> None:
