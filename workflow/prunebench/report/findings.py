@@ -118,8 +118,9 @@ def _of_perplexity(comparisons: Sequence[Comparison], look: Look) -> Iterator[st
             continue
         second = comparison.ranked[1]
         worse = f" ({others[0]})" if others[0] else ""
+        lowest = "lowest perplexity on average" if len(values) > 1 else "lowest perplexity"
         yield (
-            f"{comparison.beginning}, {_name(best, look)} has the lowest perplexity{' on average' * (len(values) > 1)}: "
+            f"{comparison.beginning}, {_name(best, look)} has the {lowest}: "
             f"{_joined(values)}{beside}. "
             f"Next comes {_name(second, look)}{worse}; {_chance(comparison.sure)}."
         )
