@@ -138,8 +138,8 @@ def gc(
 
     The studies are those of config/config.yaml, config/studies/*.yaml (also those of the package), each --configfile,
     and every config that was run here: as its file is now, or if the file has gone, as results/of/NAME/config.json
-    knows it. Delete that record to let such a study go. Files that the pipeline does not write, and files that a running job or
-    snakemake uses, are never touched.
+    knows it. Delete that record to let such a study go. Files that the pipeline does not write, and files that a
+    running job or snakemake uses, are never touched.
 
     Example: prunebench gc --configfile my_study.yaml --yes
     """
