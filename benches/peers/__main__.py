@@ -58,6 +58,8 @@ class Outcome:
     method: str
     program: str
     costs: list[dict[str, float]] = field(default_factory=list)
+    failure: str = ""
+    """The last line that the program wrote when it failed."""
     perplexity: dict[str, float] = field(default_factory=dict)
 
     def least(self, key: str) -> float | None:
@@ -92,9 +94,18 @@ def main(
                 quoted = {name: shlex.quote(word) for name, word in words.items()}
                 quoted |= {"method": outcome.method, "options": METHODS[outcome.method]}
                 command = programs[outcome.program].format(**quoted, out=shlex.quote(str(out(outcome))))
-                outcome.costs.append(cost(shlex.split(command), out(outcome), threads))
-                print(f"{outcome.method}, {outcome.program}: {outcome.costs[-1]['seconds']:.1f} s", flush=True)
+                try:
+                    outcome.costs.append(cost(shlex.split(command), out(outcome), threads))
+                except RuntimeError as error:
+                    # Not every release of another program can do all that it lists.
+                    if outcome.program == OURS:
+                        raise
+                    outcome.failure = str(error).strip().splitlines()[-1]
+                said = outcome.failure or f"{outcome.costs[-1]['seconds']:.1f} s"
+                print(f"{outcome.method}, {outcome.program}: {said}", flush=True)
         for outcome in outcomes if windows else []:
+            if outcome.failure:
+                continue
             outcome.perplexity = {corpus: _perplexity(out(outcome), corpus, windows) for corpus in CORPORA}
     print(text := table(outcomes))
     if keep:
@@ -136,6 +147,9 @@ def table(outcomes: list[Outcome]) -> str:
     rows = []
     for outcome in outcomes:
         (ours,) = (other for other in outcomes if (other.method, other.program) == (outcome.method, OURS))
+        if outcome.failure:
+            rows.append({"method": "", "program": outcome.program, "seconds": outcome.failure})
+            continue
         ratios = {"seconds": "", "cpu_seconds": ""}
         for key in ratios if outcome is not ours else ():
             peers, own = outcome.least(f"{key}_alone") or outcome.least(key), ours.least(key)

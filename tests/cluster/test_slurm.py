@@ -261,8 +261,8 @@ def _snakemake_killed(run: Run) -> None:
 
 
 def cells(tree: Tree) -> list[dict[str, str]]:
-    """results/cells.csv without what was measured."""
-    with (tree.root / "results/of/tiny/cells.csv").open() as file:
+    """The rows of cells.csv, without the columns of measurements."""
+    with (tree.root / "results/of/cluster/cells.csv").open() as file:
         return [{key: value for key, value in row.items() if key not in MEASURED} for row in csv.DictReader(file)]
 
 

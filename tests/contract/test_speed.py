@@ -1,6 +1,7 @@
 """The suite of speed: its bytes are exact and part of the result, its times are beside it, and its forms are right."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -176,16 +177,23 @@ def test_the_work_of_other_programs_is_seen() -> None:
 
 
 def test_a_fresh_process_that_is_killed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prunebench.packed.fresh._used", _die)
+    monkeypatch.setattr("prunebench.packed.fresh._CHILD", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(PrunebenchError, match="was killed: free some memory"):
         in_fresh_process(tmp_path, "bfloat16", 8)
 
 
-def _die(*_: object) -> None:
-    import os
-    import signal
-
-    os.kill(os.getpid(), signal.SIGKILL)
+def test_a_fresh_process_runs_nothing_of_the_users_script(tmp_path: Path) -> None:
+    model = tiny.make_model(tmp_path / "model")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "print('begins')\nfrom pathlib import Path\nfrom prunebench.packed.fresh import in_fresh_process\n"
+        f"print(in_fresh_process(Path({str(model)!r}), 'float32', 4).load > 0)\n"
+        f"in_fresh_process(Path({str(tmp_path / 'nothing')!r}), 'float32', 4)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert run.stdout.splitlines() == ["begins", "True"], run.stderr
+    assert run.stderr.splitlines()[-1].startswith("prunebench.errors.PrunebenchError: ")
 
 
 @pytest.mark.usefixtures("quick")

@@ -44,6 +44,7 @@ SET_UP = {
     "snakemake --cores all --configfile config/studies/sparsellm-table1.yaml": "GPU-days; test_miniatures.py instead",
     "prunebench push pruned my-name/my-model-pruned --private --results scores": "an account is needed",
     "make bench": "fifty minutes, on the real model",
+    "make bench-peers": "another program, installed from the registry, on the real model",
     "python -m benches.run --quick": "minutes, on the real model",
     "python -m benches.block": "minutes, on the real model",
 }
@@ -113,6 +114,8 @@ def _edited(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _model(entry: dict[str, Any], assets: Path) -> dict[str, Any]:
+    if not (assets / entry["family"]).is_dir():
+        return entry  # no command of a document opens a model of this family
     source = {"kind": "path", "path": str(assets / entry["family"])}
     return {"title": entry["title"], "family": entry["family"], "source": source}
 

@@ -22,7 +22,7 @@ READS |= {
 }
 LOADERS = {"yaml.load", "yaml.load_all"}
 PRETRAINED = ("from_pretrained", "from_config")
-QUOTED = {"params.spec", "spec"}
+QUOTED = {"params.spec", "spec", "cells"}
 """Values of configs in shell commands; all other words of commands are paths that this package has made, or numbers."""
 PLAIN = re.compile(r"(input|output|wildcards|resources|paths)\.\w+|log|threads|output")
 

@@ -57,7 +57,10 @@ def test_what_has_no_number_or_lacks_a_seed_is_never_the_best(plan: Plan) -> Non
     for status in ("failed", "missing"):
         gone = (cells["method"] == "sparsellm") & (cells["seed"] == 1)
         lacking = cells.assign(status=cells["status"].mask(gone, status), metric=cells["metric"].mask(gone))
-        assert not any("SparseLLM" in sentence for sentence in said(plan, lacking) if "perplexity" in sentence)
+        sentences = [sentence for sentence in said(plan, lacking) if "perplexity" in sentence]
+        assert not any("SparseLLM" in sentence for sentence in sentences)
+        half = next(sentence for sentence in sentences if sentence.startswith("At 50%"))
+        assert half.startswith("At 50%, among the 2 with all numbers (2 without), Wanda") and "is sure" not in half
 
 
 def test_many_comparisons_are_counted(plan: Plan) -> None:

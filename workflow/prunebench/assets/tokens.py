@@ -263,10 +263,13 @@ def _load(path: Path) -> NDArray[Any]:
 def check_array(array: Any, what: object) -> NDArray[np.int64]:
     """Return `array` if it is int64 [samples, seqlen] and not empty, else raise PrunebenchError about `what`."""
     if array.dtype != np.int64 or array.ndim != 2 or not array.size:
-        raise PrunebenchError(
-            f"{what} holds {array.dtype} {list(array.shape)}, not int64 [samples, seqlen]: convert token ids with "
-            "array.astype('int64')"
-        )
+        if array.dtype != np.int64:
+            remedy = "convert token ids with array.astype('int64')"
+        elif array.ndim == 1 and array.size:
+            remedy = "make a row of each window with array.reshape(-1, seqlen)"
+        else:
+            remedy = "give one row of token ids for each window"
+        raise PrunebenchError(f"{what} holds {array.dtype} {list(array.shape)}, not int64 [samples, seqlen]: {remedy}")
     return array  # type: ignore[no-any-return]
 
 

@@ -137,9 +137,9 @@ def gc(
     """List results, logs and scratch files that no study needs, with their sizes, and delete them with --yes.
 
     The studies are those of config/config.yaml, config/studies/*.yaml (also those of the package), each --configfile,
-    and every config that was run here, also if its file has gone: results/of/NAME/config.json knows it. Delete
-    results/of/NAME to let such a study go. Files that the pipeline does not write, and files that a running job or
-    snakemake uses, are never touched.
+    and every config that was run here: as its file is now, or if the file has gone, as results/of/NAME/config.json
+    knows it. Delete that record to let such a study go. Files that the pipeline does not write, and files that a
+    running job or snakemake uses, are never touched.
 
     Example: prunebench gc --configfile my_study.yaml --yes
     """

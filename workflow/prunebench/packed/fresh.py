@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import resource
+import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
 from prunebench.errors import PrunebenchError
 from prunebench.lazy import torch
+
+_CHILD = """
+import json, sys
+job = json.loads(sys.argv[1])
+sys.path[:] = job["path"]
+from prunebench.packed.fresh import answer
+answer(*job["arguments"])
+"""
+"""The program of the new process. Python's own pools would run the user's script once more in it."""
 
 
 class Fresh(NamedTuple):
@@ -29,15 +37,25 @@ def in_fresh_process(directory: Path, dtype: str, prompt: int) -> Fresh:
 
     Raises PrunebenchError if the directory holds no whole model, or if the process dies because memory runs out.
     """
-    # A forked process would begin with the memory of this one.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        try:
-            return pool.submit(_used, directory, dtype, prompt, torch.get_num_threads()).result()
-        except BrokenProcessPool:
-            raise PrunebenchError(
-                f"a process that loads {directory} was killed: free some memory, and run this again"
-            ) from None
+    job = {"path": sys.path, "arguments": [str(directory), dtype, prompt, torch.get_num_threads()]}
+    run = subprocess.run([sys.executable, "-c", _CHILD, json.dumps(job)], capture_output=True, text=True, check=False)
+    if run.returncode < 0:
+        raise PrunebenchError(f"a process that loads {directory} was killed: free some memory, and run this again")
+    if run.returncode:
+        raise PrunebenchError(f"a process that loads {directory} failed: {run.stderr.strip().splitlines()[-1]}")
+    told = json.loads(run.stdout.splitlines()[-1])
+    if "error" in told:
+        raise PrunebenchError(told["error"])
+    return Fresh(**told)
+
+
+def answer(directory: str, dtype: str, prompt: int, threads: int) -> None:
+    """Print the cost of the model in `directory` as JSON, or the reason why it cannot be loaded."""
+    try:
+        told = _used(Path(directory), dtype, prompt, threads)._asdict()
+    except PrunebenchError as error:
+        told = {"error": str(error)}
+    print(json.dumps(told))
 
 
 def _used(directory: Path, dtype: str, prompt: int, threads: int) -> Fresh:

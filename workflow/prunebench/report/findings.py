@@ -32,12 +32,19 @@ class Comparison(NamedTuple):
     """The lines of one model at one sparsity, from the best to the worst, each with a number on every test."""
 
     where: str
+    among: str
+    """Which lines are compared, where some are left out; a text that follows `where`."""
     tests: list[layout.Test]
     ranked: list[Line]
     excess: list[float | None]
     """How far each line is above the dense model, in the unit of `Mean.value`, where it is known."""
     sure: bool
     """Whether the best stands out from all others on every test."""
+
+    @property
+    def beginning(self) -> str:
+        """The words with which a sentence on the comparison begins."""
+        return self.where + self.among
 
 
 def findings(evidence: Evidence) -> list[str]:
@@ -70,16 +77,20 @@ def _comparisons(rows: pd.DataFrame, evidence: Evidence) -> Iterator[Comparison]
             tests = [test for test in layout.tests(at_point) if test[1]]
             columns = [(name, test) for test in tests]
             lines = lines_of(at_point, columns, evidence.half)
-            whole = [line for line in lines if not line.half and all(mean and not mean.missing for mean in line.means)]
+            all_blocks = [line for line in lines if not line.half]
+            whole = [line for line in all_blocks if all(mean and not mean.missing for mean in line.means)]
             if not tests or not whole:
                 continue
             ranked = sorted(whole, key=lambda line: -_quality(line))
             dense = lines_of(base, columns, evidence.half)
             excess = [over_dense(line, [line, *dense], range(len(tests))) for line in ranked]
             sure = len(ranked) > 1 and all(wins(ranked[0], lines, column) for column in range(len(tests)))
+            without = len(all_blocks) - len(whole)
+            among = ", among those that prune all blocks" if len(all_blocks) < len(lines) else ""
+            among += f", among the {len(whole)} with all numbers ({without} without)" if without else ""
             several = rows["model"].nunique() > 1
             title = f"{evidence.labels.get(f'models/{model}', model)} at {name}" if several else f"At {name}"
-            yield Comparison(title, tests, ranked, excess, sure)
+            yield Comparison(title, among, tests, ranked, excess, sure and not without)
 
 
 def _quality(line: Line) -> float:
@@ -103,12 +114,13 @@ def _of_perplexity(comparisons: Sequence[Comparison], look: Look) -> Iterator[st
         ]
         beside = f", {ratio} that of the dense model" if ratio else ""
         if not others:
-            yield f"{comparison.where}, {_name(best, look)} has a perplexity of {_joined(values)}{beside}."
+            yield f"{comparison.beginning}, {_name(best, look)} has a perplexity of {_joined(values)}{beside}."
             continue
         second = comparison.ranked[1]
         worse = f" ({others[0]})" if others[0] else ""
+        lowest = "lowest perplexity on average" if len(values) > 1 else "lowest perplexity"
         yield (
-            f"{comparison.where}, {_name(best, look)} has the lowest perplexity{' on average' * (len(values) > 1)}: "
+            f"{comparison.beginning}, {_name(best, look)} has the {lowest}: "
             f"{_joined(values)}{beside}. "
             f"Next comes {_name(second, look)}{worse}; {_chance(comparison.sure)}."
         )
@@ -136,10 +148,10 @@ def _of_accuracy(comparisons: Sequence[Comparison], look: Look) -> Iterator[str]
         beside = "" if excess is None else f", {100 * excess:+.1f} points beside the dense model"
         means = "mean accuracy over the tasks" if comparison.tests[0][1] == MEAN else "accuracy"
         if len(comparison.ranked) == 1:
-            yield f"{comparison.where}, {_name(best, look)} has a {means} of {_joined(shown)}{beside}."
+            yield f"{comparison.beginning}, {_name(best, look)} has a {means} of {_joined(shown)}{beside}."
         else:
             yield (
-                f"{comparison.where}, {_name(best, look)} has the highest {means}: {_joined(shown)}{beside}; "
+                f"{comparison.beginning}, {_name(best, look)} has the highest {means}: {_joined(shown)}{beside}; "
                 f"{_chance(comparison.sure)}."
             )
 

@@ -79,7 +79,7 @@ def _read(record: Path) -> tuple[str, dict[str, object]]:
         content = json.loads(record.read_text(encoding="utf-8"))
         return str(content["file"]), dict(content["config"])
     except (ValueError, KeyError, TypeError) as error:
-        raise PrunebenchError(f"{record} is damaged: run its config again, or delete {record.parent}") from error
+        raise PrunebenchError(f"{record} is damaged: run its config again, or delete {record}") from error
 
 
 def _row(record: Path) -> str:
