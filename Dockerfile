@@ -2,12 +2,10 @@
 # The base has CPython 3.12; the compiler builds the kernels of packed models and is left behind.
 FROM python:3.12-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends g++ git && rm -rf /var/lib/apt/lists/*
-# An index with PyTorch's CPU builds saves gigabytes: --build-arg TORCH_INDEX=URL, which pytorch.org names.
-ARG TORCH_INDEX=""
 WORKDIR /source
 COPY . .
 RUN python -m venv /opt/prunebench \
-    && /opt/prunebench/bin/pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' constraints.txt)" \
+    && /opt/prunebench/bin/pip install --no-cache-dir "$(grep '^torch==' constraints.txt)" \
     && /opt/prunebench/bin/pip install --no-cache-dir -c constraints.txt .
 
 FROM python:3.12-slim

@@ -41,14 +41,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     complain about.
     """
     names = {name: source for source, name in PAGES.items()}
-    here = PurePosixPath(names.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
+    origin = PurePosixPath(names.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
 
     def pointed(match: re.Match[str]) -> str:
         part = match.groupdict()
         if part["code"] or part["inline"]:
             return match[0]
         path, picture = part["path"], part["picture"]
-        target = normpath(str(here.parent / (picture or path or here.name)))
+        target = normpath(str(origin.parent / (picture or path or origin.name)))
         name = PAGES.get(target, relpath(target, "docs") if target.startswith("docs/") else None)
         if picture:
             return f"{part['image']}{name})" if name else match[0]

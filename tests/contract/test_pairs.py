@@ -117,7 +117,7 @@ def test_blocks_read_what_those_of_transformers_read(llava: Path, bundle: Path) 
     seen: list[Tensor] = []
     block = model.model.language_model.layers[0]
     handle = block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    found = []
+    read = []
     for question, answer, number in QUESTIONS:
         text = LLAVA.format(f"{question}\nAnswer the question using a single word or phrase.") + f" {answer}<s>"
         picture = tiny_vision.make_image(30 + number, 20, number)
@@ -127,20 +127,20 @@ def test_blocks_read_what_those_of_transformers_read(llava: Path, bundle: Path) 
         with torch.no_grad():
             model(**inputs)
         image = inputs["input_ids"][0] == processor.tokenizer.convert_tokens_to_ids(tiny_vision.IMAGE)
-        found.append((seen[-1][0], ~image))
+        read.append((seen[-1][0], ~image))
     handle.remove()
     window = torch.from_numpy(windows[0])
-    (first,) = (pair for pair in found if torch.equal(pair[0], window[: len(pair[0]), :-1]))
+    (first,) = (pair for pair in read if torch.equal(pair[0], window[: len(pair[0]), :-1]))
     states, counted = first
     assert torch.equal(window[: len(states), -1] > 0, counted) and 0 < int((~counted).sum()) < len(counted)
     rest = SEQLEN - len(states)
-    assert any(torch.equal(pair[0][:rest], window[len(states) :, :-1]) for pair in found)
+    assert any(torch.equal(pair[0][:rest], window[len(states) :, :-1]) for pair in read)
     assert counts["counted_tokens"] == int(window[:, -1].sum()) < SEQLEN
 
 
 @pytest.mark.parametrize("name", ["granite", "gemma2", "llama", "llava_next-granite"])
 def test_the_inputs_of_the_first_block_are_not_scaled_again(name: str, tmp_path: Path) -> None:
-    """What calibration on pairs has stored goes into the first block as it is, also where embeddings are scaled."""
+    """Stored inputs go into the first block as they are, also where a model scales its embeddings."""
     kind, _, text = name.partition("-")
     sizes = {"text_config": {**tiny.EVERY_ARCHITECTURE[text][1], "model_type": text}} if text else {}
     with pytest.MonkeyPatch.context() as patch:

@@ -42,8 +42,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(directory: Path) -> PreTrainedModel:
-    found: PreTrainedModel = AutoModelForCausalLM.from_pretrained(directory)
-    return found
+    opened: PreTrainedModel = AutoModelForCausalLM.from_pretrained(directory)
+    return opened
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +95,8 @@ def test_a_model_in_memory_gives_the_pruned_model_and_stays_as_it_is(
 
 
 def test_packed_by_a_function_and_what_a_search_finds(directory: Path, tmp_path: Path) -> None:
-    found = prunebench.search(directory, 0.5, evaluations=2, samples=2, windows=1, seqlen=16, **FAST)
-    chosen = {"allocator": found.allocator, "allocator_params": found.allocator_params}
+    best = prunebench.search(directory, 0.5, evaluations=2, samples=2, windows=1, seqlen=16, **FAST)
+    chosen = {"allocator": best.allocator, "allocator_params": best.allocator_params}
     options: dict[str, Any] = {"method": "wanda", "sparsity": 0.5, "packed": True, **chosen, **FAST}
     packed = prunebench.prune(directory, IDS, out=tmp_path / "packed", **options)
     assert packed.record["prune"]["spec"]["method"] == "wanda"

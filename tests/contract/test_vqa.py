@@ -272,8 +272,8 @@ def test_parameters_that_do_not_fit_the_data(params: dict[str, Any], mistakes: l
     tasks = layouts(tmp_path)
     entry = {"title": "Images", "source": source, "tasks": tasks}
     config = with_catalogs({**STUDY, "tasks": {"images": entry}})[0]
-    found = [*build("suites", "vqa", {"data": "images", **params}).mistakes(config)]
-    assert len(found) == len(mistakes) and all(map(str.startswith, found, mistakes))
+    reported = [*build("suites", "vqa", {"data": "images", **params}).mistakes(config)]
+    assert len(reported) == len(mistakes) and all(map(str.startswith, reported, mistakes))
 
 
 @pytest.mark.parametrize(
@@ -287,8 +287,8 @@ def test_parameters_that_do_not_fit_the_data(params: dict[str, Any], mistakes: l
 )
 def test_differences_from_published_values(params: dict[str, Any], differences: list[str]) -> None:
     value = next(value for value in load_values() if value.task == "scienceqa")
-    found = [*build("suites", "vqa", {"data": "scienceqa", "tasks": ["scienceqa"], **params}).differences(value)]
-    assert len(found) == len(differences) and all(map(str.startswith, found, differences))
+    reported = [*build("suites", "vqa", {"data": "scienceqa", "tasks": ["scienceqa"], **params}).differences(value)]
+    assert len(reported) == len(differences) and all(map(str.startswith, reported, differences))
 
 
 def test_a_task_with_ocr_tokens_has_a_name_of_its_own(bundle: Path, tmp_path: Path) -> None:

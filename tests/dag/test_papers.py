@@ -80,9 +80,9 @@ def test_every_study_has_the_cells_of_its_table(
     files: list[str], cells: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(REPOSITORY)
-    found = {name: of for file in files for name, of in read(file).studies.items()}
-    assert {name: len(of.cells) for name, of in found.items()} == cells
-    assert {name: of.skipped for name, of in found.items() if of.skipped} == {}
+    studies = {name: study for file in files for name, study in read(file).studies.items()}
+    assert {name: len(study.cells) for name, study in studies.items()} == cells
+    assert {name: study.skipped for name, study in studies.items() if study.skipped} == {}
 
 
 def test_perplexities_of_sparsellm_are_of_the_first_half(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,19 +101,19 @@ def test_the_study_of_llava_is_the_table_of_the_paper(monkeypatch: pytest.Monkey
     methods = {("wanda", "dsa"), *product(("dense", "magnitude", "sparsegpt", "wanda"), ("uniform",))}
     for model in ("llava_1_5_7b", "llava_1_5_13b"):
         assert {(cell.method, cell.allocator) for cell in study.cells if cell.model == model} == methods
-    found = {
+    compared = {
         match.task: match
         for suite, cell in product(study.all_suites, study.cells)
         for match in matches(plan.config, cell, suite)
     }
-    assert {task: match.value.value for task, match in found.items()} == {
+    assert {task: match.value.value for task, match in compared.items()} == {
         "vqav2": 0.7608,
         "scienceqa": 0.6557,
         "textvqa_ocr": 0.5436,
     }
-    assert found["scienceqa"].differences == ()
-    assert found["vqav2"].differences == ("split test-dev, here validation",)
-    assert "assumed" in found["textvqa_ocr"].differences[0]
+    assert compared["scienceqa"].differences == ()
+    assert compared["vqav2"].differences == ("split test-dev, here validation",)
+    assert "assumed" in compared["textvqa_ocr"].differences[0]
 
 
 @pytest.mark.parametrize("file", FILES)

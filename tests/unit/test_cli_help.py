@@ -44,8 +44,8 @@ def test_help_fits_on_a_screen_and_a_half(command: tuple[str, ...]) -> None:
 def test_frequent_options_have_short_forms_of_one_meaning() -> None:
     short: dict[str, set[str]] = {}
     for command in COMMANDS:
-        found = ROOT.commands["new"].commands[command[1]] if len(command) > 1 else ROOT.commands[command[0]]
-        for option in found.params:
+        entry = ROOT.commands["new"].commands[command[1]] if len(command) > 1 else ROOT.commands[command[0]]
+        for option in entry.params:
             for name in option.opts:
                 if len(name) == 2 and name.startswith("-"):
                     short.setdefault(name, set()).add(option.name)

@@ -69,20 +69,20 @@ def test_links_of_the_repository_lead_to_pages_of_the_site(page: str, text: str,
 
 
 def test_the_container_is_built_from_files_that_are_there() -> None:
-    found = instructions(read("Dockerfile"))
-    assert {name for name, _ in found} <= DIRECTIVES and found[0][0] == "FROM"
-    stages = [rest.split(" AS ")[-1] for name, rest in found if name == "FROM"]
-    copied = [rest for name, rest in found if name == "COPY"]
+    steps = instructions(read("Dockerfile"))
+    assert {name for name, _ in steps} <= DIRECTIVES and steps[0][0] == "FROM"
+    stages = [rest.split(" AS ")[-1] for name, rest in steps if name == "FROM"]
+    copied = [rest for name, rest in steps if name == "COPY"]
     for words in map(str.split, copied):
         if words[0].startswith("--from="):
             assert words[0].removeprefix("--from=") in stages
         else:
             assert all((REPOSITORY / source).exists() for source in words[:-1])
-    used = " ".join(rest for name, rest in found if name == "RUN")
+    used = " ".join(rest for name, rest in steps if name == "RUN")
     assert "constraints.txt" in used and all(":latest" not in stage for stage in stages)
     ignored = read(".dockerignore").split()
     assert not {"workflow", "config", "rules", "Snakefile", "pyproject.toml", "constraints.txt"} & set(ignored)
-    assert dict(found)["ENTRYPOINT"] == '["prunebench"]'
+    assert dict(steps)["ENTRYPOINT"] == '["prunebench"]'
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)

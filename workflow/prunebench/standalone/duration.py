@@ -21,14 +21,14 @@ def expected_seconds(plan: Plan, cell: Cell, threads: int) -> float:
     Rates of the CPU are those of docs/performance.md, and products are taken to share cores evenly. If there is a GPU,
     its rates are assumed.
     """
-    here = gpus_here() > 0
-    estimate = Estimate(plan, DEVICES["a100" if here else "cpu"])
+    has_gpu = gpus_here() > 0
+    estimate = Estimate(plan, DEVICES["a100" if has_gpu else "cpu"])
     total = 0.0
     for job in ordered([plan.job("prune", **cell.wildcards)]):
         if job.own_cost:
             cost = estimate.cost(job)
             work = estimate.seconds(cost) - START  # no process is started for a job
-            total += work if here and cost.card else work / min(threads, MOST)
+            total += work if has_gpu and cost.card else work / min(threads, MOST)
     return total
 
 
