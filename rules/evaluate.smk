@@ -15,9 +15,9 @@ rule evaluate:
         log_of("evaluate"),
     benchmark:
         benchmark_of("evaluate")
+    priority: priority
     conda:
         "../environment.yml"
-    priority: priority
     threads: threads_of("evaluate")
     resources:
         gpu=gpus_of("evaluate"),

@@ -18,9 +18,9 @@ rule prune:
         log_of("prune"),
     benchmark:
         benchmark_of("prune")
+    priority: priority
     conda:
         "../environment.yml"
-    priority: priority
     threads: threads_of("prune")
     resources:
         gpu=gpus_of("prune"),

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from prunebench.engine.finite import cause
 from prunebench.engine.model import StreamedModel
+from prunebench.errors import CellFailure
 from prunebench.models.base import Family
 from prunebench.storage.tensors import PackedStore, TensorStore
 
@@ -40,6 +42,19 @@ class Subject:
         if self.weights is None:
             return {}
         return PackedStore(self.weights, TensorStore(self.directory, self.storage))
+
+    def check_logits(self, _: Tensor, logits: Tensor) -> Tensor:
+        """Return the logits [batch, vocabulary] of the next token: a logits processor of transformers.
+
+        Raises CellFailure if one is not finite. Greedy decoding would take the first token instead.
+        """
+        if not logits.isfinite().all():
+            raise CellFailure(f"a logit is NaN or infinite: {self.cause()}")
+        return logits
+
+    def cause(self) -> str:
+        """The likely reason for numbers that are not finite."""
+        return cause(self.streamed().tensors, self.dtype)
 
     def whole(self) -> PreTrainedModel:
         """The transformers model with all blocks in memory."""

@@ -75,7 +75,8 @@ class Results:
                 # No job that is still to run would notice it, or make it again if it were deleted.
                 return {"status": "missing", "reason": f"{reason}: {_force('damaged or lost', lost)}"}
             reason += f": {again}"
-            if makers := [output.job for output in outputs]:
+            if outputs:
+                makers = [output.job for output in outputs]
                 reason += f" (if that does not help, {_force('perhaps damaged', makers)})"
             return {"status": "missing", "reason": reason}
         return record
@@ -94,9 +95,9 @@ class Results:
 
 def _force(state: str, makers: Sequence[Job]) -> str:
     """Say that the first outputs of jobs are in this `state`, and how to make them again."""
-    files = " and ".join(dict.fromkeys(str(maker.outputs[0]) for maker in makers))
+    files = list(dict.fromkeys(str(maker.outputs[0]) for maker in makers))
     rules = " ".join(dict.fromkeys(maker.rule for maker in makers))
-    return f"{files} is {state}: run snakemake --forcerun {rules}"
+    return f"{' and '.join(files)} {'is' if len(files) == 1 else 'are'} {state}: run snakemake --forcerun {rules}"
 
 
 def _runs(job: Job) -> list[Job]:

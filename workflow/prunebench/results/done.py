@@ -9,7 +9,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.results.current import SEARCHES, Results, headlines, remembered
-from prunebench.storage.sealed import Damaged, read_record
+from prunebench.storage.sealed import read_record
 
 RESULTS = ("prune", "evaluate", *SEARCHES)
 """The rules whose results say from what they were made."""
@@ -38,5 +38,5 @@ def _is_valid(job: Job, results: Results) -> bool:
         if job.asset:
             return bool(load_manifest(job.outputs[0]).spec_hash == job.spec_hash)
         return bool(read_record(job.outputs[0]).get("spec_hash") == job.spec_hash)
-    except (Damaged, PrunebenchError):
+    except PrunebenchError:
         return False

@@ -33,7 +33,6 @@ from transformers import LogitsProcessorList
 
 from prunebench.assets.tasks import Row, draw
 from prunebench.assets.tokens import check_ids, encoding, load_tokenizer, of_tokenizer
-from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.runtime.progress import within
@@ -111,9 +110,6 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         self._vocabulary = int(self.model.get_input_embeddings().num_embeddings)
         self._subject = subject
 
-    def _cause(self) -> str:
-        return cause(self._subject.streamed().tensors, self._subject.dtype)
-
     def _check_ids(self, ids: ArrayLike) -> None:
         """Raise PrunebenchError unless the model has an embedding for all `ids` of prompts."""
         check_ids(np.asarray(ids), self._vocabulary, of_tokenizer(self._subject.directory, "a prompt"))
@@ -130,7 +126,7 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
         """
         answers: list[tuple[float, bool]] = super().loglikelihood(requests, True)
         if not all(math.isfinite(likelihood) for likelihood, _ in answers):
-            raise CellFailure(f"a log-likelihood is NaN or infinite: {self._cause()}")
+            raise CellFailure(f"a log-likelihood is NaN or infinite: {self._subject.cause()}")
         return answers
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -172,19 +168,10 @@ class Harness(HFLM):  # type: ignore[misc]  # lm-eval has no types
 
     def _model_generate(self, context: Tensor, max_length: int, stop: list[str], **options: Any) -> Tensor:
         generated: Tensor = super()._model_generate(
-            context, max_length, stop, logits_processor=LogitsProcessorList([self._refuse_broken]), **options
+            context, max_length, stop, logits_processor=LogitsProcessorList([self._subject.check_logits]), **options
         )
         self.share.count(len(context))
         return generated
-
-    def _refuse_broken(self, _: Tensor, logits: Tensor) -> Tensor:
-        """Return the logits [batch, vocabulary] of the next token unchanged. Raises CellFailure if one is not finite.
-
-        Greedy decoding would take the first token instead.
-        """
-        if not logits.isfinite().all():
-            raise CellFailure(f"a logit is NaN or infinite: {self._cause()}")
-        return logits
 
 
 def stock_task(

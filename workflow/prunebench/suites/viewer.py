@@ -10,12 +10,10 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 from transformers import AutoProcessor, LogitsProcessorList
 from transformers.utils import GENERATION_CONFIG_NAME
 
 from prunebench.assets.pictures import LETTERS
-from prunebench.engine.finite import cause
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError, summary
 from prunebench.models.base import Family
@@ -193,17 +191,10 @@ class Viewer:
                 max_new_tokens=self._new_tokens,
                 eos_token_id=self._ends or None,
                 pad_token_id=tokenizer.pad_token_id,
-                logits_processor=LogitsProcessorList([self._refuse_broken]),
+                logits_processor=LogitsProcessorList([self._subject.check_logits]),
             )
         given = tokenizer.batch_decode(generated[:, length:], skip_special_tokens=True)
         return [text.strip() for text in given]
-
-    def _refuse_broken(self, _: Tensor, logits: Tensor) -> Tensor:
-        """Return the logits [batch, vocabulary] of the next token. Raises CellFailure if one is not finite."""
-        if not logits.isfinite().all():
-            reason = cause(self._subject.streamed().tensors, self._subject.dtype)
-            raise CellFailure(f"a logit is NaN or infinite: {reason}")
-        return logits
 
 
 def _generation_config(directory: Path) -> dict[str, Any]:
