@@ -47,7 +47,8 @@ def main() -> None:
         model=model,
         tokenizer=tokenizer,
         dataset=Dataset.from_dict({"input_ids": tokens.tolist(), "attention_mask": ones}),
-        recipe=modifier(sparsity=job.sparsity, targets=["Linear"], ignore=["lm_head"], **options),
+        # A plain "lm_head" does not match there, and the head would be pruned.
+        recipe=modifier(sparsity=job.sparsity, targets=["Linear"], ignore=["re:.*lm_head"], **options),
         max_seq_length=tokens.shape[1],
         num_calibration_samples=len(tokens),
         shuffle_calibration_samples=False,
