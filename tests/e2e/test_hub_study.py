@@ -50,7 +50,8 @@ def test_a_study_of_hub_models_and_texts_runs_and_needs_the_hub_once(tmp_path: P
     run = online.snakemake(TABLE, study="hub.yaml")
     assert run.returncode == 0, run.stdout
     table = (tree.root / TABLE).read_text()
-    assert "4 of 4 cells" in table and all(f"50% {text}" in table for text in ("wikitext2", "ptb", "c4")), table
+    assert "4 of 4 cells" in table, table
+    assert all(f"50% {text}" in table for text in ("WikiText-2", "Penn Treebank", "C4")), table
     assert len(hub.downloads()) == len(set(hub.downloads())), "each file once"
     asked = len(hub.requests)
     tree.edit("hub.yaml", "sparsity: 0.5", "sparsity: 0.55")
@@ -63,4 +64,4 @@ def test_a_study_of_hub_models_and_texts_runs_and_needs_the_hub_once(tmp_path: P
     tree.edit("hub.yaml", "sparsity: 0.55", "sparsity: 0.6")
     run = offline.snakemake(TABLE, study="hub.yaml")
     assert run.returncode == 0 and "\nprune " in run.stdout and "\nfetch" not in run.stdout, run.stdout
-    assert "60% wikitext2" in (tree.root / TABLE).read_text()
+    assert "60% WikiText-2" in (tree.root / TABLE).read_text()
