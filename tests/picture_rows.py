@@ -9,8 +9,8 @@ from pyarrow import parquet
 
 import tiny_vision
 from hub_server import HubServer
-from prunebench.config.entries import TasksEntry
 from prunebench.config.sources import HubSource
+from prunebench.config.tasks import TasksEntry
 
 PEOPLE = [*["red"] * 7, *["dark red"] * 3]
 

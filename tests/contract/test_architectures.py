@@ -19,7 +19,8 @@ from prunebench.engine.activations import advance, embed
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.block import BlockView
 from prunebench.engine.fused import split_fused
-from prunebench.engine.model import StreamedModel, check_model
+from prunebench.engine.model import StreamedModel
+from prunebench.engine.skeleton import check_model
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.estimate.sizes import counted_sizes
 from prunebench.formulas.rows import join, rows_of

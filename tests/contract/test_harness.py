@@ -499,3 +499,10 @@ def test_errors_of_single_rows_among_others(
     assert score.stderr == (None if pooled is None else pytest.approx(pooled))
     (mean,) = lm_eval_suite.mean_of_tasks([Score("task", **part) for part in parts])
     assert mean.stderr == averaged
+
+
+def test_a_task_without_a_wrong_answer_adds_to_the_error_of_the_mean() -> None:
+    scores = [Score("sure", "acc", 1.0, 0.0, 8), Score("other", "acc", 0.5, 0.1, 8)]
+    (mean,) = lm_eval_suite.mean_of_tasks(scores)
+    # Wilson's interval of 8 right answers of 8 is from 8 / (8 + 1.96^2) to 1.
+    assert mean.stderr == pytest.approx(math.hypot((1 - 8 / (8 + 1.959964**2)) / 1.959964, 0.1) / 2)

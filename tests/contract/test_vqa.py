@@ -17,8 +17,8 @@ from hub_server import HubServer
 from picture_rows import PEOPLE, add_pictures, file_of, png, rows, vqav2
 from prunebench.assets.pictures import ARCHIVE, Pictures
 from prunebench.assets.tasks import load_rows
-from prunebench.config.entries import TaskData
 from prunebench.config.schema import with_catalogs
+from prunebench.config.tasks import TaskData
 from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.published.values import load_values

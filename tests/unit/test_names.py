@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from prunebench.assets.hub import Repository
 from prunebench.assets.manifest import FileRecord, Manifest
 from prunebench.assets.sources import extract_members
-from prunebench.config.entries import CorpusEntry, ModelEntry, TasksEntry
+from prunebench.config.entries import CorpusEntry, ModelEntry
 from prunebench.config.sources import HubModelSource, PackageSource, PathSource
+from prunebench.config.tasks import TasksEntry
 from prunebench.config.values import Calibration, Slug
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.names import inert, is_inner_path, is_plain_name, unseen

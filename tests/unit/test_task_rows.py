@@ -13,7 +13,7 @@ from hub_server import HubServer
 from prunebench.assets.manifest import load_manifest
 from prunebench.assets.sources import expand
 from prunebench.assets.tasks import load_rows, local_row_files, read_rows, stock_definitions
-from prunebench.config.entries import TaskData, TasksEntry
+from prunebench.config.tasks import TaskData, TasksEntry
 from prunebench.errors import PrunebenchError
 from prunebench.stages.fetch_tasks import fetch_tasks
 

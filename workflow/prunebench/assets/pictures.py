@@ -61,7 +61,7 @@ class Archive:
 def image_rows(path: Path, form: str, pictures: Mapping[str, Path], archive: Archive) -> list[Row]:
     """The rows in `path` (parquet, or a JSON array) in one form, without those that have no image.
 
-    `form` is one of `entries.ImageRows`. `pictures` are the image files by number, if the rows do not hold their
+    `form` is one of `config.tasks.ImageRows`. `pictures` are the image files by number, if the rows do not hold their
     images, which go into `archive`. Raises PrunebenchError if the file is damaged or of another form.
     """
     try:

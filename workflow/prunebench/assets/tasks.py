@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from prunebench.assets.sources import local_members, materialise
-from prunebench.config.entries import TaskData, TasksEntry
 from prunebench.config.sources import HubSource, PackageSource, PathSource
+from prunebench.config.tasks import TaskData, TasksEntry
 from prunebench.errors import PrunebenchError
 from prunebench.storage.files import write_text
 

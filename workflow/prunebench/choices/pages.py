@@ -12,8 +12,8 @@ import yaml
 
 from prunebench import registry
 from prunebench.choices.parameters import Parameter, parameters, spelled
-from prunebench.config.entries import TasksEntry
 from prunebench.config.schema import CATALOG, CATALOGS, SINGULAR
+from prunebench.config.tasks import TasksEntry
 from prunebench.config.values import Entry
 from prunebench.storage.files import write_text
 

@@ -19,13 +19,13 @@ from prunebench.config.entries import (
     PluginEntry,
     SearchEntry,
     SuiteEntry,
-    TasksEntry,
 )
 from prunebench.config.explain import validate
 from prunebench.config.in_place import model_name
 from prunebench.config.packaged import layers, resource
 from prunebench.config.reading import read_yaml
 from prunebench.config.sources import GeneratedSource, PairsSource
+from prunebench.config.tasks import TasksEntry
 from prunebench.config.values import Calibration, Compute, Entry, Line, Seed, Slug, Sparsity
 from prunebench.errors import PrunebenchError
 from prunebench.names import brief

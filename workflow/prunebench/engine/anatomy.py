@@ -13,8 +13,9 @@ from torch import Tensor
 from prunebench.assets.manifest import read_shape
 from prunebench.errors import CellFailure, PluginMistake
 from prunebench.models.base import Family
+from prunebench.storage.advice import absent
 from prunebench.storage.finished_blocks import Scratch
-from prunebench.storage.layout import CONFIG, absent, read_layout
+from prunebench.storage.layout import CONFIG, read_layout
 from prunebench.storage.parts import parts
 from prunebench.storage.tensors import TensorStore
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from prunebench.engine.model import StreamedModel
 from prunebench.engine.passes import Passes
 from prunebench.engine.placement.device import GIB
 from prunebench.engine.placement.spill import Spill
+from prunebench.engine.points import End, ending_at, watching
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
 from prunebench.errors import CellFailure, PluginMistake
@@ -219,7 +220,7 @@ class BlockView:
         points, down = self._points, f"{self.ffn.down}.out"
         spill = self.spill(DENSE_RESIDENT)
         self._dense_outputs, end = [], 0
-        with self._watching([*points, down]) as values, torch.no_grad():
+        with watching(self._module, [*points, down]) as values, torch.no_grad():
             for batch, states in enumerate(self._stream(dense=True).hidden):
                 self._dense_outputs.append(self.forward(batch, dense=True).to(states.device))
                 start, end = end, end + states.shape[:-1].numel()
@@ -302,8 +303,8 @@ class BlockView:
         They are differentiable in `weights`. The pass ends at the input of the linear `until`, behind which no point
         may lie.
         """
-        ending = _ending_at(self._module.get_submodule(until)) if until else nullcontext()
-        with self._watching(points) as values, ending, suppress(_End):
+        ending = ending_at(self._module.get_submodule(until)) if until else nullcontext()
+        with watching(self._module, points) as values, ending, suppress(End):
             self.forward(batch, weights, dense=dense, row=row)
         return {point: values[point] for point in points}
 
@@ -316,12 +317,13 @@ class BlockView:
         much memory, each visit is a pass of its own, with equal values.
         """
         if not self._can_wait():
-            with self._watching(self._points) as values, _ending_at(self._module.get_submodule(linear)), suppress(_End):
+            end = ending_at(self._module.get_submodule(linear))
+            with watching(self._module, self._points) as values, end, suppress(End):
                 self.forward(batch)
             return values
         if self._passes is None:
-            watching = partial(self._watching, self._points)
-            self._passes = Passes(self._module, self.forward, len(self.batches), watching)
+            seen = partial(watching, self._module, self._points)
+            self._passes = Passes(self._module, self.forward, len(self.batches), seen)
         order = [name for site in self.sites for name in site.linears]
         self._ahead = {f"{name}.weight" for name in order[order.index(linear) :]}
         return self._passes.until(batch, linear)
@@ -343,9 +345,9 @@ class BlockView:
             return {site.name: SiteStatistic() for site in chosen}
         last = self._module.get_submodule(chosen[-1].linears[0])
         counted = self._stream(dense=False).counted
-        with Accumulator(self._module, chosen, needs, counted) as accumulator, _ending_at(last):
+        with Accumulator(self._module, chosen, needs, counted) as accumulator, ending_at(last):
             for batch in self.batches:
-                with suppress(_End):
+                with suppress(End):
                     self.forward(batch)
         return accumulator.statistics
 
@@ -368,47 +370,3 @@ class BlockView:
             missing = "`dense_stream = True`" if dense else "the axis 'calibration' in `uses`"
             raise PluginMistake(f"the method looks at activations without declaring {missing}")
         return stream
-
-    @contextmanager
-    def _watching(self, points: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-        """Let forward passes write the values at `points` into the dictionary, as long as the context lasts."""
-        values: dict[str, Tensor] = {}
-        handles = [self._watch(point, values) for point in points]
-        try:
-            yield values
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _watch(self, point: str, values: dict[str, Tensor]) -> torch.utils.hooks.RemovableHandle:
-        """Let every forward pass write the values at `point` into `values`, until the handle is removed."""
-        linear, _, side = point.rpartition(".")
-        module = self._module.get_submodule(linear)
-        if side == "in":
-            return module.register_forward_pre_hook(
-                lambda _, inputs: values.__setitem__(point, inputs[0].flatten(0, -2))
-            )
-        if side == "out":
-            # The output is copied: some blocks add to the tensor itself or clamp it in place.
-            return module.register_forward_hook(
-                lambda _, __, output: values.__setitem__(point, output.flatten(0, -2).clone())
-            )
-        raise PluginMistake(f"point {point!r} must end in '.in' or '.out'")
-
-
-class _End(Exception):
-    """The rest of a forward pass is not needed."""
-
-
-@contextmanager
-def _ending_at(linear: nn.Module) -> Iterator[None]:
-    """Let forward passes raise _End at the input of `linear`, as statistics need nothing after it."""
-
-    def end(*_: object) -> None:
-        raise _End
-
-    handle = linear.register_forward_pre_hook(end)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -16,10 +16,10 @@ from prunebench import registry
 from prunebench.allocators.base import Allocator
 from prunebench.assets.sources import local_files, local_path
 from prunebench.assets.tasks import local_row_files
-from prunebench.config.entries import TasksEntry
 from prunebench.config.explain import error_lines
 from prunebench.config.schema import CATALOG, SINGULAR, Config, Study, calibration_corpus, configured, with_catalogs
 from prunebench.config.sources import GeneratedSource, PairsSource, PathSource, TrainedSource
+from prunebench.config.tasks import TasksEntry
 from prunebench.errors import PrunebenchError
 from prunebench.models.configs import check_family
 from prunebench.names import unseen

@@ -36,7 +36,7 @@ def fetch_model(spec: str, *, asset: Path, training: Path | None = None) -> None
     layout = read_layout(directory)
     if not isinstance(entry.source, TrainedSource) and entry.format != "gguf":
         # A model that was written on this machine needs neither this check nor torch.
-        from prunebench.engine.model import check_model
+        from prunebench.engine.skeleton import check_model
 
         check_model(directory, registry.load("models", entry.family))
     manifest = Manifest(

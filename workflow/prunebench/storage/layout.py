@@ -6,13 +6,10 @@ work.
 
 from __future__ import annotations
 
-import difflib
-import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -23,11 +20,11 @@ from prunebench.errors import PrunebenchError
 from prunebench.models.base import Family
 from prunebench.models.configs import check_family, has_experts, readers, text_of
 from prunebench.names import is_plain_name
+from prunebench.storage.advice import RESAVE, damage, instead, mind_adapters, without_config
 from prunebench.storage.checkpoints import facts
-from prunebench.storage.files import AGAIN, LFS, read_object
-from prunebench.storage.packed import MASK, PACKED, PACKED_AGAIN, SCALES, VALUES
-
-log = logging.getLogger("prunebench")
+from prunebench.storage.files import AGAIN, read_object
+from prunebench.storage.packed import MASK, PACKED, SCALES, VALUES
+from prunebench.storage.quantised import quantised, refuse_quantised, scheme_of
 
 CONFIG, SINGLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 """The names of a model's configuration, of a single file of weights, and of the list of several files."""
@@ -39,30 +36,7 @@ WEIGHT_SUFFIXES = frozenset((".safetensors", ".bin", ".pt", ".pth", ".h5", ".msg
 """The suffixes of files that hold weights in any format."""
 FLOATS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 """The dtypes of weights that can be pruned: name in safetensors -> name in torch."""
-RESAVE = "load it with from_pretrained and write it with save_pretrained"
-
 _ADAPTER = "adapter_config.json"
-_BY_CONFIG = {
-    "fp8": "FineGrainedFP8Config(dequantize=True)",
-    "mxfp4": "Mxfp4Config(dequantize=True)",
-    "compressed-tensors": "CompressedTensorsConfig(run_compressed=False)",
-}
-"""Quantisation schemes that transformers can undo as it loads a model -> the `quantization_config` for that."""
-_BY_NAME = {
-    "qweight": "GPTQ or AWQ",
-    "weight_packed": "compressed-tensors",
-    "weight_scale": "compressed-tensors",
-    "weight_scale_inv": "FP8 in blocks",
-    "absmax": "bitsandbytes",
-    "SCB": "bitsandbytes",
-    "W_q": "HQQ",
-    "_data": "quanto",
-    "_weight_qdata": "torchao",
-    "codes": "AQLM",
-    "gate_up_proj_blocks": "MXFP4",
-    "down_proj_blocks": "MXFP4",
-}
-"""The last parts of names of tensors that only quantised models have -> the scheme."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +101,7 @@ def read_layout(directory: Path) -> Layout:
     family = family_of(directory, config)
     refuse_quantised(directory, config)
     files = weight_files(directory, config)
-    _mind_adapters(directory)
+    mind_adapters(directory)
     by_name: dict[str, Place] = {}
     for file in files:
         for place in places(file):
@@ -152,7 +126,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     """The content of config.json in a model directory. Raises PrunebenchError if it is missing or damaged."""
     path = directory / CONFIG
     if not path.is_file():
-        raise PrunebenchError(f"{directory} has no {CONFIG}: {_without_config(directory)}")
+        raise PrunebenchError(f"{directory} has no {CONFIG}: {without_config(directory)}")
     return read_object(path)
 
 
@@ -205,7 +179,7 @@ def weight_files(directory: Path, config: dict[str, Any]) -> tuple[Path, ...]:
         names = (SINGLE, INDEX, PACKED)
         chosen = next((directory / name for name in names if (directory / name).is_file()), directory / SINGLE)
     if not chosen.is_file():
-        raise PrunebenchError(f"{directory} holds no {chosen.name}: {_instead(directory)}")
+        raise PrunebenchError(f"{directory} holds no {chosen.name}: {instead(directory)}")
     if not chosen.name.endswith(".index.json"):
         return (chosen,)
     where = read_object(chosen).get("weight_map")
@@ -284,7 +258,7 @@ def places(file: Path) -> Iterator[Place]:
                     part = handle.get_slice(name)
                     yield Place(file, name, part.get_dtype(), tuple(part.get_shape()))
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PrunebenchError(f"{file} {_damage(file, error)}") from None
+        raise PrunebenchError(f"{file} {damage(file, error)}") from None
 
 
 def _packed_places(file: Path, handle: Any) -> dict[str, Place]:
@@ -311,85 +285,19 @@ def _packed_places(file: Path, handle: Any) -> dict[str, Place]:
     return packed
 
 
-def _damage(file: Path, error: Exception) -> str:
-    """The end of an error message: what is wrong with a file that is not safetensors, and what to do."""
-    again = PACKED_AGAIN if file.name == PACKED else AGAIN
-    try:
-        with file.open("rb") as handle:
-            start = handle.read(len(LFS))
-        if not start:
-            return f"is empty: {again}"
-        if start == LFS:
-            return "is a Git LFS pointer, not the weights: run `git lfs pull` in its directory"
-    except OSError as problem:
-        return f"cannot be read: {problem.strerror}"
-    return f"is damaged or cut short ({error}): {again}"
-
-
 def _check_name(name: object, where: Path) -> None:
     """Raise PrunebenchError unless `name`, which the file `where` gives, is the plain name of a file beside it."""
     if not is_plain_name(name):
         raise PrunebenchError(f"{where} names the file {name!r}: only files in the model's own directory are read")
 
 
-def _without_config(directory: Path) -> str:
-    if (directory / _ADAPTER).is_file():
-        return "it is an adapter. Load it with its base model, call merge_and_unload(), and save the whole model"
-    if ggufs := sorted(directory.glob("*.gguf")):
-        return f"it holds {ggufs[0].name}. {_gguf(ggufs[0])}"
-    return "name a directory that from_pretrained can load"
-
-
-def _instead(directory: Path) -> str:
-    """The end of an error message: other weights that the directory holds, and what to do with them."""
-    names = sorted(path.name for path in directory.iterdir() if path.is_file())
-    if ggufs := [name for name in names if name.endswith(".gguf")]:
-        return f"its weights are {ggufs[0]}. {_gguf(directory / ggufs[0])}"
-    if pickled := [name for name in names if Path(name).suffix in (".bin", ".pt", ".pth", ".ckpt")]:
-        return f"its weights are pickled ({pickled[0]}); {RESAVE}"
-    if others := [name for name in names if name.endswith(".safetensors")]:
-        return f"from_pretrained does not load {others[0]} by itself. Give the file that name, or {RESAVE}"
-    return "no weights are there"
-
-
-def _gguf(file: Path) -> str:
-    return f"Load it with from_pretrained(..., gguf_file={file.name!r}) and write it with save_pretrained"
-
-
-def _mind_adapters(directory: Path) -> None:
-    """Refuse an adapter that `from_pretrained` would add to the model; warn of one that it would ignore."""
-    if not (directory / _ADAPTER).is_file():
-        return
-    if find_spec("peft"):
-        raise PrunebenchError(
-            f"{directory} holds an adapter ({_ADAPTER}), which from_pretrained adds to the model: call "
-            "merge_and_unload() and save the whole model, or move the adapter elsewhere"
-        )
-    log.warning("%s: the adapter beside the model is not read, as peft is not installed", directory)
-
-
-def refuse_quantised(model: Path | str, config: dict[str, Any]) -> None:
-    """Raise PrunebenchError if `config` says that the weights are codes of a quantisation."""
-    parts = (config, config.get("text_config"))
-    for entry in (part.get(key) for part in parts if isinstance(part, dict) for key in _QUANTISED):
-        if entry is None:
-            continue
-        scheme = entry.get("quant_method", "an unnamed scheme") if isinstance(entry, dict) else entry
-        if isinstance(entry, dict) and (entry.get("load_in_4bit") or entry.get("load_in_8bit")):
-            scheme = "bitsandbytes"
-        raise _quantised(model, str(scheme))
-
-
-_QUANTISED = ("quantization_config", "compression_config")
-
-
 def _refuse_no_matrices(directory: Path, family: type[Family], places: dict[str, Place]) -> None:
     """Raise PrunebenchError if tensors are codes of a quantisation, whatever config.json says, or are no matrices."""
     for name, place in places.items():
-        if scheme := _BY_NAME.get(name.rpartition(".")[2]):
-            raise _quantised(directory, f"{scheme}: it holds {name}")
+        if scheme := scheme_of(name):
+            raise quantised(directory, f"{scheme}: it holds {name}")
         if _is_matrix(name, family) and place.dtype not in FLOATS:
-            raise _quantised(directory, f"{name} is stored as {place.dtype}")
+            raise quantised(directory, f"{name} is stored as {place.dtype}")
         if _is_matrix(name, family) and len(place.shape) != 2:
             raise PrunebenchError(
                 f"{directory}: {name} has the shape {list(place.shape)}, but the weight of a linear has rows and "
@@ -401,22 +309,3 @@ def _is_matrix(name: str, family: type[Family]) -> bool:
     """Whether the tensor `name` is the weight of a linear in a block, or of several linears in one matrix."""
     linear = name.removesuffix(".weight")
     return name.startswith(f"{family.blocks}.") and linear != name and linear.endswith(family.matrices())
-
-
-def absent(directory: Path, name: str, names: Iterable[str]) -> PrunebenchError:
-    """The error for a tensor `name` that no file in `directory` holds; `names` are the tensors that files hold."""
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0)
-    hint = f" (but {near[0]})" if near else ""
-    return PrunebenchError(
-        f"{directory} has no tensor {name}{hint}: is the download complete, and are the names those of transformers?"
-    )
-
-
-def _quantised(model: Path | str, scheme: str) -> PrunebenchError:
-    option = _BY_CONFIG.get(scheme)
-    how = (
-        f"load it with from_pretrained(..., quantization_config={option}) and write it with save_pretrained"
-        if option
-        else "name the original, unquantised model"
-    )
-    return PrunebenchError(f"{model} is quantised ({scheme}), and codes cannot be pruned: {how}")

@@ -14,6 +14,7 @@ from pydantic import Field, NonNegativeInt
 from prunebench.config.values import Slug, TaskName
 from prunebench.plugin import Parameters
 from prunebench.registry import did_you_mean
+from prunebench.results.wilson import certain, wilson_error
 from prunebench.suites import workloads
 from prunebench.suites.base import Score, Suite
 from prunebench.suites.metrics import MEAN, Metric
@@ -183,12 +184,19 @@ def _warn_of_cuts(score: Score) -> None:
 
 
 def mean_of_tasks(scores: list[Score]) -> list[Score]:
-    """Average `acc` over the tasks, if there are several; each task counts the same."""
+    """Average `acc` over the tasks, if there are several; each task counts the same.
+
+    A task with an accuracy of 0 or 1 counts with the error of Wilson's interval, as its own standard error is 0.
+    """
     accuracies = [score for score in scores if score.metric == "acc"]
     if len(accuracies) < 2:
         return []
     mean = math.fsum(score.value for score in accuracies) / len(accuracies)
-    errors = [score.stderr for score in accuracies if score.stderr is not None]
+    errors = [error for error in map(_error, accuracies) if error is not None]
     # The samples of two tasks are independent.
     stderr = math.hypot(*errors) / len(errors) if len(errors) == len(accuracies) else None
     return [Score(MEAN, "acc", mean, stderr, sum(score.n for score in accuracies))]
+
+
+def _error(score: Score) -> float | None:
+    return wilson_error(score.value, score.n) if certain(score.value, score.stderr) else score.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from prunebench.cell import AXES
 from prunebench.results.paired import interval
 from prunebench.results.wilson import wilson, wilson_error
 from prunebench.suites.metrics import MEAN, Metric, metric
@@ -13,8 +12,6 @@ from prunebench.suites.metrics import MEAN, Metric, metric
 if TYPE_CHECKING:
     import pandas as pd
 
-WHERE = ("study", *AXES, "suite", "metric")
-"""The columns of results/cells.csv that the tasks of one mean share."""
 ERRORS = 1.96
 """The half of a 95% interval, in standard errors."""
 
@@ -117,7 +114,7 @@ def mean(rows: pd.DataFrame) -> Mean:
 def with_errors(cells: pd.DataFrame) -> pd.DataFrame:
     """Give each accuracy of 0 or 1 in the rows of results/cells.csv the standard error of Wilson's interval.
 
-    The error of a mean over tasks follows from the errors of its tasks.
+    The error of a mean over tasks holds these already.
     """
     certain = _is_certain(cells)
     if not certain.any():
@@ -125,10 +122,6 @@ def with_errors(cells: pd.DataFrame) -> pd.DataFrame:
     errors = cells["stderr"].astype(float).copy()
     for place in cells.index[certain]:
         errors[place] = wilson_error(cells["value"][place], cells["n"][place])
-    for _, group in cells[cells["status"] == "ok"].groupby(list(WHERE), sort=False):
-        tasks, mean_row = group.index[group["task"] != MEAN], group.index[group["task"] == MEAN]
-        if certain[tasks].any() and errors[tasks].notna().all():
-            errors[mean_row] = math.hypot(*errors[tasks]) / len(tasks)
     return cells.assign(stderr=errors)
 
 

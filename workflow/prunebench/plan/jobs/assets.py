@@ -11,8 +11,9 @@ from pydantic import Field
 
 from prunebench.assets.sources import local_files
 from prunebench.assets.tasks import local_row_files
-from prunebench.config.entries import CorpusEntry, ModelEntry, TasksEntry
+from prunebench.config.entries import CorpusEntry, ModelEntry
 from prunebench.config.sources import TrainedSource
+from prunebench.config.tasks import TasksEntry
 from prunebench.config.values import is_none
 from prunebench.errors import PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
