@@ -51,7 +51,7 @@ OURS = {
     "sparsellm_mini": 236,
     "sparsellm_mini_calibration": 21,
     # Two solvers at four sparsities and two patterns, with three seeds.
-    "beyond_mini": 1 + 2 * 6 * 3,
+    "beyond_mini": 1 + 2 * 6 * 3 + 6,
     # Seven solvers on two models; magnitude has no seeds. Six of them, and magnitude once, with another allocator.
     "beyond_mini_methods": 251,
     "beyond_mini_parts": 9,
