@@ -25,6 +25,8 @@ from prunebench.errors import PrunebenchError
 from prunebench.standalone import request
 from prunebench.standalone.api.inputs import own
 from prunebench.standalone.arguments import reworded
+from prunebench.storage.layout import SINGLE
+from prunebench.storage.packed import PACKED
 
 TEXTS = tiny.make_text(40)
 IDS = tiny.tokens(4, 16)
@@ -106,6 +108,33 @@ def test_packed_by_a_function_and_what_a_search_finds(directory: Path, tmp_path:
         prunebench.perplexity(again, IDS)
     with pytest.raises(PrunebenchError, match="'strategy': grid is for 'space' slopes"):
         prunebench.search(directory, 0.5, strategy="grid")
+
+
+WRONG_EXPORTS: list[tuple[dict[str, Any], str]] = [
+    ({"bits": 8}, "'bits' and 'group' belong to a packed model: give packed=True too"),
+    ({"packed": True, "dense": True}, "dense=True and packed=True: choose one of them"),
+    ({"dense": True}, "is not packed: there is nothing to do"),
+    ({"dense": 1}, "'dense' is 1: give True or False"),
+    ({"directory": 3}, "'directory' is no path: give a name"),
+    ({"cell": None}, "'cell' is no path: give a name"),
+    ({"cell": "wanda/0.5"}, "no finished cell 'wanda/0.5'"),
+]
+
+
+def test_a_directory_is_packed_and_written_densely_again(directory: Path, tmp_path: Path) -> None:
+    pruned = prunebench.prune(directory, out=tmp_path / "pruned", method="magnitude", sparsity=0.5, **FAST)
+    packed = prunebench.export(pruned.directory, tmp_path / "packed", packed=True)
+    dense = prunebench.export(str(packed), str(tmp_path / "dense"), dense=True)
+    assert (dense / SINGLE).read_bytes() == (pruned.directory / SINGLE).read_bytes()
+    assert (packed / PACKED).is_file() and packed.is_relative_to(tmp_path)
+
+
+@pytest.mark.parametrize(("wrong", "message"), WRONG_EXPORTS, ids=[str(wrong) for wrong, _ in WRONG_EXPORTS])
+def test_exports_that_cannot_be_made(wrong: dict[str, Any], message: str, directory: Path, tmp_path: Path) -> None:
+    with pytest.raises(PrunebenchError) as error:
+        prunebench.export(**{"cell": directory, "directory": tmp_path / "out", **wrong})
+    assert message in str(error.value) and "--" not in str(error.value)
+    assert not (tmp_path / "out").exists()
 
 
 GIVEN: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
@@ -328,7 +357,9 @@ def test_progress_names_tasks_rows_and_models(directory: Path) -> None:
     assert {step.subject for step in steps} == {"small"}
 
 
-FUNCTIONS = ("prune", "perplexity", "evaluate", "compare", "search", "speed", "load", "load_results")
+FUNCTIONS = (
+    "prune", "perplexity", "evaluate", "compare", "search", "speed", "export", "push", "load", "load_results",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -349,7 +380,7 @@ def test_options_of_commands_are_arguments() -> None:
     printed = {"as_json", "help", "as_csv", "out", "samples"}
     for command, function in {
         "prune": "prune", "ppl": "perplexity", "eval": "evaluate", "compare": "compare", "search": "search",
-        "speed": "speed",
+        "speed": "speed", "export": "export", "push": "push",
     }.items():  # fmt: skip
         arguments = inspect.signature(getattr(prunebench, function)).parameters
         options = {option.name for option in get_command(app).commands[command].params}

@@ -14,6 +14,7 @@ import prunebench
 import tiny
 from hub_server import OTHER_TOKEN, TOKEN, HubServer, serving
 from prunebench.cli import app
+from prunebench.errors import PrunebenchError
 from prunebench.standalone import request
 from prunebench.standalone.push import RESULTS, card
 
@@ -148,6 +149,24 @@ def test_mistakes_are_explained_before_anything_is_sent(
     hub.faults.down = True
     monkeypatch.setattr("huggingface_hub.utils._http.http_backoff", lambda *_, **__: pytest.fail("it waits"))
     assert "answers 503" in push(pruned, REPO).stderr
+
+
+def test_the_function_uploads_and_names_arguments(hub: HubServer, pruned: Path, tmp_path: Path) -> None:
+    wrong: dict[str, dict[str, Any]] = {
+        "'repo': 'small' is not of the form OWNER/NAME": {"repo": "small"},
+        "'repo' is 3: give a string": {"repo": 3},
+        "'private' is 1: give True or False": {"private": 1},
+        "'results': give a list of directories": {"results": "results"},
+        f"'results': {tmp_path} has no every_eval_ever.json: name a directory that `evaluate(": {"results": [tmp_path]},
+    }
+    for message, words in wrong.items():
+        with pytest.raises(PrunebenchError) as error:
+            prunebench.push(**{"directory": pruned, "repo": REPO, **words})
+        assert message in str(error.value) and "--" not in str(error.value)
+    assert hub.requests == []
+    url = prunebench.push(pruned, REPO, results=[pruned.parent / "results"], message="Mine")
+    assert url.startswith(f"{hub.endpoint}/{REPO}/commit/")
+    assert RESULTS in files(hub)
 
 
 def test_a_card_names_the_model_that_it_was_made_from() -> None:

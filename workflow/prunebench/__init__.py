@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from prunebench.runtime.progress import Step as Step
     from prunebench.standalone.api.compare import compare as compare
     from prunebench.standalone.api.evaluate import evaluate as evaluate
+    from prunebench.standalone.api.export import export as export
     from prunebench.standalone.api.load import load as load
     from prunebench.standalone.api.perplexity import perplexity as perplexity
     from prunebench.standalone.api.prune import Pruned as Pruned
     from prunebench.standalone.api.prune import prune as prune
+    from prunebench.standalone.api.push import push as push
     from prunebench.standalone.api.results import load_results as load_results
     from prunebench.standalone.api.search import Found as Found
     from prunebench.standalone.api.search import search as search
@@ -33,6 +35,8 @@ _PLACES = {
     "Found": f"{_API}.search",
     "speed": f"{_API}.speed",
     "load": f"{_API}.load",
+    "export": f"{_API}.export",
+    "push": f"{_API}.push",
     "load_results": f"{_API}.results",
     "Compared": "prunebench.standalone.compare",
     "Score": "prunebench.suites.base",

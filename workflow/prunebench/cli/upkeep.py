@@ -68,17 +68,12 @@ def export(
     With --packed the zeros are left out: the file is smaller, and prunebench.load, ppl, eval and speed read it.
     CELL may then also be a model directory, such as an earlier export. --dense makes a dense model of a packed one.
     """
-    from prunebench.standalone.export import export as write
-    from prunebench.standalone.export import is_model, repack
+    from prunebench.standalone.export import export_or_repack
 
-    packing = packing_of(packed, bits, group)
-    if packed and dense:
-        raise PrunebenchError("--dense and --packed: choose one of them")
-    if dense or (packed and is_model(cell)):
-        repack(Path(cell), directory, packing, force=force)
+    record = export_or_repack(cell, directory, packing_of(packed, bits, group), dense=dense, force=force)
+    if record is None:
         typer.echo(f"{directory}: {cell}, {'packed' if packed else 'dense'}")
         return
-    record = write(cell, directory, force=force, packing=packing)
     sparsity, storage = record["prune"]["achieved_sparsity"], record["prune"]["spec"]["storage"]
     form = ", packed" if packed else ""
     typer.echo(f"{directory}: {record['cell']}, {sparsity:.1%} zeros in its linears, {storage}{form}")
@@ -98,9 +93,7 @@ def push(
         ),
     ] = None,
     private: Annotated[bool, option("Only you may see the repository.", "--private")] = False,
-    message: Annotated[
-        str, option("Of the commit.", "--message", metavar="TEXT")
-    ] = "Upload a model pruned by prunebench",
+    message: Annotated[str | None, option("Of the commit.", "--message", metavar="TEXT")] = None,
 ) -> None:
     """Upload a pruned model to the Hugging Face hub: its files, model card and record, and evaluation results.
 

@@ -19,21 +19,21 @@ from prunebench.errors import PrunebenchError
 from prunebench.patterns import sparsity_text
 
 _ARGUMENTS = (
-    "against", "allocator", "allocator-param", "batch", "batch-size", "bits", "bos", "calibration", "column", "corpus",
-    "device", "dtype", "evaluations", "force", "group", "limit", "method", "no-bos", "out", "packed", "param",
-    "pattern", "prompt", "repeats", "samples", "seed", "seqlen", "space", "sparsity", "strategy", "suite", "task",
-    "text", "threads", "tokens", "windows",
+    "against", "allocator", "allocator-param", "batch", "batch-size", "bits", "bos", "calibration", "column",
+    "corpus", "dense", "device", "dtype", "evaluations", "force", "group", "limit", "method", "no-bos", "out",
+    "packed", "param", "pattern", "private", "prompt", "repeats", "results", "samples", "seed", "seqlen", "space",
+    "sparsity", "strategy", "suite", "task", "text", "threads", "tokens", "windows",
 )  # fmt: skip
 """The options of commands that the Python functions have as arguments."""
 _NAMES = {"param": "method_params", "allocator-param": "allocator_params", "task": "tasks", "batch": "batches"}
 """The arguments whose names are not those of their options."""
-_SAID = {"no-bos": "bos=False", "force": "force=True", "packed": "packed=True"}
+_SAID = {flag: f"{flag}=True" for flag in ("dense", "force", "packed", "private")} | {"no-bos": "bos=False"}
 """The arguments that options without a value stand for."""
 _FIELD = re.compile(r"'?--((?:allocator-)?param) (\w+)(?=[':])'?")
 _OPTION = re.compile(rf"(?<![\w-])--({'|'.join(sorted(_ARGUMENTS, key=len, reverse=True))})(?![\w-])(?: (\d[\w.]*\b))?")
 _OPTIONAL = (
     "sparsity", "bos", "method_params", "allocator_params", "params", "method", "allocator", "column", "threads",
-    "windows", "corpus", "tasks", "limit", "bits", "group",
+    "windows", "corpus", "tasks", "limit", "bits", "group", "message",
 )  # fmt: skip
 """Arguments whose default is None."""
 _MAPPINGS = ("params", "method_params", "allocator_params")
@@ -89,7 +89,7 @@ def check_arguments(least: Mapping[str, int], arguments: Mapping[str, Any]) -> N
             _expect(name, value, isinstance(value, bool), "True, False or None")
         elif name == "dtype":
             _expect(name, value, dtype_of(value) is not None, f"one of {', '.join(DTYPES)}")
-        elif name in ("force", "packed", "samples") and name not in least:
+        elif name in ("dense", "force", "packed", "private", "samples") and name not in least:
             _expect(name, value, isinstance(value, bool), "True or False")
         elif name in _MAPPINGS:
             named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)

@@ -118,9 +118,25 @@ def write_directory(source: Path, destination: Path, *, force: bool, packing: Pa
     return record
 
 
-def is_model(directory: str) -> bool:
+def export_or_repack(
+    cell: str, destination: Path, packing: Packing | None, *, dense: bool = False, force: bool = False
+) -> dict[str, Any] | None:
+    """Write `cell` to `destination` as `export` does, or if it is a model directory, pack it or write it densely.
+
+    Returns the content of the cell's prunebench.json, or None for a model directory. Raises PrunebenchError as `export`
+    and `repack` do.
+    """
+    if packing and dense:
+        raise PrunebenchError("--dense and --packed: choose one of them")
+    if dense or (packing and _is_model(Path(cell))):
+        repack(Path(cell), destination, packing, force=force)
+        return None
+    return export(cell, destination, force=force, packing=packing)
+
+
+def _is_model(directory: Path) -> bool:
     """Whether a model is in `directory`, and no finished cell."""
-    return (Path(directory) / CONFIG).is_file() and not (Path(directory) / "prune.json").is_file()
+    return (directory / CONFIG).is_file() and not (directory / "prune.json").is_file()
 
 
 def repack(source: Path, destination: Path, packing: Packing | None, *, force: bool = False) -> None:

@@ -36,6 +36,8 @@ log = logging.getLogger("prunebench")
 REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}/[A-Za-z0-9][A-Za-z0-9_.-]{0,95}")
 RESULTS = ".eval_results/prunebench.yaml"
 """The file from which the hub reads evaluation results."""
+MESSAGE = "Upload a model pruned by prunebench"
+"""The message of the commit, if a user gives none."""
 EVALUATION = "prunebench_evaluation.json"
 """The record of evaluations in a repository, by the schema of Every Eval Ever."""
 
@@ -49,8 +51,8 @@ class Upload:
     """The files by their paths in the repository."""
     private: bool
 
-    def send(self, message: str) -> str:
-        """Create the repository if it is not there, and commit all files; returns the URL of the commit.
+    def send(self, message: str | None = None) -> str:
+        """Create the repository if it is not there, and commit all files with `message`; returns the commit's URL.
 
         What an interrupted upload has sent is not sent again. Raises PrunebenchError if the hub refuses.
         """
@@ -64,7 +66,7 @@ class Upload:
                     "another name"
                 )
             operations = [CommitOperationAdd(path, content) for path, content in self.files.items()]
-            commit = api.create_commit(self.repo, operations, commit_message=message)
+            commit = api.create_commit(self.repo, operations, commit_message=message or MESSAGE)
         return str(commit.commit_url)
 
 
