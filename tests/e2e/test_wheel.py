@@ -1,10 +1,12 @@
 """The wheel and the archive of sources: built, installed in an environment of their own, and used in another folder."""
 
+import json
 import os
 import subprocess
 import sys
 import sysconfig
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +15,19 @@ import yaml
 
 import installed
 import tiny
+from hub_server import TOKEN, HubServer, serving
+from prunebench.storage.packed import PACKED
 from studies import STUDY
 
 pytestmark = pytest.mark.wheel
+SMALL = ("--samples", "4", "--seqlen", "16")
 MODEL = "{title: Tiny, family: llama, source: {kind: path, path: ../model}}"
 
 
-def run(*words: str, cwd: Path) -> str:
-    """Run a command and return its output; it must succeed."""
-    settings = {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "PRUNEBENCH_CACHE": str(cwd / "cache")}
-    environment = {**{key: os.environ[key] for key in os.environ if key != "PYTHONPATH"}, **settings}
+def run(*words: str, cwd: Path, **settings: str) -> str:
+    """Run a command with further environment variables, and return its output; it must succeed."""
+    usual = {"HF_HUB_OFFLINE": "1", "COLUMNS": "200", "PRUNEBENCH_CACHE": str(cwd / "cache")}
+    environment = {**{key: os.environ[key] for key in os.environ if key != "PYTHONPATH"}, **usual, **settings}
     process = subprocess.run(
         words, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -79,6 +84,61 @@ def test_commands_on_one_model_in_an_empty_folder(environment: Path, tmp_path: P
     assert "kernel" in run(command, "speed", "packed", "--against", model, *small, cwd=work).lower()
     for words in (["methods"], ["allocators"], ["suites"], ["models"], ["plan"]):
         run(command, *words, cwd=work)
+
+
+HUB_MODEL, REPO = "HuggingFaceTB/SmolLM2-135M", "my-name/SmolLM2-135M-pruned"
+"""The names in docs/from-hub-to-hub.ipynb."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[HubServer]:
+    """A hub with a tiny model under the name HUB_MODEL."""
+    model = tiny.make_model(tmp_path / "hub_model")
+    with serving() as server:
+        server.add("models", HUB_MODEL, {path.name: path.read_bytes() for path in model.iterdir()})
+        yield server
+
+
+def arrived(hub: HubServer) -> set[str]:
+    repository = hub.repositories["models", REPO]
+    return set(repository.commits[repository.revisions["main"]])
+
+
+def test_five_commands_from_a_hub_id_to_a_pushed_checkpoint(environment: Path, hub: HubServer, tmp_path: Path) -> None:
+    (work := tmp_path / "work").mkdir()
+    (work / "text.txt").write_text("\n".join(tiny.make_text(60)))
+    settings = hub.environment(tmp_path / "hub_cache", TOKEN)
+    text = ["--text", "text.txt", "--seqlen", "16"]
+    for words in (
+        ["prune", HUB_MODEL, "--sparsity", "0.5", "--calibration", "text.txt", *SMALL, "--out", "pruned"],
+        ["eval", "pruned", "--task", "boolq", "--limit", "2", "--out", "scores"],
+        ["compare", HUB_MODEL, "pruned", *text],
+        ["export", "pruned", "packed", "--packed"],
+        ["push", "packed", REPO, "--results", "scores"],
+    ):
+        said = run(str(environment / "prunebench"), *words, cwd=work, **settings)
+    assert said.splitlines()[-1].startswith(f"{hub.endpoint}/{REPO}/commit/")
+    assert {PACKED, "prunebench.json", "README.md"} <= arrived(hub)
+
+
+def test_the_notebook_does_the_same(environment: Path, hub: HubServer, tmp_path: Path) -> None:
+    (work := tmp_path / "work").mkdir()
+    notebook = json.loads((installed.REPOSITORY / "docs/from-hub-to-hub.ipynb").read_text())
+    code = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code")
+    assert all(cell["outputs"] == [] for cell in notebook["cells"] if "outputs" in cell), "clear all outputs"
+    text = repr(["\n".join(tiny.make_text(60))])
+    # The tiny model cannot read windows of 512 tokens, and the corpora of the catalog come from the network.
+    for before, after in {
+        '"c4_type"': f"{text}, seqlen=16",
+        '"wikipedia"': f"{text}, seqlen=16",
+        "samples=16": "samples=4",
+        "limit=50": "limit=2",
+    }.items():
+        assert before in code
+        code = code.replace(before, after)
+    said = run(str(environment / "python"), "-c", code, cwd=work, **hub.environment(tmp_path / "hub_cache", TOKEN))
+    assert f"{hub.endpoint}/{REPO}/commit/" in said and "LlamaForCausalLM" in said
+    assert {PACKED, "prunebench.json", "README.md"} <= arrived(hub)
 
 
 def test_a_study_in_a_new_project(environment: Path, tmp_path: Path) -> None:
