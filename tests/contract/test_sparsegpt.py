@@ -128,6 +128,49 @@ def test_zeros_go_first_stay_and_meet_the_oracle(
     assert method.zeros_beyond_target(weight == 0, point[1], pattern) == sum(surplus)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    width=st.integers(1, 60),
+    columns=st.integers(1, 30),
+    percent=st.integers(0, 100),
+    before=st.sampled_from([0.0, 0.3]),
+    spread=st.sampled_from([0.0, 3.0]),
+    seed=st.integers(0, 1000),
+)
+def test_the_order_by_loss_meets_the_oracle(
+    width: int, columns: int, percent: int, before: float, spread: float, seed: int
+) -> None:
+    x, linears, sparsity = inputs(width, seed=seed), weights(6, 3, width=width, seed=seed), percent / 100
+    generator = torch.Generator().manual_seed(seed)
+    for weight in linears.values():
+        weight *= (spread * torch.randn(width, generator=generator)).exp()
+        weight[torch.rand(weight.shape, generator=generator) < before] = 0
+    H = statistic(x).hessian.numpy()
+    pruned = prune(linears, x, sparsity, UNSTRUCTURED, columns=columns, order="loss")
+    for name, weight in linears.items():
+        order = oracle.rose_order(weight.double().numpy(), H, sparsity, columns)
+        W, reordered = weight.double().numpy()[:, order], H[np.ix_(order, order)]
+        expected, gone = oracle.prune(W, reordered, sparsity, UNSTRUCTURED, columns=columns)
+        result = pruned[name].numpy()[:, order]
+        assert np.array_equal(result == 0, gone)
+        assert np.allclose(result, expected, rtol=1e-6, atol=1e-7 * max(1, np.abs(expected).max()))
+
+
+def test_the_order_by_loss_changes_uneven_matrices_only_and_no_groups() -> None:
+    x, (even,) = inputs(64), weights(10, width=64).values()
+    uneven = even * torch.linspace(0.1, 10, 64)
+    for weight, pattern, equal in (
+        (even, "unstructured", True),
+        (uneven, "unstructured", False),
+        (uneven, "2of4", True),
+    ):
+        natural, ordered = (
+            prune({"w": weight}, x, 0.5, parse_pattern(pattern), columns=16, order=order)["w"]
+            for order in ("natural", "loss")
+        )
+        assert torch.equal(natural, ordered) == equal
+
+
 def test_the_published_code_treats_zeros_as_weights() -> None:
     x, (weight,) = inputs(64), weights(10, width=64).values()
     weight[:, 40:60] = 0

@@ -53,7 +53,7 @@ OURS = {
     # Two solvers at four sparsities and two patterns, with three seeds.
     "beyond_mini": 1 + 2 * 6 * 3 + 6,
     # Seven solvers on two models; magnitude has no seeds. Six of them, and magnitude once, with another allocator.
-    "beyond_mini_methods": 251,
+    "beyond_mini_methods": 290,
     "beyond_mini_parts": 9,
     "beyond_mini_tasks": 9,
     "beyond_mini_tokens": 19,

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from oracles.masks import nearest
 from prunebench.patterns import Pattern
 
 Array = NDArray[np.float64]
@@ -45,6 +46,24 @@ def prune(
             inverse[q, :] = inverse[:, q] = 0
             inverse[q, q] = 1  # out of play: no later step reads it
     return W, gone
+
+
+def rose_order(W: Array, H: Array, sparsity: float, columns: int) -> list[int]:
+    """The order of columns in ROSE: within strips and of whole strips by falling loss, if strips differ by a half."""
+    score = np.abs(W) * np.sqrt(np.diag(H))
+    strips = [list(range(start, min(start + columns, W.shape[1]))) for start in range(0, W.shape[1], columns)]
+    loss = np.zeros(W.shape[1])
+    for strip in strips:
+        cells = sorted((score[row, column], row, column) for row in range(len(W)) for column in strip)
+        for value, _, column in cells[: nearest(len(cells), f"{sparsity:.2f}")]:
+            loss[column] += value
+    sums = [loss[strip].sum() for strip in strips]
+    if (max(sums) - min(sums)) <= 0.5 * max(sums):
+        return list(range(W.shape[1]))
+    strips = [sorted(strip, key=lambda column: -loss[column]) for strip in strips]
+    short = [strips.pop()] if len(strips[-1]) < columns else []
+    strips.sort(key=lambda strip: -loss[strip].sum())
+    return [column for strip in strips + short for column in strip]
 
 
 def _diagonal_at_turn(inverse: Array, strip: slice) -> Array:

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt
 
 from prunebench.engine.contract import Method, PrunedLinear
 from prunebench.engine.stat import Stat
-from prunebench.formulas import masks, obs
+from prunebench.formulas import masks, obs, order
 from prunebench.lazy import torch
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters
@@ -42,6 +42,9 @@ class SparseGPT(Method):
     an input that was always 0, and treats weights that are already zero like all others: preset `released` does these
     three. Here the weights of such inputs go first, but only as many as the sparsity means. (It also counts such an
     input as 1 in the damping; that is not repeated.) Its option of true sequential order is not offered.
+
+    Preset `rose` lets costly columns go first (see `formulas.order`). Each such matrix then has a factorisation of its
+    own. Its authors' code stops with an error for n:m, where the order is left as it is here.
     """
 
     class Params(Parameters):
@@ -53,6 +56,12 @@ class SparseGPT(Method):
         """exact: as many weights of a strip as the sparsity means; threshold: all up to the value of that rank"""
         dead_inputs: Literal["kept", "zeroed"] = "kept"
         """zeroed: all weights of an input that was 0 on all tokens go; kept: no more than the sparsity means"""
+        # The spec of a cell has this key only if the entry states it.
+        order: Literal["natural", "loss"] = Field(
+            "natural",
+            exclude_if=lambda order: order == "natural",
+            description="loss: costly columns go first, where they are few, as in ROSE; n:m has its natural order",
+        )
 
     name = "sparsegpt"
     title = "SparseGPT"
@@ -60,6 +69,7 @@ class SparseGPT(Method):
     presets: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "released": {"selection": "threshold", "dead_inputs": "zeroed"},
+        "rose": {"order": "loss"},
     }
     uses: ClassVar[frozenset[str]] = Method.uses | {"calibration", "seed"}
     needs: ClassVar[frozenset[Stat]] = frozenset({Stat.HESSIAN})
@@ -86,10 +96,31 @@ class SparseGPT(Method):
         if self.params.dead_inputs == "zeroed":
             dead = hessian.diagonal() == 0
             weights = {name: weight.masked_fill(dead, 0) for name, weight in weights.items()}
+        if self.params.order == "loss" and not pattern.structured:
+            return self._reordered(weights, hessian, sparsities, pattern, zeros or {})
         U = obs.inverse_factor(hessian, self.params.damping)
         # The sums are as large as U, and of the widest site of a large model a gigabyte.
         del statistic, hessian
         return self.sweep(weights, U, sparsities, pattern, zeros)
+
+    def _reordered(
+        self,
+        weights: Mapping[str, torch.Tensor],
+        hessian: torch.Tensor,
+        sparsities: Mapping[str, float],
+        pattern: Pattern,
+        zeros: Mapping[str, torch.Tensor],
+    ) -> dict[str, PrunedLinear]:
+        """Prune each linear in its own order of columns, for `hessian` [in, in], of which the lower triangle counts."""
+        full, pruned = obs.mirror(hessian.clone()), {}
+        for name, weight in weights.items():
+            chosen = order.by_loss(weight, full.diagonal(), sparsities[name], self.params.columns)
+            columns = torch.arange(len(full), device=full.device) if chosen is None else chosen
+            U = obs.inverse_factor(full[columns][:, columns], self.params.damping)
+            gone = {name: zeros[name][:, columns]} if name in zeros else None
+            entry = self.sweep({name: weight[:, columns]}, U, {name: sparsities[name]}, pattern, gone)[name]
+            pruned[name] = PrunedLinear(entry.weight[:, columns.argsort()])
+        return pruned
 
     def sweep(
         self,
