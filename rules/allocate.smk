@@ -15,6 +15,7 @@ rule allocate:
         log_of("allocate"),
     benchmark:
         benchmark_of("allocate")
+    priority: priority
     conda:
         "../environment.yml"
     threads: threads_of("allocate")

@@ -3,8 +3,9 @@ import inspect
 import logging
 import os
 import sys
-from pathlib import Path
 from functools import cache
+from pathlib import Path
+from subprocess import CalledProcessError
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -132,9 +133,11 @@ def threads_of(rule):
 
 # The first rows of a table are those with which others are compared, and which take no time: the dense model, then cells
 # that need no calibration. `snakemake --prioritize` still comes before them.
+# Allocations without calibration take a second, and come before the cells that need them.
 @directive
 def priority(wildcards):
-    return (wildcards.method in plan.shown.baselines) + (wildcards.calibration == NO_CALIBRATION)
+    baseline = 1 if "method" not in wildcards.keys() else wildcards.method in plan.shown.baselines
+    return (baseline + 1) * (wildcards.calibration == NO_CALIBRATION)
 
 
 def gpus_of(rule):
@@ -179,6 +182,15 @@ def expected_work():
     return terminal.expected(plan, {workflow.dag.jobid(job): (job.rule.name, job.wildcards) for job in pending})
 
 
+briefs = []
+if workflow.is_main_process and not (workflow.output_settings.verbose or workflow.output_settings.printshellcmds):
+    for handler in logger.handlers:
+        if handler.name == "DefaultStreamHandler":
+            bottom = terminal.Bottom(handler.stream) if handler.is_tty else None
+            briefs.append(terminal.Brief(expected_work, logger.info, bottom))
+            handler.addFilter(briefs[-1])
+
+
 # Lead to all reports. What was computed stays computed if this page cannot be written.
 def show_all_reports():
     try:
@@ -190,15 +202,18 @@ def show_all_reports():
 # Make everything that people read from the valid results, so that no older number stays in tables, figures and report.
 def show_what_is_valid():
     spec, cells = plan.job("collect").spec, plan.job("collect").outputs[0]
-    shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {cells:q}")
+    log = Path("logs/outputs.log")
+    log.parent.mkdir(exist_ok=True)
+    try:
+        shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {cells:q} 2> {log:q}")
+    except CalledProcessError:
+        logger.error(log.read_text(encoding="utf-8"))
+        raise
 
 
 onstart:
-    # A dry run has no start, and shows all.
-    if not (workflow.output_settings.verbose or workflow.output_settings.printshellcmds):
-        for handler in logger.handlers:
-            if handler.name == "DefaultStreamHandler":
-                handler.addFilter(terminal.Brief(expected_work, logger.info))
+    for brief in briefs:
+        brief.begin()
     if "gpu" not in workflow.global_resources and gpus_per_job():
         logger.warning(
             "This profile sets no limit for GPUs, so jobs are started for more than there are. Add to its config.yaml, "

@@ -1,5 +1,6 @@
 """The terminal of a run says what is done, what is running and how long the rest takes, and little else."""
 
+import io
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ import yaml
 
 import tiny
 from dag.tree import REPOSITORY
-from prunebench.estimate.terminal import EVERY, Brief, Progress, expected, name
+from prunebench.estimate.terminal import EVERY, Bottom, Brief, Progress, expected, name
 from prunebench.plan.graph import jobs
 from prunebench.plan.plan import load_plan
+from prunebench.runtime.script import ERASE
 
 
 def record(event: str | None, message: str | None = None, **details: Any) -> logging.LogRecord:
@@ -27,7 +29,7 @@ def test_the_time_left_is_the_share_of_the_work_at_the_speed_so_far() -> None:
     progress.start(2, "evaluate wanda ppl")
     assert progress.line(110.0) == "[0 of 4 jobs done, now: prune wanda; evaluate wanda ppl]"
     progress.finish(1)
-    assert progress.line(130.0) == "[1 of 4 jobs done, now: evaluate wanda ppl, 2 min left]"
+    assert progress.line(130.0) == "[1 of 4 jobs done, 2 min left, now: evaluate wanda ppl]"
     progress.finish(2)
     assert progress.line(160.0) == "[2 of 4 jobs done, 60 s left]"
 
@@ -35,6 +37,7 @@ def test_the_time_left_is_the_share_of_the_work_at_the_speed_so_far() -> None:
 def test_a_job_that_failed_is_not_named_as_running() -> None:
     said: list[str] = []
     brief = Brief(lambda: Progress({7: 10.0, 8: 10.0}, total=2), said.append)
+    brief.begin()
     for job in (7, 8):
         brief.filter(record("job_info", jobid=job, rule_name="prune", wildcards={"method": f"method{job}"}))
     assert brief.filter(record("job_error", jobid=7))
@@ -72,6 +75,8 @@ def test_details_of_jobs_are_left_out_and_errors_are_not(monkeypatch: pytest.Mon
     monkeypatch.setattr("prunebench.estimate.terminal.time.monotonic", lambda: clock[0])
     brief = Brief(lambda: Progress({7: 10.0, 8: 10.0}, total=2), said.append)
     info = {"jobid": 7, "rule_name": "prune", "wildcards": {"model": "tiny", "method": "wanda", "seed": "0"}}
+    assert brief.filter(record("job_info", **info)), "a dry run shows all jobs"
+    brief.begin()
     assert not brief.filter(record("job_info", **info))
     for noise in (record("job_started", "Execute 1 jobs..."), record(None, "Select jobs to execute...")):
         assert not brief.filter(noise)
@@ -91,6 +96,27 @@ def test_details_of_jobs_are_left_out_and_errors_are_not(monkeypatch: pytest.Mon
     clock[0] += EVERY
     assert not brief.filter(record("progress", done=1, total=2))
     assert said[1].startswith("[1 of 2 jobs done")
+
+
+def test_on_a_terminal_the_line_is_at_the_bottom_and_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = io.StringIO()
+
+    def written() -> str:
+        text = stream.getvalue()
+        stream.seek(stream.truncate(0))
+        return text
+
+    brief = Brief(lambda: Progress({7: 10.0}, total=1), lambda line: pytest.fail("a line stays"), Bottom(stream))
+    brief.begin()
+    assert not brief.filter(record("job_info", jobid=7, rule_name="prune", wildcards={"method": "wanda"}))
+    assert written() == f"{ERASE}[0 of 1 jobs done, now: prune wanda]\r"
+    assert not brief.filter(record("job_info", jobid=8, rule_name="prune", wildcards={"method": "sparsegpt"}))
+    assert written() == f"{ERASE}[0 of 1 jobs done, now: prune wanda;...\r"
+    assert brief.filter(record(None, "a warning"))
+    assert written() == ERASE
+    assert not brief.filter(record("job_finished", job_id=7))
+    assert written() == ERASE, "nothing is left to do"
 
 
 def test_the_work_of_every_rule_can_be_estimated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,30 +1,39 @@
-"""The terminal of a run: one line now and then says what is done, what is running, and how long the rest takes."""
+"""The terminal of a run: one line says what is done, what is running, and how long the rest takes."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from prunebench.errors import PrunebenchError
 from prunebench.estimate.devices import DEVICES
 from prunebench.estimate.estimate import Estimate
 from prunebench.plan.jobs import rules
+from prunebench.runtime.script import ERASE
 
 if TYPE_CHECKING:
     from prunebench.plan.jobs.base import Job
     from prunebench.plan.plan import Plan
 
 EVERY = 30.0
-"""The least number of seconds between two of these lines."""
+"""The least number of seconds between two of these lines where each stays, as in a file."""
 START = 4.0
 """The seconds that a job takes to start Python and import libraries."""
 SHOWN = ("model", "method", "allocator", "point", "suite", "search", "corpus", "study", "table", "figure")
 """The wildcards that name a job in a line."""
-NOISE = "Select jobs to execute..."
-"""A line that Snakemake writes before it starts jobs."""
+NOISE = (
+    "Assuming unrestricted shared filesystem usage",
+    "Using shell:",
+    "Rules claiming more threads will be scaled down",
+    "Provided resources:",
+    "Conda environments: ignored",
+    "Select jobs to execute...",
+)
+"""The beginnings of lines of Snakemake that no user of this workflow can do anything with."""
 
 
 @dataclass
@@ -63,14 +72,14 @@ class Progress:
         work is done, nothing is said of it.
         """
         parts = [f"{self.done} of {self.total} jobs done"]
-        if self.running:
-            names = list(self.running.values())
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            parts.append(f"now: {'; '.join(names[:3])}{more}")
         rest = sum(self.left.values())
         worked = self._all - rest
         if worked > 0.05 * self._all:
             parts.append(f"{_time((now - self.started) * rest / worked)} left")
+        if self.running:
+            names = list(self.running.values())
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            parts.append(f"now: {'; '.join(names[:3])}{more}")
         return f"[{', '.join(parts)}]"
 
 
@@ -81,35 +90,76 @@ def expected(plan: Plan, pending: Mapping[Any, tuple[str, Mapping[str, Any]]]) -
     return Progress({job_id: START + _seconds(estimate, job) for job_id, job in jobs.items()}, len(pending))
 
 
+class Bottom:
+    """The last line of a terminal. Each line that is shown there replaces the one before."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def show(self, line: str) -> None:
+        """Show as much of `line` as fits. The cursor stays at its beginning, for what is written next."""
+        width = shutil.get_terminal_size().columns - 1
+        self._write(f"{ERASE}{line if len(line) <= width else line[: width - 3] + '...'}\r")
+
+    def clear(self) -> None:
+        """Erase the line."""
+        self._write(ERASE)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
 class Brief(logging.Filter):
     """Leaves the details of jobs that work out of Snakemake's terminal; its log file has them.
 
-    In their place it writes a line of `Progress` from time to time. Errors and warnings stay as they are.
+    In their place it writes a line of `Progress`: at the bottom of a terminal whenever a job starts or ends, elsewhere
+    from time to time. Errors and warnings stay as they are. All this begins with `begin`, which a dry run never comes
+    to; before it, only NOISE is left out.
     """
 
-    def __init__(self, progress: Callable[[], Progress], say: Callable[[str], None]) -> None:
-        """`progress` is called once, when the first job is done or starts."""
+    def __init__(
+        self, progress: Callable[[], Progress], say: Callable[[str], None], bottom: Bottom | None = None
+    ) -> None:
+        """`progress` is called once, when the first job is done or starts. `say` writes a line that stays."""
         super().__init__()
-        self._make, self._say = progress, say
+        self._make, self._say, self._bottom = progress, say, bottom
         self._progress: Progress | None = None
+        self._begun = False
         self._last = 0.0
+
+    def begin(self) -> None:
+        """Leave out details of jobs from now on."""
+        self._begun = True
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Say whether the terminal shows `record`."""
-        event = str(getattr(record, "event", None) or "")
+        shown = self._notes(record)
+        if self._bottom and shown:
+            self._bottom.clear()
+        return shown
+
+    def _notes(self, record: logging.LogRecord) -> bool:
+        """Note what `record` says of a job, and say whether the terminal shows it."""
+        event = str(getattr(record, "event", None) or "") if self._begun else ""
         if event == "job_started":
             return False
         if event == "job_error" and self._progress:
             self._progress.fail(vars(record)["jobid"])
         if event not in ("job_info", "job_finished", "progress"):
-            return record.msg != NOISE
+            return not str(record.msg).startswith(NOISE)
         progress = self._progress = self._progress or self._make()
         if event == "job_info":
             details = vars(record)
             progress.start(details["jobid"], name(details["rule_name"], details["wildcards"] or {}))
         elif event == "job_finished":
             progress.finish(vars(record)["job_id"])
-        elif (now := time.monotonic()) - self._last >= EVERY and progress.left:
+        now = time.monotonic()
+        if self._bottom and progress.left:
+            self._bottom.show(progress.line(now))
+        elif self._bottom:
+            self._bottom.clear()
+        elif event == "progress" and now - self._last >= EVERY and progress.left:
             self._last = now
             self._say(progress.line(now))
         return False

@@ -19,6 +19,8 @@ from prunebench.errors import PrunebenchError, disk_errors_told
 
 log = logging.getLogger("prunebench")
 
+ERASE = "\r\033[K"
+"""Makes a terminal erase the line of the cursor, where a run shows how far it is (see `estimate.terminal`)."""
 THREAD_VARIABLES = tuple(f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"))
 
 
@@ -43,7 +45,7 @@ def run(body: Callable[[], str | None], *, threads: int = 1, spec: str = "{}", l
     if outcome:
         log.info(outcome)
     if outcome and label:
-        print(f"{label}: {outcome}", flush=True)
+        print(f"{ERASE if sys.stdout.isatty() else ''}{label}: {outcome}", flush=True)
 
 
 def _show_life() -> None:
