@@ -51,7 +51,7 @@ def _pruned(plan: Plan, study: str) -> Iterator[str]:
     yield f"{_named(models, 'models')} pruned{shares} by {_named(methods, 'methods')}."
     allocators = [labels[f"allocators/{name}"] for name in dict.fromkeys(cell.allocator for cell in pruned)]
     if len(allocators) > 1:
-        yield f"How sparse each part is, is decided by {_named(allocators, 'allocators')}; the share of zeros is equal."
+        yield f"Allocators, which say how sparse each part is: {_named(allocators, 'allocators')}."
     calibrations = list(dict.fromkeys(cell.calibration for cell in pruned if cell.calibration != NO_CALIBRATION))
     seeds = {cell.seed for cell in pruned if cell.calibrated}
     if calibrations:
@@ -74,7 +74,8 @@ def _made(plan: Plan, conditions: list[dict[str, Any]]) -> Iterator[str]:
     if conditions:
         most = conditions[0]
         where = most["machine"] if most["device"] == "cpu" else f"{most['device']}, {most['machine']}"
-        others = f", and in {len(conditions) - 1} other ways: see Provenance" if len(conditions) > 1 else ""
+        count = len(conditions) - 1
+        others = f", and in {count} other way{'s' * (count > 1)}: see Provenance" if count else ""
         own = f"prunebench {most['prunebench']} (code {most['code']})"
         yield f"Computed with {own}, {most['libraries']}, on {where}{others}."
 
