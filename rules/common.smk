@@ -23,10 +23,10 @@ from prunebench.errors import PrunebenchError
 from prunebench.config.packaged import label, resource
 from prunebench.estimate import space, terminal
 from prunebench.plan import graph, paths, resources, slurm
-from prunebench.plan.jobs import benchmark_of, log_of, output_of
+from prunebench.plan.jobs import benchmark_of, log_of, output_of, rules as job_rules
 from prunebench.plan.plan import load_plan
 from prunebench.runtime import gpus
-from prunebench.upkeep import known, runs
+from prunebench.upkeep import clashes, known, runs
 
 # Snakemake's own log lies on the disk of the run. Where that is full, each line of the log would come as a traceback.
 logging.raiseExceptions = False
@@ -191,6 +191,15 @@ if workflow.is_main_process and not (workflow.output_settings.verbose or workflo
             handler.addFilter(briefs[-1])
 
 
+# The configs that were run here. One that has a mistake by now is no reason to stop.
+def known_plans():
+    try:
+        return known.known()
+    except PrunebenchError as error:
+        logger.warning(f"nobody can tell whether this run replaces results of another config: {error}")
+        return []
+
+
 # Lead to all reports. What was computed stays computed if this page cannot be written.
 def show_all_reports():
     try:
@@ -219,16 +228,20 @@ onstart:
             "This profile sets no limit for GPUs, so jobs are started for more than there are. Add to its config.yaml, "
             "for two:\nresources:\n  gpu: 2"
         )
-    if not STORED:
-        try:
+    needed = [job for job in workflow.dag.needrun_jobs() if job.rule.name in job_rules()]
+    pending = [plan.job(job.rule.name, **job.wildcards) for job in needed]
+    try:
+        if not workflow.non_local_exec:
+            resources.check_threads(pending, workflow.resource_settings.cores)
+        if not STORED:
+            if not workflow.touch:
+                clashes.refuse_to_replace(plan, pending, known_plans())
+            space.check(space.demands(plan, [job for job in pending if job.rule in space.RULES]))
             known.remember(plan)
-        except OSError as error:
-            raise WorkflowError(f"the config cannot be kept beside its results: {error}") from None
-        pending = [job for job in workflow.dag.needrun_jobs() if job.rule.name in space.RULES]
-        try:
-            space.check(space.demands(plan, [plan.job(job.rule.name, **job.wildcards) for job in pending]))
-        except PrunebenchError as error:
-            raise WorkflowError(str(error)) from None
+    except PrunebenchError as error:
+        raise WorkflowError(str(error)) from None
+    except OSError as error:
+        raise WorkflowError(f"the config cannot be kept beside its results: {error}") from None
     if workflow.executor_plugin.name == "slurm":
         submitted = [job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)]
         demands = [slurm.Demand.of(job.rule.name, job.resources) for job in submitted]

@@ -27,6 +27,6 @@ rule evaluate:
         spec=spec_of("evaluate"),
     shell:
         "python -m prunebench.stages evaluate --spec {params.spec:q} --threads {threads} --gpus {resources.gpu} "
-        "--label '{wildcards.model} {wildcards.method} {wildcards.allocator} {wildcards.point}' --model {input.model} "
-        "--pruned {input.pruned} --weights {input.weights} --assets {input.assets} --result {output.result} "
-        "--measured {output.measured} 2> {log}"
+        "--label '{wildcards.model} {wildcards.method} {wildcards.allocator} {wildcards.point} {wildcards.calibration}-"
+        "seed{wildcards.seed}' --model {input.model} --pruned {input.pruned} --weights {input.weights} "
+        "--assets {input.assets} --result {output.result} --measured {output.measured} 2> {log}"

@@ -1,10 +1,12 @@
 """Studies beside each other: a run of one config leaves the results of another as they are, and all are known."""
 
 import shutil
+from pathlib import Path
 
+import pytest
 from test_gc import BROKEN, listed
 from test_view import PRUNEBENCH
-from tree import STUDY, Tree
+from tree import STUDY, Tree, replaced
 
 OTHER = "mine/other.yaml"
 HOME, OF_OTHER = "results/of/tiny", "results/of/mine/other"
@@ -57,3 +59,32 @@ def test_studies_stand_beside_each_other(tree: Tree) -> None:
     (tree.root / HOME / "config.json").write_text("{")
     run = tree.python(PRUNEBENCH, "gc", "--yes")
     assert run.returncode == 1 and "config.json is damaged" in run.stdout and "Traceback" not in run.stdout
+
+
+def results(tree: Tree) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted((tree.root / "results").rglob("*.json"))}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "seqlen: 16, windows: 4}}",
+            "seqlen: 16, windows: 2}}",
+            "mine.yaml would replace 5 results of tiny.yaml, such as results/evaluations/",
+        ),
+        (
+            "{title: Tiny, family: llama",
+            "{title: Tiny, dtype: float32, family: llama",
+            "because both give its names to different settings (model, storage): choose other names",
+        ),
+        ("threads: 1}", "threads: 3}", "the config says threads: 3, but a run with --cores 2 gives a job 2 at most"),
+    ],
+)
+def test_a_run_that_must_not_be_deletes_nothing(tree: Tree, old: str, new: str, message: str) -> None:
+    before = results(tree)
+    (tree.root / "mine.yaml").write_text(replaced((tree.root / STUDY).read_text(), old, new, STUDY))
+    run = tree.snakemake(study="mine.yaml")
+    assert run.returncode == 1 and "Traceback" not in run.stdout
+    assert message in " ".join(run.stdout.split()), run.stdout
+    assert results(tree) == before

@@ -226,12 +226,11 @@ def test_watch_looks_until_it_is_interrupted(finished: Tree) -> None:
 
 
 def test_retry_runs_stopped_jobs_again_and_makes_the_tables(tree: Tree) -> None:
-    # More threads than cores: Snakemake lowers them, and the jobs refuse to compute under another spec.
-    tree.edit(STUDY, "threads: 1", "threads: 3")
+    tree.stop_jobs("prune")
     assert tree.snakemake().returncode != 0
-    found = statuses(tree)
-    assert found[WANDA] == "stopped"
-    text = prunebench(tree, "retry", "--failed", "--cores", "3")
+    assert statuses(tree)[WANDA] == "stopped"
+    tree.mend_jobs("prune")
+    text = prunebench(tree, "retry", "--failed")
     assert statuses(tree)[WANDA] == "ok"
     assert "4 of 5 cells (1 failed)." in text
 

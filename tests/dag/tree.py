@@ -14,6 +14,7 @@ import warm
 REPOSITORY = Path(__file__).parents[2]
 WORKFLOW = ("Snakefile", "rules", "workflow", "config", "profiles", "environment.yml")
 STUDY = "tiny.yaml"
+STOP = "\nraise SystemExit('error: a test has stopped this')\n"
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 
@@ -70,6 +71,14 @@ class Tree:
         text = (self.root / file).read_text()
         assert edit(text) != text, f"the edit changes nothing in {file}"
         (self.root / file).write_text(edit(text))
+
+    def stop_jobs(self, rule: str) -> None:
+        """Let every job of `rule` stop with an error, until `mend_jobs`."""
+        self.rewrite(f"workflow/prunebench/stages/{rule}.py", lambda text: text + STOP)
+
+    def mend_jobs(self, rule: str) -> None:
+        """Take back `stop_jobs`."""
+        self.rewrite(f"workflow/prunebench/stages/{rule}.py", lambda text: text.removesuffix(STOP))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command here to its end; stdout and stderr are one text."""

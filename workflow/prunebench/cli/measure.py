@@ -177,7 +177,7 @@ def compare(
 
     Example: prunebench compare path/to/model path/to/pruned --corpus wikipedia
 
-    The 95% interval of the ratio is a paired bootstrap over windows. If it contains 1, the text does not tell the two
+    The 95% interval of the ratio compares the models window by window. If it contains 1, the text does not tell the two
     models apart.
     --text takes the same files as in `ppl`.
     """

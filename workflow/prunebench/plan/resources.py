@@ -6,6 +6,7 @@ spec has any of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from prunebench.errors import PrunebenchError
@@ -46,3 +47,16 @@ def minutes(job: Job, *, gpus: int) -> int:
     shape = _shape(job)
     operations = 2 * parameters(shape) * job.forward_tokens if shape else 0
     return 60 + int(operations / (GPU_RATE if gpus else CPU_RATE) / 60)
+
+
+def check_threads(jobs: Iterable[Job], cores: int) -> None:
+    """Raise PrunebenchError if one of `jobs` computes with more threads than a run on `cores` cores gives it.
+
+    A job with fewer threads would compute other numbers, and Snakemake deletes its old results before it starts.
+    """
+    most = max((job.threads for job in jobs), default=0)
+    if most > cores:
+        raise PrunebenchError(
+            f"the config says threads: {most}, but a run with --cores {cores} gives a job {cores} at most: run "
+            f"snakemake with --cores {most} or more, or change compute.threads in the config"
+        )

@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prunebench.cell import NO_CALIBRATION
 from prunebench.identity.watch import Watch
 from prunebench.plan.jobs.base import modules_of
 from prunebench.runtime import script
 from prunebench.runtime.gpus import take_gpus
 from prunebench.stages.run import parameters, stage, watched
+
+UNCALIBRATED = f" {NO_CALIBRATION}-seed0"
+"""The end of the label of a cell that looks at no text, which says nothing."""
 
 
 def main() -> None:
@@ -36,7 +40,8 @@ def main() -> None:
         arguments = _arguments(f"{parser.prog} {job.stage}", types, words)
         return watched(watch, job.stage, function, {**spec, **arguments})
 
-    script.run(body, threads=job.threads, spec=job.spec, label=job.label)
+    label = job.label and job.label.removesuffix(UNCALIBRATED)
+    script.run(body, threads=job.threads, spec=job.spec, label=label)
 
 
 def _arguments(program: str, types: dict[str, Any], words: list[str]) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def compare_models(
 
 
 def ratio(losses: Sequence[float], reference: Sequence[float]) -> tuple[float, tuple[float, float]]:
-    """Return a ratio of perplexities, `losses` to `reference`, and its 95% interval (paired bootstrap over windows).
+    """Return a ratio of perplexities, `losses` to `reference`, and its 95% interval (in pairs of windows).
 
     Both arguments have one loss (nats per token) per window, for the same windows. There are at least two windows.
     Raises PrunebenchError if a float cannot hold the ratio.

@@ -222,7 +222,7 @@ def explain(lines: list[Line], bold: str, *, spreads: bool = True) -> list[str]:
     if not spread and not known:
         return ["One seed: the spread is not known, so nothing is bold."]
     tests = [
-        *(["sure over the windows of the text (paired bootstrap, 95%)"] if any(mean.losses for mean in means) else []),
+        *(["sure over the windows of the text (in pairs, 95%)"] if any(mean.losses for mean in means) else []),
         *(["more than 1.96 standard errors"] if any(mean.stderr is not None for mean in means) else []),
         *(["larger than the spread of either"] if spread else []),
     ]

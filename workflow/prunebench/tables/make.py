@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from prunebench import registry
-from prunebench.cell import AXES, Cell
+from prunebench.cell import AXES, NO_CALIBRATION, Cell
+from prunebench.config.schema import calibration_parts
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
@@ -66,7 +67,7 @@ def make_table(plan: Plan, cells: pd.DataFrame, study: str, table: str, records:
         rows = rows[rows["metric"].isna() | rows["metric"].isin(kind.metrics)]
     made: Table = kind().make(with_losses(with_errors(rows), records), evidence)
     made = replace(made, label=f"{study}-{table}")
-    made.notes.extend([*partly_pruned(plan, study), *mixed_conditions(plan, study, records)])
+    made.notes.extend([*setting(plan, rows), *partly_pruned(plan, study), *mixed_conditions(plan, study, records)])
     return made
 
 
@@ -86,6 +87,24 @@ def with_losses(cells: pd.DataFrame, records: Records) -> pd.DataFrame:
 
     values = [losses(row) for row in cells.to_dict("records")]
     return cells.assign(losses=pd.Series(values, index=cells.index, dtype=object))
+
+
+def setting(plan: Plan, rows: pd.DataFrame) -> list[str]:
+    """Write a note on the texts and seeds of the calibration of `rows`, and one on suites if there are several."""
+    labels = plan.shown.labels()
+    calibrated = rows[rows["calibration"] != NO_CALIBRATION]
+    texts = []
+    for calibration in calibrated["calibration"].unique():
+        corpus, samples, seqlen = calibration_parts(calibration)
+        texts.append(f"{samples} x {seqlen} tokens of {labels.get(f'corpora/{corpus}', corpus)}")
+    seeds = sorted(calibrated["seed"].astype(int).unique())
+    listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+    suites = [(name, labels.get(f"suites/{name}")) for name in rows["suite"].unique()]
+    titles = [f"{name}: {title}" for name, title in suites if title]
+    return [
+        *([f"Calibration: {'; '.join(texts)}; {listed}."] if texts else []),
+        *([f"Suites: {'; '.join(titles)}."] if len(suites) > 1 and titles else []),
+    ]
 
 
 def partly_pruned(plan: Plan, study: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from prunebench.cell import NO_CALIBRATION
 from prunebench.results.paired import interval
 from prunebench.results.wilson import wilson, wilson_error
 from prunebench.suites.metrics import MEAN, Metric, metric
@@ -35,6 +36,8 @@ class Mean(NamedTuple):
     """The number of seeds that have a number."""
     missing: int = 0
     """The number of seeds that have not run yet."""
+    calibrated: bool = False
+    """Whether the cell looks at calibration text, so that another seed would give another number."""
     bounds: tuple[float, float] | None = None
     """Wilson's 95% interval of an accuracy that is 0 or 1, whose standard error of 0 says nothing."""
 
@@ -76,16 +79,22 @@ class Mean(NamedTuple):
     def stands_out(self, other: Mean) -> bool:
         """Say whether this is better than `other` beyond the chance of the text or rows, and of the seeds.
 
-        Seeds count where there are several. Without a loss for each window, or standard errors, both means must have a
-        deviation over seeds; otherwise nobody knows, and the answer is no, as it is while seeds are missing.
+        Seeds count where there are several; one seed says nothing beside a mean over several. Without a loss for each
+        window, or standard errors, both means must have a deviation over seeds; otherwise nobody knows, and the answer
+        is no, as it is while seeds are missing.
         """
-        if self.missing or other.missing:
+        if self.missing or other.missing or self._chance_of_one_seed(other):
             return False
         deviations = [mean.deviation for mean in (self, other) if mean.deviation is not None]
         if self.lead(other) <= max([0.0, *deviations]):
             return False
         sure = self._sure(other)
         return len(deviations) == 2 if sure is None else sure
+
+    def _chance_of_one_seed(self, other: Mean) -> bool:
+        """Say whether one mean is of a single draw of text, and the other of several draws."""
+        one, several = sorted((self, other), key=lambda mean: mean.seeds)
+        return one.calibrated and one.seeds == 1 < several.seeds
 
     def _sure(self, other: Mean) -> bool | None:
         """Say whether the 95% interval of the lead over text or rows is above zero; None if it is not known."""
@@ -108,7 +117,9 @@ def mean(rows: pd.DataFrame) -> Mean:
     value, deviation = centre(rows["value"], log=metric(name).log)
     errors = rows["stderr"].astype(float)
     stderr = float(errors.mean()) if errors.notna().all() and not metric(name).log else None
-    return Mean(name, value, deviation, _losses(rows), stderr, len(rows), missing, _bounds(rows, name, value))
+    calibrated = bool((rows["calibration"] != NO_CALIBRATION).any())
+    bounds = _bounds(rows, name, value)
+    return Mean(name, value, deviation, _losses(rows), stderr, len(rows), missing, calibrated, bounds)
 
 
 def with_errors(cells: pd.DataFrame) -> pd.DataFrame:

@@ -34,8 +34,8 @@ def compare(
 ) -> list[Compared]:
     """Compare `models`, two or more, on `text`: sparsity, perplexity, and its ratio to the first model's.
 
-    The 95% interval of a ratio is a paired bootstrap over windows; if it contains 1, the text does not tell two models
-    apart. The other arguments are those of `perplexity`. `tokenizer` serves all models in memory. Raises
+    The 95% interval of a ratio compares the models window by window; if it contains 1, the text does not tell two
+    models apart. The other arguments are those of `perplexity`. `tokenizer` serves all models in memory. Raises
     PrunebenchError if the tokenizers of two models cut the text differently, or if there is only one window.
     """
     counts = {"seqlen": seqlen, "windows": windows, "batch_size": batch_size, "threads": threads}
