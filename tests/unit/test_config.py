@@ -87,6 +87,16 @@ MISTAKES: list[tuple[str, Any, str]] = [
         {"a b": STUDY["tasks"]["few"]["tasks"]["rte"]},
         "tasks.few.tasks.a b: must be letters, digits, '_' and '-' (got 'a b')",
     ),
+    (
+        "methods.wanda",
+        {"method": "magnitude"},
+        "methods.wanda.method: 'wanda' is the name of a plug-in, and this entry is of another: give it a name of its own",
+    ),
+    (
+        "suites.perplexity",
+        {"suite": "lm_eval", "params": {"data": "x", "tasks": ["boolq"]}},
+        "suites.perplexity.suite: 'perplexity' is the name of a plug-in",
+    ),
     ("methods.mine.method", "wnda", "methods.mine.method: unknown method 'wnda': did you mean 'wanda'?"),
     (
         "allocators.mine.allocator",

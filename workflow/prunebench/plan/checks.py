@@ -83,6 +83,9 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
     """A tuple (kind, name, mistake) for each plug-in, preset, parameter, corpus or model that an entry gets wrong."""
     for kind in ("methods", "allocators", "suites"):
         for name, entry in getattr(config, kind).items():
+            if name in registry.names(kind) and name != getattr(entry, SINGULAR[kind]):
+                reason = f"{name!r} is the name of a plug-in, and this entry is of another: give it a name of its own"
+                yield kind, name, f"{kind}.{name}.{SINGULAR[kind]}: {reason}"
             for mistake in plugin_mistakes(config, kind, entry, f"{kind}.{name}.", f"{kind}.{name}.params."):
                 yield kind, name, mistake
     for name, model in config.models.items():

@@ -25,7 +25,7 @@ def load_results(project: str | Path = ".", configfile: str | Path = CONFIG, stu
 
     study, model, method, allocator, pattern, calibration, suite, task, metric, status, reason, spec_hash: names;
     sparsity, achieved_sparsity: fractions of zeros; seed, n (windows or rows): whole numbers; value, stderr;
-    prune_seconds; peak_memory_mb.
+    prune_seconds, prune_cpu_seconds; peak_memory_mb.
 
     Raises PrunebenchError if there is no such project, config or study. The working directory changes while it reads.
     """
