@@ -90,12 +90,14 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         "methods.wanda",
         {"method": "magnitude"},
-        "methods.wanda.method: 'wanda' is the name of a plug-in, and this entry is of another: give it a name of its own",
+        "methods.wanda.method: 'wanda' is the name of a plug-in, and this entry is of another: "
+        "give it a name of its own",
     ),
     (
-        "suites.perplexity",
-        {"suite": "lm_eval", "params": {"data": "x", "tasks": ["boolq"]}},
-        "suites.perplexity.suite: 'perplexity' is the name of a plug-in",
+        "allocators.owl",
+        {"allocator": "uniform"},
+        "allocators.owl.allocator: 'owl' is the name of a plug-in, and this entry is of another: "
+        "give it a name of its own",
     ),
     ("methods.mine.method", "wnda", "methods.mine.method: unknown method 'wnda': did you mean 'wanda'?"),
     (
