@@ -37,6 +37,7 @@ def gather(plan: Plan, cells: pd.DataFrame) -> dict[str, Any]:
         "title": ", ".join(study["title"] for study in studies),
         "config_file": plan.file,
         "root": "../" * (len(plan.job("report").outputs[0].parts) - 1),
+        "gathered": str(plan.job("collect").outputs[0]),
         "config": yaml.safe_dump(plan.raw, sort_keys=False, allow_unicode=True, width=100),
         "studies": studies,
         "counts": _counts(cells),
