@@ -132,7 +132,7 @@ def test_plan_knows_what_is_done(tree: Tree) -> None:
     assert "0 jobs left" in prunebench(tree, "plan") and "In all about 0.0 hours" in prunebench(tree, "plan")
     (tree.root / f"results/evaluations/{WANDA}/ppl_tiny.json").unlink()
     left = planned(tree)
-    ends = {"collect", "tables", "figures", "report", "strict"}
+    ends = {"collect", "tables", "figures", "report"}
     assert left["evaluate"] == 1 and left.keys() == {"done", "evaluate", *ends}
     assert sum(left.values()) == everything["done"]
     tree.edit(STUDY, "rounding: nearest", "rounding: down")

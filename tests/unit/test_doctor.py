@@ -34,9 +34,24 @@ def test_packages() -> None:
     requirements = ["pytest>=1", "pyyaml>=999", "no-such-package>=2", "rich>=1"]
     found = {finding.subject: finding for finding in doctor.packages(requirements, ["pytest==1.0", "rich>=1"])}
     levels = {subject: finding.level for subject, finding in found.items()}
-    assert levels == {"pytest": "warning", "pyyaml": "problem", "no-such-package": "problem", "packages": "ok"}
+    assert levels == {"pytest": "warning", "pyyaml": "problem", "no-such-package": "problem", "packages": "problem"}
     assert found["no-such-package"].text == "not installed, but >=2 is needed"
     assert found["packages"].text == "1 of 4 as tested"
+
+
+def test_the_way_to_install_packages_is_said_once() -> None:
+    pins = [f"{name}==0.0" for name in ("torch", "lm-eval", "platformdirs")]
+    *warnings, last = doctor.packages(["torch>=1", "lm-eval>=0", "platformdirs>=1"], pins)
+    assert {finding.level for finding in (*warnings, last)} == {"warning"}
+    assert [bool(finding.advice) for finding in (*warnings, last)] == [False, False, False, True]
+    assert last.advice.startswith("pip install -c ")
+    moving = {finding.subject: "numbers may differ in their last digits" in finding.text for finding in warnings}
+    assert moving == {"torch": True, "lm-eval": True, "platformdirs": False}, "which computes nothing"
+
+
+def test_packages_as_tested_need_no_advice() -> None:
+    (found,) = doctor.packages(["rich>=1"], ["rich>=1"])
+    assert (found.level, found.text, found.advice) == ("ok", "1 of 1 as tested", "")
 
 
 def test_a_lock_that_a_killed_snakemake_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

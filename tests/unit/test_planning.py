@@ -1,12 +1,20 @@
 """The time, memory and disk that a plan states, against numbers that were worked out by hand or measured."""
 
 import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import constants
+from rich.console import Console
 from typer.testing import CliRunner
 
 from hub_server import HubServer
@@ -18,12 +26,13 @@ from prunebench.config.sources import HubModelSource, HubSource
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import costs, operations
 from prunebench.estimate.costs import LIBRARIES, START, Cost, Pruning, Text
-from prunebench.estimate.devices import DEVICES, GIB, Device, device, parse_rates
+from prunebench.estimate.devices import DEVICES, GIB, Device, device, parse_rates, this_machine
 from prunebench.estimate.estimate import Estimate, missing
-from prunebench.estimate.show import notes, plain, too_large
+from prunebench.estimate.show import notes, overview, plain, too_large
 from prunebench.estimate.sizes import Model, counted_sizes
 from prunebench.plan import graph
 from prunebench.plan.plan import Plan, load_plan, read_plan
+from prunebench.runtime import gpus
 from studies import STUDY, changed, grid
 
 REPOSITORY = Path(__file__).parents[2]
@@ -187,7 +196,7 @@ def test_the_jobs_of_a_plan_are_those_of_its_dag() -> None:
         {"method": ["magnitude", "wanda", "pruner_zero"], "allocator": ["uniform", "owl", "besa"], "sparsity": 0.5},
     )
     estimate = Estimate.of(plan, ["tiny"], DEVICES["a100"])
-    assert list(estimate.costs) == graph.jobs(plan)
+    assert list(estimate.costs) == [job for job in graph.jobs(plan) if job.rule != "strict"]
     counted = {work.rule for work in estimate.rules if work.counted}
     assert counted == {"prune", "evaluate", "allocate", "profile", "gradients"}
     assert sum(estimate.hours) * 3600 == pytest.approx(sum(map(estimate.seconds, estimate.costs.values())))
@@ -309,6 +318,67 @@ def test_rates_and_memory_can_be_stated() -> None:
     assert made.memory == 40 * GIB
 
 
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine without a GPU, in whose directory GPUs can be put."""
+    monkeypatch.setattr(gpus, "DEVICES", tmp_path)
+    monkeypatch.delenv("PRUNEBENCH_DEVICE", raising=False)
+    monkeypatch.chdir(REPOSITORY)
+    forget = gpus.first_gpu.cache_clear
+    forget()
+    yield tmp_path
+    forget()
+
+
+def test_a_plan_is_for_the_cpu_where_there_is_no_gpu(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpus, "first_gpu", None)  # nobody asks for its name
+    assert (this_machine().rates, this_machine().memory) == (DEVICES["cpu"].rates, None)
+    output = CliRunner().invoke(app, ["plan"], env={"COLUMNS": "250"}).output
+    assert "on this machine's CPU, one core" in output
+    assert "--device plans for another machine (a100, h100, cpu)" in output
+    assert "of a card" not in output and "cards" not in output
+    output = CliRunner().invoke(app, ["plan", "--device", "a100"], env={"COLUMNS": "250"}).output
+    assert "on one A100 80 GB" in output and "of a card" in output
+
+
+@pytest.mark.parametrize(
+    ("answer", "title", "nearest", "memory"),
+    [
+        ("NVIDIA A100-SXM4-80GB, 81920\nNVIDIA T4, 1", "this machine's NVIDIA A100-SXM4-80GB", "a100", 80 * GIB),
+        ("NVIDIA H200, 143771", "this machine's NVIDIA H200", "h100", 143771 * 2**20),
+        ("NVIDIA GeForce RTX 4090, 24564", "this machine's NVIDIA GeForce RTX 4090", "a100", 24564 * 2**20),
+        ("NVIDIA GB10, [N/A]", "this machine's NVIDIA GB10", "a100", 79 * GIB),
+        ("", "this machine's GPU", "a100", 79 * GIB),
+        (None, "this machine's GPU", "a100", 79 * GIB),
+    ],
+)
+def test_a_plan_is_for_the_gpu_of_this_machine(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, answer: str | None, title: str, nearest: str, memory: float
+) -> None:
+    (machine / "nvidia0").touch()
+    asked = "import sys; print(sys.argv[1])" if answer is not None else "raise SystemExit(1)"
+    monkeypatch.setattr(gpus, "QUESTION", (sys.executable, "-S", "-c", asked, answer or ""))
+    made = this_machine()
+    assert (made.title, made.memory, made.rates) == (title, memory, DEVICES[nearest].rates)
+    assert made.source.startswith(f"of {DEVICES[nearest].title}, assumed and not measured")
+    monkeypatch.setenv("PRUNEBENCH_DEVICE", "cpu")
+    assert this_machine().memory is None, "the user has chosen the CPU"
+
+
+def test_a_machine_without_nvidia_smi(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (machine / "nvidia0").touch()
+    monkeypatch.setattr(gpus, "QUESTION", (str(machine / "no-such-program"),))
+    assert this_machine().title == "this machine's GPU"
+
+
+def test_a_plan_loads_no_torch() -> None:
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom prunebench.cli import app\n"
+        "assert 'cells' in CliRunner().invoke(app, ['plan']).output\nassert 'torch._C' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -384,13 +454,34 @@ def test_what_is_fetched_is_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [of["converted_bytes"] for of in found if of["bytes"]] == sizes
     total = f"{sum(sizes) / 1e9:.1f} GB"
     assert notes(estimate)[1] == (
-        f"To fetch: models of at most {total}, {total} more for copies of pickled weights as safetensors, "
+        f"To fetch: models of at most {total}, at most {total} more for copies of pickled weights as safetensors, "
         "and what has no size before it is here: corpora/c4, corpora/ptb, corpora/wikitext2."
     )
 
 
 def test_nothing_is_added_up_of_what_packages_ship() -> None:
     assert not any("To fetch" in line for line in notes(Estimate.of(load_plan(STUDY), ["tiny"], MACHINE)))
+
+
+def test_lower_and_upper_bounds_say_which_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    plan = read_plan(Path("config/studies/sparsellm-table1.yaml"))
+    lines = notes(Estimate.of(plan, ["sparsellm_table1"], device("a100")))
+    kept, scratch, refusal, explanation = lines[2:6]
+    assert re.fullmatch(
+        r"Pruned weights that stay: at most \S+ GB \(keep_weights: packed; \S+ GB with mask and 0 bytes with none\).",
+        kept,
+    )
+    assert scratch.startswith("Temporary files for the variables of a running job: at most ")
+    assert refusal.startswith("No run would start: the disk of ") and "this work writes at least " in refusal
+    assert explanation == (
+        'Sizes are known within bounds: "at most" is the largest possible size, "at least" the smallest.'
+    )
+
+
+def test_without_a_shortage_nothing_is_said_of_bounds() -> None:
+    assert not any("Sizes are known" in line for line in notes(Estimate.of(load_plan(STUDY), ["tiny"], MACHINE)))
 
 
 def test_guessed_lengths_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,6 +499,56 @@ def test_the_tables_are_readable(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "dsa_table2: 147 cells, 147 evaluations" in run.output
     assert "meta-llama/Meta-Llama-3-70B" in run.output
     assert "Rates assumed: not measured on a card" in run.output
+
+
+def printed(estimate: Estimate) -> str:
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(overview("tiny", estimate))
+    return capture.get()
+
+
+def test_one_is_singular_and_empty_parts_are_left_out() -> None:
+    plan = plan_of({"method": "dense"})
+    whole = Estimate.of(plan, ["tiny"], MACHINE)
+    output = printed(whole)
+    assert output.startswith(f"tiny: 1 cell, 1 evaluation, {len(whole.costs)} jobs\n")
+    assert "strict" not in output and "to fetch" in output
+    assert "at most" not in output.partition("to fetch")[2].partition("In all")[0], "sizes of packages are not known"
+    *done, last = whole.costs
+    assert not last.asset
+    output = printed(Estimate.of(plan, ["tiny"], MACHINE, frozenset(done)))
+    assert output.startswith(f"tiny: 1 cell, 1 evaluation, 1 job left, {len(done)} are done\n")
+    assert "to fetch" not in output
+
+
+def test_a_size_that_is_not_known_is_a_dash_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    plan = read_plan(Path("config/studies/dsa-figure1.yaml"))
+    output = printed(Estimate.of(plan, list(plan.studies), device("cpu")))
+    cells = {row[1].strip(): row[3].strip() for row in (line.split("│") for line in output.splitlines()) if row[4:]}
+    assert cells["corpora/c4"] == "-" and cells["models/llama_7b"].endswith(" GB")
+
+
+@pytest.mark.parametrize(
+    ("words", "last"),
+    [
+        (
+            ["--configfile", "config/studies/smoke.yaml"],
+            "This config comes with the package. To run it: prunebench init DIR --study smoke, then "
+            "snakemake --cores all in DIR",
+        ),
+        ([], "This config is an example of the package. To begin a project of your own: prunebench init DIR"),
+    ],
+)
+def test_a_config_of_the_package_is_followed_by_the_way_to_run_it(
+    words: list[str], last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["plan", *words]).output.splitlines()[-1] == last
+    assert "package" not in CliRunner().invoke(app, ["plan", *words, "--json"]).output.splitlines()[-1][-200:]
+    monkeypatch.chdir(REPOSITORY)
+    assert last not in CliRunner().invoke(app, ["plan", *words]).output, "it is a file of the project"
 
 
 def test_plain_data_hold_no_number_of_another_study() -> None:
@@ -456,3 +597,42 @@ def test_a_check_of_what_can_be_had_exits_with_0(
     assert code == 0 and {asset: of["problem"] for asset, of in assets.items()} == dict.fromkeys(
         ("models/llama_7b", "corpora/c4", "corpora/wikitext2")
     )
+
+
+@pytest.mark.parametrize(
+    ("offline", "reason"),
+    [
+        (True, "HF_HUB_OFFLINE is set, so the hub cannot be asked: unset it where this runs"),
+        (False, "cannot reach {hub} ("),
+    ],
+)
+def test_a_check_without_the_hub_gives_its_reason_once(
+    offline: bool, reason: str, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    hub.connect(monkeypatch, tmp_path)
+    hub.stop()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    words = ["plan", "--configfile", "config/studies/dsa-figure1.yaml", "--check"]
+    run = CliRunner().invoke(app, words, env={"COLUMNS": "200"})
+    assert run.exit_code == 1
+    rows = [
+        line.split("│")[-2].strip() for line in run.output.splitlines() if line.startswith(("│ models", "│ corpora"))
+    ]
+    assert rows == ["not asked"] * 3
+    assert run.output.count(reason.format(hub=hub.endpoint)) == 1
+    code, assets = checked(*words[1:-1])
+    assert code == 1 and all(of["from"] in of["problem"] for of in assets.values())
+
+
+def test_a_check_gives_the_reason_of_each_asset_below_the_table(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    hub.connect(monkeypatch, tmp_path)
+    words = ["plan", "--configfile", "config/studies/sparsellm-figure5.yaml", "--check"]
+    lines = CliRunner().invoke(app, words, env={"COLUMNS": "300"}).output.splitlines()
+    (row,) = (line for line in lines if line.startswith("│ models/opt_1_3b"))
+    assert row.split("│")[-2].strip() == "not available"
+    (line,) = (line for line in lines if line.startswith("not available: models/opt_1_3b: "))
+    assert f"{hub.endpoint} has no model facebook/opt-1.3b" in line

@@ -9,7 +9,7 @@ import pytest
 
 from prunebench.assets.manifest import Manifest
 from prunebench.config.values import Compute
-from prunebench.results.wilson import wilson
+from prunebench.formulas.wilson import wilson
 from prunebench.standalone import records
 from prunebench.suites.base import Score
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import yaml
@@ -72,6 +73,38 @@ def test_known_models() -> None:
     # Half of what a node with eight GPUs has for each, at the papers' calibration.
     assert 16_000 < memory(job("prune", LLAMA_7B, 128 * 2048)) < 64_000
     assert minutes(job("prune", LLAMA_7B, 128 * 2048), gpus=1) < 12 * 60
+
+
+def evaluation(plan: Plan, suite: dict[str, Any]) -> Job:
+    """The evaluation of `suite` on SmolLM2."""
+    study = {"suites": ["asked"], "grid": [{"model": "smollm2_135m", "method": "dense"}]}
+    made = load_plan({"studies": {"one": study}, "suites": {"asked": suite}})
+    return made.job("evaluate", **made.evaluations[0])
+
+
+def test_an_evaluation_asks_for_the_time_of_its_text(plan: Plan) -> None:
+    few = evaluation(plan, {"suite": "perplexity", "params": {"corpora": ["wikipedia"], "seqlen": 128, "windows": 4}})
+    assert few.forward_tokens == 4 * 128
+    assert minutes(few, gpus=0) == 60, "the hour that every job has: the windows take seconds"
+    whole = evaluation(plan, {"suite": "perplexity", "params": {"corpora": ["wikitext2", "wikipedia"]}})
+    assert whole.forward_tokens == 2 * (340_000 + 2**19), "no length is certain"
+
+
+def test_rows_of_tasks_count_with_room_for_longer_ones(plan: Plan) -> None:
+    def tokens(**params: Any) -> int:
+        return evaluation(plan, {"suite": "lm_eval", "params": params}).forward_tokens
+
+    assert tokens(data="olmo", tasks=["hellaswag"]) == 2 * 10042 * 317
+    assert tokens(data="olmo", tasks=["hellaswag"], limit=2) == 8 * 2 * 317
+    # A generated token takes longer than one that is read.
+    assert tokens(data="gsm8k", tasks=["gsm8k"]) == 2 * (1319 * 1100 + 8 * 1319 * 256)
+
+
+def test_the_weights_of_a_large_model_take_time_to_read() -> None:
+    """140 GB at 100 MB/s are 23 minutes."""
+    llama_70b = Shape(blocks=80, hidden=8192, ffn=28672, attention=8192, key_value=1024, vocabulary=128256)
+    asked = minutes(job("keep_masks", llama_70b), gpus=0)
+    assert asked == 60 + int(2 * parameters(llama_70b) / 1e8 / 60) > 60 + 23
 
 
 @given(shape=sizes, tokens=st.integers(0, 10**7), rule=st.sampled_from(RULES))

@@ -18,7 +18,7 @@ from studies import STUDY, grid
 Usage = namedtuple("Usage", "total used free")
 SHAPE = Shape(blocks=2, hidden=4, ffn=8, attention=6, vocabulary=10, key_value=2)
 PRUNABLE = 2 * (24 + 2 * 8 + 24 + 3 * 32)
-MODEL = {
+MODEL: dict[str, Any] = {
     "title": "Small",
     "family": "llama",
     "dtype": "bfloat16",
@@ -60,7 +60,7 @@ VALUES = PRUNABLE * 2 / 4
 def test_weights_that_stay_and_files_of_the_largest_job(setting: str, stay: float, run: float) -> None:
     demands = sizes(plan("magnitude", "sparsegpt", keep_weights=setting))
     assert demands["pruned weights"] == stay
-    assert demands["files of the largest running job"] == run
+    assert demands["temporary copies of weights"] == run
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_blocks_of_a_killed_job_are_there_already(tmp_path: Path) -> None:
     blocks = tmp_path / job.outputs[0].parent / ".blocks"
     blocks.mkdir(parents=True)
     (blocks / "block_000.safetensors").write_bytes(bytes(50))
-    assert sizes(made, tmp_path)["files of the largest running job"] == 2 * (MASK + VALUES) - 50
+    assert sizes(made, tmp_path)["temporary copies of weights"] == 2 * (MASK + VALUES) - 50
 
 
 def test_downloads_that_have_arrived_are_not_counted(cache: Path) -> None:
@@ -95,6 +95,14 @@ def test_downloads_that_have_arrived_are_not_counted(cache: Path) -> None:
     blobs.mkdir(parents=True)
     (blobs / "abc").write_bytes(bytes(100))
     assert sizes(plan("magnitude"))["downloads"] == whole - 100
+
+
+def test_pickled_weights_lie_there_twice() -> None:
+    assert sizes(plan("magnitude"))["copies of pickled weights"] == 0
+    pickled = {**MODEL, "source": {**MODEL["source"], "weights": "pytorch"}}
+    made = load_plan({**grid({"model": "small", "method": "dense"}), "models": {**STUDY["models"], "small": pickled}})
+    demands = sizes(made)
+    assert demands["copies of pickled weights"] == demands["downloads"] == (PRUNABLE + 40) * 2
 
 
 def test_the_cache_is_where_huggingface_hub_has_it(monkeypatch: pytest.MonkeyPatch) -> None:

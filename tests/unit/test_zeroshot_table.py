@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from laid_out import lay_out
-from prunebench.results.wilson import wilson
+from prunebench.formulas.wilson import wilson
 from prunebench.stages.collect import COLUMNS
 from prunebench.tables.means import with_errors
 

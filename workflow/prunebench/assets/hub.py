@@ -61,6 +61,16 @@ WEIGHTS = {"safetensors": "model.safetensors", "pytorch": "pytorch_model.bin"}
 SHA256_DIGITS = 64
 
 
+class HubUnavailableError(PrunebenchError):
+    """The hub answers no question, whatever the repository."""
+
+    def __init__(self, reason: str, repo: str, rest: str) -> None:
+        """The message is `reason`, the repository that was asked for, and `rest`."""
+        super().__init__(f"{reason} for {repo}{rest}")
+        self.anywhere = f"{reason}{rest}"
+        """The message without the repository."""
+
+
 @dataclass(frozen=True)
 class Repository:
     """One repository at one commit."""
@@ -312,6 +322,7 @@ def check_access(source: HubSource, paths: Collection[str] = ()) -> str | None:
     """Why `source` could not be fetched, or None. Only names and headers are read, no file is downloaded.
 
     For a model only its config is checked; `paths` are the files of a source that does not name them itself.
+    Raises HubUnavailableError if the hub cannot be asked.
     """
     try:
         repository = Repository.look_up(source)
@@ -324,6 +335,8 @@ def check_access(source: HubSource, paths: Collection[str] = ()) -> str | None:
             paths = [path for files in source.files.values() for path in files]
         for path in paths:
             repository.digest(path)
+    except HubUnavailableError:
+        raise
     except PrunebenchError as error:
         return str(error)
     return None
@@ -348,9 +361,10 @@ def explained(source: HubSource) -> Iterator[None]:
             f"(commits are listed on {_page(source)}/commits/main)"
         ) from error
     except OfflineModeIsEnabled as error:
-        raise PrunebenchError(
-            f"HF_HUB_OFFLINE is set, so the hub cannot be asked for {source.repo}: unset it where this runs, or fetch "
-            "the assets first where there is a network"
+        raise HubUnavailableError(
+            "HF_HUB_OFFLINE is set, so the hub cannot be asked",
+            source.repo,
+            ": unset it where this runs, or fetch the assets first where there is a network",
         ) from error
     except HfHubHTTPError as error:
         status = error.response.status_code
@@ -358,9 +372,11 @@ def explained(source: HubSource) -> Iterator[None]:
             raise PrunebenchError(f"{hub} refuses {source.repo} ({status}): {_consent(source)}") from error
         raise PrunebenchError(f"{hub} answers {status} for {source.repo}. Try again later") from error
     except (LocalEntryNotFoundError, httpx2.ConnectError, httpx2.TimeoutException, httpx2.ProxyError) as error:
-        raise PrunebenchError(
-            f"cannot reach {hub} for {source.repo} ({error.__cause__ or error}): check the network, proxies and "
-            "HF_ENDPOINT. Files that have arrived are kept: run again, or with HF_HUB_OFFLINE=1 if all have arrived"
+        raise HubUnavailableError(
+            f"cannot reach {hub}",
+            source.repo,
+            f" ({error.__cause__ or error}): check the network, proxies and HF_ENDPOINT. Files that have arrived are "
+            "kept: run again, or with HF_HUB_OFFLINE=1 if all have arrived",
         ) from error
     except (httpx2.HTTPError, OSError, RuntimeError) as error:  # hf_xet raises RuntimeError
         raise PrunebenchError(

@@ -1,5 +1,6 @@
 """Lays out the directory of a study: a config, profiles, and a Snakefile that includes the package's workflow."""
 
+import shlex
 from pathlib import Path
 
 from prunebench import registry
@@ -29,6 +30,18 @@ def create(directory: Path, study: str | None = None) -> list[Path]:
     for name, source in texts.items():
         write_text(directory / name, source.read_text(encoding="utf-8"))
     return [directory / name for name in texts]
+
+
+def way_to(config: Path) -> str | None:
+    """Say how to run a config file of the package; None for a file of the project in the working directory."""
+    if config.exists():
+        return None
+    if config.parent != STUDIES:
+        return "This config is an example of the package. To begin a project of your own: prunebench init DIR"
+    return (
+        f"This config comes with the package. To run it: prunebench init DIR --study {shlex.quote(config.stem)}, then "
+        "snakemake --cores all in DIR"
+    )
 
 
 def _study(name: str) -> Path:

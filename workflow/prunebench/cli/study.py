@@ -20,7 +20,9 @@ REFRESH = 2.0
 def plan(
     study: Study = None,
     configfile: Configfile = CONFIG,
-    device: Annotated[str, typer.Option(help="Device to plan for: a100, h100 or cpu.")] = "a100",
+    device: Annotated[
+        str | None, typer.Option(help="Plan for a100, h100 or cpu.", show_default="the GPU or CPU of this machine")
+    ] = None,
     rate: Annotated[
         list[str] | None,
         typer.Option(help="Measured rate in TFLOP/s, such as float16=90; repeatable.", show_default=False),
@@ -43,17 +45,19 @@ def plan(
     """
     from rich.console import Console
 
+    from prunebench.choices.project import way_to
     from prunebench.estimate import access
     from prunebench.estimate.devices import device as known
-    from prunebench.estimate.devices import parse_rates
+    from prunebench.estimate.devices import parse_rates, this_machine
     from prunebench.estimate.estimate import Estimate
     from prunebench.estimate.show import overview, plain
     from prunebench.plan import find, graph
     from prunebench.plan.plan import read_plan
     from prunebench.results.done import done_jobs
 
-    plan, machine = read_plan(configfile), known(device).changed(parse_rates(rate or []), memory)
-    missing, done = False, done_jobs(plan, graph.jobs(plan))
+    rates = parse_rates(rate or [])
+    plan, machine = read_plan(configfile), (known(device) if device else this_machine()).changed(rates, memory)
+    missing, done = False, done_jobs(plan, graph.jobs_of_all(plan))
     for name in find.studies(plan, study):
         estimate = Estimate.of(plan, [name], machine, done)
         problems = access.check(estimate) if check else None
@@ -62,6 +66,8 @@ def plan(
             typer.echo(json.dumps(plain(name, estimate, problems)))
         else:
             Console().print(overview(name, estimate, problems))
+    if not as_json and (way := way_to(configfile)):
+        typer.echo(way)
     raise typer.Exit(missing)
 
 

@@ -1,11 +1,16 @@
-"""The speeds of the machine that a plan is for. The rates of the CPU were measured; the rates of cards are assumed."""
+"""The speeds of the machine that a plan is for. The rates of the CPU were measured; the rates of cards are assumed.
+
+This module imports no torch: `prunebench plan` asks nvidia-smi for the GPU, and only where there is one.
+"""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from prunebench.errors import PrunebenchError
 from prunebench.registry import did_you_mean
+from prunebench.runtime import gpus
 
 GIB = 2**30
 TERA = 1e12
@@ -42,7 +47,9 @@ class Device:
             if dtype not in self.rates:
                 raise PrunebenchError(f"unknown dtype {dtype!r}{did_you_mean(dtype, self.rates)}")
         if memory is not None and self.memory is None:
-            raise PrunebenchError(f"{self.title} has no memory of its own: leave out the memory, or name a card")
+            raise PrunebenchError(
+                f"{self.title} has no memory of its own: leave out --memory, or name a card with --device"
+            )
         rates = {**self.rates, **{dtype: rate * TERA for dtype, rate in tflops.items()}}
         if memory is None:
             return replace(self, rates=rates)
@@ -91,6 +98,22 @@ DEVICES: dict[str, Device] = {
         source="measured: docs/performance.md",
     ),
 }
+
+FASTER = ("H100", "H200", "GH200", "H800", "H20", "B100", "B200", "GB200", "B300", "GB300")
+"""The words in the names of GPUs that are nearer to an H100 than to an A100."""
+
+
+def this_machine() -> Device:
+    """Describe the machine of this process: its first GPU with the rates of the nearest device, or its CPU."""
+    others = f"--device plans for another machine ({', '.join(DEVICES)})"
+    if not gpus.gpus_here():
+        source = f"measured on one core of another machine (docs/performance.md); {others}"
+        return replace(DEVICES["cpu"], title="this machine's CPU, one core", source=source)
+    gpu, memory = gpus.first_gpu() or ("GPU", None)
+    words = re.split(r"\W+", gpu.upper())
+    nearest = DEVICES["h100" if any(word in FASTER for word in words) else "a100"]
+    source = f"of {nearest.title}, assumed and not measured on a card; {others}"
+    return replace(nearest, title=f"this machine's {gpu}", memory=memory or nearest.memory, source=source)
 
 
 def parse_rates(texts: Sequence[str]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from prunebench.estimate import costs
 from prunebench.estimate.costs import Cost, Pruning, Text
 from prunebench.estimate.devices import DEVICES, Device
 from prunebench.estimate.sizes import Model
-from prunebench.plan.graph import jobs
+from prunebench.plan.graph import jobs_of_all
 from prunebench.plan.grid import allocator_of, method_of, model_shape
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
@@ -55,7 +55,7 @@ class Estimate:
     @cached_property
     def costs(self) -> dict[Job, Cost]:
         """The cost of each job that is left, in the order of the run. Where hardly any work is done, it is empty."""
-        return {job: self.cost(job) for job in jobs(self.plan) if job not in self.done}
+        return {job: self.cost(job) for job in jobs_of_all(self.plan) if job not in self.done}
 
     @cached_property
     def rules(self) -> list[RuleCosts]:

@@ -19,6 +19,7 @@ from rich.filesize import decimal
 from prunebench.assets.manifest import WEIGHTS, Manifest
 from prunebench.config.sources import HubModelSource
 from prunebench.errors import PrunebenchError
+from prunebench.estimate import access
 from prunebench.estimate.devices import DEVICES
 from prunebench.estimate.estimate import Estimate
 from prunebench.plan.jobs.base import Job
@@ -74,6 +75,8 @@ def demands(plan: Plan, jobs: Iterable[Job], results: Path = Path()) -> Iterator
     estimate, jobs = Estimate(plan, DEVICES["cpu"]), list(jobs)
     fetched = [job.model for job in jobs if job.rule == "fetch_model"]
     yield Demand("downloads", _hub_cache(), sum(_download(estimate, model) for model in fetched))
+    copies = sum(_weights(estimate, model) for model in fetched if access.is_pickled(estimate, model))
+    yield Demand("copies of pickled weights", results, copies)
     pruned = [job for job in jobs if job.rule == "prune"]
     kept = [estimate.surely_kept_of(job.cell) for job in pruned]
     # The blocks of a killed job.
@@ -83,7 +86,7 @@ def demands(plan: Plan, jobs: Iterable[Job], results: Path = Path()) -> Iterator
     largest = max(kept, key=lambda sizes: sizes["packed"], default={"packed": 0.0, "none": 0.0, "mask": 0.0})
     yield Demand("pruned weights", results, sum(sizes[setting] for sizes in kept))
     running = 2 * largest["packed"] - largest[setting] - there
-    yield Demand("files of the largest running job", results, max(0.0, running))
+    yield Demand("temporary copies of weights", results, max(0.0, running))
     for words, rule in (("calibration with images", "calibrate"), ("gradients", "gradients")):
         yield Demand(words, results, sum(estimate.cost(job).disk for job in jobs if job.rule == rule))
 
@@ -102,13 +105,20 @@ def dense_model(layout: Layout, folder: Path) -> Demand:
 
 def _download(estimate: Estimate, name: str) -> float:
     """Compute the bytes that are still to come of a model from the hub; 0 for any other model."""
-    entry = estimate.plan.config.models[name]
-    if not isinstance(entry.source, HubModelSource) or entry.shape is None:
+    source = estimate.plan.config.models[name].source
+    if not isinstance(source, HubModelSource):
+        return 0.0
+    arrived = _size(_hub_cache() / f"models--{source.repo.replace('/', '--')}" / "blobs")
+    return max(0.0, _weights(estimate, name) - arrived)
+
+
+def _weights(estimate: Estimate, name: str) -> float:
+    """Compute the least bytes of the weights of a model; 0 if its sizes are not known before it is here."""
+    if estimate.plan.config.models[name].shape is None:
         return 0.0
     model = estimate.model(name)
     embedding = model.outside / 2  # the head may be the embedding
-    arrived = _size(_hub_cache() / f"models--{entry.source.repo.replace('/', '--')}" / "blobs")
-    return max(0.0, (model.prunable + embedding) * model.item - arrived)
+    return (model.prunable + embedding) * model.item
 
 
 def _hub_cache() -> Path:

@@ -39,6 +39,11 @@ def jobs(plan: Plan) -> list[Job]:
     return ordered(plan.wanted)
 
 
+def jobs_of_all(plan: Plan) -> list[Job]:
+    """Every job of the target `all`, which snakemake runs if no target is named."""
+    return [job for job in jobs(plan) if job.outputs]
+
+
 def maker(path: Path) -> Job | None:
     """The job that writes `path`, which belongs to no plan; None if no rule writes a file of that name."""
     for name, rule in rules().items():

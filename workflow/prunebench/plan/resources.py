@@ -22,6 +22,8 @@ LIBRARIES = 1500
 """MiB of a working process with torch and transformers: 380 after loading, and pages that it has freed since."""
 CPU_RATE, GPU_RATE = 2e10, 1e13
 """Operations per second of one core and of a GPU. Measured rates are far higher."""
+READING = 1e8
+"""Bytes of weights per second from a slow file system that a cluster's nodes share."""
 MIB = 2**20
 
 
@@ -40,13 +42,14 @@ def _shape(job: Job) -> Shape | None:
 
 
 def minutes(job: Job, *, gpus: int) -> int:
-    """An upper bound of the minutes of `job` with `gpus` GPUs: an hour, and the time of its arithmetic.
+    """An upper bound of the minutes of `job` with `gpus` GPUs: an hour, and the time to read weights and to compute.
 
-    A forward pass takes two floating-point operations per weight and token.
+    A weight takes two bytes, and a forward pass two floating-point operations per weight and token.
     """
     shape = _shape(job)
-    operations = 2 * parameters(shape) * job.forward_tokens if shape else 0
-    return 60 + int(operations / (GPU_RATE if gpus else CPU_RATE) / 60)
+    weights = parameters(shape) if shape else 0
+    seconds = 2 * weights / READING + 2 * weights * job.forward_tokens / (GPU_RATE if gpus else CPU_RATE)
+    return 60 + int(seconds / 60)
 
 
 def check_threads(jobs: Iterable[Job], cores: int) -> None:

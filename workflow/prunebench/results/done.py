@@ -18,13 +18,16 @@ ENDS = ("collect", "tables", "figures", "report")
 
 
 def done_jobs(plan: Plan, jobs: Iterable[Job]) -> frozenset[Job]:
-    """Return those of `jobs` that are done, as far as their own results and specs tell. A failed cell is done, too."""
+    """Return the jobs that are done, as far as their own results and specs tell. A failed cell is done, too.
+
+    Each of `jobs` writes a file.
+    """
     results = Results(plan, remembered(headlines))
     jobs = list(jobs)
-    made = [job for job in jobs if not job.outputs or job.done]  # a target alone has no outputs
-    done = {job for job in made if job.outputs and job.rule not in ENDS and _is_valid(job, results)}
+    made = [job for job in jobs if job.done]
+    done = {job for job in made if job.rule not in ENDS and _is_valid(job, results)}
     if all(job in done for job in jobs if job.rule == "evaluate"):
-        done |= {job for job in made if job.rule in ENDS or not job.outputs}
+        done |= {job for job in made if job.rule in ENDS}
     return frozenset(done)
 
 

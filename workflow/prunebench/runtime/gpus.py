@@ -10,9 +10,11 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from prunebench.engine.placement.choice import CHOICE
@@ -29,6 +31,8 @@ LOCKS = Path("/tmp")
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "SGE_TASK_ID")
 """Variables that are set in jobs of SLURM, PBS, LSF and Grid Engine, which assign GPUs themselves."""
+QUESTION = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+"""The command that prints the name and the MiB of each GPU."""
 SHORTEST_WAIT, LONGEST_WAIT = 0.001, 0.5
 """The seconds between two attempts to take a GPU, which double after each attempt."""
 
@@ -38,6 +42,20 @@ _for_life = ExitStack()
 def gpus_here() -> int:
     """The number of GPUs of this machine that jobs may take: none if PRUNEBENCH_DEVICE names the CPU."""
     return 0 if os.environ.get(CHOICE) == "cpu" else sum(1 for _ in DEVICES.glob("nvidia[0-9]*"))
+
+
+@cache
+def first_gpu() -> tuple[str, float | None] | None:
+    """The name and the bytes of memory of this machine's first GPU; None if nvidia-smi does not tell them.
+
+    The memory alone is None for a GPU that shares the memory of the host. A driver that sleeps takes seconds to answer.
+    """
+    try:
+        run = subprocess.run(QUESTION, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    name, _, size = run.stdout.partition("\n")[0].rpartition(", ")
+    return (name, int(size) * 2.0**20 if size.isdecimal() else None) if name else None
 
 
 def gpus_per_job(*, elsewhere: bool) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from prunebench.cell import Cell
 from prunebench.estimate.costs import START
-from prunebench.estimate.devices import DEVICES
+from prunebench.estimate.devices import this_machine
 from prunebench.estimate.estimate import Estimate
 from prunebench.estimate.show import duration
 from prunebench.plan.graph import ordered
 from prunebench.plan.plan import Plan
-from prunebench.runtime.gpus import gpus_here
 
 MOST = 8
 """The number of cores beyond which more of them are taken to win nothing."""
@@ -21,19 +20,19 @@ def expected_seconds(plan: Plan, cell: Cell, threads: int) -> float:
     Rates of the CPU are those of docs/performance.md, and products are taken to share cores evenly. If there is a GPU,
     its rates are assumed.
     """
-    has_gpu = gpus_here() > 0
-    estimate = Estimate(plan, DEVICES["a100" if has_gpu else "cpu"])
+    estimate = Estimate(plan, this_machine())
     total = 0.0
     for job in ordered([plan.job("prune", **cell.wildcards)]):
         if job.own_cost:
             cost = estimate.cost(job)
             work = estimate.seconds(cost) - START  # no process is started for a job
-            total += work if has_gpu and cost.card else work / min(threads, MOST)
+            total += work if cost.card else work / min(threads, MOST)
     return total
 
 
 def in_words(seconds: float, threads: int) -> str:
     """Say how long a pruning is expected to take."""
-    cores = "a GPU (assumed to be an A100)" if gpus_here() else f"{threads} core{'s' if threads > 1 else ''}"
+    machine = this_machine()
+    device = machine.title if machine.memory else f"{threads} core{'s' if threads > 1 else ''}"
     time = "less than a minute" if seconds < 60 else f"about {duration(seconds)}"
-    return f"expected time: {time} on {cores}, without downloads (estimated from counted operations, as by plan)"
+    return f"expected time: {time} on {device}, without downloads (estimated from counted operations, as by plan)"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from prunebench.assets.manifest import Manifest
 from prunebench.config.sources import HubSource
 from prunebench.errors import PrunebenchError
-from prunebench.results.wilson import Z, certain, wilson
+from prunebench.formulas.wilson import Z, certain, wilson
 from prunebench.runtime.provenance import version
 from prunebench.storage.files import write_json, write_text
 from prunebench.suites.metrics import MEAN, metric

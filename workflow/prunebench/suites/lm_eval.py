@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, NonNegativeInt
 
 from prunebench.config.values import Slug, TaskName
+from prunebench.formulas.wilson import certain, wilson_error
 from prunebench.plugin import Parameters
 from prunebench.registry import did_you_mean
-from prunebench.results.wilson import certain, wilson_error
 from prunebench.suites import workloads
 from prunebench.suites.base import Score, Suite
 from prunebench.suites.metrics import MEAN, Metric

@@ -32,6 +32,8 @@ SUBJECTS = {"mmlu": 57}
 """The number of subjects of a task that has any: a limit counts the rows of each subject."""
 GUESSED = ("gsm8k", "vqav2", "scienceqa", "textvqa", "textvqa_ocr")
 """The tasks whose rows no package ships."""
+FEW_ROWS = 8
+"""How many times as long as the rows of the whole task a few of its rows may be. An image takes up to 2880 tokens."""
 UNKNOWN = (5000, 200)
 """The assumed number of rows, and of tokens of a row, of any other task."""
 GENERATED = {"gsm8k": 256, **dict.fromkeys(("easy_vqa", "vqav2", "scienceqa", "textvqa", "textvqa_ocr"), 8)}
@@ -53,21 +55,23 @@ class Workload:
     """The number of models that are in memory at once, if they are not streamed."""
     streamed: bool = False
     """Whether one block at a time is in memory, as for windows of text, and not the whole model."""
+    excess: int = 2
+    """How many times `tokens` and `generated` there may be at most: tokenizers differ, and sizes are estimates."""
     guesses: Mapping[str, str] = field(default_factory=dict)
     """The assumptions about sizes that are not known, by asset (corpora/text)."""
 
 
 def of_corpora(corpora: Sequence[str], seqlen: int, windows: int | None, at_most: Mapping[str, int | None]) -> Workload:
     """Estimate windows of `seqlen` tokens of test text: `windows` of each corpus if stated, `at_most` as a limit."""
-    tokens = 0
+    tokens, excess = 0, 1
     guesses: dict[str, str] = {}
     for corpus in corpora:
         if counts := [count for count in (windows, at_most.get(corpus)) if count]:
             tokens += min(counts) * seqlen
         else:
-            tokens += TEXTS.get(corpus, CORPUS)
+            tokens, excess = tokens + TEXTS.get(corpus, CORPUS), Workload.excess
             guesses |= {f"corpora/{corpus}": f"{CORPUS:,} tokens"} if corpus not in TEXTS else {}
-    return Workload(tokens, seqlen, streamed=True, guesses=guesses)
+    return Workload(tokens, seqlen, streamed=True, excess=excess, guesses=guesses)
 
 
 def of_tasks(tasks: Sequence[str], limit: int | None = None) -> Workload:
@@ -78,6 +82,7 @@ def of_tasks(tasks: Sequence[str], limit: int | None = None) -> Workload:
         tokens=sum(rows[task] * length for task, (_, length) in sizes.items()),
         seqlen=max((length for _, length in sizes.values()), default=UNKNOWN[1]),
         generated=sum(rows[task] * GENERATED.get(task, 0) for task in tasks),
+        excess=FEW_ROWS if limit else Workload.excess,
         guesses={
             f"tasks/{task}": f"{count:,} rows of {length:,} tokens"
             for task, (count, length) in sizes.items()

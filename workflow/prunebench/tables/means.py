@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from prunebench.cell import NO_CALIBRATION
+from prunebench.formulas.wilson import wilson, wilson_error
 from prunebench.results.paired import interval
-from prunebench.results.wilson import wilson, wilson_error
 from prunebench.suites.metrics import MEAN, Metric, metric
 
 if TYPE_CHECKING:

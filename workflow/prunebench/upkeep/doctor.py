@@ -19,13 +19,15 @@ from prunebench.engine.placement.choice import CHOICE
 from prunebench.errors import PrunebenchError
 from prunebench.plan.slurm import partitions
 from prunebench.runtime.cgroups import cpu_limit, memory_limit
-from prunebench.runtime.provenance import code_revision, version
+from prunebench.runtime.provenance import LIBRARIES, code_revision, version
 from prunebench.runtime.script import THREAD_VARIABLES
 from prunebench.upkeep import locks
 
 GIB = 2**30
 LITTLE_DISK, NO_DISK = 20 * GIB, 2 * GIB
 LITTLE_MEMORY = 2
+COMPUTING = {library.replace("_", "-") for library in LIBRARIES} | {"accelerate", "gguf", "scipy"}
+"""The packages whose release may change a number of a result."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +71,22 @@ def python(required: str) -> Finding:
 def packages(requirements: list[str], pins: list[str]) -> Iterator[Finding]:
     """Check that required packages are installed, new enough, and of the releases with which the tests were run."""
     tested = {pin.name: pin.specifier for pin in map(Requirement, pins)}
-    as_tested = []
+    levels = {"ok": 0, "warning": 0, "problem": 0}
     for requirement in map(Requirement, requirements):
         name, release = requirement.name, version(requirement.name)
         if release is None or not requirement.specifier.contains(release, prereleases=True):
             text = f"{release or 'not installed'}, but {requirement.specifier} is needed"
-            yield Finding("problem", name, text, _install())
+            level = "problem"
+            yield Finding(level, name, text)
         elif name in tested and not tested[name].contains(release.partition("+")[0]):
-            advice = f"numbers may differ in their last digits; {_install()}"
-            yield Finding("warning", name, f"{release}; the tests were run with {tested[name]}", advice)
+            level, effect = "warning", "; numbers may differ in their last digits" if name in COMPUTING else ""
+            yield Finding(level, name, f"{release}; the tests were run with {tested[name]}{effect}")
         else:
-            as_tested.append(name)
-    yield Finding("ok", "packages", f"{len(as_tested)} of {len(requirements)} as tested")
+            level = "ok"
+        levels[level] += 1
+    worst = [level for level, count in levels.items() if count][-1]
+    advice = _install() if worst != "ok" else ""
+    yield Finding(worst, "packages", f"{levels['ok']} of {len(requirements)} as tested", advice)
 
 
 def _install(extra: str = "") -> str:

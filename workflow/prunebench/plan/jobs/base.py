@@ -297,6 +297,10 @@ class Job:
     __repr__ = __str__
 
 
+STEPS = 8
+"""How much longer, at most, written tokens take than the arithmetic of their passes: each step reads all weights."""
+
+
 @cache
 def _names(pattern: str) -> tuple[str, ...]:
     """List the wildcards in a pattern. The result is kept, because Snakemake asks for every job many times."""

@@ -14,7 +14,7 @@ from prunebench.config.sources import GeneratedSource, PairsSource, Sampling
 from prunebench.config.values import Bos, Compute, is_none
 from prunebench.identity.fingerprint import fingerprint
 from prunebench.plan import paths
-from prunebench.plan.jobs.base import Job, Need, Spec
+from prunebench.plan.jobs.base import STEPS, Job, Need, Spec
 from prunebench.plan.sizes import block_parameters, parameters
 from prunebench.runtime.provenance import version
 
@@ -181,7 +181,3 @@ class Calibrate(Job):
         batch = min(samples, self.compute.batch_size)
         cache = 8 * shape.blocks * shape.attention * batch * seqlen
         return documents + 4 * parameters(shape) + cache + 64 * batch * shape.vocabulary
-
-
-STEPS = 8
-"""How much longer, at most, written tokens take than the arithmetic of their passes: each step reads all weights."""

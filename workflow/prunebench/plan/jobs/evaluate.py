@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from prunebench.config.entries import Shape
 from prunebench.config.schema import configured
 from prunebench.config.values import Compute
 from prunebench.plan import paths
-from prunebench.plan.jobs.base import Job, Need, Output, Spec
+from prunebench.plan.jobs.base import STEPS, Job, Need, Output, Spec
 from prunebench.plan.sizes import parameters
 from prunebench.runtime.provenance import version
+
+if TYPE_CHECKING:
+    from prunebench.suites.workloads import Workload
 
 
 class EvaluateSpec(Spec):
@@ -43,6 +46,12 @@ class Evaluate(Job):
     def suite(self) -> Any:
         """The suite with its parameters."""
         return configured("suites", self.config.suites[self.wildcards["suite"]])
+
+    @cached_property
+    def workload(self) -> Workload:
+        """The work that the suite asks of the model."""
+        work: Workload = self.suite.workload(self.config)
+        return work
 
     @property
     def pruning(self) -> Job:
@@ -90,10 +99,9 @@ class Evaluate(Job):
 
     @property
     def forward_tokens(self) -> int:
-        """An upper bound of the tokens of an evaluation: LLaMA has 340 000 in the test split of WikiText-2."""
-        return 400_000
+        """An upper bound of the tokens that the suite reads and writes."""
+        return self.workload.excess * (self.workload.tokens + STEPS * self.workload.generated)
 
     def bytes(self, shape: Shape) -> int:
         """The bytes of a pass, and of the file of weights, which the kernel may count as memory of the job."""
-        models: int = self.suite.workload(self.config).models
-        return super().bytes(shape) + 2 * models * parameters(shape)
+        return super().bytes(shape) + 2 * self.workload.models * parameters(shape)
