@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from prunebench.config.sources import Sampling
 from prunebench.config.values import Compute
+from prunebench.engine.cached import cache_of, going_on
 from prunebench.engine.model import StreamedModel
 from prunebench.errors import PrunebenchError
 from prunebench.runtime.progress import track
@@ -55,8 +56,8 @@ def _write(model: PreTrainedModel, device: torch.device, sampling: Sampling, sta
     """Continue `starts`, int64 [batch, given], by one token for each column of `uniform`, float64 [batch, new]."""
     windows, new, cache = starts, starts, None
     for column in uniform.unbind(1):
-        output = model(input_ids=new.to(device), past_key_values=cache, use_cache=True)
-        cache = output.past_key_values
+        output = model(input_ids=new.to(device), **going_on(model, cache))
+        cache = cache_of(output)
         # The CPU adds up probabilities in one order. A GPU does not, and two runs would differ.
         new = drawn(output.logits[:, -1].cpu(), column, sampling)[:, None]
         windows = torch.cat([windows, new], dim=1)

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunebench.engine.cached import cache_of, going_on
+
 Tokens = tuple[int, ...]
 Pair = tuple[Tokens, Tokens]
 """A prompt, and a continuation of it without its last token, which is only predicted."""
@@ -75,7 +77,7 @@ def _log_probabilities(model: Any, batch: Sequence[Pair]) -> Iterator[Tensor]:
     shared = min(map(len, prompts)) - 1 if len(prompts) < len(batch) else 0
     cache = None
     if shared:
-        cache = _run(model, [prompt[:shared] for prompt in prompts], None, 1).past_key_values
+        cache = cache_of(_run(model, [prompt[:shared] for prompt in prompts], None, 1))
         cache.batch_select_indices(torch.tensor([prompts.index(prompt) for prompt, _ in batch], device=model.device))
     rows = [(*prompt[shared:], *tail) for prompt, tail in batch]
     first = min(map(len, prompts)) - 1 - shared
@@ -92,9 +94,7 @@ def _run(model: Any, rows: Sequence[Tokens], cache: Any, last: int) -> Any:
     # Not all architectures can leave out logits.
     can_leave_out = "logits_to_keep" in inspect.signature(model.forward).parameters
     with _contiguous(model.get_output_embeddings()):
-        output = model(
-            input_ids=ids, past_key_values=cache, use_cache=True, **({"logits_to_keep": last} if can_leave_out else {})
-        )
+        output = model(input_ids=ids, **going_on(model, cache), **({"logits_to_keep": last} if can_leave_out else {}))
     output.logits = output.logits[:, -last:]
     return output
 
