@@ -115,6 +115,7 @@ WRONG_EXPORTS: list[tuple[dict[str, Any], str]] = [
     ({"packed": True, "dense": True}, "dense=True and packed=True: choose one of them"),
     ({"dense": True}, "is not packed: there is nothing to do"),
     ({"dense": 1}, "'dense' is 1: give True or False"),
+    ({}, "is a model directory, and no cell: add packed=True to pack it, dense=True to unpack it"),
     ({"directory": 3}, "'directory' is no path: give a name"),
     ({"cell": None}, "'cell' is no path: give a name"),
     ({"cell": "wanda/0.5"}, "no finished cell 'wanda/0.5'"),

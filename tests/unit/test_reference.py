@@ -17,7 +17,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return pages()
 
 
-@pytest.mark.parametrize("file", ["methods.md", "suites.md"])
+@pytest.mark.parametrize("file", ["methods.md", "suites.md", "python.md"])
 def test_the_page_on_disk_is_up_to_date(file: str, written: dict[str, str]) -> None:
     stored = (REPOSITORY / DOCS / file).read_text(encoding="utf-8")
     assert stored == written[file], "write it again: make docs"

@@ -1,4 +1,4 @@
-"""Writes docs/methods.md and docs/suites.md from the descriptions in plug-ins and catalogs.
+"""Writes docs/methods.md, docs/suites.md and docs/python.md from the descriptions in plug-ins, catalogs and functions.
 
 `make docs` runs this module.
 """
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from prunebench import registry
+from prunebench.choices.api import python_page
 from prunebench.choices.parameters import Parameter, parameters, spelled
 from prunebench.config.schema import CATALOG, CATALOGS, SINGULAR
 from prunebench.config.tasks import TasksEntry
@@ -87,7 +88,7 @@ def pages(catalog: Path = CATALOG) -> dict[str, str]:
     suites = [SUITES, *_plugins("suites", catalog), TASKS, *_bundles(catalog)]
     return {
         name: "\n\n".join([WRITTEN_BY, *(part.strip() for part in parts if part)]) + "\n"
-        for name, parts in {"methods.md": methods, "suites.md": suites}.items()
+        for name, parts in {"methods.md": methods, "suites.md": suites, "python.md": python_page()}.items()
     }
 
 

@@ -128,6 +128,10 @@ def export_or_repack(
     """
     if packing and dense:
         raise PrunebenchError("--dense and --packed: choose one of them")
+    if not dense and not packing and _is_model(Path(cell)):
+        raise PrunebenchError(
+            f"{cell} is a model directory, and no cell: add --packed to pack it, --dense to unpack it"
+        )
     if dense or (packing and _is_model(Path(cell))):
         repack(Path(cell), destination, packing, force=force)
         return None

@@ -33,7 +33,8 @@ def export(
     check_arguments({"bits": 1, "group": 1}, {"packed": packed, "dense": dense, "force": force})
     check_arguments({"bits": 1, "group": 1}, {"bits": bits, "group": group})
     if not is_path(cell) or not is_path(directory):
-        raise PrunebenchError(f"'{'directory' if is_path(cell) else 'cell'}' is no path: give a name")
+        name = "directory" if is_path(cell) else "cell"
+        raise PrunebenchError(f"'{name}' is no path: give a name; a model in memory has its own save_pretrained")
     named_path(cell, "'cell'")
     destination = named_destination(directory, "'directory'")
     with in_python(), disk_errors_told():

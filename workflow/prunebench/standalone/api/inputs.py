@@ -95,7 +95,10 @@ def check_model(model: Any, tokenizer: Any, name: str = "model") -> None:
             "the hub, or a PreTrainedModel"
         )
     elif any(isinstance(module, PackedLinear) for module in model.modules()):
-        raise PrunebenchError(f"'{name}' is a packed model in memory: give the directory that it was loaded from")
+        raise PrunebenchError(
+            f"'{name}' is a packed model in memory: give the directory that it was loaded from, or that `prune` writes "
+            "with 'out'"
+        )
     elif any(tensor.is_meta for tensor in model.parameters()) and not hasattr(model, "hf_device_map"):
         raise PrunebenchError(f"'{name}' is on the device meta and has no weights: load it with its weights")
     if tokenizer is None:
