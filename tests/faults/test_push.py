@@ -38,7 +38,9 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prunebench.prune(model, out=root / "pruned", method="magnitude", sparsity=0.5, threads=1)
     (root / "pruned/.cache").mkdir()
     (root / "pruned/.cache/secret").write_text("mine")
+    record = json.loads((root / "pruned/prunebench.json").read_text())
     results = {
+        "model_info": {"additional_details": {"pruned_weights": record["prune"]["weights"]}},
         "evaluation_timestamp": "1800000000",
         "eval_library": {"name": "lm_eval", "version": "0.4.13"},
         "evaluation_results": [
@@ -48,6 +50,9 @@ def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (root / "results").mkdir()
     (root / "results/every_eval_ever.json").write_text(json.dumps(results))
+    (root / "other").mkdir()
+    other = {**results, "model_info": {"id": "dense", "additional_details": {}}}
+    (root / "other/every_eval_ever.json").write_text(json.dumps(other))
     return root / "pruned"
 
 
@@ -136,6 +141,7 @@ def test_mistakes_are_explained_before_anything_is_sent(
         (tmp_path, REPO): "has no config.json",
         (foreign, REPO): "has no prunebench.json: it is no model that prunebench has pruned or exported",
         (pruned, REPO, "--results", tmp_path): "--results: ",
+        (pruned, REPO, "--results", pruned.parent / "other"): "other has scores of another model (dense): evaluate",
     }.items():
         refused = push(*words)
         assert refused.exit_code == 1 and message in " ".join(refused.stderr.split()), refused.output

@@ -26,7 +26,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, Reposit
 
 from prunebench.errors import PrunebenchError
 from prunebench.standalone.export import CARD, RECORD
-from prunebench.standalone.records import EVERY_EVAL_EVER
+from prunebench.standalone.records import EVERY_EVAL_EVER, PRUNED_WEIGHTS
 from prunebench.storage.files import read_object
 from prunebench.storage.layout import read_layout
 from prunebench.tables.escape import markdown
@@ -86,7 +86,7 @@ def prepare(directory: Path, repo: str, results: Sequence[Path] = (), *, private
                 "tell how it was made"
             )
     record = read_object(directory / RECORD)
-    evaluations = [_evaluation(path) for path in results]
+    evaluations = [_evaluation(path, directory, record) for path in results]
     if constants.HF_HUB_OFFLINE:
         raise PrunebenchError("HF_HUB_OFFLINE is set, so nothing can be uploaded: unset it where this runs")
     if not get_token():
@@ -146,14 +146,23 @@ def hub_entries(evaluation: dict[str, Any]) -> Iterator[EvalResultEntry]:
             )
 
 
-def _evaluation(place: Path) -> dict[str, Any]:
-    """Read the record that `eval --out` wrote to the directory `place`. Raises PrunebenchError if there is none."""
+def _evaluation(place: Path, directory: Path, pruning: dict[str, Any]) -> dict[str, Any]:
+    """Read the record that `eval --out` wrote to the directory `place`.
+
+    Raises PrunebenchError if there is none, or if it is not of the model in `directory`, whose record is `pruning`.
+    """
     file = place / EVERY_EVAL_EVER
     if not file.is_file():
         raise PrunebenchError(f"--results: {place} has no {EVERY_EVAL_EVER}: name a directory that `eval --out` wrote")
     record = read_object(file)
     if not isinstance(record.get("evaluation_results"), list):
         raise PrunebenchError(f"--results: {file} holds no evaluation results: write it again by `eval --out`")
+    model = record.get("model_info") or {}
+    if (model.get("additional_details") or {}).get(PRUNED_WEIGHTS) != str(pruning["prune"]["weights"]):
+        raise PrunebenchError(
+            f"--results: {place} has scores of another model ({model.get('id', 'unknown')}): evaluate {directory}, or "
+            "leave them out"
+        )
     return record
 
 

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("task", "metric", "value", "stderr", "low", "high", "n")
 """The columns of scores in CSV; `low` and `high` are the 95% interval of an accuracy."""
+PRUNED_WEIGHTS = "pruned_weights"
+"""The key of the digest by which `push` knows the model that was evaluated. Dense and packed copies have one digest."""
 SCORES, EVERY_EVAL_EVER = "scores.csv", "every_eval_ever.json"
 SCHEMA = "0.3.0"
 """The version of the schema of Every Eval Ever (evaleval/every_eval_ever on GitHub)."""
@@ -238,6 +240,7 @@ def _pruned(directory: Path) -> dict[str, str]:
             "pruning_method": spec["method"],
             "pattern": spec["pattern"],
             "sparsity": f"{prune['achieved_sparsity']:.4f}",
+            PRUNED_WEIGHTS: str(prune["weights"]),
         }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
