@@ -22,6 +22,8 @@ SCORES = [
     Score("wikipedia", "perplexity", 23.4, 0.4, 32),
 ]
 
+SPEC = {"method": "wanda", "pattern": "unstructured"}
+
 
 @pytest.mark.parametrize(
     ("fraction", "rows", "low", "high"),
@@ -58,7 +60,7 @@ def evaluated(tmp_path: Path) -> records.Evaluated:
 def made(folder: Path) -> records.Evaluated:
     """An evaluation of a pruned model from the hub, whose first task lm-eval has evaluated."""
     (folder / "prunebench.json").write_text(
-        json.dumps({"prune": {"achieved_sparsity": 0.5, "spec": {"method": "wanda", "pattern": "unstructured"}}})
+        json.dumps({"prune": {"achieved_sparsity": 0.5, "spec": SPEC, "weights": "b1a6"}})
     )
     source = {"kind": "hub", "repo": "owner/name", "revision": "0" * 40}
     manifest = Manifest.model_validate(
@@ -111,6 +113,7 @@ def test_the_record_of_every_eval_ever(evaluated: records.Evaluated) -> None:
     details = record["model_info"]["additional_details"]
     assert (details["deployment_type"], details["model_availability"]) == ("self_deployed", "open_weights")
     assert details["pruning_method"] == "wanda" and details["sparsity"] == "0.5000"
+    assert details["pruned_weights"] == "b1a6", "push compares it with the model"
     assert all(isinstance(value, str) for value in details.values())
     first, certain, *_, perplexity = record["evaluation_results"]
     assert first["source_data"] == {
