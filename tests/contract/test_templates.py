@@ -25,19 +25,19 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(root: Path, *words: str) -> str:
-    """The output of python with `words` in `root`."""
+def run(root: Path, *words: str, inside: str = "") -> str:
+    """The output of python with `words` in `root`, or in a directory of it."""
     environment = {**os.environ, "PYTHONPATH": str(root / "workflow")}
     command = [sys.executable, *words]
     done = subprocess.run(
-        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=root / inside, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
-def prunebench(root: Path, *words: str) -> str:
-    return run(root, "-c", "from prunebench.cli import app; app()", *words)
+def prunebench(root: Path, *words: str, inside: str = "") -> str:
+    return run(root, "-c", "from prunebench.cli import app; app()", *words, inside=inside)
 
 
 LEAST = {"method": 20, "allocator": 10, "suite": 2, "table": 5, "figure": 4, "family": 1}
@@ -54,6 +54,16 @@ def test_the_contract_tests_find_it_and_pass(copy: Path, kind: str, folder: str)
     assert passed and int(passed[1]) >= LEAST[kind], tests
     if "look at it" in made:
         assert "ZetaTwo" in prunebench(copy, folder, "zeta_two")
+
+
+def test_the_contract_tests_of_a_clone_find_the_plug_in_of_a_project(copy: Path) -> None:
+    (copy / "study/config").mkdir(parents=True)
+    shutil.copy2(copy / "config/config.yaml", copy / "study/config/config.yaml")
+    made = prunebench(copy, "new", "table", "zeta_two", inside="study")
+    assert made.startswith("plugins/tables/zeta_two.py: works as it is")
+    (advice,) = (line for line in made.splitlines() if line.startswith("test it"))
+    tests = run(copy, "-m", *advice.removeprefix("test it").split(), "-p", "no:cacheprovider", inside="study")
+    assert (passed := re.search(r"(\d+) passed", tests)) and int(passed[1]) >= LEAST["table"], tests
 
 
 def test_it_is_in_good_style(copy: Path) -> None:

@@ -60,6 +60,26 @@ def test_code_until_it_is_accepted(tree: Tree) -> None:
     assert tree.planned() == pruned(*CALIBRATED) | evaluated(*CALIBRATED) | tables()
 
 
+MINE = "tiny mine uniform unstructured-s0.50 text_4x16 0"
+MINE_FILES = "tiny/mine/uniform/unstructured-s0.50/text_4x16-seed0"
+
+
+def test_code_of_a_method_that_the_project_has(tree: Tree) -> None:
+    text = (tree.root / WANDA_CODE).read_text()
+    code = tree.root / "plugins/methods/mine.py"
+    code.parent.mkdir(parents=True)
+    code.write_text(text.replace("class Wanda", "class Mine").replace('name = "wanda"', 'name = "mine"'))
+    tree.edit(STUDY, "wanda], sparsity: 0.5}", "wanda, mine], sparsity: 0.5}")
+    assert tree.planned() == pruned(MINE) | evaluated(MINE) | tables()
+    run = tree.snakemake(f"results/evaluations/{MINE_FILES}/ppl_tiny.json")
+    assert run.returncode == 0, run.stdout
+    assert tree.planned() == tables()
+    tree.rewrite("plugins/methods/mine.py", another_comment)
+    assert tree.planned() == tables()
+    tree.rewrite("plugins/methods/mine.py", another_number)
+    assert tree.planned() == pruned(MINE) | evaluated(MINE) | tables()
+
+
 def test_look_of_the_report(tree: Tree) -> None:
     tree.rewrite("workflow/prunebench/report/template/report.css", lambda text: f"{text}\np {{ margin: 1px }}\n")
     assert tree.planned() == {"report", "all"}

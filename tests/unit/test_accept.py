@@ -169,7 +169,7 @@ def test_a_module_that_moved_takes_its_imports_in_golden_tests_along(root: Path)
 def test_another_opinion_of_what_is_numeric_can_be_accepted(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The base revision says itself what its fingerprints were: those are on disk."""
     package = Path(fingerprints.__file__).parents[1]
-    modules = ("__init__.py", "errors.py", "names.py", "identity/__init__.py", "identity/fingerprint.py")
+    modules = ("__init__.py", "errors.py", "names.py", "registry.py", "identity/__init__.py", "identity/fingerprint.py")
     write(root, {f"workflow/prunebench/{name}": (package / name).read_text() for name in modules})
     commit(root)
     before = fingerprint(WANDA, tree(root))

@@ -8,7 +8,6 @@ import yaml
 from typer.testing import CliRunner
 
 from prunebench import registry
-from prunebench.choices import new
 from prunebench.cli import app
 from studies import STUDY, changed
 
@@ -101,6 +100,6 @@ def test_a_config_with_unknown_names_can_still_ask_what_there_is(project: Path) 
     ],
 )
 def test_bad_and_taken_names_are_refused(kind: str, name: str, problem: str, project: Path) -> None:
-    before = sorted(new.PACKAGE.rglob("*.py"))
+    before = sorted(registry.PACKAGE.rglob("*.py"))
     assert problem in run("new", kind, name, code=1)
-    assert sorted(new.PACKAGE.rglob("*.py")) == before
+    assert sorted(registry.PACKAGE.rglob("*.py")) == before and not list(project.rglob("*.py"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import installed
+from dag.tree import replaced
 from prunebench.config import packaged
 from prunebench.config.schema import with_catalogs
 from prunebench.plan import graph
@@ -22,7 +23,7 @@ print(hashlib.sha256("\\n".join(sorted(job.spec for job in graph.jobs(read_plan(
 MODEL = "{title: %s, family: llama, source: {kind: path, path: nowhere}}"
 MODULE = """
 from prunebench.config.packaged import packaged
-configfile: packaged("config/studies/smoke.yaml")
+configfile: "study/config/config.yaml"
 module other:
     snakefile: packaged("Snakefile")
     config: config
@@ -70,6 +71,7 @@ def test_specs_do_not_depend_on_the_place_of_the_package(
         (["prune", "nothing", "--sparsity", "0.6", "--out", "out"], "neither a directory nor a model"),
         (["accept"], "accept compares revisions of a checkout"),
         (["init", "study", "--study", "nothing"], "--study: unknown study 'nothing'"),
+        (["new", "method", "wanda"], "prunebench/methods/wanda.py is there already: choose another name"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -88,6 +90,16 @@ def test_a_new_project_runs_its_study_and_is_not_overwritten(place: Path, tmp_pa
     assert "profiles/default" in run.stdout and "prune               5" in run.stdout
 
 
+def test_a_new_plug_in_becomes_a_part_of_the_project(place: Path, tmp_path: Path) -> None:
+    run = installed.prunebench(place, tmp_path, "new", "method", "mine")
+    assert run.stdout.startswith("plugins/methods/mine.py: works as it is")
+    assert "pytest CLONE/tests/contract/test_methods.py -k mine" in run.stdout
+    assert "an installed package has no tests" in run.stdout
+    assert below(tmp_path, "**/*.py") == {"plugins/methods/mine.py"}
+    assert "from plugins/methods/mine.py" in installed.prunebench(place, tmp_path, "methods", "mine").stdout
+    assert not (place / "prunebench/methods/mine.py").exists()
+
+
 @pytest.mark.wheel
 @pytest.mark.parametrize("way", ["included", "named", "module"])
 def test_ways_to_use_the_workflow(place: Path, tmp_path: Path, way: str) -> None:
@@ -95,15 +107,19 @@ def test_ways_to_use_the_workflow(place: Path, tmp_path: Path, way: str) -> None
     (tmp_path / "Snakefile").write_text(MODULE)
     (tmp_path / "run").mkdir()
     assert installed.prunebench(place, tmp_path, "init", "study", "--study", "smoke").returncode == 0
-    words = {
-        "included": ["-d", "study", "-s", "study/Snakefile"],
-        "named": ["-s", str(snakefile), "-d", "run", "--configfile", "study/config/config.yaml"],
-        "module": [],
+    directory, *words = {
+        "included": ["study", "-d", "study", "-s", "study/Snakefile"],
+        "named": ["run", "-s", str(snakefile), "-d", "run", "--configfile", "study/config/config.yaml"],
+        "module": ["."],
     }[way]
+    # Plug-ins lie where the jobs run.
+    assert installed.prunebench(place, tmp_path / directory, "new", "method", "mine").returncode == 0
+    config = tmp_path / "study/config/config.yaml"
+    config.write_text(replaced(config.read_text(), "[random,", "[random, mine,", str(config)))
     run = installed.python(place, tmp_path, "-m", "snakemake", "-n", *words)
     assert run.returncode == 0, run.stdout
     rule = "other_evaluate" if way == "module" else "evaluate"
-    assert f"{rule} " in run.stdout
+    assert f"{rule} " in run.stdout and "method=mine" in run.stdout
 
 
 def test_a_project_adds_to_the_catalogs_and_replaces_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

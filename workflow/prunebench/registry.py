@@ -1,18 +1,25 @@
 """Finds plug-ins by their file: `methods/wanda.py` holds the class whose `name` is "wanda".
 
+A plug-in lies in the package, or in a project's folder of the same kind: `plugins/methods/mine.py` in the working
+directory, where Snakemake, its jobs and the commands run. Either way its module is `prunebench.methods.mine`, so that
+imports, fingerprints and the watch over the code of a job make no difference between the two.
+
 The scan reads the text of files only. A plug-in is imported when it is asked for, so that one broken or heavy plug-in
-never stops the others. Modules beside them that hold no such class are no plug-ins.
+never stops the others. Modules beside them that hold no such class are no plug-ins. Both places are read once per
+process.
 """
 
 import difflib
 import importlib
+import os
 import re
+import traceback
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from prunebench.errors import PrunebenchError
+from prunebench.errors import PrunebenchError, disk_errors_told, summary
 
 KINDS = {
     "method": "methods",
@@ -23,30 +30,94 @@ KINDS = {
     "family": "models",
 }
 """The folder of each kind of plug-in, by what one of the kind is called."""
+PACKAGE = Path(__file__).parent
+PROJECT = Path("plugins")
+"""The directory, relative to the working directory, in which a project has folders of plug-ins of its own."""
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""The form of a plug-in's name, which is a name of the catalogs and of a Python module."""
 
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
-    """The sorted names of all plug-ins of `kind`, which is a folder: methods, allocators, suites, models, search."""
-    folder = Path(__file__).parent / kind
-    return tuple(
-        sorted(
-            path.stem
-            for path in folder.glob("*.py")
-            if re.search(rf'^    name = "{path.stem}"( *#.*)?$', path.read_text(encoding="utf-8"), re.MULTILINE)
-        )
-    )
+    """The sorted names of the package's and the project's plug-ins of `kind`: a folder of KINDS, or search."""
+    return tuple(sorted({*_scan(PACKAGE / kind), *own(kind)}))
+
+
+@cache
+def own(kind: str) -> tuple[str, ...]:
+    """The names of the plug-ins of `kind` that the project has."""
+    return tuple(_scan(_project() / kind))
+
+
+@cache
+def _project() -> Path:
+    """The project's directory of plug-ins. A process that changes its working directory stays with its first one."""
+    return PROJECT.absolute()
+
+
+def project_files() -> dict[str, Path]:
+    """The project's plug-ins, and the Python files beside them, by the path that each would have in the package."""
+    return {
+        path.relative_to(_project()).as_posix(): path
+        for kind in KINDS.values()
+        for path in sorted((_project() / kind).rglob("*.py"))
+        if path.is_file()  # an editor may keep links to nothing beside the files
+    }
+
+
+def read(path: Path) -> str:
+    """The text of a Python file, even if it is not UTF-8. Raises PrunebenchError if the disk does not give it."""
+    with disk_errors_told():
+        return path.read_text(encoding="utf-8", errors="backslashreplace")
+
+
+def place(kind: str, name: str) -> Path:
+    """The file of the plug-in called `name`: relative to the working directory if it lies there, else absolute."""
+    return _shown((_project() if name in own(kind) else PACKAGE) / kind / f"{name}.py")
+
+
+def _shown(file: Path) -> Path:
+    return file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+
+
+@cache
+def add_project() -> None:
+    """Let imports find the project's plug-ins under the names that they would have in the package."""
+    for kind in KINDS.values():
+        if (_project() / kind).is_dir():
+            package = importlib.import_module(f"prunebench.{kind}")
+            # The package's own folder comes first: no file of a project takes the place of one that others import.
+            package.__path__.append(str(_project() / kind))
 
 
 @cache
 def load(kind: str, name: str) -> Any:
-    """The plug-in class called `name`. Raises PrunebenchError, with the nearest name, if there is none."""
+    """The plug-in class called `name`.
+
+    Raises PrunebenchError if there is none, with the nearest name; if its file cannot be imported, with the line; and
+    if a project's file has the name of a file of the package.
+    """
     if name not in names(kind):
-        raise PrunebenchError(f"unknown {kind.removesuffix('s')} {name!r}{did_you_mean(name, names(kind))}")
-    module = importlib.import_module(f"prunebench.{kind}.{name}")
+        raise PrunebenchError(f"unknown {kind.removesuffix('s')} {name!r}{hint(kind, name, names(kind))}")
+    file = place(kind, name)
+    if name in own(kind) and (PACKAGE / kind / file.name).exists():
+        raise PrunebenchError(f"{file}: prunebench has a {kind}/{file.name} itself, so rename this file and its class")
+    add_project()
+    try:
+        module = importlib.import_module(f"prunebench.{kind}.{name}")
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(file.absolute())]
+        where = f"{file}, line {lines[-1]}" if lines else f"{file}"
+        raise PrunebenchError(f"{where}: cannot be imported ({summary(error)}): mend it, or move it away") from error
     # Not isinstance: it asks a lazily imported module for its class, which imports it.
     classes = (value for value in vars(module).values() if issubclass(type(value), type))
-    return next(plugin for plugin in classes if getattr(plugin, "name", None) == name)
+    plugin = next((plugin for plugin in classes if getattr(plugin, "name", None) == name), None)
+    if plugin is None:
+        raise PrunebenchError(f"{file} {_lacks(name)}")
+    if mistake := _mistake(kind, plugin):
+        raise PrunebenchError(f"{file}: class {plugin.__name__} {mistake}")
+    return plugin
 
 
 def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
@@ -57,8 +128,11 @@ def build(kind: str, name: str, params: Mapping[str, Any]) -> Any:
 
 @cache
 def ready(kind: str) -> tuple[str, ...]:
-    """The names of the plug-ins that have a default for every parameter."""
-    return tuple(name for name in names(kind) if not required(kind, name))
+    """The names of the plug-ins that have a default for every parameter.
+
+    A plug-in that cannot be loaded is left out. Its error comes up where it is asked for.
+    """
+    return tuple(name for name in names(kind) if _is_ready(kind, name))
 
 
 def required(kind: str, name: str) -> list[str]:
@@ -73,3 +147,45 @@ def did_you_mean(word: str, choices: Iterable[str], *, list_all: bool = True) ->
     if near:
         return f": did you mean {near[0]!r}?"
     return f" (known: {', '.join(known)})" if known and list_all else ""
+
+
+def hint(kind: str, name: str, known: Iterable[str]) -> str:
+    """The end of an error message on an unknown plug-in: what the project's file of that name lacks, or a near name."""
+    file = _shown(_project() / kind / f"{name}.py")
+    # Not Path.exists: it raises for a name that is too long.
+    if name in names(kind) or not os.path.isfile(file):  # noqa: PTH113
+        return did_you_mean(name, known)
+    return f": {file} {_lacks(name)}"
+
+
+def _scan(folder: Path) -> list[str]:
+    """The names of the plug-ins in `folder`."""
+    return [path.stem for path in folder.glob("*.py") if path.is_file() and _holds_plugin(path)]
+
+
+def _holds_plugin(path: Path) -> bool:
+    says = rf"""^[ \t]+name(:[^=\n]*)?[ \t]*=[ \t]*(["']){path.stem}\2[ \t]*(#.*)?$"""
+    return bool(NAME.fullmatch(path.stem) and re.search(says, read(path), re.MULTILINE))
+
+
+def _lacks(name: str) -> str:
+    if not NAME.fullmatch(name):
+        return "needs another name: lower-case letters, digits and '_', a letter first"
+    return f'has no class with the line: name = "{name}"'
+
+
+def _mistake(kind: str, plugin: type) -> str | None:
+    """What a class lacks to be a plug-in; None if it lacks nothing that can be told without a run."""
+    # A space of a search is any class with the right functions.
+    if kind in KINDS.values() and not any(base.__module__.startswith("prunebench.") for base in plugin.__mro__[1:]):
+        return "derives from no class of prunebench: a file that 'prunebench new' writes shows from which it should"
+    declared = (item for base in plugin.__mro__ for item in vars(base).get("__annotations__", {}).items())
+    missing = sorted(name for name, kind in declared if "ClassVar" in str(kind) and not hasattr(plugin, name))
+    return f"does not define {' and '.join(missing)}" if missing else None
+
+
+def _is_ready(kind: str, name: str) -> bool:
+    try:
+        return not required(kind, name)
+    except PrunebenchError:
+        return False

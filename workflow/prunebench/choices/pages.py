@@ -95,7 +95,7 @@ def pages(catalog: Path = CATALOG) -> dict[str, str]:
 def _plugins(kind: str, catalog: Path) -> Iterator[str]:
     """Yield the parts of a section for each plug-in of `kind`."""
     entries = _entries(kind, catalog)
-    for name in registry.names(kind):
+    for name in sorted({*registry.names(kind)} - {*registry.own(kind)}):
         plugin = registry.load(kind, name)
         yield f"### {plugin.title}: `{name}`"
         yield inspect.getdoc(plugin) or ""

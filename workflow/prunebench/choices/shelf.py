@@ -39,7 +39,11 @@ class Shelf:
             Column("name", no_wrap=True), "title", "what it is", "from", box=None, caption=note, caption_justify="left"
         )
         for name in self._names:
-            table.add_row(name, *map(Text, self._line(name)), Path(self._file(name)).name)
+            try:
+                line = self._line(name)
+            except PrunebenchError as error:  # a broken plug-in, which must not hide the others
+                line = ("", str(error))
+            table.add_row(name, *map(Text, line), Path(self._file(name)).name)
         return table
 
     def detail(self, name: str) -> Group:
@@ -80,14 +84,14 @@ class Shelf:
         plugin = self._class(name)
         for paragraph in (inspect.getdoc(plugin) or "").split("\n\n"):
             yield Text(f"{paragraph if paragraph.startswith('    ') else ' '.join(paragraph.split())}\n")
-        instances = [entry for entry in self._files if self._class(entry) is plugin]
+        instances = [entry for entry in self._files if self._plugin_of(entry) == plugin.name]
         facts = {
             "title": plugin.title,
             "paper": plugin.reference,
             "layers": getattr(self._entries.get(name), "layers", ""),
             "looks at": ", ".join(sorted(plugin.uses)),
             "collects": ", ".join(sorted(getattr(plugin, "needs", ()))),
-            "plug-in": f"workflow/prunebench/{self._kind}/{plugin.name}.py",
+            "plug-in": self._place(plugin.name),
             "entries": ", ".join(instances),
             **{f"preset {preset}": _words(params) or "the defaults" for preset, params in plugin.presets.items()},
         }
@@ -110,11 +114,18 @@ class Shelf:
         yield table
 
     def _class(self, name: str) -> Any:
+        return registry.load(self._kind, self._plugin_of(name))
+
+    def _plugin_of(self, name: str) -> str:
+        """Return the name of the plug-in that `name` stands for."""
         entry = self._entries.get(name)
-        return registry.load(self._kind, getattr(entry, SINGULAR[self._kind]) if entry else name)
+        return str(getattr(entry, SINGULAR[self._kind])) if entry else name
 
     def _file(self, name: str) -> str:
-        return self._files.get(name, f"workflow/prunebench/{self._kind}/{name}.py")
+        return self._files.get(name) or self._place(name)
+
+    def _place(self, plugin: str) -> str:
+        return str(registry.place(self._kind, plugin))
 
 
 def _words(params: dict[str, Any]) -> str:

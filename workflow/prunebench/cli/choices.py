@@ -9,7 +9,6 @@ import typer
 
 from prunebench import registry
 from prunebench.cli.options import Configfile, destination
-from prunebench.config.packaged import IN_CHECKOUT
 from prunebench.config.schema import CONFIG
 
 app = typer.Typer()
@@ -71,14 +70,13 @@ def _creator(kind: str, folder: str) -> Callable[..., None]:
         from prunebench.choices.new import advice, create
 
         typer.echo(f"{create(kind, name, configfile)}: works as it is, edit it")
-        if not IN_CHECKOUT:
-            typer.echo("it lies in the installed package: keep a copy, as a new environment does not have it")
         for purpose, text in advice(kind, name).items():
             typer.echo(f"{purpose:<10} {text}")
 
-    command.__doc__ = f"""Write workflow/prunebench/{folder}/NAME.py, a working {kind} with comments.
+    command.__doc__ = f"""Write plugins/{folder}/NAME.py, a working {kind} with comments, for this project.
 
-    You can use it at once, and the contract tests find it by themselves.
+    Within a clone of prunebench it is workflow/prunebench/{folder}/NAME.py. You can use it at once, and the contract
+    tests of the clone find it by themselves.
 
     Example: prunebench new {kind} mine
     """

@@ -221,6 +221,12 @@ def with_catalogs(
             files |= {(kind, name): origin for name in entries}
     for kind in ("methods", "allocators", "suites"):
         bare = {name: CATALOGS[kind].model_validate({SINGULAR[kind]: name}) for name in registry.ready(kind)}
+        for name in {*registry.own(kind)} & merged[kind].keys():
+            if getattr(merged[kind][name], SINGULAR[kind]) != name:
+                raise PrunebenchError(
+                    f"{registry.place(kind, name)}: {files[kind, name]} has an entry of this name for another "
+                    f"{SINGULAR[kind]}, so rename this file and its class"
+                )
         merged[kind] = bare | merged[kind]
     return config.model_copy(update=merged), files
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+from prunebench import registry
 from prunebench.errors import PrunebenchError
 
 PACKAGE = "prunebench"
@@ -88,10 +89,15 @@ class Sources:
         return cls(texts, frozenset(packages), _parse_accepted(files.get(ACCEPTED, "{}")))
 
     @classmethod
-    def from_directory(cls, workflow: Path) -> "Sources":
-        """Read the package in the directory `workflow`, and its accepted.json if it has one."""
+    def from_directory(cls, workflow: Path, plugins: Mapping[str, Path] | None = None) -> "Sources":
+        """Read the package in the directory `workflow`, and its accepted.json if it has one.
+
+        `plugins` are the files of a project by their places in the package, where the package's own files come first.
+        """
         paths = [*(workflow / PACKAGE).rglob("*.py"), *workflow.glob(ACCEPTED)]
-        return cls.from_files({path.relative_to(workflow).as_posix(): path.read_text("utf-8") for path in paths})
+        files = {path.relative_to(workflow).as_posix(): path.read_text("utf-8") for path in paths}
+        added = {f"{PACKAGE}/{name}": path for name, path in (plugins or {}).items()}
+        return cls.from_files({name: registry.read(path) for name, path in added.items() if name not in files} | files)
 
     def text(self, module: str) -> str:
         """The source of `module`. Raises KeyError if there is no such module."""
@@ -102,8 +108,8 @@ class Sources:
 
 @cache
 def working_tree() -> Sources:
-    """The package of this file, read once per process."""
-    return Sources.from_directory(Path(__file__).parents[2])
+    """The package of this file and the plug-ins of the project in the working directory, read once per process."""
+    return Sources.from_directory(Path(__file__).parents[2], registry.project_files())
 
 
 @cache

@@ -7,6 +7,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from prunebench import registry
 from prunebench.errors import PrunebenchError
 from prunebench.identity.fingerprint import PACKAGE, Sources, closure, fingerprint
 
@@ -25,6 +26,7 @@ class Watch:
         self._texts: dict[str, str] = {}
         self.check()
         _Checked.serve(self._texts)
+        registry.add_project()
         for module in planned:
             importlib.import_module(f"{PACKAGE}.{module}")
         self.check()
@@ -32,7 +34,7 @@ class Watch:
     def check(self) -> None:
         """Raise PrunebenchError if the code of a module on disk is not the planned code."""
         try:
-            sources = Sources.from_directory(self._workflow)
+            sources = Sources.from_directory(self._workflow, registry.project_files())
             if self._texts and all(sources.texts.get(name) == text for name, text in self._texts.items()):
                 return
             edited = [name for name, planned in self._planned.items() if not _is_planned(name, planned, sources)]

@@ -69,8 +69,9 @@ def _unknown_names(config: Config) -> list[str]:
         for where, kind, value in uses:
             known = getattr(config, kind)
             if value not in known:
-                hint = registry.did_you_mean(value, known)
-                if kind in ("methods", "allocators") and value in registry.names(kind):
+                plugs_in = kind in ("methods", "allocators", "suites")
+                hint = registry.hint(kind, value, known) if plugs_in else registry.did_you_mean(value, known)
+                if plugs_in and value in registry.names(kind):
                     needs = ", ".join(registry.required(kind, value))
                     hint = f": it needs parameters ({needs}), so give it an entry of its own under {kind!r}"
                 mistakes.append(f"studies.{name}.{where}: unknown {SINGULAR[kind]} {value!r}{hint}")
@@ -91,7 +92,7 @@ def _bad_entries(config: Config) -> Iterator[tuple[str, str, str]]:
     for name, model in config.models.items():
         known = registry.names("models")
         if model.family not in known:
-            hint = registry.did_you_mean(model.family, known)
+            hint = registry.hint("models", model.family, known)
             yield "models", name, f"models.{name}.family: unknown family {model.family!r}{hint}"
         if isinstance(model.source, TrainedSource):
             needs = {"corpora": ("training", "training"), "unseen": ("evaluation", "calibration", "tuning", "test")}

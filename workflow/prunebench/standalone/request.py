@@ -282,7 +282,7 @@ def refuse_unknown(kind: str, name: str, *plugins: str) -> None:
     known = (*plugins, *stored_entries(kind))
     if name not in known:
         word = SINGULAR[kind]
-        raise PrunebenchError(f"--{word}: unknown {word} {name!r}{registry.did_you_mean(name, known)}")
+        raise PrunebenchError(f"--{word}: unknown {word} {name!r}{registry.hint(kind, name, known)}")
 
 
 def parse_params(texts: list[str], option: str = "--param") -> dict[str, Any]:
