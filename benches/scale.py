@@ -1,7 +1,7 @@
 """The CPU time and memory of everything that looks at a whole study, for studies of thousands of cells.
 
 python -m benches.scale 2550 10050, in the repository, makes up studies of so many cells (see finished_study) in a
-temporary directory, and prints a table. The floor is what Snakemake itself takes for as many jobs of as many files,
+temporary directory, and prints a table; with --dry-run it plans them only. The floor is what Snakemake itself takes for as many jobs of as many files,
 whose rules (floor.smk) have no function of ours.
 """
 
@@ -52,7 +52,7 @@ def cost(directory: Path, *words: str) -> tuple[float, float]:
     return seconds, memory
 
 
-def measure(cells: int, directory: Path) -> list[list[object]]:
+def measure(cells: int, directory: Path, *, only_plan: bool = False) -> list[list[object]]:
     """Measure all commands on a study of `cells` cells, made up in `directory`: rows (cells, what, seconds, MB)."""
     for name in WORKFLOW:
         (directory / name).symlink_to(REPOSITORY / name)
@@ -68,6 +68,8 @@ def measure(cells: int, directory: Path) -> list[list[object]]:
     add("snakemake -n, nothing done", directory, *dry, "--configfile", STUDY)
     alone = ("--snakefile", str(REPOSITORY / "benches/floor.smk"), "--config", f"seeds={cells // finished_study.DRAW}")
     add("floor: Snakemake alone", directory / "floor", *dry, *alone)
+    if only_plan:
+        return rows
     with chdir(directory):
         finished_study.finish(read_plan(Path(STUDY)))
     for stage in STAGES:
@@ -82,9 +84,10 @@ def measure(cells: int, directory: Path) -> list[list[object]]:
 def main() -> None:
     """Measure studies of the sizes that the command line names, and print a row for each command."""
     rows = []
-    for cells in map(int, sys.argv[1:] or ["2550"]):
+    sizes = [int(word) for word in sys.argv[1:] if word != "--dry-run"]
+    for cells in sizes or [2550]:
         with tempfile.TemporaryDirectory() as directory:
-            rows += measure(cells, Path(directory))
+            rows += measure(cells, Path(directory), only_plan="--dry-run" in sys.argv)
     heads = ["cells", "", "CPU seconds", "MB"]
     print(tabulate(rows, headers=heads, tablefmt="github", floatfmt=(".0f", "", ".1f", ".0f")))
 
