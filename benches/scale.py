@@ -1,8 +1,8 @@
 """The CPU time and memory of everything that looks at a whole study, for studies of thousands of cells.
 
 python -m benches.scale 2550 10050, in the repository, makes up studies of so many cells (see finished_study) in a
-temporary directory, and prints a table; with --dry-run it plans them only. The floor is what Snakemake itself takes for as many jobs of as many files,
-whose rules (floor.smk) have no function of ours.
+temporary directory, and prints a table; with --dry-run it plans them only. The floor is what Snakemake itself takes for
+as many jobs of as many files, whose rules (floor.smk) have no function of ours.
 """
 
 from __future__ import annotations
