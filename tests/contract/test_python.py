@@ -92,6 +92,7 @@ def test_a_model_in_memory_gives_the_pruned_model_and_stays_as_it_is(
     # Two blocks, a head, and a tokenizer that cuts as that of the directory does.
     rows = prunebench.compare([model, on_disk.directory], TEXTS, tokenizer=tokenizer, seqlen=16, windows=3, **FAST)
     assert (rows[0].ratio, rows[1].sparsity) == (None, pytest.approx(0.5, abs=0.01))
+    assert [row.model for row in rows] == [model.config.name_or_path or "LlamaForCausalLM", str(on_disk.directory)]
     scores = prunebench.evaluate(model, tasks=["rte"], limit=2, tokenizer=tokenizer, **FAST)
     assert {score.task for score in scores} == {"rte"} and scores[0].n == 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -64,4 +65,4 @@ def compare(
             place.save()
         names = [place.name for place in places]
         rows = compare_models(names, measured.windows, measured.name, settings(dtype, batch_size, threads))
-    return rows
+    return [replace(row, model=place.title) for row, place in zip(rows, places, strict=True)]

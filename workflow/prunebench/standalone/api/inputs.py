@@ -71,6 +71,13 @@ class Placed:
     def __post_init__(self) -> None:
         self.stored = self.memory is None
 
+    @property
+    def title(self) -> str:
+        """The name that the user knows: of a model in memory what it was loaded from, or its class."""
+        if self.memory is None:
+            return self.name
+        return str(self.memory.config.name_or_path or type(self.memory).__name__)
+
     def save(self) -> None:
         """Save the weights of a model in memory, which takes seconds to minutes: call it after all checks."""
         if self.memory is not None and not self.stored:
