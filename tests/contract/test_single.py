@@ -43,6 +43,7 @@ from prunebench.standalone.compare import ratio
 from prunebench.standalone.export import export
 from prunebench.standalone.recommend import TABLE, recommend
 from prunebench.standalone.run import draw_tokens, fetch_to_root
+from prunebench.standalone.unfinished import differences
 
 COMPUTE = ["--batch-size", "2", "--threads", "1"]
 ROOT = Path(__file__).parents[2]
@@ -565,6 +566,30 @@ def test_finished_blocks_of_other_settings_are_lost_only_with_force(models: Path
     result = run(*same_command(models, out, "--samples", 3, "--seqlen", 16), "--force")
     assert result.exit_code == 0 and "throwing away 1 finished block of other settings" in result.stderr
     assert not part.exists()
+
+
+def test_of_two_methods_the_parameters_are_not_told_apart() -> None:
+    def settings(method: str, **params: Any) -> dict[str, Any]:
+        return {"options": {"model": "m", "--method": method} | {f"--param {name}": params[name] for name in params}}
+
+    earlier = settings("sparsegpt", damping=0.1, rounding="down")
+    assert differences(earlier, settings("wanda", rounding="nearest")) == " (--method sparsegpt, not --method wanda)"
+    assert differences(earlier, settings("sparsegpt", damping=0.2, rounding="down")) == (
+        " (--param damping=0.1, not --param damping=0.2)"
+    )
+    assert differences(earlier, earlier) == "", "the place of the result differs"
+
+
+def test_a_model_beside_an_id_on_the_hub_is_suggested(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: Any) -> None:
+        raise PrunebenchError("it is absent")
+
+    monkeypatch.chdir(models.parent)
+    monkeypatch.setattr("prunebench.assets.hub.pinned", absent)
+    with pytest.raises(
+        PrunebenchError, match=rf"is no directory here \(did you mean '{models.name}/llama'\?\), and as"
+    ):
+        request.model_entry(f"{models.name}/lama")
 
 
 def test_finished_blocks_of_another_text_or_model_are_lost_only_with_force(models: Path, tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ log = logging.getLogger("prunebench")
 RESULTS = "results"
 """The directory, below that of unfinished work, of everything that is made from the model and the calibration tokens.
 The tokens themselves lie beside it, because it is emptied if they differ from the tokens of the last run."""
+_PARAMS = {"--method": "--param", "--allocator": "--allocator-param"}
 _SETTINGS = "settings.json"
+_TEXT = "calibration text"
 _REMEDY = "name another --out, or delete them with --force"
 
 
@@ -34,7 +36,7 @@ def refuse_other_settings(work: Work, root: Path) -> None:
     settings, earlier = _settings(work), read_if_whole(root / _SETTINGS)
     if is_worth_keeping(root) and earlier not in (None, settings):
         raise PrunebenchError(
-            f"{root} holds {finished(root) or _TEXT} of other settings{_differences(earlier, settings)}: "
+            f"{root} holds {finished(root) or _TEXT} of other settings{differences(earlier, settings)}: "
             f"repeat those settings to go on, {_REMEDY}"
         )
 
@@ -80,9 +82,6 @@ def finished(root: Path) -> str:
     return f"{blocks} finished block{'s' if blocks > 1 else ''}" if blocks else "finished parts" if files else ""
 
 
-_TEXT = "calibration text"
-
-
 def _is_of_failure(file: Path) -> bool:
     """Whether `file` has the weights of a cell that failed, which are none."""
     return file.name == Path(paths.WEIGHTS).name and read_status(file.with_name(Path(paths.PRUNED).name)) != "ok"
@@ -123,10 +122,13 @@ def _origin(work: Work) -> str:
     return source.path if isinstance(source, PathSource) else work.cell.model
 
 
-def _differences(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+def differences(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Say in brackets which options differ; the text is empty if none does, as for equal values that have two names."""
     there, here = earlier["options"], settings["options"]
     names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    for plugin in ("--method", "--allocator"):  # Those of another plug-in differ in all parameters.
+        if plugin in names:
+            names = [name for name in names if not name.startswith(f"{_PARAMS[plugin]} ")]
     if not names:
         return ""
     said = (" ".join(_said(name, options[name]) for name in names if name in options) for options in (there, here))
@@ -135,7 +137,7 @@ def _differences(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> str
 
 def _said(name: str, value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return f"{name}{'=' if 'param ' in name else ' '}{text}"
+    return f"{name}{'=' if name.partition(' ')[0] in _PARAMS.values() else ' '}{text}"
 
 
 def _changes(earlier: str | None, identity: Mapping[str, Any]) -> str:
