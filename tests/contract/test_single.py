@@ -32,6 +32,7 @@ from jobs import prune_job
 from patches import replacing
 from prunebench import registry
 from prunebench.cli import app
+from prunebench.cli.prune import in_words
 from prunebench.config.entries import Shape
 from prunebench.config.packaged import resource
 from prunebench.errors import PrunebenchError
@@ -42,6 +43,7 @@ from prunebench.standalone.compare import ratio
 from prunebench.standalone.export import export
 from prunebench.standalone.recommend import TABLE, recommend
 from prunebench.standalone.run import draw_tokens, fetch_to_root
+from prunebench.standalone.unfinished import differences
 
 COMPUTE = ["--batch-size", "2", "--threads", "1"]
 ROOT = Path(__file__).parents[2]
@@ -243,9 +245,9 @@ def times(**seconds: float) -> Callable[[str, str], float]:
             times(dense_fit=700, sparsegpt=100),
             0.7,
             "sparsegpt",
-            "slower, about 11.7 min: --method dense_fit",
+            ", about 11.7 min (--method dense_fit); sparsellm_tuned with uniform ",
         ),
-        (times(dense_fit=7000, sparsegpt=4000, wanda=3900), 0.5, "sparsegpt", "about 1.9 h: --method dense_fit"),
+        (times(dense_fit=7000, sparsegpt=4000, wanda=3900), 0.5, "sparsegpt", ", about 1.9 h (--method dense_fit)"),
         (times(dense_fit=7000, sparsegpt=6000, wanda=5900), 0.5, "dense_fit", None),
         # Magnitude is always fast, and at 70% Wanda is many times worse than the best.
         (times(dense_fit=7000, sparsegpt=6000, wanda=10, magnitude=1), 0.7, "dense_fit", None),
@@ -257,6 +259,9 @@ def test_the_best_method_that_is_fast_enough_is_taken(
     best = recommend("unstructured", sparsity, FFN, seconds)
     assert (best.method, best.allocator) == (method, "uniform")
     assert (slower is None) == ("Better but slower" not in best.why) and (slower or "lowest perplexity") in best.why
+    quick = seconds(method, "uniform") <= 600
+    assert ("of the methods that end within 10 minutes here, lowest" in best.why) == (slower is not None and quick)
+    assert ("no good method ends within 10 minutes here, and of the" in best.why) == (slower is not None and not quick)
     assert "in our own runs on smollm2_135m (geometric mean over the tuning splits of c4_type and wikipedia" in best.why
 
 
@@ -312,7 +317,9 @@ def test_the_recommendation_rests_on_text_that_no_table_shows() -> None:
     ("sparsity", "nearest"), [(0.1, "50%"), (0.5, "50%"), (0.59, "50%"), (0.6, "70%"), (0.99, "70%")]
 )
 def test_the_nearest_measured_sparsity_decides(sparsity: float, nearest: str) -> None:
-    assert f"lowest perplexity at {nearest} " in recommend("unstructured", sparsity, FFN).why
+    why = recommend("unstructured", sparsity, FFN).why
+    near = "" if f"{sparsity:.0%}" == nearest else f"(the nearest to {sparsity:.0%} in our table) "
+    assert f"lowest perplexity at {nearest} {near}in our own runs" in why
 
 
 def test_a_method_that_cannot_do_a_model_is_not_recommended_and_refused_before_work(
@@ -379,6 +386,16 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "m\udcff"], "--calibration: the name 'm\\udcff' is not UTF-8"),
     (["ppl", "{models}/llama", "--text", "{models}/text.txt", "--seqlen", "100"], "use shorter ones (--seqlen, "),
     (["prune", "smollm2", "--out", "{out}", "--sparsity", "0.6"], "did you mean 'smollm2_135m'?"),
+    (["prune", "{models}/llam", "--out", "{out}", "--sparsity", "0.6"], "hub: did you mean '"),
+    (
+        ["prune", "{models}/llama", "--out", "{models}/llama", "--force", "-s", "0.6"],
+        "llama is the model itself: choose",
+    ),
+    (
+        [*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt", "--samples", "1", "--seqlen", "9999"],
+        "but 1 window of 9999 needs 9999. Lower their length (--seqlen), or",
+    ),
+    (["ppl", "{models}/llama", "--text", "{models}/text.txt", "--seqlen", "9999"], "1 window of 9999: lower their"),
     (["prune", "{models}", "--out", "{out}", "--sparsity", "0.6"], "has no config.json"),
     (["prune", "{models}/llama", "--out", "{models}", "--sparsity", "0.6", *TOKENS], "choose another directory"),
     ([*PRUNE, "--sparsity", "0.6", "--method", "dense"], "--sparsity: method 'dense' takes no sparsity"),
@@ -457,17 +474,19 @@ def test_mistakes_are_explained_before_any_work(words: list[str], message: str, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_model_that_breaks_is_an_error_that_says_where_its_work_is(models: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("block", [0, 1])
+def test_a_model_that_breaks_is_an_error_that_says_where_its_work_is(block: int, models: Path, tmp_path: Path) -> None:
+    """No work is kept if not even the first block is finished."""
     broken = tmp_path / "broken"
     model = AutoModelForCausalLM.from_pretrained(models / "llama")
-    model.model.layers[0].mlp.down_proj.weight.data[0, 0] = torch.nan
+    model.model.layers[block].mlp.down_proj.weight.data[0, 0] = torch.nan
     model.save_pretrained(broken)
     command = ["prune", broken, "--out", tmp_path / "out", "--sparsity", "0.5", "--method", "wanda"]
     result = run(*command, "--calibration", models / "tokens.npy", *COMPUTE)
     assert result.exit_code == 1
     assert "could not be pruned" in result.stderr
-    assert f"is kept in {tmp_path / '.out.prune.part'}" in result.stderr.replace("\n", " ")
-    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == [".out.prune.part"]
+    assert (f"is kept in {tmp_path / '.out.prune.part'}" in " ".join(result.stderr.split())) == (block == 1)
+    assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == [".out.prune.part"][:block]
 
 
 def test_a_variant_of_the_catalog_goes_by_its_name(models: Path, tmp_path: Path) -> None:
@@ -506,6 +525,147 @@ def test_ctrl_c_loses_one_block_at_most_and_the_same_command_goes_on(models: Pat
     words[3] = tmp_path / "undisturbed"
     assert run(*words).exit_code == 0
     assert same_tensors(tmp_path / "out", tmp_path / "undisturbed")
+
+
+STOPPED: dict[str, Any] = {"sparsity": 0.5, "method": "wanda", "samples": 4, "seqlen": 16, "batch_size": 2}
+STOPPED |= {"threads": 1}
+
+
+def stopped_after_a_block(models: Path, out: Path, **more: Any) -> None:
+    """Prune with --calibration text.txt, and raise KeyboardInterrupt when the second of two blocks is at half."""
+
+    def stop(step: prunebench.Step) -> None:
+        if step.what == "block" and step.done > 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prunebench.prune(models / "llama", models / "text.txt", out=out, progress=stop, **{**STOPPED, **more})
+
+
+def same_command(models: Path, out: Path, *more: Any) -> list[Any]:
+    words = ["prune", models / "llama", "--out", out, "--calibration", models / "text.txt", *COMPUTE]
+    return [*words, "-s", "0.5", "-m", "wanda", *(more or ("--samples", 4, "--seqlen", 16))]
+
+
+def test_finished_blocks_of_other_settings_are_lost_only_with_force(models: Path, tmp_path: Path) -> None:
+    out, part = tmp_path / "out", tmp_path / ".out.prune.part"
+    stopped_after_a_block(models, out)
+    kept = {path: path.read_bytes() for path in part.rglob("*") if path.is_file()}
+    result = run(*same_command(models, out, "--samples", 3, "--seqlen", 16))
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        f"error: {part} holds 1 finished block of other settings (--samples 4, not --samples 3): repeat those settings "
+        "to go on, name another --out, or delete them with --force"
+    )
+    assert "throwing away" not in result.stderr and "expected time" not in result.stderr
+    with pytest.raises(
+        PrunebenchError, match=r"\(sparsity=0.50, not sparsity=0.60\): .* another 'out', .* force=True$"
+    ):
+        prunebench.prune(models / "llama", models / "text.txt", out=out, **{**STOPPED, "sparsity": 0.6})
+    assert kept == {path: path.read_bytes() for path in part.rglob("*") if path.is_file()}
+    result = run(*same_command(models, out, "--samples", 3, "--seqlen", 16), "--force")
+    assert result.exit_code == 0 and "throwing away 1 finished block of other settings" in result.stderr
+    assert not part.exists()
+
+
+def test_of_two_methods_the_parameters_are_not_told_apart() -> None:
+    def settings(method: str, **params: Any) -> dict[str, Any]:
+        return {"options": {"model": "m", "--method": method} | {f"--param {name}": params[name] for name in params}}
+
+    earlier = settings("sparsegpt", damping=0.1, rounding="down")
+    assert differences(earlier, settings("wanda", rounding="nearest")) == " (--method sparsegpt, not --method wanda)"
+    assert differences(earlier, settings("sparsegpt", damping=0.2, rounding="down")) == (
+        " (--param damping=0.1, not --param damping=0.2)"
+    )
+    assert differences(earlier, earlier) == "", "the place of the result differs"
+
+
+def test_a_model_beside_an_id_on_the_hub_is_suggested(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: Any) -> None:
+        raise PrunebenchError("it is absent")
+
+    monkeypatch.chdir(models.parent)
+    monkeypatch.setattr("prunebench.assets.hub.pinned", absent)
+    with pytest.raises(
+        PrunebenchError, match=rf"is no directory here \(did you mean '{models.name}/llama'\?\), and as"
+    ):
+        request.model_entry(f"{models.name}/lama")
+
+
+def test_finished_blocks_of_another_text_or_model_are_lost_only_with_force(models: Path, tmp_path: Path) -> None:
+    """Only the files differ, whose content is known late."""
+    own, out = tmp_path / "own", tmp_path / "out"
+    shutil.copytree(models / "llama", own / "llama")
+    shutil.copy(models / "text.txt", own)
+    stopped_after_a_block(own, out)
+    (own / "text.txt").write_text((models / "text.txt").read_text()[50:])
+    result = run(*same_command(own, out))
+    assert result.exit_code == 1
+    assert "holds 1 finished block from before the calibration tokens changed: name another --out" in result.stderr
+    shutil.copy(models / "text.txt", own)
+    tiny.make_model(tmp_path / "other", "llama", seed=1)
+    for file in (tmp_path / "other").iterdir():
+        shutil.copy(file, own / "llama")
+    result = run(*same_command(own, out))
+    assert result.exit_code == 1 and "from before the files of the model changed: name another --out" in result.stderr
+    result = run(*same_command(own, out), "--force")
+    assert result.exit_code == 0 and "throwing away" in result.stderr
+
+
+def test_work_that_fits_is_used_and_said_to_be(models: Path, tmp_path: Path) -> None:
+    stopped_after_a_block(models, tmp_path / "out")
+    result = run(*same_command(models, tmp_path / "out"), "--force")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stderr.split())
+    assert f"going on from an earlier run: 1 finished block in {tmp_path / '.out.prune.part'}" in said
+    assert "block 2 of 2" in said and "block 1 of 2" not in said
+    assert re.search(r"zeros in its linears, pruned in \d+ s, resumed after 1 block of an earlier run$", result.stdout)
+
+
+def test_work_without_a_finished_block_goes_in_silence(models: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("[")
+    words = ["prune", models / "llama", "--out", tmp_path / "out", "-s", "0.5", "-m", "wanda", *COMPUTE]
+    assert run(*words, "--calibration", tmp_path / "bad.jsonl").exit_code == 1
+    assert not (tmp_path / ".out.prune.part").exists()
+    (tmp_path / ".out.prune.part/results/pruned").mkdir(parents=True)
+    (tmp_path / ".out.prune.part/results/identity").write_text("of a run that was killed")
+    result = run(*words, "--calibration", models / "tokens.npy")
+    assert result.exit_code == 0
+    assert not re.search("unfinished|earlier run|throwing away", result.stderr)
+
+
+def test_a_model_in_memory_leaves_no_work_that_nobody_could_use(models: Path, tmp_path: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(models / "llama")
+
+    def stop(step: prunebench.Step) -> None:
+        if step.done >= 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prunebench.prune(model, np.load(models / "tokens.npy"), out=tmp_path / "out", progress=stop, **STOPPED)
+    assert not (tmp_path / ".out.prune.part").exists()
+
+
+def test_zeros_beyond_the_target_that_round_to_nothing_are_not_mentioned() -> None:
+    pruned, measured = {"achieved_sparsity": 0.5, "prunable_weights": 10**6}, {"seconds": 3, "resumed_at": 0}
+    said = {
+        beyond: in_words({"measured": measured, "prune": {**pruned, "zeros_beyond_target": beyond}})
+        for beyond in (0, 49, 60)
+    }
+    assert said[0] == said[49] == "50.00% zeros in its linears, pruned in 3 s"
+    assert "(0.01% are beyond the target: they were zero before)" in said[60]
+
+
+@pytest.mark.parametrize(
+    ("asked", "threads"), [("", 4), ("2", 2), ("4", 4), ("5", 4), ("0", 4), ("2,1", 4), ("two", 4)]
+)
+def test_the_usual_threads_are_those_of_the_environment(
+    asked: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request, "cores", lambda: 4)
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert request.compute_settings().threads == threads
+    assert request.compute_settings(threads=3).threads == 3
 
 
 def reference(directory: Path, windows: torch.Tensor) -> list[float]:

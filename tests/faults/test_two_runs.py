@@ -183,13 +183,15 @@ def test_a_killed_run_gives_way_and_its_work_goes_on(place: Path) -> None:
     assert not list(place.glob(".out*"))
 
 
-def test_work_of_another_request_is_not_thrown_away_in_silence(place: Path) -> None:
+def test_work_of_another_request_is_not_thrown_away_unasked(place: Path) -> None:
     with holding(place, *prune(), hang="block") as first:
         os.kill(waiting(place), signal.SIGKILL)
         first.wait()
+    part = place / ".out.prune.part"
     code, _, err = run(place, *prune(sparsity="0.7"))
-    assert code == 0
-    assert f"throwing away unfinished work in {place / '.out.prune.part/results'}" in " ".join(err.split())
+    assert code == 1 and f"{part} holds 1 finished block of other settings (--sparsity 0.50, not" in err
+    code, _, err = run(place, *prune("--force", sparsity="0.7"))
+    assert code == 0 and f"throwing away 1 finished block of other settings in {part}" in " ".join(err.split())
     assert run(place, *prune("--force", sparsity="0.6"))[2].count("throwing away") == 0, "nothing was left"
 
 

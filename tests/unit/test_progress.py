@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from prunebench.runtime import progress
-from prunebench.runtime.progress import Step, about, shown, tally, track, within
+from prunebench.runtime.progress import Step, about, resuming, shown, tally, track, within
 
 
 def work(items: int = 2) -> None:
@@ -73,3 +73,24 @@ def test_work_within_work_and_none() -> None:
         for _ in track(range(2), "block"):
             raise RuntimeError
     assert not progress._watch.work and progress._watch.listener is None
+
+
+def test_a_resumed_work_starts_after_the_steps_of_an_earlier_run(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    steps: list[Step] = []
+    with shown(steps.append), resuming(3):
+        assert list(track(range(5), "block")) == [0, 1, 2, 3, 4], "the work itself goes through all of them"
+        assert [step.done for step in steps] == [4, 5]
+        assert steps[0].left == pytest.approx(steps[0].seconds), "one step is done, and one is left"
+        steps.clear()
+        work(1)
+        assert steps[-1].done == steps[-1].total == 1, "only the first piece of work is resumed"
+    with caplog.at_level(logging.INFO, "prunebench"), resuming(3):
+        list(track(range(5), "block"))
+    assert [line.partition(",")[0] for line in caplog.messages] == ["block 4 of 5", "block 5 of 5"]
+    with shown(True), resuming(3):
+        list(track(range(4), "block"))
+    assert "| 3/4 [" in (drawn := capfd.readouterr().err) and "| 0/4 [" not in drawn and "| 1/4 [" not in drawn
+    with resuming(9):
+        assert list(track(range(2), "block")) == [0, 1]

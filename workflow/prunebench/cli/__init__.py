@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from prunebench import __version__
 from prunebench.cli import choices, measure, prune, search, speed, study, upkeep
 from prunebench.errors import PrunebenchError, disk_errors_told
+from prunebench.standalone.wording import as_options
 
 
 class _Commands(TyperGroup):
@@ -18,11 +19,16 @@ class _Commands(TyperGroup):
             with disk_errors_told():
                 return super().invoke(ctx)
         except PrunebenchError as error:
-            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            typer.secho(f"error: {as_options(str(error), self._options(ctx))}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
+
+    def _options(self, ctx: Any) -> set[str]:
+        """Return the options of the command that runs."""
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        return {option for parameter in command.params for option in parameter.opts} if command else set()
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, add_completion=False, rich_markup_mode="markdown")

@@ -114,9 +114,7 @@ DType = Annotated[
     ),
 ]  # fmt: skip
 BatchSize = Annotated[int, count(1, "Windows per forward pass; default 8.", "--batch-size", panel=COMPUTE)]
-Threads = Annotated[
-    int | None, count(1, "CPU threads; default all. They move numbers a bit.", "--threads", panel=COMPUTE)
-]
+Threads = Annotated[int | None, count(1, "CPU threads; default OMP_NUM_THREADS, or all.", "--threads", panel=COMPUTE)]
 Device = Annotated[
     str,
     option(

@@ -141,7 +141,7 @@ def prune(
     ready = prepared(request, unread)  # This reports mistakes before the import of torch, which takes seconds.
     from prunebench.standalone.run import prune_to, refuse_destination
 
-    refuse_destination(request, out, force=force)
+    refuse_destination(ready, out, force=force)
     for note in ready.notes:
         typer.echo(note, err=True)
     with resumable():
@@ -149,10 +149,18 @@ def prune(
     if as_json:
         typer.echo(json.dumps(record, indent=1))
     else:
-        seconds, pruned = record["measured"]["seconds"], record["prune"]
-        beyond = pruned["zeros_beyond_target"] / pruned["prunable_weights"]
-        reason = f" ({beyond:.2%} are beyond the target: they were zero before)" if beyond else ""
-        typer.echo(f"{out}: {pruned['achieved_sparsity']:.2%} zeros in its linears{reason}, pruned in {seconds:.0f} s")
+        typer.echo(f"{out}: {in_words(record)}")
+
+
+def in_words(record: dict[str, Any]) -> str:
+    """Say what the record of a pruning, the content of prunebench.json, says of zeros and time."""
+    measured, pruned = record["measured"], record["prune"]
+    beyond = f"{pruned['zeros_beyond_target'] / pruned['prunable_weights']:.2%}"
+    reason = f" ({beyond} are beyond the target: they were zero before)" if beyond != f"{0:.2%}" else ""
+    before = measured["resumed_at"]
+    resumed = f", resumed after {before} block{'s' if before > 1 else ''} of an earlier run" if before else ""
+    zeros = f"{pruned['achieved_sparsity']:.2%} zeros in its linears{reason}"
+    return f"{zeros}, pruned in {measured['seconds']:.0f} s{resumed}"
 
 
 def _own_calibration(calibration: Path | None) -> tuple[Path | None, Path | None]:

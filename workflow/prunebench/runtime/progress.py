@@ -36,11 +36,14 @@ class Step:
     """The last parts that were finished, such as the names of matrices."""
     subject: str = ""
     """The model that the work is about, where there are several."""
+    before: int = 0
+    """The number of steps that an earlier run had finished; `seconds` has no part of them."""
 
     @property
     def left(self) -> float | None:
         """The seconds that the rest takes at the speed so far; None before there is a speed."""
-        return self.seconds / self.done * (self.total - self.done) if self.done else None
+        done = self.done - self.before
+        return self.seconds / done * (self.total - self.done) if done else None
 
 
 Listener = Callable[[Step], object]
@@ -55,6 +58,8 @@ class _Watch(threading.local):
     bars: bool | None = None
     """Whether bars are drawn; None means on a terminal."""
     subject: str = ""
+    before: int = 0
+    """The number of steps of the next piece of work that an earlier run has finished."""
     work: list[_Work] = field(default_factory=list)
 
 
@@ -87,10 +92,22 @@ def about(subject: str) -> Iterator[None]:
         _watch.subject = before
 
 
+@contextmanager
+def resuming(steps: int) -> Iterator[None]:
+    """Let the next piece of work of this thread, if it begins within the context, start after its first `steps`."""
+    _watch.before = steps
+    try:
+        yield
+    finally:
+        _watch.before = 0
+
+
 def track(items: Sequence[Item], what: str, label: Callable[[Item], str] = lambda _: "") -> Iterator[Item]:
     """Yield `items`, and report each as one finished `what`; `label` names the item that is in work."""
     with _under_way(len(items), what, leave=False) as work:
-        for item in items:
+        yield from items[: work.before]
+        work.start()
+        for item in items[work.before :]:
             work.begin(label(item))
             yield item
             work.finish()
@@ -119,13 +136,23 @@ class _Work:
         self._total, self._subject, self._kind = total, _watch.subject, what
         self._what = f"{self._subject}: {what}" if self._subject else what
         self._start = self._said = time.monotonic()
-        self._done, self._part = 0, 0.0
+        self.before, _watch.before = min(_watch.before, total), 0
+        """The number of steps that an earlier run has finished."""
+        self._done, self._part = self.before, 0.0
         drawn = sys.stderr.isatty() if _watch.bars is None else _watch.bars
         # A variable of the environment may switch bars off, which matters less than the user's wish.
         self.bar: Any = (
-            tqdm(total=total, desc=self._what, leave=leave, bar_format=BAR, disable=False) if drawn else None
+            tqdm(total=total, initial=self.before, desc=self._what, leave=leave, bar_format=BAR, disable=False)
+            if drawn
+            else None
         )
         self._silent = self.bar is not None or _watch.bars is not None
+
+    def start(self) -> None:
+        """Count the time from now on, after the steps of an earlier run."""
+        self._start = self._said = time.monotonic()
+        if self.bar is not None:
+            self.bar.unpause()
 
     def begin(self, label: str) -> None:
         """Show the name of the step that begins."""
@@ -157,11 +184,11 @@ class _Work:
                 self.bar.refresh()
         if _watch.listener:
             seconds = time.monotonic() - self._start
-            _watch.listener(Step(self._kind, done, self._total, seconds, note, self._subject))
+            _watch.listener(Step(self._kind, done, self._total, seconds, note, self._subject, self.before))
 
     def _line(self) -> str:
         elapsed = time.monotonic() - self._start
-        left = elapsed / self._done * (self._total - self._done)
+        left = elapsed / (self._done - self.before) * (self._total - self._done)
         return f"{self._what} {self._done} of {self._total}, {elapsed:.1f} s, {left:.0f} s left"
 
 

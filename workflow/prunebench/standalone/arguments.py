@@ -17,6 +17,7 @@ from prunebench.assets.texts import COLUMN, one_by_one
 from prunebench.config.values import DTYPES, LARGEST_COUNT, LARGEST_SEED, DType, dtype_named
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import sparsity_text
+from prunebench.standalone.wording import in_singular
 
 _ARGUMENTS = (
     "against", "allocator", "allocator-param", "batch", "batch-size", "bits", "bos", "calibration", "column",
@@ -53,6 +54,7 @@ def in_python(names: Mapping[str, str] | None = None) -> Iterator[None]:
 
 def reworded(message: str) -> str:
     """Name arguments in place of options: `--sparsity 0.6` becomes `sparsity=0.6`, and `--out` becomes `'out'`."""
+    message = in_singular(message)
     message = re.sub(r"\('(\w+)', --\1\)", r"('\1')", message)
     message = _FIELD.sub(lambda match: f"{match[2]!r} in '{_argument(match[1])}'", message)
     return _OPTION.sub(_reworded, message)

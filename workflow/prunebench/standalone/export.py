@@ -84,7 +84,7 @@ def write_directory(source: Path, destination: Path, *, force: bool, packing: Pa
     root = source.parents[6]
     pruned = _finished(source, root)
     manifest = load_manifest(root / paths.MODEL.format(model=source.parents[3].name))
-    refuse_to_overwrite(destination, force=force, precious=(source.resolve(), manifest.directory.resolve()))
+    refuse_to_overwrite(destination, force=force, model=manifest.directory.resolve(), precious=(source.resolve(),))
     _refuse_changed(manifest, pruned["inputs"]["model"])
     if packing is None:
         space.check([space.dense_copy(manifest, destination.parent)])
@@ -154,7 +154,7 @@ def repack(source: Path, destination: Path, packing: Packing | None, *, force: b
     if is_packed(source) == (packing is not None):
         raise PrunebenchError(f"{source} is {'packed already' if packing else 'not packed'}: there is nothing to do")
     with writing(destination), staging(destination, "export") as scratch:
-        refuse_to_overwrite(destination, force=force, precious=(source,))
+        refuse_to_overwrite(destination, force=force, model=source)
         if packing is None:
             space.check([space.dense_model(layout, destination.parent)])
         _copy_all_but_weights(source, (file.relative_to(source).as_posix() for file in model_files(layout)), scratch)
@@ -278,12 +278,17 @@ def _finished(source: Path, root: Path) -> dict[str, Any]:
     return record
 
 
-def refuse_to_overwrite(destination: Path, *, force: bool, precious: tuple[Path, ...] = ()) -> None:
-    """Raise PrunebenchError unless a model may be written to the directory `destination` (absolute).
+def refuse_to_overwrite(
+    destination: Path, *, force: bool, model: Path | None = None, precious: tuple[Path, ...] = ()
+) -> None:
+    """Raise PrunebenchError unless a model may be written to the directory `destination`; all paths are absolute.
 
-    With `force` the directory may have content, but not the working directory or one of `precious`.
+    With `force` the directory may have content, but not the working directory, the `model` that the new one is made
+    from, or one of `precious`.
     """
-    if any(path.is_relative_to(destination) for path in (Path.cwd(), *precious)):
+    if model == destination:
+        raise PrunebenchError(f"{destination} is the model itself: choose another directory")
+    if any(path.is_relative_to(destination) for path in filter(None, (Path.cwd(), model, *precious))):
         raise PrunebenchError(
             f"{destination} holds the project, or what the model is made from: choose another directory"
         )

@@ -22,6 +22,10 @@ QUICK = 600.0
 """The seconds within which a pruning is expected to end if a user leaves the choice of the method to us."""
 PATIENCE = 1.5
 """Where nothing ends so soon, the methods count that take at most so many times the time of the fastest of them."""
+SHOWN = 3
+"""The greatest number of methods of a kind that a reason names."""
+UNIFORM = "uniform"
+"""The allocator that a command takes if it names none."""
 USELESS = 3.0
 """A method whose perplexity is so many times the best one is no choice, however fast it is."""
 
@@ -55,15 +59,28 @@ def recommend(
     amount, means, told = _measured(pattern, sparsity, ffn)
     ranked = sorted(means, key=means.__getitem__)
     chosen = _in_time(ranked, means, seconds) if seconds else ranked[0]
-    others = [choice for choice in ranked if choice != chosen]
-    shown = ", ".join(f"{_name(choice)} {means[choice]:.1f}" for choice in [chosen, *others[:2]])
-    within = "" if chosen == ranked[0] else "of the methods that are fast enough here, "
-    why = f"{within}lowest perplexity at {amount} {told}: {shown}"
-    if seconds and chosen != ranked[0]:
-        best = ranked[0]
-        time = duration(seconds(*best))
-        why += f". Better but slower, about {time}: --method {best[0]} --allocator {best[1]}"
-    return Recommendation(*chosen, why)
+    place = ranked.index(chosen)
+    shown = ", ".join(_valued(choice, means) for choice in ranked[place : place + SHOWN])
+    why = f"lowest perplexity at {amount} {told}: {shown}"
+    if not (seconds and place):
+        return Recommendation(*chosen, why)
+    limit = f"{QUICK / 60:.0f} minutes"
+    if seconds(*chosen) <= QUICK:
+        why = f"of the methods that end within {limit} here, {why}"
+    else:
+        why = f"no good method ends within {limit} here, and of the fastest ones it has the {why}"
+    return Recommendation(*chosen, why + _slower(ranked[:place], means, seconds))
+
+
+def _slower(better: Sequence[Choice], means: Mapping[Choice, float], seconds: Callable[[str, str], float]) -> str:
+    """Name the first of `better`, which were too slow, with their times; those that cannot do it are left out."""
+    times = {choice: time for choice in better if math.isfinite(time := seconds(*choice))}
+    said = [
+        f"{_valued(choice, means)}, about {duration(time)} (--method {choice[0]}"
+        f"{'' if choice[1] == UNIFORM else f' --allocator {choice[1]}'})"
+        for choice, time in list(times.items())[:SHOWN]
+    ]
+    return f". Better but slower: {'; '.join(said)}" if said else ""
 
 
 def _measured(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> tuple[str, dict[Choice, float], str]:
@@ -85,7 +102,9 @@ def _measured(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> t
     means = {choice: math.exp(math.fsum(values) / len(values)) for choice, values in logs.items()}
     texts = " and ".join(dict.fromkeys(row["task"] for row in rows))
     told = f"in our own runs on {rows[0]['model']} (geometric mean over the tuning splits of {texts}; lower is better)"
-    return nearest[0] if structured else f"{float(nearest[1]):.0%}", means, told
+    amount, asked = (nearest[0], pattern) if structured else (_percent(nearest[1]), _percent(sparsity_text(sparsity)))
+    near = "" if amount == asked else f"(the nearest to {asked} in our table) "
+    return amount, means, near + told
 
 
 def _in_time(ranked: Sequence[Choice], means: Mapping[Choice, float], seconds: Callable[[str, str], float]) -> Choice:
@@ -99,5 +118,9 @@ def _in_time(ranked: Sequence[Choice], means: Mapping[Choice, float], seconds: C
     return next(choice for choice in useful if times[choice] <= PATIENCE * min(times.values()))
 
 
-def _name(choice: Choice) -> str:
-    return f"{choice[0]} with {choice[1]}"
+def _valued(choice: Choice, means: Mapping[Choice, float]) -> str:
+    return f"{choice[0]} with {choice[1]} {means[choice]:.1f}"
+
+
+def _percent(sparsity: str | float) -> str:
+    return f"{float(sparsity):.0%}"

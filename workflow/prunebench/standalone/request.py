@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import os
@@ -35,7 +36,7 @@ from prunebench.plan.grid import check_divides, model_shape, normal_form, produc
 from prunebench.plan.plan import Plan
 from prunebench.runtime.cgroups import cpu_limit
 from prunebench.storage.files import sha256_file
-from prunebench.storage.layout import family_of, read_config, read_layout
+from prunebench.storage.layout import CONFIG, family_of, read_config, read_layout
 
 log = logging.getLogger("prunebench")
 GIVEN = "given"
@@ -54,12 +55,18 @@ def cores() -> int:
     return max(1, min(seen, int(cpu_limit() or seen)))
 
 
+def usual_threads() -> int:
+    """Return the number of CPUs, or a smaller number that OMP_NUM_THREADS asks for."""
+    most, asked = cores(), os.environ.get("OMP_NUM_THREADS", "").strip()
+    return next((number for number in range(1, most) if str(number) == asked), most)
+
+
 def compute_settings(dtype: str = "bfloat16", batch_size: int = 8, threads: int | None = None) -> Compute:
-    """Return the settings of forward passes. They use all CPUs unless `threads` is given.
+    """Return the settings of forward passes, with the usual threads unless `threads` is given.
 
     Raises PrunebenchError for a number beyond its bounds.
     """
-    settings = {"dtype": dtype, "batch_size": batch_size, "threads": threads or cores()}
+    settings = {"dtype": dtype, "batch_size": batch_size, "threads": threads or usual_threads()}
     try:
         return Compute.model_validate(settings)
     except ValidationError as error:
@@ -218,8 +225,19 @@ def model_entry(model: str, *, stored: bool = True) -> tuple[str, dict[str, Any]
         entry = _hub_entry(model)
         name = slug(entry["source"]["repo"])
         return name, {name: entry}
-    hint = registry.did_you_mean(model, stored_entries("models"))
+    near = _neighbour(directory)
+    hint = f": did you mean {near!r}?" if near else registry.did_you_mean(model, stored_entries("models"))
     raise PrunebenchError(f"{model!r} is neither a directory nor a model of the catalog, nor owner/name on a hub{hint}")
+
+
+def _neighbour(directory: Path) -> str | None:
+    """Return the model directory beside the absent `directory` whose name is nearly equal; None without one."""
+    try:
+        models = [path.name for path in directory.parent.iterdir() if (path / CONFIG).is_file()]
+    except OSError:
+        return None
+    near = difflib.get_close_matches(directory.name, models, n=1, cutoff=0.6)
+    return str(directory.with_name(near[0])) if near else None
 
 
 @cache
@@ -238,7 +256,9 @@ def _hub_entry(model: str) -> dict[str, Any]:
     try:
         return described(pinned(repo, revision or "main"))
     except PrunebenchError as error:
-        raise PrunebenchError(f"{model} is no directory here, and as an id on the hub: {error}") from None
+        near = _neighbour(Path(model))
+        hint = f" (did you mean {near!r}?)" if near else ""
+        raise PrunebenchError(f"{model} is no directory here{hint}, and as an id on the hub: {error}") from None
 
 
 def feed_forward(model: str, *, stored: bool = True) -> FeedForward:

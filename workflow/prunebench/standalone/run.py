@@ -18,21 +18,23 @@ from prunebench.config.packaged import ROOT
 from prunebench.config.schema import calibration_corpus
 from prunebench.errors import PrunebenchError
 from prunebench.estimate import space
-from prunebench.identity.canonical import canonical
+from prunebench.plan import paths
 from prunebench.plan.graph import ordered
 from prunebench.plan.grid import method_of
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
+from prunebench.runtime.progress import resuming
 from prunebench.runtime.provenance import conditions
 from prunebench.stages.run import run
 from prunebench.standalone.assets import arrive, resolved
 from prunebench.standalone.export import check_exportable, refuse_to_overwrite, write_directory, writing
 from prunebench.standalone.prepare import Prepared
-from prunebench.standalone.request import Request, Work, with_tokens
+from prunebench.standalone.request import Work, with_tokens
+from prunebench.standalone.unfinished import admit, finished, is_worth_keeping, refuse_other_settings, take_over
 from prunebench.storage.digests import user_cache
-from prunebench.storage.files import sha256_file
+from prunebench.storage.files import remove, sha256_file
+from prunebench.storage.finished_blocks import whole_blocks
 from prunebench.storage.packed import Packing
-from prunebench.storage.resume import claim
 from prunebench.storage.sealed import read_record, read_status, write_record
 
 log = logging.getLogger("prunebench")
@@ -44,31 +46,50 @@ def prune_to(
     """Prune a model and write it to the directory `destination`; return the content of its prunebench.json.
 
     With `packing` it is written packed. Unfinished work lies beside `destination`, and a repeated request goes on from
-    it. Raises PrunebenchError before any work if `destination` may not be written or another run writes it, and later
-    if pruning fails.
+    it. Raises PrunebenchError before any work if `destination` may not be written, if another run writes it, or if
+    without `force` finished blocks of other settings would be lost, and later if pruning fails.
     """
     destination = destination.resolve()
-    root = destination.with_name(f".{destination.name}.prune.part")
+    root = _unfinished(destination)
     with writing(destination):
-        refuse_destination(ready.request, destination, force=force)
-        if root.exists():
-            log.info("unfinished work of an earlier run: %s is used as far as it fits", root)
+        _refuse(ready, destination, force=force)
+        admit(ready.work, root)
         try:
             with threads(ready.request.compute.threads):
-                cell = _prune(ready.work, root)
+                cell = _prune(ready.work, root, force=force)
             record = write_directory(cell, destination, force=force, packing=packing)
-        except KeyboardInterrupt:
-            log.info("unfinished work is kept in %s: delete it if you change plans", root)
+        except BaseException as error:
+            # No later request names the temporary directory of a model in memory.
+            if not (ready.request.stored and is_worth_keeping(root)):
+                remove(root)
+            elif isinstance(error, KeyboardInterrupt):
+                log.info("unfinished work is kept in %s: delete it if you change plans", root)
             raise
         shutil.rmtree(root)
     return record
 
 
-def refuse_destination(request: Request, destination: Path, *, force: bool) -> None:
-    """Raise PrunebenchError unless the pruned model of `request` may be written to the directory `destination`."""
-    given = [Path(request.model), *filter(None, (request.tokens, request.text))]
+def refuse_destination(ready: Prepared, destination: Path, *, force: bool) -> None:
+    """Raise PrunebenchError unless the pruned model may be written to the directory `destination`, as by `prune_to`."""
+    destination = destination.resolve()
+    with writing(destination):
+        _refuse(ready, destination, force=force)
+
+
+def _refuse(ready: Prepared, destination: Path, *, force: bool) -> None:
+    """Raise PrunebenchError if a model, a text, or finished blocks of other settings would be lost."""
+    request = ready.request
+    given = filter(None, (request.tokens, request.text))
     precious = [path.resolve() for path in (*given, ROOT, user_cache()) if path.exists()]
-    refuse_to_overwrite(destination.resolve(), force=force, precious=tuple(precious))
+    model = Path(request.model).resolve()
+    refuse_to_overwrite(destination, force=force, model=model if model.exists() else None, precious=tuple(precious))
+    if not force:
+        refuse_other_settings(ready.work, _unfinished(destination))
+
+
+def _unfinished(destination: Path) -> Path:
+    """Return the place of unfinished work for the directory `destination`."""
+    return destination.with_name(f".{destination.name}.prune.part")
 
 
 @contextmanager
@@ -82,8 +103,11 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _prune(request: Work, root: Path) -> Path:
-    """Run the jobs of one cell below the directory `root`, and return the directory of its result."""
+def _prune(request: Work, root: Path, *, force: bool) -> Path:
+    """Run the jobs of one cell below the directory `root`, and return the directory of its result.
+
+    With `force`, results of other inputs there are deleted.
+    """
     plan, cell = request.plan, request.cell
     pruning = plan.job("prune", **cell.wildcards)
     # The text comes first, so that one that cannot be read is reported before a model is fetched.
@@ -96,8 +120,14 @@ def _prune(request: Work, root: Path) -> Path:
     plan, tokens = _drawn(request, corpus, root) if drawn else (plan, request.tokens if cell.calibrated else None)
     pruning = plan.job("prune", **cell.wildcards)
     assets = [arrive(plan, asset, root) for asset in sorted(method_of(plan.config, cell).assets)]
-    digests = [load_manifest(path).digest for path in (model, *assets)] + [sha256_file(tokens) if tokens else None]
-    claim(root / "results", canonical([pruning.spec, *digests, conditions()]))
+    identity = {
+        "the settings or the code": pruning.spec,
+        "the files of the model": load_manifest(model).digest,
+        **{path.parent.name: load_manifest(path).digest for path in assets},
+        "the calibration tokens": sha256_file(tokens) if tokens else None,
+        "the libraries or the device": conditions(),
+    }
+    take_over(request, root, identity, force=force)
     if tokens and drawn:
         record = plan.job("calibrate", **cell.wildcards).output("record").path
         write_record(root / record, read_record(tokens.with_suffix(".json")))
@@ -105,10 +135,9 @@ def _prune(request: Work, root: Path) -> Path:
     result = root / pruning.outputs[0]
     pruned = read_record(result)
     if pruned["status"] != "ok":
-        raise PrunebenchError(
-            f"{plan.config.models[cell.model].title} could not be pruned: {pruned['reason']}. "
-            f"What was done is kept in {root}, where the same command goes on: delete it if you change plans"
-        )
+        title = plan.config.models[cell.model].title
+        kept = f". What was done is kept in {root}, where the same command goes on: delete it if you change plans"
+        raise PrunebenchError(f"{title} could not be pruned: {pruned['reason']}{kept if finished(root) else ''}")
     return result.parent
 
 
@@ -120,7 +149,16 @@ def run_jobs(targets: list[Job], root: Path, **given: Any) -> None:
     for job in ordered(targets):
         if (job.own_cost or job in targets) and not _done(root / job.outputs[0]):
             log.info("%s: %s", job, (type(job).__doc__ or "").splitlines()[0])
-            run(job, root, **given)
+            with resuming(_blocks_before(root / job.outputs[0])):
+                run(job, root, **given)
+
+
+def _blocks_before(result: Path) -> int:
+    """Count the blocks that an earlier run of the job of `result` has finished: one that prunes, or BESA's allocation.
+
+    Call it when the results are known to be of the present request.
+    """
+    return max(whole_blocks(result.parent / paths.BLOCKS), whole_blocks(result.with_name(f".{result.stem}.parts")))
 
 
 def _done(result: Path) -> bool:
@@ -173,7 +211,6 @@ def draw_tokens(job: Job, corpus: Path | None, root: Path) -> Path:
     Tokens that the model has written for an earlier run of the command are used again.
     """
     log.info("calibration tokens %s", job.subject)
-    # The tokens do not lie below root/results, which is emptied if they differ from the tokens of the last run.
     tokens = root / "tokens.npy"
     if job.gpu and _there(tokens, job):
         return tokens

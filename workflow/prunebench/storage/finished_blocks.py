@@ -17,7 +17,7 @@ from prunebench.storage.sealed import Damaged
 from prunebench.storage.tensors import PackedStore, TensorStore
 
 log = logging.getLogger("prunebench")
-
+_PREFIX = "block_"
 
 Block = tuple[Mapping[str, Tensor], dict[str, Any]]
 """The result of pruning a block: the changed tensors by full name (contiguous, on the CPU), and the record."""
@@ -90,4 +90,26 @@ class Scratch:
             self.remove()
 
     def _path(self, block: int) -> Path:
-        return self.directory / f"block_{block:03d}.safetensors"
+        return _file(self.directory, block)
+
+
+def whole_blocks(directory: Path) -> int:
+    """Count the undamaged blocks in `directory` from the first on, whichever work has left them."""
+    return next(block for block in itertools.count() if not _is_sealed(_file(directory, block)))
+
+
+def is_block(path: Path) -> bool:
+    """Whether `path` has the name of the file of a finished block."""
+    return path.name.startswith(_PREFIX)
+
+
+def _file(directory: Path, block: int) -> Path:
+    return directory / f"{_PREFIX}{block:03d}.safetensors"
+
+
+def _is_sealed(path: Path) -> bool:
+    try:
+        checkpoints.check_seal(path)
+    except (FileNotFoundError, Damaged):
+        return False
+    return True

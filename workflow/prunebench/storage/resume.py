@@ -12,19 +12,23 @@ from prunebench.storage.locks import release
 from prunebench.storage.sealed import Damaged, read_record, write_record
 
 log = logging.getLogger("prunebench")
+_IDENTITY = "identity"
 
 
 def claim(directory: Path, identity: str) -> None:
     """Mark `directory` as the place of the work `identity`; files of other work are deleted, and the log says so."""
-    mark = directory / "identity"
-    try:
-        known = mark.read_bytes() == identity.encode()
-    except OSError:
-        known = False
-    if not known and directory.exists():
+    if identity_of(directory) != identity and directory.exists():
         log.info("throwing away unfinished work in %s: it is of other settings, inputs or code", directory)
         remove(directory)
-    write_text(mark, identity)
+    write_text(directory / _IDENTITY, identity)
+
+
+def identity_of(directory: Path) -> str | None:
+    """Return the identity of the work whose place is `directory`; None if it is the place of no work."""
+    try:
+        return (directory / _IDENTITY).read_bytes().decode()
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def mark_of(identity: str) -> str:

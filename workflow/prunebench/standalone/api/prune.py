@@ -138,8 +138,9 @@ def prune(
     that `prunebench methods` and `prunebench allocators` list with their parameters, which `method_params` and
     `allocator_params` set. Without a `method` the function takes the one that our own table recommends. With `packed`
     zeros are left out, and with `bits` 8 values have 8 bits, with a scale for each `group` of columns. The forward
-    passes run with `dtype`, `batch_size` and `threads` (default: all cores), which move numbers slightly, on `device`.
-    With `force` the content of `out` is deleted first.
+    passes run with `dtype`, `batch_size` and `threads` (default: OMP_NUM_THREADS, or all cores), which move
+    numbers slightly, on `device`. With `force` the content of `out` is deleted first, and so is unfinished work of
+    other settings.
 
     Raises PrunebenchError before any work, and before a model in memory is saved, for a request that cannot be met, and
     later if the model breaks (NaN). With `out` you can repeat an interrupted call for a model on disk, and it goes on
@@ -185,7 +186,7 @@ def prune(
         if ready.work.cell.calibrated and not source.tokens:
             place.require_tokenizer()
         if out is not None:
-            refuse_destination(request, Path(out), force=force)
+            refuse_destination(ready, Path(out), force=force)
         for note in ready.notes:
             log.info(note)
         if out is not None:
