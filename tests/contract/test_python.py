@@ -349,6 +349,17 @@ def test_eval_writes_what_other_programs_read(directory: Path, tmp_path: Path) -
         assert refused.exit_code == 1 and message in " ".join(refused.stderr.split())
 
 
+def test_where_a_bar_is_the_time_and_the_choice_of_the_method_are_told(
+    directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"sparsity": 0.5, "samples": 4, "seqlen": 16, **FAST}
+    prunebench.prune(directory, TEXTS, out=tmp_path / "told", progress=True, **options)
+    said = capsys.readouterr().err
+    assert "with uniform: " in said and "expected time: " in said
+    prunebench.prune(directory, TEXTS, out=tmp_path / "silent", progress=False, method="wanda", **options)
+    assert "expected time" not in capsys.readouterr().err
+
+
 def test_progress_names_tasks_rows_and_models(directory: Path) -> None:
     steps: list[prunebench.Step] = []
     prunebench.evaluate(directory, tasks=["boolq", "rte"], limit=2, progress=steps.append, **FAST)

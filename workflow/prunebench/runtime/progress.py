@@ -129,6 +129,19 @@ def within(part: float, note: str) -> None:
         _watch.work[-1].advance(part, note)
 
 
+def tell(text: str) -> None:
+    """Say `text` above the bars of this thread; without bars it goes to the log."""
+    if _drawn():
+        tqdm.write(text, file=sys.stderr)
+    else:
+        log.info(text)
+
+
+def _drawn() -> bool:
+    """Whether this thread draws bars."""
+    return sys.stderr.isatty() if _watch.bars is None else _watch.bars
+
+
 class _Work:
     """A piece of work of `total` steps."""
 
@@ -139,11 +152,10 @@ class _Work:
         self.before, _watch.before = min(_watch.before, total), 0
         """The number of steps that an earlier run has finished."""
         self._done, self._part = self.before, 0.0
-        drawn = sys.stderr.isatty() if _watch.bars is None else _watch.bars
         # A variable of the environment may switch bars off, which matters less than the user's wish.
         self.bar: Any = (
             tqdm(total=total, initial=self.before, desc=self._what, leave=leave, bar_format=BAR, disable=False)
-            if drawn
+            if _drawn()
             else None
         )
         self._silent = self.bar is not None or _watch.bars is not None

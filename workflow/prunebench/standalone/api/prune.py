@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from prunebench.errors import PrunebenchError
+from prunebench.runtime.progress import tell
 from prunebench.standalone.api.calling import Device, Progress, called, settings
 from prunebench.standalone.api.inputs import Given, Model, Placed, check_model, device_of, own, placed
 from prunebench.standalone.api.load import load
@@ -24,8 +24,6 @@ from prunebench.standalone.run import prune_to, refuse_destination
 from prunebench.storage.files import named_destination
 from prunebench.storage.layout import is_packed, read_layout
 from prunebench.storage.packed import packing_of
-
-log = logging.getLogger("prunebench")
 
 LEAST = {"samples": 1, "seqlen": 1, "seed": 0, "batch_size": 1, "threads": 1, "bits": 1, "group": 1}
 """The lower bounds of whole numbers."""
@@ -188,7 +186,7 @@ def prune(
         if out is not None:
             refuse_destination(ready, Path(out), force=force)
         for note in ready.notes:
-            log.info(note)
+            tell(note)
         if out is not None:
             place.save()
             return Pruned(Path(out), prune_to(ready, Path(out), force=force, packing=packing))
