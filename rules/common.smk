@@ -193,11 +193,10 @@ if workflow.is_main_process and not (workflow.output_settings.verbose or workflo
 
 # The configs that were run here. One that has a mistake by now is no reason to stop.
 def known_plans():
-    try:
-        return known.known()
-    except PrunebenchError as error:
-        logger.warning(f"nobody can tell whether this run replaces results of another config: {error}")
-        return []
+    plans, mistakes = known.readable()
+    for mistake in mistakes:
+        logger.warning(f"nobody can tell whether this run replaces results of this config: {mistake}")
+    return plans
 
 
 # Lead to all reports. What was computed stays computed if this page cannot be written.
@@ -216,7 +215,8 @@ def show_what_is_valid():
     try:
         shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {cells:q} 2> {log:q}")
     except CalledProcessError:
-        logger.error(log.read_text(encoding="utf-8"))
+        if log.is_file():
+            logger.error(log.read_text(encoding="utf-8"))
         raise
 
 
@@ -231,17 +231,19 @@ onstart:
     needed = [job for job in workflow.dag.needrun_jobs() if job.rule.name in job_rules()]
     pending = [plan.job(job.rule.name, **job.wildcards) for job in needed]
     try:
-        if not workflow.non_local_exec:
+        if not workflow.touch and not workflow.non_local_exec:
             resources.check_threads(pending, workflow.resource_settings.cores)
+        if not workflow.touch and not STORED:
+            clashes.refuse_to_replace(plan, pending, known_plans)
         if not STORED:
-            if not workflow.touch:
-                clashes.refuse_to_replace(plan, pending, known_plans())
             space.check(space.demands(plan, [job for job in pending if job.rule in space.RULES]))
-            known.remember(plan)
     except PrunebenchError as error:
         raise WorkflowError(str(error)) from None
-    except OSError as error:
-        raise WorkflowError(f"the config cannot be kept beside its results: {error}") from None
+    if not STORED:
+        try:
+            known.remember(plan)
+        except OSError as error:
+            raise WorkflowError(f"the config cannot be kept beside its results: {error}") from None
     if workflow.executor_plugin.name == "slurm":
         submitted = [job for job in workflow.dag.needrun_jobs() if not workflow.is_local(job.rule)]
         demands = [slurm.Demand.of(job.rule.name, job.resources) for job in submitted]

@@ -78,6 +78,7 @@ def results(tree: Tree) -> dict[Path, bytes]:
             "{title: Tiny, dtype: float32, family: llama",
             "because both give its names to different settings (model, storage): choose other names",
         ),
+        ("batch_size: 2", "batch_size: 1", "because they ask for different 'compute' settings: make these equal"),
         ("threads: 1}", "threads: 3}", "the config says threads: 3, but a run with --cores 2 gives a job 2 at most"),
     ],
 )

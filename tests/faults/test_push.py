@@ -141,7 +141,12 @@ def test_mistakes_are_explained_before_anything_is_sent(
         (tmp_path, REPO): "has no config.json",
         (foreign, REPO): "has no prunebench.json: it is no model that prunebench has pruned or exported",
         (pruned, REPO, "--results", tmp_path): "--results: ",
-        (pruned, REPO, "--results", pruned.parent / "other"): "other has scores of another model (dense): evaluate",
+        (
+            pruned,
+            REPO,
+            "--results",
+            pruned.parent / "other",
+        ): "other has scores of a model that it does not name",
     }.items():
         refused = push(*words)
         assert refused.exit_code == 1 and message in " ".join(refused.stderr.split()), refused.output

@@ -45,7 +45,7 @@ def python(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def answer(project: Path, program: str) -> str:
-    """What `program` prints in `project`."""
+    """Run `program` in `project`, and return its output."""
     run = python(project, "-c", program)
     assert run.returncode == 0, run.stdout
     return run.stdout.strip()
@@ -71,9 +71,9 @@ print(json.dumps({
 
 def test_each_kind_of_plug_in_is_added_and_found(tmp_path: Path) -> None:
     answer(tmp_path, ADD)
-    found = json.loads(answer(tmp_path, LOADED))
-    assert not HEAVY & set(found.pop("modules"))
-    assert found == {
+    told = json.loads(answer(tmp_path, LOADED))
+    assert not HEAVY & set(told.pop("modules"))
+    assert told == {
         kind: [f"prunebench.{folder}.my_{kind}", f"plugins/{folder}/my_{kind}.py"] for kind, folder in KINDS.items()
     }
     assert not [path for path in (REPOSITORY / "workflow").rglob("my_*.py")]
@@ -124,6 +124,7 @@ BROKEN: dict[str, tuple[str, str | bytes, str]] = {
         "import no_such_library\n" + MINE.replace("from __future__ import annotations\n", ""),
         "plugins/methods/mine.py, line 1: cannot be imported (ModuleNotFoundError: No module named 'no_such_library')",
     ),
+    "an end": ("mine", MINE + "\nraise SystemExit(3)\n", "plugins/methods/mine.py, line "),
     "no base": (
         "mine",
         'class Mine:\n    name = "mine"\n',
@@ -243,3 +244,16 @@ def test_one_model_is_pruned_by_it(project: Path) -> None:
     run = prunebench(project, "prune", str(model), "--method", "mine", "--sparsity", "0.5", *text, "--out", "out")
     assert run.returncode == 0, run.stdout
     assert json.loads((project / "out/prunebench.json").read_text())["prune"]["spec"]["method"] == "mine"
+
+
+def test_a_process_has_the_plug_ins_of_one_project(project: Path, tmp_path: Path) -> None:
+    (other := tmp_path / "other").mkdir(exist_ok=True)
+    (third := tmp_path / "third").mkdir()
+    program = (
+        "import os; from prunebench import registry; from prunebench.errors import PrunebenchError\n"
+        "registry.names('methods'); registry.refuse_another_project(); os.chdir({place!r})\n"
+        "try:\n    registry.refuse_another_project()\nexcept PrunebenchError as error:\n    print(error)"
+    )
+    told = answer(project, program.format(place=str(other)))
+    assert told.startswith(f"this process has read the plug-ins of {project}, and those of {other} are others")
+    assert answer(other, program.format(place=str(third))) == "", "without plug-ins there is nothing to mix up"

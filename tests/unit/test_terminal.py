@@ -119,6 +119,17 @@ def test_on_a_terminal_the_line_is_at_the_bottom_and_gives_way(monkeypatch: pyte
     assert written() == ERASE, "nothing is left to do"
 
 
+def test_a_terminal_that_has_gone_ends_no_run() -> None:
+    class Gone(io.StringIO):
+        def write(self, _: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    brief = Brief(lambda: Progress({7: 10.0}, total=1), lambda line: pytest.fail("a line stays"), Bottom(Gone()))
+    brief.begin()
+    assert not brief.filter(record("job_info", jobid=7, rule_name="prune", wildcards={"method": "wanda"}))
+    assert brief.filter(record(None, "a warning"))
+
+
 def test_the_work_of_every_rule_can_be_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     plan = load_plan(yaml.safe_load(Path("config/config.yaml").read_text()), "config/config.yaml")

@@ -55,6 +55,19 @@ def _project() -> Path:
     return PROJECT.absolute()
 
 
+def refuse_another_project() -> None:
+    """Raise PrunebenchError if this process knows the plug-ins of another directory than the working directory.
+
+    Modules of two projects would have one name, and a process can import one of them.
+    """
+    asked = PROJECT.absolute()
+    if asked != _project() and (asked.is_dir() or _project().is_dir()):
+        raise PrunebenchError(
+            f"this process has read the plug-ins of {_project().parent}, and those of {asked.parent} are others: ask "
+            "for these results in a Python process of their own"
+        )
+
+
 def project_files() -> dict[str, Path]:
     """The project's plug-ins, and the Python files beside them, by the path that each would have in the package."""
     return {
@@ -105,7 +118,7 @@ def load(kind: str, name: str) -> Any:
     add_project()
     try:
         module = importlib.import_module(f"prunebench.{kind}.{name}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(file.absolute())]
         where = f"{file}, line {lines[-1]}" if lines else f"{file}"
@@ -175,12 +188,12 @@ def _lacks(name: str) -> str:
 
 
 def _mistake(kind: str, plugin: type) -> str | None:
-    """What a class lacks to be a plug-in; None if it lacks nothing that can be told without a run."""
+    """The end of an error message on a class that is no plug-in; None if that cannot be told without a run."""
     # A space of a search is any class with the right functions.
     if kind in KINDS.values() and not any(base.__module__.startswith("prunebench.") for base in plugin.__mro__[1:]):
         return "derives from no class of prunebench: a file that 'prunebench new' writes shows from which it should"
     declared = (item for base in plugin.__mro__ for item in vars(base).get("__annotations__", {}).items())
-    missing = sorted(name for name, kind in declared if "ClassVar" in str(kind) and not hasattr(plugin, name))
+    missing = sorted(name for name, type_ in declared if "ClassVar" in str(type_) and not hasattr(plugin, name))
     return f"does not define {' and '.join(missing)}" if missing else None
 
 

@@ -43,7 +43,7 @@ class SparseGPT(Method):
     three. Here the weights of such inputs go first, but only as many as the sparsity means. (It also counts such an
     input as 1 in the damping; that is not repeated.) Its option of true sequential order is not offered.
 
-    Preset `rose` lets costly columns go first (see `formulas.order`). Each such matrix then has a factorisation of its
+    Preset `rose` lets costly columns go first (see `formulas.order`). Every matrix then has a factorisation of its
     own. Its authors' code stops with an error for n:m, where the order is left as it is here.
     """
 

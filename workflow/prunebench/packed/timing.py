@@ -14,7 +14,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from prunebench.engine.cached import cache_of, going_on
+from prunebench.engine.cached import cache_name, cache_of
 from prunebench.engine.placement.device import wait_for
 from prunebench.runtime.progress import track
 
@@ -100,19 +100,19 @@ def in_turn(models: Mapping[str, Any], *, batch: int, prompt: int, tokens: int, 
 def _one_pass(model: Any, prompts: Tensor, tokens: int) -> tuple[Clock, list[Clock]]:
     device = model.get_input_embeddings().weight.device
     # One row of logits: those of a whole prompt would take longer than all else for a small model.
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"use_cache": True}
     if "logits_to_keep" in signature(model.forward).parameters:
         options["logits_to_keep"] = 1
-    prompts = prompts.to(device)
+    prompts, kept = prompts.to(device), cache_name(model)
     wait_for(device)
     start = Clock.now()
-    output = model(input_ids=prompts, **going_on(model, None), **options)
+    output = model(input_ids=prompts, **options)
     wait_for(device)
     begun = Clock.now()
     clocks, before = [], begun
     for _ in range(tokens - 1):
         following = output.logits[:, -1:].argmax(dim=-1)
-        output = model(input_ids=following, **going_on(model, cache_of(output)), **options)
+        output = model(input_ids=following, **{kept: cache_of(output)}, **options)
         wait_for(device)
         now = Clock.now()
         clocks.append(now - before)

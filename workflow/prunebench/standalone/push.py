@@ -26,7 +26,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, Reposit
 
 from prunebench.errors import PrunebenchError
 from prunebench.standalone.export import CARD, RECORD
-from prunebench.standalone.records import EVERY_EVAL_EVER, PRUNED_WEIGHTS
+from prunebench.standalone.records import EVERY_EVAL_EVER, PRUNED_WEIGHTS, weights_of
 from prunebench.storage.files import read_object
 from prunebench.storage.layout import read_layout
 from prunebench.tables.escape import markdown
@@ -157,11 +157,13 @@ def _evaluation(place: Path, directory: Path, pruning: dict[str, Any]) -> dict[s
     record = read_object(file)
     if not isinstance(record.get("evaluation_results"), list):
         raise PrunebenchError(f"--results: {file} holds no evaluation results: write it again by `eval --out`")
-    model = record.get("model_info") or {}
-    if (model.get("additional_details") or {}).get(PRUNED_WEIGHTS) != str(pruning["prune"]["weights"]):
+    model = record.get("model_info")
+    details = model.get("additional_details") if isinstance(model, dict) else None
+    weights = details.get(PRUNED_WEIGHTS) if isinstance(details, dict) else None
+    if weights is None or weights != weights_of(pruning):
+        whose = "another model" if weights else "a model that it does not name, or that is not pruned"
         raise PrunebenchError(
-            f"--results: {place} has scores of another model ({model.get('id', 'unknown')}): evaluate {directory}, or "
-            "leave them out"
+            f"--results: {place} has scores of {whose}: evaluate {directory} by `eval --out`, or leave them out"
         )
     return record
 

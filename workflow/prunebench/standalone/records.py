@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 COLUMNS = ("task", "metric", "value", "stderr", "low", "high", "n")
 """The columns of scores in CSV; `low` and `high` are the 95% interval of an accuracy."""
 PRUNED_WEIGHTS = "pruned_weights"
-"""The key of the digest by which `push` knows the model that was evaluated. Dense and packed copies have one digest."""
+"""The key by which `push` knows the model that was evaluated: see `weights_of`."""
 SCORES, EVERY_EVAL_EVER = "scores.csv", "every_eval_ever.json"
 SCHEMA = "0.3.0"
 """The version of the schema of Every Eval Ever (evaleval/every_eval_ever on GitHub)."""
@@ -234,13 +234,23 @@ def _data(score: Score, evaluated: Evaluated) -> dict[str, Any]:
 def _pruned(directory: Path) -> dict[str, str]:
     """Return how the model in `directory` was pruned, as texts; nothing if it has no record of that."""
     try:
-        prune = json.loads((directory / "prunebench.json").read_text(encoding="utf-8"))["prune"]
-        spec = prune["spec"]
+        record = json.loads((directory / "prunebench.json").read_text(encoding="utf-8"))
+        prune, spec = record["prune"], record["prune"]["spec"]
         return {
             "pruning_method": spec["method"],
             "pattern": spec["pattern"],
             "sparsity": f"{prune['achieved_sparsity']:.4f}",
-            PRUNED_WEIGHTS: str(prune["weights"]),
+            PRUNED_WEIGHTS: str(weights_of(record)),
         }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
+
+
+def weights_of(record: dict[str, Any]) -> str | None:
+    """Name the pruned weights that a prunebench.json, whose content is `record`, belongs to; None if it does not say.
+
+    A dense copy and a packed one have one name, unless the values of the packed one have fewer bits.
+    """
+    weights = record.get("prune", {}).get("weights")
+    bits = (record.get("packed") or {}).get("bits")
+    return None if weights is None else f"{weights}{f', {bits} bits' if bits else ''}"

@@ -124,14 +124,14 @@ def _origin(work: Work) -> str:
 
 def differences(earlier: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Say in brackets which options differ; the text is empty if none does, as for equal values that have two names."""
-    there, here = earlier["options"], settings["options"]
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    before, now = earlier.get("options", {}), settings["options"]
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     for plugin in ("--method", "--allocator"):  # Those of another plug-in differ in all parameters.
         if plugin in names:
             names = [name for name in names if not name.startswith(f"{_PARAMS[plugin]} ")]
     if not names:
         return ""
-    said = (" ".join(_said(name, options[name]) for name in names if name in options) for options in (there, here))
+    said = (" ".join(_said(name, options[name]) for name in names if name in options) for options in (before, now))
     return f" ({', not '.join(filter(None, said))})"
 
 
@@ -151,4 +151,4 @@ def _changes(earlier: str | None, identity: Mapping[str, Any]) -> str:
     now = json.loads(canonical(list(identity.values())))
     changed = [name for name, old, new in zip(identity, before, now, strict=True) if old != new]
     # The first part is the spec, which contains digests of some inputs: it says more only if nothing else has changed.
-    return " and ".join(changed[1:] or changed)
+    return " and ".join([name for name in changed if name != next(iter(identity))] or changed)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Container
 
-_KEY = re.compile(r"\('?(\w+)'?(?:, --\1)?\)")
+_KEY = re.compile(r"(?<=\s)\('(\w+)'(?:, --\1)?\)")
 """A key of a config in brackets, perhaps with an option after it."""
 _SINGLE = re.compile(r"\b1 windows\b( of \d+)?( need\b)?")
 

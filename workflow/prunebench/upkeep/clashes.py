@@ -6,7 +6,7 @@ Results lie under names: of a model, a method, a suite. Two configs can give one
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prunebench.errors import PrunebenchError
@@ -20,10 +20,10 @@ RULES = ("search_allocation", "allocate", "prune", "evaluate")
 """The rules whose first output is a record with the hash of its spec, and takes long to make."""
 
 
-def refuse_to_replace(plan: Plan, pending: Iterable[Job], others: Iterable[Plan]) -> None:
+def refuse_to_replace(plan: Plan, pending: Iterable[Job], others: Callable[[], Iterable[Plan]]) -> None:
     """Raise PrunebenchError if the jobs `pending` of `plan` would replace valid results of a plan in `others`."""
     ready = [job for job in pending if job.rule in RULES and job.done]
-    for other in others if ready else ():
+    for other in others() if ready else ():
         if other.home == plan.home:
             continue
         theirs = {job.key: job for job in jobs(other)}
@@ -40,12 +40,20 @@ def _is_result(job: Job) -> bool:
 
 
 def _message(plan: Plan, other: Plan, clashes: list[tuple[Job, Job]]) -> str:
-    job, before = clashes[-1]
+    # A job that rests on another one that differs shows no more than that.
+    keys = {job.key for job, _ in clashes}
+    job, before = next((pair for pair in clashes if not any(up.key in keys for up in pair[0].upstream)), clashes[0])
+    differing = _differences(job.spec, before.spec)
+    count = f"{len(clashes)} result{'s' * (len(clashes) > 1)} of {other.file}"
     record = Path(paths.CONFIG_RECORD.format(home=other.home))
+    if differing == ["compute"]:
+        why, how = "they ask for different 'compute' settings", "make these equal"
+    else:
+        why = f"both give its names to different settings ({', '.join(differing)})"
+        how = "choose other names in one of them"
     return (
-        f"{plan.file} would replace {len(clashes)} results of {other.file}, such as {job.outputs[0]}, because both "
-        f"give its names to different settings ({', '.join(_differences(job.spec, before.spec))}): choose other names "
-        f"in one of them, or run one in a directory of its own (prunebench init). To let the others go, delete {record}"
+        f"{plan.file} would replace {count}, such as {job.outputs[0]}, because {why}: {how}, or run one in a directory "
+        f"of its own (prunebench init). To let the others go, delete {record}"
     )
 
 

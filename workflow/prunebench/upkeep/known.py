@@ -54,11 +54,23 @@ def known() -> list[Plan]:
     A file that is still there counts as it is now. Raises PrunebenchError if such a file, or a record, has a mistake:
     whoever asks must not take results for orphans because a config cannot be read.
     """
-    plans = []
+    return list(map(_plan, _records()))
+
+
+def readable() -> tuple[list[Plan], list[str]]:
+    """Make the plans of all configs that were run here, as `known` does, and list the mistakes of the others."""
+    plans, mistakes = [], []
     for record in _records():
-        file, config = _read(record)
-        plans.append(read_plan(Path(file)) if Path(file).is_file() else load_plan(config, file))
-    return plans
+        try:
+            plans.append(_plan(record))
+        except PrunebenchError as error:
+            mistakes.append(str(error))
+    return plans, mistakes
+
+
+def _plan(record: Path) -> Plan:
+    file, config = _read(record)
+    return read_plan(Path(file)) if Path(file).is_file() else load_plan(config, file)
 
 
 def write_index() -> None:

@@ -65,4 +65,8 @@ def compare(
             place.save()
         names = [place.name for place in places]
         rows = compare_models(names, measured.windows, measured.name, settings(dtype, batch_size, threads))
-    return [replace(row, model=place.title) for row, place in zip(rows, places, strict=True)]
+    titles = [place.title for place in places]
+    # A pruned model in memory has the name of the model that it was made from.
+    numbers = [titles[:at].count(title) + 1 for at, title in enumerate(titles)]
+    shown = [f"{title} ({number})" if number > 1 else title for title, number in zip(titles, numbers, strict=True)]
+    return [replace(row, model=title) for row, title in zip(rows, shown, strict=True)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from prunebench import registry
 from prunebench.config.schema import CONFIG
 from prunebench.errors import PrunebenchError
 from prunebench.plan import find
@@ -27,7 +28,8 @@ def load_results(project: str | Path = ".", configfile: str | Path = CONFIG, stu
     sparsity, achieved_sparsity: fractions of zeros; seed, n (windows or rows): whole numbers; value, stderr;
     prune_seconds, prune_cpu_seconds; peak_memory_mb.
 
-    Raises PrunebenchError if there is no such project, config or study. The working directory changes while it reads.
+    Raises PrunebenchError if there is no such project, config or study, and for a second project in one process if one
+    of them has plug-ins of its own. The working directory changes while it reads.
     """
     for name, value in {"project": project, "configfile": configfile}.items():
         if not is_path(value):
@@ -36,6 +38,7 @@ def load_results(project: str | Path = ".", configfile: str | Path = CONFIG, stu
     if not Path(project).is_dir():
         raise PrunebenchError(f"'project': no such directory: {project}")
     with in_python({"--configfile": "'configfile'"}), chdir(project):
+        registry.refuse_another_project()
         plan = project_plan(Path(configfile))
         frame = rows_of(plan)
         chosen = frame["study"].isin(find.studies(plan, study))
