@@ -255,7 +255,8 @@ def test_what_is_refused_in_one_line(files: Files, column: str | None, message: 
     assert not (tmp_path / "corpus/asset.json").exists()
     named = [] if column is None else ["--column", column]
     # Said before the model is looked at: there is none.
-    assert refused("ppl", tmp_path / "none", "--text", path, *named) == f"error: {error.value}"
+    said = str(error.value).replace("('column', --column)", "(--column)")
+    assert refused("ppl", tmp_path / "none", "--text", path, *named) == f"error: {said}"
 
 
 def test_the_table_is_as_long_as_was_asked_for() -> None:
@@ -584,7 +585,7 @@ def test_all_of_a_calibration_text_is_used_and_too_short_says_so(home: Path, tmp
     said = refused(*words, "--samples", count + 1)
     tokens = len(PreTrainedTokenizerFast.from_pretrained(home / "plain")(text, add_special_tokens=False)["input_ids"])
     assert f"'my_txt' is too short: its calibration split has {tokens} tokens for 'plain'" in said
-    assert f"need {16 * (count + 1)}. Lower the number of windows ('samples') to {count}, or their length" in said
+    assert f"need {16 * (count + 1)}. Lower the number of windows (--samples) to {count}, or their length" in said
     assert (tmp_path / "out/model.safetensors").exists()
 
 
