@@ -50,8 +50,8 @@ def test_the_way_to_install_packages_is_said_once() -> None:
 
 
 def test_packages_as_tested_need_no_advice() -> None:
-    (found,) = doctor.packages(["rich>=1"], ["rich>=1"])
-    assert (found.level, found.text, found.advice) == ("ok", "1 of 1 as tested", "")
+    (line,) = doctor.packages(["rich>=1"], ["rich>=1"])
+    assert (line.level, line.text, line.advice) == ("ok", "1 of 1 as tested", "")
 
 
 def test_a_lock_that_a_killed_snakemake_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
