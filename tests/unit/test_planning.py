@@ -622,7 +622,7 @@ def test_a_check_without_the_hub_gives_its_reason_once(
     assert rows == ["not asked"] * 3
     assert run.output.count(reason.format(hub=hub.endpoint)) == 1
     code, assets = checked(*words[1:-1])
-    assert code == 1 and all(of["from"] in of["problem"] for of in assets.values())
+    assert code == 1 and all(asset["from"] in asset["problem"] for asset in assets.values())
 
 
 def test_a_check_gives_the_reason_of_each_asset_below_the_table(

@@ -11,7 +11,6 @@ process.
 
 import difflib
 import importlib
-import os
 import re
 import traceback
 from collections.abc import Iterable, Mapping
@@ -164,11 +163,11 @@ def did_you_mean(word: str, choices: Iterable[str], *, list_all: bool = True) ->
 
 def hint(kind: str, name: str, known: Iterable[str]) -> str:
     """The end of an error message on an unknown plug-in: what the project's file of that name lacks, or a near name."""
-    file = _shown(_project() / kind / f"{name}.py")
-    # Not Path.exists: it raises for a name that is too long.
-    if name in names(kind) or not os.path.isfile(file):  # noqa: PTH113
+    folder = _project() / kind
+    # The folder is listed, because a name may be too long to ask for its file.
+    if name in names(kind) or name not in {path.stem for path in folder.glob("*.py") if path.is_file()}:
         return did_you_mean(name, known)
-    return f": {file} {_lacks(name)}"
+    return f": {_shown(folder / f'{name}.py')} {_lacks(name)}"
 
 
 def _scan(folder: Path) -> list[str]:

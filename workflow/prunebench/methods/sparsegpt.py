@@ -43,8 +43,8 @@ class SparseGPT(Method):
     three. Here the weights of such inputs go first, but only as many as the sparsity means. (It also counts such an
     input as 1 in the damping; that is not repeated.) Its option of true sequential order is not offered.
 
-    Preset `rose` lets costly columns go first (see `formulas.order`). Every matrix then has a factorisation of its
-    own. Its authors' code stops with an error for n:m, where the order is left as it is here.
+    Preset `rose` lets costly columns go first (see `formulas.order`). Each such matrix has a factorisation of its own.
+    Its authors' code stops with an error for n:m, where the order is left as it is here.
     """
 
     class Params(Parameters):
@@ -112,15 +112,27 @@ class SparseGPT(Method):
         zeros: Mapping[str, torch.Tensor],
     ) -> dict[str, PrunedLinear]:
         """Prune each linear in its own order of columns, for `hessian` [in, in], of which the lower triangle counts."""
-        full, pruned = obs.mirror(hessian.clone()), {}
-        for name, weight in weights.items():
-            chosen = order.by_loss(weight, full.diagonal(), sparsities[name], self.params.columns)
-            columns = torch.arange(len(full), device=full.device) if chosen is None else chosen
+        full = obs.mirror(hessian.clone())
+        pruned: dict[str, PrunedLinear] = {}
+        orders = {
+            name: order.by_loss(weight, full.diagonal(), sparsities[name], self.params.columns)
+            for name, weight in weights.items()
+        }
+        natural = {name: weight for name, weight in weights.items() if orders[name] is None}
+        if natural:
+            U = obs.inverse_factor(full, self.params.damping)
+            kept = {name: sparsities[name] for name in natural}
+            gone = {name: zeros[name] for name in natural if name in zeros}
+            pruned |= self.sweep(natural, U, kept, pattern, gone or None)
+        for name, columns in orders.items():
+            if columns is None:
+                continue
+            weight = weights[name]
             U = obs.inverse_factor(full[columns][:, columns], self.params.damping)
-            gone = {name: zeros[name][:, columns]} if name in zeros else None
-            entry = self.sweep({name: weight[:, columns]}, U, {name: sparsities[name]}, pattern, gone)[name]
+            turned = {name: zeros[name][:, columns]} if name in zeros else None
+            entry = self.sweep({name: weight[:, columns]}, U, {name: sparsities[name]}, pattern, turned)[name]
             pruned[name] = PrunedLinear(entry.weight[:, columns.argsort()])
-        return pruned
+        return {name: pruned[name] for name in weights}
 
     def sweep(
         self,

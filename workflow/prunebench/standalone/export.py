@@ -128,11 +128,12 @@ def export_or_repack(
     """
     if packing and dense:
         raise PrunebenchError("--dense and --packed: choose one of them")
-    if not dense and not packing and _is_model(Path(cell)):
+    is_model = _is_model(Path(cell))
+    if is_model and not dense and packing is None:
         raise PrunebenchError(
             f"{cell} is a model directory, and no cell: add --packed to pack it, --dense to unpack it"
         )
-    if dense or (packing and _is_model(Path(cell))):
+    if dense or is_model:
         repack(Path(cell), destination, packing, force=force)
         return None
     return export(cell, destination, force=force, packing=packing)

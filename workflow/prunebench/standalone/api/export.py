@@ -30,8 +30,8 @@ def export(
 
     Raises PrunebenchError if there is no such cell, if its weights were not kept, or if `directory` has content.
     """
-    check_arguments({"bits": 1, "group": 1}, {"packed": packed, "dense": dense, "force": force})
-    check_arguments({"bits": 1, "group": 1}, {"bits": bits, "group": group})
+    flags = {"packed": packed, "dense": dense, "force": force}
+    check_arguments({"bits": 1, "group": 1}, {**flags, "bits": bits, "group": group})
     if not is_path(cell) or not is_path(directory):
         name = "directory" if is_path(cell) else "cell"
         raise PrunebenchError(f"'{name}' is no path: give a name; a model in memory has its own save_pretrained")
