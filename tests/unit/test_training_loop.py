@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tiny
@@ -57,6 +57,7 @@ def test_training_text_shares_no_run_of_words_with_held_out_text_or_with_itself(
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
+@example("a page of <pad> and </s> ends later")
 def test_the_tokenizer_spells_every_text_and_knows_its_bytes(text: str) -> None:
     tokens = TOKENIZER(text)["input_ids"]
     assert TOKENIZER.decode(tokens) == text

@@ -13,7 +13,10 @@ PAD = "<pad>"
 
 
 def train_tokenizer(documents: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
-    """Train a tokenizer with at most `vocabulary` entries, among them every byte; numbers are split into digits."""
+    """Train a tokenizer with at most `vocabulary` entries, among them every byte; numbers are split into digits.
+
+    A document that spells a special token, for example the source of a web page with `</s>`, is text like any other.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -26,7 +29,8 @@ def train_tokenizer(documents: Iterable[str], vocabulary: int) -> PreTrainedToke
         show_progress=False,
     )
     tokenizer.train_from_iterator(documents, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=PAD)
+    special = {"bos_token": END, "eos_token": END, "pad_token": PAD, "split_special_tokens": True}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
 
 
 def token_bytes(tokenizer: PreTrainedTokenizerFast) -> NDArray[np.int64]:
