@@ -103,6 +103,28 @@ def test_conjugate_gradients_reach_least_squares_on_the_support_and_never_go_bac
     np.testing.assert_allclose(steps[-1], oracle.on_support(W, X, Y, r, kept), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_products_in_bfloat16_cost_the_conjugate_gradients_next_to_nothing(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    W, X, _ = problem(32, 96, 2000, seed)
+    X *= 10 ** random.uniform(-1, 1.5, (96, 1))  # a few inputs are much larger than others
+    Y = W @ X * random.normal(1, 0.3, X.shape[1])
+    r = oracle.penalty(X, DAMPING)
+    kept = torch.from_numpy(random.random(W.shape) < 0.5)
+    weight, missing = torch.from_numpy(W).float(), sums(W, X, Y).cross.float()
+    H = torch.from_numpy(X @ X.T + r * np.eye(len(X))).float()
+
+    def error(steps: int, dtype: torch.dtype) -> float:
+        fitted = fit.on_support(weight * kept, weight, missing, H.to(dtype), kept, steps)
+        return oracle.objective(fitted.double().numpy(), W, X, Y, r)
+
+    start = error(0, torch.float32)
+    for steps in (1, 3, 12):
+        exact = error(steps, torch.float32)
+        assert exact < 0.9 * start
+        assert error(steps, torch.bfloat16) == pytest.approx(exact, abs=1e-3 * start)
+
+
 @pytest.mark.parametrize("pattern", ["unstructured", "2of4"])
 def test_without_drift_it_is_sparsegpt(pattern: str) -> None:
     W, X, _ = problem(width=256, tokens=300)

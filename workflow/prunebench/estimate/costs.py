@@ -165,11 +165,11 @@ class Pruning:
         cost = Cost(counted, text.dtype, flops, read=2 * _bytes(model))
         return _streamed(model, text, self.device, cost, _solving(model) if solving else 0.0)
 
-    def with_products(self, count: int) -> Cost:
-        """SparseGPT's cost, and `count` products of the weights of each linear [out, in] with a matrix [in, in]."""
+    def with_products(self, count: int, dtype: str = "float32") -> Cost:
+        """SparseGPT's cost, and `count` products in `dtype` of the weights of each linear [out, in] with [in, in]."""
         sizes = self.model.sizes
         block = sum(2.0 * count * out * width**2 for out, width in sizes.linears.values())
-        return replace(self.in_blocks("sparsegpt", solving=True), products={"float32": sizes.blocks * block})
+        return replace(self.in_blocks("sparsegpt", solving=True), products={dtype: sizes.blocks * block})
 
     def learned(self, steps: int) -> Cost:
         """Estimate a method that learns in every block, in `steps` on one sample each."""

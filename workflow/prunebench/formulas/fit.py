@@ -42,17 +42,24 @@ def on_support(
 
     It takes `steps` of conjugate gradients from `weight` [out, in], which is 0 there too. Rows are problems of their
     own, and the preconditioner is the diagonal. `before` is W and `missing` is C, both [out, in], `hessian` is H
-    [in, in], and `kept` is boolean [out, in]; all others are of one dtype. The error does not grow from step to step.
+    [in, in], and `kept` is boolean [out, in]. Products are computed in the dtype of `hessian`, and everything else in
+    the dtype of `weight`. In one dtype the error does not grow from step to step.
     """
-    scale = hessian.diagonal().clamp(min=torch.finfo(hessian.dtype).tiny)
-    residual = torch.addmm(missing, before - weight, hessian).mul_(kept)
+    support = kept.to(weight.dtype)  # a product with booleans takes several times as long
+
+    def gradient(change: torch.Tensor) -> torch.Tensor:
+        return (change.to(hessian.dtype) @ hessian).to(weight.dtype)
+
+    scale = hessian.diagonal().to(weight.dtype)
+    scale = scale.clamp(min=_tiny(scale))
+    residual = gradient(before - weight).add_(missing).mul_(support)
     solution, direction = weight.clone(), torch.zeros_like(weight)
     last: torch.Tensor | None = None
     for _ in range(steps):
         step = residual / scale
         size = (residual * step).sum(dim=1, keepdim=True)
         direction = step if last is None else step.add_(direction * (size / last.clamp(min=_tiny(size))))
-        turned = (direction @ hessian).mul_(kept)
+        turned = gradient(direction).mul_(support)
         length = size / (direction * turned).sum(dim=1, keepdim=True).clamp(min=_tiny(size))
         solution += direction * length
         residual -= turned * length

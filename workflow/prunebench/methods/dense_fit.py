@@ -51,7 +51,8 @@ class DenseFit(Method):
 
     The mask comes from 12 steps of ADMM towards Y with a penalty that grows the zeros (see `formulas.admm`), with
     products in the dtype of the forward passes; or from SparseGPT's elimination or Wanda's scores on V. A few
-    conjugate-gradient steps then bring the weights that stay towards the optimum of the objective on that mask.
+    conjugate-gradient steps then bring the weights that stay towards the optimum of the objective on that mask; their
+    products are in bfloat16 if the forward passes are.
 
     A full correction fits the noise of a small calibration set, and `strength` and `damping` are two ways to hold it
     back. Without values in the config each site chooses both, for its mask: every sixteenth output is fitted on three
@@ -99,7 +100,9 @@ class DenseFit(Method):
 
     def cost(self, job: Pruning) -> Cost:
         """Twice SparseGPT's passes, as the dense model's states go along, and the products of the two solvers."""
-        return job.with_products(STEPS + self.params.steps + 2).after(job.in_blocks("sparsegpt"))
+        assert job.text
+        bits = "bfloat16" if job.text.dtype == "bfloat16" else "float32"
+        return job.with_products(STEPS + self.params.steps + 2, bits).after(job.in_blocks("sparsegpt"))
 
     def prune_block(
         self,
@@ -157,7 +160,7 @@ class DenseFit(Method):
             kept = {name: weight != 0 for name, weight in pruned.items()}
             if held_out.tokens and None in (self.params.damping, self.params.strength):
                 damping, strength = self._choose(weights, kept, part, held_out)
-            hessian = _damped(gram, damping)
+            hessian = _damped(gram, damping).to(_bits(drift.dtype))
             for name, start in pruned.items():
                 pull = strength * missing[name].float()
                 pruned[name] = fit.on_support(
@@ -177,7 +180,7 @@ class DenseFit(Method):
         gram, unseen = part.statistic.hessian, held_out.statistic.hessian
         choices = []
         for damping in DAMPINGS if self.params.damping is None else (self.params.damping,):
-            hessian = _damped(gram, damping)
+            hessian = _damped(gram, damping).to(_bits(part.dtype))
             curve = torch.zeros(3, dtype=torch.float64)
             for name, mask in kept.items():
                 weight, stays = weights[name][::TRIED_ROWS].float(), mask[::TRIED_ROWS]
@@ -199,3 +202,8 @@ def _damped(gram: torch.Tensor, damping: float) -> torch.Tensor:
     hessian = gram.clone()
     hessian.diagonal().add_(damping * gram.diagonal().mean())
     return hessian
+
+
+def _bits(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of products with X X^T + r I, which has a wider range than float16 holds."""
+    return torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
