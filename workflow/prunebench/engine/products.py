@@ -20,7 +20,9 @@ def product(a: Tensor, b: Tensor, bits: torch.dtype) -> Tensor:
         return a.to(bits) @ b.to(bits)
     if sums_in_float32(a.device, bits):
         return torch.mm(a.to(bits), b.to(bits), out_dtype=torch.float32)
-    with _bfloat16_products(enabled=bits == torch.bfloat16):
+    if bits != torch.bfloat16:
+        return a.float() @ b.float()
+    with bfloat16_products():
         return a.float() @ b.float()
 
 
@@ -30,12 +32,11 @@ def factor(x: Tensor) -> Tensor:
 
 
 @contextmanager
-def _bfloat16_products(enabled: bool) -> Iterator[None]:
+def bfloat16_products() -> Iterator[None]:
     """Let CPUs that can round the factors of float32 products to bfloat16; sums stay in float32."""
     settings: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before = settings.fp32_precision
-    if enabled:
-        settings.fp32_precision = "bf16"
+    settings.fp32_precision = "bf16"
     try:
         yield
     finally:
