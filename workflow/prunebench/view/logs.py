@@ -42,13 +42,13 @@ def words(log: Path) -> list[str]:
         return []
 
 
-def tail(log: Path, lines: int) -> list[str]:
-    """The last `lines` lines of `log`, without the command."""
+def tail(log: Path, lines: int | None) -> list[str]:
+    """The last `lines` lines of `log`, without the command; None means all that TAIL holds."""
     with log.open("rb") as handle:
         handle.seek(max(0, os.fstat(handle.fileno()).st_size - TAIL))
         text = handle.read().decode("utf-8", errors="replace")
     output = [visible(line) for line in text.splitlines() if line.strip() and not line.startswith("PYTHONPATH=")]
-    return output[-lines:]
+    return output if lines is None else output[-lines:]
 
 
 def last_words(log: Path) -> str:
