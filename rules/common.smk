@@ -189,7 +189,14 @@ if workflow.is_main_process and not (workflow.output_settings.verbose or workflo
         if handler.name == "DefaultStreamHandler":
             bottom = terminal.Bottom(handler.stream) if handler.is_tty else None
             briefs.append(
-                terminal.Brief(expected_work, logger.info, bottom, complain=logger.error, failure=failures.failure)
+                terminal.Brief(
+                    expected_work,
+                    logger.info,
+                    bottom,
+                    complain=logger.error,
+                    failure=failures.failure,
+                    made=lambda: "" if STORED else known.made(plan),
+                )
             )
             handler.addFilter(briefs[-1])
 

@@ -29,7 +29,7 @@ def brief_of(progress: Callable[[], Progress], say: Callable[[str], None], botto
     def failure(details: Mapping[str, Any]) -> str | None:
         return None if details.get("indent") else f"failed: {details['jobid']}"
 
-    return Brief(progress, say, bottom, complain=say, failure=failure)
+    return Brief(progress, say, bottom, complain=say, failure=failure, made=lambda: "all of it")
 
 
 def test_the_time_left_is_the_share_of_the_work_at_the_speed_so_far() -> None:
@@ -54,6 +54,13 @@ def test_a_job_that_failed_is_not_named_as_running() -> None:
     brief.filter(record("progress", done=0, total=2))
     assert said[0] == "failed: 7"
     assert "now: prune method8" in said[1] and "method7" not in said[1]
+
+
+def test_where_nothing_is_left_to_do_the_results_are_named() -> None:
+    brief = brief_of(lambda: pytest.fail("no job runs"), lambda line: pytest.fail("a line stays"))
+    nothing = record(None, "Nothing to be done (all requested files are present and up to date).")
+    assert brief.filter(nothing)
+    assert nothing.msg == "Nothing to be done (all requested files are present and up to date).\nall of it"
 
 
 def test_the_command_of_a_failed_job_is_left_out() -> None:

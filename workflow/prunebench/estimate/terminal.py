@@ -36,6 +36,8 @@ NOISE = (
     "Select jobs to execute...",
 )
 """The beginnings of lines of Snakemake that no user of this workflow can do anything with."""
+NOTHING = "Nothing to be done"
+"""The beginning of Snakemake's line where no job has to run. It calls none of our handlers then."""
 COMMAND_FAILED = "RuleException:\nCalledProcessError in file "
 """The beginning of Snakemake's line with the whole command of a job, which comes before its line on the failed job."""
 
@@ -131,14 +133,16 @@ class Brief(logging.Filter):
         *,
         complain: Callable[[str], None],
         failure: Callable[[Mapping[str, Any]], str | None],
+        made: Callable[[], str],
     ) -> None:
         """`progress` is called once, when the first job is done or starts. `say` writes a line that stays.
 
-        `failure` tells of a job that failed, from the details of Snakemake; `complain` writes such a text.
+        `failure` tells of a job that failed, from the details of Snakemake; `complain` writes such a text. `made` says
+        where the results are if nothing is left to do; "" if there are none.
         """
         super().__init__()
         self._make, self._say, self._bottom = progress, say, bottom
-        self._complain, self._failure = complain, failure
+        self._complain, self._failure, self._made = complain, failure, made
         self._progress: Progress | None = None
         self._begun = False
         self._last = 0.0
@@ -156,6 +160,8 @@ class Brief(logging.Filter):
 
     def _notes(self, record: logging.LogRecord) -> bool:
         """Note what `record` says of a job, and say whether the terminal shows it."""
+        if str(record.msg).startswith(NOTHING) and (made := self._made()):
+            record.msg = f"{record.msg}\n{made}"
         event = str(getattr(record, "event", None) or "") if self._begun else ""
         if event == "job_started" or (event == "error" and str(record.msg).startswith(COMMAND_FAILED)):
             return False

@@ -78,6 +78,17 @@ def write_index() -> None:
     write_text(Path(paths.INDEX), _PAGE.format(rows="\n".join(map(_row, _records()))))
 
 
+def made(plan: Plan) -> str:
+    """Say how many cells of `plan` are done and where its results are; "" if nobody has gathered them."""
+    report = Path(paths.REPORT.format(home=plan.home))
+    if not report.is_file():
+        return ""
+    return (
+        f"{_done(Path(plan.home))} cells of {plan.file} have results. The tables are in {plan.home}/tables; figures and "
+        f"all there is to know of each cell: {report}"
+    )
+
+
 def _records() -> list[Path]:
     """List the records of all configs, that of the default config first."""
     name = Path(paths.CONFIG_RECORD).name
