@@ -1,7 +1,9 @@
 """How cells stand before anything has run, and what their logs say then."""
 
+import fcntl
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,33 @@ def test_a_log_without_a_result_is_a_stopped_job_with_its_last_words(plan: Plan)
     assert state.reason == f"prune {WANDA}: MemoryError: no more"
 
 
+def test_a_log_of_other_settings_says_nothing_of_this_config(plan: Plan) -> None:
+    log = job(plan, WANDA, "prune").log
+    write(log, "PYTHONPATH=/w python prune.py --spec '{\"seed\":9}' --threads 1\nblock 1 of 2, 1.0 s, 1 s left\n")
+    assert look(plan)[WANDA].status == "missing"
+    with log.open("rb") as running:
+        fcntl.flock(running, fcntl.LOCK_EX)
+        assert look(plan)[WANDA].status == "missing"
+        text = run("status")
+    assert f"\nrunning with other settings or for another config: prune {WANDA}\n" in text
+    assert "\nrunning: " not in text
+
+
+def test_running_jobs_of_this_config_are_told_from_others(plan: Plan) -> None:
+    ours = job(plan, WANDA, "prune")
+    other = ours.log.with_name("text_8x16-seed0.log")
+    command = f"PYTHONPATH=/w python prune.py --spec {shlex.quote(ours.spec)} --threads 1\n"
+    write(ours.log, f"{command}block 1 of 2, 1.0 s, 1 s left\n")
+    write(other, command)
+    with ours.log.open("rb") as mine, other.open("rb") as theirs:
+        fcntl.flock(mine, fcntl.LOCK_EX)
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        assert look(plan)[WANDA].status == "running"
+        text = run("status")
+    assert f"\nrunning: prune {WANDA}\n" in text
+    assert f"\nrunning with other settings or for another config: prune {WANDA.replace('4x16', '8x16')}\n" in text
+
+
 def test_a_job_that_many_cells_wait_for_stops_them_all(plan: Plan) -> None:
     write(job(plan, WANDA, "calibrate").log, "error: the text is too short\n")
     stopped = {name for name, state in look(plan).items() if state.status == "stopped"}
@@ -113,11 +142,13 @@ def test_status_for_programs(plan: Plan) -> None:
 
 
 def test_show_of_a_stopped_cell_has_log_and_commands(plan: Plan) -> None:
-    write(job(plan, WANDA, "prune").log, "PYTHONPATH=/w python prune.py --spec '{}'\nMemoryError: no more\n")
+    stopped = job(plan, WANDA, "prune")
+    command = f"PYTHONPATH=/w python prune.py --spec {shlex.quote(stopped.spec)}"
+    write(stopped.log, f"{command}\nMemoryError: no more\n")
     text = run("show", WANDA)
     assert "stopped" in text
     assert f"end of logs/prune/{WANDA}.log:\n  MemoryError: no more\n" in text
-    assert "that job alone, again: PYTHONPATH=/w python prune.py --spec '{}'\n" in text
+    assert f"that job alone, again: {command}\n" in text
     assert f"snakemake results/pruned/{WANDA}/prune.json --cores all\n" in text
 
 

@@ -84,8 +84,8 @@ def made(plan: Plan) -> str:
     if not report.is_file():
         return ""
     return (
-        f"{_done(Path(plan.home))} cells of {plan.file} have results. The tables are in {plan.home}/tables; figures and "
-        f"all there is to know of each cell: {report}"
+        f"{_done(Path(plan.home))} cells of {plan.file} have results. The tables are in {plan.home}/tables; figures "
+        f"and all there is to know of each cell: {report}"
     )
 
 

@@ -34,6 +34,15 @@ def command(log: Path) -> str:
     return first.strip() if first.startswith("PYTHONPATH=") and first.endswith("\n") else ""
 
 
+def is_of(log: Path, spec: str) -> bool:
+    """Whether the job that wrote `log` had `spec`; also true if the log does not say which spec it had.
+
+    Jobs of two configs, or of one before and after an edit, write one log if the names of their cells are alike.
+    """
+    words = command(log)
+    return "--spec " not in words or f"--spec {shlex.quote(spec)}" in words
+
+
 def words(log: Path) -> list[str]:
     """The words of the command that repeats the job. All files of the job are among them."""
     try:
