@@ -85,6 +85,13 @@ def test_a_log_of_other_settings_says_nothing_of_this_config(plan: Plan) -> None
     assert "\nrunning: " not in text
 
 
+def test_a_job_that_crashed_is_stopped_also_after_its_code_was_mended(plan: Plan) -> None:
+    crashed = job(plan, WANDA, "prune")
+    spec = json.dumps(json.loads(crashed.spec) | {"code": {"stage": "0"}})
+    write(crashed.log, f"PYTHONPATH=/w python prune.py --spec {shlex.quote(spec)} --threads 1\nKeyError: 'q'\n")
+    assert look(plan)[WANDA].status == "stopped"
+
+
 def test_running_jobs_of_this_config_are_told_from_others(plan: Plan) -> None:
     ours = job(plan, WANDA, "prune")
     other = ours.log.with_name("text_8x16-seed0.log")
@@ -195,7 +202,7 @@ def test_a_wrong_study_gets_the_nearest(plan: Plan) -> None:
     assert "no study 'tinny' in config/config.yaml: did you mean 'tiny'?" in run.output
 
 
-@pytest.mark.parametrize("command", ["status", "show x", "retry --failed", "collect", "gc"])
+@pytest.mark.parametrize("command", ["status", "show x", "retry", "collect", "gc"])
 def test_without_a_config_it_says_where_to_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = CliRunner().invoke(app, command.split())
@@ -203,19 +210,14 @@ def test_without_a_config_it_says_where_to_run(command: str, tmp_path: Path, mon
     assert "run it where you run snakemake" in run.output
 
 
-def test_retry_has_nothing_to_do_where_nothing_failed(plan: Plan) -> None:
-    assert run("retry", "--failed") == "nothing has failed or was stopped\n"
+def test_retry_where_nothing_failed_says_how_to_run_the_rest(plan: Plan) -> None:
+    assert run("retry") == "nothing has failed or was stopped; 5 have not run yet: snakemake --cores all\n"
 
 
-def test_retry_wants_to_know_what(plan: Plan) -> None:
-    run = CliRunner().invoke(app, ["retry"])
-    assert run.exit_code == 2
-    assert "--failed" in run.output
-
-
-def test_retry_shows_what_it_would_do(plan: Plan) -> None:
+@pytest.mark.parametrize("words", [[], ["--failed"]])
+def test_retry_shows_what_it_would_do(plan: Plan, words: list[str]) -> None:
     write(job(plan, WANDA, "prune").log, "MemoryError: no more\n")
-    text = run("retry", "--failed", "--dry-run", "--cores", "3", "--", "--quiet")
+    text = run("retry", *words, "--dry-run", "--cores", "3", "--", "--quiet")
     assert f"stopped: {WANDA} ppl_tiny: prune {WANDA}: MemoryError: no more" in text
     assert f"would run snakemake results/evaluations/{WANDA}/ppl_tiny.json --cores 3 --quiet\n" in text
     assert "would delete" not in text

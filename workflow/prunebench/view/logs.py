@@ -1,10 +1,13 @@
 """Reads from a job's log whether the job runs, how far it is, its command, and its last lines."""
 
 import fcntl
+import json
 import os
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from prunebench.names import visible
 
@@ -34,21 +37,29 @@ def command(log: Path) -> str:
     return first.strip() if first.startswith("PYTHONPATH=") and first.endswith("\n") else ""
 
 
-def is_of(log: Path, spec: str) -> bool:
-    """Whether the job that wrote `log` had `spec`; also true if the log does not say which spec it had.
-
-    Jobs of two configs, or of one before and after an edit, write one log if the names of their cells are alike.
-    """
-    words = command(log)
-    return "--spec " not in words or f"--spec {shlex.quote(spec)}" in words
-
-
 def words(log: Path) -> list[str]:
     """The words of the command that repeats the job. All files of the job are among them."""
     try:
         return shlex.split(command(log))
     except ValueError:  # a quotation mark that nothing closes
         return []
+
+
+def is_of(log: Path, spec: str) -> bool:
+    """Whether the job that wrote `log` had the settings of `spec`; also true if the log does not tell them.
+
+    Jobs of two configs, or of one before and after an edit, write one log if the names of their cells are alike. Code
+    is no setting: a job that crashed is still the job to run again after its code was mended.
+    """
+    before = dict(pairwise(words(log))).get("--spec")
+    try:
+        return before is None or _settings(before) == _settings(spec)
+    except (ValueError, AttributeError):  # the log is damaged
+        return True
+
+
+def _settings(spec: str) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(spec or "{}").items() if name != "code"}
 
 
 def tail(log: Path, lines: int | None) -> list[str]:
