@@ -17,6 +17,7 @@ from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, read_plan
 from prunebench.results.current import Results
 from prunebench.suites import metrics
+from prunebench.upkeep import known
 from prunebench.view.states import State, states, stopped
 from studies import grid
 
@@ -208,6 +209,32 @@ def test_without_a_config_it_says_where_to_run(command: str, tmp_path: Path, mon
     run = CliRunner().invoke(app, command.split())
     assert run.exit_code == 1
     assert "run it where you run snakemake" in run.output
+
+
+def test_collect_wants_a_config_that_was_run(plan: Plan) -> None:
+    def refused() -> str:
+        run = CliRunner().invoke(app, ["collect"])
+        assert run.exit_code == 1 and isinstance(run.exception, SystemExit)
+        assert not Path("results/cells.csv").exists()
+        return " ".join(run.output.split())
+
+    assert "config/config.yaml was never run here, so nothing of it is there to show: run it" in refused()
+    Path("mine.yaml").write_text(Path("config/config.yaml").read_text())
+    known.remember(read_plan(Path("mine.yaml")))
+    assert "name a config that was run: --configfile mine.yaml" in refused()
+    assert "5 missing" in run("collect", "--configfile", "mine.yaml")
+    known.remember(plan)
+    assert "5 missing" in run("collect")
+
+
+def test_gc_wants_a_config_that_was_run(plan: Plan) -> None:
+    assert run("gc") == "0 orphans, 0 bytes\n"
+    write(job(plan, WANDA, "prune").outputs[0])
+    refused = CliRunner().invoke(app, ["gc", "--yes"])
+    assert refused.exit_code == 1 and "no config was run here" in " ".join(refused.output.split())
+    assert run("gc", "--configfile", "config/config.yaml") == "0 orphans, 0 bytes\n"
+    known.remember(plan)
+    assert run("gc") == "0 orphans, 0 bytes\n"
 
 
 def test_retry_where_nothing_failed_says_how_to_run_the_rest(plan: Plan) -> None:

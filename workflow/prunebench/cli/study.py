@@ -186,18 +186,22 @@ def retry(
 def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
     """Write the tables from the valid results on disk, without running anything, and print the tables of STUDY.
 
-    Cells without a valid result count as missing. The tables of all studies of the config are written.
+    Cells without a valid result count as missing. The tables of all studies of the config are written. The default
+    config must have been run, because it may be the example of `prunebench init`.
 
     Example: prunebench collect --configfile config/studies/smoke.yaml
     """
     from prunebench.plan import find
     from prunebench.plan.plan import project_plan
+    from prunebench.results.current import Results
     from prunebench.stages.collect import write_cells
     from prunebench.stages.outputs import write_outputs
-    from prunebench.upkeep.known import remember, write_index
+    from prunebench.upkeep.known import check_begun, remember, write_index
 
     plan = project_plan(configfile)
     studies = find.studies(plan, study)
+    if configfile == CONFIG:
+        check_begun(plan, Results(plan))
     cells = plan.job("collect").outputs[0]
     remember(plan)
     write_cells(plan, cells)

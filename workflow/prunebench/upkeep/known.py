@@ -10,9 +10,15 @@ from pathlib import Path
 
 from prunebench.cell import AXES
 from prunebench.errors import PrunebenchError
+from prunebench.names import few
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan, load_plan, read_plan
+from prunebench.results.current import Results
 from prunebench.storage.files import write_text
+from prunebench.view.states import states
+
+NAMED = 4
+"""The largest number of configs that a message names."""
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -46,6 +52,21 @@ def remember(plan: Plan) -> None:
     record = Path(paths.CONFIG_RECORD.format(home=plan.home))
     write_text(record, json.dumps({"file": plan.file, "config": plan.raw}, indent=1, sort_keys=True) + "\n")
     write_index()
+
+
+def check_begun(plan: Plan, results: Results) -> None:
+    """Raise PrunebenchError if no run of `plan` has begun here and no other run has made one of its `results`.
+
+    The config that `prunebench init` writes may never be run, and tables of it would stand beside real ones.
+    """
+    begun = any(state.status not in ("missing", "skipped") for state in states(plan, results, plan.studies))
+    if begun or Path(paths.CONFIG_RECORD.format(home=plan.home)).is_file():
+        return
+    others = [_read(record)[0] for record in _records()]
+    way = (
+        f"name a config that was run: {few([f'--configfile {file}' for file in others], NAMED)}" if others else "run it"
+    )
+    raise PrunebenchError(f"{plan.file} was never run here, so nothing of it is there to show: {way}")
 
 
 def known() -> list[Plan]:
