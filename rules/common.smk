@@ -2,6 +2,7 @@
 import inspect
 import logging
 import os
+import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -226,6 +227,14 @@ def show_what_is_valid():
         shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {cells:q} 2> {log:q}")
     except CalledProcessError:
         raise WorkflowError(failures.told("the tables of this run", [str(log)])) from None
+
+
+# Nobody needs to know the rules of Snakemake to go on after an error.
+def say_how_to_go_on():
+    config = f" --configfile {shlex.quote(plan.file)}" if plan.home != paths.HOME else ""
+    logger.info(
+        f"After mending the cause, run snakemake again: what is done is kept. Why cells failed: prunebench status{config}"
+    )
 
 
 onstart:

@@ -36,7 +36,10 @@ def told(*logs: str, message: str | None = None, indent: bool = False, job: Job 
     [
         ("12:00:00 block 1 of 3\nerror: no such column: rename it\n", ["error: no such column: rename it"]),
         ("error: two mistakes\none\ntwo\n", ["error: two mistakes", "one", "two"]),
-        ("Traceback (most recent call last):\n  File x\nKeyError: 'q'\n", ["KeyError: 'q'"]),
+        (
+            'Traceback (most recent call last):\n  File "a.py", line 3, in f\n  File "b.py", line 7\nKeyError: 1\n',
+            ["KeyError: 1 (b.py, line 7)"],
+        ),
         (
             "block 1 of 3\n",
             ["error: the job stopped without an error of its own, as if it was killed; its last words: block 1 of 3"],

@@ -1,5 +1,7 @@
 """Says in a few lines that a job has failed, why, and where its log is."""
 
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ from prunebench.view.logs import tail
 LINES = 6
 """The largest number of lines of an error that are shown. An error may list several mistakes, one a line."""
 ERROR = "error: "
+FRAME = r'^  File "(.+)", line (\d+)'
+"""The place of a step of a traceback."""
 TRACEBACK = "Traceback (most recent call last)"
 
 
@@ -45,7 +49,8 @@ def reason(log: Path) -> str:
         return "\n    ".join([*error[:LINES], *more])
     last = next(reversed(lines), "nothing")
     if any(line.startswith(TRACEBACK) for line in lines):
-        return last
+        (*_, (file, number)) = [("", ""), *re.findall(FRAME, "\n".join(lines), re.MULTILINE)]
+        return f"{last} ({os.path.relpath(file)}, line {number})" if file else last
     return f"{ERROR}the job stopped without an error of its own, as if it was killed; its last words: {last}"
 
 
