@@ -73,3 +73,4 @@ onerror:
     if not STORED:
         show_what_is_valid()
         show_all_reports()
+        say_how_to_go_on()

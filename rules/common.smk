@@ -2,6 +2,7 @@
 import inspect
 import logging
 import os
+import shlex
 import sys
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from prunebench.plan.jobs import benchmark_of, log_of, output_of, rules as job_r
 from prunebench.plan.plan import load_plan
 from prunebench.runtime import gpus
 from prunebench.upkeep import clashes, known, runs
+from prunebench.view import failures
 
 # Snakemake's own log lies on the disk of the run. Where that is full, each line of the log would come as a traceback.
 logging.raiseExceptions = False
@@ -176,7 +178,7 @@ def gpus_per_job():
     return min(here, workflow.global_resources["gpu"].value) if "gpu" in workflow.global_resources else here
 
 
-# Snakemake's own lines about each job, eight of them with long paths, go to its log file only.
+# Snakemake's own lines about each job, with long paths and longer commands, go to its log file only.
 def expected_work():
     pending = workflow.dag.needrun_jobs(exclude_finished=False)
     return terminal.expected(plan, {workflow.dag.jobid(job): (job.rule.name, job.wildcards) for job in pending})
@@ -187,7 +189,16 @@ if workflow.is_main_process and not (workflow.output_settings.verbose or workflo
     for handler in logger.handlers:
         if handler.name == "DefaultStreamHandler":
             bottom = terminal.Bottom(handler.stream) if handler.is_tty else None
-            briefs.append(terminal.Brief(expected_work, logger.info, bottom))
+            briefs.append(
+                terminal.Brief(
+                    expected_work,
+                    logger.info,
+                    bottom,
+                    complain=logger.error,
+                    failure=failures.failure,
+                    made=lambda: "" if STORED else known.made(plan),
+                )
+            )
             handler.addFilter(briefs[-1])
 
 
@@ -215,9 +226,15 @@ def show_what_is_valid():
     try:
         shell("python -m prunebench.stages outputs --label tables --spec {spec:q} --cells {cells:q} 2> {log:q}")
     except CalledProcessError:
-        if log.is_file():
-            logger.error(log.read_text(encoding="utf-8"))
-        raise
+        raise WorkflowError(failures.told("the tables of this run", [str(log)])) from None
+
+
+# Nobody needs to know the rules of Snakemake to go on after an error.
+def say_how_to_go_on():
+    config = f" --configfile {shlex.quote(plan.file)}" if plan.home != paths.HOME else ""
+    logger.info(
+        f"After mending the cause, run snakemake again: what is done is kept. Why cells failed: prunebench status{config}"
+    )
 
 
 onstart:

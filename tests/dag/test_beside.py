@@ -41,6 +41,9 @@ def test_studies_stand_beside_each_other(tree: Tree) -> None:
     for study in (STUDY, OTHER):
         again = tree.snakemake("--dry-run", study=study)
         assert "Nothing to be done" in again.stdout, "switching back runs nothing"
+        home = HOME if study == STUDY else OF_OTHER
+        cells = "4 of 5" if study == STUDY else "2 of 2"
+        assert f"{cells} cells of {study} have results. The tables are in {home}/tables" in again.stdout
 
     index = (tree.root / "results/index.html").read_text()
     for config, report in ((STUDY, "of/tiny"), (OTHER, "of/mine/other")):

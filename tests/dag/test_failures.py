@@ -49,7 +49,12 @@ def test_after_an_error_the_tables_hold_no_older_number(tree: Tree) -> None:
     tree.stop_jobs("prune")
     run = tree.snakemake()
     assert run.returncode != 0
-    assert "error: a test has stopped this" in run.stdout
+    job = "tiny/dense/uniform/unstructured-s0.00/none-seed0"
+    block = f"Error in prune {job}:\n    error: a test has stopped this\n    log: logs/prune/{job}.log\n"
+    assert run.stdout.count(block) == 1
+    assert "run snakemake again: what is done is kept. Why cells failed: prunebench status --configfile" in run.stdout
+    assert "--spec" not in run.stdout and "Traceback" not in run.stdout
+    assert run.stdout.count("\nmissing: ") == 1, "all cells are missing for one reason"
     assert run.stdout.count("**Perplexity, lower is better") == 1, "the tables are shown once"
     table = (tree.root / "results/of/tiny/tables/tiny/perplexity.md").read_text()
     assert "missing" in table and "missing" not in before

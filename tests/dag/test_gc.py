@@ -68,7 +68,8 @@ def test_what_another_study_wants_stays(tree: Tree) -> None:
     wanting = tree.root / "config/studies/other.yaml"
     wanting.write_text((tree.root / STUDY).read_text().replace("  tiny:\n    suites", "  other:\n    suites"))
     drop_a_cell(tree)
-    assert listed(tree) == set()
+    assert listed(tree, "--configfile", "config/studies/other.yaml") == set()
+    assert listed(tree) == OF_THE_CELL, "a config that was never run here is none that counts"
 
 
 def test_downloads_only_when_asked(tree: Tree) -> None:
@@ -150,6 +151,8 @@ def test_files_that_a_run_of_snakemake_has_locked_stay(tree: Tree) -> None:
 def test_a_config_that_cannot_be_read_deletes_nothing(tree: Tree) -> None:
     drop_a_cell(tree)
     (tree.root / "config/studies/bad.yaml").write_text("studies: {}\n")
+    record = leave(tree.root / "results/of/config/studies/bad/config.json")
+    record.write_text('{"file": "config/studies/bad.yaml", "config": {}}')
     before = files(tree)
     run = tree.python(PRUNEBENCH, "gc", "--yes", "--configfile", STUDY)
     assert run.returncode == 1 and "config/studies/bad.yaml" in run.stdout

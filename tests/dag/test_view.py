@@ -230,7 +230,7 @@ def test_retry_runs_stopped_jobs_again_and_makes_the_tables(tree: Tree) -> None:
     assert tree.snakemake().returncode != 0
     assert statuses(tree)[WANDA] == "stopped"
     tree.mend_jobs("prune")
-    text = prunebench(tree, "retry", "--failed")
+    text = prunebench(tree, "retry")
     assert statuses(tree)[WANDA] == "ok"
     assert "4 of 5 cells (1 failed)." in text
 
@@ -240,10 +240,10 @@ def test_retry_prunes_failed_cells_again(tree: Tree) -> None:
     files = [tree.root / "results" / name for name in names]
     other = tree.root / f"results/pruned/{WANDA}/prune.json"
     before = [file.stat().st_mtime_ns for file in (*files, other)]
-    dry = prunebench(tree, "retry", "--failed", "--dry-run")
+    dry = prunebench(tree, "retry", "--dry-run")
     assert all(f"would delete {file.relative_to(tree.root)}" in dry for file in files)
     assert [file.stat().st_mtime_ns for file in (*files, other)] == before
-    prunebench(tree, "retry", "--failed")
+    prunebench(tree, "retry")
     after = [file.stat().st_mtime_ns for file in (*files, other)]
     assert after[0] > before[0] and after[1] > before[1] and after[2] == before[2]
     assert statuses(tree)[BROKEN] == "failed"

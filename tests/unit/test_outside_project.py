@@ -58,7 +58,7 @@ def test_a_command_that_works(tmp_path: Path, words: list[str], shown: list[str]
         ["collect"],
         ["gc"],
         ["gc", "--yes"],
-        ["retry", "--failed"],
+        ["retry"],
         ["methods", "--configfile", "other.yaml"],
     ],
     ids=" ".join,

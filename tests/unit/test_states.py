@@ -1,7 +1,9 @@
 """How cells stand before anything has run, and what their logs say then."""
 
+import fcntl
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan, read_plan
 from prunebench.results.current import Results
 from prunebench.suites import metrics
+from prunebench.upkeep import known
 from prunebench.view.states import State, states, stopped
 from studies import grid
 
@@ -71,6 +74,40 @@ def test_a_log_without_a_result_is_a_stopped_job_with_its_last_words(plan: Plan)
     assert state.reason == f"prune {WANDA}: MemoryError: no more"
 
 
+def test_a_log_of_other_settings_says_nothing_of_this_config(plan: Plan) -> None:
+    log = job(plan, WANDA, "prune").log
+    write(log, "PYTHONPATH=/w python prune.py --spec '{\"seed\":9}' --threads 1\nblock 1 of 2, 1.0 s, 1 s left\n")
+    assert look(plan)[WANDA].status == "missing"
+    with log.open("rb") as running:
+        fcntl.flock(running, fcntl.LOCK_EX)
+        assert look(plan)[WANDA].status == "missing"
+        text = run("status")
+    assert f"\nrunning with other settings or for another config: prune {WANDA}\n" in text
+    assert "\nrunning: " not in text
+
+
+def test_a_job_that_crashed_is_stopped_also_after_its_code_was_mended(plan: Plan) -> None:
+    crashed = job(plan, WANDA, "prune")
+    spec = json.dumps(json.loads(crashed.spec) | {"code": {"stage": "0"}})
+    write(crashed.log, f"PYTHONPATH=/w python prune.py --spec {shlex.quote(spec)} --threads 1\nKeyError: 'q'\n")
+    assert look(plan)[WANDA].status == "stopped"
+
+
+def test_running_jobs_of_this_config_are_told_from_others(plan: Plan) -> None:
+    ours = job(plan, WANDA, "prune")
+    other = ours.log.with_name("text_8x16-seed0.log")
+    command = f"PYTHONPATH=/w python prune.py --spec {shlex.quote(ours.spec)} --threads 1\n"
+    write(ours.log, f"{command}block 1 of 2, 1.0 s, 1 s left\n")
+    write(other, command)
+    with ours.log.open("rb") as mine, other.open("rb") as theirs:
+        fcntl.flock(mine, fcntl.LOCK_EX)
+        fcntl.flock(theirs, fcntl.LOCK_EX)
+        assert look(plan)[WANDA].status == "running"
+        text = run("status")
+    assert f"\nrunning: prune {WANDA}\n" in text
+    assert f"\nrunning with other settings or for another config: prune {WANDA.replace('4x16', '8x16')}\n" in text
+
+
 def test_a_job_that_many_cells_wait_for_stops_them_all(plan: Plan) -> None:
     write(job(plan, WANDA, "calibrate").log, "error: the text is too short\n")
     stopped = {name for name, state in look(plan).items() if state.status == "stopped"}
@@ -113,11 +150,13 @@ def test_status_for_programs(plan: Plan) -> None:
 
 
 def test_show_of_a_stopped_cell_has_log_and_commands(plan: Plan) -> None:
-    write(job(plan, WANDA, "prune").log, "PYTHONPATH=/w python prune.py --spec '{}'\nMemoryError: no more\n")
+    stopped = job(plan, WANDA, "prune")
+    command = f"PYTHONPATH=/w python prune.py --spec {shlex.quote(stopped.spec)}"
+    write(stopped.log, f"{command}\nMemoryError: no more\n")
     text = run("show", WANDA)
     assert "stopped" in text
     assert f"end of logs/prune/{WANDA}.log:\n  MemoryError: no more\n" in text
-    assert "that job alone, again: PYTHONPATH=/w python prune.py --spec '{}'\n" in text
+    assert f"that job alone, again: {command}\n" in text
     assert f"snakemake results/pruned/{WANDA}/prune.json --cores all\n" in text
 
 
@@ -164,7 +203,7 @@ def test_a_wrong_study_gets_the_nearest(plan: Plan) -> None:
     assert "no study 'tinny' in config/config.yaml: did you mean 'tiny'?" in run.output
 
 
-@pytest.mark.parametrize("command", ["status", "show x", "retry --failed", "collect", "gc"])
+@pytest.mark.parametrize("command", ["status", "show x", "retry", "collect", "gc"])
 def test_without_a_config_it_says_where_to_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = CliRunner().invoke(app, command.split())
@@ -172,19 +211,40 @@ def test_without_a_config_it_says_where_to_run(command: str, tmp_path: Path, mon
     assert "run it where you run snakemake" in run.output
 
 
-def test_retry_has_nothing_to_do_where_nothing_failed(plan: Plan) -> None:
-    assert run("retry", "--failed") == "nothing has failed or was stopped\n"
+def test_collect_wants_a_config_that_was_run(plan: Plan) -> None:
+    def refused() -> str:
+        run = CliRunner().invoke(app, ["collect"])
+        assert run.exit_code == 1 and isinstance(run.exception, SystemExit)
+        assert not Path("results/cells.csv").exists()
+        return " ".join(run.output.split())
+
+    assert "config/config.yaml was never run here, so nothing of it is there to show: run it" in refused()
+    Path("mine.yaml").write_text(Path("config/config.yaml").read_text())
+    known.remember(read_plan(Path("mine.yaml")))
+    assert "name a config that was run: --configfile mine.yaml" in refused()
+    assert "5 missing" in run("collect", "--configfile", "mine.yaml")
+    known.remember(plan)
+    assert "5 missing" in run("collect")
 
 
-def test_retry_wants_to_know_what(plan: Plan) -> None:
-    run = CliRunner().invoke(app, ["retry"])
-    assert run.exit_code == 2
-    assert "--failed" in run.output
+def test_gc_wants_a_config_that_was_run(plan: Plan) -> None:
+    assert run("gc") == "0 orphans, 0 bytes\n"
+    write(job(plan, WANDA, "prune").outputs[0])
+    refused = CliRunner().invoke(app, ["gc", "--yes"])
+    assert refused.exit_code == 1 and "no config was run here" in " ".join(refused.output.split())
+    assert run("gc", "--configfile", "config/config.yaml") == "0 orphans, 0 bytes\n"
+    known.remember(plan)
+    assert run("gc") == "0 orphans, 0 bytes\n"
 
 
-def test_retry_shows_what_it_would_do(plan: Plan) -> None:
+def test_retry_where_nothing_failed_says_how_to_run_the_rest(plan: Plan) -> None:
+    assert run("retry") == "nothing has failed or was stopped; 5 have not run yet: snakemake --cores all\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--failed"]])
+def test_retry_shows_what_it_would_do(plan: Plan, words: list[str]) -> None:
     write(job(plan, WANDA, "prune").log, "MemoryError: no more\n")
-    text = run("retry", "--failed", "--dry-run", "--cores", "3", "--", "--quiet")
+    text = run("retry", *words, "--dry-run", "--cores", "3", "--", "--quiet")
     assert f"stopped: {WANDA} ppl_tiny: prune {WANDA}: MemoryError: no more" in text
     assert f"would run snakemake results/evaluations/{WANDA}/ppl_tiny.json --cores 3 --quiet\n" in text
     assert "would delete" not in text

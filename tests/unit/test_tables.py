@@ -11,7 +11,7 @@ from prunebench.cell import Cell
 from prunebench.plan.plan import load_plan
 from prunebench.results.detail import Records
 from prunebench.stages.collect import COLUMNS
-from prunebench.tables.layout import SO_FAR
+from prunebench.tables.layout import NAMED, SO_FAR
 from prunebench.tables.make import partly_pruned
 from prunebench.tables.make import with_losses as attach_losses
 from prunebench.tables.means import mean
@@ -188,6 +188,19 @@ def test_a_note_tells_its_cell_from_others(differing: dict[str, object], note: s
     assert made.notes[1:] == [note]
     both = perplexity_table(table(lacking("missing", 0), lacking("missing", 0, **differing)), "s", LABELS)
     assert len(both.notes) == 3 and both.notes[-1] == note
+
+
+def test_many_cells_without_a_number_share_a_note() -> None:
+    seeds = [lacking("missing", seed) for seed in range(NAMED + 3)]
+    named = "; ".join(f"Wanda + Uniform, 50%, seed {seed}" for seed in range(NAMED))
+    made = perplexity_table(table(*seeds), "s", LABELS)
+    assert made.notes[1:] == [f"missing: {named} and 3 more: no result"]
+    reasons = [cell | {"reason": f"delete file {number}"} for number, cell in enumerate(seeds)]
+    made = perplexity_table(table(*reasons), "s", LABELS)
+    assert len(made.notes) == 1 + NAMED + 1
+    assert made.notes[-1] == "missing: 3 more, with their reasons in cells.csv"
+    failed = [cell | {"status": "failed"} for cell in reasons]
+    assert len(perplexity_table(table(*failed), "s", LABELS).notes) == 1 + len(failed), "each failure is a result"
 
 
 def test_a_study_without_any_number_still_makes_a_table() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,15 @@ def record(event: str | None, message: str | None = None, **details: Any) -> log
     return made
 
 
+def brief_of(progress: Callable[[], Progress], say: Callable[[str], None], bottom: Bottom | None = None) -> Brief:
+    """A filter that says of failed jobs only their ids, and of the rest of a group nothing."""
+
+    def failure(details: Mapping[str, Any]) -> str | None:
+        return None if details.get("indent") else f"failed: {details['jobid']}"
+
+    return Brief(progress, say, bottom, complain=say, failure=failure, made=lambda: "all of it")
+
+
 def test_the_time_left_is_the_share_of_the_work_at_the_speed_so_far() -> None:
     progress = Progress({1: 60.0, 2: 60.0, 3: 120.0}, total=4, started=100.0)
     assert progress.line(100.0) == "[0 of 4 jobs done]"
@@ -36,13 +46,31 @@ def test_the_time_left_is_the_share_of_the_work_at_the_speed_so_far() -> None:
 
 def test_a_job_that_failed_is_not_named_as_running() -> None:
     said: list[str] = []
-    brief = Brief(lambda: Progress({7: 10.0, 8: 10.0}, total=2), said.append)
+    brief = brief_of(lambda: Progress({7: 10.0, 8: 10.0}, total=2), said.append)
     brief.begin()
     for job in (7, 8):
         brief.filter(record("job_info", jobid=job, rule_name="prune", wildcards={"method": f"method{job}"}))
-    assert brief.filter(record("job_error", jobid=7))
+    assert not brief.filter(record("job_error", jobid=7))
     brief.filter(record("progress", done=0, total=2))
-    assert "now: prune method8" in said[0] and "method7" not in said[0]
+    assert said[0] == "failed: 7"
+    assert "now: prune method8" in said[1] and "method7" not in said[1]
+
+
+def test_where_nothing_is_left_to_do_the_results_are_named() -> None:
+    brief = brief_of(lambda: pytest.fail("no job runs"), lambda line: pytest.fail("a line stays"))
+    nothing = record(None, "Nothing to be done (all requested files are present and up to date).")
+    assert brief.filter(nothing)
+    assert nothing.msg == "Nothing to be done (all requested files are present and up to date).\nall of it"
+
+
+def test_the_command_of_a_failed_job_is_left_out() -> None:
+    said: list[str] = []
+    brief = brief_of(lambda: Progress({}, total=2), said.append)
+    brief.begin()
+    command = "RuleException:\nCalledProcessError in file \"prune.smk\", line 35:\nCommand 'python --spec ...'"
+    assert not brief.filter(record("error", command))
+    assert brief.filter(record("error", 'RuleException:\nNameError in file "prune.smk", line 35'))
+    assert not brief.filter(record("job_error", jobid=7, indent=True)) and said == []
 
 
 def test_a_model_that_cannot_be_read_stops_no_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +101,7 @@ def test_details_of_jobs_are_left_out_and_errors_are_not(monkeypatch: pytest.Mon
     said: list[str] = []
     clock = [1000.0]
     monkeypatch.setattr("prunebench.estimate.terminal.time.monotonic", lambda: clock[0])
-    brief = Brief(lambda: Progress({7: 10.0, 8: 10.0}, total=2), said.append)
+    brief = brief_of(lambda: Progress({7: 10.0, 8: 10.0}, total=2), said.append)
     info = {"jobid": 7, "rule_name": "prune", "wildcards": {"model": "tiny", "method": "wanda", "seed": "0"}}
     assert brief.filter(record("job_info", **info)), "a dry run shows all jobs"
     brief.begin()
@@ -81,7 +109,6 @@ def test_details_of_jobs_are_left_out_and_errors_are_not(monkeypatch: pytest.Mon
     for noise in (record("job_started", "Execute 1 jobs..."), record(None, "Select jobs to execute...")):
         assert not brief.filter(noise)
     for kept in (
-        record("job_error", jobid=9),
         record("run_info"),
         record(None, "Building DAG of jobs..."),
         record("error", "no"),
@@ -107,7 +134,7 @@ def test_on_a_terminal_the_line_is_at_the_bottom_and_gives_way(monkeypatch: pyte
         stream.seek(stream.truncate(0))
         return text
 
-    brief = Brief(lambda: Progress({7: 10.0}, total=1), lambda line: pytest.fail("a line stays"), Bottom(stream))
+    brief = brief_of(lambda: Progress({7: 10.0}, total=1), lambda line: pytest.fail("a line stays"), Bottom(stream))
     brief.begin()
     assert not brief.filter(record("job_info", jobid=7, rule_name="prune", wildcards={"method": "wanda"}))
     assert written() == f"{ERASE}[0 of 1 jobs done, now: prune wanda]\r"
@@ -124,7 +151,7 @@ def test_a_terminal_that_has_gone_ends_no_run() -> None:
         def write(self, _: str) -> int:
             raise OSError(5, "Input/output error")
 
-    brief = Brief(lambda: Progress({7: 10.0}, total=1), lambda line: pytest.fail("a line stays"), Bottom(Gone()))
+    brief = brief_of(lambda: Progress({7: 10.0}, total=1), lambda line: pytest.fail("a line stays"), Bottom(Gone()))
     brief.begin()
     assert not brief.filter(record("job_info", jobid=7, rule_name="prune", wildcards={"method": "wanda"}))
     assert brief.filter(record(None, "a warning"))

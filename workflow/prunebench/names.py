@@ -5,6 +5,7 @@ the name of another file, or change what a terminal shows.
 """
 
 import re
+from collections.abc import Sequence
 
 SLUG = r"^[a-z0-9][a-z0-9_]*(?:\.[0-9][a-z0-9_]*)*$"
 """A catalog name. A digit follows each dot, because endings such as .json and .measured are names of files."""
@@ -67,6 +68,12 @@ def visible(text: str) -> str:
 def brief(text: str, longest: int = LONGEST_LINE) -> str:
     """`text` on one line (see `inert`), cut after `longest` characters, for messages."""
     return inert(text) if len(text) <= longest else f"{inert(text[:longest])}..."
+
+
+def few(texts: Sequence[str], number: int) -> str:
+    """Join the first `number` of `texts` and the count of the others into an enumeration."""
+    more = f" and {len(texts) - number} more" if len(texts) > number else ""
+    return "; ".join(texts[:number]) + more
 
 
 def one_line(text: str) -> str:

@@ -138,7 +138,7 @@ def retry(
     more: Annotated[
         list[str] | None, typer.Argument(help="Options for snakemake, after --.", show_default=False)
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Run cells that failed or were stopped.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="The default, spelled out.", show_default=False)] = True,
     cores: Annotated[str, typer.Option(help="CPU cores, as for snakemake.")] = "all",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be deleted and run.")] = False,
     configfile: Configfile = CONFIG,
@@ -149,7 +149,7 @@ def retry(
     result that snakemake keeps, so its files are deleted first. It will fail again unless something has changed that is
     in no spec: a library, a driver, the machine.
 
-    Example: prunebench retry --failed --cores 4 -- --rerun-triggers mtime
+    Example: prunebench retry --cores 4 -- --rerun-triggers mtime
     """
     from prunebench.plan import find
     from prunebench.plan.find import path_of
@@ -157,14 +157,14 @@ def retry(
     from prunebench.upkeep import retry as again
     from prunebench.view.commands import run, snakemake
 
-    if not failed:
-        raise typer.BadParameter("say what to run again: --failed", param_hint="--failed")
     if study and study.startswith("-"):  # Without STUDY, the first word after -- took its place.
         more, study = [study, *(more or [])], None
     plan = project_plan(configfile)
     chosen = again.retryable(plan, find.studies(plan, study))
     if not chosen:
-        typer.echo("nothing has failed or was stopped")
+        missing = again.missing(plan, find.studies(plan, study))
+        way = shlex.join(snakemake(plan, [], cores=cores))
+        typer.echo("nothing has failed or was stopped" + (f"; {missing} have not run yet: {way}" if missing else ""))
         return
     for state in chosen:
         typer.echo(f"{state.status}: {path_of(state.cell)} {state.suite}: {state.reason}")
@@ -186,18 +186,22 @@ def retry(
 def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
     """Write the tables from the valid results on disk, without running anything, and print the tables of STUDY.
 
-    Cells without a valid result count as missing. The tables of all studies of the config are written.
+    Cells without a valid result count as missing. The tables of all studies of the config are written. The default
+    config must have been run, because it may be the example of `prunebench init`.
 
     Example: prunebench collect --configfile config/studies/smoke.yaml
     """
     from prunebench.plan import find
     from prunebench.plan.plan import project_plan
+    from prunebench.results.current import Results
     from prunebench.stages.collect import write_cells
     from prunebench.stages.outputs import write_outputs
-    from prunebench.upkeep.known import remember, write_index
+    from prunebench.upkeep.known import check_begun, remember, write_index
 
     plan = project_plan(configfile)
     studies = find.studies(plan, study)
+    if configfile == CONFIG:
+        check_begun(plan, Results(plan))
     cells = plan.job("collect").outputs[0]
     remember(plan)
     write_cells(plan, cells)

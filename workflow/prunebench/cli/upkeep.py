@@ -129,23 +129,26 @@ def gc(
 ) -> None:
     """List results, logs and scratch files that no study needs, with their sizes, and delete them with --yes.
 
-    The studies are those of config/config.yaml, config/studies/*.yaml (also those of the package), each --configfile,
-    and every config that was run here: as its file is now, or if the file has gone, as results/of/NAME/config.json
-    knows it. Delete that record to let such a study go. Files that the pipeline does not write, and files that a
-    running job or snakemake uses, are never touched.
+    The studies are those of each --configfile and of every config that was run here: as its file is now, or if the file
+    has gone, as results/of/NAME/config.json (or results/config.json) knows it. Delete that record to let such a study
+    go. Files that the pipeline does not write, and files that a running job or snakemake uses, are never touched.
 
     Example: prunebench gc --configfile my_study.yaml --yes
     """
     from rich.filesize import decimal
 
-    from prunebench.config.packaged import names
-    from prunebench.config.schema import CONFIG, STUDIES
-    from prunebench.plan.plan import project_plan, read_plan
+    from prunebench.plan.plan import check_project, read_plan
     from prunebench.upkeep.garbage import delete, orphans
     from prunebench.upkeep.known import known
 
-    plans = [project_plan(CONFIG), *map(read_plan, (*names(f"{STUDIES}/*.yaml"), *(configfile or []))), *known()]
+    check_project()
+    plans = [*map(read_plan, configfile or []), *known()]
     unneeded = orphans(plans, downloads=downloads, unfinished=unfinished)
+    if unneeded and not plans:
+        raise PrunebenchError(
+            "no config was run here, so every result would go: name each config whose results shall stay with "
+            "--configfile"
+        )
     total = f"{len(unneeded)} orphans, {decimal(sum(orphan.bytes for orphan in unneeded))}"
     if yes:
         delete(unneeded)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from prunebench.errors import PrunebenchError
 from prunebench.estimate.devices import DEVICES
 from prunebench.estimate.estimate import Estimate
+from prunebench.names import few
 from prunebench.plan.jobs import rules
 from prunebench.runtime.script import ERASE
 
@@ -35,6 +36,10 @@ NOISE = (
     "Select jobs to execute...",
 )
 """The beginnings of lines of Snakemake that no user of this workflow can do anything with."""
+NOTHING = "Nothing to be done"
+"""The beginning of Snakemake's line where no job has to run. It calls none of our handlers then."""
+COMMAND_FAILED = "RuleException:\nCalledProcessError in file "
+"""The beginning of Snakemake's line with the whole command of a job, which comes before its line on the failed job."""
 
 
 @dataclass
@@ -78,9 +83,7 @@ class Progress:
         if worked > 0.05 * self._all:
             parts.append(f"{_time((now - self.started) * rest / worked)} left")
         if self.running:
-            names = list(self.running.values())
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            parts.append(f"now: {'; '.join(names[:3])}{more}")
+            parts.append(f"now: {few(list(self.running.values()), 3)}")
         return f"[{', '.join(parts)}]"
 
 
@@ -114,19 +117,32 @@ class Bottom:
 
 
 class Brief(logging.Filter):
-    """Leaves the details of jobs that work out of Snakemake's terminal; its log file has them.
+    """Leaves the details of jobs out of Snakemake's terminal; its log file has them.
 
     In their place it writes a line of `Progress`: at the bottom of a terminal whenever a job starts or ends, elsewhere
-    from time to time. Errors and warnings stay as they are. All this begins with `begin`, which a dry run never comes
-    to; before it, only NOISE is left out.
+    from time to time. Of a job that fails, Snakemake shows the command (twice) and the log, which have the spec of many
+    kilobytes: a few lines stand in their place. Other errors and warnings stay as they are. All this begins with
+    `begin`, which a dry run never comes to; before it, only NOISE is left out.
     """
 
     def __init__(
-        self, progress: Callable[[], Progress], say: Callable[[str], None], bottom: Bottom | None = None
+        self,
+        progress: Callable[[], Progress],
+        say: Callable[[str], None],
+        bottom: Bottom | None = None,
+        *,
+        complain: Callable[[str], None],
+        failure: Callable[[Mapping[str, Any]], str | None],
+        made: Callable[[], str],
     ) -> None:
-        """`progress` is called once, when the first job is done or starts. `say` writes a line that stays."""
+        """`progress` is called once, when the first job is done or starts. `say` writes a line that stays.
+
+        `failure` tells of a job that failed, from the details of Snakemake; `complain` writes such a text. `made` says
+        where the results are if nothing is left to do; "" if there are none.
+        """
         super().__init__()
         self._make, self._say, self._bottom = progress, say, bottom
+        self._complain, self._failure, self._made = complain, failure, made
         self._progress: Progress | None = None
         self._begun = False
         self._last = 0.0
@@ -144,11 +160,18 @@ class Brief(logging.Filter):
 
     def _notes(self, record: logging.LogRecord) -> bool:
         """Note what `record` says of a job, and say whether the terminal shows it."""
+        if str(record.msg).startswith(NOTHING) and (made := self._made()):
+            record.msg = f"{record.msg}\n{made}"
         event = str(getattr(record, "event", None) or "") if self._begun else ""
-        if event == "job_started":
+        if event == "job_started" or (event == "error" and str(record.msg).startswith(COMMAND_FAILED)):
             return False
-        if event == "job_error" and self._progress:
-            self._progress.fail(vars(record)["jobid"])
+        if event in ("job_error", "group_error"):
+            details = vars(record)
+            if self._progress and "jobid" in details:
+                self._progress.fail(details["jobid"])
+            if text := self._failure(details):
+                self._complain(text)
+            return False
         if event not in ("job_info", "job_finished", "progress"):
             return not str(record.msg).startswith(NOISE)
         progress = self._progress = self._progress or self._make()

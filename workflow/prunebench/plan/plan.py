@@ -130,12 +130,19 @@ def read_plan(file: Path = CONFIG) -> Plan:
 def project_plan(file: Path = CONFIG) -> Plan:
     """The plan of a config file of the project in the working directory, for commands that look at its results.
 
-    Raises PrunebenchError like `read_plan`, and if there is neither the default config nor a result: a user who is in
-    another directory by mistake should not read that every cell is missing.
+    Raises PrunebenchError like `read_plan` and `check_project`.
+    """
+    check_project(file)
+    return read_plan(file)
+
+
+def check_project(file: Path = CONFIG) -> None:
+    """Raise PrunebenchError if `file` is the default config and there is neither that file nor a result.
+
+    A user who is in another directory by mistake should not read that every cell is missing.
     """
     if file == CONFIG and not CONFIG.exists() and not Path(paths.HOME).is_dir():
         raise PrunebenchError(
             f"there is no {CONFIG.absolute()}: this command needs a project; run it where you run snakemake, name a "
             "config with --configfile, or begin a project with `prunebench init DIR`"
         )
-    return read_plan(file)

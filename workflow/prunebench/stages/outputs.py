@@ -1,5 +1,6 @@
 """Stage outputs: make all tables, figures and the report at once, from a results/cells.csv."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prunebench.plan.plan import Plan, plan_of
@@ -8,15 +9,31 @@ from prunebench.stages.figures import write_figure
 from prunebench.stages.report import write_report
 from prunebench.stages.tables import write_table
 
+SCREEN = 30
+"""The number of lines of tables that are printed after an error."""
+
 
 def outputs(spec: str, *, cells: Path) -> str:
     """Gather all results of the plan that `spec` describes in `cells` (CSV), and make everything that rests on it.
 
-    Returns the text of the tables.
+    Returns the text of the tables, as much as fits on a screen: people should still see the error above it.
     """
     plan = plan_of(spec)
     write_cells(plan, cells)
-    return "\n".join(["", *(table.read_text(encoding="utf-8") for table in write_outputs(plan, cells))])
+    return "\n".join(["", *shown(write_outputs(plan, cells))])
+
+
+def shown(tables: Iterable[Path], lines: int = SCREEN) -> Iterator[str]:
+    """Yield the text of each of `tables` (Markdown), or its head and its file once all would take more than `lines`."""
+    for table in tables:
+        text = table.read_text(encoding="utf-8")
+        head, *rest = text.splitlines()
+        if len(rest) < lines:
+            lines -= len(rest) + 1
+            yield text
+        else:
+            lines -= 1
+            yield f"{head} See {table}\n"
 
 
 def write_outputs(plan: Plan, cells: Path) -> list[Path]:

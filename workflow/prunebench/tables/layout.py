@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from prunebench.cell import NO_CALIBRATION
+from prunebench.names import few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,6 +17,10 @@ STUB = ("Model", "Method", "Allocator", "Calibration")
 
 SO_FAR = "(2 of 3): the mean of the seeds that are there, until the others have run; it is compared with no other mean."
 """The note on means of some of the seeds."""
+
+NAMED = 4
+"""The largest number of cells that are named with one reason, and of notes on missing cells."""
+MISSING = "missing"
 
 Test = tuple[str, str]
 """A suite and one of its tasks."""
@@ -119,19 +124,30 @@ def counts(rows: pd.DataFrame) -> str:
 def reasons(rows: pd.DataFrame, labels: Mapping[str, str]) -> list[str]:
     """Write one note for each cell without a number: its status, its name and the reason.
 
-    The name has the model, the calibration and the suite where `rows` have several. A note before these explains the
-    means of which some seeds are missing.
+    More than NAMED cells with one reason share a note, which names the first of them. Reasons of missing cells differ
+    little, so no more than NAMED notes are on them. A name has the model, the calibration and the suite where `rows`
+    have several. A note before these explains the means of which some seeds are missing.
     """
     several = {axis for axis in ("model", "calibration", "suite") if rows[axis].nunique() > 1}
-    notes = [SO_FAR] if _some_seeds_are_missing(rows) else []
+    cells: dict[tuple[str, str], dict[str, None]] = {}
     for _, row in rows[rows["status"] != "ok"].iterrows():
         model, method, allocator = (labels.get(f"{axis}s/{row[axis]}", row[axis]) for axis in ROW[:3])
         name = [model] if "model" in several else []
         name += [f"{method} + {allocator}", point(row)]
         name += [row["calibration"]] if "calibration" in several and row["calibration"] != NO_CALIBRATION else []
         name += [f"seed {row['seed']}", *([f"suite {row['suite']}"] if "suite" in several else [])]
-        notes.append(f"{row['status']}: {', '.join(name)}: {row['reason']}")
-    return list(dict.fromkeys(notes))
+        cells.setdefault((row["status"], row["reason"]), {})[", ".join(name)] = None
+    notes = [SO_FAR] if _some_seeds_are_missing(rows) else []
+    left = NAMED
+    unnamed = 0
+    for (status, reason), names in cells.items():
+        for sharing in [[*names]] if len(names) > NAMED else [[name] for name in names]:
+            if status == MISSING and not left:
+                unnamed += len(sharing)
+                continue
+            left -= status == MISSING
+            notes.append(f"{status}: {few(sharing, NAMED)}: {reason}")
+    return [*notes, *([f"{MISSING}: {unnamed} more, with their reasons in cells.csv"] if unnamed else [])]
 
 
 def _some_seeds_are_missing(rows: pd.DataFrame) -> bool:

@@ -10,9 +10,15 @@ from pathlib import Path
 
 from prunebench.cell import AXES
 from prunebench.errors import PrunebenchError
+from prunebench.names import few
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan, load_plan, read_plan
+from prunebench.results.current import Results
 from prunebench.storage.files import write_text
+from prunebench.view.states import states
+
+NAMED = 4
+"""The largest number of configs that a message names."""
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -48,6 +54,21 @@ def remember(plan: Plan) -> None:
     write_index()
 
 
+def check_begun(plan: Plan, results: Results) -> None:
+    """Raise PrunebenchError if no run of `plan` has begun here and no other run has made one of its `results`.
+
+    The config that `prunebench init` writes may never be run, and tables of it would stand beside real ones.
+    """
+    begun = any(state.status not in ("missing", "skipped") for state in states(plan, results, plan.studies))
+    if begun or Path(paths.CONFIG_RECORD.format(home=plan.home)).is_file():
+        return
+    others = [_read(record)[0] for record in _records()]
+    way = (
+        f"name a config that was run: {few([f'--configfile {file}' for file in others], NAMED)}" if others else "run it"
+    )
+    raise PrunebenchError(f"{plan.file} was never run here, so nothing of it is there to show: {way}")
+
+
 def known() -> list[Plan]:
     """Make the plans of all configs that were run here.
 
@@ -76,6 +97,17 @@ def _plan(record: Path) -> Plan:
 def write_index() -> None:
     """Write the page that leads to the reports of all configs that were run here."""
     write_text(Path(paths.INDEX), _PAGE.format(rows="\n".join(map(_row, _records()))))
+
+
+def made(plan: Plan) -> str:
+    """Say how many cells of `plan` are done and where its results are; "" if nobody has gathered them."""
+    report = Path(paths.REPORT.format(home=plan.home))
+    if not report.is_file():
+        return ""
+    return (
+        f"{_done(Path(plan.home))} cells of {plan.file} have results. The tables are in {plan.home}/tables; figures "
+        f"and all there is to know of each cell: {report}"
+    )
 
 
 def _records() -> list[Path]:

@@ -18,6 +18,11 @@ def retryable(plan: Plan, studies: Sequence[str]) -> list[State]:
     return [state for state in states(plan, Results(plan), studies) if state.status in ("failed", "stopped")]
 
 
+def missing(plan: Plan, studies: Sequence[str]) -> int:
+    """The number of evaluations of `studies` for which nothing has run yet."""
+    return sum(state.status == "missing" for state in states(plan, Results(plan), studies))
+
+
 def leftovers(plan: Plan, chosen: Sequence[State]) -> list[Path]:
     """The files that failures have left in place of results: those of the failed job and of the jobs after it."""
     paths = [

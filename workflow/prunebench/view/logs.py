@@ -1,10 +1,13 @@
 """Reads from a job's log whether the job runs, how far it is, its command, and its last lines."""
 
 import fcntl
+import json
 import os
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from prunebench.names import visible
 
@@ -42,13 +45,30 @@ def words(log: Path) -> list[str]:
         return []
 
 
-def tail(log: Path, lines: int) -> list[str]:
-    """The last `lines` lines of `log`, without the command."""
+def is_of(log: Path, spec: str) -> bool:
+    """Whether the job that wrote `log` had the settings of `spec`; also true if the log does not tell them.
+
+    Jobs of two configs, or of one before and after an edit, write one log if the names of their cells are alike. Code
+    is no setting: a job that crashed is still the job to run again after its code was mended.
+    """
+    before = dict(pairwise(words(log))).get("--spec")
+    try:
+        return before is None or _settings(before) == _settings(spec)
+    except (ValueError, AttributeError):  # the log is damaged
+        return True
+
+
+def _settings(spec: str) -> dict[str, Any]:
+    return {name: value for name, value in json.loads(spec or "{}").items() if name != "code"}
+
+
+def tail(log: Path, lines: int | None) -> list[str]:
+    """The last `lines` lines of `log`, without the command; None means all that TAIL holds."""
     with log.open("rb") as handle:
         handle.seek(max(0, os.fstat(handle.fileno()).st_size - TAIL))
         text = handle.read().decode("utf-8", errors="replace")
     output = [visible(line) for line in text.splitlines() if line.strip() and not line.startswith("PYTHONPATH=")]
-    return output[-lines:]
+    return output if lines is None else output[-lines:]
 
 
 def last_words(log: Path) -> str:

@@ -1,6 +1,6 @@
 """Finds the state of each evaluation of each cell, from files on disk and from logs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> 
     jobs = graph.chain(plan, cell, [suite])
     pruning, evaluation = next(job for job in jobs if job.rule == "prune"), jobs[-1]
     for job in (pruning, evaluation):
-        if logs.running(job.log):
+        if logs.running(job.log) and logs.is_of(job.log, job.spec):
             return State(study, cell, suite, "running", logs.progress(job.log), job=job)
     pruned = results.prune(cell)
     if pruned["status"] == "failed":
@@ -80,7 +80,7 @@ def _failed(job: Job) -> bool:
 
 def stopped(job: Job) -> bool:
     """Whether `job` crashed or was killed: it was started, has not finished, and does not run."""
-    if job.done or not job.log.exists() or logs.running(job.log):
+    if job.done or not job.log.exists() or logs.running(job.log) or not logs.is_of(job.log, job.spec):
         return False
     # Snakemake writes the benchmark after the job. So if it is newer than the log, the result was deleted later.
     return not (job.benchmark.exists() and job.benchmark.stat().st_mtime >= job.log.stat().st_mtime)
@@ -90,6 +90,13 @@ def headline(scores: list[dict[str, Any]]) -> dict[str, Any]:
     """The headline score of an evaluation: the mean over tasks, or else the first score."""
     (task, *_) = headlines(score["task"] for score in scores)
     return next(score for score in scores if score["task"] == task)
+
+
+def split_by_plan(plan: Plan, running: Sequence[Job]) -> tuple[list[Job], list[Job]]:
+    """Split `running` into jobs of `plan` and jobs of other configs, or of this config before an edit."""
+    specs = {job: job.spec for job in graph.jobs(plan)} if running else {}
+    ours = [job for job in running if job in specs and logs.is_of(job.log, specs[job])]
+    return ours, [job for job in running if job not in ours]
 
 
 def running_jobs(root: Path = Path("logs")) -> list[Job]:

@@ -9,10 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from prunebench.cell import NO_CALIBRATION, Cell
+from prunebench.names import few
 from prunebench.plan.find import path_of
 from prunebench.plan.plan import Plan
 from prunebench.suites.metrics import metric
-from prunebench.view.states import STATUSES, State, running_jobs
+from prunebench.view.states import STATUSES, State, running_jobs, split_by_plan
 
 STYLES = {"ok": "green", "running": "cyan", "failed": "red", "stopped": "bold red", "skipped": "dim", "missing": "dim"}
 SHOWN = 5
@@ -30,8 +31,10 @@ def overview(plan: Plan, states: Sequence[State]) -> Group:
             of_suite = [state for state in of_study if state.suite == suite]
             parts += [_head(plan, suite, of_suite), grid(of_suite)]
         parts += reasons(of_study)
-    if alive := running_jobs():
-        parts.append(Text(f"running: {', '.join(map(str, alive))}", STYLES["running"]))
+    ours, others = split_by_plan(plan, running_jobs())
+    for title, jobs in (("running", ours), ("running with other settings or for another config", others)):
+        if jobs:
+            parts.append(Text(f"{title}: {few(list(map(str, jobs)), SHOWN)}", STYLES["running"]))
     return Group(*parts)
 
 
