@@ -323,7 +323,8 @@ class BlockView:
             return values
         if self._passes is None:
             seen = partial(watching, self._module, self._points)
-            self._passes = Passes(self._module, self.forward, len(self.batches), seen)
+            run = partial(self._stream(dense=False).run_plainly, self._module, self.index)
+            self._passes = Passes(self._module, run, len(self.batches), seen)
         order = [name for site in self.sites for name in site.linears]
         self._ahead = {f"{name}.weight" for name in order[order.index(linear) :]}
         return self._passes.until(batch, linear)

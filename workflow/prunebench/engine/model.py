@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from prunebench import registry
-from prunebench.engine.attention import QuickAttention
 from prunebench.engine.placement.device import best_device, cards, distribute
 from prunebench.engine.placement.memory import give_back_freed_pages, keep_freed_pages
 from prunebench.engine.skeleton import check_tensors, skeleton, tie
@@ -197,16 +196,12 @@ class StreamedModel:
 
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
-        """Hold the weights of block `index` in memory for as long as the context lasts, and yield the block.
-
-        Forward passes through it in bfloat16 on a processor have a quick attention.
-        """
+        """Hold the weights of block `index` in memory for as long as the context lasts, and yield the block."""
         block = self._blocks[index]
         self._load(block, prefix=f"{self.family.blocks}.{index}.")
         block.to(self.device)
         try:
-            with QuickAttention():
-                yield block
+            yield block
         finally:
             block.to("meta")
             give_back_freed_pages()

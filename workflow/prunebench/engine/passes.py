@@ -10,6 +10,7 @@ import torch
 from greenlet import greenlet
 from torch import Tensor, nn
 
+from prunebench.engine.attention import QuickAttention
 from prunebench.errors import PrunebenchError
 
 Watching = Callable[[], AbstractContextManager[dict[str, Tensor]]]
@@ -24,7 +25,10 @@ class Passes:
     """
 
     def __init__(self, module: nn.Module, run: Callable[[int], Tensor], batches: int, watching: Watching) -> None:
-        """`run` computes the output [batch, seqlen, hidden] of a batch. `watching` is active while a pass goes on."""
+        """`run` computes the output [batch, seqlen, hidden] of a batch.
+
+        `watching` and QuickAttention are active while a pass goes on.
+        """
         self._module, self._watching = module, watching
         self._passes = [greenlet(run) for _ in range(batches)]
         self._values: list[dict[str, Tensor]] = [{} for _ in range(batches)]
@@ -58,7 +62,8 @@ class Passes:
     @torch.no_grad()
     def _go_on(self, batch: int) -> Any:
         current = self._passes[batch]
-        return current.switch() if current else current.switch(batch)
+        with QuickAttention():
+            return current.switch() if current else current.switch(batch)
 
 
 def _wait(*_: object) -> None:
