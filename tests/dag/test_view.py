@@ -204,7 +204,7 @@ def test_a_running_job_is_seen_with_its_progress_and_a_killed_one_has_stopped(tr
         assert statuses(tree)[WANDA] == "running"
         text = prunebench(tree, "status")
         assert "1/2" in text
-        assert "running block 1 of 2, " in text
+        assert "running block 1 of 2 done after" in text
         assert f"running: prune {WANDA}" in text
         refused = tree.python(PRUNEBENCH, "retry", "--failed", "--configfile", STUDY)
         assert refused.returncode == 1 and f"still running: prune {WANDA}" in refused.stdout

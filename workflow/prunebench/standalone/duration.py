@@ -6,9 +6,9 @@ from prunebench.cell import Cell
 from prunebench.estimate.costs import START
 from prunebench.estimate.devices import this_machine
 from prunebench.estimate.estimate import Estimate
-from prunebench.estimate.show import duration
 from prunebench.plan.graph import ordered
 from prunebench.plan.plan import Plan
+from prunebench.runtime.digits import duration
 
 MOST = 8
 """The number of cores beyond which more of them are taken to win nothing."""
