@@ -10,6 +10,7 @@ import typer
 
 from prunebench.cli.beginning import prepare
 from prunebench.cli.options import AsJson, Bits, Device, DType, Group, Model, Threads, count, option, path_or_name
+from prunebench.cli.printing import show
 from prunebench.config.values import MOST_WINDOWS
 from prunebench.storage.packed import packing_of
 
@@ -70,9 +71,7 @@ def speed(
     if as_json:
         typer.echo(json.dumps([asdict(score) for score in scores]))
         return
-    from rich.console import Console
-
-    Console().print(_table(scores, batches))
+    show(_table(scores, batches))
 
 
 def _table(scores: list[Score], batches: list[int]) -> Table:

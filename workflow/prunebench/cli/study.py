@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from prunebench.cli import printing
 from prunebench.cli.options import Configfile, Study
 from prunebench.config.schema import CONFIG
 
@@ -43,8 +44,6 @@ def plan(
 
     Example: prunebench plan sparsellm_table1 --configfile config/studies/sparsellm-table1.yaml --device h100
     """
-    from rich.console import Console
-
     from prunebench.choices.project import way_to
     from prunebench.estimate import access
     from prunebench.estimate.devices import device as known
@@ -65,7 +64,7 @@ def plan(
         if as_json:
             typer.echo(json.dumps(plain(name, estimate, problems)))
         else:
-            Console().print(overview(name, estimate, problems))
+            printing.show(overview(name, estimate, problems))
     if not as_json and (way := way_to(configfile)):
         typer.echo(way)
     raise typer.Exit(missing)
@@ -86,7 +85,6 @@ def status(
 
     Example: prunebench status quickstart --watch
     """
-    from rich.console import Console
     from rich.live import Live
 
     from prunebench.plan import find
@@ -101,12 +99,10 @@ def status(
         for state in states(plan, results, studies):
             typer.echo(json.dumps(plain(state)))
         return
-    console = Console()
     if not watch:
-        # Lines are not wrapped, so that paths can be copied.
-        console.print(overview(plan, states(plan, results, studies)), soft_wrap=True)
+        printing.show(overview(plan, states(plan, results, studies)))
         return
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=printing.console(), auto_refresh=False) as live:
         while True:
             live.update(overview(plan, states(plan, results, studies)), refresh=True)
             time.sleep(REFRESH)
@@ -122,14 +118,12 @@ def show(
     Examples: prunebench show smollm2_135m/wanda/uniform/2of4/c4_type_16x512-seed0,
     prunebench show wanda/owl/0.70
     """
-    from rich.console import Console
-
     from prunebench.plan import find
     from prunebench.plan.plan import project_plan
-    from prunebench.view.show import show as write
+    from prunebench.view.show import detail
 
     plan = project_plan(configfile)
-    write(plan, find.cell(plan, cell), Console())
+    printing.show(*detail(plan, find.cell(plan, cell)))
 
 
 @app.command()

@@ -27,7 +27,7 @@ def overview(study: str, estimate: Estimate, problems: Problems = None) -> Group
     parts: list[RenderableType] = [Text.assemble((study, "bold"), f": {_counts(estimate)}")]
     parts += [rules(estimate)] if estimate.costs else []
     parts += [downloads(estimate, problems)] if estimate.assets else []
-    return Group(*parts, *(Text(line) for line in (*reasons(problems), *notes(estimate))))
+    return Group(*parts, *(Text(line, no_wrap=False) for line in (*reasons(problems), *notes(estimate))))
 
 
 def rules(estimate: Estimate) -> Table:
