@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 TIMING = "Timing"
+LEGEND = (
+    "t/s: tokens a second, of prompts that are read and of text that is written. "
+    "vs first row: so many times as fast as the form in the first row."
+)
 
 
 @app.command()
@@ -43,7 +47,7 @@ def speed(
         list[int] | None,
         option("Sequences at once; repeatable; default 1.", "--batch", panel=TIMING, metavar="N"),
     ] = None,
-    repeats: Annotated[int, count(1, "Passes of each form; default 5.", "--repeats", panel=TIMING)] = 5,
+    repeats: Annotated[int, count(1, "Counted passes of each form; default 5.", "--repeats", panel=TIMING)] = 5,
     bits: Bits = None,
     group: Group = None,
     dtype: DType = "bfloat16",
@@ -56,8 +60,8 @@ def speed(
     Example: prunebench speed path/to/packed --against path/to/dense
 
     The forms of the model take turns in one process. If MODEL is not packed yet, it is packed for the measurement, as
-    --bits and --group say. The dense kernel is ours and uses no zeros: what it wins is not due to pruning. Stop other
-    programs first.
+    --bits and --group say. A first pass warms up and is not counted. The dense kernel is ours and uses no zeros: what
+    it wins is not due to pruning. Stop other programs first.
     """
     packing_of(True, bits, group)
     for size in batch or ():
@@ -85,9 +89,11 @@ def _table(scores: list[Score], batches: list[int]) -> Table:
     forms = list(dict.fromkeys(score.task for score in scores if score.metric.startswith("decode")))
     several = len(batches) > 1
     heads = [
-        f"{head} x{batch}" if several else head for batch in batches for head in ("prompt\nt/s", "written\nt/s", "")
+        f"{head}\nbatch {batch}" if several else head
+        for batch in batches
+        for head in ("prompt\nt/s", "written\nt/s", "written\nvs first\nrow")
     ]
-    table = Table("", "disk\nMB", "load\ns", "memory\nMB", *heads, caption=conditions(scores))
+    table = Table("", "disk\nMB", "load\ns", "memory\nMB", *heads, caption=f"{LEGEND}\n{conditions(scores)}")
     for form in forms:
         row = [
             metric(name).text(values[form, name]) if (form, name) in values else "" for name in ("disk", "load", "peak")
