@@ -99,12 +99,12 @@ class Placed:
 def _no_bars() -> Iterator[None]:
     """Let transformers draw no bar of its own, which would say nothing of the user's work."""
     shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def check_model(model: Any, tokenizer: Any, name: str = "model") -> None:
