@@ -11,6 +11,7 @@ import typer
 from prunebench.cli import printing
 from prunebench.cli.options import Configfile, Study
 from prunebench.config.schema import CONFIG
+from prunebench.errors import PrunebenchError
 
 app = typer.Typer()
 REFRESH = 2.0
@@ -89,6 +90,7 @@ def status(
 
     from prunebench.plan import find
     from prunebench.plan.plan import project_plan
+    from prunebench.results.configs import other_configs
     from prunebench.results.current import Results, headlines, remembered
     from prunebench.view.states import states
     from prunebench.view.status import overview, plain
@@ -100,7 +102,10 @@ def status(
             typer.echo(json.dumps(plain(state)))
         return
     if not watch:
-        printing.show(overview(plan, states(plan, results, studies)))
+        now = states(plan, results, studies)
+        printing.show(overview(plan, now))
+        if not any(state.status == "ok" for state in now) and (others := other_configs(plan)):
+            typer.echo(others)
         return
     with Live(console=printing.console(), auto_refresh=False) as live:
         while True:
@@ -120,10 +125,15 @@ def show(
     """
     from prunebench.plan import find
     from prunebench.plan.plan import project_plan
+    from prunebench.results.configs import other_configs
     from prunebench.view.show import detail
 
     plan = project_plan(configfile)
-    printing.show(*detail(plan, find.cell(plan, cell)))
+    try:
+        chosen = find.cell(plan, cell)
+    except PrunebenchError as error:
+        raise PrunebenchError("\n".join(filter(None, (str(error), other_configs(plan))))) from None
+    printing.show(*detail(plan, chosen))
 
 
 @app.command()

@@ -12,6 +12,7 @@ from prunebench.cell import AXES
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan, load_plan, read_plan
+from prunebench.results.configs import read, records
 from prunebench.storage.files import write_text
 
 _PAGE = """<!doctype html>
@@ -54,13 +55,13 @@ def known() -> list[Plan]:
     A file that is still there counts as it is now. Raises PrunebenchError if such a file, or a record, has a mistake:
     whoever asks must not take results for orphans because a config cannot be read.
     """
-    return list(map(_plan, _records()))
+    return list(map(_plan, records()))
 
 
 def readable() -> tuple[list[Plan], list[str]]:
     """Make the plans of all configs that were run here, as `known` does, and list the mistakes of the others."""
     plans, mistakes = [], []
-    for record in _records():
+    for record in records():
         try:
             plans.append(_plan(record))
         except PrunebenchError as error:
@@ -69,34 +70,18 @@ def readable() -> tuple[list[Plan], list[str]]:
 
 
 def _plan(record: Path) -> Plan:
-    file, config = _read(record)
+    file, config = read(record)
     return read_plan(Path(file)) if Path(file).is_file() else load_plan(config, file)
 
 
 def write_index() -> None:
     """Write the page that leads to the reports of all configs that were run here."""
-    write_text(Path(paths.INDEX), _PAGE.format(rows="\n".join(map(_row, _records()))))
-
-
-def _records() -> list[Path]:
-    """List the records of all configs, that of the default config first."""
-    name = Path(paths.CONFIG_RECORD).name
-    first = Path(paths.CONFIG_RECORD.format(home=paths.HOME))
-    return [*([first] if first.is_file() else []), *sorted(Path(paths.OTHERS).rglob(name))]
-
-
-def _read(record: Path) -> tuple[str, dict[str, object]]:
-    """Read the name of a config and the config. Raises PrunebenchError for a record that is none."""
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        return str(content["file"]), dict(content["config"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise PrunebenchError(f"{record} is damaged: run its config again, or delete {record}") from error
+    write_text(Path(paths.INDEX), _PAGE.format(rows="\n".join(map(_row, records()))))
 
 
 def _row(record: Path) -> str:
     try:
-        file, config = _read(record)
+        file, config = read(record)
     except PrunebenchError as error:
         return f'<tr><td colspan="3">{escape(str(error))}</td></tr>'
     home = record.parent
