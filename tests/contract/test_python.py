@@ -74,7 +74,11 @@ def equal(one: PreTrainedModel, other: PreTrainedModel) -> bool:
 
 
 def test_a_model_in_memory_gives_the_pruned_model_and_stays_as_it_is(
-    directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    directory: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     options: dict[str, Any] = {"method": "wanda", "sparsity": 0.5, "samples": 4, "seqlen": 16, **FAST}
@@ -87,7 +91,9 @@ def test_a_model_in_memory_gives_the_pruned_model_and_stays_as_it_is(
     blocks = [step for step in steps if step.what == "block" and step.total == 2]
     assert [step.done for step in blocks] == sorted(step.done for step in blocks)
     assert blocks[-1].done == 2 and any(0 < step.done < 1 and "q_proj" in step.note for step in blocks)
+    capfd.readouterr()
     score = prunebench.perplexity(pruned, IDS, dtype=torch.float32, **FAST)
+    assert capfd.readouterr().err == "", "no bar of transformers outside a terminal"
     assert score.value == prunebench.perplexity(on_disk.directory, IDS, dtype="fp32", **FAST).value
     # Two blocks, a head, and a tokenizer that cuts as that of the directory does.
     rows = prunebench.compare([model, on_disk.directory], TEXTS, tokenizer=tokenizer, seqlen=16, windows=3, **FAST)
@@ -107,8 +113,15 @@ def test_packed_by_a_function_and_what_a_search_finds(directory: Path, tmp_path:
     assert packed.record["prune"]["spec"]["method"] == "wanda"
     again = prunebench.prune(directory, IDS, **options)
     assert equal(packed.load(dtype="float32"), again.float())
-    with pytest.raises(PrunebenchError, match="'model' is a packed model in memory: give the directory"):
-        prunebench.perplexity(again, IDS)
+    small = prunebench.export(directory, tmp_path / "8", packed=True, bits=8)
+    for place in (packed.directory, small):
+        rows = prunebench.compare([place, (loaded := prunebench.load(place)), directory], IDS, **FAST)
+        assert (rows[0].sparsity, rows[0].perplexity) == (rows[1].sparsity, rows[1].perplexity), "in memory, on disk"
+        assert rows[2].ratio != 1.0
+        with pytest.raises(PrunebenchError, match="a packed model is saved by copying"):  # it is still packed
+            loaded.save_pretrained(tmp_path / "saved")
+    with pytest.raises(PrunebenchError, match="'against' is a packed model in memory: give the directory"):
+        prunebench.speed(directory, packed.load())
     with pytest.raises(PrunebenchError, match="'strategy': grid is for 'space' slopes"):
         prunebench.search(directory, 0.5, strategy="grid")
 

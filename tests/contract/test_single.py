@@ -906,19 +906,25 @@ def test_the_first_windows_of_token_ids_count(models: Path) -> None:
         prunebench.perplexity(models / "llama", ids, windows=7, threads=1)
 
 
-def test_names_in_tables_are_no_markup_and_are_told_apart(models: Path, tmp_path: Path) -> None:
+def test_names_in_tables_are_no_markup_and_are_told_apart(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = tmp_path / "a_rather_long_way_to_it[b]/x["
     directory.mkdir(parents=True)
     for name in ("b]", "i]"):  # x[/b] is the end of a markup that nothing began
         (directory / name).symlink_to(models / "llama")
     (tmp_path / "own[i].txt").write_text((models / "text.txt").read_text())
     words = [directory / "b]", directory / "i]", "--text", tmp_path / "own[i].txt", "--seqlen", 16]
+    whole = run("compare", *words, "--windows", 3, *COMPUTE).stdout
+    assert f"{directory}/b] │" in whole and "own[i].txt\n" in whole, "in a pipe nothing is cut"
+    monkeypatch.setenv("COLUMNS", "80")
     result = run("compare", *words, "--windows", 3, *COMPUTE)
     assert result.exit_code == 0, result.output
     shown = "".join(result.stdout.split())
     assert "x[/b]" in shown and "x[/i]" in shown and "own[i].txt" in shown, result.stdout
     assert "1.0000 to 1.0000" in result.stdout, "the last column must not be cut"
-    assert max(map(len, result.stdout.splitlines())) <= 80
+    title, *table = result.stdout.splitlines()
+    assert max(map(len, table)) <= 80 and title.endswith("/own[i].txt")
     result = run("eval", directory / "b]", "--suite", "ppl", *COMPUTE)
     assert result.exit_code == 0 and "x[/b],ppl" in "".join(result.stdout.split()), result.output
 

@@ -209,6 +209,9 @@ def test_the_command_measures_a_packed_and_a_dense_directory(finished: PruneJob,
     run = CliRunner().invoke(app, ["speed", str(tmp_path / "zeros"), *BRIEF, "--batch", "2"])
     assert run.exit_code == 0, run.output
     assert "packed" in run.stdout and "1.00x" in run.stdout and "1 thread" in run.stdout
+    assert "vs first" in run.stdout and "vs first row: so many times as fast as" in run.stdout
+    assert "The first pass warms up and is not counted." in run.stderr
+    assert "zeros: pass 1 of 2 done" in run.stderr and "zeros: pass 2 of 2 done" in run.stderr
 
 
 @pytest.mark.parametrize(

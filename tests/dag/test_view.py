@@ -116,6 +116,14 @@ def test_results_load_as_a_tidy_frame(finished: Tree) -> None:
     values = [float(row["value"]) if row["value"] else None for row in written]
     assert [row["value"] for row in loaded] == pytest.approx(values)
     assert {row["sparsity"] for row in loaded} == {float(row["sparsity"]) for row in written}
+    code = "import prunebench\nframe = prunebench.load_results()\nprint(frame.attrs, set(frame.status))"
+    run = finished.python(code)
+    assert "{'configfile': 'config/config.yaml'} {'missing'}" in run.stdout
+    assert f"there are also results of {STUDY}: name another config by 'configfile'" in run.stdout
+    for words in (("status",), ("show", "wanda/nothing")):
+        run = finished.python(PRUNEBENCH, *words)
+        assert f"this is of config/config.yaml; there are also results of {STUDY}" in run.stdout
+    code = "import sys, prunebench\nprunebench.load_results(*sys.argv[1:])"
     run = finished.python(code, str(finished.root), STUDY, "tny")
     assert "no study 'tny' in" in run.stdout and "did you mean 'tiny'?" in run.stdout and "'configfile'" in run.stdout
 
@@ -204,7 +212,7 @@ def test_a_running_job_is_seen_with_its_progress_and_a_killed_one_has_stopped(tr
         assert statuses(tree)[WANDA] == "running"
         text = prunebench(tree, "status")
         assert "1/2" in text
-        assert "running block 1 of 2, " in text
+        assert "running block 1 of 2 done after" in text
         assert f"running: prune {WANDA}" in text
         refused = tree.python(PRUNEBENCH, "retry", "--failed", "--configfile", STUDY)
         assert refused.returncode == 1 and f"still running: prune {WANDA}" in refused.stdout

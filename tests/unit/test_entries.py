@@ -8,6 +8,7 @@ import yaml
 from typer.testing import CliRunner
 
 from prunebench import registry
+from prunebench.choices.shelf import Shelf
 from prunebench.cli import app
 from studies import STUDY, changed
 
@@ -38,15 +39,26 @@ def test_every_plugin_is_listed(kind: str, project: Path) -> None:
 
 
 def test_entries_of_the_config_and_of_the_catalog_are_listed_with_their_place(project: Path) -> None:
-    assert re.search(r"wanda_down +Wanda +wanda rounding: down +config.yaml", run("methods"))
-    assert re.search(r"owl_wide +OWL +owl spread: 0.2 +allocators.yaml", run("allocators"))
-    assert re.search(r"half +Uniform +uniform layers: first_half +allocators.yaml", run("allocators"))
+    assert re.search(r"wanda_down +Wanda \(config.yaml\): wanda, rounding: down\n", run("methods"))
+    assert re.search(r"wanda_released +Wanda: wanda, preset released\n", run("methods")), "the package's have no file"
+    assert re.search(r"owl_wide +OWL \(allocators.yaml\): owl, spread: 0.2\n", run("allocators"))
+    assert re.search(r"half +Uniform \(allocators.yaml\): uniform, layers: first_half\n", run("allocators"))
     assert re.search(r"layers +first_half", run("allocators", "half"))
-    assert re.search(r"tiny +Tiny +llama, from some-model 1.0 +config.yaml", run("models"))
+    assert re.search(r"tiny +Tiny \(config.yaml\): llama, from some-model 1.0\n", run("models"))
 
 
 def test_a_plugin_that_needs_parameters_says_which(project: Path) -> None:
-    assert "Needs an entry of its own, with model." in " ".join(run("methods").split())
+    assert "external  " in run("methods") and "needs an entry of its own, with model. Replace" in run("methods")
+
+
+@pytest.mark.parametrize("kind", ["methods", "allocators", "suites", "models"])
+def test_a_list_has_one_line_for_each_name_at_any_width(kind: str, project: Path) -> None:
+    narrow, wide = (next(iter(Shelf(kind).listing(width).renderables)) for width in (80, 10_000))
+    lines, whole = narrow.plain.splitlines(), wide.plain.splitlines()
+    assert len(lines) == len(whole) and max(map(len, lines)) <= 80 < max(map(len, whole))
+    for line, full in zip(lines, whole, strict=True):
+        assert full.startswith(line.removesuffix(" …")), "words are left out at the end only"
+    assert f"prunebench {kind} NAME" in run(kind).splitlines()[-1]
 
 
 def test_a_method_in_detail(project: Path) -> None:

@@ -64,16 +64,20 @@ def test_what_a_log_says(tmp_path: Path) -> None:
     command = "PYTHONPATH=/a python prune.py --spec '{\"a\": 1}' --result results/x.json"
     lines = [
         command,
-        "10:00:00 block 1 of 30, 1.6 s, 46 s left",
-        "10:00:02 block 2 of 30, 3.2 s, 44 s left",
+        "10:00:00 block 3 of 30 done after 2 s, about 46 s left",
+        "10:00:02 block 6 of 30 done after 3 s, about 1.2 min left",
         "",
         "oops",
     ]
     log.write_text("\n".join(lines) + "\n")
     assert logs.command(log) == command
     assert Path("results/x.json") in map(Path, logs.words(log))
-    assert logs.progress(log) == "block 2 of 30, 3.2 s, 44 s left"
+    assert logs.progress(log) == "block 6 of 30 done after 3 s, about 1.2 min left"
     assert logs.tail(log, 2) == [lines[2], "oops"]
+    with log.open("a") as handle:
+        handle.write("10:00:09 block 30 of 30 done after 9 s: perplexity 3.0\n")
+    assert logs.progress(log) == "block 30 of 30 done after 9 s"
+    log.write_text("\n".join(lines) + "\n")
     assert logs.last_words(log) == "oops"
 
 

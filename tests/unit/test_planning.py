@@ -636,3 +636,46 @@ def test_a_check_gives_the_reason_of_each_asset_below_the_table(
     assert row.split("│")[-2].strip() == "not available"
     (line,) = (line for line in lines if line.startswith("not available: models/opt_1_3b: "))
     assert f"{hub.endpoint} has no model facebook/opt-1.3b" in line
+
+
+def test_one_model_is_planned_without_a_study_and_without_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["plan", "llama2_7b", "--sparsity", "0.5", "--method", "sparsegpt"]
+    needs = json.loads(CliRunner().invoke(app, [*words, "--device", "a100", "--json"]).stdout)
+    weights = 32 * (4 * 4096**2 + 3 * 4096 * 11008) + 2 * 32000 * 4096
+    assert needs["fetched_bytes"] == needs["written_bytes"] == 2 * weights
+    assert (needs["cards"], needs["fits"], needs["cores"]) == (1, True, 0) and 0 < needs["card_bytes"] < 79 * GIB
+    shown = CliRunner().invoke(app, [*words, "--device", "a100", "--memory", "1"]).stdout
+    assert re.search(r"time +about .* on one A100 80 GB, taken for one of 1 GiB, without", shown)
+    assert re.search(r"of a card +at most .*: more than it has", shown)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    slower = json.loads(CliRunner().invoke(app, [*words, "--device", "cpu", "--json"]).stdout)
+    assert slower["cores"] == 1 and slower["seconds"] > 50 * needs["seconds"] and slower["card_bytes"] == 0
+    config = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 16, "intermediate_size": 32}
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.json").write_text(
+        json.dumps({**config, "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": 64})
+    )
+    run = CliRunner().invoke(app, ["plan", "mine", "--pattern", "2of4", "--method", "wanda", "--device", "cpu"])
+    assert re.search(r"model +mine\n", run.stdout) and "on 1 core, without downloads" in run.stdout, run.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["llama2_7b"], "llama2_7b is a model and no study: add --sparsity 0.5"),
+        (["-s", "0.5"], "prunebench plan MODEL --sparsity 0.5"),
+        (["llama2_7b", "-s", "0.5", "--check"], "without --configfile and --check"),
+        (["llama2_7b", "-m", "wanda"], "--sparsity is missing"),
+        (["an/absent", "-s", "0.5"], "HF_HUB_OFFLINE is set"),
+    ],
+)
+def test_mistakes_in_the_plan_of_one_model(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    run = CliRunner().invoke(app, ["plan", *words])
+    assert run.exit_code == 1 and said in run.output and run.output.count("\n") == 1

@@ -27,20 +27,37 @@ def test_a_function_is_called_for_each_step_and_part() -> None:
     assert not steps, "only inside the context"
 
 
-def test_a_log_has_a_line_for_each_step_and_few_for_parts(
+def test_a_log_has_a_line_for_each_tenth_and_rare_ones_for_parts(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     with caplog.at_level(logging.INFO, "prunebench"):
-        work()
-        assert [line.partition(",")[0] for line in caplog.messages] == ["block 1 of 2", "block 2 of 2"]
+        for _ in track(range(2), "block"):
+            now[0] += 1.0
+        assert caplog.messages == ["block 1 of 2 done after 1 s, about 1 s left", "block 2 of 2 done after 2 s"]
         caplog.clear()
-        monkeypatch.setattr(progress, "EVERY", 0.0)
-        work(1)
-        assert caplog.messages[:2] == ["block 1 of 1: q_proj, 50%", "block 1 of 1: q_proj again, 50%"]
+        with about("small"):
+            for _ in track(range(95), "block"):
+                now[0] += 0.5
+                for _ in track(range(20), "window"):
+                    within(0.5, "q_proj")
+        assert len(caplog.messages) == 11 and all(line.startswith("small: block ") for line in caplog.messages)
+        assert caplog.messages[-1].startswith("small: block 95 of 95 done after "), "the end is always said"
+        caplog.clear()
+        list(track(range(95), "block"))
+        assert len(caplog.messages) == 2, "fast work is told by its first step and its last"
+        caplog.clear()
+        for _ in track(range(2), "block"):
+            for second in range(3600):
+                now[0] += 1.0
+                within(second / 3600, "q_proj")
+        assert caplog.messages[0] == "block 1 of 2 is 1% done after 30 s: q_proj"
+        assert 20 < len(caplog.messages) < 60, "lines get rarer, for else two hours had 240"
         caplog.clear()
         with tally(1, "evaluation") as report, about("other"):
             report("best 3.0")
-        assert caplog.messages[0].endswith(": best 3.0") and caplog.messages[0].startswith("evaluation 1 of 1, ")
+        assert caplog.messages == ["evaluation 1 of 1 done after 0 s: best 3.0"]
         caplog.clear()
         with shown(False):
             work()
@@ -88,7 +105,7 @@ def test_a_resumed_work_starts_after_the_steps_of_an_earlier_run(
         assert steps[-1].done == steps[-1].total == 1, "only the first piece of work is resumed"
     with caplog.at_level(logging.INFO, "prunebench"), resuming(3):
         list(track(range(5), "block"))
-    assert [line.partition(",")[0] for line in caplog.messages] == ["block 4 of 5", "block 5 of 5"]
+    assert [line.partition(" done")[0] for line in caplog.messages] == ["block 4 of 5", "block 5 of 5"]
     with shown(True), resuming(3):
         list(track(range(4), "block"))
     assert "| 3/4 [" in (drawn := capfd.readouterr().err) and "| 0/4 [" not in drawn and "| 1/4 [" not in drawn

@@ -3,19 +3,24 @@
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import yaml
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from prunebench import registry
 from prunebench.choices.parameters import parameters, spelled
 from prunebench.config.entries import ModelEntry
-from prunebench.config.packaged import label, resource
+from prunebench.config.packaged import ROOT, label, resource
 from prunebench.config.schema import CONFIG, SINGULAR, configured, read_config, with_catalogs
 from prunebench.errors import PrunebenchError
+from prunebench.runtime.lines import aligned
+
+LEAST = 20
+"""The smallest number of columns that a list has beside the names, however narrow the terminal is."""
 
 
 class Shelf:
@@ -26,25 +31,20 @@ class Shelf:
 
     def __init__(self, kind: str, configfile: Path = CONFIG) -> None:
         self._outside = configfile == CONFIG and not CONFIG.exists()
-        config, files = with_catalogs(read_config(configfile), label(resource(configfile)))
+        self._config = label(resource(configfile))
+        config, files = with_catalogs(read_config(configfile), self._config)
         self._kind = kind
         self._entries: dict[str, Any] = getattr(config, kind)
         self._files = {name: file for (catalog, name), file in files.items() if catalog == kind}
         """The file of each entry. An entry that stands for a plug-in without required parameters has no file."""
 
-    def listing(self) -> Table:
-        """Make a table with a line for each name."""
-        note = f"There is no {CONFIG} here: these come with the package." if self._outside else None
-        table = Table(
-            Column("name", no_wrap=True), "title", "what it is", "from", box=None, caption=note, caption_justify="left"
-        )
-        for name in self._names:
-            try:
-                line = self._line(name)
-            except PrunebenchError as error:  # a broken plug-in, which must not hide the others
-                line = ("", str(error))
-            table.add_row(name, *map(Text, line), Path(self._file(name)).name)
-        return table
+    def listing(self, width: int) -> Group:
+        """Make a line for each name, which is cut at the end of a word to be at most `width` columns wide."""
+        room = max(LEAST, width - max(map(len, self._names)) - len("  "))
+        rows = [(Text(name, "bold"), shorten(self._said(name), room, placeholder=" …")) for name in self._names]
+        more = f"prunebench {self._kind} NAME shows everything about one of them."
+        note = f"There is no {CONFIG} here: these come with the package. " if self._outside else ""
+        return Group(aligned(rows), Text(f"{note}{more}", "italic", no_wrap=False))
 
     def detail(self, name: str) -> Group:
         """Show everything about `name`. Raises PrunebenchError with the nearest name if it is unknown."""
@@ -61,8 +61,18 @@ class Shelf:
     def _names(self) -> list[str]:
         return sorted({*self._entries, *(registry.names(self._kind) if self._kind != "models" else ())})
 
+    def _said(self, name: str) -> str:
+        """Return the title of `name`, the file of an entry or a plug-in of the project, and what it is, in one line."""
+        file = Path(self._file(name))
+        own = str(file) == self._config or not file.resolve().is_relative_to(ROOT)
+        try:
+            title, description = self._line(name)
+        except PrunebenchError as error:  # a broken plug-in, which must not hide the others
+            return str(error)
+        return f"{title}{f' ({file.name})' if own else ''}: {description}"
+
     def _line(self, name: str) -> tuple[str, str]:
-        """Return the title of `name`, and a description in one line."""
+        """Return the title of `name`, and what it is."""
         entry = self._entries.get(name)
         if isinstance(entry, ModelEntry):
             return entry.title, f"{entry.family}, {entry.source.origin}"
@@ -70,20 +80,22 @@ class Shelf:
         description = (inspect.getdoc(plugin) or "").partition("\n")[0]
         if entry is None:
             description = (
-                f"{description} Needs an entry of its own, with {', '.join(registry.required(self._kind, name))}."
+                f"needs an entry of its own, with {', '.join(registry.required(self._kind, name))}. {description}"
             )
         elif name in self._files:
-            preset = f" {entry.preset}" if getattr(entry, "preset", "paper") != "paper" else ""
+            preset = f", preset {entry.preset}" if getattr(entry, "preset", "paper") != "paper" else ""
             compute = entry.compute.model_dump() if getattr(entry, "compute", None) else {}
             layers = {"layers": entry.layers} if getattr(entry, "layers", "all") != "all" else {}
-            description = f"{plugin.name}{preset} {_words({**entry.params, **layers, **compute})}"
+            settings = _words({**entry.params, **layers, **compute})
+            description = f"{plugin.name}{preset}{settings and f', {settings}'}"
         return getattr(entry, "title", None) or plugin.title, description
 
     def _plugin(self, name: str) -> Iterator[RenderableType]:
         """Yield the docstring of the plug-in, facts about it, and its named instances."""
         plugin = self._class(name)
         for paragraph in (inspect.getdoc(plugin) or "").split("\n\n"):
-            yield Text(f"{paragraph if paragraph.startswith('    ') else ' '.join(paragraph.split())}\n")
+            code = paragraph.startswith("    ")
+            yield Text(f"{paragraph if code else ' '.join(paragraph.split())}\n", no_wrap=None if code else False)
         instances = [entry for entry in self._files if self._plugin_of(entry) == plugin.name]
         facts = {
             "title": plugin.title,
@@ -95,11 +107,7 @@ class Shelf:
             "entries": ", ".join(instances),
             **{f"preset {preset}": _words(params) or "the defaults" for preset, params in plugin.presets.items()},
         }
-        table = Table(show_header=False, box=None)
-        for fact, text in facts.items():
-            if text:
-                table.add_row(fact, Text(text))
-        yield table
+        yield aligned([(fact, text) for fact, text in facts.items() if text])
 
     def _parameters(self, name: str) -> Iterator[Table]:
         fields = parameters(self._class(name))

@@ -10,20 +10,36 @@ from prunebench.cli import choices, measure, prune, search, speed, study, upkeep
 from prunebench.errors import PrunebenchError, disk_errors_told
 from prunebench.standalone.wording import as_options
 
+_UsageError: Any = typer.BadParameter.__base__
+"""The error of a wrong command line, which typer has under a private name."""
+
 
 class _Commands(TyperGroup):
-    """Ends all commands in the same way: a PrunebenchError prints a red message and no traceback, Ctrl-C one line."""
+    """Ends all commands in the same way: an error prints a red message and no traceback, Ctrl-C one line.
+
+    A wrong command line is told in such a line too. Typer would break it, with the path in it, to fit into a frame.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         try:
             with disk_errors_told():
                 return super().invoke(ctx)
+        except _UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # its message is the page of help, which stands there now
+                raise
+            context = error.ctx or ctx
+            self._tell(error.format_message())
+            typer.echo(f"{context.get_usage()}\n{context.command_path} --help says more", err=True)
+            raise typer.Exit(error.exit_code) from None
         except PrunebenchError as error:
-            typer.secho(f"error: {as_options(str(error), self._options(ctx))}", fg=typer.colors.RED, err=True)
+            self._tell(as_options(str(error), self._options(ctx)))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from None
+
+    def _tell(self, message: str) -> None:
+        typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
 
     def _options(self, ctx: Any) -> set[str]:
         """Return the options of the command that runs."""

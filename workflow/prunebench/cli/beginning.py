@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,19 +17,26 @@ if TYPE_CHECKING:
     from prunebench.config.values import Compute
 
 
+class _Lines(logging.Handler):
+    """Writes messages as lines that nothing breaks, above the bars of a terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except Exception:  # as of all handlers of logging
+            self.handleError(record)
+
+
 def prepare(dtype: str, batch_size: int, threads: int | None, device: str) -> Compute:
     """Set threads and device before torch is imported, and show progress. Raises PrunebenchError for a wrong device."""
-    from rich.console import Console
-    from rich.logging import RichHandler
-
     from prunebench.runtime.script import set_environment
     from prunebench.standalone.request import compute_settings
 
     compute = compute_settings(dtype, batch_size, threads)
     set_environment(compute.threads)
-    console = Console(stderr=True, highlight=False)
-    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Lines()], force=True)
     if device not in (AUTO, "cpu"):
         from prunebench.engine.placement.device import best_device
 

@@ -9,6 +9,7 @@ import typer
 
 from prunebench import registry
 from prunebench.cli.options import Configfile, destination
+from prunebench.cli.printing import console, show
 from prunebench.config.schema import CONFIG
 
 app = typer.Typer()
@@ -21,12 +22,10 @@ def _lister(kind: str, example: str) -> Callable[..., None]:
         name: Annotated[str | None, typer.Argument(help="The name to show in detail.", show_default="list all")] = None,
         configfile: Configfile = CONFIG,
     ) -> None:
-        from rich.console import Console
-
         from prunebench.choices.shelf import Shelf
 
         shelf = Shelf(kind, configfile)
-        Console().print(shelf.detail(name) if name else shelf.listing())
+        show(shelf.detail(name) if name else shelf.listing(console().width))
 
     command.__doc__ = f"""List the {kind} that a config can name, or show NAME in detail.
 

@@ -29,6 +29,7 @@ from prunebench.cli.options import (
     option,
     path_or_name,
 )
+from prunebench.cli.printing import console, show
 from prunebench.errors import PrunebenchError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def evaluate(
     elif as_csv:
         typer.echo(records.as_csv(evaluated.scores), nl=False)
     else:
-        _print(_score_table(f"{model}, {chosen.title}", evaluated.scores))
+        show(_score_table(f"{model}, {chosen.title}", evaluated.scores))
     for file in files:
         typer.echo(file, err=True)
 
@@ -209,7 +210,7 @@ def compare(
         ratio = ("", "") if row.ratio is None else (f"{row.ratio:.4f}", "{:.4f} to {:.4f}".format(*row.interval or ()))
         title = snapshot_title(Path(row.model)) or _end_of(row.model)
         table.add_row(escape(title), f"{row.sparsity:.1%}", f"{row.perplexity:.2f}", *ratio)
-    _print(table)
+    show(table)
 
 
 def _as_dict(score: Score) -> dict[str, Any]:
@@ -232,13 +233,5 @@ def _score_table(title: str, scores: list[Score]) -> Table:
 
 def _end_of(path: str) -> str:
     """Shorten `path` to the end that the terminal has room for, because paths differ at their ends."""
-    from rich.console import Console
-
-    room = max(SHOWN, Console().width - OTHERS)
+    room = max(SHOWN, console().width - OTHERS)
     return path if len(path) <= room else f"…{path[1 - room :]}"
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    Console().print(table)

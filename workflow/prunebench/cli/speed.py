@@ -10,6 +10,7 @@ import typer
 
 from prunebench.cli.beginning import prepare
 from prunebench.cli.options import AsJson, Bits, Device, DType, Group, Model, Threads, count, option, path_or_name
+from prunebench.cli.printing import show
 from prunebench.config.values import MOST_WINDOWS
 from prunebench.storage.packed import packing_of
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 TIMING = "Timing"
+LEGEND = (
+    "t/s: tokens a second, of prompts that are read and of text that is written. "
+    "vs first row: so many times as fast as the form in the first row."
+)
 
 
 @app.command()
@@ -42,7 +47,7 @@ def speed(
         list[int] | None,
         option("Sequences at once; repeatable; default 1.", "--batch", panel=TIMING, metavar="N"),
     ] = None,
-    repeats: Annotated[int, count(1, "Passes of each form; default 5.", "--repeats", panel=TIMING)] = 5,
+    repeats: Annotated[int, count(1, "Counted passes of each form; default 5.", "--repeats", panel=TIMING)] = 5,
     bits: Bits = None,
     group: Group = None,
     dtype: DType = "bfloat16",
@@ -55,8 +60,8 @@ def speed(
     Example: prunebench speed path/to/packed --against path/to/dense
 
     The forms of the model take turns in one process. If MODEL is not packed yet, it is packed for the measurement, as
-    --bits and --group say. The dense kernel is ours and uses no zeros: what it wins is not due to pruning. Stop other
-    programs first.
+    --bits and --group say. A first pass warms up and is not counted. The dense kernel is ours and uses no zeros: what
+    it wins is not due to pruning. Stop other programs first.
     """
     packing_of(True, bits, group)
     for size in batch or ():
@@ -70,9 +75,7 @@ def speed(
     if as_json:
         typer.echo(json.dumps([asdict(score) for score in scores]))
         return
-    from rich.console import Console
-
-    Console().print(_table(scores, batches))
+    show(_table(scores, batches))
 
 
 def _table(scores: list[Score], batches: list[int]) -> Table:
@@ -86,9 +89,11 @@ def _table(scores: list[Score], batches: list[int]) -> Table:
     forms = list(dict.fromkeys(score.task for score in scores if score.metric.startswith("decode")))
     several = len(batches) > 1
     heads = [
-        f"{head} x{batch}" if several else head for batch in batches for head in ("prompt\nt/s", "written\nt/s", "")
+        f"{head}\nbatch {batch}" if several else head
+        for batch in batches
+        for head in ("prompt\nt/s", "written\nt/s", "written\nvs first\nrow")
     ]
-    table = Table("", "disk\nMB", "load\ns", "memory\nMB", *heads, caption=conditions(scores))
+    table = Table("", "disk\nMB", "load\ns", "memory\nMB", *heads, caption=f"{LEGEND}\n{conditions(scores)}")
     for form in forms:
         row = [
             metric(name).text(values[form, name]) if (form, name) in values else "" for name in ("disk", "load", "peak")

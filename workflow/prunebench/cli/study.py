@@ -1,15 +1,23 @@
 """Commands about a study: plan, status, show, retry, collect. Run them in the directory where snakemake runs."""
 
+from __future__ import annotations
+
 import json
 import shlex
 import sys
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prunebench.cli.options import Configfile, Study
+from prunebench.cli import printing
+from prunebench.cli.options import Configfile, Study, fraction, option, path_or_name
 from prunebench.config.schema import CONFIG
+from prunebench.errors import PrunebenchError
+
+if TYPE_CHECKING:
+    from prunebench.estimate.devices import Device
 
 app = typer.Typer()
 REFRESH = 2.0
@@ -18,8 +26,26 @@ REFRESH = 2.0
 
 @app.command()
 def plan(
-    study: Study = None,
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STUDY|MODEL",
+            parser=path_or_name("STUDY"),
+            help="A study of the config; with --sparsity or --method, a model as for `prune`.",
+            show_default="all studies",
+        ),
+    ] = None,
     configfile: Configfile = CONFIG,
+    sparsity: Annotated[
+        float | None,
+        option("For MODEL: fraction of zeros.", "--sparsity", "-s", metavar="FRACTION", parser=fraction(0)),
+    ] = None,
+    method: Annotated[
+        str | None, option("For MODEL: from `methods`; default: our choice.", "--method", "-m", metavar="NAME")
+    ] = None,
+    pattern: Annotated[
+        str | None, option("For MODEL: 2of4, in place of -s.", "--pattern", "-p", metavar="NofM")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Plan for a100, h100 or cpu.", show_default="the GPU or CPU of this machine")
     ] = None,
@@ -33,7 +59,7 @@ def plan(
     check: Annotated[bool, typer.Option("--check", help="Ask the hub for each asset without a download.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per study.")] = False,
 ) -> None:
-    """Estimate what STUDY needs, before any download: jobs, time, memory, cards, disk and downloads.
+    """Estimate what STUDY or the pruning of one MODEL needs, before any download: time, memory, disk and downloads.
 
     A time is a number of operations divided by a rate. Rates are measured for `cpu` (docs/performance.md) and assumed
     for cards, so times are orders of magnitude; give your own measurements with --rate. Memory and disk follow from
@@ -42,9 +68,9 @@ def plan(
     In a project, jobs with a valid result are left out.
 
     Example: prunebench plan sparsellm_table1 --configfile config/studies/sparsellm-table1.yaml --device h100
-    """
-    from rich.console import Console
 
+    Example: prunebench plan llama2_7b --sparsity 0.5 --method sparsegpt --device a100
+    """
     from prunebench.choices.project import way_to
     from prunebench.estimate import access
     from prunebench.estimate.devices import device as known
@@ -55,9 +81,19 @@ def plan(
     from prunebench.plan.plan import read_plan
     from prunebench.results.done import done_jobs
 
-    rates = parse_rates(rate or [])
-    plan, machine = read_plan(configfile), (known(device) if device else this_machine()).changed(rates, memory)
+    machine = (known(device) if device else this_machine()).changed(parse_rates(rate or []), memory)
+    if method or pattern or sparsity is not None:
+        if study is None or check or configfile != CONFIG:
+            raise PrunebenchError(
+                "--sparsity, --method and --pattern belong to one MODEL, which is named first, without --configfile "
+                "and --check: prunebench plan MODEL --sparsity 0.5"
+            )
+        _plan_model(study, method, sparsity, pattern, machine, as_json)
+        return
+    plan = read_plan(configfile)
     missing, done = False, done_jobs(plan, graph.jobs_of_all(plan))
+    if study and study not in plan.studies and (Path(study).is_dir() or study in plan.config.models):
+        raise PrunebenchError(f"{study} is a model and no study: add --sparsity 0.5, or --pattern 2of4")
     for name in find.studies(plan, study):
         estimate = Estimate.of(plan, [name], machine, done)
         problems = access.check(estimate) if check else None
@@ -65,10 +101,25 @@ def plan(
         if as_json:
             typer.echo(json.dumps(plain(name, estimate, problems)))
         else:
-            Console().print(overview(name, estimate, problems))
+            printing.show(overview(name, estimate, problems))
     if not as_json and (way := way_to(configfile)):
         typer.echo(way)
     raise typer.Exit(missing)
+
+
+def _plan_model(
+    model: str, method: str | None, sparsity: float | None, pattern: str | None, machine: Device, as_json: bool
+) -> None:
+    """Print what the pruning of one model takes."""
+    from prunebench.runtime.lines import aligned
+    from prunebench.standalone.planned import lines, plain, planned
+    from prunebench.standalone.request import Request
+
+    needs = planned(Request(model, method, sparsity, pattern or "unstructured", stored=False), machine)
+    if as_json:
+        typer.echo(json.dumps(plain(needs)))
+    else:
+        printing.show(aligned(list(lines(needs))))
 
 
 @app.command()
@@ -86,11 +137,11 @@ def status(
 
     Example: prunebench status quickstart --watch
     """
-    from rich.console import Console
     from rich.live import Live
 
     from prunebench.plan import find
     from prunebench.plan.plan import project_plan
+    from prunebench.results.configs import other_configs
     from prunebench.results.current import Results, headlines, remembered
     from prunebench.view.states import states
     from prunebench.view.status import overview, plain
@@ -101,12 +152,13 @@ def status(
         for state in states(plan, results, studies):
             typer.echo(json.dumps(plain(state)))
         return
-    console = Console()
     if not watch:
-        # Lines are not wrapped, so that paths can be copied.
-        console.print(overview(plan, states(plan, results, studies)), soft_wrap=True)
+        now = states(plan, results, studies)
+        printing.show(overview(plan, now))
+        if not any(state.status == "ok" for state in now) and (others := other_configs(plan)):
+            typer.echo(others)
         return
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=printing.console(), auto_refresh=False) as live:
         while True:
             live.update(overview(plan, states(plan, results, studies)), refresh=True)
             time.sleep(REFRESH)
@@ -122,14 +174,17 @@ def show(
     Examples: prunebench show smollm2_135m/wanda/uniform/2of4/c4_type_16x512-seed0,
     prunebench show wanda/owl/0.70
     """
-    from rich.console import Console
-
     from prunebench.plan import find
     from prunebench.plan.plan import project_plan
-    from prunebench.view.show import show as write
+    from prunebench.results.configs import other_configs
+    from prunebench.view.show import detail
 
     plan = project_plan(configfile)
-    write(plan, find.cell(plan, cell), Console())
+    try:
+        chosen = find.cell(plan, cell)
+    except PrunebenchError as error:
+        raise PrunebenchError("\n".join(filter(None, (str(error), other_configs(plan))))) from None
+    printing.show(*detail(plan, chosen))
 
 
 @app.command()

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from prunebench.cli.options import Bits, Group, Packed, destination, option, path, path_or_name
+from prunebench.cli.printing import console, show
 from prunebench.config.packaged import IN_CHECKOUT, ROOT
 from prunebench.errors import PrunebenchError
 from prunebench.storage.packed import packing_of
@@ -23,23 +24,21 @@ def accept(
     golden tests. If they pass, it notes the changed modules in workflow/prunebench/accepted.json; commit that file. Do
     not use it for an edit that is meant to change numbers, because then cells have to run again.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from prunebench.identity import accept as acceptance
 
     if not IN_CHECKOUT:
         raise PrunebenchError("accept compares revisions of a checkout, and this package is none: use a clone")
-    console = Console()
-    with console.status("comparing with the base revision and running the golden tests"):
+    with console().status("comparing with the base revision and running the golden tests"):
         recorded = acceptance.accept(base, ROOT)
     if not recorded:
-        console.print("nothing to accept: the code computes what it did before")
+        typer.echo("nothing to accept: the code computes what it did before")
         return
     table = Table("module", "now", "counts as", title="recorded in workflow/prunebench/accepted.json")
     for entry in recorded:
         table.add_row(*entry)
-    console.print(table)
+    show(table)
 
 
 @app.command()

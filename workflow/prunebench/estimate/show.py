@@ -12,6 +12,7 @@ from prunebench.estimate import access, space
 from prunebench.estimate.access import Problem
 from prunebench.estimate.estimate import Estimate, RuleCosts, missing
 from prunebench.plan.graph import jobs_of_all
+from prunebench.runtime.digits import duration
 
 Problems = Mapping[str, Problem | None] | None
 """The result of a check by asset; None without a check."""
@@ -26,7 +27,7 @@ def overview(study: str, estimate: Estimate, problems: Problems = None) -> Group
     parts: list[RenderableType] = [Text.assemble((study, "bold"), f": {_counts(estimate)}")]
     parts += [rules(estimate)] if estimate.costs else []
     parts += [downloads(estimate, problems)] if estimate.assets else []
-    return Group(*parts, *(Text(line) for line in (*reasons(problems), *notes(estimate))))
+    return Group(*parts, *(Text(line, no_wrap=False) for line in (*reasons(problems), *notes(estimate))))
 
 
 def rules(estimate: Estimate) -> Table:
@@ -140,14 +141,6 @@ def plain(study: str, estimate: Estimate, problems: Problems = None) -> dict[str
 def card(work: RuleCosts) -> float:
     """Find the most bytes on cards that a job of a rule takes."""
     return max(cost.card for cost in work.costs)
-
-
-def duration(seconds: float) -> str:
-    """Print a time in the largest unit that it fills."""
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _fetched(estimate: Estimate) -> str:

@@ -36,3 +36,11 @@ def short(value: float, significant: int = 1) -> str:
     """Print `value` as a number below ten and a power of ten, with `significant` digits: 1.6e8."""
     mantissa, exponent = f"{value:.{significant - 1}e}".split("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def duration(seconds: float) -> str:
+    """Print a time in the largest unit that it fills."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""Progress of a job: a bar on a terminal, lines in a log, or calls of a function that a user of Python gives."""
+"""Progress of a job: a bar on a terminal, a few lines in a log, or calls of a function that a user of Python gives."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from prunebench.runtime.digits import duration
+
 Item = TypeVar("Item")
 log = logging.getLogger("prunebench")
-EVERY = 10.0
-"""The least number of seconds between two lines of a log about one unfinished step."""
+EVERY = 30.0
+"""The seconds without a line after which a log gets one. Later in a long piece of work, lines are rarer."""
+SHARES = 10
+"""The number of equal parts of a piece of work, of which a log has a line each."""
+PAUSE = 2.0
+"""The least number of seconds between two of these lines. The first step and the last one are always told."""
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.7g}/{total} [{elapsed}<{remaining}{postfix}]"
 """The form of a bar, whose number of steps may be a fraction."""
 
@@ -35,7 +41,7 @@ class Step:
     note: str = ""
     """The last parts that were finished, such as the names of matrices."""
     subject: str = ""
-    """The model that the work is about, where there are several."""
+    """The model that the work is about; empty for a job of a workflow."""
     before: int = 0
     """The number of steps that an earlier run had finished; `seconds` has no part of them."""
 
@@ -149,9 +155,13 @@ class _Work:
         self._total, self._subject, self._kind = total, _watch.subject, what
         self._what = f"{self._subject}: {what}" if self._subject else what
         self._start = self._said = time.monotonic()
+        self._inner = bool(_watch.work)
+        """Whether it is a part of other work of this thread, which has lines of its own."""
         self.before, _watch.before = min(_watch.before, total), 0
         """The number of steps that an earlier run has finished."""
         self._done, self._part = self.before, 0.0
+        self._tenth = 0
+        """The number of tenths that the last line has told."""
         # A variable of the environment may switch bars off, which matters less than the user's wish.
         self.bar: Any = (
             tqdm(total=total, initial=self.before, desc=self._what, leave=leave, bar_format=BAR, disable=False)
@@ -175,17 +185,33 @@ class _Work:
         """Report that a step is finished."""
         self._done, self._part = self._done + 1, 0.0
         self._show(note)
-        if not self._silent:
-            log.info("%s%s", self._line(), f": {note}" if note else "")
-            self._said = time.monotonic()
+        if self._overdue() or (self._is_mark() and not self._inner):
+            self._say(f"{self._line()}{f': {note}' if note else ''}")
 
     def advance(self, part: float, note: str) -> None:
         """Report that a part of the step is done. A log gets a line only now and then."""
         self._part = max(self._part, min(part, 1.0))  # a method may prune a matrix several times
         self._show(note)
-        if not self._silent and time.monotonic() - self._said >= EVERY:
-            log.info("%s %d of %d: %s, %.0f%%", self._what, self._done + 1, self._total, note, 100 * self._part)
-            self._said = time.monotonic()
+        if self._overdue():
+            state = f"{100 * self._part:.0f}% done after {duration(time.monotonic() - self._start)}"
+            self._say(f"{self._what} {self._done + 1} of {self._total} is {state}: {note}")
+
+    def _is_mark(self) -> bool:
+        """Whether the step that is done now is the first, the last, or some time later the end of a tenth."""
+        if self._done in (self.before + 1, self._total):
+            return True
+        tenth = self._done * SHARES // self._total > self._tenth
+        return tenth and time.monotonic() - self._said >= PAUSE
+
+    def _overdue(self) -> bool:
+        """Whether nothing has been said for long, compared with the time of the work so far."""
+        now = time.monotonic()
+        return now - self._said >= max(EVERY, (now - self._start) / SHARES)
+
+    def _say(self, line: str) -> None:
+        if not self._silent:
+            log.info("%s", line)
+            self._said, self._tenth = time.monotonic(), self._done * SHARES // self._total
 
     def _show(self, note: str) -> None:
         done = self._done + self._part
@@ -201,7 +227,8 @@ class _Work:
     def _line(self) -> str:
         elapsed = time.monotonic() - self._start
         left = elapsed / (self._done - self.before) * (self._total - self._done)
-        return f"{self._what} {self._done} of {self._total}, {elapsed:.1f} s, {left:.0f} s left"
+        rest = f", about {duration(max(1.0, left))} left" if left else ""
+        return f"{self._what} {self._done} of {self._total} done after {duration(elapsed)}{rest}"
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import numpy as np
 from prunebench.config.values import Compute
 from prunebench.errors import PrunebenchError
 from prunebench.results.paired import interval
-from prunebench.runtime.progress import about
 from prunebench.standalone.measure import Loaded, load, resumable_perplexity
 from prunebench.standalone.request import model_entry
 
@@ -57,8 +56,7 @@ def compare_models(
             )
         if len(tokens) < 2:
             raise PrunebenchError("one window says nothing about the spread: give more text, or lower --seqlen")
-        with about(loaded.manifest.title):
-            score, parts = resumable_perplexity(loaded, tokens, name)
+        score, parts = resumable_perplexity(loaded, tokens, name)
         unfinished.append(parts)
         losses = score.details["window_losses"]
         row = Compared(model, loaded.sparsity, score.value)

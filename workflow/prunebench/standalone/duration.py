@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from prunebench.cell import Cell
 from prunebench.estimate.costs import START
-from prunebench.estimate.devices import this_machine
+from prunebench.estimate.devices import Device, this_machine
 from prunebench.estimate.estimate import Estimate
-from prunebench.estimate.show import duration
 from prunebench.plan.graph import ordered
+from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
+from prunebench.runtime.digits import duration
 
 MOST = 8
 """The number of cores beyond which more of them are taken to win nothing."""
 
 
-def expected_seconds(plan: Plan, cell: Cell, threads: int) -> float:
+def expected_seconds(plan: Plan, cell: Cell, threads: int, machine: Device | None = None) -> float:
     """Estimate the seconds that the jobs of one cell take with `threads` CPU threads, without downloads.
 
-    Rates of the CPU are those of docs/performance.md, and products are taken to share cores evenly. If there is a GPU,
-    its rates are assumed.
+    `machine` is by default this one. Rates of the CPU are those of docs/performance.md, and products are taken to share
+    cores evenly. If there is a GPU, its rates are assumed.
     """
-    estimate = Estimate(plan, this_machine())
+    estimate = Estimate(plan, machine or this_machine())
     total = 0.0
-    for job in ordered([plan.job("prune", **cell.wildcards)]):
-        if job.own_cost:
-            cost = estimate.cost(job)
-            work = estimate.seconds(cost) - START  # no process is started for a job
-            total += work if cost.card else work / min(threads, MOST)
+    for job in own_jobs(plan, cell):
+        cost = estimate.cost(job)
+        work = estimate.seconds(cost) - START  # no process is started for a job
+        total += work if cost.card else work / min(threads, MOST)
     return total
+
+
+def own_jobs(plan: Plan, cell: Cell) -> list[Job]:
+    """List the jobs that a pruning without a workflow runs for `cell`."""
+    return [job for job in ordered([plan.job("prune", **cell.wildcards)]) if job.own_cost]
 
 
 def in_words(seconds: float, threads: int) -> str:

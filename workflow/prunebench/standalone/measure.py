@@ -30,6 +30,7 @@ from prunebench.engine.subject import Subject
 from prunebench.errors import CellFailure, PrunebenchError
 from prunebench.identity.canonical import canonical, spec_hash
 from prunebench.packed.load import PackedSubject
+from prunebench.runtime.progress import about
 from prunebench.runtime.provenance import conditions
 from prunebench.standalone.assets import arrive, resolved
 from prunebench.standalone.request import compute_settings, model_entry, plan_without_study, refuse_unknown
@@ -158,7 +159,7 @@ def parts_of(loaded: Loaded, identity: dict[str, Any]) -> Parts:
 def computing(loaded: Loaded) -> Iterator[None]:
     """Use the threads of the settings, and turn a CellFailure (in a study it is a result) into a PrunebenchError."""
     try:
-        with threads(loaded.compute.threads):
+        with threads(loaded.compute.threads), about(loaded.manifest.title):
             yield
     except CellFailure as failure:
         raise PrunebenchError(f"{loaded.manifest.title}: {failure}") from None

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prunebench.config.packaged import resource
-from prunebench.estimate.show import duration
 from prunebench.models.base import FeedForward
 from prunebench.patterns import parse_pattern, sparsity_text
+from prunebench.runtime.digits import duration
 from prunebench.standalone.request import check_amount, method_named
 
 TABLE = "config/recommended.csv"

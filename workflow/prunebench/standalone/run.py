@@ -23,7 +23,7 @@ from prunebench.plan.graph import ordered
 from prunebench.plan.grid import method_of
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
-from prunebench.runtime.progress import resuming
+from prunebench.runtime.progress import about, resuming
 from prunebench.runtime.provenance import conditions
 from prunebench.stages.run import run
 from prunebench.standalone.assets import arrive, resolved
@@ -149,7 +149,7 @@ def run_jobs(targets: list[Job], root: Path, **given: Any) -> None:
     for job in ordered(targets):
         if (job.own_cost or job in targets) and not _done(root / job.outputs[0]):
             log.info("%s: %s", job, (type(job).__doc__ or "").splitlines()[0])
-            with resuming(_blocks_before(root / job.outputs[0])):
+            with about(job.config.models[job.model].title), resuming(_blocks_before(root / job.outputs[0])):
                 run(job, root, **given)
 
 

@@ -11,6 +11,7 @@ from prunebench.config.values import Compute
 from prunebench.engine.subject import Subject
 from prunebench.errors import PrunebenchError
 from prunebench.packed.load import load_packed
+from prunebench.runtime.progress import about, tell
 from prunebench.standalone.measure import Loaded, load
 from prunebench.standalone.run import threads
 from prunebench.storage.layout import CONFIG, is_packed, read_layout
@@ -55,7 +56,19 @@ def speed_of(model: str, against: str | None, params: SpeedParams, compute: Comp
         forms[PACKED] = Form(load_packed(directory, pruned.subject.dtype), directory)
         sizes = {name: form.directory for name, form in forms.items() if form.directory}
         disk = [Score(name, "disk", _stored(place) / 1e6, None, 1) for name, place in sizes.items()]
-        return [*disk, *timed(forms, params, pruned.subject.dtype)]
+        title = pruned.manifest.title
+        tell(f"{title}: {passes(params, len(forms))}")
+        with about(title):
+            return [*disk, *timed(forms, params, pruned.subject.dtype)]
+
+
+def passes(params: SpeedParams, forms: int) -> str:
+    """Say what happens in the passes that progress counts."""
+    each = "" if len(params.batches) == 1 else f" at each batch size ({', '.join(map(str, params.batches))})"
+    return (
+        f"{params.repeats + 1} passes{each}. In a pass {forms} forms of the model take turns to read a prompt of "
+        f"{params.prompt} tokens and to write up to {params.tokens}. The first pass warms up and is not counted."
+    )
 
 
 def _loaded(model: str, params: SpeedParams, compute: Compute) -> Loaded:

@@ -13,6 +13,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.names import few
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan, load_plan, read_plan
+from prunebench.results.configs import read, records
 from prunebench.results.current import Results
 from prunebench.storage.files import write_text
 from prunebench.view.states import states
@@ -62,7 +63,7 @@ def check_begun(plan: Plan, results: Results) -> None:
     begun = any(state.status not in ("missing", "skipped") for state in states(plan, results, plan.studies))
     if begun or Path(paths.CONFIG_RECORD.format(home=plan.home)).is_file():
         return
-    others = [_read(record)[0] for record in _records()]
+    others = [read(record)[0] for record in records()]
     way = (
         f"name a config that was run: {few([f'--configfile {file}' for file in others], NAMED)}" if others else "run it"
     )
@@ -75,13 +76,13 @@ def known() -> list[Plan]:
     A file that is still there counts as it is now. Raises PrunebenchError if such a file, or a record, has a mistake:
     whoever asks must not take results for orphans because a config cannot be read.
     """
-    return list(map(_plan, _records()))
+    return list(map(_plan, records()))
 
 
 def readable() -> tuple[list[Plan], list[str]]:
     """Make the plans of all configs that were run here, as `known` does, and list the mistakes of the others."""
     plans, mistakes = [], []
-    for record in _records():
+    for record in records():
         try:
             plans.append(_plan(record))
         except PrunebenchError as error:
@@ -90,13 +91,13 @@ def readable() -> tuple[list[Plan], list[str]]:
 
 
 def _plan(record: Path) -> Plan:
-    file, config = _read(record)
+    file, config = read(record)
     return read_plan(Path(file)) if Path(file).is_file() else load_plan(config, file)
 
 
 def write_index() -> None:
     """Write the page that leads to the reports of all configs that were run here."""
-    write_text(Path(paths.INDEX), _PAGE.format(rows="\n".join(map(_row, _records()))))
+    write_text(Path(paths.INDEX), _PAGE.format(rows="\n".join(map(_row, records()))))
 
 
 def made(plan: Plan) -> str:
@@ -110,25 +111,9 @@ def made(plan: Plan) -> str:
     )
 
 
-def _records() -> list[Path]:
-    """List the records of all configs, that of the default config first."""
-    name = Path(paths.CONFIG_RECORD).name
-    first = Path(paths.CONFIG_RECORD.format(home=paths.HOME))
-    return [*([first] if first.is_file() else []), *sorted(Path(paths.OTHERS).rglob(name))]
-
-
-def _read(record: Path) -> tuple[str, dict[str, object]]:
-    """Read the name of a config and the config. Raises PrunebenchError for a record that is none."""
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        return str(content["file"]), dict(content["config"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise PrunebenchError(f"{record} is damaged: run its config again, or delete {record}") from error
-
-
 def _row(record: Path) -> str:
     try:
-        file, config = _read(record)
+        file, config = read(record)
     except PrunebenchError as error:
         return f'<tr><td colspan="3">{escape(str(error))}</td></tr>'
     home = record.parent

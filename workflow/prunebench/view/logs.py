@@ -77,6 +77,9 @@ def last_words(log: Path) -> str:
 
 
 def progress(log: Path) -> str:
-    """The progress of a job, such as 'block 3 of 30, 12.5 s, 113 s left' (see runtime/progress); empty without any."""
-    steps = re.findall(r"\w+ \d+ of \d+, .* left(?=:|$)", "\n".join(tail(log, 20)), re.MULTILINE)
+    """The progress of a job, such as 'block 3 of 30 done after 13 s, about 2.0 min left'; empty without any.
+
+    It stands in the lines of runtime/progress.
+    """
+    steps = re.findall(r"\w+ \d+ of \d+ done after [^:\n]*", "\n".join(tail(log, 20)), re.MULTILINE)
     return steps[-1] if steps else ""

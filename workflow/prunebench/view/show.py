@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from rich.bar import Bar
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +18,7 @@ from prunebench.plan.jobs import named
 from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results
+from prunebench.runtime.lines import aligned
 from prunebench.storage.sealed import read_if_whole
 from prunebench.suites.metrics import metric
 from prunebench.view import logs
@@ -31,24 +32,25 @@ MACHINE = ("device", "host", "machine", "threads", "code")
 COST = ("seconds", "cpu_seconds", "peak_memory_mb", "peak_gpu_memory_mb", *MACHINE)
 
 
-def show(plan: Plan, cell: Cell, console: Console) -> None:
-    """Print all valid results of `cell`, and the reasons for results that are missing."""
+def detail(plan: Plan, cell: Cell) -> Iterator[RenderableType]:
+    """Yield all valid results of `cell`, and the reasons for results that are missing."""
     results = Results(plan)
     everything = states(plan, results, plan.studies)
     of_cell = list({state.suite: state for state in everything if state.cell == cell}.values())
-    console.print(_heading(plan, cell), _outcomes(results, of_cell))
+    yield _heading(plan, cell)
+    yield _outcomes(results, of_cell)
     if all(state.status == "skipped" for state in of_cell):
         return
     jobs = graph.chain(plan, cell, [state.suite for state in of_cell])
-    console.print(_spec(plan, cell), *_allocation(plan, cell))
+    yield _spec(plan, cell)
+    yield from _allocation(plan, cell)
     pruned = results.prune(cell)["status"]
     if pruned == "ok":
-        console.print(*_weights(results.prune(cell)))
+        yield from _weights(results.prune(cell))
     if pruned != "missing":
         older = {job for job in jobs for state in of_cell if state.status == "missing" and job == _evaluation(state)}
-        console.print(*_cost([job for job in jobs if job not in older]))
-    # Lines are not wrapped, so that commands can be copied.
-    console.print(*_again(plan, jobs, of_cell), sep="\n", soft_wrap=True)
+        yield from _cost([job for job in jobs if job not in older])
+    yield from _again(plan, jobs, of_cell)
 
 
 def _heading(plan: Plan, cell: Cell) -> Text:
@@ -58,30 +60,30 @@ def _heading(plan: Plan, cell: Cell) -> Text:
     return Text.assemble((path_of(cell), "bold"), "\n", ", ".join(titles))
 
 
-def _outcomes(results: Results, evaluations: list[State]) -> Table:
-    """A table with a row for each score, and for each evaluation without scores."""
-    table = Table("suite", "status", "result", title="evaluations", title_justify="left")
+def _outcomes(results: Results, evaluations: list[State]) -> Text:
+    """A line for each score, and for each evaluation without scores."""
+    rows = []
     for state in evaluations:
         status = Text(state.status, STYLES[state.status])
         scores = results.evaluation(state.cell, state.suite)["scores"] if state.score else []
         for score in scores:
             spread = f" ± {score['stderr']:.3g}" if score["stderr"] is not None else ""
             value = metric(score["metric"]).text(score["value"])
-            table.add_row(state.suite, status, f"{score['task']} {score['metric']} {value}{spread}")
+            rows.append((state.suite, status, f"{score['task']} {score['metric']} {value}{spread}"))
         if not scores:
-            table.add_row(state.suite, status, Text(state.reason))
-    return table
+            rows.append((state.suite, status, state.reason))
+    return aligned(rows, "evaluations")
 
 
-def _spec(plan: Plan, cell: Cell) -> Table:
-    """A table of everything that can change the weights."""
+def _spec(plan: Plan, cell: Cell) -> Text:
+    """Everything that can change the weights."""
     pruning = plan.job("prune", **cell.wildcards)
-    table = _pairs(f"spec of prune ({pruning.spec_hash})")
+    rows = []
     for key, value in json.loads(pruning.spec).items():
         if isinstance(value, dict):
             value = ", ".join(f"{name}: {part}" for name, part in value.items()) or None
-        table.add_row(key, Text("-" if value is None else str(value)))
-    return table
+        rows.append((key, "-" if value is None else str(value)))
+    return aligned(rows, f"spec of prune ({pruning.spec_hash})")
 
 
 def _allocation(plan: Plan, cell: Cell) -> Iterator[Table]:
@@ -94,13 +96,14 @@ def _allocation(plan: Plan, cell: Cell) -> Iterator[Table]:
 
 def _weights(pruned: dict[str, Any]) -> Iterator[RenderableType]:
     """The achieved sparsity, and reconstruction errors if the method read data."""
-    table = _pairs("weights")
     target = "" if pruned["target_sparsity"] is None else f" (target {pruned['target_sparsity']:.4f})"
-    table.add_row("zeros", f"{pruned['achieved_sparsity']:.4f}{target}")
-    table.add_row("prunable", f"{pruned['prunable_weights']:,} weights, {pruned['already_zero']:,} zero before")
+    rows = [
+        ("zeros", f"{pruned['achieved_sparsity']:.4f}{target}"),
+        ("prunable", f"{pruned['prunable_weights']:,} weights, {pruned['already_zero']:,} zero before"),
+    ]
     if beyond := pruned.get("zeros_beyond_target"):
-        table.add_row("beyond target", f"{beyond:,} of these were zero where fewer zeros were asked for")
-    yield table
+        rows.append(("beyond target", f"{beyond:,} of these were zero where fewer zeros were asked for"))
+    yield aligned(rows, "weights")
     linears = {name: linear for block in pruned["blocks"] for name, linear in block["linears"].items()}
     key = "reconstruction_error"
     errors = {name: linear[key] for name, linear in linears.items() if key in linear}
@@ -161,10 +164,3 @@ def _again(plan: Plan, jobs: list[Job], evaluations: list[State]) -> Iterator[Te
 
 def _evaluation(state: State) -> Job:
     return named("evaluate", **state.cell.wildcards, suite=state.suite)
-
-
-def _pairs(title: str) -> Table:
-    table = Table(title=title, title_justify="left", show_header=False, box=None)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    return table

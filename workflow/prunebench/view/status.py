@@ -115,6 +115,6 @@ def _entry(state: State) -> Text:
     if state.score:
         text = metric(state.score["metric"]).text(state.score["value"])
     elif state.status == "running" and state.reason:
-        _, done, _, total = state.reason.split(",")[0].split()
+        _, done, _, total = state.reason.split()[:4]
         text = f"{done}/{total}"
     return Text(text, STYLES[state.status])

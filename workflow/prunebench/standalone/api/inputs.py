@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from prunebench.assets.tokens import check_array
 from prunebench.engine.placement.device import own_memory
 from prunebench.errors import PrunebenchError
 from prunebench.names import slug
-from prunebench.packed.linear import PackedLinear
+from prunebench.packed.dense import dense_copy, is_packed
 from prunebench.registry import did_you_mean
 from prunebench.stages.calibrate import write_array
 from prunebench.standalone.arguments import in_python, is_path, texts_or_ids
@@ -81,7 +82,9 @@ class Placed:
     def save(self) -> None:
         """Save the weights of a model in memory, which takes seconds to minutes: call it after all checks."""
         if self.memory is not None and not self.stored:
-            self.memory.save_pretrained(self.name)
+            whole = dense_copy(self.memory) if is_packed(self.memory) else self.memory
+            with _no_bars():
+                whole.save_pretrained(self.name)
             self.stored = True
 
     def require_tokenizer(self) -> None:
@@ -90,6 +93,18 @@ class Placed:
             raise PrunebenchError(
                 "a model in memory has no tokenizer: give token ids in place of text, or its tokenizer as 'tokenizer'"
             )
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Let transformers draw no bar of its own, which would say nothing of the user's work."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def check_model(model: Any, tokenizer: Any, name: str = "model") -> None:
@@ -101,11 +116,6 @@ def check_model(model: Any, tokenizer: Any, name: str = "model") -> None:
             f"'{name}' is of the type {type(model).__name__}: give the name of a directory or of the catalog, an id on "
             "the hub, or a PreTrainedModel"
         )
-    elif any(isinstance(module, PackedLinear) for module in model.modules()):
-        raise PrunebenchError(
-            f"'{name}' is a packed model in memory: give the directory that it was loaded from, or that `prune` writes "
-            "with 'out'"
-        )
     elif any(tensor.is_meta for tensor in model.parameters()) and not hasattr(model, "hf_device_map"):
         raise PrunebenchError(f"'{name}' is on the device meta and has no weights: load it with its weights")
     if tokenizer is None:
@@ -114,6 +124,15 @@ def check_model(model: Any, tokenizer: Any, name: str = "model") -> None:
         raise PrunebenchError("'tokenizer' belongs to a model in memory, as a directory has its own: leave it out")
     if not callable(getattr(tokenizer, "save_pretrained", None)):
         raise PrunebenchError(f"'tokenizer' is of the type {type(tokenizer).__name__}: give one of transformers")
+
+
+def refuse_packed(model: Model, name: str) -> None:
+    """Raise PrunebenchError if `model`, the argument `name`, is a packed model in memory, whose form would be lost."""
+    if isinstance(model, PreTrainedModel) and is_packed(model):
+        raise PrunebenchError(
+            f"'{name}' is a packed model in memory: give the directory that it was loaded from, or that `prune` writes "
+            "with 'out'"
+        )
 
 
 @contextmanager

@@ -20,7 +20,8 @@ def load(
 
     The result is a transformers model, for `generate` or lm-eval's HFLM. Forward passes use `dtype` (default: the dtype
     of the weights), which leaves packed values as they are. A directory that is not packed gives the usual model. On a
-    GPU weights are dense. Raises PrunebenchError if a file is missing or damaged.
+    GPU weights are dense. The other functions take the model as it is in memory, by a dense copy; `speed` takes the
+    directory. Raises PrunebenchError if a file is missing or damaged.
     """
     if not is_path(directory):
         raise PrunebenchError("'directory' is no path: give the name of a model directory")

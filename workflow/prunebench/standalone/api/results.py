@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import chdir
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from prunebench.config.schema import CONFIG
 from prunebench.errors import PrunebenchError
 from prunebench.plan import find
 from prunebench.plan.plan import project_plan
+from prunebench.results.configs import other_configs
 from prunebench.stages.collect import rows_of
 from prunebench.standalone.arguments import in_python, is_path
 from prunebench.storage.files import named_path
+
+log = logging.getLogger("prunebench")
 
 
 def load_results(project: str | Path = ".", configfile: str | Path = CONFIG, study: str | None = None) -> pd.DataFrame:
@@ -22,7 +26,8 @@ def load_results(project: str | Path = ".", configfile: str | Path = CONFIG, stu
 
     `project` is the directory where snakemake runs, `configfile` a config below it, and `study` one of its studies
     (default: all). Only results that are valid with the present config and code have a `value`; `status` is "ok",
-    "failed", "skipped" or "missing", with a `reason`. Nothing is run. Columns:
+    "failed", "skipped" or "missing", with a `reason`. Nothing is run. `attrs["configfile"]` of the frame names the
+    config, and a warning in the log names other configs of the project if this one has no results. Columns:
 
     study, model, method, allocator, pattern, calibration, suite, task, metric, status, reason, spec_hash: names;
     sparsity, achieved_sparsity: fractions of zeros; seed, n (windows or rows): whole numbers; value, stderr;
@@ -42,7 +47,10 @@ def load_results(project: str | Path = ".", configfile: str | Path = CONFIG, stu
         plan = project_plan(Path(configfile))
         frame = rows_of(plan)
         chosen = frame["study"].isin(find.studies(plan, study))
+        if not (frame["status"] == "ok").any() and (others := other_configs(plan)):
+            log.warning("%s", others.replace("--configfile", "'configfile'"))
     frame = frame[chosen].reset_index(drop=True)
     for name in ("sparsity", "value", "stderr"):
         frame[name] = frame[name].astype("float64")
+    frame.attrs["configfile"] = plan.file
     return frame.assign(n=frame["n"].astype("Int64"))

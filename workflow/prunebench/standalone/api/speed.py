@@ -8,7 +8,7 @@ import torch
 
 from prunebench.errors import PrunebenchError
 from prunebench.standalone.api.calling import Device, Progress, called, settings
-from prunebench.standalone.api.inputs import Model, check_model, placed
+from prunebench.standalone.api.inputs import Model, check_model, placed, refuse_packed
 from prunebench.standalone.arguments import check_arguments
 from prunebench.standalone.speed import protocol, speed_of
 from prunebench.suites.base import Score
@@ -49,9 +49,10 @@ def speed(
     check_arguments(
         {f"batches[{n}]": 1 for n in range(len(batches))}, {f"batches[{n}]": b for n, b in enumerate(batches)}
     )
-    check_model(model, None)
-    if against is not None:
-        check_model(against, None, "against")
+    named: dict[str, Model] = {"model": model, **({} if against is None else {"against": against})}
+    for name, given in named.items():
+        check_model(given, None, name)
+        refuse_packed(given, name)
     with called(device, progress), placed(model) as place:
         chosen = protocol(prompt, tokens, batches, repeats, bits, group)
         compute = settings(dtype, 1, threads)

@@ -1,0 +1,37 @@
+"""The configs that were run here, by their records beside their results."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+
+from prunebench.errors import PrunebenchError
+from prunebench.plan import paths
+from prunebench.plan.plan import Plan
+
+
+def records() -> list[Path]:
+    """List the records of all configs, that of the default config first."""
+    name = Path(paths.CONFIG_RECORD).name
+    first = Path(paths.CONFIG_RECORD.format(home=paths.HOME))
+    return [*([first] if first.is_file() else []), *sorted(Path(paths.OTHERS).rglob(name))]
+
+
+def read(record: Path) -> tuple[str, dict[str, object]]:
+    """Read the name of a config and the config. Raises PrunebenchError for a record that is none."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        return str(content["file"]), dict(content["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise PrunebenchError(f"{record} is damaged: run its config again, or delete {record}") from error
+
+
+def other_configs(plan: Plan) -> str | None:
+    """Say which config `plan` is of, if configs of other files were run here: the results may be theirs."""
+    files = []
+    for record in records():
+        with suppress(PrunebenchError):  # other commands tell of a damaged record
+            files.append(read(record)[0])
+    others = [file for file in files if file != plan.file]
+    if not others:
+        return None
+    return f"this is of {plan.file}; there are also results of {', '.join(others)}: name another config by --configfile"
