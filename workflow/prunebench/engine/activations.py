@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunebench.engine.attention import QuickAttention
 from prunebench.engine.finite import cause
 from prunebench.engine.model import BlockCall, StreamedModel, block_output
 from prunebench.engine.placement.device import roomy_device
@@ -54,18 +53,6 @@ class Activations:
         `weights` (by parameter name in the block) replace the block's own. With `row` only that sample of the batch is
         run, and the output is [1, seqlen, hidden].
         """
-        with QuickAttention():
-            return self.run_plainly(module, block, batch, weights, row)
-
-    def run_plainly(
-        self,
-        module: nn.Module,
-        block: int,
-        batch: int,
-        weights: Mapping[str, Tensor] | None = None,
-        row: int | None = None,
-    ) -> Tensor:
-        """As `run`, but the caller enters QuickAttention: a pass that waits midway must not leave a context open."""
         self._running = batch
         call, hidden = self._calls[batch][block], self.hidden[batch]
         if row is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from prunebench.engine.activations import Activations, advance, outputs
+from prunebench.engine.attention import QuickAttention
 from prunebench.engine.finite import cause, check_block, check_statistic
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.passes import Passes
@@ -208,7 +209,8 @@ class BlockView:
         """
         paths = {f"{linear}.weight": weight for linear, weight in (weights or {}).items()}
         trial = {path: weight.to(self._module.get_parameter(path).dtype) for path, weight in paths.items()}
-        return self._stream(dense).run(self._module, self.index, batch, trial, row)
+        with QuickAttention():
+            return self._stream(dense).run(self._module, self.index, batch, trial, row)
 
     @property
     def _points(self) -> list[str]:
@@ -256,7 +258,7 @@ class BlockView:
     def dense_outputs(self) -> list[Tensor]:
         """The outputs of the unpruned block in the dense model. If it was not recorded, it must be unpruned still."""
         if self._dense_outputs is None:
-            self._dense_outputs = list(outputs(self._stream(dense=True), self._module, self.index))
+            self._dense_outputs = self._outputs(dense=True)
         return self._dense_outputs
 
     def inputs(self, batch: int, *, dense: bool = False) -> Tensor:
@@ -265,13 +267,18 @@ class BlockView:
 
     def outputs(self) -> list[Tensor]:
         """The block's outputs [batch, seqlen, hidden] on all batches, each on the device of its input."""
-        return list(outputs(self._stream(dense=False), self._module, self.index))
+        return self._outputs(dense=False)
+
+    def _outputs(self, *, dense: bool) -> list[Tensor]:
+        with QuickAttention():
+            return list(outputs(self._stream(dense), self._module, self.index))
 
     def advance(self) -> None:
         """Replace the calibration stream, the inputs of this block, by the block's outputs."""
         stream = self._stream(dense=False)
         if self._passes is None:
-            return advance(stream, self._module, self.index)
+            with QuickAttention():
+                return advance(stream, self._module, self.index)
         for batch, states in enumerate(stream.hidden):
             stream.hidden[batch] = self._passes.output(batch).to(states.device)
         self._passes = None
@@ -323,7 +330,7 @@ class BlockView:
             return values
         if self._passes is None:
             seen = partial(watching, self._module, self._points)
-            run = partial(self._stream(dense=False).run_plainly, self._module, self.index)
+            run = partial(self._stream(dense=False).run, self._module, self.index)
             self._passes = Passes(self._module, run, len(self.batches), seen)
         order = [name for site in self.sites for name in site.linears]
         self._ahead = {f"{name}.weight" for name in order[order.index(linear) :]}

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prunebench.engine.attention import QuickAttention
 from prunebench.engine.cached import cache_of, going_on
 
 Tokens = tuple[int, ...]
@@ -94,7 +93,7 @@ def _run(model: Any, rows: Sequence[Tokens], cache: Any, last: int) -> Any:
     ids = torch.tensor([(*row, *[0] * (longest - len(row))) for row in rows], device=model.device)
     # Not all architectures can leave out logits.
     can_leave_out = "logits_to_keep" in inspect.signature(model.forward).parameters
-    with _contiguous(model.get_output_embeddings()), QuickAttention():
+    with _contiguous(model.get_output_embeddings()):
         output = model(input_ids=ids, **going_on(model, cache), **({"logits_to_keep": last} if can_leave_out else {}))
     output.logits = output.logits[:, -last:]
     return output
