@@ -18,6 +18,7 @@ from prunebench.plan.plan import Plan, read_plan
 from prunebench.results.current import Results
 from prunebench.suites import metrics
 from prunebench.upkeep import known
+from prunebench.upkeep.recorded import own_record
 from prunebench.view.states import State, states, stopped
 from studies import grid
 
@@ -72,6 +73,23 @@ def test_a_log_without_a_result_is_a_stopped_job_with_its_last_words(plan: Plan)
     state = look(plan).pop(WANDA)
     assert (state.status, state.job) == ("stopped", job(plan, WANDA, "prune"))
     assert state.reason == f"prune {WANDA}: MemoryError: no more"
+
+
+def test_a_job_that_a_living_run_has_begun_is_running_before_it_says_anything(plan: Plan) -> None:
+    begun, record = job(plan, WANDA, "prune"), Path(f".snakemake/prunebench/runs/.{own_record().name}.lock")
+    write(record)
+    os.utime(record, (100, 100))
+    write(begun.log)
+    assert look(plan)[WANDA].reason == f"prune {WANDA}: killed before it said anything", "its run is dead"
+    with record.open("rb") as run_of_snakemake:
+        fcntl.flock(run_of_snakemake, fcntl.LOCK_EX)
+        assert (look(plan)[WANDA].status, stopped(begun)) == ("running", False)
+        assert f"\nrunning: prune {WANDA}\n" in run("status")
+        assert run("retry") == "nothing has failed or was stopped; 4 have not run yet: snakemake --cores all\n"
+        os.utime(begun.log, (99, 99))
+        assert look(plan)[WANDA].status == "stopped", "an earlier run made the log"
+        write(begun.log, "Traceback (most recent call last):\nImportError: no torch\n")
+        assert look(plan)[WANDA].status == "stopped", "it has ended with an error"
 
 
 def test_a_log_of_other_settings_says_nothing_of_this_config(plan: Plan) -> None:
