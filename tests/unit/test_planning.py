@@ -463,16 +463,38 @@ def test_nothing_is_added_up_of_what_packages_ship() -> None:
     assert not any("To fetch" in line for line in notes(Estimate.of(load_plan(STUDY), ["tiny"], MACHINE)))
 
 
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("opt_6_7b", "for 8 of 11 cells, beside ours in the table `published`."),
+        ("opt_125m", "for none of 11 cells, so there is no table `published`."),
+    ],
+)
+def test_published_values_are_counted(model: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The grid is that of docs/howto-study.md, which says how many cells have published values."""
+    monkeypatch.chdir(REPOSITORY)
+    raw = yaml.safe_load(Path("config/studies/sparsellm-table1.yaml").read_text())
+    document = Path("docs/howto-study.md").read_text()
+    rows = re.findall(r"^# +- (\{model: .*\})$", document, re.MULTILINE)
+    raw["studies"]["sparsellm_table1"]["grid"] = [{**yaml.safe_load(row), "model": model} for row in rows]
+    plan = load_plan(raw)
+    (line,) = (line for line in notes(Estimate.of(plan, ["sparsellm_table1"], device("a100"))) if "Published" in line)
+    assert line == f"Published values: {said}"
+    assert (("sparsellm_table1", "published") in plan.shown.tables) == (model == "opt_6_7b")
+    assert "8 of these 11" in document
+
+
 def test_lower_and_upper_bounds_say_which_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     plan = read_plan(Path("config/studies/sparsellm-table1.yaml"))
     lines = notes(Estimate.of(plan, ["sparsellm_table1"], device("a100")))
-    kept, scratch, refusal, explanation = lines[2:6]
+    kept, published, scratch, refusal, explanation = lines[2:7]
     assert re.fullmatch(
         r"Pruned weights that stay: at most \S+ GB \(keep_weights: packed; \S+ GB with mask and 0 bytes with none\).",
         kept,
     )
+    assert published == "Published values: for 23 of 239 cells, beside ours in the table `published`."
     assert scratch.startswith("Temporary files for the variables of a running job: at most ")
     assert refusal.startswith("No run would start: the disk of ") and "this work writes at least " in refusal
     assert explanation == (

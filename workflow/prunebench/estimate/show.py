@@ -12,6 +12,7 @@ from prunebench.estimate import access, space
 from prunebench.estimate.access import Problem
 from prunebench.estimate.estimate import Estimate, RuleCosts, missing
 from prunebench.plan.graph import jobs_of_all
+from prunebench.plan.plan import Plan
 from prunebench.runtime.digits import duration
 
 Problems = Mapping[str, Problem | None] | None
@@ -93,6 +94,7 @@ def notes(estimate: Estimate) -> list[str]:
     setting, kept = estimate.plan.config.keep_weights, {of: decimal(int(size)) for of, size in estimate.kept.items()}
     others = " and ".join(f"{size} with {of}" for of, size in kept.items() if of != setting)
     lines.append(f"Pruned weights that stay: at most {kept[setting]} (keep_weights: {setting}; {others}).")
+    lines += [_published(name, estimate.plan) for name in estimate.plan.studies]
     if estimate.disk:
         lines.append(f"Other results that stay: {decimal(int(estimate.disk))}.")
     scratch = max((cost.scratch for cost in estimate.costs.values()), default=0.0)
@@ -107,6 +109,15 @@ def notes(estimate: Estimate) -> list[str]:
         f"{asset}: its size is not known before it is here, taken for {by}" for asset, by in missing(estimate).items()
     ]
     return lines
+
+
+def _published(study: str, plan: Plan) -> str:
+    """Say how many cells of `study` will stand beside published values."""
+    expansion = plan.studies[study]
+    pairs = [(cell, suite) for cell in expansion.cells for suite in expansion.suites[cell]]
+    count = len({cell for cell, suite in pairs if plan.shown.published(study, cell, suite)})
+    table = "beside ours in the table `published`" if count else "so there is no table `published`"
+    return f"Published values: for {count or 'none'} of {_number(len(expansion.cells), 'cell')}, {table}."
 
 
 def too_large(estimate: Estimate) -> list[tuple[str, str]]:
