@@ -463,6 +463,19 @@ def test_nothing_is_added_up_of_what_packages_ship() -> None:
     assert not any("To fetch" in line for line in notes(Estimate.of(load_plan(STUDY), ["tiny"], MACHINE)))
 
 
+@pytest.mark.parametrize(("cpus", "said"), [(4, False), (3, True)])
+def test_more_threads_than_cores_are_told_before_the_run(
+    cpus: int, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prunebench.estimate.show.visible_cpus", lambda: cpus)
+    plan = load_plan(changed("compute.threads", 4))
+    lines = [line for line in notes(Estimate.of(plan, ["tiny"], MACHINE)) if "threads" in line]
+    assert lines == said * [
+        "No run would start with --cores all on this machine: the config says threads: 4, but a run with --cores 3 "
+        "gives a job 3 at most: run snakemake with --cores 4 or more, or change compute.threads in the config."
+    ]
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [

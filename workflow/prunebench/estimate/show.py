@@ -8,11 +8,14 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from prunebench.errors import PrunebenchError
 from prunebench.estimate import access, space
 from prunebench.estimate.access import Problem
 from prunebench.estimate.estimate import Estimate, RuleCosts, missing
 from prunebench.plan.graph import jobs_of_all
 from prunebench.plan.plan import Plan
+from prunebench.plan.resources import check_threads
+from prunebench.runtime.cgroups import visible_cpus
 from prunebench.runtime.digits import duration
 
 Problems = Mapping[str, Problem | None] | None
@@ -104,6 +107,10 @@ def notes(estimate: Estimate) -> list[str]:
     if shortages := list(space.shortages(space.demands(estimate.plan, pending))):
         lines += [f"No run would start: {line}." for line in shortages]
         lines.append('Sizes are known within bounds: "at most" is the largest possible size, "at least" the smallest.')
+    try:
+        check_threads(estimate.costs, visible_cpus())
+    except PrunebenchError as error:
+        lines.append(f"No run would start with --cores all on this machine: {error}.")
     lines += [f"{rule}: does not fit {estimate.device.title}: {subject}" for rule, subject in too_large(estimate)]
     lines += [
         f"{asset}: its size is not known before it is here, taken for {by}" for asset, by in missing(estimate).items()

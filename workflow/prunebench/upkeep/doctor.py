@@ -18,7 +18,7 @@ from prunebench.config.packaged import IN_CHECKOUT, ROOT
 from prunebench.engine.placement.choice import CHOICE
 from prunebench.errors import PrunebenchError
 from prunebench.plan.slurm import partitions
-from prunebench.runtime.cgroups import cpu_limit, memory_limit
+from prunebench.runtime.cgroups import cpu_limit, memory_limit, visible_cpus
 from prunebench.runtime.provenance import LIBRARIES, code_revision, version
 from prunebench.runtime.script import THREAD_VARIABLES
 from prunebench.upkeep import locks
@@ -143,7 +143,7 @@ def slurm() -> Finding:
 
 def cpus() -> Finding:
     """Check for a limit of CPUs that snakemake --cores all would not see."""
-    usable, limit = len(os.sched_getaffinity(0)), cpu_limit()
+    usable, limit = visible_cpus(), cpu_limit()
     if limit is not None and limit < usable:
         text = f"{usable} visible, but this container or job is limited to {limit:g}"
         return Finding("warning", "CPUs", text, f"snakemake --cores {max(1, int(limit))}, not --cores all")
