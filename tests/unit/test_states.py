@@ -1,6 +1,7 @@
 """How cells stand before anything has run, and what their logs say then."""
 
 import fcntl
+import io
 import json
 import os
 import shlex
@@ -8,18 +9,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
 from prunebench.cli import app
 from prunebench.errors import PrunebenchError
 from prunebench.plan import find, graph
 from prunebench.plan.jobs.base import Job
-from prunebench.plan.plan import Plan, read_plan
+from prunebench.plan.plan import Plan, load_plan, read_plan
 from prunebench.results.current import Results
 from prunebench.suites import metrics
 from prunebench.upkeep import known
 from prunebench.upkeep.recorded import own_record
 from prunebench.view.states import State, states, stopped
+from prunebench.view.status import watched
 from studies import grid
 
 WANDA = "tiny/wanda/uniform/unstructured-s0.50/text_4x16-seed0"
@@ -151,6 +154,21 @@ def test_status_counts_and_explains(plan: Plan) -> None:
     assert "skipped 2of4 fixes the sparsity of every linear, owl has nothing to decide" in text
     assert "MemoryError: no more" in text
     assert f"log: logs/prune/{WANDA}.log" in text
+
+
+def test_a_display_that_is_updated_has_on_top_all_that_moves(plan: Plan) -> None:
+    studies = plan.config.model_dump(mode="json", exclude_unset=True)
+    two = load_plan({**studies, "studies": {"tiny": studies["studies"]["tiny"], "more": studies["studies"]["tiny"]}})
+    running = job(plan, WANDA, "prune").log
+    write(running)
+    with running.open("rb") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        console = Console(width=120, file=io.StringIO(), record=True)
+        console.print(watched(two, states(two, Results(two), two.studies)))
+    lines = console.export_text().splitlines()
+    counts = "0 of 6 done, 1 running, 1 skipped, 4 missing"
+    assert lines[:4] == [f"tiny: {counts}", f"more: {counts}", f"running: prune {WANDA}", "tiny"]
+    assert lines.count("more") == 1 and not any(line.startswith("running") for line in lines[3:])
 
 
 def test_status_for_programs(plan: Plan) -> None:

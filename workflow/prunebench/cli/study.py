@@ -144,7 +144,7 @@ def status(
     from prunebench.results.configs import other_configs
     from prunebench.results.current import Results, headlines, remembered
     from prunebench.view.states import states
-    from prunebench.view.status import overview, plain
+    from prunebench.view.status import overview, plain, watched
 
     plan = project_plan(configfile)
     studies, results = find.studies(plan, study), Results(plan, remembered(headlines))
@@ -160,7 +160,7 @@ def status(
         return
     with Live(console=printing.console(), auto_refresh=False) as live:
         while True:
-            live.update(overview(plan, states(plan, results, studies)), refresh=True)
+            live.update(watched(plan, states(plan, results, studies)), refresh=True)
             time.sleep(REFRESH)
 
 
