@@ -10,14 +10,14 @@ import pytest
 from prunebench.errors import PrunebenchError
 from prunebench.storage.locks import release
 from prunebench.upkeep import runs
-from prunebench.upkeep.recorded import RUNS
+from prunebench.view.recorded import RUNS
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 RUN = """
 import os, sys
 sys.path.insert(0, {workflow!r})
 from prunebench.upkeep import runs
-from prunebench.upkeep.recorded import RUNS
+from prunebench.view.recorded import RUNS
 runs.begin()
 print("begun", flush=True)
 sys.stdin.read()

@@ -20,7 +20,7 @@ from prunebench.plan.plan import Plan, load_plan, read_plan
 from prunebench.results.current import Results
 from prunebench.suites import metrics
 from prunebench.upkeep import known
-from prunebench.upkeep.recorded import own_record
+from prunebench.view.recorded import own_record
 from prunebench.view.states import State, states, stopped
 from prunebench.view.status import watched
 from studies import grid

@@ -9,7 +9,7 @@ from pathlib import Path
 from prunebench.errors import PrunebenchError
 from prunebench.storage.locks import in_turn, own
 from prunebench.upkeep.locks import LOCKS
-from prunebench.upkeep.recorded import RUNS, own_record, records, run_of
+from prunebench.view.recorded import RUNS, own_record, records, run_of
 from prunebench.view.states import running_jobs
 
 WAIT = 0.5

@@ -12,8 +12,8 @@ from prunebench.plan.plan import Plan
 from prunebench.results.current import Results
 from prunebench.storage.sealed import read_status
 from prunebench.suites.metrics import headlines
-from prunebench.upkeep.recorded import is_starting
 from prunebench.view import logs
+from prunebench.view.recorded import is_starting
 
 STATUSES = ("ok", "running", "failed", "stopped", "skipped", "missing")
 """ok: there is a number. running: a job runs or is being started. failed: the number cannot be computed. stopped: a job
