@@ -274,7 +274,15 @@ def test_gc_wants_a_config_that_was_run(plan: Plan) -> None:
 
 
 def test_retry_where_nothing_failed_says_how_to_run_the_rest(plan: Plan) -> None:
-    assert run("retry") == "nothing has failed or was stopped; 5 have not run yet: snakemake --cores all\n"
+    nothing = "nothing has failed or was stopped; 5 have not run yet: snakemake --cores all\n"
+    assert run("retry") == nothing
+    second = Path("config/second.yaml")
+    second.write_text(Path("config/config.yaml").read_text())
+    known.remember(read_plan(second))
+    assert run("retry") == (
+        f"{nothing}this is of config/config.yaml; there are also results of config/second.yaml: "
+        "name another config by --configfile\n"
+    )
 
 
 @pytest.mark.parametrize("words", [[], ["--failed"]])

@@ -209,6 +209,7 @@ def retry(
     from prunebench.plan import find
     from prunebench.plan.find import path_of
     from prunebench.plan.plan import project_plan
+    from prunebench.results.configs import other_configs
     from prunebench.upkeep import retry as again
     from prunebench.view.commands import run, snakemake
 
@@ -220,6 +221,8 @@ def retry(
         missing = again.missing(plan, find.studies(plan, study))
         way = shlex.join(snakemake(plan, [], cores=cores))
         typer.echo("nothing has failed or was stopped" + (f"; {missing} have not run yet: {way}" if missing else ""))
+        if others := other_configs(plan):
+            typer.echo(others)
         return
     for state in chosen:
         typer.echo(f"{state.status}: {path_of(state.cell)} {state.suite}: {state.reason}")
