@@ -4,6 +4,7 @@ import fcntl
 import io
 import json
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
+from prunebench import load_results
 from prunebench.cli import app
 from prunebench.errors import PrunebenchError
 from prunebench.plan import find, graph
@@ -237,6 +239,18 @@ def test_a_wrong_study_gets_the_nearest(plan: Plan) -> None:
     run = CliRunner().invoke(app, ["status", "tinny"])
     assert run.exit_code == 1
     assert "no study 'tinny' in config/config.yaml: did you mean 'tiny'?" in run.output
+    assert run.output.endswith("\na study of another file is reached with --configfile\n")
+
+
+def test_a_study_of_another_config_gets_the_configs_that_were_run(plan: Plan) -> None:
+    Path("config/second.yaml").write_text(Path("config/config.yaml").read_text())
+    known.remember(read_plan(Path("config/second.yaml")))
+    run = CliRunner().invoke(app, ["status", "papers"])
+    others = "this is of config/config.yaml; there are also results of config/second.yaml: name another config by"
+    mistake = "no study 'papers' in config/config.yaml (known: tiny)"
+    assert run.exit_code == 1 and run.output == f"error: {mistake}\n{others} --configfile\n"
+    with pytest.raises(PrunebenchError, match=f"^{re.escape(mistake)}\n{others} 'configfile'$"):
+        load_results(study="papers")
 
 
 @pytest.mark.parametrize("command", ["status", "show x", "retry", "collect", "gc"])
