@@ -497,6 +497,14 @@ def test_published_values_are_counted(model: str, said: str, monkeypatch: pytest
     assert "8 of these 11" in document
 
 
+@pytest.mark.parametrize(
+    ("on", "total"), [(MACHINE, r"\S+ h"), (CARD, r"\S+ h of a card, \S+ min of a processor beside it")]
+)
+def test_times_have_the_unit_that_they_fill(on: Device, total: str) -> None:
+    estimate = Estimate.of(plan_of({"method": "magnitude", "sparsity": [0.5, 0.7]}), ["tiny"], on)
+    assert re.match(rf"In all about {total}, one job at a time\.", notes(estimate)[0]), notes(estimate)[0]
+
+
 def test_lower_and_upper_bounds_say_which_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
@@ -510,8 +518,10 @@ def test_lower_and_upper_bounds_say_which_they_are(monkeypatch: pytest.MonkeyPat
     assert published == "Published values: for 23 of 239 cells, beside ours in the table `published`."
     assert scratch.startswith("Temporary files for the variables of a running job: at most ")
     assert refusal.startswith("No run would start: the disk of ") and "this work writes at least " in refusal
+    assert re.search(r"\(downloads at least \S+ GB, copies of pickled weights at least \S+ GB, ", refusal)
     assert explanation == (
-        'Sizes are known within bounds: "at most" is the largest possible size, "at least" the smallest.'
+        'Sizes are known within bounds: "at most" (also in the table) is the largest possible size, "at least" the '
+        "smallest. Only what surely does not fit is refused."
     )
 
 

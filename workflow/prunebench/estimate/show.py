@@ -20,7 +20,7 @@ from prunebench.runtime.digits import duration
 
 Problems = Mapping[str, Problem | None] | None
 """The result of a check by asset; None without a check."""
-RULE = ("rule", "jobs", "hours", "longest", "memory", "of a card", "cards")
+RULE = ("rule", "jobs", "time", "longest", "memory", "of a card", "cards")
 """The columns of the table of rules."""
 UNASKED = "not asked"
 """The state of an asset about which the hub gives no answer."""
@@ -42,7 +42,7 @@ def rules(estimate: Estimate) -> Table:
         if work.counted:
             seconds = [estimate.seconds(cost) for cost in work.costs]
             cards = max(cost.cards(estimate.device) for cost in work.costs)
-            row += [f"{sum(seconds) / 3600:.1f}", duration(max(seconds))]
+            row += [duration(sum(seconds)), duration(max(seconds))]
             row += [decimal(int(max(cost.host for cost in work.costs)))]
             row += [decimal(int(card(work))) if card(work) else "", str(cards) if cards else ""]
         rows.append(row + [""] * (len(RULE) - len(row)))
@@ -88,9 +88,9 @@ def _table(
 
 def notes(estimate: Estimate) -> list[str]:
     """Write the totals and warnings that the tables do not have."""
-    cards, host = estimate.hours
-    total = f"{cards:.1f} hours of a card" if estimate.device.memory else f"{host:.1f} hours"
-    besides = f", {host:.1f} hours of a processor beside them" if estimate.device.memory else ""
+    cards, host = (duration(3600 * hours) for hours in estimate.hours)
+    total = f"{cards} of a card" if estimate.device.memory else host
+    besides = f", {host} of a processor beside it" if estimate.device.memory else ""
     lines = [f"In all about {total}{besides}, one job at a time. Rates {estimate.device.source}."]
     if fetched := _fetched(estimate):
         lines.append(fetched)
@@ -106,7 +106,10 @@ def notes(estimate: Estimate) -> list[str]:
     pending = [job for job in estimate.costs if job.rule in space.RULES and not job.done]
     if shortages := list(space.shortages(space.demands(estimate.plan, pending))):
         lines += [f"No run would start: {line}." for line in shortages]
-        lines.append('Sizes are known within bounds: "at most" is the largest possible size, "at least" the smallest.')
+        lines.append(
+            'Sizes are known within bounds: "at most" (also in the table) is the largest possible size, "at least" the '
+            "smallest. Only what surely does not fit is refused."
+        )
     try:
         check_threads(estimate.costs, visible_cpus())
     except PrunebenchError as error:
