@@ -22,6 +22,7 @@ from prunebench.runtime.cgroups import cpu_limit, memory_limit, visible_cpus
 from prunebench.runtime.provenance import LIBRARIES, code_revision, version
 from prunebench.runtime.script import THREAD_VARIABLES
 from prunebench.upkeep import locks
+from prunebench.view.recorded import records
 
 GIB = 2**30
 LITTLE_DISK, NO_DISK = 20 * GIB, 2 * GIB
@@ -212,6 +213,8 @@ def offline() -> Finding:
 def snakemake_locks() -> Finding:
     """Check whether a killed snakemake has left its lock on this directory."""
     if locks.stale():
+        if records().all_dead:
+            return Finding("ok", "lock", f"{locks.LOCKS} is locked by a killed run: the next run removes this lock")
         text = f"{locks.LOCKS} is locked, but nothing on this machine runs snakemake here"
         return Finding("problem", "lock", text, "prunebench unlock, unless it runs on another machine")
     alive = ", ".join(map(str, locks.snakemakes()))

@@ -49,7 +49,7 @@ def unlock(force: bool = False) -> bool:
     runs = records()
     if locked and runs.alive:
         raise PrunebenchError(f"snakemake runs here, as {run_of(runs.alive[0])}: wait for it or stop it")
-    if locked and not force and (runs.unknown or not runs.dead):
+    if locked and not force and not runs.all_dead:
         who = f" by {run_of(runs.unknown[0])}" if runs.unknown else ""
         raise PrunebenchError(
             f"{LOCKS} is locked{who}, and whether that run lives cannot be seen from this machine: "

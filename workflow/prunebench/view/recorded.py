@@ -24,6 +24,11 @@ class Records:
     unknown: tuple[Path, ...]
     """The records of another boot or machine."""
 
+    @property
+    def all_dead(self) -> bool:
+        """Whether there are records, and every run that they know is certainly dead."""
+        return bool(self.dead) and not self.alive and not self.unknown
+
 
 def own_record() -> Path:
     """Name the record of this process as a run."""
