@@ -137,7 +137,9 @@ def planned(tree: Tree) -> dict[str, Any]:
 def test_plan_knows_what_is_done(tree: Tree) -> None:
     everything = planned(tree)
     assert everything.keys() == {"done"}, "nothing is left"
-    assert "0 jobs left" in prunebench(tree, "plan") and "In all about 0.0 hours" in prunebench(tree, "plan")
+    assert "0 jobs left" in prunebench(tree, "plan") and "In all about 0 s, one job at a time" in prunebench(
+        tree, "plan"
+    )
     (tree.root / f"results/evaluations/{WANDA}/ppl_tiny.json").unlink()
     left = planned(tree)
     ends = {"collect", "tables", "figures", "report"}

@@ -463,20 +463,65 @@ def test_nothing_is_added_up_of_what_packages_ship() -> None:
     assert not any("To fetch" in line for line in notes(Estimate.of(load_plan(STUDY), ["tiny"], MACHINE)))
 
 
+@pytest.mark.parametrize(("cpus", "said"), [(4, False), (3, True)])
+def test_more_threads_than_cores_are_told_before_the_run(
+    cpus: int, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("prunebench.estimate.show.visible_cpus", lambda: cpus)
+    plan = load_plan(changed("compute.threads", 4))
+    lines = [line for line in notes(Estimate.of(plan, ["tiny"], MACHINE)) if "threads" in line]
+    assert lines == said * [
+        "No run would start with --cores all on this machine: the config says threads: 4, but a run with --cores 3 "
+        "gives a job 3 at most: run snakemake with --cores 4 or more, or change compute.threads in the config."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("opt_6_7b", "for 8 of 11 cells, beside ours in the table `published`."),
+        ("opt_125m", "for none of 11 cells, so there is no table `published`."),
+    ],
+)
+def test_published_values_are_counted(model: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The grid is that of docs/howto-study.md, which says how many cells have published values."""
+    monkeypatch.chdir(REPOSITORY)
+    raw = yaml.safe_load(Path("config/studies/sparsellm-table1.yaml").read_text())
+    document = Path("docs/howto-study.md").read_text()
+    rows = re.findall(r"^# +- (\{model: .*\})$", document, re.MULTILINE)
+    raw["studies"]["sparsellm_table1"]["grid"] = [{**yaml.safe_load(row), "model": model} for row in rows]
+    plan = load_plan(raw)
+    (line,) = (line for line in notes(Estimate.of(plan, ["sparsellm_table1"], device("a100"))) if "Published" in line)
+    assert line == f"Published values: {said}"
+    assert (("sparsellm_table1", "published") in plan.shown.tables) == (model == "opt_6_7b")
+    assert "8 of these 11" in document
+
+
+@pytest.mark.parametrize(
+    ("on", "total"), [(MACHINE, r"\S+ h"), (CARD, r"\S+ h of a card, \S+ min of a processor beside it")]
+)
+def test_times_have_the_unit_that_they_fill(on: Device, total: str) -> None:
+    estimate = Estimate.of(plan_of({"method": "magnitude", "sparsity": [0.5, 0.7]}), ["tiny"], on)
+    assert re.match(rf"In all about {total}, one job at a time\.", notes(estimate)[0]), notes(estimate)[0]
+
+
 def test_lower_and_upper_bounds_say_which_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     plan = read_plan(Path("config/studies/sparsellm-table1.yaml"))
     lines = notes(Estimate.of(plan, ["sparsellm_table1"], device("a100")))
-    kept, scratch, refusal, explanation = lines[2:6]
+    kept, published, scratch, refusal, explanation = lines[2:7]
     assert re.fullmatch(
         r"Pruned weights that stay: at most \S+ GB \(keep_weights: packed; \S+ GB with mask and 0 bytes with none\).",
         kept,
     )
+    assert published == "Published values: for 23 of 239 cells, beside ours in the table `published`."
     assert scratch.startswith("Temporary files for the variables of a running job: at most ")
     assert refusal.startswith("No run would start: the disk of ") and "this work writes at least " in refusal
+    assert re.search(r"\(downloads at least \S+ GB, copies of pickled weights at least \S+ GB, ", refusal)
     assert explanation == (
-        'Sizes are known within bounds: "at most" is the largest possible size, "at least" the smallest.'
+        'Sizes are known within bounds: "at most" (also in the table) is the largest possible size, "at least" the '
+        "smallest. Only what surely does not fit is refused."
     )
 
 

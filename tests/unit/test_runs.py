@@ -9,13 +9,17 @@ import pytest
 
 from prunebench.errors import PrunebenchError
 from prunebench.storage.locks import release
-from prunebench.upkeep import runs
+from prunebench.upkeep import doctor, runs
+from prunebench.upkeep.retry import refuse_while_running
+from prunebench.view.recorded import RUNS
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 RUN = """
 import os, sys
 sys.path.insert(0, {workflow!r})
-from prunebench.upkeep import runs
+from prunebench.upkeep import doctor, runs
+from prunebench.upkeep.retry import refuse_while_running
+from prunebench.view.recorded import RUNS
 runs.begin()
 print("begun", flush=True)
 sys.stdin.read()
@@ -61,17 +65,22 @@ def test_the_next_run_unlocks_after_a_dead_one(lock: Path, killed: bool) -> None
     if killed:
         process.kill()
     process.communicate(None if killed else "")
+    finding = doctor.snakemake_locks()
+    assert finding.level == "ok" and finding.text.endswith("by a killed run: the next run removes this lock")
+    refuse_while_running()
     assert runs.begin() == "" and not lock.exists()
-    assert len(list(runs.RUNS.iterdir())) == 1, "of this process alone"
+    assert len(list(RUNS.iterdir())) == 1, "of this process alone"
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["of another boot", "of no record"])
 def test_what_cannot_be_known_is_for_the_user(lock: Path, recorded: bool) -> None:
     lock.touch()
     if recorded:
-        runs.RUNS.mkdir(parents=True)
+        RUNS.mkdir(parents=True)
         record = '{"pid": 7, "host": "far", "since": "then", "command": "snakemake"}'
-        (runs.RUNS / ".other-7.lock").write_text(record)
+        (RUNS / ".other-7.lock").write_text(record)
+    with pytest.raises(PrunebenchError, match="run prunebench unlock first"):
+        refuse_while_running()
     with pytest.raises(PrunebenchError, match="run prunebench unlock --yes") as error:
         runs.unlock()
     assert lock.exists() and ("process 7 on far since then" in str(error.value)) == recorded

@@ -126,5 +126,5 @@ def test_the_message_says_how_much_is_missing_on_which_disk(tmp_path: Path, monk
         space.check([first, second, Demand("gradients", tmp_path, 0)])
     assert str(told.value) == (
         f"the disk of {tmp_path} has too little room: 5.0 GB are free, and this work writes at least 7.0 GB "
-        "(downloads 4.0 GB, pruned weights 3.0 GB). Free another 2.0 GB there and run again"
+        "(downloads at least 4.0 GB, pruned weights at least 3.0 GB). Free another 2.0 GB there and run again"
     )

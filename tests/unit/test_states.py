@@ -1,24 +1,30 @@
 """How cells stand before anything has run, and what their logs say then."""
 
 import fcntl
+import io
 import json
 import os
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 from typer.testing import CliRunner
 
+from prunebench import load_results
 from prunebench.cli import app
 from prunebench.errors import PrunebenchError
 from prunebench.plan import find, graph
 from prunebench.plan.jobs.base import Job
-from prunebench.plan.plan import Plan, read_plan
+from prunebench.plan.plan import Plan, load_plan, read_plan
 from prunebench.results.current import Results
 from prunebench.suites import metrics
 from prunebench.upkeep import known
+from prunebench.view.recorded import own_record
 from prunebench.view.states import State, states, stopped
+from prunebench.view.status import watched
 from studies import grid
 
 WANDA = "tiny/wanda/uniform/unstructured-s0.50/text_4x16-seed0"
@@ -72,6 +78,23 @@ def test_a_log_without_a_result_is_a_stopped_job_with_its_last_words(plan: Plan)
     state = look(plan).pop(WANDA)
     assert (state.status, state.job) == ("stopped", job(plan, WANDA, "prune"))
     assert state.reason == f"prune {WANDA}: MemoryError: no more"
+
+
+def test_a_job_that_a_living_run_has_begun_is_running_before_it_says_anything(plan: Plan) -> None:
+    begun, record = job(plan, WANDA, "prune"), Path(f".snakemake/prunebench/runs/.{own_record().name}.lock")
+    write(record)
+    os.utime(record, (100, 100))
+    write(begun.log)
+    assert look(plan)[WANDA].reason == f"prune {WANDA}: killed before it said anything", "its run is dead"
+    with record.open("rb") as run_of_snakemake:
+        fcntl.flock(run_of_snakemake, fcntl.LOCK_EX)
+        assert (look(plan)[WANDA].status, stopped(begun)) == ("running", False)
+        assert f"\nrunning: prune {WANDA}\n" in run("status")
+        assert run("retry") == "nothing has failed or was stopped; 4 have not run yet: snakemake --cores all\n"
+        os.utime(begun.log, (99, 99))
+        assert look(plan)[WANDA].status == "stopped", "an earlier run made the log"
+        write(begun.log, "Traceback (most recent call last):\nImportError: no torch\n")
+        assert look(plan)[WANDA].status == "stopped", "it has ended with an error"
 
 
 def test_a_log_of_other_settings_says_nothing_of_this_config(plan: Plan) -> None:
@@ -133,6 +156,21 @@ def test_status_counts_and_explains(plan: Plan) -> None:
     assert "skipped 2of4 fixes the sparsity of every linear, owl has nothing to decide" in text
     assert "MemoryError: no more" in text
     assert f"log: logs/prune/{WANDA}.log" in text
+
+
+def test_a_display_that_is_updated_has_on_top_all_that_moves(plan: Plan) -> None:
+    studies = plan.config.model_dump(mode="json", exclude_unset=True)
+    two = load_plan({**studies, "studies": {"tiny": studies["studies"]["tiny"], "more": studies["studies"]["tiny"]}})
+    running = job(plan, WANDA, "prune").log
+    write(running)
+    with running.open("rb") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        console = Console(width=120, file=io.StringIO(), record=True)
+        console.print(watched(two, states(two, Results(two), two.studies)))
+    lines = console.export_text().splitlines()
+    counts = "0 of 6 done, 1 running, 1 skipped, 4 missing"
+    assert lines[:4] == [f"tiny: {counts}", f"more: {counts}", f"running: prune {WANDA}", "tiny"]
+    assert lines.count("more") == 1 and not any(line.startswith("running") for line in lines[3:])
 
 
 def test_status_for_programs(plan: Plan) -> None:
@@ -201,6 +239,18 @@ def test_a_wrong_study_gets_the_nearest(plan: Plan) -> None:
     run = CliRunner().invoke(app, ["status", "tinny"])
     assert run.exit_code == 1
     assert "no study 'tinny' in config/config.yaml: did you mean 'tiny'?" in run.output
+    assert run.output.endswith("\na study of another file is reached with --configfile\n")
+
+
+def test_a_study_of_another_config_gets_the_configs_that_were_run(plan: Plan) -> None:
+    Path("config/second.yaml").write_text(Path("config/config.yaml").read_text())
+    known.remember(read_plan(Path("config/second.yaml")))
+    run = CliRunner().invoke(app, ["status", "papers"])
+    others = "this is of config/config.yaml; there are also results of config/second.yaml: name another config by"
+    mistake = "no study 'papers' in config/config.yaml (known: tiny)"
+    assert run.exit_code == 1 and run.output == f"error: {mistake}\n{others} --configfile\n"
+    with pytest.raises(PrunebenchError, match=f"^{re.escape(mistake)}\n{others} 'configfile'$"):
+        load_results(study="papers")
 
 
 @pytest.mark.parametrize("command", ["status", "show x", "retry", "collect", "gc"])
@@ -238,7 +288,15 @@ def test_gc_wants_a_config_that_was_run(plan: Plan) -> None:
 
 
 def test_retry_where_nothing_failed_says_how_to_run_the_rest(plan: Plan) -> None:
-    assert run("retry") == "nothing has failed or was stopped; 5 have not run yet: snakemake --cores all\n"
+    nothing = "nothing has failed or was stopped; 5 have not run yet: snakemake --cores all\n"
+    assert run("retry") == nothing
+    second = Path("config/second.yaml")
+    second.write_text(Path("config/config.yaml").read_text())
+    known.remember(read_plan(second))
+    assert run("retry") == (
+        f"{nothing}this is of config/config.yaml; there are also results of config/second.yaml: "
+        "name another config by --configfile\n"
+    )
 
 
 @pytest.mark.parametrize("words", [[], ["--failed"]])

@@ -35,8 +35,8 @@ def brief_of(progress: Callable[[], Progress], say: Callable[[str], None], botto
 def test_the_time_left_is_the_share_of_the_work_at_the_speed_so_far() -> None:
     progress = Progress({1: 60.0, 2: 60.0, 3: 120.0}, total=4, started=100.0)
     assert progress.line(100.0) == "[0 of 4 jobs done]"
-    progress.start(1, "prune wanda")
-    progress.start(2, "evaluate wanda ppl")
+    progress.start(1, "prune", {"method": "wanda"})
+    progress.start(2, "evaluate", {"method": "wanda", "suite": "ppl"})
     assert progress.line(110.0) == "[0 of 4 jobs done, now: prune wanda; evaluate wanda ppl]"
     progress.finish(1)
     assert progress.line(130.0) == "[1 of 4 jobs done, 2 min left, now: evaluate wanda ppl]"
@@ -93,7 +93,7 @@ def test_a_model_that_cannot_be_read_stops_no_line(tmp_path: Path, monkeypatch: 
 def test_many_running_jobs_are_counted() -> None:
     progress = Progress({number: 1.0 for number in range(9)}, total=9)
     for number in range(5):
-        progress.start(number, f"job{number}")
+        progress.start(number, f"job{number}", {})
     assert "now: job0; job1; job2 and 2 more" in progress.line(0.0)
 
 
@@ -170,4 +170,17 @@ def test_the_work_of_every_rule_can_be_estimated(monkeypatch: pytest.MonkeyPatch
 def test_a_job_is_named_by_what_tells_it_apart() -> None:
     cell = {"point": "2of4", "suite": "ppl", "model": "tiny", "seed": "0", "method": "wanda"}
     assert name("evaluate", cell) == "evaluate tiny wanda 2of4 ppl"
+    assert name("prune", {"point": "unstructured-s0.50", "method": "wanda"}) == "prune wanda 0.50"
     assert name("collect", {}) == "collect"
+
+
+def test_in_a_run_a_job_is_named_without_what_all_jobs_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default study has one model and one seed."""
+    monkeypatch.chdir(REPOSITORY)
+    plan = load_plan(yaml.safe_load(Path("config/config.yaml").read_text()), "config/config.yaml")
+    progress = expected(plan, {})
+    for job in jobs(plan):
+        progress.start(str(job), job.rule, job.wildcards)
+    names = set(progress.running.values())
+    assert {"fetch_model", "prune magnitude uniform 0.50", "evaluate wanda owl 0.70 ppl", "tables zeroshot"} <= names
+    assert not any("smollm2_135m" in name or "quickstart" in name for name in names)

@@ -77,8 +77,9 @@ def plan(
     from prunebench.estimate.devices import parse_rates, this_machine
     from prunebench.estimate.estimate import Estimate
     from prunebench.estimate.show import overview, plain
-    from prunebench.plan import find, graph
+    from prunebench.plan import graph
     from prunebench.plan.plan import read_plan
+    from prunebench.results import configs
     from prunebench.results.done import done_jobs
 
     machine = (known(device) if device else this_machine()).changed(parse_rates(rate or []), memory)
@@ -94,7 +95,7 @@ def plan(
     missing, done = False, done_jobs(plan, graph.jobs_of_all(plan))
     if study and study not in plan.studies and (Path(study).is_dir() or study in plan.config.models):
         raise PrunebenchError(f"{study} is a model and no study: add --sparsity 0.5, or --pattern 2of4")
-    for name in find.studies(plan, study):
+    for name in configs.studies(plan, study):
         estimate = Estimate.of(plan, [name], machine, done)
         problems = access.check(estimate) if check else None
         missing = missing or any((problems or {}).values())
@@ -139,15 +140,14 @@ def status(
     """
     from rich.live import Live
 
-    from prunebench.plan import find
     from prunebench.plan.plan import project_plan
-    from prunebench.results.configs import other_configs
+    from prunebench.results import configs
     from prunebench.results.current import Results, headlines, remembered
     from prunebench.view.states import states
-    from prunebench.view.status import overview, plain
+    from prunebench.view.status import overview, plain, watched
 
     plan = project_plan(configfile)
-    studies, results = find.studies(plan, study), Results(plan, remembered(headlines))
+    studies, results = configs.studies(plan, study), Results(plan, remembered(headlines))
     if as_json:
         for state in states(plan, results, studies):
             typer.echo(json.dumps(plain(state)))
@@ -155,12 +155,12 @@ def status(
     if not watch:
         now = states(plan, results, studies)
         printing.show(overview(plan, now))
-        if not any(state.status == "ok" for state in now) and (others := other_configs(plan)):
+        if not any(state.status == "ok" for state in now) and (others := configs.other_configs(plan)):
             typer.echo(others)
         return
     with Live(console=printing.console(), auto_refresh=False) as live:
         while True:
-            live.update(overview(plan, states(plan, results, studies)), refresh=True)
+            live.update(watched(plan, states(plan, results, studies)), refresh=True)
             time.sleep(REFRESH)
 
 
@@ -176,14 +176,14 @@ def show(
     """
     from prunebench.plan import find
     from prunebench.plan.plan import project_plan
-    from prunebench.results.configs import other_configs
+    from prunebench.results import configs
     from prunebench.view.show import detail
 
     plan = project_plan(configfile)
     try:
         chosen = find.cell(plan, cell)
     except PrunebenchError as error:
-        raise PrunebenchError("\n".join(filter(None, (str(error), other_configs(plan))))) from None
+        raise PrunebenchError("\n".join(filter(None, (str(error), configs.other_configs(plan))))) from None
     printing.show(*detail(plan, chosen))
 
 
@@ -206,20 +206,22 @@ def retry(
 
     Example: prunebench retry --cores 4 -- --rerun-triggers mtime
     """
-    from prunebench.plan import find
     from prunebench.plan.find import path_of
     from prunebench.plan.plan import project_plan
+    from prunebench.results import configs
     from prunebench.upkeep import retry as again
     from prunebench.view.commands import run, snakemake
 
     if study and study.startswith("-"):  # Without STUDY, the first word after -- took its place.
         more, study = [study, *(more or [])], None
     plan = project_plan(configfile)
-    chosen = again.retryable(plan, find.studies(plan, study))
+    chosen = again.retryable(plan, configs.studies(plan, study))
     if not chosen:
-        missing = again.missing(plan, find.studies(plan, study))
+        missing = again.missing(plan, configs.studies(plan, study))
         way = shlex.join(snakemake(plan, [], cores=cores))
         typer.echo("nothing has failed or was stopped" + (f"; {missing} have not run yet: {way}" if missing else ""))
+        if others := configs.other_configs(plan):
+            typer.echo(others)
         return
     for state in chosen:
         typer.echo(f"{state.status}: {path_of(state.cell)} {state.suite}: {state.reason}")
@@ -246,15 +248,15 @@ def collect(study: Study = None, configfile: Configfile = CONFIG) -> None:
 
     Example: prunebench collect --configfile config/studies/smoke.yaml
     """
-    from prunebench.plan import find
     from prunebench.plan.plan import project_plan
+    from prunebench.results import configs
     from prunebench.results.current import Results
     from prunebench.stages.collect import write_cells
     from prunebench.stages.outputs import write_outputs
     from prunebench.upkeep.known import check_begun, remember, write_index
 
     plan = project_plan(configfile)
-    studies = find.studies(plan, study)
+    studies = configs.studies(plan, study)
     if configfile == CONFIG:
         check_begun(plan, Results(plan))
     cells = plan.job("collect").outputs[0]

@@ -8,15 +8,19 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from prunebench.errors import PrunebenchError
 from prunebench.estimate import access, space
 from prunebench.estimate.access import Problem
 from prunebench.estimate.estimate import Estimate, RuleCosts, missing
 from prunebench.plan.graph import jobs_of_all
+from prunebench.plan.plan import Plan
+from prunebench.plan.resources import check_threads
+from prunebench.runtime.cgroups import visible_cpus
 from prunebench.runtime.digits import duration
 
 Problems = Mapping[str, Problem | None] | None
 """The result of a check by asset; None without a check."""
-RULE = ("rule", "jobs", "hours", "longest", "memory", "of a card", "cards")
+RULE = ("rule", "jobs", "time", "longest", "memory", "of a card", "cards")
 """The columns of the table of rules."""
 UNASKED = "not asked"
 """The state of an asset about which the hub gives no answer."""
@@ -38,7 +42,7 @@ def rules(estimate: Estimate) -> Table:
         if work.counted:
             seconds = [estimate.seconds(cost) for cost in work.costs]
             cards = max(cost.cards(estimate.device) for cost in work.costs)
-            row += [f"{sum(seconds) / 3600:.1f}", duration(max(seconds))]
+            row += [duration(sum(seconds)), duration(max(seconds))]
             row += [decimal(int(max(cost.host for cost in work.costs)))]
             row += [decimal(int(card(work))) if card(work) else "", str(cards) if cards else ""]
         rows.append(row + [""] * (len(RULE) - len(row)))
@@ -84,15 +88,16 @@ def _table(
 
 def notes(estimate: Estimate) -> list[str]:
     """Write the totals and warnings that the tables do not have."""
-    cards, host = estimate.hours
-    total = f"{cards:.1f} hours of a card" if estimate.device.memory else f"{host:.1f} hours"
-    besides = f", {host:.1f} hours of a processor beside them" if estimate.device.memory else ""
+    cards, host = (duration(3600 * hours) for hours in estimate.hours)
+    total = f"{cards} of a card" if estimate.device.memory else host
+    besides = f", {host} of a processor beside it" if estimate.device.memory else ""
     lines = [f"In all about {total}{besides}, one job at a time. Rates {estimate.device.source}."]
     if fetched := _fetched(estimate):
         lines.append(fetched)
     setting, kept = estimate.plan.config.keep_weights, {of: decimal(int(size)) for of, size in estimate.kept.items()}
     others = " and ".join(f"{size} with {of}" for of, size in kept.items() if of != setting)
     lines.append(f"Pruned weights that stay: at most {kept[setting]} (keep_weights: {setting}; {others}).")
+    lines += [_published(name, estimate.plan) for name in estimate.plan.studies]
     if estimate.disk:
         lines.append(f"Other results that stay: {decimal(int(estimate.disk))}.")
     scratch = max((cost.scratch for cost in estimate.costs.values()), default=0.0)
@@ -101,12 +106,28 @@ def notes(estimate: Estimate) -> list[str]:
     pending = [job for job in estimate.costs if job.rule in space.RULES and not job.done]
     if shortages := list(space.shortages(space.demands(estimate.plan, pending))):
         lines += [f"No run would start: {line}." for line in shortages]
-        lines.append('Sizes are known within bounds: "at most" is the largest possible size, "at least" the smallest.')
+        lines.append(
+            'Sizes are known within bounds: "at most" (also in the table) is the largest possible size, "at least" the '
+            "smallest. Only what surely does not fit is refused."
+        )
+    try:
+        check_threads(estimate.costs, visible_cpus())
+    except PrunebenchError as error:
+        lines.append(f"No run would start with --cores all on this machine: {error}.")
     lines += [f"{rule}: does not fit {estimate.device.title}: {subject}" for rule, subject in too_large(estimate)]
     lines += [
         f"{asset}: its size is not known before it is here, taken for {by}" for asset, by in missing(estimate).items()
     ]
     return lines
+
+
+def _published(study: str, plan: Plan) -> str:
+    """Say how many cells of `study` will stand beside published values."""
+    expansion = plan.studies[study]
+    pairs = [(cell, suite) for cell in expansion.cells for suite in expansion.suites[cell]]
+    count = len({cell for cell, suite in pairs if plan.shown.published(study, cell, suite)})
+    table = "beside ours in the table `published`" if count else "so there is no table `published`"
+    return f"Published values: for {count or 'none'} of {_number(len(expansion.cells), 'cell')}, {table}."
 
 
 def too_large(estimate: Estimate) -> list[tuple[str, str]]:

@@ -60,7 +60,7 @@ def shortages(demands: Iterable[Demand]) -> Iterator[str]:
     for on_disk in disks.values():
         folder, total = _existing(on_disk[0].folder).absolute(), sum(demand.bytes for demand in on_disk)
         if total > (free := shutil.disk_usage(folder).free):
-            listed = ", ".join(f"{demand.words} {decimal(int(demand.bytes))}" for demand in on_disk)
+            listed = ", ".join(f"{demand.words} at least {decimal(int(demand.bytes))}" for demand in on_disk)
             yield (
                 f"the disk of {folder} has too little room: {decimal(free)} are free, and this work writes at least "
                 f"{decimal(int(total))} ({listed}). Free another {decimal(int(total - free))} there and run again"

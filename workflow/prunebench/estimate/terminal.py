@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,6 +14,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.estimate.devices import DEVICES
 from prunebench.estimate.estimate import Estimate
 from prunebench.names import few
+from prunebench.plan.graph import jobs_of_all
 from prunebench.plan.jobs import rules
 from prunebench.runtime.script import ERASE
 
@@ -26,7 +27,7 @@ EVERY = 30.0
 START = 4.0
 """The seconds that a job takes to start Python and import libraries."""
 SHOWN = ("model", "method", "allocator", "point", "suite", "search", "corpus", "study", "table", "figure")
-"""The wildcards that name a job in a line."""
+"""The wildcards that name a job in a line, as far as they tell jobs of a config apart."""
 NOISE = (
     "Assuming unrestricted shared filesystem usage",
     "Using shell:",
@@ -49,6 +50,8 @@ class Progress:
     left: dict[Any, float]
     """The estimated seconds of each job (by its id) that is not done."""
     total: int
+    constant: frozenset[str] = frozenset()
+    """The wildcards that have one value in the whole config."""
     started: float = field(default_factory=time.monotonic)
     done: int = 0
     running: dict[Any, str] = field(default_factory=dict)
@@ -56,9 +59,9 @@ class Progress:
     def __post_init__(self) -> None:
         self._all = sum(self.left.values())
 
-    def start(self, job: Any, name: str) -> None:
-        """Note that a job called `name` runs now."""
-        self.running[job] = name
+    def start(self, job: Any, rule: str, wildcards: Mapping[str, Any]) -> None:
+        """Note that a job of `rule` runs now."""
+        self.running[job] = name(rule, {key: value for key, value in wildcards.items() if key not in self.constant})
 
     def finish(self, job: Any) -> None:
         """Note that a job is done."""
@@ -91,7 +94,17 @@ def expected(plan: Plan, pending: Mapping[Any, tuple[str, Mapping[str, Any]]]) -
     """Estimate the work of the jobs `pending`, which are (rule, wildcards) by their ids in Snakemake."""
     estimate = Estimate(plan, DEVICES["cpu"])
     jobs = {job_id: plan.job(rule, **wildcards) for job_id, (rule, wildcards) in pending.items() if rule in rules()}
-    return Progress({job_id: START + _seconds(estimate, job) for job_id, job in jobs.items()}, len(pending))
+    left = {job_id: START + _seconds(estimate, job) for job_id, job in jobs.items()}
+    return Progress(left, len(pending), constant(jobs_of_all(plan)))
+
+
+def constant(jobs: Iterable[Job]) -> frozenset[str]:
+    """Find the wildcards that have one value in all of `jobs`."""
+    values: dict[str, set[str]] = {}
+    for job in jobs:
+        for key, value in job.wildcards.items():
+            values.setdefault(key, set()).add(value)
+    return frozenset(key for key, of_key in values.items() if len(of_key) == 1)
 
 
 class Bottom:
@@ -177,7 +190,7 @@ class Brief(logging.Filter):
         progress = self._progress = self._progress or self._make()
         if event == "job_info":
             details = vars(record)
-            progress.start(details["jobid"], name(details["rule_name"], details["wildcards"] or {}))
+            progress.start(details["jobid"], details["rule_name"], details["wildcards"] or {})
         elif event == "job_finished":
             progress.finish(vars(record)["job_id"])
         now = time.monotonic()
@@ -192,8 +205,8 @@ class Brief(logging.Filter):
 
 
 def name(rule: str, wildcards: Mapping[str, Any]) -> str:
-    """Name a job in a few words."""
-    words = [str(wildcards[key]) for key in SHOWN if key in wildcards]
+    """Name a job in a few words, a sparsity without its usual pattern."""
+    words = [str(wildcards[key]).removeprefix("unstructured-s") for key in SHOWN if key in wildcards]
     return " ".join([rule, *words])
 
 

@@ -1,4 +1,4 @@
-"""Finds the study or the cell of a plan that a user means."""
+"""Finds the cell of a plan that a user means."""
 
 import difflib
 import re
@@ -9,21 +9,10 @@ from prunebench.cell import Cell
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan
-from prunebench.registry import did_you_mean
 
 _AROUND = re.compile(r"^(results/(pruned|evaluations)|logs/(prune|evaluate))/|\.log$")
 SHOWN = 10
 """The largest number of cells that are listed when a name fits several."""
-
-
-def studies(plan: Plan, name: str | None) -> list[str]:
-    """The study `name`, or all studies if it is None. Raises PrunebenchError with the nearest name if there is none."""
-    if name is None or name in plan.studies:
-        return [name] if name else list(plan.studies)
-    raise PrunebenchError(
-        f"no study {name!r} in {plan.file}{did_you_mean(name, plan.studies)}\n"
-        "A study of another file is reached with --configfile, as in --configfile config/studies/smoke.yaml"
-    )
 
 
 def cell(plan: Plan, name: str) -> Cell:

@@ -1,4 +1,4 @@
-"""The configs that were run here, by their records beside their results."""
+"""The configs that were run here, by their records beside their results, and the study that a user means."""
 
 import json
 from contextlib import suppress
@@ -7,6 +7,7 @@ from pathlib import Path
 from prunebench.errors import PrunebenchError
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan
+from prunebench.registry import did_you_mean
 
 
 def records() -> list[Path]:
@@ -23,6 +24,17 @@ def read(record: Path) -> tuple[str, dict[str, object]]:
         return str(content["file"]), dict(content["config"])
     except (ValueError, KeyError, TypeError) as error:
         raise PrunebenchError(f"{record} is damaged: run its config again, or delete {record}") from error
+
+
+def studies(plan: Plan, name: str | None) -> list[str]:
+    """Find the study `name` of `plan`, or all its studies if it is None.
+
+    Raises PrunebenchError with the nearest name if there is none, and with the other configs that were run here.
+    """
+    if name is None or name in plan.studies:
+        return [name] if name else list(plan.studies)
+    way = other_configs(plan) or "a study of another file is reached with --configfile"
+    raise PrunebenchError(f"no study {name!r} in {plan.file}{did_you_mean(name, plan.studies)}\n{way}")
 
 
 def other_configs(plan: Plan) -> str | None:

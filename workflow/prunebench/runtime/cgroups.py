@@ -1,10 +1,16 @@
-"""The limits of a container or a batch system for this process, from its Linux control groups."""
+"""The CPUs of this process, and the limits of a container or a batch system for it, from its Linux control groups."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def visible_cpus() -> int:
+    """The number of CPUs that this process sees, which are all cores to snakemake, with or without a limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_limit() -> float | None:

@@ -34,7 +34,7 @@ from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan.checks import load_config, plugin_mistakes, unfit
 from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports
 from prunebench.plan.plan import Plan
-from prunebench.runtime.cgroups import cpu_limit
+from prunebench.runtime.cgroups import cpu_limit, visible_cpus
 from prunebench.storage.files import sha256_file
 from prunebench.storage.layout import CONFIG, family_of, read_config, read_layout
 
@@ -51,7 +51,7 @@ OWN = "one"
 
 def cores() -> int:
     """Return the number of CPUs that this process may use."""
-    seen = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    seen = visible_cpus()
     return max(1, min(seen, int(cpu_limit() or seen)))
 
 

@@ -18,10 +18,11 @@ from prunebench.config.packaged import IN_CHECKOUT, ROOT
 from prunebench.engine.placement.choice import CHOICE
 from prunebench.errors import PrunebenchError
 from prunebench.plan.slurm import partitions
-from prunebench.runtime.cgroups import cpu_limit, memory_limit
+from prunebench.runtime.cgroups import cpu_limit, memory_limit, visible_cpus
 from prunebench.runtime.provenance import LIBRARIES, code_revision, version
 from prunebench.runtime.script import THREAD_VARIABLES
 from prunebench.upkeep import locks
+from prunebench.view.recorded import records
 
 GIB = 2**30
 LITTLE_DISK, NO_DISK = 20 * GIB, 2 * GIB
@@ -143,7 +144,7 @@ def slurm() -> Finding:
 
 def cpus() -> Finding:
     """Check for a limit of CPUs that snakemake --cores all would not see."""
-    usable, limit = len(os.sched_getaffinity(0)), cpu_limit()
+    usable, limit = visible_cpus(), cpu_limit()
     if limit is not None and limit < usable:
         text = f"{usable} visible, but this container or job is limited to {limit:g}"
         return Finding("warning", "CPUs", text, f"snakemake --cores {max(1, int(limit))}, not --cores all")
@@ -212,6 +213,8 @@ def offline() -> Finding:
 def snakemake_locks() -> Finding:
     """Check whether a killed snakemake has left its lock on this directory."""
     if locks.stale():
+        if records().all_dead:
+            return Finding("ok", "lock", f"{locks.LOCKS} is locked by a killed run: the next run removes this lock")
         text = f"{locks.LOCKS} is locked, but nothing on this machine runs snakemake here"
         return Finding("problem", "lock", text, "prunebench unlock, unless it runs on another machine")
     alive = ", ".join(map(str, locks.snakemakes()))

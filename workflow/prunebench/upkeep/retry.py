@@ -10,6 +10,7 @@ from prunebench.plan.jobs.base import Job
 from prunebench.plan.plan import Plan
 from prunebench.results.current import Results
 from prunebench.upkeep import locks
+from prunebench.view.recorded import records
 from prunebench.view.states import State, running_jobs, states
 
 
@@ -43,10 +44,10 @@ def targets(chosen: Sequence[State]) -> list[Path]:
 
 
 def refuse_while_running() -> None:
-    """Raise PrunebenchError if snakemake runs here or the directory is locked, because then nothing may be deleted."""
+    """Raise PrunebenchError if snakemake runs here or may run, because then nothing may be deleted."""
     if busy := [*map(str, running_jobs()), *(f"snakemake, process {pid}" for pid in locks.snakemakes())]:
         raise PrunebenchError(f"still running: {', '.join(busy)}. Wait for them, or stop them")
-    if locks.stale():
+    if locks.stale() and not records().all_dead:
         raise PrunebenchError(
             f"{locks.LOCKS} is locked, but no snakemake runs here: it was killed, or runs on another machine. "
             "If it was killed, run prunebench unlock first"

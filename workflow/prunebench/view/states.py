@@ -13,10 +13,12 @@ from prunebench.results.current import Results
 from prunebench.storage.sealed import read_status
 from prunebench.suites.metrics import headlines
 from prunebench.view import logs
+from prunebench.view.recorded import is_starting
 
 STATUSES = ("ok", "running", "failed", "stopped", "skipped", "missing")
-"""ok: there is a number. running: a job runs. failed: the number cannot be computed. stopped: a job crashed or was
-killed. skipped: a plug-in cannot do the cell. missing: nothing has run for it with the present config and code."""
+"""ok: there is a number. running: a job runs or is being started. failed: the number cannot be computed. stopped: a job
+crashed or was killed. skipped: a plug-in cannot do the cell. missing: nothing has run for it with the present config
+and code."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def _state(plan: Plan, results: Results, study: str, cell: Cell, suite: str) -> 
     jobs = graph.chain(plan, cell, [suite])
     pruning, evaluation = next(job for job in jobs if job.rule == "prune"), jobs[-1]
     for job in (pruning, evaluation):
-        if logs.running(job.log) and logs.is_of(job.log, job.spec):
+        if runs(job.log) and logs.is_of(job.log, job.spec):
             return State(study, cell, suite, "running", logs.progress(job.log), job=job)
     pruned = results.prune(cell)
     if pruned["status"] == "failed":
@@ -78,9 +80,16 @@ def _failed(job: Job) -> bool:
     return result.suffix == ".json" and read_status(result) == "failed"
 
 
+def runs(log: Path) -> bool:
+    """Whether the job that writes `log` runs or is being started."""
+    # A job that starts between the two looks has its lock by the second.
+    return is_starting(log) or logs.running(log)
+
+
 def stopped(job: Job) -> bool:
     """Whether `job` crashed or was killed: it was started, has not finished, and does not run."""
-    if job.done or not job.log.exists() or logs.running(job.log) or not logs.is_of(job.log, job.spec):
+    # Its end is looked for last: it may have ended since it was seen running.
+    if not job.log.exists() or runs(job.log) or job.done or not logs.is_of(job.log, job.spec):
         return False
     # Snakemake writes the benchmark after the job. So if it is newer than the log, the result was deleted later.
     return not (job.benchmark.exists() and job.benchmark.stat().st_mtime >= job.log.stat().st_mtime)
@@ -100,6 +109,6 @@ def split_by_plan(plan: Plan, running: Sequence[Job]) -> tuple[list[Job], list[J
 
 
 def running_jobs(root: Path = Path("logs")) -> list[Job]:
-    """All jobs that run now, of any config."""
-    alive = (graph.maker(log) for log in sorted(root.rglob("*.log")) if logs.running(log))
+    """All jobs that run or are being started now, of any config."""
+    alive = (graph.maker(log) for log in sorted(root.rglob("*.log")) if runs(log))
     return [job for job in alive if job]

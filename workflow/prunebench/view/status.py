@@ -22,20 +22,49 @@ AXES = ("model", "method", "allocator", "calibration", "seed")
 
 
 def overview(plan: Plan, states: Sequence[State]) -> Group:
-    """The overview of all `states`, study by study."""
+    """The overview of all `states`, study by study, and then the running jobs."""
     parts: list[RenderableType] = []
-    for study in dict.fromkeys(state.study for state in states):
-        of_study = [state for state in states if state.study == study]
-        parts.append(counts(study, of_study))
-        for suite in plan.studies[study].all_suites:
-            of_suite = [state for state in of_study if state.suite == suite]
-            parts += [_head(plan, suite, of_suite), grid(of_suite)]
-        parts += reasons(of_study)
-    ours, others = split_by_plan(plan, running_jobs())
-    for title, jobs in (("running", ours), ("running with other settings or for another config", others)):
-        if jobs:
-            parts.append(Text(f"{title}: {few(list(map(str, jobs)), SHOWN)}", STYLES["running"]))
+    for study, of_study in _by_study(states).items():
+        parts += [counts(study, of_study), *_details(plan, study, of_study)]
+    return Group(*parts, *_running(plan))
+
+
+def watched(plan: Plan, states: Sequence[State]) -> Group:
+    """The overview with all that moves on top: of a display that is updated, a terminal shows the first lines only."""
+    studies = _by_study(states)
+    parts: list[RenderableType] = [counts(study, of_study) for study, of_study in studies.items()]
+    parts += _running(plan)
+    for study, of_study in studies.items():
+        parts += [Text(study, "bold")] if len(studies) > 1 else []
+        parts += _details(plan, study, of_study)
     return Group(*parts)
+
+
+def _by_study(states: Sequence[State]) -> dict[str, list[State]]:
+    studies: dict[str, list[State]] = {}
+    for state in states:
+        studies.setdefault(state.study, []).append(state)
+    return studies
+
+
+def _details(plan: Plan, study: str, states: Sequence[State]) -> list[RenderableType]:
+    """A grid for each suite of `study`, and the reasons for missing numbers."""
+    parts: list[RenderableType] = []
+    for suite in plan.studies[study].all_suites:
+        of_suite = [state for state in states if state.suite == suite]
+        parts += [_head(plan, suite, of_suite), grid(of_suite)]
+    return [*parts, *reasons(states)]
+
+
+def _running(plan: Plan) -> list[Text]:
+    """A line for the running jobs of `plan`, and a line for all others."""
+    ours, others = split_by_plan(plan, running_jobs())
+    titles = {"running": ours, "running with other settings or for another config": others}
+    return [
+        Text(f"{title}: {few(list(map(str, jobs)), SHOWN)}", STYLES["running"])
+        for title, jobs in titles.items()
+        if jobs
+    ]
 
 
 def plain(state: State) -> dict[str, Any]:

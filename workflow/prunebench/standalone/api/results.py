@@ -11,9 +11,8 @@ import pandas as pd
 from prunebench import registry
 from prunebench.config.schema import CONFIG
 from prunebench.errors import PrunebenchError
-from prunebench.plan import find
 from prunebench.plan.plan import project_plan
-from prunebench.results.configs import other_configs
+from prunebench.results import configs
 from prunebench.stages.collect import rows_of
 from prunebench.standalone.arguments import in_python, is_path
 from prunebench.storage.files import named_path
@@ -46,8 +45,8 @@ def load_results(project: str | Path = ".", configfile: str | Path = CONFIG, stu
         registry.refuse_another_project()
         plan = project_plan(Path(configfile))
         frame = rows_of(plan)
-        chosen = frame["study"].isin(find.studies(plan, study))
-        if not (frame["status"] == "ok").any() and (others := other_configs(plan)):
+        chosen = frame["study"].isin(configs.studies(plan, study))
+        if not (frame["status"] == "ok").any() and (others := configs.other_configs(plan)):
             log.warning("%s", others.replace("--configfile", "'configfile'"))
     frame = frame[chosen].reset_index(drop=True)
     for name in ("sparsity", "value", "stderr"):
