@@ -272,7 +272,30 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "methods.Mine",
         {"method": "wanda"},
         "methods.Mine: must be lower-case letters, digits and '_', a letter or digit first, and a digit after each '.' "
-        "(got 'Mine')",
+        "(got 'Mine'): did you mean 'mine'?",
+    ),
+    (
+        "studies.tiny.defaults.model",
+        "smollm2-135m",
+        "studies.tiny.defaults.model: must be lower-case letters, digits and '_', a letter or digit first, and a digit "
+        "after each '.' (got 'smollm2-135m'): did you mean 'smollm2_135m'?",
+    ),
+    (
+        "studies.tiny.defaults.model",
+        "HuggingFaceTB/SmolLM2-135M",
+        "studies.tiny.defaults.model: a model on the hub is written {hub: HuggingFaceTB/SmolLM2-135M}, and a directory "
+        "is written {path: HuggingFaceTB/SmolLM2-135M} (got 'HuggingFaceTB/SmolLM2-135M')",
+    ),
+    (
+        "studies.tiny.defaults.model",
+        "../models/mine",
+        "studies.tiny.defaults.model: a directory is written {path: ../models/mine} (got '../models/mine')",
+    ),
+    (
+        "studies.tiny.defaults.calibration",
+        "c4-type_16x512",
+        "studies.tiny.defaults.calibration: must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512, with a "
+        "SEQLEN of 2 or more (got 'c4-type_16x512'): did you mean 'c4_type_16x512'?",
     ),
     ("models.tiny.source.sha256", "00", "models.tiny.source.sha256: must be 64 hexadecimal digits (got '00')"),
     ("models.tiny.source.package", REMOVED, "'models.tiny.source.package' is missing"),
