@@ -21,7 +21,8 @@ def create(directory: Path, study: str | None = None) -> list[Path]:
     """Write the files of a project into `directory` and return their paths.
 
     With `study`, QUICKSTART or the name of a config file in config/studies/ without its suffix, that file becomes the
-    project's config. Raises PrunebenchError, and writes nothing, for an unknown study, or if one of the files is there already.
+    project's config. Raises PrunebenchError, and writes nothing, for an unknown study, or if one of the files is there
+    already.
     """
     texts = {path.relative_to(TEMPLATES): path for path in sorted(TEMPLATES.rglob("*")) if path.is_file()}
     texts |= {path.relative_to(ROOT): path for pattern in COPIED for path in sorted(ROOT.glob(pattern))}
