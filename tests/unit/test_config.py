@@ -189,7 +189,19 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         f"{ROW}.pattern",
         yaml.safe_load("2:4"),
-        "studies.tiny.grid[1].pattern: n:m patterns are written 2of4, for 2 kept of every 4 inputs (got 124)",
+        "studies.tiny.grid[1].pattern: n:m patterns are written 2of4, for 2 kept of every 4 inputs; YAML reads 2:4 as "
+        "124, a number of base 60",
+    ),
+    (
+        f"{ROW}.pattern",
+        yaml.safe_load("4:8"),
+        "studies.tiny.grid[1].pattern: n:m patterns are written 2of4, for 2 kept of every 4 inputs; YAML reads 4:8 as "
+        "248, a number of base 60",
+    ),
+    (
+        f"{ROW}.pattern",
+        8,
+        "studies.tiny.grid[1].pattern: n:m patterns are written 2of4, for 2 kept of every 4 inputs (got 8)",
     ),
     (
         GRID,
