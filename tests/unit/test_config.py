@@ -246,6 +246,11 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (GRID, [], "studies.tiny.grid: must not be empty (got [])"),
     (GRID, {"method": "dense"}, "studies.tiny.grid: must be a list (got {'method': 'dense'})"),
     (f"{GRID}.0", "dense", "studies.tiny.grid[0]: must be a mapping of keys to values (got 'dense')"),
+    (
+        "studies.tiny.exclude",
+        [{"sparsity": 0.7}, {"method": "wanda", "sparsity": 0.7}, {"method": "sparsegpt"}],
+        "studies.tiny.exclude[2]: no cell matches: correct it, or delete it",
+    ),
     ("studies.tiny.exclude", [{}], "studies.tiny: no cells are left: 'exclude' matches all of them"),
     (
         "tasks.mine",

@@ -41,9 +41,11 @@ class Expansion:
 def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> Expansion:
     """The distinct cells of study `name`, in the order of its grid.
 
-    Raises PrunebenchError where the grid has no meaning, as for an n:m pattern whose groups do not divide a width.
+    Raises PrunebenchError where the grid has no meaning, as for an n:m pattern whose groups do not divide a width, and
+    for a row of `exclude` that matches no cell.
     """
     study = config.studies[name]
+    idle = set(range(len(study.exclude)))
     supported: dict[Cell, None] = {}
     skipped: dict[Cell, str] = {}
     suites: dict[Cell, dict[str, None]] = {}
@@ -52,7 +54,9 @@ def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> 
     for index, row in enumerate(study.grid):
         where = f"{file}: studies.{name}.grid[{index}]."
         for point in product(config, row, study.defaults, where):
-            if any(_matches(point, rule) for rule in study.exclude):
+            matching = [number for number, rule in enumerate(study.exclude) if _matches(point, rule)]
+            if matching:
+                idle.difference_update(matching)
                 continue
             support = supports(config, point)
             if (point.model, point.pattern) not in fitting:
@@ -70,6 +74,8 @@ def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> 
                 supported[cell] = None
             else:
                 skipped[cell] = support.reason
+    if idle:
+        raise PrunebenchError(f"{file}: studies.{name}.exclude[{min(idle)}]: no cell matches: correct it, or delete it")
     if not supported and not skipped:
         raise PrunebenchError(f"{file}: studies.{name}: no cells are left: 'exclude' matches all of them")
     return Expansion(tuple(supported), tuple(skipped.items()), {cell: tuple(suites[cell]) for cell in suites})
