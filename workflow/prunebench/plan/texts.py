@@ -1,6 +1,7 @@
 """The greatest number of tokens that a split of a text can have, which is known before any job."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
 
 from prunebench.assets.corpora import split_by_hash, split_by_position
@@ -21,8 +22,8 @@ two for the blank line between documents."""
 def most_tokens(entry: CorpusEntry, split: str) -> int | None:
     """A number of tokens that `split` of a corpus does not reach; None if that is not known yet.
 
-    A token of a text has at least one byte. A larger text than READ is not cut into splits, and any of them may have
-    almost all of it.
+    A token of a text has at least one byte. A larger text than READ, or one that cannot be cut into splits, is counted
+    as a whole.
     """
     if split == "calibration" and entry.calibration_tokens is not None:
         return entry.calibration_tokens
@@ -32,12 +33,11 @@ def most_tokens(entry: CorpusEntry, split: str) -> int | None:
     if any(file.suffix in (".gz", ".parquet") for file in files):
         return None
     size = sum(file.stat().st_size for file in files)
-    if size > READ:
-        return BESIDE * size  # a document may have one byte, and one more that ends it
-    try:
-        return sum(len(text.encode()) + BESIDE for text in _documents(entry, entry.source, split))
-    except PrunebenchError:
-        return None  # the job that fetches the text explains the mistake
+    if size <= READ:
+        # The job that fetches a text explains why it cannot be read, or cut.
+        with suppress(PrunebenchError):
+            return sum(len(text.encode()) + BESIDE for text in _documents(entry, entry.source, split))
+    return BESIDE * size  # a document may have one byte, and one more that ends it
 
 
 def tokens_of_text(windows: int, seqlen: int, bos: Bos) -> int:
