@@ -231,7 +231,7 @@ def test_gain_in_accuracy_is_in_points_of_the_mean() -> None:
     ]
     assert "of that; in accuracy (percent, higher is better): the difference in points." in made.notes[1]
     made = gain_table(table(*scores, *one), "s", LABELS)
-    assert made.columns == [("50%", "seven mean acc."), ("50%", "one RTE acc.")]
+    assert made.columns == [("50%", "seven mean acc."), ("50%", "RTE acc.")]
     assert made.rows[-1][4:] == ("+3.21", "-5.00")
 
 

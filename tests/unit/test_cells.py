@@ -90,7 +90,6 @@ def test_a_row_overrides_the_defaults() -> None:
         ({"method": "wanda", "sparsity": 0.7}, ["magnitude 0.50", "magnitude 0.70", "wanda 0.50"]),
         ({"method": ["wanda", "magnitude"], "sparsity": ["0.7"]}, ["magnitude 0.50", "wanda 0.50"]),
         ({"sparsity": 0.5}, ["magnitude 0.70", "wanda 0.70"]),
-        ({"method": "dense"}, ["magnitude 0.50", "magnitude 0.70", "wanda 0.50", "wanda 0.70"]),
     ],
 )
 def test_exclude(rule: dict[str, Any], kept: list[str]) -> None:

@@ -189,7 +189,19 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (
         f"{ROW}.pattern",
         yaml.safe_load("2:4"),
-        "studies.tiny.grid[1].pattern: n:m patterns are written 2of4, for 2 kept of every 4 inputs (got 124)",
+        "studies.tiny.grid[1].pattern: n:m patterns are written 2of4, for 2 kept of every 4 inputs; YAML reads 2:4 as "
+        "124, a number of base 60",
+    ),
+    (
+        f"{ROW}.pattern",
+        yaml.safe_load("4:8"),
+        "studies.tiny.grid[1].pattern: n:m patterns are written 2of4, for 2 kept of every 4 inputs; YAML reads 4:8 as "
+        "248, a number of base 60",
+    ),
+    (
+        f"{ROW}.pattern",
+        8,
+        "studies.tiny.grid[1].pattern: n:m patterns are written 2of4, for 2 kept of every 4 inputs (got 8)",
     ),
     (
         GRID,
@@ -234,6 +246,11 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (GRID, [], "studies.tiny.grid: must not be empty (got [])"),
     (GRID, {"method": "dense"}, "studies.tiny.grid: must be a list (got {'method': 'dense'})"),
     (f"{GRID}.0", "dense", "studies.tiny.grid[0]: must be a mapping of keys to values (got 'dense')"),
+    (
+        "studies.tiny.exclude",
+        [{"sparsity": 0.7}, {"method": "wanda", "sparsity": 0.7}, {"method": "sparsegpt"}],
+        "studies.tiny.exclude[2]: no cell matches: correct it, or delete it",
+    ),
     ("studies.tiny.exclude", [{}], "studies.tiny: no cells are left: 'exclude' matches all of them"),
     (
         "tasks.mine",
@@ -272,7 +289,30 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "methods.Mine",
         {"method": "wanda"},
         "methods.Mine: must be lower-case letters, digits and '_', a letter or digit first, and a digit after each '.' "
-        "(got 'Mine')",
+        "(got 'Mine'): did you mean 'mine'?",
+    ),
+    (
+        "studies.tiny.defaults.model",
+        "smollm2-135m",
+        "studies.tiny.defaults.model: must be lower-case letters, digits and '_', a letter or digit first, and a digit "
+        "after each '.' (got 'smollm2-135m'): did you mean 'smollm2_135m'?",
+    ),
+    (
+        "studies.tiny.defaults.model",
+        "HuggingFaceTB/SmolLM2-135M",
+        "studies.tiny.defaults.model: a model on the hub is written {hub: HuggingFaceTB/SmolLM2-135M}, and a directory "
+        "is written {path: HuggingFaceTB/SmolLM2-135M} (got 'HuggingFaceTB/SmolLM2-135M')",
+    ),
+    (
+        "studies.tiny.defaults.model",
+        "../models/mine",
+        "studies.tiny.defaults.model: a directory is written {path: ../models/mine} (got '../models/mine')",
+    ),
+    (
+        "studies.tiny.defaults.calibration",
+        "c4-type_16x512",
+        "studies.tiny.defaults.calibration: must be of the form CORPUS_SAMPLESxSEQLEN, as in c4_type_16x512, with a "
+        "SEQLEN of 2 or more (got 'c4-type_16x512'): did you mean 'c4_type_16x512'?",
     ),
     ("models.tiny.source.sha256", "00", "models.tiny.source.sha256: must be 64 hexadecimal digits (got '00')"),
     ("models.tiny.source.package", REMOVED, "'models.tiny.source.package' is missing"),

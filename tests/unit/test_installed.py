@@ -1,6 +1,7 @@
 """The package without its repository, as a wheel installs it: what it consists of, and what it does in a folder."""
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 
@@ -79,6 +80,14 @@ def test_a_command_in_an_empty_folder(place: Path, tmp_path: Path, words: list[s
     run = installed.prunebench(place, tmp_path, *words)
     assert shown in run.stdout and "Traceback" not in run.stdout
     assert not list(tmp_path.iterdir())
+
+
+def test_the_readme_finds_the_constraints_of_the_wheel(place: Path, tmp_path: Path) -> None:
+    code = re.findall(r"python -c '(.*?)'", (REPOSITORY / "README.md").read_text())
+    assert len(code) == 1
+    run = installed.python(place, tmp_path, "-c", code[0])
+    assert Path(run.stdout.strip()) == place / "prunebench/project/constraints.txt"
+    assert Path(run.stdout.strip()).read_text() == (REPOSITORY / "constraints.txt").read_text()
 
 
 def test_a_new_project_runs_its_study_and_is_not_overwritten(place: Path, tmp_path: Path) -> None:

@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from prunebench.assets.corpora import split_by_hash, split_by_position
+from prunebench.assets.texts import read_documents
+from prunebench.config.entries import CorpusEntry
 from prunebench.errors import PrunebenchError
 from prunebench.plan.plan import load_plan
+from prunebench.plan.texts import most_tokens
 from studies import STUDY, changed, grid
 
 ROW = "studies.tiny.grid.1"
@@ -101,13 +105,53 @@ def test_local_files_tell_what_they_have_room_for(tmp_path: Path, monkeypatch: p
     sizes = {"num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4}
     config = {"model_type": "llama", "vocab_size": 160, "max_position_embeddings": 12, **sizes}
     (tmp_path / "model/config.json").write_text(json.dumps(config))
-    (tmp_path / "text.txt").write_text("a b c\n" * 4)
+    # Equal lines would all be in one split, so the text is cut by position: 60% of it are for calibration.
+    (tmp_path / "text.txt").write_text("a b c\n" * 60)
     local = {"title": "T", "source": {"kind": "path", "path": "text.txt"}, "documents": "lines"}
     model = {"title": "M", "family": "llama", "source": {"kind": "path", "path": "model"}}
     assert "ppl_tiny has windows of 16 tokens, but tiny reads at most 12" in message(changed("models.tiny", model))
     assert "text_4x16 needs 64 tokens" not in message(changed("models.tiny", model, changed("corpora.text", local)))
     few = changed("studies.tiny.defaults.calibration", "text_40x16", changed("corpora.text", local))
-    assert "text_40x16 needs 640 tokens, but the text has fewer than 72" in message(few)
+    assert "text_40x16 needs 640 tokens, but the text has fewer than 253 for calibration" in message(few)
+
+
+@pytest.mark.parametrize(
+    ("params", "refused"),
+    [
+        ({"windows": 13}, "needs 208 tokens, but the test split of text has fewer than 202"),
+        ({"windows": 12}, None),
+        ({"windows": 13, "bos": "window"}, None),  # 195 tokens of text
+        ({"windows": 13, "bos": "auto"}, None),
+        ({"windows": 14, "bos": "auto"}, "needs 210 tokens"),
+        ({"windows": None}, None),
+        ({"windows": None, "seqlen": 203}, "needs 203 tokens, but the test split of text has fewer than 202"),
+    ],
+    ids=str,
+)
+def test_the_test_split_of_a_local_text_bounds_the_windows(
+    params: dict[str, Any], refused: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("a b c d e\n" * 100)
+    local = {"title": "T", "source": {"kind": "path", "path": "text.txt"}, "documents": "auto"}
+    config = changed("suites.ppl_tiny.params", {**SUITE["params"], **params}, changed("corpora.text", local))
+    if refused is None:
+        load_plan(config)
+    else:
+        assert f"studies.tiny.grid[0].suites: ppl_tiny {refused}" in message(config)
+
+
+def test_no_split_of_a_local_text_has_more_tokens_than_its_bound(tmp_path: Path) -> None:
+    """Tokens are bytes here, and two more stand between documents."""
+    for name, text in {"whole.txt": "né " * 99, "lines.txt": "\n".join(f"{i} é" for i in range(50))}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        source = {"kind": "path", "path": str(tmp_path / name)}
+        entry = CorpusEntry.model_validate({"title": "T", "source": source, "documents": name.removesuffix(".txt")})
+        documents = read_documents(tmp_path / name, entry.documents)
+        splits = split_by_hash(documents) if len(documents) > 1 else split_by_position(documents)
+        for split, texts in splits.items():
+            most = most_tokens(entry, split)
+            assert most is not None and len("\n\n".join(texts).encode()) < most <= len("".join(texts).encode()) * 2 + 3
 
 
 @pytest.mark.parametrize("name", ["a{x}.txt", "<results>.txt", "{model}", "a\nb.txt", "\x1b[2J"])

@@ -576,24 +576,35 @@ def test_a_size_that_is_not_known_is_a_dash_beside_others(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("words", "last"),
+    ("words", "first"),
     [
         (
             ["--configfile", "config/studies/smoke.yaml"],
             "This config comes with the package. To run it: prunebench init DIR --study smoke, then "
             "snakemake --cores all in DIR",
         ),
-        ([], "This config is an example of the package. To begin a project of your own: prunebench init DIR"),
+        (
+            [],
+            "This config comes with the package. To run it: prunebench init DIR --study quickstart, then "
+            "snakemake --cores all in DIR. To begin a project of your own: prunebench init DIR",
+        ),
     ],
 )
-def test_a_config_of_the_package_is_followed_by_the_way_to_run_it(
-    words: list[str], last: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_config_of_the_package_begins_with_the_way_to_run_it(
+    words: list[str], first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert CliRunner().invoke(app, ["plan", *words]).output.splitlines()[-1] == last
-    assert "package" not in CliRunner().invoke(app, ["plan", *words, "--json"]).output.splitlines()[-1][-200:]
+    assert CliRunner().invoke(app, ["plan", *words]).output.splitlines()[0] == first
+    assert CliRunner().invoke(app, ["plan", *words, "--json"]).output.startswith("{")
     monkeypatch.chdir(REPOSITORY)
-    assert last not in CliRunner().invoke(app, ["plan", *words]).output, "it is a file of the project"
+    assert first not in CliRunner().invoke(app, ["plan", *words]).output, "it is a file of the project"
+
+
+@pytest.mark.parametrize(("study", "file"), [("quickstart", "config.yaml"), ("smoke", "studies/smoke.yaml")])
+def test_a_project_begins_with_a_study_of_the_package(study: str, file: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "new"), "--study", study])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "new/config/config.yaml").read_text() == (REPOSITORY / "config" / file).read_text()
 
 
 def test_plain_data_hold_no_number_of_another_study() -> None:

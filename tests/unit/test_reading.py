@@ -30,6 +30,8 @@ LINE_3: list[tuple[str, str]] = [
     (f"z: {'[' * 300_000}", "more than 30 lists or mappings are inside each other"),
     (f"z: {'{a: ' * 300_000}", "more than 30 lists or mappings are inside each other"),
     ("z: &z [*z]", "a reference (*name) leads into the value that it stands in"),
+    ("z: {x: *all, y: *all}", "line 3: *all refers to a value that is not there: the line that defines it (&all) was"),
+    ("z: [*all, &all 2]", "Write &all and the value here"),
     ("z: &z {y: {x: *z}}", "a reference (*name) leads into the value that it stands in"),
     ("z: !!python/object/apply:os.system ['true']", "this is not valid YAML: could not determine a constructor"),
     ("z: \t1: 2", "this is not valid YAML"),

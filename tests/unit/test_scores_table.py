@@ -43,7 +43,7 @@ def test_a_column_for_each_metric_of_a_task_in_its_unit() -> None:
         row("dense", "0.00", 0.1234), row("dense", "0.00", 0.5, RECALL), row("wanda", "0.50", 0.25), undeclared
     )
     made = scores_table(cells, "s", {"tasks/rte": "RTE"})
-    assert made.title == "Brier score (lower is better), Recall (higher is better), study s"
+    assert made.title == "Brier score (lower is better), Recall (higher is better): study s"
     assert made.columns == [("", "RTE Brier score"), ("", "RTE Recall")]
     assert [line[-3:] for line in made.rows] == [("0%", "0.1234", "50.00"), ("50%", "0.2500", "")]
 

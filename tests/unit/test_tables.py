@@ -12,13 +12,14 @@ from prunebench.plan.plan import load_plan
 from prunebench.results.detail import Records
 from prunebench.stages.collect import COLUMNS
 from prunebench.tables.layout import NAMED, SO_FAR
-from prunebench.tables.make import partly_pruned
+from prunebench.tables.make import partly_pruned, setting
 from prunebench.tables.make import with_losses as attach_losses
 from prunebench.tables.means import mean
 from prunebench.tables.rounding import rounding_notes
 from studies import changed, grid
 
 perplexity_table = partial(lay_out, "perplexity")
+allocators_table = partial(lay_out, "allocators")
 
 CELL = {
     "study": "s",
@@ -125,6 +126,30 @@ def test_calibration_sets_are_never_averaged_together() -> None:
 def test_protocols_are_never_mixed() -> None:
     made = perplexity_table(table(row("wanda", "0.50", 20.0), row("wanda", "0.50", 30.0, suite="long")), "s")
     assert made.columns == [("50%", "ppl web"), ("50%", "long web")] and made.rows[0][-2:] == ("20.00", "30.00")
+
+
+def test_a_head_names_a_suite_only_where_two_suites_have_its_text() -> None:
+    texts = (("ppl", "web", 20.0), ("ppl", "wiki", 25.0), ("mine", "notes", 30.0))
+    cells = [row("wanda", "0.50", value, suite=suite, task=task) for suite, task, value in texts]
+    for made in (perplexity_table(table(*cells), "s"), allocators_table(table(*cells), "s")):
+        assert [head for _, head in made.columns] == ["web", "wiki", "notes"]
+    cells.append(row("wanda", "0.50", 35.0, suite="mine", task="web"))
+    for made in (perplexity_table(table(*cells), "s"), allocators_table(table(*cells), "s")):
+        assert [head for _, head in made.columns] == ["ppl web", "wiki", "notes", "mine web"]
+
+
+def test_a_note_names_the_texts_of_each_suite() -> None:
+    rows = table(*(row("wanda", "0.50", 20.0, suite=suite, task=task, calibration="none")
+                   for suite, task in (("ppl_tiny", "text"), ("mine", "notes"), ("mine", "own"))))  # fmt: skip
+    assert setting(load_plan(grid({"method": "dense"})), rows) == ["Suites: ppl_tiny (Text); mine (notes, own)."]
+
+
+def test_the_caption_has_the_title_of_the_study() -> None:
+    made = perplexity_table(table(row("wanda", "0.50", 20.0)), "s", {"studies/s": "My paper", "suites/ppl": "long"})
+    assert made.title == "Perplexity, lower is better: My paper (long)"
+    assert perplexity_table(table(row("wanda", "0.50", 20.0)), "s").title == "Perplexity, lower is better: study s"
+    plan = load_plan(grid({"method": "dense"}, title="My paper"))
+    assert plan.shown.labels()["studies/tiny"] == "My paper"
 
 
 def test_a_seed_that_failed_is_not_averaged_away() -> None:
@@ -261,7 +286,7 @@ def test_rounding_spread_compares_only_what_differs_in_nothing_else() -> None:
 def test_a_suite_without_any_number_keeps_its_column() -> None:
     bad = row("wanda", "0.50", None, suite="long", task=None, metric=None, status="missing", reason="not run")
     made = perplexity_table(table(row("wanda", "0.50", 20.0), bad), "s", LABELS)
-    assert made.columns == [("50%", "ppl web"), ("50%", "long")] and made.rows[0][-2:] == ("20.00", "missing")
+    assert made.columns == [("50%", "web"), ("50%", "long")] and made.rows[0][-2:] == ("20.00", "missing")
 
 
 def windows(value: float, *shifts: float) -> list[float]:

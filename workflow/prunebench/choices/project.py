@@ -13,12 +13,16 @@ TEMPLATES = Path(__file__).with_name("templates") / "project"
 COPIED = ("config/schema.json", "profiles/**/*.yaml")
 """Patterns of the package's files that a project has copies of. Snakemake looks for profiles beside the Snakefile."""
 
+QUICKSTART = "quickstart"
+"""The study of the package's config/config.yaml."""
+
 
 def create(directory: Path, study: str | None = None) -> list[Path]:
     """Write the files of a project into `directory` and return their paths.
 
-    With `study`, the name of a config file in config/studies/ without its suffix, that file becomes the project's
-    config. Raises PrunebenchError, and writes nothing, for an unknown study, or if one of the files is there already.
+    With `study`, QUICKSTART or the name of a config file in config/studies/ without its suffix, that file becomes the
+    project's config. Raises PrunebenchError, and writes nothing, for an unknown study, or if one of the files is there
+    already.
     """
     texts = {path.relative_to(TEMPLATES): path for path in sorted(TEMPLATES.rglob("*")) if path.is_file()}
     texts |= {path.relative_to(ROOT): path for pattern in COPIED for path in sorted(ROOT.glob(pattern))}
@@ -36,17 +40,18 @@ def way_to(config: Path) -> str | None:
     """Say how to run a config file of the package; None for a file of the project in the working directory."""
     if config.exists():
         return None
-    if config.parent != STUDIES:
-        return "This config is an example of the package. To begin a project of your own: prunebench init DIR"
-    return (
-        f"This config comes with the package. To run it: prunebench init DIR --study {shlex.quote(config.stem)}, then "
+    name = config.stem if config.parent == STUDIES else QUICKSTART
+    way = (
+        f"This config comes with the package. To run it: prunebench init DIR --study {shlex.quote(name)}, then "
         "snakemake --cores all in DIR"
     )
+    return way if config.parent == STUDIES else f"{way}. To begin a project of your own: prunebench init DIR"
 
 
 def _study(name: str) -> Path:
     """Return the package's config file of the study `name`. Raises PrunebenchError if there is none."""
-    known = sorted(path.stem for path in ROOT.glob(f"{STUDIES}/*.yaml"))
-    if name not in known:
-        raise PrunebenchError(f"--study: unknown study {name!r}{registry.did_you_mean(name, known)}")
-    return packaged(STUDIES / f"{name}.yaml")
+    files = {path.stem: path.relative_to(ROOT) for path in sorted(ROOT.glob(f"{STUDIES}/*.yaml"))}
+    files[QUICKSTART] = CONFIG
+    if name not in files:
+        raise PrunebenchError(f"--study: unknown study {name!r}{registry.did_you_mean(name, files)}")
+    return packaged(files[name])

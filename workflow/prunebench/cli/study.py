@@ -95,7 +95,10 @@ def plan(
     missing, done = False, done_jobs(plan, graph.jobs_of_all(plan))
     if study and study not in plan.studies and (Path(study).is_dir() or study in plan.config.models):
         raise PrunebenchError(f"{study} is a model and no study: add --sparsity 0.5, or --pattern 2of4")
-    for name in configs.studies(plan, study):
+    studies = configs.studies(plan, study)
+    if not as_json and (way := way_to(configfile)):
+        typer.echo(way)
+    for name in studies:
         estimate = Estimate.of(plan, [name], machine, done)
         problems = access.check(estimate) if check else None
         missing = missing or any((problems or {}).values())
@@ -103,8 +106,6 @@ def plan(
             typer.echo(json.dumps(plain(name, estimate, problems)))
         else:
             printing.show(overview(name, estimate, problems))
-    if not as_json and (way := way_to(configfile)):
-        typer.echo(way)
     raise typer.Exit(missing)
 
 

@@ -3,6 +3,7 @@
 The errors name the file, the key, the value and the nearest valid name.
 """
 
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from pydantic_core import ErrorDetails
 from prunebench import registry
 from prunebench.config.values import CALIBRATION, PACKAGE, REPO, REVISION, SHA256, TASK, VERSION
 from prunebench.errors import PrunebenchError
-from prunebench.names import LONGEST_SLUG, SLUG, brief
+from prunebench.names import LONGEST_SLUG, SLUG, brief, slug
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -80,7 +81,16 @@ def _in_words(mistake: ErrorDetails) -> str:
     hint = ""
     if mistake["type"] == "literal_error" and isinstance(value, str):
         hint = registry.did_you_mean(value, context["expected"].split("'")[1::2], list_all=False)
+    elif isinstance(value, str) and context.get("pattern") in (SLUG, CALIBRATION):
+        hint = _respelled(value, context["pattern"])
     return f"{text} (got {brief(repr(value))}){hint}"
+
+
+def _respelled(name: str, pattern: str) -> str:
+    """Write the end of a message: the spelling of `name` that fits `pattern`; an empty text if `name` has none."""
+    spelling = slug(name)
+    fits = any(map(str.isalnum, name)) and re.fullmatch(pattern, spelling)
+    return f": did you mean {spelling!r}?" if fits else ""
 
 
 def _written(mistake: ErrorDetails, raw: Any) -> tuple[list[int | str], Any]:

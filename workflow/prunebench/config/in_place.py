@@ -1,5 +1,6 @@
 """Models that a study names in place, by a repository on the hub or a directory, without an entry in a catalog."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -49,5 +50,13 @@ def in_place(value: Mapping[str, Any]) -> InPlace:
 
 
 def model_name(value: Any) -> Any:
-    """Return the name of a model that is named in place. Any other `value` is returned as it is."""
+    """Return the name of a model that is named in place. Any other `value` is returned as it is.
+
+    Raises ValueError, which says how to write a repository or a directory, if `value` is a text with a slash.
+    """
+    if isinstance(value, str) and "/" in value:
+        forms = f"a directory is written {{path: {value}}}"
+        if re.match(REPO, value):
+            forms = f"a model on the hub is written {{hub: {value}}}, and {forms}"
+        raise ValueError(forms)
     return in_place(value).name if isinstance(value, Mapping) else value

@@ -102,8 +102,12 @@ def _text(path: Path) -> str:
 
 
 def _check_events(text: str) -> None:
-    """Raise _Mistake if there is too much in `text`. The parser works event by event, and stops where this stops."""
+    """Raise _Mistake if there is too much in `text`, or a reference to a value that nothing before it names.
+
+    The parser works event by event, and stops where this stops.
+    """
     depth = documents = 0
+    anchors: set[str] = set()
     for count, event in enumerate(yaml.parse(text, _Loader)):
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
@@ -115,6 +119,15 @@ def _check_events(text: str) -> None:
                 raise _Mistake(_TOO_DEEP, event)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+        elif isinstance(event, yaml.AliasEvent) and event.anchor not in anchors:
+            name = brief(str(event.anchor), 80)
+            raise _Mistake(
+                f"*{name} refers to a value that is not there: the line that defines it (&{name}) was deleted, or "
+                f"comes later. Write &{name} and the value here",
+                event,
+            )
+        if isinstance(event, yaml.ScalarEvent | yaml.CollectionStartEvent) and event.anchor:
+            anchors.add(event.anchor)
         if count > MOST:
             raise _Mistake(f"there are more than {MOST} values: split the file", event)
 

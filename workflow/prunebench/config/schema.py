@@ -48,9 +48,11 @@ def _as_list(value: Any) -> Any:
 
 
 def _checked_pattern(value: Any) -> str:
-    # YAML reads 2:4 as the number 124, because it takes it for a clock time with base 60.
     if isinstance(value, int) or ":" in str(value):
-        raise ValueError("n:m patterns are written 2of4, for 2 kept of every 4 inputs")
+        # YAML takes 2:4 for a clock time.
+        keep, group = divmod(value, 60) if isinstance(value, int) else (0, 0)
+        read = f"; YAML reads {keep}:{group} as {value}, a number of base 60" if 0 < keep < group else ""
+        raise ValueError(f"n:m patterns are written 2of4, for 2 kept of every 4 inputs{read}")
     return str(parse_pattern(str(value)))
 
 

@@ -9,14 +9,17 @@ from typing import Any
 
 from prunebench import registry
 from prunebench.assets.manifest import read_shape
-from prunebench.assets.sources import local_files, local_path
+from prunebench.assets.sources import local_path
 from prunebench.cell import NO_CALIBRATION, Cell
-from prunebench.config.entries import CorpusEntry, ModelEntry, Shape
+from prunebench.config.entries import ModelEntry, Shape
 from prunebench.config.schema import Axes, Config, calibration_parts, configured
-from prunebench.config.sources import GeneratedSource, PathSource, TrainedSource
+from prunebench.config.sources import GeneratedSource, TrainedSource
 from prunebench.errors import PrunebenchError
 from prunebench.patterns import parse_pattern
+from prunebench.plan.texts import most_tokens, tokens_of_text
 from prunebench.plugin import Search, Support
+from prunebench.suites.base import Suite
+from prunebench.suites.perplexity import Perplexity
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,11 @@ class Expansion:
 def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> Expansion:
     """The distinct cells of study `name`, in the order of its grid.
 
-    Raises PrunebenchError where the grid has no meaning, as for an n:m pattern whose groups do not divide a width.
+    Raises PrunebenchError where the grid has no meaning, as for an n:m pattern whose groups do not divide a width, and
+    for a row of `exclude` that matches no cell.
     """
     study = config.studies[name]
+    idle = set(range(len(study.exclude)))
     supported: dict[Cell, None] = {}
     skipped: dict[Cell, str] = {}
     suites: dict[Cell, dict[str, None]] = {}
@@ -49,7 +54,9 @@ def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> 
     for index, row in enumerate(study.grid):
         where = f"{file}: studies.{name}.grid[{index}]."
         for point in product(config, row, study.defaults, where):
-            if any(_matches(point, rule) for rule in study.exclude):
+            matching = [number for number, rule in enumerate(study.exclude) if _matches(point, rule)]
+            if matching:
+                idle.difference_update(matching)
                 continue
             support = supports(config, point)
             if (point.model, point.pattern) not in fitting:
@@ -67,6 +74,8 @@ def expand_grid(config: Config, name: str, file: str = "config/config.yaml") -> 
                 supported[cell] = None
             else:
                 skipped[cell] = support.reason
+    if idle:
+        raise PrunebenchError(f"{file}: studies.{name}.exclude[{min(idle)}]: no cell matches: correct it, or delete it")
     if not supported and not skipped:
         raise PrunebenchError(f"{file}: studies.{name}: no cells are left: 'exclude' matches all of them")
     return Expansion(tuple(supported), tuple(skipped.items()), {cell: tuple(suites[cell]) for cell in suites})
@@ -87,12 +96,32 @@ def check_number(config: Config, file: str) -> None:
 
 
 def unreadable_suite(config: Config, model: str, suite: str) -> str | None:
-    """The reason why `model` cannot read the windows or the images of `suite`; None if it can, or may."""
+    """The reason why `model` cannot read the windows or the images of `suite`, or a text is too short for the windows.
+
+    None if it can, or may.
+    """
     sees = registry.load("suites", config.suites[suite].suite).sees
     if sees and not registry.load("models", config.models[model].family).text_types:
         return f"suites: {suite} asks about images, which {model} does not see"
-    reason = too_long(config, model, configured("suites", config.suites[suite]).longest)
+    plugin = configured("suites", config.suites[suite])
+    reason = too_long(config, model, plugin.longest) or _too_many_windows(config, plugin)
     return reason and f"suites: {suite} {reason}"
+
+
+def _too_many_windows(config: Config, suite: Suite) -> str | None:
+    """The reason why a corpus has too little text for the windows of a suite of perplexities; None if it may do."""
+    params = suite.params
+    if not isinstance(params, Perplexity.Params):
+        return None
+    needed = tokens_of_text(params.windows or 1, params.seqlen, params.bos)
+    for corpus in params.corpora:
+        most = most_tokens(config.corpora[corpus], params.split)
+        if most is not None and needed >= most:
+            return (
+                f"needs {needed:,} tokens, but the {params.split} split of {corpus} has fewer than {most:,}: take "
+                "fewer or shorter windows, or name a larger text"
+            )
+    return None
 
 
 def unreadable(config: Config, model: str, calibration: str) -> str | None:
@@ -114,12 +143,13 @@ def unreadable(config: Config, model: str, calibration: str) -> str | None:
         reason = too_long(config, model, seqlen)
         return reason and f"calibration: {calibration} {reason}"
     entry = config.corpora[text]
-    most = most_tokens(entry)
-    needed = seqlen if entry.calibration == "documents" else samples * seqlen  # a document may be drawn again
-    if most is not None and needed > most:
+    most = most_tokens(entry, "calibration")
+    windows = 1 if entry.calibration == "documents" else samples  # a document may be drawn again
+    needed = tokens_of_text(windows, seqlen, entry.calibration_bos)
+    if most is not None and needed >= most:
         return (
-            f"calibration: {calibration} needs {needed:,} tokens, but the text has fewer than {most:,}: take "
-            "fewer or shorter windows, or name a larger text"
+            f"calibration: {calibration} needs {needed:,} tokens, but the text has fewer than {most:,} for "
+            "calibration: take fewer or shorter windows, or name a larger text"
         )
     reason = too_long(config, model, seqlen)
     return reason and f"calibration: {calibration} {reason}"
@@ -132,19 +162,6 @@ def too_long(config: Config, model: str, seqlen: int) -> str | None:
     if context is None or seqlen <= context:
         return None
     return f"has windows of {seqlen} tokens, but {model} reads at most {context}: take shorter ones"
-
-
-def most_tokens(entry: CorpusEntry) -> int | None:
-    """A number of tokens that the calibration split of a corpus does not reach; None if that is not known yet.
-
-    A token of a local text has at least one byte, and up to two stand between documents, whose separator has one.
-    """
-    if entry.calibration_tokens is not None or not isinstance(entry.source, PathSource):
-        return entry.calibration_tokens
-    files = local_files(entry.source)
-    if any(file.suffix in (".gz", ".parquet") for file in files):
-        return None
-    return 3 * sum(file.stat().st_size for file in files)
 
 
 def axes_used(config: Config, method: str, allocator: str) -> frozenset[str]:

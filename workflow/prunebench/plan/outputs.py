@@ -100,6 +100,7 @@ class Shown:
         labels |= {f"corpora/{name}": corpus.title for name, corpus in self.config.corpora.items()}
         labels |= {f"searches/{name}": search.title or name for name, search in self.config.searches.items()}
         labels |= {f"suites/{name}": suite.title for name, suite in self.config.suites.items() if suite.title}
+        labels |= {f"studies/{name}": study.title for name, study in self.config.studies.items() if study.title}
         bundles = self.config.tasks.values()
         rows = [task for bundle in bundles for task in bundle.tasks.items()]
         labels |= {f"tasks/{task}": data.title for task, data in rows if data.title}

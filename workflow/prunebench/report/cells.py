@@ -95,7 +95,7 @@ def _headlines(cells: pd.DataFrame) -> dict[str, tuple[str, str, str]]:
 def _head(plan: Plan, cells: pd.DataFrame, suite: str, task: str, name: str) -> str:
     labels = plan.shown.labels()
     measured = layout.measured(task, labels)
-    several = cells.loc[cells["metric"] == name, "suite"].nunique() > 1
+    several = cells.loc[(cells["metric"] == name) & (cells["task"] == task), "suite"].nunique() > 1
     return f"{metric(name).title}, {measured}" + (f" ({suite})" if several else "")
 
 

@@ -33,7 +33,7 @@ class AllocatorsTable(StudyTable):
         shown = [(line, lines) for lines in groups(rows, columns, evidence.half) for line in lines]
         best = "the best allocator of a method in its column, if its lead over every other is"
         return Table(
-            title=f"Perplexity by allocator, lower is better, study {evidence.study}{layout.protocol(rows, labels)}",
+            title=layout.caption("Perplexity by allocator, lower is better", evidence.study, labels, rows),
             stub=layout.STUB,
             columns=heads(columns, rows, labels),
             rows=[(*layout.stub(line.key, rows, labels), *line.entries) for line, _ in shown],

@@ -55,7 +55,8 @@ class EfficiencyTable(StudyTable):
         measured = set(timed[keys].itertuples(index=False, name=None))
         rows = rows.loc[[key in measured for key in rows[keys].itertuples(index=False, name=None)]]
         texts = rows[~rows["suite"].isin(suites)]
-        tests, alone = layout.tests(texts), texts["suite"].nunique() == 1
+        tests = layout.tests(texts)
+        corpora = layout.named([(suite, layout.measured(task, labels)) for suite, task in tests])
         batches = sorted({int(name.rpartition("_")[2]) for name in timed["metric"].dropna() if "decode_" in name})
         heads = [*_sizes(), *(head for batch in batches for head in _speeds(batch))]
         lines: list[tuple[str, ...]] = []
@@ -72,13 +73,10 @@ class EfficiencyTable(StudyTable):
                 (*stub, point, labels.get(f"suites/{first['suite']}", first["suite"]), *perplexities, *entries)
             )
         return Table(
-            title=f"What sparsity costs and buys, study {evidence.study}",
+            title=layout.caption("What sparsity costs and buys", evidence.study, labels),
             stub=(*layout.STUB, "Sparsity", "Measured with"),
             columns=[
-                *(
-                    ("Perplexity" if alone else f"Perplexity, {suite}", layout.measured(task, labels))
-                    for suite, task in tests
-                ),
+                *((f"Perplexity, {suite}" if suite else "Perplexity", corpus) for suite, corpus in corpora),
                 *((head.group, head.name) for head in heads),
             ],
             rows=lines,

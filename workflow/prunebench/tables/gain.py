@@ -55,7 +55,7 @@ class GainTable(StudyTable):
                     gains = (gain(*pair) for pair in pairs)
                     printed.append((model, method, f"Gain of {allocator}", calibration, *gains))
         return Table(
-            title=f"Gains over uniform sparsity, study {evidence.study}{layout.protocol(rows, labels)}",
+            title=layout.caption("Gains over uniform sparsity", evidence.study, labels, rows),
             stub=layout.STUB,
             columns=heads(columns, rows, labels),
             rows=printed,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prunebench.cell import NO_CALIBRATION
@@ -54,6 +54,17 @@ def measured(task: str, labels: Mapping[str, str]) -> str:
     return labels.get(f"corpora/{task}", labels.get(f"tasks/{task}", task))
 
 
+def named(shown: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Leave out the suite of each (suite, text of a head) whose text is in the heads of no other suite.
+
+    A head without a text keeps its suite.
+    """
+    suites: dict[str, set[str]] = {}
+    for suite, text in shown:
+        suites.setdefault(text, set()).add(suite)
+    return [("" if text and len(suites[text]) == 1 else suite, text) for suite, text in shown]
+
+
 def blank(rows: pd.DataFrame) -> str | None:
     """Give the entry of a table for `rows` (see `of_test`) that have no number: the status, or an empty text if there
     are no rows.
@@ -95,11 +106,15 @@ def stub(key: Iterable[object], rows: pd.DataFrame, labels: Mapping[str, str]) -
     return (*(labels.get(f"{kind}/{name}", name) for kind, name in names.items()), shown)
 
 
-def protocol(rows: pd.DataFrame, labels: Mapping[str, str]) -> str:
-    """Print the title of the suite in brackets, if all rows are of one suite and it has a title."""
-    suites = rows["suite"].unique()
-    title = labels.get(f"suites/{suites[0]}") if len(suites) == 1 else None
-    return f" ({title})" if title else ""
+def caption(contents: str, study: str, labels: Mapping[str, str], rows: pd.DataFrame | None = None) -> str:
+    """Print the caption of a table: its `contents` in a few words, and the title of `study`, or its key without one.
+
+    If all `rows` are of one suite and the suite has a title, that title follows in brackets.
+    """
+    suites = [] if rows is None else list(rows["suite"].unique())
+    protocol = labels.get(f"suites/{suites[0]}") if len(suites) == 1 else None
+    title = labels.get(f"studies/{study}", f"study {study}")
+    return f"{contents}: {title}" + (f" ({protocol})" if protocol else "")
 
 
 def statuses(rows: pd.DataFrame) -> pd.Series[str]:

@@ -72,18 +72,21 @@ def list_columns(rows: pd.DataFrame) -> list[Column]:
 
 
 def heads(columns: list[Column], rows: pd.DataFrame, labels: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Print the heads of the columns: the sparsity, below it corpus or task, with the suite if several are alike."""
+    """Print the heads of the columns: the sparsity, below it corpus or task, with the suite if two suites have it.
+
+    A mean over tasks has the suite wherever another suite has the same metric: the word does not say which tasks.
+    """
     suites = list(rows["suite"].unique())
     measured = rows.dropna(subset="metric").groupby("suite")["metric"].first()
     suffixes = {suite: metric(measured[suite]).suffix if suite in measured else "" for suite in suites}
 
-    def name(suite: str, task: str) -> str:
-        suffix = suffixes[suite]
-        shown = f"{layout.measured(task, labels)} {suffix}".strip()
-        alone = list(suffixes.values()).count(suffix) == 1
-        return shown if shown and alone else f"{suite} {shown}".strip()
-
-    return [(point, name(*test)) for point, test in columns]
+    shown = [(suite, f"{layout.measured(task, labels)} {suffixes[suite]}".strip()) for _, (suite, task) in columns]
+    shared = {suite for suite, suffix in suffixes.items() if list(suffixes.values()).count(suffix) > 1}
+    pairs = zip(columns, layout.named(shown), strict=True)
+    return [
+        (point, f"{suite if task == MEAN and suite in shared else name} {text}".strip())
+        for (point, (suite, task)), (name, text) in pairs
+    ]
 
 
 def groups(rows: pd.DataFrame, columns: list[Column], half: Collection[str]) -> Iterator[list[Line]]:

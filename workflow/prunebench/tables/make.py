@@ -16,7 +16,8 @@ from prunebench.plan import paths
 from prunebench.plan.plan import Plan
 from prunebench.results.detail import Records
 from prunebench.storage.sealed import Damaged, check_mark
-from prunebench.suites.metrics import metric
+from prunebench.suites.metrics import MEAN, metric
+from prunebench.tables import layout
 from prunebench.tables.base import Evidence
 from prunebench.tables.escape import from_csv
 from prunebench.tables.means import with_errors
@@ -99,12 +100,18 @@ def setting(plan: Plan, rows: pd.DataFrame) -> list[str]:
         texts.append(f"{samples} x {seqlen} tokens of {labels.get(f'corpora/{corpus}', corpus)}")
     seeds = sorted(calibrated["seed"].astype(int).unique())
     listed = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
-    suites = [(name, labels.get(f"suites/{name}")) for name in rows["suite"].unique()]
-    titles = [f"{name}: {title}" for name, title in suites if title]
+    suites = [_suite(str(name), of_suite, labels) for name, of_suite in rows.groupby("suite", sort=False)]
     return [
         *([f"Calibration: {'; '.join(texts)}; {listed}."] if texts else []),
-        *([f"Suites: {'; '.join(titles)}."] if len(suites) > 1 and titles else []),
+        *([f"Suites: {'; '.join(suites)}."] if len(suites) > 1 else []),
     ]
+
+
+def _suite(name: str, rows: pd.DataFrame, labels: Mapping[str, str]) -> str:
+    """Name a suite, its title, and in brackets the texts or tasks of its `rows`: heads of columns name no suite."""
+    tasks = [layout.measured(task, labels) for task in rows["task"].dropna().unique() if task != MEAN]
+    title = labels.get(f"suites/{name}")
+    return name + (f": {title}" if title else "") + (f" ({', '.join(tasks)})" if tasks else "")
 
 
 def partly_pruned(plan: Plan, study: str) -> list[str]:

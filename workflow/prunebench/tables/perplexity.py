@@ -41,7 +41,7 @@ class PerplexityTable(StudyTable):
         tests = layout.tests(rows)
         groups = [layout.point(row) for _, row in layout.points(rows[~rows["baseline"]]).iterrows()] or [""]
         columns = [(group, test) for group in groups for test in tests]
-        single, relative = rows["suite"].nunique() == 1, bool(rows["baseline"].any() and not rows["baseline"].all())
+        relative = bool(rows["baseline"].any() and not rows["baseline"].all())
         shown: list[tuple[str, ...]] = []
         lines: list[Line] = []
         bold: set[tuple[int, int]] = set()
@@ -55,10 +55,10 @@ class PerplexityTable(StudyTable):
             for line in of_this:
                 entries = _with_ratios(line, of_this, len(tests)) if relative else line.entries
                 shown.append((*layout.stub(line.key, rows, labels), *entries))
-        heads = [layout.measured(task, labels) if single else f"{suite} {layout.measured(task, labels)}".strip()
-                 for suite, task in tests]  # fmt: skip
+        named = layout.named([(suite, layout.measured(task, labels)) for suite, task in tests])
+        heads = [" ".join(filter(None, head)) for head in named]
         return Table(
-            title=f"Perplexity, lower is better, study {evidence.study}{layout.protocol(rows, labels)}",
+            title=layout.caption("Perplexity, lower is better", evidence.study, labels, rows),
             stub=layout.STUB,
             columns=[(group, head) for group in groups for head in [*heads, *([RATIO] if relative else [])]],
             rows=shown,

@@ -91,7 +91,7 @@ class PublishedTable(StudyTable):
                     )
                 )
         return Table(
-            title=f"Published values beside ours, study {evidence.study}",
+            title=layout.caption("Published values beside ours", evidence.study, evidence.labels),
             stub=(*layout.STUB, "Sparsity", "Measured"),
             columns=[("", head) for head in HEADS],
             rows=printed,

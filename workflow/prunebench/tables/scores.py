@@ -40,14 +40,14 @@ class ScoresTable(StudyTable):
         rows = rows.assign(task=pd.Series(heads, index=rows.index, dtype=object))
         tests = layout.tests(rows)
         body = by_point(rows, tests, labels, evidence.half)
-        several = rows["suite"].nunique() > 1
+        ambiguous = len({task for _, task in tests}) < len(tests)
         better = ", ".join(
             f"{entry.title} ({'lower' if entry.lower else 'higher'} is better)" for entry in metrics.values()
         )
         return Table(
-            title=f"{better or 'Scores'}, study {evidence.study}{layout.protocol(rows, labels)}",
+            title=layout.caption(better or "Scores", evidence.study, labels, rows),
             stub=(*layout.STUB, "Sparsity"),
-            columns=[(suite if several else "", task) for suite, task in tests],
+            columns=[(suite if ambiguous or not task else "", task) for suite, task in tests],
             rows=body.rows,
             notes=[
                 layout.counts(rows),

@@ -41,7 +41,7 @@ class ZeroshotTable(StudyTable):
         relative = bool(compared and rows["baseline"].any() and not rows["baseline"].all())
         body = by_point(rows, tests, labels, evidence.half, _show, relative=relative)
         return Table(
-            title=f"Accuracy in percent, higher is better, study {evidence.study}{layout.protocol(rows, labels)}",
+            title=layout.caption("Accuracy in percent, higher is better", evidence.study, labels, rows),
             stub=(*layout.STUB, "Sparsity"),
             columns=[
                 *((suite if ambiguous else "", _head(task, labels)) for suite, task in tests),
@@ -70,10 +70,8 @@ def _show(mean: Mean, test: layout.Test) -> str:
 
 
 def _explain(rows: pd.DataFrame, tests: list[layout.Test], labels: Mapping[str, str]) -> list[str]:
-    """Write notes on the suites if there are several, on what ± means, and on how many rows each accuracy rests."""
-    suites = list(dict.fromkeys(suite for suite, _ in tests))
-    titles = {suite: labels.get(f"suites/{suite}") for suite in suites if len(suites) > 1}
-    notes = [f"{suite}: {title}." for suite, title in titles.items() if title]
+    """Write notes on what ± means, and on how many rows each accuracy rests."""
+    notes = []
     if any(task == MEAN for _, task in tests):
         several = rows.groupby([*layout.ROW, *layout.POINT])["seed"].nunique() > 1
         spread = "standard deviation over seeds" if several.all() else "standard error of the sample of rows"

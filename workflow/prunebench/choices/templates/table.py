@@ -32,7 +32,7 @@ class Template(StudyTable):
             names = (labels.get(f"models/{model}", str(model)), labels.get(f"methods/{method}", str(method)))
             lines.append((*names, layout.point(part.iloc[0]), str(task), f"{part['value'].min():.2f}"))
         return Table(
-            title=f"Lowest perplexity of each method, study {evidence.study}",
+            title=layout.caption("Lowest perplexity of each method", evidence.study, labels),
             stub=("Model", "Method", "Sparsity", "Text"),
             columns=[("", "Perplexity")],  # the head of a group of columns, and of the column
             rows=lines,
