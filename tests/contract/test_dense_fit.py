@@ -19,7 +19,7 @@ from prunebench.engine.loop import prune_model
 from prunebench.formulas import admm, fit, obs
 from prunebench.methods import dense_fit
 from prunebench.methods.dense_fit import DAMPINGS, TRIED_ROWS, USUAL, DenseFit
-from prunebench.methods.dense_fit_solvers import SOLVERS, Problem, alternating
+from prunebench.methods.dense_fit_solvers import SOLVERS, Problem, Selection, alternating
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.patterns import UNSTRUCTURED, parse_pattern
 from prunebench.storage.finished_blocks import Scratch
@@ -73,6 +73,22 @@ def test_a_sampled_threshold_takes_about_the_share_of_each_matrix(copies: int) -
     for chunk in admm.about_lowest(values, 0.6, copies).chunk(copies):
         assert float(chunk.float().mean()) == pytest.approx(0.6, abs=0.05)
     assert not admm.about_lowest(values, 0.0, copies).any()
+
+
+@pytest.mark.parametrize("name", ["unstructured", "2of4", "1of4"])
+def test_a_part_of_the_weights_that_go_is_about_as_large_as_asked_in_each_matrix(name: str) -> None:
+    pattern = parse_pattern(name)
+    sparsity = float(pattern.sparsity) if pattern.structured else 0.6
+    values = torch.cat([torch.randn(160, 64) * (i + 1) for i in range(3)])
+    zeros = torch.zeros_like(values, dtype=torch.bool)
+    zeros[:, 5] = True
+    select = Selection(zeros, 3, sparsity, pattern)
+    whole, part = select(values.masked_fill(zeros, 0), 1.0), select(values.masked_fill(zeros, 0), 0.5)
+    assert (whole & zeros).sum() == zeros.sum() == (part & zeros).sum()
+    for all_of_it, some in zip(whole.chunk(3), part.chunk(3), strict=True):
+        assert float(all_of_it.float().mean()) == pytest.approx(sparsity, abs=0.001)
+        assert float(some.float().mean()) == pytest.approx(0.5 * sparsity, abs=0.05)
+        assert pattern.structured <= bool((all_of_it | ~some).all())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

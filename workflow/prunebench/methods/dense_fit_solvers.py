@@ -85,7 +85,7 @@ def alternating(problem: Problem, dtype: torch.dtype) -> dict[str, torch.Tensor]
         # The problem has no unit of its own, and the products may have few bits.
         unit = scaled.abs().max().clamp_min(torch.finfo(scaled.dtype).tiny)
         scaled, missing = scaled.div_(unit), missing.div_(unit)
-        select = _Selection(scaled == 0, len(names), problem.sparsities[names[0]], problem.pattern)
+        select = Selection(scaled == 0, len(names), problem.sparsities[names[0]], problem.pattern)
         target = torch.addmm(missing, scaled, A)
         values = admm.gradual(scaled, target, inverse, select, rho=RHO, steps=STEPS, ramp=RAMP)
         pruned |= zip(names, values.mul_(unit).div_(norms).chunk(len(names)), strict=True)
@@ -93,7 +93,7 @@ def alternating(problem: Problem, dtype: torch.dtype) -> dict[str, torch.Tensor]
 
 
 @dataclass
-class _Selection:
+class Selection:
     """Chooses the weights that go, for matrices below each other, each with its own sparsity."""
 
     zeros: torch.Tensor
@@ -103,7 +103,12 @@ class _Selection:
 
     def __call__(self, values: torch.Tensor, part: float) -> torch.Tensor:
         """Mask of the smallest |`values`|, or of about the fraction `part` of those that should go."""
-        if part < 1 and not self.pattern.structured:
+        if part < 1 and self.pattern.structured:
+            # Groups do not reach from one matrix to the next.
+            allowed = admm.lowest(values, zeros=self.zeros, sparsity=self.sparsity, pattern=self.pattern, scope="row")
+            sizes = torch.where(allowed, values, torch.inf)
+            return admm.about_lowest(sizes, part * self.sparsity, self.copies) & allowed | self.zeros
+        if part < 1:
             return admm.about_lowest(values, part * self.sparsity, self.copies) | self.zeros
         chunks = zip(values.chunk(self.copies), self.zeros.chunk(self.copies), strict=True)
         parts = [
