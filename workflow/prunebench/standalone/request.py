@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import os
@@ -236,7 +235,7 @@ def _neighbour(directory: Path) -> str | None:
         models = [path.name for path in directory.parent.iterdir() if (path / CONFIG).is_file()]
     except OSError:
         return None
-    near = difflib.get_close_matches(directory.name, models, n=1, cutoff=0.6)
+    near = registry.nearest(directory.name, models)
     return str(directory.with_name(near[0])) if near else None
 
 
