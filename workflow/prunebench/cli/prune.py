@@ -176,4 +176,6 @@ def _check_calibration(calibration: Path | None, others: dict[str, Any]) -> None
         if calibration and value is not None:
             raise PrunebenchError(f"{name}: --calibration {calibration} settles this too; leave one of them out")
     if calibration and not calibration.exists():
-        raise PrunebenchError(f"--calibration: no such file: {calibration}")
+        from prunebench.standalone.request import no_file
+
+        raise no_file("--calibration", calibration)

@@ -304,6 +304,13 @@ def refuse_unknown(kind: str, name: str, *plugins: str) -> None:
         raise PrunebenchError(f"--{word}: unknown {word} {name!r}{registry.hint(kind, name, known)}")
 
 
+def no_file(option: str, path: Path) -> PrunebenchError:
+    """Make the error for an `option` that names a file of text which does not exist. A corpus has another option."""
+    is_corpus = str(path) in stored_entries("corpora")
+    corpus = f". {path} is a corpus of the catalog: name it with --corpus" if is_corpus else ""
+    return PrunebenchError(f"{option}: no such file or directory: {path}{corpus}")
+
+
 def parse_params(texts: list[str], option: str = "--param") -> dict[str, Any]:
     """Parse ["damping=0.1"] as {"damping": 0.1}. A value is read as JSON, or taken as text if it is not JSON.
 
