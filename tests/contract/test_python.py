@@ -126,6 +126,17 @@ def test_packed_by_a_function_and_what_a_search_finds(directory: Path, tmp_path:
         prunebench.search(directory, 0.5, strategy="grid")
 
 
+def test_a_text_that_the_method_does_not_look_at_is_noted(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """So a script can change the method alone."""
+    caplog.set_level("INFO", "prunebench")
+    options: dict[str, Any] = {"method": "magnitude", "sparsity": 0.5, **FAST}
+    bare = prunebench.prune(directory, **options)
+    assert "looks at no text" not in caplog.text
+    for given in (IDS, TEXTS):
+        assert equal(prunebench.prune(directory, given, **options), bare)
+    assert caplog.text.count("magnitude with uniform looks at no text: ignoring 'calibration'") == 2
+
+
 WRONG_EXPORTS: list[tuple[dict[str, Any], str]] = [
     ({"bits": 8}, "'bits' and 'group' belong to a packed model: give packed=True too"),
     ({"packed": True, "dense": True}, "dense=True and packed=True: choose one of them"),
@@ -247,7 +258,6 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("prune", {**PRUNE, "packed": True, "bits": 8, "group": "64"}, "'group' is '64': give a whole number"),
     ("prune", {**PRUNE, "packed": True, "bits": "8"}, "'bits' is '8': give a whole number"),
     ("speed", {"bits": 8, "group": 3}, "group=3: give a multiple of 32, with bits=8"),
-    ("prune", {**PRUNE, "calibration": IDS, "method": "magnitude"}, "looks at no text: leave out 'calibration'"),
     ("prune", {**PRUNE, "calibration": IDS, "bos": True}, "'bos': the windows of token ids are taken as they are"),
     ("prune", {**PRUNE, "calibration": IDS + 1000}, "holds token ids from 1005 to"),
     ("prune", {**PRUNE, "device": "tpu"}, "device 'tpu' ('device', PRUNEBENCH_DEVICE): PyTorch"),

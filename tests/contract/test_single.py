@@ -319,6 +319,7 @@ def test_the_recommendation_rests_on_text_that_no_table_shows() -> None:
 def test_the_nearest_measured_sparsity_decides(sparsity: float, nearest: str) -> None:
     why = recommend("unstructured", sparsity, FFN).why
     near = "" if f"{sparsity:.0%}" == nearest else f"(the nearest to {sparsity:.0%} in our table) "
+    near = "(in our table 50% is as near to 60%, and the harder task counts) " if sparsity == 0.6 else near
     assert f"lowest perplexity at {nearest} {near}in our own runs" in why
 
 
@@ -370,7 +371,10 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ([*PRUNE, "--sparsity", "0.6", *TOKENS, "--corpus", "c4_type"], "leave one of them out"),
     (["ppl", "{models}/llama", "--corpus", "generated"], "corpus 'generated' has no split test"),
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "'text_txt' is too short: its calibration"),
-    ([*PRUNE, "--sparsity", "0.6", "--calibration", "nowhere.npy"], "--calibration: no such file or directory: nowhere.npy"),
+    (
+        [*PRUNE, "--sparsity", "0.6", "--calibration", "nowhere.npy"],
+        "--calibration: no such file or directory: nowhere.npy",
+    ),
     ([*PRUNE, "-s", "0.6", "-c", "c4_type"], "directory: c4_type. c4_type is a corpus of the catalog: name it with"),
     (["ppl", "{models}/llama", "--text", "c4_type"], "--text: no such file or directory: c4_type. c4_type is a corpus"),
     ([*PRUNE, "--sparsity", "0.6", "--device", "tpu"], "device 'tpu' (--device, PRUNEBENCH_DEVICE): PyTorch"),
@@ -401,7 +405,10 @@ MISTAKES: list[tuple[list[Any], str]] = [
     (["prune", "{models}", "--out", "{out}", "--sparsity", "0.6"], "has no config.json"),
     (["prune", "{models}/llama", "--out", "{models}", "--sparsity", "0.6", *TOKENS], "choose another directory"),
     ([*PRUNE, "--sparsity", "0.6", "--method", "dense"], "--sparsity: method 'dense' takes no sparsity"),
-    ([*PRUNE, "--sparsity", "0.6", "--method", "magnitude", *TOKENS], "magnitude with uniform looks at no text"),
+    (
+        [*PRUNE, "--sparsity", "0.6", "--method", "magnitude", "--calibration", "{models}/foreign.npy"],
+        "holds token ids from -1",
+    ),
     (["prune", "{models}/llama", "--out", "{models}", "--force", "--sparsity", "0.6", *TOKENS], "choose another dir"),
     (["ppl", "{models}/llama", "--tokens", "{models}/tokens.npy", "--windows", "9"], "has 6 windows, not 9"),
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/foreign.npy"], "holds token ids from -1 to 160, but"),
