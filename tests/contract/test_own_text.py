@@ -584,8 +584,11 @@ def test_all_of_a_calibration_text_is_used_and_too_short_says_so(home: Path, tmp
     words += ["--force"]
     said = refused(*words, "--samples", count + 1)
     tokens = len(PreTrainedTokenizerFast.from_pretrained(home / "plain")(text, add_special_tokens=False)["input_ids"])
-    assert f"'my_txt' is too short: its calibration split has {tokens} tokens for 'plain'" in said
-    assert f"need {16 * (count + 1)}. Lower the number of windows (--samples) to {count}, or their length" in said
+    assert f"'my.txt' is too short: it has {tokens} tokens for 'plain'" in said
+    needed = f"need {16 * (count + 1)}. Lower the number of windows (--samples) to {count}, or "
+    assert f"{needed}their length (--seqlen), or give more text" in said
+    many = refused(*words, "--samples", tokens)
+    assert f"(--samples) to {count}, or give more text" in many, "no window is so short"
     assert (tmp_path / "out/model.safetensors").exists()
 
 

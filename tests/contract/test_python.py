@@ -137,6 +137,12 @@ def test_a_text_that_the_method_does_not_look_at_is_noted(directory: Path, caplo
     assert caplog.text.count("magnitude with uniform looks at no text: ignoring 'calibration'") == 2
 
 
+def test_a_list_that_is_too_short_is_called_as_the_argument(directory: Path) -> None:
+    said = r"^'calibration' is too short: it has 1 token for '.*', but 128 windows of 512 need 65536\. Give more text$"
+    with pytest.raises(PrunebenchError, match=said):
+        prunebench.prune(directory, ["a"], **PRUNE, **FAST)
+
+
 WRONG_EXPORTS: list[tuple[dict[str, Any], str]] = [
     ({"bits": 8}, "'bits' and 'group' belong to a packed model: give packed=True too"),
     ({"packed": True, "dense": True}, "dense=True and packed=True: choose one of them"),

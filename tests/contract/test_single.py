@@ -370,7 +370,7 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ([*PRUNE, "--sparsity", "0.6", "--corpus", "c4"], "--corpus: unknown corpus 'c4'"),
     ([*PRUNE, "--sparsity", "0.6", *TOKENS, "--corpus", "c4_type"], "leave one of them out"),
     (["ppl", "{models}/llama", "--corpus", "generated"], "corpus 'generated' has no split test"),
-    ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "'text_txt' is too short: its calibration"),
+    ([*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt"], "'text.txt' is too short: it has "),
     (
         [*PRUNE, "--sparsity", "0.6", "--calibration", "nowhere.npy"],
         "--calibration: no such file or directory: nowhere.npy",
@@ -399,7 +399,7 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ),
     (
         [*PRUNE, "--sparsity", "0.6", "--calibration", "{models}/text.txt", "--samples", "1", "--seqlen", "9999"],
-        "but 1 window of 9999 needs 9999. Lower their length (--seqlen), or",
+        "but 1 window of 9999 needs 9999. Lower their length (--seqlen), or give more text",
     ),
     (["ppl", "{models}/llama", "--text", "{models}/text.txt", "--seqlen", "9999"], "1 window of 9999: lower their"),
     (["prune", "{models}", "--out", "{out}", "--sparsity", "0.6"], "has no config.json"),

@@ -149,7 +149,10 @@ def prune(
     if as_json:
         typer.echo(json.dumps(record, indent=1))
     else:
-        typer.echo(f"{out}: {in_words(record)}")
+        from prunebench.standalone.export import packed_in_words
+
+        form = f"; packed, {packed_in_words(out)}" if packing else ""
+        typer.echo(f"{out}: {in_words(record)}{form}")
 
 
 def in_words(record: dict[str, Any]) -> str:
