@@ -332,8 +332,11 @@ def test_what_progress_raises_stops_the_work_and_the_call_goes_on(directory: Pat
     assert done.record["measured"]["resumed_at"] == 1
 
 
-def test_a_bar_is_drawn_on_request(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_is_drawn_on_request(directory: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     prunebench.perplexity(directory, IDS, **FAST)
+    assert "%|" not in capfd.readouterr().err, "neither ours nor transformers'"
+    prunebench.prune(directory, out=tmp_path / "out", method="magnitude", sparsity=0.5, **FAST).load()
+    prunebench.load(tmp_path / "out")
     assert "%|" not in capfd.readouterr().err
     prunebench.perplexity(directory, IDS, progress=True, **FAST)
     assert "block: 100%|" in capfd.readouterr().err

@@ -727,6 +727,11 @@ def test_models_are_compared_on_the_same_windows(models: Path, tmp_path: Path) -
     assert other["ratio"] == pytest.approx(other["perplexity"] / dense["perplexity"])
     assert other["interval"][0] < other["ratio"] < other["interval"][1]
     assert "95% interval" in run(*words).stdout
+    shutil.copytree(pruned.directory, tmp_path / "same")
+    twice = run(*words, tmp_path / "same", "--json")
+    assert [row["perplexity"] for row in json.loads(twice.stdout)[1:]] == [other["perplexity"]] * 2
+    assert f"same has the weights of {pruned.directory}, which is measured already" in twice.stderr
+    assert "resuming" not in twice.stderr
     retokenised = tiny.make_model(tmp_path / "retokenised")
     vocabulary = json.loads((retokenised / "tokenizer.json").read_text())
     vocabulary["pre_tokenizer"]["add_prefix_space"] = True
