@@ -392,7 +392,15 @@ MISTAKES: list[tuple[list[Any], str]] = [
     ([*PRUNE, "--sparsity", "0.6", "--calibration", "m\udcff"], "--calibration: the name 'm\\udcff' is not UTF-8"),
     (["ppl", "{models}/llama", "--text", "{models}/text.txt", "--seqlen", "100"], "use shorter ones (--seqlen, "),
     (["prune", "smollm2", "--out", "{out}", "--sparsity", "0.6"], "did you mean 'smollm2_135m'?"),
-    (["prune", "{models}/llam", "--out", "{out}", "--sparsity", "0.6"], "hub: did you mean '"),
+    (
+        ["prune", "{models}/llam", "--out", "{out}", "--sparsity", "0.6"],
+        "no such directory: did you mean '",
+    ),
+    *(
+        (["prune", path, "--out", "{out}", "--sparsity", "0.6"], f"error: {path}: there is no such directory: name one")
+        for path in ("./nomodel", "../nomodel", "/nomodel", "~/nomodel")
+    ),
+    (["ppl", "{models}/text.txt", "--text", "{models}/text.txt"], "is a file and no directory: name one"),
     (
         ["prune", "{models}/llama", "--out", "{models}/llama", "--force", "-s", "0.6"],
         "llama is the model itself: choose",
@@ -716,6 +724,24 @@ def test_a_suite_gives_what_ppl_gives(models: Path) -> None:
     by_hand = json.loads(run("ppl", models / "llama", "--corpus", "c4_type", "--seqlen", 16, "--json").stdout)
     assert [score["value"] for score in suite] == [by_hand["value"]]
     assert "c4_type" in run("eval", models / "llama", "--suite", "ppl").stdout
+
+
+@pytest.mark.parametrize("command", ["prune", "ppl"])
+@pytest.mark.parametrize(("dtype", "flags", "told"), [("fp16", "bf16", 1), ("fp16", "", 0), ("bf16", "bf16", 0)])
+def test_a_dtype_that_is_slow_here_is_told_once(
+    command: str, dtype: str, flags: str, told: int, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"flags : fpu {flags}")
+    monkeypatch.setattr("prunebench.runtime.instructions.CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("prunebench.runtime.gpus.gpus_here", lambda: False)
+    request.tell_of_slow_dtype.cache_clear()
+    options = {
+        "prune": ["-s", 0.5, "-m", "magnitude", "--out", tmp_path / "out"],
+        "ppl": ["--tokens", models / "tokens.npy"],
+    }
+    result = run(command, models / "llama", *options[command], "--dtype", dtype)
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("float16 is slow on this CPU, and bfloat16, the default") == told
 
 
 def test_models_are_compared_on_the_same_windows(models: Path, tmp_path: Path) -> None:

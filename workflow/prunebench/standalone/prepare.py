@@ -10,7 +10,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.estimate.devices import Device
 from prunebench.standalone.duration import expected_seconds, in_words
 from prunebench.standalone.recommend import recommend
-from prunebench.standalone.request import Request, Work, feed_forward, work
+from prunebench.standalone.request import Request, Work, feed_forward, tell_of_slow_dtype, work
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,8 @@ def prepared(request: Request, unread: Sequence[str] = (), machine: Device | Non
         request = _with(request, best.method, best.allocator)
         choice = f"{request.method} with {request.allocator}: {best.why}"
     concrete = work(request)
+    if choice or concrete.cell.calibrated:  # else no forward pass is run
+        tell_of_slow_dtype(request.compute.dtype)
     ignored = None
     if not concrete.cell.calibrated and unread:
         ignored = f"{request.method} with {concrete.cell.allocator} looks at no text: ignoring {', '.join(unread)}"

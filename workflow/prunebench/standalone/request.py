@@ -26,6 +26,7 @@ from prunebench.config.schema import CATALOG, CATALOGS, SINGULAR, Config, Row
 from prunebench.config.values import LARGEST_COUNT, STORED, Compute
 from prunebench.engine.contract import Method
 from prunebench.errors import PrunebenchError
+from prunebench.estimate.devices import this_machine
 from prunebench.identity.canonical import canonical
 from prunebench.models.base import FeedForward
 from prunebench.names import slug
@@ -33,6 +34,7 @@ from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan.checks import load_config, plugin_mistakes, unfit
 from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports
 from prunebench.plan.plan import Plan
+from prunebench.runtime import instructions
 from prunebench.runtime.cgroups import cpu_limit
 from prunebench.storage.files import sha256_file
 from prunebench.storage.layout import CONFIG, family_of, read_config, read_layout
@@ -44,6 +46,8 @@ LONGEST_NAME = 100
 """The largest number of letters of a name that becomes part of a path."""
 _HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*(?:@[A-Za-z0-9_][A-Za-z0-9_./-]*)?")
 """The form owner/name or owner/name@revision of a model on the hub."""
+_PATH = re.compile(r"/|~|\.\.?(/|$)")
+"""The beginning of a path, which no name of the catalog or on a hub has."""
 OWN = "one"
 """The catalog name of a request's method, and of its allocator if the request gives it parameters."""
 
@@ -70,6 +74,13 @@ def compute_settings(dtype: str = "bfloat16", batch_size: int = 8, threads: int 
         return Compute.model_validate(settings)
     except ValidationError as error:
         raise PrunebenchError("\n".join(error_lines(error, Compute, settings, prefix="--")).replace("_", "-")) from None
+
+
+@cache
+def tell_of_slow_dtype(dtype: str) -> None:
+    """Say once that another dtype is fast on the CPU of this machine, if `dtype` is slow there."""
+    if dtype == "float16" and this_machine().memory is None and instructions.for_bfloat16():
+        log.info("float16 is slow on this CPU, and bfloat16, the default, is several times as fast")
 
 
 @dataclass(frozen=True)
@@ -225,6 +236,10 @@ def model_entry(model: str, *, stored: bool = True) -> tuple[str, dict[str, Any]
         name = slug(entry["source"]["repo"])
         return name, {name: entry}
     near = _neighbour(directory)
+    if _PATH.match(model):
+        problem = "is a file and no directory" if directory.is_file() else "there is no such directory"
+        advice = f"did you mean {near!r}?" if near else "name one that from_pretrained can load"
+        raise PrunebenchError(f"{model}: {problem}: {advice}")
     hint = f": did you mean {near!r}?" if near else registry.did_you_mean(model, stored_entries("models"))
     raise PrunebenchError(f"{model!r} is neither a directory nor a model of the catalog, nor owner/name on a hub{hint}")
 
