@@ -736,10 +736,10 @@ def test_a_dtype_that_is_slow_here_is_told_once(
     monkeypatch.setattr("prunebench.runtime.gpus.gpus_here", lambda: False)
     request.tell_of_slow_dtype.cache_clear()
     options = {
-        "prune": ["-s", 0.5, "-m", "magnitude", "--out", tmp_path / "out"],
+        "prune": ["-s", 0.5, "-m", "wanda", "--calibration", models / "tokens.npy", "--out", tmp_path / "out"],
         "ppl": ["--tokens", models / "tokens.npy"],
     }
-    result = run(command, models / "llama", *options[command], "--dtype", dtype)
+    result = run(command, models / "llama", *options[command], "--dtype", dtype, "--threads", 1)
     assert result.exit_code == 0, result.output
     assert result.stderr.count("float16 is slow on this CPU, and bfloat16, the default") == told
 
