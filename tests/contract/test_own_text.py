@@ -584,9 +584,38 @@ def test_all_of_a_calibration_text_is_used_and_too_short_says_so(home: Path, tmp
     words += ["--force"]
     said = refused(*words, "--samples", count + 1)
     tokens = len(PreTrainedTokenizerFast.from_pretrained(home / "plain")(text, add_special_tokens=False)["input_ids"])
-    assert f"'my_txt' is too short: its calibration split has {tokens} tokens for 'plain'" in said
-    assert f"need {16 * (count + 1)}. Lower the number of windows (--samples) to {count}, or their length" in said
+    assert f"'my.txt' is too short: it has {tokens} tokens for 'plain'" in said
+    needed = f"need {16 * (count + 1)}. Lower the number of windows (--samples) to {count}, or "
+    assert f"{needed}their length (--seqlen), or give more text" in said
+    many = refused(*words, "--samples", tokens)
+    assert f"(--samples) to {count}, or give more text" in many, "no window is so short"
     assert (tmp_path / "out/model.safetensors").exists()
+
+
+def test_a_text_that_the_method_does_not_look_at_changes_nothing(home: Path, tmp_path: Path) -> None:
+    """So a script can change the method alone."""
+    words = ["prune", home / "plain", "--sparsity", "0.5", "--method", "magnitude", *COMPUTE]
+    bare = run(*words, "--out", tmp_path / "bare")
+    assert bare.exit_code == 0 and "looks at no text" not in bare.stderr, bare.output
+    np.save(tmp_path / "ids.npy", np.ones((2, 4), np.int64))
+    given = {
+        "text": (["--calibration", home / "my.txt", "--samples", 3, "--bos"], "--calibration, --samples, --bos"),
+        "ids": (["--calibration", tmp_path / "ids.npy"], "--calibration"),
+        "corpus": (["--corpus", "c4_type"], "--corpus"),
+    }
+    for name, (more, said) in given.items():
+        result = run(*words, *more, "--out", tmp_path / name)
+        assert result.exit_code == 0, result.output
+        assert f"magnitude with uniform looks at no text: ignoring {said}\n" in result.stderr
+        for file in ("model.safetensors", "config.json"):
+            assert (tmp_path / name / file).read_bytes() == (tmp_path / "bare" / file).read_bytes()
+        hashes = [
+            json.loads((tmp_path / out / "prunebench.json").read_text())["prune"]["spec_hash"] for out in (name, "bare")
+        ]
+        assert hashes[0] == hashes[1]
+    words += ["--calibration", tmp_path / "text/my.txt", "--out", tmp_path / "text", "--force"]
+    (tmp_path / "text/my.txt").write_text("a text of the user")
+    assert "holds the project, or what the model is made from" in refused(*words)
 
 
 def test_mistakes_with_a_text_of_ones_own(home: Path, tmp_path: Path) -> None:
@@ -594,9 +623,6 @@ def test_mistakes_with_a_text_of_ones_own(home: Path, tmp_path: Path) -> None:
     assert "--column belongs to a text of one's own" in refused(*words, "--column", "body")
     assert "--column belongs" in refused("ppl", home / "plain", "--corpus", "c4_type", "--column", "body")
     assert "--corpus: " in refused(*words, "--calibration", home / "my.txt", "--corpus", "c4_type")
-    words[-1] = "magnitude"
-    assert "looks at no text" in refused(*words, "--calibration", home / "my.txt")
-    assert "looks at no text" in refused(*words, "--bos")
     np.save(tmp_path / "ids.npy", np.ones((2, 4), np.int64))
     words[-1] = "wanda"
     assert "--seqlen: " in refused(*words, "--calibration", tmp_path / "ids.npy", "--seqlen", 4)

@@ -1,12 +1,14 @@
 """A packed export is the model of the dense export: in its bits, in its losses, and in what it writes."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from lm_eval.models.huggingface import HFLM
+from rich.filesize import decimal
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
@@ -234,8 +236,17 @@ def test_prune_writes_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     command = ["prune", str(tmp_path / "model"), "--method", "magnitude", "--sparsity", "0.6", "--threads", "1"]
     run = CliRunner().invoke(app, [*command, "--packed", "--out", str(tmp_path / "packed")])
     assert run.exit_code == 0, run.output
+    told = run.stdout.strip()
     run = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "dense")])
-    assert run.exit_code == 0, run.output
+    assert run.exit_code == 0 and "; packed" not in run.stdout, run.output
+    size = decimal((tmp_path / "packed" / PACKED).stat().st_size)
+    # The header of a file of safetensors is no weight.
+    (dense,) = re.findall(rf"; packed, {size}, dense ([\d.]+ kB); load it by prunebench\.load$", told)
+    assert float(dense.split()[0]) == pytest.approx(
+        (tmp_path / "dense/model.safetensors").stat().st_size / 1e3, rel=0.2
+    )
+    run = CliRunner().invoke(app, ["export", str(tmp_path / "dense"), str(tmp_path / "third"), "--packed"])
+    assert f", packed, {size}, dense {dense}; load it by prunebench.load" in run.stdout, run.output
     repack(tmp_path / "packed", tmp_path / "again", None)
     weights = "model.safetensors"
     assert (tmp_path / "again" / weights).read_bytes() == (tmp_path / "dense" / weights).read_bytes()

@@ -126,6 +126,23 @@ def test_packed_by_a_function_and_what_a_search_finds(directory: Path, tmp_path:
         prunebench.search(directory, 0.5, strategy="grid")
 
 
+def test_a_text_that_the_method_does_not_look_at_is_noted(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """So a script can change the method alone."""
+    caplog.set_level("INFO", "prunebench")
+    options: dict[str, Any] = {"method": "magnitude", "sparsity": 0.5, **FAST}
+    bare = prunebench.prune(directory, **options)
+    assert "looks at no text" not in caplog.text
+    for given in (IDS, TEXTS):
+        assert equal(prunebench.prune(directory, given, **options), bare)
+    assert caplog.text.count("magnitude with uniform looks at no text: ignoring 'calibration'") == 2
+
+
+def test_a_list_that_is_too_short_is_called_as_the_argument(directory: Path) -> None:
+    said = r"^'calibration' is too short: it has 1 token for '.*', but 128 windows of 512 need 65536\. Give more text$"
+    with pytest.raises(PrunebenchError, match=said):
+        prunebench.prune(directory, ["a"], **PRUNE, **FAST)
+
+
 WRONG_EXPORTS: list[tuple[dict[str, Any], str]] = [
     ({"bits": 8}, "'bits' and 'group' belong to a packed model: give packed=True too"),
     ({"packed": True, "dense": True}, "dense=True and packed=True: choose one of them"),
@@ -247,7 +264,6 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("prune", {**PRUNE, "packed": True, "bits": 8, "group": "64"}, "'group' is '64': give a whole number"),
     ("prune", {**PRUNE, "packed": True, "bits": "8"}, "'bits' is '8': give a whole number"),
     ("speed", {"bits": 8, "group": 3}, "group=3: give a multiple of 32, with bits=8"),
-    ("prune", {**PRUNE, "calibration": IDS, "method": "magnitude"}, "looks at no text: leave out 'calibration'"),
     ("prune", {**PRUNE, "calibration": IDS, "bos": True}, "'bos': the windows of token ids are taken as they are"),
     ("prune", {**PRUNE, "calibration": IDS + 1000}, "holds token ids from 1005 to"),
     ("prune", {**PRUNE, "device": "tpu"}, "device 'tpu' ('device', PRUNEBENCH_DEVICE): PyTorch"),
@@ -316,8 +332,11 @@ def test_what_progress_raises_stops_the_work_and_the_call_goes_on(directory: Pat
     assert done.record["measured"]["resumed_at"] == 1
 
 
-def test_a_bar_is_drawn_on_request(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_bar_is_drawn_on_request(directory: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     prunebench.perplexity(directory, IDS, **FAST)
+    assert "%|" not in capfd.readouterr().err, "neither ours nor transformers'"
+    prunebench.prune(directory, out=tmp_path / "out", method="magnitude", sparsity=0.5, **FAST).load()
+    prunebench.load(tmp_path / "out")
     assert "%|" not in capfd.readouterr().err
     prunebench.perplexity(directory, IDS, progress=True, **FAST)
     assert "block: 100%|" in capfd.readouterr().err

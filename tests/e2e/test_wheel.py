@@ -82,7 +82,7 @@ def test_commands_on_one_model_in_an_empty_folder(environment: Path, tmp_path: P
     assert "out" in run(command, "export", "out", "packed", "--packed", cwd=work)
     small = ["--prompt", "8", "--tokens", "4", "--repeats", "1"]
     assert "kernel" in run(command, "speed", "packed", "--against", model, *small, cwd=work).lower()
-    for words in (["methods"], ["allocators"], ["suites"], ["models"], ["plan"]):
+    for words in (["methods"], ["allocators"], ["suites"], ["models"], ["corpora"], ["plan"]):
         run(command, *words, cwd=work)
 
 
@@ -136,9 +136,12 @@ def test_the_notebook_does_the_same(environment: Path, hub: HubServer, tmp_path:
     }.items():
         assert before in code
         code = code.replace(before, after)
+    (work / "pruned").mkdir()
+    (work / "pruned/theirs.txt").write_text("a model that the reader has made before")
     said = run(str(environment / "python"), "-c", code, cwd=work, **hub.environment(tmp_path / "hub_cache", TOKEN))
     assert f"{hub.endpoint}/{REPO}/commit/" in said and "LlamaForCausalLM" in said
     assert {PACKED, "prunebench.json", "README.md"} <= arrived(hub)
+    assert (work / "pruned/theirs.txt").exists()
 
 
 def test_a_study_in_a_new_project(environment: Path, tmp_path: Path) -> None:

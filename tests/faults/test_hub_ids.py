@@ -91,7 +91,7 @@ def test_an_id_that_the_hub_does_not_have(model: str, message: str) -> None:
         ("smollm2_135", "did you mean 'smollm2_135m'?"),
         ("smollm2-135m", "did you mean 'smollm2_135m'?"),
         ("path/to/model", "neither a directory nor a model of the catalog, nor owner/name on a hub"),
-        ("./owner/name", "neither a directory"),
+        ("./owner/name", "there is no such directory"),
         ("owner/", "neither a directory"),
     ],
 )

@@ -1,6 +1,8 @@
 """How tests read documents, and that links in documents lead somewhere."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -54,3 +56,18 @@ def test_the_example_of_concepts_is_the_quickstart(monkeypatch: pytest.MonkeyPat
     plan = load_plan(yaml.safe_load(read("config/config.yaml")))
     sizes = f"The quickstart has {len(plan.cells)} cells and {len(plan.evaluations)} evaluations."
     assert sizes in read("docs/concepts.md"), "the study has changed: count again what its table says"
+
+
+@pytest.mark.parametrize("notebook", sorted((REPOSITORY / "docs").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_delete_no_directory_that_documents_have_users_make(notebook: Path) -> None:
+    """A notebook may run in the directory where its reader has tried the commands."""
+    cells = json.loads(notebook.read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    forced = set(re.findall(r'(?:out=|export\([^,]+, )"(\w+)"', code))
+    commanded = {
+        name
+        for document in DOCUMENTS
+        for names in re.findall(r"(?:--out|-o) ([\w/]+)|prunebench export \S+ (\w+)", read(document))
+        for name in names
+    }
+    assert "pruned" in commanded and forced and not forced & commanded

@@ -1,4 +1,4 @@
-"""`prunebench methods`, `allocators`, `suites`, `models` and `new`: what there is, and adding to it."""
+"""`prunebench methods`, `allocators`, `suites`, `models`, `corpora` and `new`: what there is, and adding to it."""
 
 import re
 from pathlib import Path
@@ -51,7 +51,7 @@ def test_a_plugin_that_needs_parameters_says_which(project: Path) -> None:
     assert "external  " in run("methods") and "needs an entry of its own, with model. Replace" in run("methods")
 
 
-@pytest.mark.parametrize("kind", ["methods", "allocators", "suites", "models"])
+@pytest.mark.parametrize("kind", ["methods", "allocators", "suites", "models", "corpora"])
 def test_a_list_has_one_line_for_each_name_at_any_width(kind: str, project: Path) -> None:
     narrow, wide = (next(iter(Shelf(kind).listing(width).renderables)) for width in (80, 10_000))
     lines, whole = narrow.plain.splitlines(), wide.plain.splitlines()
@@ -75,6 +75,29 @@ def test_parameters_with_their_limits_and_meaning(project: Path) -> None:
     assert re.search(r"M +│ number > 0 +│ 5 +│ +│ an outlier is a score above M times the mean", text)
     assert re.search(r"spread +│ number >= 0 +│ 0.08 +│ 0.2 +│ lambda", text)
     assert re.search(r"corpora +│ list of string +│ required +│ +│ catalog names", run("suites", "perplexity"))
+
+
+def test_corpora_are_listed_with_the_place_that_they_come_from(project: Path) -> None:
+    text = run("corpora")
+    assert re.search(r"wikipedia +Wikipedia: package, from exllamav3 [0-9.]+\n", text), text
+    assert re.search(r"(?m)^c4 +C4: hub, from allenai/c4 at", text), text
+    assert re.search(r"passages .*\(for training only\)", text), text
+    assert "documents: wikiextractor" in run("corpora", "wikipedia")
+
+
+@pytest.mark.parametrize(
+    ("word", "names", "near"),
+    [
+        ("SparseGPT", ["sparsegpt", "sparsellm"], ["sparsegpt"]),
+        ("Dense Fit", ["dense", "dense_fit"], ["dense_fit"]),
+        ("pruner-zero", ["pruner_zero", "prune"], ["pruner_zero"]),
+        ("wiki", ["wikitext2", "ptb", "wikipedia"], ["wikipedia", "wikitext2"]),
+        ("opt", [f"opt_{size}b" for size in range(6)], ["opt_0b", "opt_1b", "opt_2b"]),
+        ("magic", ["wanda"], []),
+    ],
+)
+def test_near_names_are_found_as_people_spell_them(word: str, names: list[str], near: list[str]) -> None:
+    assert registry.nearest(word, names) == near
 
 
 def test_a_model_in_detail(project: Path) -> None:

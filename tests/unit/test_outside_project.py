@@ -80,6 +80,8 @@ def test_an_export_needs_cells(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["methods", "wandaa"], "unknown method 'wandaa': did you mean 'wanda'?"),
+        (["methods", "SparseGPT"], "unknown method 'SparseGPT': did you mean 'sparsegpt'?"),
+        (["corpora", "wiki"], "unknown corpus 'wiki': did you mean 'wikipedia' or 'wikitext2'?"),
         (["models", "smollm2"], "unknown model 'smollm2': did you mean 'smollm2_135m'?"),
         (
             ["prune", "nothing", "--out", "o", "--sparsity", "0.5", "--method", "wanda"],

@@ -33,6 +33,7 @@ from prunebench.estimate.sizes import Model, counted_sizes
 from prunebench.plan import graph
 from prunebench.plan.plan import Plan, load_plan, read_plan
 from prunebench.runtime import gpus
+from prunebench.runtime.digits import duration
 from studies import STUDY, changed, grid
 
 REPOSITORY = Path(__file__).parents[2]
@@ -706,6 +707,7 @@ def test_one_model_is_planned_without_a_study_and_without_weights(
     shown = CliRunner().invoke(app, [*words, "--device", "a100", "--memory", "1"]).stdout
     assert re.search(r"time +about .* on one A100 80 GB, taken for one of 1 GiB, without", shown)
     assert re.search(r"of a card +at most .*: more than it has", shown)
+    assert needs["choice"] is None and "Better but slower" not in shown
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     slower = json.loads(CliRunner().invoke(app, [*words, "--device", "cpu", "--json"]).stdout)
     assert slower["cores"] == 1 and slower["seconds"] > 50 * needs["seconds"] and slower["card_bytes"] == 0
@@ -716,6 +718,41 @@ def test_one_model_is_planned_without_a_study_and_without_weights(
     )
     run = CliRunner().invoke(app, ["plan", "mine", "--pattern", "2of4", "--method", "wanda", "--device", "cpu"])
     assert re.search(r"model +mine\n", run.stdout) and "on 1 core, without downloads" in run.stdout, run.output
+
+
+def test_the_plan_of_one_model_says_why_it_takes_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    words = ["plan", "llama2_7b", "--sparsity", "0.5", "--device"]
+    shown = CliRunner().invoke(app, [*words, "cpu"]).stdout
+    assert re.search(r"method +wanda with uniform: no good method ends within 10 minutes here, and of the fast", shown)
+    assert "Better but slower: dense_fit with uniform" in shown
+    words += ["a100", "--rate", "bfloat16=2", "--rate", "float32=2", "--rate", "float64=2"]
+    choice = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["choice"]
+    assert "within 10 minutes on one A100 80 GB" in choice, "the time of that machine decides"
+
+
+@pytest.mark.parametrize(
+    ("title", "method"), [("Wanda", "wanda"), ("SparseGPT", "sparsegpt"), ("DenseFit", "dense_fit")]
+)
+def test_the_page_on_methods_has_the_numbers_of_plan(
+    title: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    entries = []
+    for model, machine in (("smollm2_135m", "cpu"), ("llama2_7b", "cpu"), ("llama2_7b", "a100")):
+        words = ["plan", model, "--sparsity", "0.5", "--method", method, "--device", machine, "--json"]
+        needs = json.loads(CliRunner().invoke(app, words).stdout)
+        kind, place = ("card_bytes", " of the card") if needs["cards"] else ("host_bytes", "")
+        entries.append(f"{duration(needs['seconds'])}, {needs[kind] / 1e9:.1f} GB{place}")
+    assert f"| {title} | {' | '.join(entries)} |" in (REPOSITORY / "docs/choose.md").read_text()
+
+
+def test_no_job_is_expected_to_end_before_it_has_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["plan", "smollm2_135m", "--sparsity", "0.5", "--method", "wanda", "--device", "h100", "--json"]
+    assert START <= json.loads(CliRunner().invoke(app, words).stdout)["seconds"] < START + 5
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ PROJECT = Path("plugins")
 """The directory, relative to the working directory, in which a project has folders of plug-ins of its own."""
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 """The form of a plug-in's name, which is a name of the catalogs and of a Python module."""
+NEAR, SUGGESTED = 0.6, 3
+"""The least likeness of a name that an error message suggests, from 0 to 1, and the greatest number of such names."""
 
 
 @cache
@@ -155,10 +157,24 @@ def required(kind: str, name: str) -> list[str]:
 def did_you_mean(word: str, choices: Iterable[str], *, list_all: bool = True) -> str:
     """The end of an error message: the nearest of `choices`; where none is near, all of them with `list_all`."""
     known = sorted(choices)
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if near:
-        return f": did you mean {near[0]!r}?"
+    if near := nearest(word, known):
+        return f": did you mean {' or '.join(map(repr, near))}?"
     return f" (known: {', '.join(known)})" if known and list_all else ""
+
+
+def nearest(word: str, choices: Iterable[str]) -> list[str]:
+    """The sorted `choices` that are most like `word`, up to three that are equally near; [] if none is near.
+
+    Small and capital letters count as equal, and "-", "_" and spaces count for nothing: a table may spell a name so.
+    """
+    folded = _folded(word)
+    likeness = {name: difflib.SequenceMatcher(None, _folded(name), folded).ratio() for name in choices}
+    best = max(likeness.values(), default=0.0)
+    return sorted(name for name, like in likeness.items() if like == best >= NEAR)[:SUGGESTED]
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).casefold()
 
 
 def hint(kind: str, name: str, known: Iterable[str]) -> str:

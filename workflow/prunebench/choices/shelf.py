@@ -13,18 +13,20 @@ from rich.text import Text
 
 from prunebench import registry
 from prunebench.choices.parameters import parameters, spelled
-from prunebench.config.entries import ModelEntry
+from prunebench.config.entries import CorpusEntry, ModelEntry
 from prunebench.config.packaged import ROOT, label, resource
 from prunebench.config.schema import CONFIG, SINGULAR, configured, read_config, with_catalogs
 from prunebench.errors import PrunebenchError
 from prunebench.runtime.lines import aligned
 
+PLUGGED = ("methods", "allocators", "suites")
+"""The kinds whose names include the names of plug-ins."""
 LEAST = 20
 """The smallest number of columns that a list has beside the names, however narrow the terminal is."""
 
 
 class Shelf:
-    """All methods, allocators, suites or models (`kind`) that a config file can name.
+    """All methods, allocators, suites, models or corpora (`kind`) that a config file can name.
 
     Outside a project it lists the entries that come with the package, which `prunebench prune` knows as well.
     """
@@ -53,13 +55,13 @@ class Shelf:
             raise PrunebenchError(f"unknown {SINGULAR[self._kind]} {name!r}{hint}")
         head = Text.assemble((name, "bold"), f"\nfrom {self._file(name)}\n")
         entry = self._entries.get(name)
-        if isinstance(entry, ModelEntry):
+        if isinstance(entry, ModelEntry | CorpusEntry):
             return Group(head, Text(yaml.safe_dump(entry.model_dump(mode="json"), sort_keys=False)))
         return Group(head, *self._plugin(name), *self._parameters(name))
 
     @property
     def _names(self) -> list[str]:
-        return sorted({*self._entries, *(registry.names(self._kind) if self._kind != "models" else ())})
+        return sorted({*self._entries, *(registry.names(self._kind) if self._kind in PLUGGED else ())})
 
     def _said(self, name: str) -> str:
         """Return the title of `name`, the file of an entry or a plug-in of the project, and what it is, in one line."""
@@ -76,6 +78,9 @@ class Shelf:
         entry = self._entries.get(name)
         if isinstance(entry, ModelEntry):
             return entry.title, f"{entry.family}, {entry.source.origin}"
+        if isinstance(entry, CorpusEntry):
+            use = f" (for {entry.use} only)" if entry.use != "evaluation" else ""
+            return entry.title, f"{entry.source.kind}, {entry.source.origin}{use}"
         plugin = self._class(name)
         description = (inspect.getdoc(plugin) or "").partition("\n")[0]
         if entry is None:

@@ -1,4 +1,4 @@
-"""Commands that list methods, allocators, suites and models, and the command `new` that adds a plug-in."""
+"""Commands that list methods, allocators, suites, models and corpora, and the command `new` that adds a plug-in."""
 
 import shlex
 from collections.abc import Callable
@@ -36,7 +36,14 @@ def _lister(kind: str, example: str) -> Callable[..., None]:
     return command
 
 
-for _kind, _example in {"methods": "wanda", "allocators": "owl", "suites": "ppl", "models": "smollm2_135m"}.items():
+_EXAMPLES = {
+    "methods": "wanda",
+    "allocators": "owl",
+    "suites": "ppl",
+    "models": "smollm2_135m",
+    "corpora": "wikipedia",
+}
+for _kind, _example in _EXAMPLES.items():
     app.command(_kind)(_lister(_kind, _example))
 
 

@@ -149,7 +149,10 @@ def prune(
     if as_json:
         typer.echo(json.dumps(record, indent=1))
     else:
-        typer.echo(f"{out}: {in_words(record)}")
+        from prunebench.standalone.export import packed_in_words
+
+        form = f"; packed, {packed_in_words(out)}" if packing else ""
+        typer.echo(f"{out}: {in_words(record)}{form}")
 
 
 def in_words(record: dict[str, Any]) -> str:
@@ -176,4 +179,6 @@ def _check_calibration(calibration: Path | None, others: dict[str, Any]) -> None
         if calibration and value is not None:
             raise PrunebenchError(f"{name}: --calibration {calibration} settles this too; leave one of them out")
     if calibration and not calibration.exists():
-        raise PrunebenchError(f"--calibration: no such file: {calibration}")
+        from prunebench.standalone.request import no_file
+
+        raise no_file("--calibration", calibration)

@@ -67,14 +67,14 @@ def export(
     With --packed the zeros are left out: the file is smaller, and prunebench.load, ppl, eval and speed read it.
     CELL may then also be a model directory, such as an earlier export. --dense makes a dense model of a packed one.
     """
-    from prunebench.standalone.export import export_or_repack
+    from prunebench.standalone.export import export_or_repack, packed_in_words
 
     record = export_or_repack(cell, directory, packing_of(packed, bits, group), dense=dense, force=force)
+    form = f", packed, {packed_in_words(directory)}" if packed else ""
     if record is None:
-        typer.echo(f"{directory}: {cell}, {'packed' if packed else 'dense'}")
+        typer.echo(f"{directory}: {cell}{form or ', dense'}")
         return
     sparsity, storage = record["prune"]["achieved_sparsity"], record["prune"]["spec"]["storage"]
-    form = ", packed" if packed else ""
     typer.echo(f"{directory}: {record['cell']}, {sparsity:.1%} zeros in its linears, {storage}{form}")
 
 

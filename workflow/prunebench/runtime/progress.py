@@ -137,13 +137,13 @@ def within(part: float, note: str) -> None:
 
 def tell(text: str) -> None:
     """Say `text` above the bars of this thread; without bars it goes to the log."""
-    if _drawn():
+    if drawn():
         tqdm.write(text, file=sys.stderr)
     else:
         log.info(text)
 
 
-def _drawn() -> bool:
+def drawn() -> bool:
     """Whether this thread draws bars."""
     return sys.stderr.isatty() if _watch.bars is None else _watch.bars
 
@@ -165,7 +165,7 @@ class _Work:
         # A variable of the environment may switch bars off, which matters less than the user's wish.
         self.bar: Any = (
             tqdm(total=total, initial=self.before, desc=self._what, leave=leave, bar_format=BAR, disable=False)
-            if _drawn()
+            if drawn()
             else None
         )
         self._silent = self.bar is not None or _watch.bars is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from prunebench.standalone.request import model_entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from prunebench.suites.base import Score
+
+log = logging.getLogger("prunebench")
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ def compare_models(
     rows: list[Compared] = []
     unfinished = []
     first: tuple[NDArray[np.int64], list[float]] | None = None
+    scores: dict[str, tuple[str, Score]] = {}
     for model in models:
         loaded = load(model, compute)
         tokens = windows(loaded)
@@ -56,8 +62,14 @@ def compare_models(
             )
         if len(tokens) < 2:
             raise PrunebenchError("one window says nothing about the spread: give more text, or lower --seqlen")
-        score, parts = resumable_perplexity(loaded, tokens, name)
-        unfinished.append(parts)
+        digest = loaded.manifest.digest
+        if digest in scores:
+            log.info("%s has the weights of %s, which is measured already", model, scores[digest][0])
+        else:
+            score, parts = resumable_perplexity(loaded, tokens, name)
+            scores[digest] = model, score
+            unfinished.append(parts)
+        score = scores[digest][1]
         losses = score.details["window_losses"]
         row = Compared(model, loaded.sparsity, score.value)
         if first:

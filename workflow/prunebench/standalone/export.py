@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from prunebench.assets.manifest import MANIFEST_NAME, Manifest, load_manifest
 from prunebench.assets.tokens import in_words
 from prunebench.config.values import STORED
@@ -168,6 +170,14 @@ def repack(source: Path, destination: Path, packing: Packing | None, *, force: b
         if force:
             empty_directory(destination)
         scratch.rename(destination)
+
+
+def packed_in_words(directory: Path) -> str:
+    """Say how large the weights of the packed model in `directory` are, how large dense ones are, and what loads it."""
+    layout = read_layout(directory)
+    packed = sum(file.stat().st_size for file in layout.files)
+    dense = int(space.dense_model(layout, directory).bytes)
+    return f"{decimal(packed)}, dense {decimal(dense)}; load it by prunebench.load"
 
 
 def check_exportable(directory: Path) -> None:

@@ -33,7 +33,13 @@ from prunebench.packed.load import PackedSubject
 from prunebench.runtime.progress import about
 from prunebench.runtime.provenance import conditions
 from prunebench.standalone.assets import arrive, resolved
-from prunebench.standalone.request import compute_settings, model_entry, plan_without_study, refuse_unknown
+from prunebench.standalone.request import (
+    compute_settings,
+    model_entry,
+    plan_without_study,
+    refuse_unknown,
+    tell_of_slow_dtype,
+)
 from prunebench.standalone.run import threads
 from prunebench.storage.digests import user_cache
 from prunebench.storage.layout import is_packed
@@ -76,6 +82,7 @@ def load(model: str, compute: Compute) -> Loaded:
 
     Raises PrunebenchError if there is no such model.
     """
+    tell_of_slow_dtype(compute.dtype)
     name, entries = model_entry(model)
     plan = plan_without_study(compute, models=entries)
     entry = plan.config.models[name]

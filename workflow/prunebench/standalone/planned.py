@@ -9,6 +9,7 @@ from typing import Any
 from rich.filesize import decimal
 
 from prunebench.estimate import access
+from prunebench.estimate.costs import START
 from prunebench.estimate.devices import Device
 from prunebench.estimate.estimate import Estimate
 from prunebench.plan.find import path_of
@@ -27,7 +28,10 @@ class Planned:
     device: str
     rates: str
     """Where the rates of the device come from."""
+    choice: str | None
+    """The method that was chosen and the reason for it; None if the user has named the method."""
     seconds: float
+    """The time, with the start of the process."""
     cores: int
     """The CPU cores that the time is for; 0 for a card."""
     host_bytes: float
@@ -43,7 +47,8 @@ class Planned:
 
 def planned(request: Request, machine: Device) -> Planned:
     """Estimate what `request` takes on `machine`. Raises PrunebenchError for a request that cannot be met."""
-    concrete = prepared(request).work
+    ready = prepared(request, machine=machine)
+    concrete = ready.work
     plan, cell = concrete.plan, concrete.cell
     estimate, threads = Estimate(plan, machine), request.compute.threads
     costs = [estimate.cost(job) for job in own_jobs(plan, cell)]
@@ -54,7 +59,8 @@ def planned(request: Request, machine: Device) -> Planned:
         cell=path_of(cell).replace("/one/", f"/{plan.config.methods[cell.method].method}/"),
         device=machine.title,
         rates=machine.source,
-        seconds=round(expected_seconds(plan, cell, threads, machine)),
+        choice=ready.choice,
+        seconds=round(START + expected_seconds(plan, cell, threads, machine)),
         cores=0 if card else min(threads, MOST),
         host_bytes=max(cost.host for cost in costs),
         card_bytes=card,
@@ -67,9 +73,11 @@ def planned(request: Request, machine: Device) -> Planned:
 
 def lines(plan: Planned) -> Iterator[tuple[str, str]]:
     """Write `plan` as (kind of need, text)."""
-    place = f"{plan.cores} core{'s' if plan.cores > 1 else ''}" if plan.cores else plan.device
     yield "model", plan.model
     yield "cell", plan.cell
+    if plan.choice:
+        yield "method", plan.choice
+    place = f"{plan.cores} core{'s' if plan.cores > 1 else ''}" if plan.cores else plan.device
     yield "time", f"about {duration(plan.seconds)} on {place}, without downloads. Rates {plan.rates}."
     yield "memory", f"at most {decimal(int(plan.host_bytes))}"
     if plan.card_bytes:

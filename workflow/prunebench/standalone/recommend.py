@@ -48,28 +48,30 @@ def recommend(
     sparsity: float | str | None,
     ffn: FeedForward,
     seconds: Callable[[str, str], float] | None = None,
+    place: str = "here",
 ) -> Recommendation:
     """Name the method and allocator of lowest perplexity (geometric mean over texts) at the nearest measured sparsity.
 
     Methods that cannot prune models with the FFN layout `ffn` are left out. `seconds` estimates the time of a method
     with an allocator: then methods that take longer than QUICK are left out, too, and `why` names the best of them.
+    `place` says where these times hold.
     Raises PrunebenchError for a wrong pattern or sparsity.
     """
     check_amount(pattern, sparsity)
     amount, means, told = _measured(pattern, sparsity, ffn)
     ranked = sorted(means, key=means.__getitem__)
     chosen = _in_time(ranked, means, seconds) if seconds else ranked[0]
-    place = ranked.index(chosen)
-    shown = ", ".join(_valued(choice, means) for choice in ranked[place : place + SHOWN])
+    rank = ranked.index(chosen)
+    shown = ", ".join(_valued(choice, means) for choice in ranked[rank : rank + SHOWN])
     why = f"lowest perplexity at {amount} {told}: {shown}"
-    if not (seconds and place):
+    if not (seconds and rank):
         return Recommendation(*chosen, why)
-    limit = f"{QUICK / 60:.0f} minutes"
+    limit = f"{QUICK / 60:.0f} minutes {place}"
     if seconds(*chosen) <= QUICK:
-        why = f"of the methods that end within {limit} here, {why}"
+        why = f"of the methods that end within {limit}, {why}"
     else:
-        why = f"no good method ends within {limit} here, and of the fastest ones it has the {why}"
-    return Recommendation(*chosen, why + _slower(ranked[:place], means, seconds))
+        why = f"no good method ends within {limit}, and of the fastest ones it has the {why}"
+    return Recommendation(*chosen, why + _slower(ranked[:rank], means, seconds))
 
 
 def _slower(better: Sequence[Choice], means: Mapping[Choice, float], seconds: Callable[[str, str], float]) -> str:
@@ -90,11 +92,13 @@ def _measured(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> t
         rows = [row for row in csv.DictReader(file) if (row["pattern"] != "unstructured") == structured]
     points = {(row["pattern"], row["sparsity"]) for row in rows}
     if structured:
-        nearest = min(points, key=lambda point: (point[0] != pattern, point))
+        easier, nearest = [], min(points, key=lambda point: (point[0] != pattern, point))
     else:
-        target = float(sparsity_text(sparsity))
-        # If two are equally near, the higher sparsity counts.
-        nearest = min(points, key=lambda point: (round(abs(float(point[1]) - target), 4), -float(point[1])))
+        distances = {point: round(abs(float(point[1]) - float(sparsity_text(sparsity))), 4) for point in points}
+        *easier, nearest = sorted(
+            (point for point in points if distances[point] == min(distances.values())),
+            key=lambda point: float(point[1]),
+        )
     logs = defaultdict(list)
     for row in rows:
         if (row["pattern"], row["sparsity"]) == nearest and method_named(row["method"]).reads(ffn).ok:
@@ -104,6 +108,9 @@ def _measured(pattern: str, sparsity: float | str | None, ffn: FeedForward) -> t
     told = f"in our own runs on {rows[0]['model']} (geometric mean over the tuning splits of {texts}; lower is better)"
     amount, asked = (nearest[0], pattern) if structured else (_percent(nearest[1]), _percent(sparsity_text(sparsity)))
     near = "" if amount == asked else f"(the nearest to {asked} in our table) "
+    if easier:
+        also = " and ".join(_percent(point[1]) for point in easier)
+        near = f"(in our table {also} is as near to {asked}, and the harder task counts) "
     return amount, means, near + told
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import os
@@ -27,6 +26,7 @@ from prunebench.config.schema import CATALOG, CATALOGS, SINGULAR, Config, Row
 from prunebench.config.values import LARGEST_COUNT, STORED, Compute
 from prunebench.engine.contract import Method
 from prunebench.errors import PrunebenchError
+from prunebench.estimate.devices import this_machine
 from prunebench.identity.canonical import canonical
 from prunebench.models.base import FeedForward
 from prunebench.names import slug
@@ -34,6 +34,7 @@ from prunebench.patterns import parse_pattern, sparsity_text
 from prunebench.plan.checks import load_config, plugin_mistakes, unfit
 from prunebench.plan.grid import check_divides, model_shape, normal_form, product, search_used, supports
 from prunebench.plan.plan import Plan
+from prunebench.runtime import instructions
 from prunebench.runtime.cgroups import cpu_limit, visible_cpus
 from prunebench.storage.files import sha256_file
 from prunebench.storage.layout import CONFIG, family_of, read_config, read_layout
@@ -45,6 +46,8 @@ LONGEST_NAME = 100
 """The largest number of letters of a name that becomes part of a path."""
 _HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*(?:@[A-Za-z0-9_][A-Za-z0-9_./-]*)?")
 """The form owner/name or owner/name@revision of a model on the hub."""
+_PATH = re.compile(r"/|~|\.\.?(/|$)")
+"""The beginning of a path, which no name of the catalog or on a hub has."""
 OWN = "one"
 """The catalog name of a request's method, and of its allocator if the request gives it parameters."""
 
@@ -71,6 +74,13 @@ def compute_settings(dtype: str = "bfloat16", batch_size: int = 8, threads: int 
         return Compute.model_validate(settings)
     except ValidationError as error:
         raise PrunebenchError("\n".join(error_lines(error, Compute, settings, prefix="--")).replace("_", "-")) from None
+
+
+@cache
+def tell_of_slow_dtype(dtype: str) -> None:
+    """Say once that another dtype is fast on the CPU of this machine, if `dtype` is slow there."""
+    if dtype == "float16" and this_machine().memory is None and instructions.for_bfloat16():
+        log.info("float16 is slow on this CPU, and bfloat16, the default, is several times as fast")
 
 
 @dataclass(frozen=True)
@@ -226,6 +236,10 @@ def model_entry(model: str, *, stored: bool = True) -> tuple[str, dict[str, Any]
         name = slug(entry["source"]["repo"])
         return name, {name: entry}
     near = _neighbour(directory)
+    if _PATH.match(model):
+        problem = "is a file and no directory" if directory.is_file() else "there is no such directory"
+        advice = f"did you mean {near!r}?" if near else "name one that from_pretrained can load"
+        raise PrunebenchError(f"{model}: {problem}: {advice}")
     hint = f": did you mean {near!r}?" if near else registry.did_you_mean(model, stored_entries("models"))
     raise PrunebenchError(f"{model!r} is neither a directory nor a model of the catalog, nor owner/name on a hub{hint}")
 
@@ -236,7 +250,7 @@ def _neighbour(directory: Path) -> str | None:
         models = [path.name for path in directory.parent.iterdir() if (path / CONFIG).is_file()]
     except OSError:
         return None
-    near = difflib.get_close_matches(directory.name, models, n=1, cutoff=0.6)
+    near = registry.nearest(directory.name, models)
     return str(directory.with_name(near[0])) if near else None
 
 
@@ -303,6 +317,13 @@ def refuse_unknown(kind: str, name: str, *plugins: str) -> None:
     if name not in known:
         word = SINGULAR[kind]
         raise PrunebenchError(f"--{word}: unknown {word} {name!r}{registry.hint(kind, name, known)}")
+
+
+def no_file(option: str, path: Path) -> PrunebenchError:
+    """Make the error for an `option` that names a file of text which does not exist. A corpus has another option."""
+    is_corpus = str(path) in stored_entries("corpora")
+    corpus = f". {path} is a corpus of the catalog: name it with --corpus" if is_corpus else ""
+    return PrunebenchError(f"{option}: no such file or directory: {path}{corpus}")
 
 
 def parse_params(texts: list[str], option: str = "--param") -> dict[str, Any]:

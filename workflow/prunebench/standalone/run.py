@@ -31,6 +31,7 @@ from prunebench.standalone.export import check_exportable, refuse_to_overwrite, 
 from prunebench.standalone.prepare import Prepared
 from prunebench.standalone.request import Work, with_tokens
 from prunebench.standalone.unfinished import admit, finished, is_worth_keeping, refuse_other_settings, take_over
+from prunebench.standalone.wording import of_own_text
 from prunebench.storage.digests import user_cache
 from prunebench.storage.files import remove, sha256_file
 from prunebench.storage.finished_blocks import whole_blocks
@@ -175,7 +176,13 @@ def _drawn(request: Work, corpus: Path | None, root: Path) -> tuple[Plan, Path]:
     """
     plan, cell = request.plan, request.cell
     plan = _with_bos(request, root)
-    tokens = draw_tokens(plan.job("calibrate", **cell.wildcards), corpus, root)
+    try:
+        tokens = draw_tokens(plan.job("calibrate", **cell.wildcards), corpus, root)
+    except PrunebenchError as error:
+        if not request.own_text:
+            raise
+        title = plan.config.corpora[calibration_corpus(cell.calibration)].title
+        raise PrunebenchError(of_own_text(str(error), title)) from error
     # The spec of a user's text has only its path, so the digest of the tokens takes its place.
     return (with_tokens(plan, tokens) if request.own_text else plan), tokens
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from prunebench.assets.texts import own_documents
 from prunebench.assets.tokens import load_ids
 from prunebench.errors import PrunebenchError
-from prunebench.standalone.request import refuse_unknown
+from prunebench.standalone.request import no_file, refuse_unknown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,8 @@ class Source:
             raise PrunebenchError("--bos: the windows of token ids are taken as they are; leave it out")
         if column is not None and text is None:
             raise PrunebenchError("--column belongs to a text of one's own, with --text: leave it out")
+        if text and not text.exists():
+            raise no_file("--text", text)
         self.name = name or str(tokens or corpus or text)
         self.bos: bool | None = None
         """Whether the windows of the last model begin with a BOS token; None for token ids."""

@@ -18,6 +18,7 @@ from prunebench.config.packaged import IN_CHECKOUT, ROOT
 from prunebench.engine.placement.choice import CHOICE
 from prunebench.errors import PrunebenchError
 from prunebench.plan.slurm import partitions
+from prunebench.runtime import instructions
 from prunebench.runtime.cgroups import cpu_limit, memory_limit, visible_cpus
 from prunebench.runtime.provenance import LIBRARIES, code_revision, version
 from prunebench.runtime.script import THREAD_VARIABLES
@@ -153,9 +154,7 @@ def cpus() -> Finding:
 
 def bfloat16() -> Finding:
     """Check whether the CPU has instructions for bfloat16."""
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
-    if fast := sorted(flags & {"avx512_bf16", "amx_bf16", "bf16"}):
+    if fast := instructions.for_bfloat16():
         return Finding("ok", "bfloat16", f"fast on this CPU ({', '.join(fast)})")
     advice = "compute: {dtype: float32} in the config may be faster; it is another number, not a better one"
     return Finding("warning", "bfloat16", "slow on this CPU", advice)

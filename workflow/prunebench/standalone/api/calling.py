@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
+from transformers.utils import logging
 
 from prunebench.config.values import Compute
 from prunebench.engine.placement.choice import CHOICE
 from prunebench.engine.placement.device import best_device
 from prunebench.errors import PrunebenchError, disk_errors_told
-from prunebench.runtime.progress import Listener, shown
+from prunebench.runtime.progress import Listener, drawn, shown
 from prunebench.standalone.arguments import dtype_of, in_python
 from prunebench.standalone.request import compute_settings
 
@@ -29,7 +30,12 @@ def called(device: Device, progress: Progress, names: Mapping[str, str] | None =
     `names` are words that errors replace. Raises PrunebenchError for a device that is not here.
     """
     before = os.environ.get(CHOICE)
-    with in_python(names), disk_errors_told(), shown(_checked(progress)):
+    with ExitStack() as stack:
+        stack.enter_context(in_python(names))
+        stack.enter_context(disk_errors_told())
+        stack.enter_context(shown(_checked(progress)))
+        if not drawn():
+            stack.enter_context(no_bars())
         if device is not None:
             _check_device(device)
             os.environ[CHOICE] = str(device)
@@ -39,6 +45,18 @@ def called(device: Device, progress: Progress, names: Mapping[str, str] | None =
             os.environ.pop(CHOICE, None)
             if before is not None:
                 os.environ[CHOICE] = before
+
+
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """Let transformers draw no bar of its own, which would say nothing of the user's work."""
+    drawing = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if drawing:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def settings(dtype: str | torch.dtype, batch_size: int, threads: int | None) -> Compute:

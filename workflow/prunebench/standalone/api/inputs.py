@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from transformers import PreTrainedModel
-from transformers.utils import logging
 
 from prunebench.assets.tokens import check_array
 from prunebench.engine.placement.device import own_memory
@@ -23,6 +22,7 @@ from prunebench.names import slug
 from prunebench.packed.dense import dense_copy, is_packed
 from prunebench.registry import did_you_mean
 from prunebench.stages.calibrate import write_array
+from prunebench.standalone.api.calling import no_bars
 from prunebench.standalone.arguments import in_python, is_path, texts_or_ids
 from prunebench.standalone.request import stored_entries
 from prunebench.storage.files import named_path, write_text
@@ -83,7 +83,7 @@ class Placed:
         """Save the weights of a model in memory, which takes seconds to minutes: call it after all checks."""
         if self.memory is not None and not self.stored:
             whole = dense_copy(self.memory) if is_packed(self.memory) else self.memory
-            with _no_bars():
+            with no_bars():
                 whole.save_pretrained(self.name)
             self.stored = True
 
@@ -93,18 +93,6 @@ class Placed:
             raise PrunebenchError(
                 "a model in memory has no tokenizer: give token ids in place of text, or its tokenizer as 'tokenizer'"
             )
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Let transformers draw no bar of its own, which would say nothing of the user's work."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def check_model(model: Any, tokenizer: Any, name: str = "model") -> None:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from prunebench.errors import PrunebenchError
 from prunebench.packed.load import load_packed
+from prunebench.standalone.api.calling import no_bars
 from prunebench.standalone.arguments import check_arguments, dtype_of, is_path
 from prunebench.storage.files import named_path
 
@@ -28,4 +29,5 @@ def load(
     if dtype is not None:
         check_arguments({}, {"dtype": dtype})
     chosen = None if dtype is None else getattr(torch, dtype_of(dtype) or "")
-    return load_packed(named_path(directory, "'directory'"), chosen, str(device))
+    with no_bars():
+        return load_packed(named_path(directory, "'directory'"), chosen, str(device))

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from prunebench.errors import PrunebenchError
 from prunebench.runtime.progress import tell
-from prunebench.standalone.api.calling import Device, Progress, called, settings
+from prunebench.standalone.api.calling import Device, Progress, called, no_bars, settings
 from prunebench.standalone.api.inputs import Given, Model, Placed, check_model, device_of, own, placed
 from prunebench.standalone.api.load import load
 from prunebench.standalone.arguments import check_arguments, is_path
@@ -48,9 +48,10 @@ class Pruned:
         if is_packed(self.directory):
             return load(self.directory, **options)
         auto = getattr(transformers, read_layout(self.directory).family.auto)
-        model: PreTrainedModel = auto.from_pretrained(
-            self.directory, **{"local_files_only": True, "trust_remote_code": False, **options}
-        )
+        with no_bars():
+            model: PreTrainedModel = auto.from_pretrained(
+                self.directory, **{"local_files_only": True, "trust_remote_code": False, **options}
+            )
         return model
 
 
