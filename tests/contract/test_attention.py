@@ -81,9 +81,11 @@ def test_it_takes_the_place_of_torchs_kernel_in_a_context(calls: list[int]) -> N
     query, key, value = inputs(2, 6, 2, 70)
     with QuickAttention():
         result = scaled_dot_product_attention(query, key, value, is_causal=True, scale=0.3, enable_gqa=True)
-    assert calls == [70] and torch.equal(result, causal_attention(query, key, value, scale=0.3))
+        named = {"query": query, "key": key, "value": value, "is_causal": True, "scale": 0.3, "enable_gqa": True}
+        assert torch.equal(scaled_dot_product_attention(**named), result)
+    assert calls == [70, 70] and torch.equal(result, causal_attention(query, key, value, scale=0.3))
     scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
-    assert calls == [70]
+    assert calls == [70, 70]
 
 
 @pytest.mark.parametrize(
@@ -95,12 +97,17 @@ def test_it_takes_the_place_of_torchs_kernel_in_a_context(calls: list[int]) -> N
         {"dtype": torch.float32},
         {"dtype": torch.float16},
         {"later": 3},
+        {"copies": 3},
+        {"tokens": 0},
         {"learned": True},
     ],
     ids=str,
 )
 def test_other_calls_are_left_to_torch(change: dict[str, Any], calls: list[int]) -> None:
-    tensors = [tensor.to(change.get("dtype", torch.bfloat16)) for tensor in inputs(2, 4, 4, 70)]
+    sizes = (change.get("copies", 2), 4, 4, change.get("tokens", 70))
+    tensors = [tensor.to(change.get("dtype", torch.bfloat16)) for tensor in inputs(*sizes)]
+    if "copies" in change:  # keys and values of one sample serve all
+        tensors[1:] = [tensor[:1] for tensor in tensors[1:]]
     tensors[0] = tensors[0][:, :, change.get("later", 0) :]
     if change.get("learned"):
         tensors[2].requires_grad_()

@@ -99,7 +99,10 @@ def test_a_job_that_a_living_run_has_begun_is_running_before_it_says_anything(pl
 
 def test_a_log_of_other_settings_says_nothing_of_this_config(plan: Plan) -> None:
     log = job(plan, WANDA, "prune").log
-    write(log, "PYTHONPATH=/w python prune.py --spec '{\"seed\":9}' --threads 1\nblock 1 of 2, 1.0 s, 1 s left\n")
+    write(
+        log,
+        "PYTHONPATH=/w python prune.py --spec '{\"seed\":9}' --threads 1\nblock 1 of 2 done after 1 s, about 1 s left\n",
+    )
     assert look(plan)[WANDA].status == "missing"
     with log.open("rb") as running:
         fcntl.flock(running, fcntl.LOCK_EX)
@@ -120,11 +123,11 @@ def test_running_jobs_of_this_config_are_told_from_others(plan: Plan) -> None:
     ours = job(plan, WANDA, "prune")
     other = ours.log.with_name("text_8x16-seed0.log")
     command = f"PYTHONPATH=/w python prune.py --spec {shlex.quote(ours.spec)} --threads 1\n"
-    write(ours.log, f"{command}block 1 of 2, 1.0 s, 1 s left\n")
+    write(ours.log, f"{command}block 1 of 2 done after 1 s, about 1 s left\n")
     write(other, command)
-    with ours.log.open("rb") as mine, other.open("rb") as theirs:
-        fcntl.flock(mine, fcntl.LOCK_EX)
-        fcntl.flock(theirs, fcntl.LOCK_EX)
+    with ours.log.open("rb") as ours_log, other.open("rb") as other_log:
+        fcntl.flock(ours_log, fcntl.LOCK_EX)
+        fcntl.flock(other_log, fcntl.LOCK_EX)
         assert look(plan)[WANDA].status == "running"
         text = run("status")
     assert f"\nrunning: prune {WANDA}\n" in text

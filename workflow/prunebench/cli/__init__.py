@@ -17,7 +17,8 @@ _UsageError: Any = typer.BadParameter.__base__
 class _Commands(TyperGroup):
     """Ends all commands in the same way: an error prints a red message and no traceback, Ctrl-C one line.
 
-    A wrong command line is told in such a line too. Typer would break it, with the path in it, to fit into a frame.
+    A wrong line of a command is told in such a line too. Typer would break it, with the path in it, to fit into a
+    frame, as it does with a wrong option before the command.
     """
 
     def invoke(self, ctx: Any) -> Any:

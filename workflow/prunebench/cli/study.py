@@ -84,7 +84,9 @@ def plan(
 
     machine = (known(device) if device else this_machine()).changed(parse_rates(rate or []), memory)
     if method or pattern or sparsity is not None:
-        if study is None or check or configfile != CONFIG:
+        if study is None:
+            raise PrunebenchError("name the model first: prunebench plan MODEL --sparsity 0.5")
+        if check or configfile != CONFIG:
             raise PrunebenchError(
                 "--sparsity, --method and --pattern belong to one MODEL, which is named first, without --configfile "
                 "and --check: prunebench plan MODEL --sparsity 0.5"
@@ -93,7 +95,7 @@ def plan(
         return
     plan = read_plan(configfile)
     missing, done = False, done_jobs(plan, graph.jobs_of_all(plan))
-    if study and study not in plan.studies and (Path(study).is_dir() or study in plan.config.models):
+    if study and study not in plan.studies and ("/" in study or Path(study).is_dir() or study in plan.config.models):
         raise PrunebenchError(f"{study} is a model and no study: add --sparsity 0.5, or --pattern 2of4")
     studies = configs.studies(plan, study)
     if not as_json and (way := way_to(configfile)):
@@ -219,7 +221,7 @@ def retry(
     chosen = again.retryable(plan, configs.studies(plan, study))
     if not chosen:
         missing = again.missing(plan, configs.studies(plan, study))
-        way = shlex.join(snakemake(plan, [], cores=cores))
+        way = shlex.join(snakemake(plan, [], cores=cores, more=more or []))
         typer.echo("nothing has failed or was stopped" + (f"; {missing} have not run yet: {way}" if missing else ""))
         if others := configs.other_configs(plan):
             typer.echo(others)

@@ -1,9 +1,11 @@
 """Models that a study names in place, by a repository on the hub or a directory, without an entry in a catalog."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from prunebench.config.explain import error_lines
@@ -55,8 +57,13 @@ def model_name(value: Any) -> Any:
     Raises ValueError, which says how to write a repository or a directory, if `value` is a text with a slash.
     """
     if isinstance(value, str) and "/" in value:
-        forms = f"a directory is written {{path: {value}}}"
+        forms = f"a directory is written {_written(path=value)}"
         if re.match(REPO, value):
-            forms = f"a model on the hub is written {{hub: {value}}}, and {forms}"
+            forms = f"a model on the hub is written {_written(hub=value)}, and {forms}"
         raise ValueError(forms)
     return in_place(value).name if isinstance(value, Mapping) else value
+
+
+def _written(**entry: str) -> str:
+    """`entry` as it stands in a config."""
+    return yaml.safe_dump(entry, default_flow_style=True, width=math.inf).strip()

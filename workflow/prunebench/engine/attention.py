@@ -13,6 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 from prunebench.engine.products import bfloat16_products
 
+PARAMETERS = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
+"""The parameters of torch's attention that may be given by position."""
 QUERIES = 64
 """The queries that are computed together: keys behind the last of them are left out."""
 SCORES = 2**19
@@ -24,7 +26,7 @@ class QuickAttention(TorchFunctionMode):
 
     It applies to bfloat16 on a processor, without a mask, dropout, or gradients, as in the forward passes of whole
     windows. All architectures that call torch's attention gain, and everything else is left to torch. Evaluations do
-    not use it: their numbers are bit for bit those of plain transformers.
+    not use it: their logits are bit for bit those of plain transformers.
     """
 
     def __torch_function__(
@@ -36,8 +38,10 @@ class QuickAttention(TorchFunctionMode):
     ) -> Any:
         """Compute `func`."""
         kwargs = kwargs or {}
-        if func is scaled_dot_product_attention and _applies(*args, **kwargs):
-            return causal_attention(*args[:3], scale=kwargs.get("scale"))
+        if func is scaled_dot_product_attention:
+            call = {**dict(zip(PARAMETERS, args, strict=False)), **kwargs}
+            if _applies(call):
+                return causal_attention(call["query"], call["key"], call["value"], scale=call.get("scale"))
         return func(*args, **kwargs)
 
 
@@ -71,25 +75,18 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, *, scale: float 
     return output.view(batch, heads, tokens, -1)
 
 
-def _applies(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attn_mask: Tensor | None = None,
-    dropout_p: float = 0.0,
-    is_causal: bool = False,
-    **_: Any,
-) -> bool:
-    """Whether `causal_attention` computes a call of torch's attention, whose parameters these are."""
-    tensors = (query, key, value)
+def _applies(call: Mapping[str, Any]) -> bool:
+    """Whether `causal_attention` computes a call of torch's attention, whose arguments are given by name."""
+    query, key, value = tensors = [call[name] for name in ("query", "key", "value")]
+    if not call.get("is_causal") or call.get("attn_mask") is not None or call.get("dropout_p"):
+        return False
     return (
-        is_causal
-        and attn_mask is None
-        and not dropout_p
-        and all(tensor.dim() == 4 and tensor.device.type == "cpu" for tensor in tensors)
+        all(tensor.dim() == 4 and tensor.device.type == "cpu" for tensor in tensors)
         and all(tensor.dtype == torch.bfloat16 for tensor in tensors)
         and not (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors))
-        and query.shape[2] == key.shape[2] == value.shape[2]
+        and query.shape[0] == key.shape[0] == value.shape[0]
+        and query.shape[2] == key.shape[2] == value.shape[2] > 0
+        and key.shape[1] == value.shape[1] > 0
         and query.shape[1] % key.shape[1] == 0
-        and key.shape[1] == value.shape[1]
+        and (bool(call.get("enable_gqa")) or query.shape[1] == key.shape[1])
     )

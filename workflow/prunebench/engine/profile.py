@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from prunebench.engine.activations import advance, embed
+from prunebench.engine.attention import QuickAttention
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Accumulator
@@ -19,7 +20,8 @@ def profile_model(model: StreamedModel, tokens: Tensor, batch_size: int) -> dict
     for index in track(range(model.blocks), "block"):
         with model.block(index) as module:
             # One pass both collects statistics and computes the inputs of the next block.
-            with Accumulator(module, model.family.sites, {Stat.SITE_NORM}, activations.counted) as accumulator:
+            sites = model.family.sites
+            with Accumulator(module, sites, {Stat.SITE_NORM}, activations.counted) as accumulator, QuickAttention():
                 advance(activations, module, index)
             for site, statistic in accumulator.statistics.items():
                 norms[model.family.full_name(index, site)] = statistic.squared_norm.cpu()

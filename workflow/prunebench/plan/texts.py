@@ -30,8 +30,8 @@ def most_tokens(entry: CorpusEntry, split: str) -> int | None:
     if not isinstance(entry.source, PathSource) or entry.documents in (None, "requests"):
         return None
     files = local_files(entry.source)
-    if any(file.suffix in (".gz", ".parquet") for file in files):
-        return None
+    if not files or any(file.suffix in (".gz", ".parquet") for file in files):
+        return None  # the job that fetches the text explains why there is none
     size = sum(file.stat().st_size for file in files)
     if size <= READ:
         # The job that fetches a text explains why it cannot be read, or cut.

@@ -37,13 +37,18 @@ def studies(plan: Plan, name: str | None) -> list[str]:
     raise PrunebenchError(f"no study {name!r} in {plan.file}{did_you_mean(name, plan.studies)}\n{way}")
 
 
+def files() -> list[str]:
+    """List the files of all configs that were run here, without damaged records: other commands tell of these."""
+    names = []
+    for record in records():
+        with suppress(PrunebenchError):
+            names.append(read(record)[0])
+    return names
+
+
 def other_configs(plan: Plan) -> str | None:
     """Say which config `plan` is of, if configs of other files were run here: the results may be theirs."""
-    files = []
-    for record in records():
-        with suppress(PrunebenchError):  # other commands tell of a damaged record
-            files.append(read(record)[0])
-    others = [file for file in files if file != plan.file]
+    others = [file for file in files() if file != plan.file]
     if not others:
         return None
     return f"this is of {plan.file}; there are also results of {', '.join(others)}: name another config by --configfile"

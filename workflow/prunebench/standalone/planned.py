@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rich.filesize import decimal
@@ -56,7 +56,7 @@ def planned(request: Request, machine: Device) -> Planned:
     sizes = estimate.model(cell.model)
     return Planned(
         model=plan.config.models[cell.model].title,
-        cell=path_of(cell).replace("/one/", f"/{plan.config.methods[cell.method].method}/"),
+        cell=path_of(replace(cell, method=plan.config.methods[cell.method].method)),
         device=machine.title,
         rates=machine.source,
         choice=ready.choice,

@@ -13,7 +13,7 @@ from prunebench.errors import PrunebenchError
 from prunebench.names import few
 from prunebench.plan import paths
 from prunebench.plan.plan import Plan, load_plan, read_plan
-from prunebench.results.configs import read, records
+from prunebench.results.configs import files, read, records
 from prunebench.results.current import Results
 from prunebench.storage.files import write_text
 from prunebench.view.states import states
@@ -61,9 +61,10 @@ def check_begun(plan: Plan, results: Results) -> None:
     The config that `prunebench init` writes may never be run, and tables of it would stand beside real ones.
     """
     begun = any(state.status not in ("missing", "skipped") for state in states(plan, results, plan.studies))
-    if begun or Path(paths.CONFIG_RECORD.format(home=plan.home)).is_file():
+    record = Path(paths.CONFIG_RECORD.format(home=plan.home))
+    if begun or (record.is_file() and read(record)):
         return
-    others = [read(record)[0] for record in records()]
+    others = files()
     way = (
         f"name a config that was run: {few([f'--configfile {file}' for file in others], NAMED)}" if others else "run it"
     )

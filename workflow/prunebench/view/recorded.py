@@ -5,6 +5,7 @@ of the machine, because kernel locks say nothing about the processes of another 
 """
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from prunebench.view import logs
 
 RUNS = Path(".snakemake/prunebench/runs")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+SILENT = 300.0
+"""The seconds after which a job that has not said anything does not count as starting any more."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +55,15 @@ def run_of(record: Path) -> str:
 def is_starting(log: Path) -> bool:
     """Whether a living run has begun a job that has not said anything yet: Python takes seconds to start.
 
-    The shell makes the empty `log`, and the job locks it and writes to it after its imports.
+    The shell makes the empty `log`, and the job locks it and writes to it after its imports. A job that is silent for
+    longer than SILENT was killed before its first word.
     """
     try:
         status = log.stat()
     except OSError:
         return False
-    return status.st_size == 0 and any(_begun(record) <= status.st_mtime for record in records().alive)
+    silent = status.st_size == 0 and time.time() - status.st_mtime < SILENT
+    return silent and any(_begun(record) <= status.st_mtime for record in records().alive)
 
 
 def _begun(record: Path) -> float:
