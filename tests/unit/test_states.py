@@ -99,10 +99,8 @@ def test_a_job_that_a_living_run_has_begun_is_running_before_it_says_anything(pl
 
 def test_a_log_of_other_settings_says_nothing_of_this_config(plan: Plan) -> None:
     log = job(plan, WANDA, "prune").log
-    write(
-        log,
-        "PYTHONPATH=/w python prune.py --spec '{\"seed\":9}' --threads 1\nblock 1 of 2 done after 1 s, about 1 s left\n",
-    )
+    command = "PYTHONPATH=/w python prune.py --spec '{\"seed\":9}' --threads 1"
+    write(log, f"{command}\nblock 1 of 2 done after 1 s, about 1 s left\n")
     assert look(plan)[WANDA].status == "missing"
     with log.open("rb") as running:
         fcntl.flock(running, fcntl.LOCK_EX)
