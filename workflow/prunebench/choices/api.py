@@ -22,7 +22,8 @@ PYTHON = """\
   `Step`.
 
 Arguments are checked before any work, and each mistake is a `prunebench.PrunebenchError` of one line. The notebooks
-[first-steps.ipynb](first-steps.ipynb) and [from-hub-to-hub.ipynb](from-hub-to-hub.ipynb) show the functions at work.
+[first-steps.ipynb](first-steps.ipynb) and [from-hub-to-hub.ipynb](from-hub-to-hub.ipynb) show the functions at work:
+save one, `pip install notebook`, and open it by `jupyter notebook FILE`.
 """
 
 
