@@ -955,6 +955,7 @@ def test_names_in_tables_are_no_markup_and_are_told_apart(
         (directory / name).symlink_to(models / "llama")
     (tmp_path / "own[i].txt").write_text((models / "text.txt").read_text())
     words = [directory / "b]", directory / "i]", "--text", tmp_path / "own[i].txt", "--seqlen", 16]
+    monkeypatch.delenv("COLUMNS", raising=False)
     whole = run("compare", *words, "--windows", 3, *COMPUTE).stdout
     assert f"{directory}/b] │" in whole and "own[i].txt\n" in whole, "in a pipe nothing is cut"
     monkeypatch.setenv("COLUMNS", "80")

@@ -80,7 +80,7 @@ def test_each_kind_of_plug_in_is_added_and_found(tmp_path: Path) -> None:
 
 
 def test_the_commands_list_it_and_name_its_file(project: Path) -> None:
-    assert " mine " in prunebench(project, "methods").stdout
+    assert re.search("^mine ", prunebench(project, "methods").stdout, re.MULTILINE)
     shown = prunebench(project, "methods", "mine").stdout
     assert "from plugins/methods/mine.py" in shown and re.search("plug-in +plugins/methods/mine.py", shown)
     shown = prunebench(project, "methods", "wanda").stdout
