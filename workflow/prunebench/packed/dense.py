@@ -38,6 +38,8 @@ def dense_copy(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _linear(weight: Tensor, bias: nn.Parameter | None) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-    made.weight, made.bias = nn.Parameter(weight, requires_grad=False), bias  # type: ignore[assignment]
+    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    made.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        made.bias = bias
     return made
