@@ -122,7 +122,12 @@ def test_a_model_that_gives_no_numbers_cannot_write(value: float) -> None:
         drawn(torch.tensor([[0.0, value]]), torch.zeros(1, dtype=torch.float64), Sampling())
 
 
-SOURCES = {"bos": {"kind": "generated"}, "prompted": {"kind": "generated", "prompts": "text", "prompt_tokens": 3}}
+SOURCES = {
+    "bos": {"kind": "generated"},
+    "prompted": {"kind": "generated", "prompts": "text", "prompt_tokens": 3},
+    "shared": {"kind": "generated", "prompts": "text", "prompt_tokens": 0, "share": 0.4},
+    "both": {"kind": "generated", "prompts": "text", "prompt_tokens": 3, "share": 0.4},
+}
 
 
 def planned(kind: str, bos: Any = False) -> Plan:
@@ -179,6 +184,25 @@ def test_windows_have_their_size_and_begin_as_the_entry_says(kind: str, bos: Any
     if kind == "prompted" and not bos:
         drawn_from_text = np.load(text)
         assert (tokens[:, :3] == drawn_from_text[:, :3]).all() and (tokens != drawn_from_text)[:, 3:].any()
+
+
+@pytest.mark.parametrize("bos", [False, "window"])
+def test_with_a_share_the_first_windows_are_of_the_corpus_and_the_model_writes_the_others(
+    bos: Any, tmp_path: Path
+) -> None:
+    drawn_from_text = {}
+    tokens = {}
+    for kind in ("bos", "shared", "both"):
+        tokens[kind], record, (text, _) = stage(tmp_path / kind, kind, bos)
+        drawn_from_text[kind] = np.load(text)
+        assert record["generation"].get("windows") == (None if kind == "bos" else 2)
+    # Without a front of its own the corpus' windows are those of the calibration that has nothing else.
+    if not bos:
+        assert (tokens["shared"][:2] == drawn_from_text["shared"][:2]).all()
+        assert (tokens["both"][:2] == drawn_from_text["both"][:2]).all()
+        assert (tokens["both"][2:, :3] == drawn_from_text["both"][2:, :3]).all()
+        assert (tokens["both"][2:] != drawn_from_text["both"][2:]).any()
+    assert (tokens["shared"][2:] == tokens["bos"][:2]).all()
 
 
 def test_equal_specs_give_equal_bytes(tmp_path: Path) -> None:

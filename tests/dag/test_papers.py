@@ -57,6 +57,7 @@ OURS = {
     "beyond_mini_parts": 9,
     "beyond_mini_tasks": 9,
     "beyond_mini_tokens": 19,
+    "beyond_mini_written": 1 + 2 * 4 * 3,
     # Eleven allocators at three sparsities, and at one of them with two more seeds.
     "dsa_mini": 1 + 11 * 3 + 11 * 2,
     # Uniform magnitude draws no calibration.

@@ -43,6 +43,7 @@ def test_no_corpus_is_fetched_for_it_unless_it_has_prompts() -> None:
         ("corpora.own.source.top_k", 50),
         ("corpora.own.source.top_p", 0.9),
         ("corpora.own.source.prompts", "text"),
+        ("corpora.own.source", {"kind": "generated", "prompts": "text", "share": 0.5}),
         ("corpora.own.calibration_bos", "window"),
         ("compute.dtype", "float32"),
         ("compute.batch_size", 3),
@@ -67,6 +68,12 @@ def test_prompts_are_in_the_spec_where_there_are_any(path: str, value: Any) -> N
     for source, enters in ((PROMPTED, True), ({"kind": "generated"}, False)):
         before, after = (specs(load_plan(raw)) for raw in (config(source), changed(path, value, config(source))))
         assert (JOB in changed_jobs(before, after)) == enters
+
+
+def test_the_number_of_windows_that_the_model_writes_is_in_the_spec() -> None:
+    texts = {job(config({**PROMPTED, "share": share})).spec for share in (0.25, 0.5, 1.0)}
+    assert len(texts) == 3
+    assert job(config({**PROMPTED, "share": 0.3})).spec == job(config({**PROMPTED, "share": 0.5})).spec  # two of four
 
 
 def test_the_seed_and_the_size_are_in_the_spec() -> None:
@@ -114,7 +121,12 @@ def test_a_plan_has_its_cost() -> None:
         estimate = Estimate.of(plan, ["tiny"], DEVICES["cpu"])
         return sum(estimate.seconds(cost) for job, cost in estimate.costs.items() if job.rule == "calibrate")
 
-    assert seconds(load_plan(config())) > seconds(load_plan(changed("studies.tiny.title", "As it was")))
+    half = config({**PROMPTED, "share": 0.5})
+    assert (
+        seconds(load_plan(config()))
+        > seconds(load_plan(half))
+        > seconds(load_plan(changed("studies.tiny.title", "As it was")))
+    )
 
 
 TRAINED = {
@@ -144,6 +156,15 @@ SEARCH = {"model": "tiny", "calibration": "text_4x16", "sparsity": 0.5, "corpus"
         ("corpora.own.source.temperature", 0, "temperature"),
         ("corpora.own.source.top_p", 1, "top_p"),
         ("corpora.own.source.top_k", 0, "top_k"),
+        ("corpora.own.source.share", 0, "share"),
+        ("corpora.own.source.share", 1.5, "share"),
+        ("corpora.own.source", {"kind": "generated", "share": 0.5}, "'share' is about windows of 'prompts'"),
+        (
+            "corpora.own.source",
+            {"kind": "generated", "prompt_tokens": 0},
+            "'prompt_tokens' is about windows of 'prompts'",
+        ),
+        ("corpora.own.source.prompt_tokens", 0, "no window has a token of 'prompts'"),
         ("corpora.own.source.prompt_tokens", 15, "own_4x16 leaves the model nothing to write"),
         ("corpora.text.documents", None, "'documents' is missing"),
         ("models.tiny.shape", {**TRAINED["shape"], "context": 15}, "reads at most 15"),

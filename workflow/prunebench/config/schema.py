@@ -176,6 +176,12 @@ class Config(Entry):
             return None
         return source.prompts if isinstance(source, GeneratedSource) else corpus
 
+    def windows_written(self, calibration: str) -> int:
+        """The number of windows of `calibration` that the model writes itself; 0 if its text is drawn or has images."""
+        corpus, samples, _ = calibration_parts(calibration)
+        source = self.corpora[corpus].source
+        return source.written(samples) if isinstance(source, GeneratedSource) else 0
+
     def calibrated_from(self, calibration: str) -> str | None:
         """The asset that `calibration` is drawn from, as in corpora/c4_type; None if the model writes all of it."""
         pairs, text = self.pairs_of(calibration), self.text_of(calibration)

@@ -1,9 +1,10 @@
 """Where models, texts and rows of tasks come from: one pydantic model for each kind of source."""
 
+import math
 from pathlib import PurePosixPath as PurePath
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from prunebench.config.values import (
     PACKAGE,
@@ -179,7 +180,30 @@ class GeneratedSource(Sampling):
         description="a corpus: each window begins with tokens of its calibration split, and the model writes the rest. "
         "Default: the model writes after its beginning-of-text token",
     )
-    prompt_tokens: PositiveInt = Field(8, description="how many tokens of each window come from `prompts`")
+    prompt_tokens: NonNegativeInt = Field(
+        8,
+        description="how many tokens of each written window come from `prompts`; 0: the model writes after its "
+        "beginning-of-text token",
+    )
+    share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="the part of the windows that the model writes; the others are whole windows of `prompts`",
+    )
+
+    @model_validator(mode="after")
+    def _prompts_have_a_use(self) -> "GeneratedSource":
+        if self.prompts is None and (self.share < 1 or self.prompt_tokens == 0):
+            key = "share" if self.share < 1 else "prompt_tokens"
+            raise ValueError(f"{key!r} is about windows of 'prompts', which are missing: name a corpus")
+        if self.prompts is not None and self.share == 1 and self.prompt_tokens == 0:
+            raise ValueError("no window has a token of 'prompts': lower 'share' or raise 'prompt_tokens'")
+        return self
+
+    def written(self, samples: int) -> int:
+        """The number of windows that the model writes among `samples`: `share` of them, rounded up."""
+        return math.ceil(self.share * samples)
 
     @property
     def sampling(self) -> Sampling:

@@ -123,8 +123,11 @@ class Estimate:
     def _calibrate(self, job: Job) -> Cost:
         if not job.gpu:
             return Cost()
-        made = costs.paired if self.plan.config.pairs_of(job.wildcards["calibration"]) else costs.written
-        return made(self.model(job.model), self._calibration(job), self.device)
+        model, text, calibration = self.model(job.model), self._calibration(job), job.wildcards["calibration"]
+        if self.plan.config.pairs_of(calibration):
+            return costs.paired(model, text, self.device)
+        tokens = self.plan.config.windows_written(calibration) * text.seqlen
+        return costs.written(model, replace(text, tokens=tokens), self.device)
 
     def _profile(self, job: Job) -> Cost:
         return costs.profile(self.model(job.model), self._calibration(job), self.device)

@@ -146,17 +146,20 @@ def _written(
     front: Front,
     windows: NDArray[np.int64] | None,
 ) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """Windows int64 [samples, seqlen] that the model writes, after the first tokens of `windows` if there are any.
+    """Windows int64 [samples, seqlen], of which the model writes the last `generation.windows`, or all.
 
-    Without `windows` the model begins after its beginning-of-text token, which is left out unless `front` asks for it.
+    The others are the first ones of `windows`. A window begins with the first tokens of its place in `windows`, or
+    after the model's beginning-of-text token, which is left out unless `front` asks for it.
     """
     length = settings.seqlen
-    if windows is None:
-        starts = np.full((settings.samples, 1), _first_token(tokenizer), dtype=np.int64)
+    count = generation.windows or settings.samples
+    kept = settings.samples - count
+    if generation.prompt_tokens is None:
+        starts = np.full((count, 1), _first_token(tokenizer), dtype=np.int64)
         length += not front
     else:
-        assert generation.prompt_tokens is not None
-        starts = windows[:, : generation.prompt_tokens + (front == "window")]
+        assert windows is not None
+        starts = windows[kept:, : generation.prompt_tokens + (front == "window")]
     # A static import would give the code of the engine a part in the fingerprints of texts that no model writes.
     writer = importlib.import_module(f"prunebench.{WRITER}")
     text = writer.continued(
@@ -169,7 +172,9 @@ def _written(
         length,
         settings.seed,
     )
-    return text.numpy()[:, -settings.seqlen :], {"generation": generation.model_dump(mode="json")}
+    own = text.numpy()[:, -settings.seqlen :]
+    both = own if windows is None else np.concatenate([windows[:kept], own])
+    return both, {"generation": generation.model_dump(mode="json")}
 
 
 def _first_token(tokenizer: "PreTrainedTokenizerFast") -> int:
@@ -179,7 +184,7 @@ def _first_token(tokenizer: "PreTrainedTokenizerFast") -> int:
     except PrunebenchError:
         raise PrunebenchError(
             "the tokenizer has no beginning-of-text token after which the model could write: name a corpus as "
-            "'prompts' of the generated one"
+            "'prompts' of the generated one, and take at least one of its tokens by 'prompt_tokens'"
         ) from None
 
 

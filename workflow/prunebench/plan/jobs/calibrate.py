@@ -37,6 +37,8 @@ class Generation(BaseModel):
     sampling: Sampling
     prompt_tokens: PositiveInt | None = Field(None, exclude_if=is_none)
     """How many tokens of a window come from a corpus; None if the model writes after its beginning-of-text token."""
+    windows: PositiveInt | None = Field(None, exclude_if=is_none)
+    """How many windows the model writes. They follow whole windows of the corpus; None if the model writes all."""
     compute: Compute
 
 
@@ -145,7 +147,8 @@ class Calibrate(Job):
             family=entry.family,
             storage=entry.dtype,
             sampling=source.sampling,
-            prompt_tokens=source.prompt_tokens if source.prompts else None,
+            prompt_tokens=(source.prompt_tokens or None) if source.prompts else None,
+            windows=None if source.share == 1 else self.config.windows_written(self.wildcards["calibration"]),
             compute=self.config.compute,
         )
 
@@ -162,7 +165,8 @@ class Calibrate(Job):
     @property
     def forward_tokens(self) -> int:
         """The tokens of a written text, which take longer one by one than in a pass over all of them."""
-        return STEPS * self.tokens if self.generated else 0
+        _, _, seqlen = calibration_parts(self.wildcards["calibration"])
+        return STEPS * self.config.windows_written(self.wildcards["calibration"]) * seqlen
 
     def bytes(self, shape: Shape) -> int:
         """The bytes of the documents of a corpus and of their tokens. The first shard of C4 has 0.8 GB of text.
