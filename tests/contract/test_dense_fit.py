@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import tiny
 from oracles import dense_fit as oracle
@@ -245,9 +246,11 @@ class Recorder(Method):
         return BlockResult({down: PrunedLinear(block.weight(down) / 2)})
 
 
-def recorded(directory: Path, name: str, scratch: Path, **options: Any) -> list[dict[str, tuple[Drift, Drift]]]:
+def recorded(
+    directory: Path, name: str, scratch: Path, dtype: torch.dtype = torch.float32, **options: Any
+) -> list[dict[str, tuple[Drift, Drift]]]:
     """The sums of the sites of each block for four and two windows of 16 tokens."""
-    model, recorder = tiny.open_model(directory, name), Recorder(**options)
+    model, recorder = tiny.open_model(directory, name, dtype), Recorder(**options)
     work = Scratch(scratch, TensorStore(directory, torch.bfloat16))
     allocation = dict.fromkeys(linear_sizes(directory, model.family), 0.5)
     prune_model(model, recorder, allocation, UNSTRUCTURED, tiny.tokens(6, 16), work, batch_size=4)
@@ -317,6 +320,24 @@ def test_the_hidden_states_are_corrected_where_the_block_adds_to_them(name: str,
     directory = tiny.make_model(tmp_path / "model", name)
     with_states, without = (
         recorded(directory, name, tmp_path / str(residual), residual=residual)[1]["ffn_mid"][0].cross
+        for residual in (True, False)
+    )
+    assert torch.equal(with_states, without) != adds
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("name", "adds"), [("llama", True), ("gptj", True), ("granite", False)])
+def test_they_are_corrected_where_some_tokens_have_huge_states(
+    name: str, adds: bool, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    directory = tiny.make_model(tmp_path / "model", name)
+    file = directory / "model.safetensors"
+    weights = load_file(file)
+    (embedding,) = (key for key in weights if key.endswith(("embed_tokens.weight", "wte.weight")))
+    weights[embedding][::2] *= 300
+    save_file(weights, file, metadata={"format": "pt"})
+    with_states, without = (
+        recorded(directory, name, tmp_path / str(residual), dtype, residual=residual)[1]["ffn_mid"][0].cross
         for residual in (True, False)
     )
     assert torch.equal(with_states, without) != adds
