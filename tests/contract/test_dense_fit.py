@@ -17,6 +17,7 @@ from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.engine.drift import Drift, collect
 from prunebench.engine.loop import prune_model
+from prunebench.errors import CellFailure
 from prunebench.formulas import admm, fit, obs
 from prunebench.methods import dense_fit
 from prunebench.methods.dense_fit import DAMPINGS, TRIED_ROWS, USUAL, DenseFit
@@ -57,6 +58,35 @@ def test_the_fit_solves_the_stacked_least_squares_problem() -> None:
     drift = sums(W, X, Y)
     V = torch.from_numpy(W) + fit.correction(drift.cross, obs.inverse_factor(drift.gram, DAMPING))
     np.testing.assert_allclose(V.numpy(), oracle.fitted(W, X, Y, oracle.penalty(X, DAMPING)), rtol=1e-9, atol=1e-10)
+
+
+def test_a_large_penalty_leaves_the_weights_as_they_are() -> None:
+    W, X, Y = problem()
+    drift = sums(W, X, Y)
+    near = fit.correction(drift.cross, obs.inverse_factor(drift.gram, 1e6)).norm()
+    far = fit.correction(drift.cross, obs.inverse_factor(drift.gram, DAMPING)).norm()
+    assert 0 < near < 1e-4 * far
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_mask_for_the_weights_knows_of_no_correction(solver: str) -> None:
+    W, X, Y = problem(16)
+    options = {"pattern": parse_pattern("2of4"), "solver": solver}
+    P = pruned(W, sums(W, X, Y), 0.5, steps=40, mask="weights", **options)
+    plain, corrected = (pruned(W, sums(W, X, Y), 0.5, strength=strength, **options) for strength in (0.0, 1.0))
+    assert ((P == 0) == (plain == 0)).all() and ((P == 0) != (corrected == 0)).any()
+    best = oracle.on_support(W, X, Y, oracle.penalty(X, DAMPING), P != 0)
+    np.testing.assert_allclose(P, best, rtol=1e-3, atol=1e-3 * np.abs(P).max())
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_targets_that_are_no_numbers_are_refused(solver: str, value: float) -> None:
+    W, X, Y = problem()
+    drift = sums(W, X, Y)
+    drift.cross[0, 0] = value
+    with pytest.raises(CellFailure, match="values of the dense model are NaN or infinite"):
+        pruned(W, drift, 0.5, solver=solver)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.4, 1.0])
@@ -163,6 +193,8 @@ def test_no_mask_of_all_is_beaten_and_the_way_is_not_long(seed: int, solver: str
     reached = oracle.objective(P, W, X, Y, r)
     assert np.sum(P == 0) == 6
     assert least * (1 - 1e-6) <= reached < least + 0.5 * (dense - least)
+    # The weights that stay are the optimum of their mask.
+    np.testing.assert_allclose(P, oracle.on_support(W, X, Y, r, P != 0), rtol=1e-3, atol=1e-3 * np.abs(P).max())
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -255,6 +287,65 @@ def recorded(
     allocation = dict.fromkeys(linear_sizes(directory, model.family), 0.5)
     prune_model(model, recorder, allocation, UNSTRUCTURED, tiny.tokens(6, 16), work, batch_size=4)
     return recorder.sums
+
+
+class Watched(DenseFit):
+    """Keeps the sums that each site is pruned with, by the name of its first linear."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.sums: list[tuple[str, Drift, Drift]] = []
+
+    def prune(self, weights: Any, part: Drift, held_out: Drift, *rest: Any) -> Any:
+        self.sums.append((next(iter(weights)), part, held_out))
+        return super().prune(weights, part, held_out, *rest)
+
+
+def test_in_the_order_of_blocks_no_site_sees_another_pruned(tmp_path: Path) -> None:
+    directory = tiny.make_model(tmp_path / "model")
+    (plain, _) = recorded(directory, "llama", tmp_path / "plain")
+    expected = [(part, held_out) for part, held_out in plain.values()]
+    for order in ("block", "sites"):
+        method = Watched(DenseFit.configure(overrides={"order": order}))
+        model, work = tiny.open_model(directory), Scratch(tmp_path / order, TensorStore(directory, torch.bfloat16))
+        allocation = dict.fromkeys(linear_sizes(directory, model.family), 0.5)
+        prune_model(model, method, allocation, UNSTRUCTURED, tiny.tokens(6, 16), work, batch_size=4)
+        equal = [
+            all(torch.equal(one.gram, other.gram) for one, other in zip(parts, both, strict=True))
+            for (_, *parts), both in zip(method.sums, expected, strict=False)
+        ]
+        assert equal == ([True] * 4 if order == "block" else [True, False, False, False])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_first_inputs_have_not_drifted_so_that_sparsegpt_prunes_them_alike(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
+    directory = tiny.make_model(tmp_path / "model", blocks=1)
+    full = {"solver": "sparsegpt", "steps": 0, "strength": 1.0, "damping": 0.01}
+    results = []
+    for method in (SparseGPT(), DenseFit(DenseFit.configure(overrides=full))):
+        model, work = tiny.open_model(directory, dtype=dtype), Scratch(tmp_path / method.name, TensorStore(directory))
+        allocation = dict.fromkeys(linear_sizes(directory, model.family), 0.5)
+        prune_model(model, method, allocation, UNSTRUCTURED, tiny.tokens(6, 16), work, batch_size=4)
+        results.append(work.get_or(0, lambda: pytest.fail("the block is not on disk"))[0])
+    first, others = ("q_proj", "k_proj", "v_proj"), ("o_proj", "down_proj")
+    equal = {name.split(".")[-2]: torch.equal(results[0][name], results[1][name]) for name in results[0]}
+    assert all(equal[name] for name in first) and not any(equal[name] for name in others)
+
+
+@pytest.mark.parametrize("windows", [1, 2, 3, 4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_few_windows_leave_none_out_and_are_enough(windows: int, dtype: torch.dtype, tmp_path: Path) -> None:
+    directory, method = tiny.make_model(tmp_path / "model"), Watched(DenseFit.configure())
+    model, work = tiny.open_model(directory, dtype=dtype), Scratch(tmp_path / "work", TensorStore(directory))
+    allocation = dict.fromkeys(linear_sizes(directory, model.family), 0.5)
+    records = prune_model(model, method, allocation, UNSTRUCTURED, tiny.tokens(windows, 16), work, batch_size=2)
+    for record in records:
+        assert all(linear["zeros"] == linear["weights"] // 2 for linear in record["linears"].values())
+        usual = all((fits["damping"], fits["strength"]) == USUAL for fits in record["fits"].values())
+        assert usual == (windows < 4)
+    assert all(held_out.tokens == (16 if windows == 4 else 0) for _, _, held_out in method.sums)
 
 
 def states(directory: Path, halved: bool) -> list[Mapping[str, torch.Tensor]]:

@@ -28,7 +28,8 @@ class ReconstructionFigure(StudyFigure):
     There is a line per method, and a panel per model and sparsity. Where a method has several allocators, its line is
     of the one that comes first in the study. Up to BANDED lines have a band from the least to the largest error.
 
-    Methods that look at no text record no errors, and blocks that are not to be pruned have none.
+    Methods that look at no text record no errors, nor does DenseFit, which aims at other outputs. Blocks that are not
+    to be pruned have none.
     """
 
     name = "reconstruction"

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt
 
 from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.engine.stat import Stat
+from prunebench.errors import CellFailure
 from prunebench.formulas import fit, obs
 from prunebench.lazy import torch
 from prunebench.methods.dense_fit_solvers import SOLVERS, STEPS, Problem
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from prunebench.engine.drift import Drift
     from prunebench.engine.statistics import Statistics
     from prunebench.estimate.costs import Cost, Pruning
+    from prunebench.models.base import Site
 
 DAMPINGS = (0.03, 0.1, 0.3)
 """The values among which the held-out windows choose."""
@@ -55,10 +57,11 @@ class DenseFit(Method):
     products are in bfloat16 if the forward passes are.
 
     A full correction fits the noise of a small calibration set, and `strength` and `damping` are two ways to hold it
-    back. Without values in the config each site chooses both, for its mask: every sixteenth output is fitted on three
-    of four calibration windows with each damping. These weights are linear in the strength, so that their error
-    against the dense model on the windows left out is a parabola, whose least value names the strength. The pair with
-    the least error is taken for all windows. No text of an evaluation is looked at.
+    back. The mask is chosen with a damping of 0.1 and a strength of 0.55, unless the config has other values. For the
+    conjugate gradients, each site then chooses the values that the config leaves open: every sixteenth output is
+    fitted on three of four calibration windows with each damping. These weights are linear in the strength, so that
+    their error against the dense model on the windows left out is a parabola, whose least value names the strength.
+    The pair with the least error is taken for all windows. No text of an evaluation is looked at.
 
     Cost beside SparseGPT: a forward pass of the dense model; a second product of inputs for each site; for each
     step of ADMM and of the conjugate gradients one product of the weights with a matrix in x in. Forward passes of the
@@ -84,7 +87,20 @@ class DenseFit(Method):
         """whether tokens count less where hidden states are large, as the norm that follows divides by their size"""
         solver: Literal["admm", "sparsegpt", "wanda"] = "admm"
         """how the fit is pruned before the conjugate gradients"""
-        steps: NonNegativeInt = Field(3, description="conjugate-gradient steps on the weights that stay")
+        steps: NonNegativeInt = Field(
+            3, description="conjugate-gradient steps on the weights that stay; without any, nothing is chosen for them"
+        )
+        # The spec of a cell has these keys only if the entry states them.
+        mask: Literal["fit", "weights"] = Field(
+            "fit",
+            exclude_if=lambda mask: mask == "fit",
+            description="fit: the solver prunes towards Y; weights: towards W X, so the mask knows of no correction",
+        )
+        order: Literal["sites", "block"] = Field(
+            "sites",
+            exclude_if=lambda order: order == "sites",
+            description="sites: X is collected when earlier sites of the block are pruned; block: before any is",
+        )
 
     name = "dense_fit"
     title = "DenseFit"
@@ -114,13 +130,17 @@ class DenseFit(Method):
         """Prune site by site. The block's record has the damping and the strength of each site."""
         from prunebench.engine.drift import collect
 
+        def summed(site: Site) -> tuple[Drift, Drift]:
+            weights = {linear: block.weight(linear) for linear in site.linears}
+            return collect(block, site, weights, residual=self.params.residual, weighted=self.params.weighted)
+
+        before = {site.name: summed(site) for site in block.sites} if self.params.order == "block" else {}
         pruned: dict[str, PrunedLinear] = {}
         chosen = {}
         for site in block.sites:
             weights = {linear: block.weight(linear) for linear in site.linears}
             sparsities = {linear: allocation[linear] for linear in site.linears}
-            residual, weighted = self.params.residual, self.params.weighted
-            part, held_out = collect(block, site, weights, residual=residual, weighted=weighted)
+            part, held_out = before[site.name] if before else summed(site)
             result, chosen[site.name] = self.prune(weights, part, held_out, sparsities, pattern)
             block.install(result)
             pruned |= {linear: PrunedLinear(block.weight(linear)) for linear in result}
@@ -142,18 +162,23 @@ class DenseFit(Method):
     ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         """Prune the linears [out, in] of a site, and return the damping and the strength beside them.
 
-        Raises CellFailure if X X^T + r I is not positive definite.
+        Raises CellFailure if X X^T + r I is not positive definite, or the sums are not finite.
         """
         damping, strength = (
             given if given is not None else usual
             for given, usual in zip((self.params.damping, self.params.strength), USUAL, strict=True)
         )
         drift = part + held_out
+        if not drift.cross.sum().isfinite():
+            raise CellFailure(
+                "values of the dense model are NaN or infinite: run forward passes in bfloat16 or float32"
+            )
         gram = obs.mirror(drift.gram.float())
         if self.params.solver == "admm":
             drift = drift.in_float32()
         missing = {name: drift.missing(weight) for name, weight in weights.items()}
-        goal = {name: strength * cross for name, cross in missing.items()}
+        share = strength if self.params.mask == "fit" else 0.0
+        goal = {name: share * cross for name, cross in missing.items()}
         problem = Problem(weights, goal, drift.gram, damping, sparsities, pattern)
         pruned = SOLVERS[self.params.solver](problem, drift.dtype)
         if self.params.steps:

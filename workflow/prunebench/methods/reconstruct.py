@@ -49,8 +49,8 @@ class Reconstruct(Method):
     rate that falls linearly to 0. If the mean error over the samples is not below that of the solver at the end, the
     solver's weights are taken; the record has both errors. Norms and biases do not learn.
 
-    Cost: that of the solver; in each step one pass of the block forward and backward; four forward passes over all
-    samples, for the dense model's states, the targets and the errors on record. Memory: the targets, the hidden states
+    Cost: that of the solver; in each step one pass of the block forward and backward; five forward passes over all
+    samples, for the dense model's states, the targets, the errors on record and the norms of inputs. Memory: the targets, the hidden states
     of the dense model and its values of a block (2 GiB at most; more go to files), the graph of one sample's backward
     pass, and 16 bytes for each weight of the block.
 
