@@ -50,9 +50,9 @@ class Reconstruct(Method):
     solver's weights are taken; the record has both errors. Norms and biases do not learn.
 
     Cost: that of the solver; in each step one pass of the block forward and backward; five forward passes over all
-    samples, for the dense model's states, the targets, the errors on record and the norms of inputs. Memory: the targets, the hidden states
-    of the dense model and its values of a block (2 GiB at most; more go to files), the graph of one sample's backward
-    pass, and 16 bytes for each weight of the block.
+    samples, for the dense model's states, the targets, the errors on record and the norms of inputs. Memory: the
+    targets, the hidden states of the dense model and its values of a block (2 GiB at most; more go to files), the graph
+    of one sample's backward pass, and 16 bytes for each weight of the block.
 
     Measured once on the tuning split (SmolLM2-135M, 70% of the first 10 of 30 blocks, 16 x 512 tokens, perplexity on
     c4_type / wikipedia, CPU seconds): Wanda alone 474 / 165 (12 s), and with 4 epochs 145 / 71 (111 s); an earlier
