@@ -4,12 +4,16 @@ import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import masking_utils
 from typer.testing import CliRunner
 
 import standin
@@ -19,6 +23,7 @@ from prunebench.engine import products
 from prunebench.engine.activations import embed
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.gradients import calibration_gradients
+from prunebench.engine.loop import prune_model
 from prunebench.engine.loss import window_losses
 from prunebench.engine.placement import device as placement
 from prunebench.engine.placement.choice import CHOICE
@@ -27,9 +32,12 @@ from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import PrunebenchError
 from prunebench.methods.sparsegpt import SparseGPT
+from prunebench.methods.wanda import Wanda
 from prunebench.patterns import Pattern
 from prunebench.registry import load
 from prunebench.runtime import provenance
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import TensorStore
 
 FIRST, SECOND = f"{standin.NAME}:0", f"{standin.NAME}:1"
 X, INDICES = torch.arange(12.0).view(3, 4) - 5, torch.tensor([2, 0])
@@ -183,6 +191,46 @@ def test_hidden_states_move_to_the_host_when_the_device_is_full(tmp_path: Path) 
     assert places == [{FIRST}, {"cpu"}]
     assert losses[0] == losses[1]
     assert peaks[1] < peaks[0] - states / 2, "the hidden states took memory of the device"
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often the host reads a number of the device, and waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.count += _on_the_device(args) and not _on_the_device(result)
+        return result
+
+
+def _on_the_device(values: Any) -> bool:
+    tensors = [value for value in tree_leaves(values) if isinstance(value, Tensor)]
+    return any(tensor.device.type == standin.NAME for tensor in tensors)
+
+
+@pytest.mark.parametrize("work", ["perplexity", "pruning"])
+def test_the_host_waits_no_more_often_for_more_windows(
+    work: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # This function of transformers waits in each call of the model.
+    monkeypatch.setattr(masking_utils, "find_packed_sequence_indices", lambda positions: None)
+    directory, waits = tiny.make_model(tmp_path / "model", blocks=2), []
+    family = load("models", "llama")
+    for count in (4, 12):
+        windows = tiny.tokens(count, 16)
+        with Waits() as counted:
+            model = tiny.open_model(directory)
+            if work == "perplexity":
+                window_losses(model, windows, 2)
+            else:
+                allocation = dict.fromkeys(linear_sizes(directory, family), 0.5)
+                scratch = Scratch(tmp_path / str(count), TensorStore(directory, torch.bfloat16))
+                prune_model(model, Wanda(), allocation, Pattern(), windows, scratch, batch_size=2)
+        waits.append(counted.count)
+    assert waits[0] == waits[1] > 0
 
 
 def test_variables_of_a_block_are_on_the_device_while_it_has_room(tmp_path: Path) -> None:
