@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import standin
 import tiny
 from prunebench.cli import app
-from prunebench.engine import products
+from prunebench.engine import products, statistics
 from prunebench.engine.activations import embed
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.gradients import calibration_gradients
@@ -193,6 +193,18 @@ def test_hidden_states_move_to_the_host_when_the_device_is_full(tmp_path: Path) 
     assert peaks[1] < peaks[0] - states / 2, "the hidden states took memory of the device"
 
 
+class Calls(TorchDispatchMode):
+    """Counts the calls of an operation, or of all that make no view."""
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__()
+        self._name, self.count = name, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view if self._name is None else str(func.overloadpacket) == self._name
+        return func(*args, **(kwargs or {}))
+
+
 class Waits(TorchDispatchMode):
     """Counts how often the host reads a number of the device, and waits for it."""
 
@@ -312,6 +324,20 @@ def test_the_command_line_prunes_and_measures_on_the_device(
         assert (standin.module.max_memory_allocated(SECOND) > before) == (place == SECOND), "it ran elsewhere"
     values = [json.loads(text)["value"] for text in scores.values()]
     assert values[0] == pytest.approx(values[1], rel=1e-3)
+
+
+def test_squares_of_all_rows_are_summed_at_once_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, sums = torch.randn(1000, 64), []
+    for squares, parts in ((statistics.SQUARES, 1), (1 << 14, 4)):
+        monkeypatch.setattr(statistics, "SQUARES", squares)
+        statistic = SiteStatistic()
+        with Calls("aten.sum") as calls:
+            statistic.add(x.to(FIRST), {Stat.SITE_NORM})
+        assert calls.count == parts
+        sums.append(statistic.squared_norm.cpu())
+    for total in sums:
+        torch.testing.assert_close(total, x.double().square().sum(dim=0), rtol=1e-13, atol=0)
+    assert statistics.rows_at_a_time(64, torch.device("cpu")) == statistics.ROWS, "bits of the CPU depend on it"
 
 
 @pytest.mark.parametrize("outputs", [64, 3072])
