@@ -31,6 +31,7 @@ from prunebench.engine.placement.spill import Spill
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import PrunebenchError
+from prunebench.formulas import obs
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import Pattern
@@ -340,6 +341,22 @@ def test_squares_of_all_rows_are_summed_at_once_within_a_bound(monkeypatch: pyte
     assert statistics.rows_at_a_time(64, torch.device("cpu")) == statistics.ROWS, "bits of the CPU depend on it"
 
 
+def test_an_elimination_has_fewer_operations_than_columns() -> None:
+    width, outputs = 256, 30
+    x = torch.randn(300, width).double()
+    U, gone = obs.inverse_factor(x.T @ x, 0.01), torch.rand(width, outputs) < 0.5
+    start, ends, calls = torch.randn(width, outputs).double(), [], []
+    for place in ("cpu", FIRST):
+        strips = iter(gone.to(place).split(128))
+        weight, factor = start.clone().to(place), U.to(place)
+        with Calls() as counted:
+            ends.append(obs.eliminate(weight, factor, 128, lambda *_: next(strips)))  # noqa: B023
+        calls.append(counted.count)
+    assert calls[1] < width < calls[0]
+    for here, there in zip(*ends, strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-12, atol=1e-12 * float(here.abs().max()))
+
+
 @pytest.mark.parametrize("outputs", [64, 3072])
 def test_sparsegpt_needs_two_matrices_of_the_inputs_and_two_of_the_outputs(outputs: int) -> None:
     width = 1024
@@ -356,6 +373,7 @@ def test_sparsegpt_needs_two_matrices_of_the_inputs_and_two_of_the_outputs(outpu
         SparseGPT().prune_site({"linear": weight}, statistic(), {"linear": 0.5}, Pattern())
         inputs, sweep = 8 * width**2, 8 * width * outputs
         # While the Hessian is there, its factor is inverted in the place of a copy, with a quarter of memory for a half
-        # of the recursion. During the sweep only the inverse is there, and masks are bytes.
-        most = max(2.6 * inputs, 1.1 * inputs + 2.4 * sweep)
+        # of the recursion. During the sweep only the inverse is there, masks are bytes, and each output has a system.
+        systems = 8 * min(obs.SYSTEMS, outputs * obs.LEAF**2)
+        most = max(2.6 * inputs, 1.1 * inputs + 2.4 * sweep + systems)
         assert device.max_memory_allocated(FIRST) - before < most
