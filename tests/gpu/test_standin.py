@@ -246,6 +246,17 @@ def test_the_host_waits_no_more_often_for_more_windows(
     assert waits[0] == waits[1] > 0
 
 
+def test_the_host_waits_no_more_often_for_a_larger_factor() -> None:
+    waits = []
+    for width in (obs.SMALL, 4 * obs.SMALL):
+        x = torch.randn(width + 10, width, dtype=torch.float64)
+        hessian = (x.T @ x).to(FIRST)
+        with Waits() as counted:
+            obs.inverse_factor(hessian, 0.01)
+        waits.append(counted.count)
+    assert waits[0] == waits[1] > 0
+
+
 def test_variables_of_a_block_are_on_the_device_while_it_has_room(tmp_path: Path) -> None:
     with standin.present(memory=4000):
         spill = Spill(tmp_path, torch.device(standin.NAME), resident=1)

@@ -51,7 +51,8 @@ def _invert_factor(A: torch.Tensor) -> None:
         factor, failed = torch.linalg.cholesky_ex(A)
         identity = torch.eye(len(A), dtype=A.dtype, device=A.device)
         solved = torch.linalg.solve_triangular(factor, identity, upper=False)
-        A.copy_(solved.fill_(torch.nan) if failed else solved)
+        # The answer stays on the device: a condition would wait for it.
+        A.copy_(solved.masked_fill_(failed > 0, torch.nan))
         return
     half = len(A) // 2
     upper, below, lower = A[:half, :half], A[half:, :half], A[half:, half:]
