@@ -213,6 +213,28 @@ def test_the_errors_add_up_to_the_loss(damping: float) -> None:
     assert float((change * (damped @ change)).sum()) == pytest.approx(float(errors.square().sum()), rel=1e-9)
 
 
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("width", [1, 4, 16])
+@pytest.mark.parametrize("condition", [1.0, 1e6])
+def test_columns_go_all_at_once_as_they_go_one_by_one(
+    condition: float, width: int, parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An accelerator takes the one form, a processor the other."""
+    outputs = 40
+    monkeypatch.setattr(obs, "SYSTEMS", width**2 * -(-outputs // parts))
+    U = obs.inverse_factor(statistic(inputs(64, condition=condition)).hessian, 0.01)[8 : 8 + width, 8 : 8 + width]
+    (start,) = weights(outputs, width=width).values()
+    gone = torch.rand(width, outputs) < 0.5
+    ends = []
+    for eliminated in (obs.one_by_one, obs.all_at_once):
+        weight, errors = start.T.double().contiguous(), gone / U.diagonal()[:, None]
+        eliminated(weight, errors, U)
+        ends.append((weight, errors))
+    for one, other in zip(*ends, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12 * float(one.abs().max()))
+    assert not ends[1][1][~gone].any()
+
+
 @pytest.mark.parametrize("width", [1, 5, 130])
 def test_the_factor_is_that_of_the_inverse(width: int) -> None:
     H = statistic(inputs(width)).hessian

@@ -4,21 +4,26 @@ import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import masking_utils
 from typer.testing import CliRunner
 
 import standin
 import tiny
 from prunebench.cli import app
-from prunebench.engine import products
+from prunebench.engine import products, statistics
 from prunebench.engine.activations import embed
 from prunebench.engine.anatomy import linear_sizes
 from prunebench.engine.gradients import calibration_gradients
+from prunebench.engine.loop import prune_model
 from prunebench.engine.loss import window_losses
 from prunebench.engine.placement import device as placement
 from prunebench.engine.placement.choice import CHOICE
@@ -26,10 +31,14 @@ from prunebench.engine.placement.spill import Spill
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import PrunebenchError
+from prunebench.formulas import obs
 from prunebench.methods.sparsegpt import SparseGPT
+from prunebench.methods.wanda import Wanda
 from prunebench.patterns import Pattern
 from prunebench.registry import load
 from prunebench.runtime import provenance
+from prunebench.storage.finished_blocks import Scratch
+from prunebench.storage.tensors import TensorStore
 
 FIRST, SECOND = f"{standin.NAME}:0", f"{standin.NAME}:1"
 X, INDICES = torch.arange(12.0).view(3, 4) - 5, torch.tensor([2, 0])
@@ -185,6 +194,69 @@ def test_hidden_states_move_to_the_host_when_the_device_is_full(tmp_path: Path) 
     assert peaks[1] < peaks[0] - states / 2, "the hidden states took memory of the device"
 
 
+class Calls(TorchDispatchMode):
+    """Counts the calls of an operation, or of all that make no view."""
+
+    def __init__(self, name: str | None = None) -> None:
+        super().__init__()
+        self._name, self.count = name, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view if self._name is None else str(func.overloadpacket) == self._name
+        return func(*args, **(kwargs or {}))
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often the host reads a number of the device, and waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.count += _on_the_device(args) and not _on_the_device(result)
+        return result
+
+
+def _on_the_device(values: Any) -> bool:
+    tensors = [value for value in tree_leaves(values) if isinstance(value, Tensor)]
+    return any(tensor.device.type == standin.NAME for tensor in tensors)
+
+
+@pytest.mark.parametrize("work", ["perplexity", "pruning"])
+def test_the_host_waits_no_more_often_for_more_windows(
+    work: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # This function of transformers waits in each call of the model.
+    monkeypatch.setattr(masking_utils, "find_packed_sequence_indices", lambda positions: None)
+    directory, waits = tiny.make_model(tmp_path / "model", blocks=2), []
+    family = load("models", "llama")
+    for count in (4, 12):
+        windows = tiny.tokens(count, 16)
+        with Waits() as counted:
+            model = tiny.open_model(directory)
+            if work == "perplexity":
+                window_losses(model, windows, 2)
+            else:
+                allocation = dict.fromkeys(linear_sizes(directory, family), 0.5)
+                scratch = Scratch(tmp_path / str(count), TensorStore(directory, torch.bfloat16))
+                prune_model(model, Wanda(), allocation, Pattern(), windows, scratch, batch_size=2)
+        waits.append(counted.count)
+    assert waits[0] == waits[1] > 0
+
+
+def test_the_host_waits_no_more_often_for_a_larger_factor() -> None:
+    waits = []
+    for width in (obs.SMALL, 4 * obs.SMALL):
+        x = torch.randn(width + 10, width, dtype=torch.float64)
+        hessian = (x.T @ x).to(FIRST)
+        with Waits() as counted:
+            obs.inverse_factor(hessian, 0.01)
+        waits.append(counted.count)
+    assert waits[0] == waits[1] > 0
+
+
 def test_variables_of_a_block_are_on_the_device_while_it_has_room(tmp_path: Path) -> None:
     with standin.present(memory=4000):
         spill = Spill(tmp_path, torch.device(standin.NAME), resident=1)
@@ -266,6 +338,36 @@ def test_the_command_line_prunes_and_measures_on_the_device(
     assert values[0] == pytest.approx(values[1], rel=1e-3)
 
 
+def test_squares_of_all_rows_are_summed_at_once_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, sums = torch.randn(1000, 64), []
+    for squares, parts in ((statistics.SQUARES, 1), (1 << 14, 4)):
+        monkeypatch.setattr(statistics, "SQUARES", squares)
+        statistic = SiteStatistic()
+        with Calls("aten.sum") as calls:
+            statistic.add(x.to(FIRST), {Stat.SITE_NORM})
+        assert calls.count == parts
+        sums.append(statistic.squared_norm.cpu())
+    for total in sums:
+        torch.testing.assert_close(total, x.double().square().sum(dim=0), rtol=1e-13, atol=0)
+    assert statistics.rows_at_a_time(64, torch.device("cpu")) == statistics.ROWS, "bits of the CPU depend on it"
+
+
+def test_an_elimination_has_fewer_operations_than_columns() -> None:
+    width, outputs = 256, 30
+    x = torch.randn(300, width).double()
+    U, gone = obs.inverse_factor(x.T @ x, 0.01), torch.rand(width, outputs) < 0.5
+    start, ends, calls = torch.randn(width, outputs).double(), [], []
+    for place in ("cpu", FIRST):
+        strips = iter(gone.to(place).split(128))
+        weight, factor = start.clone().to(place), U.to(place)
+        with Calls() as counted:
+            ends.append(obs.eliminate(weight, factor, 128, lambda *_: next(strips)))  # noqa: B023
+        calls.append(counted.count)
+    assert calls[1] < width < calls[0]
+    for here, there in zip(*ends, strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-12, atol=1e-12 * float(here.abs().max()))
+
+
 @pytest.mark.parametrize("outputs", [64, 3072])
 def test_sparsegpt_needs_two_matrices_of_the_inputs_and_two_of_the_outputs(outputs: int) -> None:
     width = 1024
@@ -282,6 +384,7 @@ def test_sparsegpt_needs_two_matrices_of_the_inputs_and_two_of_the_outputs(outpu
         SparseGPT().prune_site({"linear": weight}, statistic(), {"linear": 0.5}, Pattern())
         inputs, sweep = 8 * width**2, 8 * width * outputs
         # While the Hessian is there, its factor is inverted in the place of a copy, with a quarter of memory for a half
-        # of the recursion. During the sweep only the inverse is there, and masks are bytes.
-        most = max(2.6 * inputs, 1.1 * inputs + 2.4 * sweep)
+        # of the recursion. During the sweep only the inverse is there, masks are bytes, and each output has a system.
+        systems = 8 * min(obs.SYSTEMS, outputs * obs.LEAF**2)
+        most = max(2.6 * inputs, 1.1 * inputs + 2.4 * sweep + systems)
         assert device.max_memory_allocated(FIRST) - before < most

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunebench.engine.finite import cause
+from prunebench.engine.finite import are_finite, cause
 from prunebench.engine.model import BlockCall, StreamedModel, block_output
 from prunebench.engine.placement.device import roomy_device
 from prunebench.errors import CellFailure
@@ -84,12 +84,12 @@ def embed(model: StreamedModel, tokens: Tensor, batch_size: int, *, finite: bool
         tokens = tokens[..., :-1]
     for batch in tokens.split(batch_size):
         states, call = model.embed(batch)
-        if finite and not states.isfinite().all():
-            reason = cause(model.tensors, states.dtype)
-            raise CellFailure(f"the model's embedding of the tokens is NaN or infinite: {reason}")
         keep = keep or roomy_device(model.device, states[0].nbytes * len(tokens))
         hidden.append(states.to(keep))
         calls.append(call)
+    if finite and not are_finite(hidden):
+        reason = cause(model.tensors, hidden[0].dtype)
+        raise CellFailure(f"the model's embedding of the tokens is NaN or infinite: {reason}")
     _, single = model.embed(tokens[:1])
     return Activations(hidden, calls, single, model.device, counted)
 

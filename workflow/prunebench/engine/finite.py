@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,15 @@ from prunebench.storage.tensors import TensorStore
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether no value of `tensor` is NaN or infinite. The sum tells, without a second tensor of its size."""
-    return bool(tensor.sum(dtype=torch.float64).isfinite())
+    return are_finite([tensor])
+
+
+def are_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no value of `tensors`, one or more on one device, is NaN or infinite.
+
+    The answer waits once for the device, and not once for each tensor.
+    """
+    return bool(torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors]).isfinite().all())
 
 
 def check_block(module: nn.Module, prefix: str, stored: TensorStore) -> None:
@@ -22,6 +30,8 @@ def check_block(module: nn.Module, prefix: str, stored: TensorStore) -> None:
 
     `prefix` comes before the names in the block, and `stored` has the tensors of the files by full name.
     """
+    if are_finite(parameter.detach() for parameter in module.parameters()):
+        return
     for path, parameter in module.named_parameters():
         if is_finite(parameter.detach()):
             continue
@@ -52,11 +62,10 @@ def _damage(name: str, tensor: Tensor, stored: TensorStore) -> str:
     return f"{name} holds NaN or infinity ({count} of its values{where}): take an undamaged copy of the model"
 
 
-def check_states(hidden: Iterable[Tensor], block: int) -> None:
+def check_states(hidden: Sequence[Tensor], block: int) -> None:
     """Raise CellFailure if the outputs of a block, batches [batch, seqlen, hidden], are not finite."""
-    for states in hidden:
-        if not is_finite(states):
-            raise CellFailure(f"the outputs of block {block} are NaN or infinite: {advice(states.dtype)}")
+    if not are_finite(hidden):
+        raise CellFailure(f"the outputs of block {block} are NaN or infinite: {advice(hidden[0].dtype)}")
 
 
 def check_statistic(statistic: SiteStatistic, linears: Iterable[str]) -> None:

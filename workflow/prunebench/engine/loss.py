@@ -51,11 +51,13 @@ def window_losses(model: StreamedModel, windows: Tensor, batch_size: int, *, qui
         with model.block(index) as module:
             advance(activations, module, index)
             check_states(activations.hidden, index)
-    losses = []
+    means = []
     for window, hidden in zip(windows, torch.cat(activations.hidden), strict=True):
-        # One window at a time: the logits are seqlen x vocabulary.
+        # One window at a time: the logits are seqlen x vocabulary. Their means stay on the device until the end, so
+        # that the next window does not wait for this one.
         logits = model.logits(window[None], hidden[None])[0, :-1]
-        losses.append(token_losses(logits, window[1:].to(logits.device)).mean().item())
+        means.append(token_losses(logits, window[1:].to(logits.device)).mean())
+    losses: list[float] = torch.stack(means).tolist()
     if not all(map(math.isfinite, losses)):
         reason = cause(model.tensors, activations.hidden[0].dtype)
         raise CellFailure(f"the loss is NaN or infinite on the text: {reason}")

@@ -7,6 +7,7 @@ hidden state back to the model. Nothing of an architecture is written again here
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -21,7 +22,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from prunebench import registry
-from prunebench.engine.placement.device import best_device, cards, distribute
+from prunebench.engine.ahead import Ahead, Named
+from prunebench.engine.placement.device import best_device, cards, distribute, own_memory, page_locked
 from prunebench.engine.placement.memory import give_back_freed_pages, keep_freed_pages
 from prunebench.engine.skeleton import check_tensors, skeleton, tie
 from prunebench.errors import PrunebenchError
@@ -91,6 +93,9 @@ class StreamedModel:
         self._load(self._model, prefix="", skip=f"{family.blocks}.")
         self._model.tie_weights(recompute_mapping=False)
         self._model.to(self.device)
+        self._ahead = Ahead()
+        # A thread that still reads when Python ends would be torn down in the middle of a call of torch.
+        weakref.finalize(self, self._ahead.stop)
 
     @classmethod
     def opened(
@@ -168,7 +173,7 @@ class StreamedModel:
         sizes = [sum(p.numel() * (p.element_size() + beside) for p in block.parameters()) for block in self._blocks]
         places = distribute(sizes, rooms)
         for index, (block, place) in enumerate(zip(self._blocks, places, strict=True)):
-            prefix = f"{self.family.blocks}.{index}."
+            prefix = self._prefix(index)
             if replace is not None:
                 replace(block, prefix, devices[place])
             self._load(block, prefix=prefix)
@@ -194,14 +199,30 @@ class StreamedModel:
             names += [f"{parent}.{child}".removeprefix(".") for child, _ in children if child != kept]
         return names
 
+    def _prefix(self, index: int) -> str:
+        """The beginning of the full names of block `index`."""
+        return f"{self.family.blocks}.{index}."
+
     @contextmanager
     def block(self, index: int) -> Iterator[nn.Module]:
-        """Hold the weights of block `index` in memory for as long as the context lasts, and yield the block."""
-        block = self._blocks[index]
-        self._load(block, prefix=f"{self.family.blocks}.{index}.")
-        block.to(self.device)
+        """Hold the weights of block `index` in memory for as long as the context lasts, and yield the block.
+
+        While an accelerator computes, a thread reads the next block into the host's memory. If that fails, to open the
+        next block raises the error. The host's processor would only share its time and memory with the thread.
+        """
+        block, following = self._blocks[index], index + 1
         try:
+            tensors = self._ahead.take(index) or dict(self._read(block, self._prefix(index)))
+            block.load_state_dict(tensors, assign=True, strict=False)
+            block.to(self.device, non_blocking=True)
+            del tensors  # only the device's copies stay
+            if own_memory(self.device) and following < self.blocks:
+                parameters = self._read(self._blocks[following], self._prefix(following))
+                self._ahead.begin(following, ((name, page_locked(tensor, self.device)) for name, tensor in parameters))
             yield block
+        except BaseException:
+            self._ahead.stop()
+            raise
         finally:
             block.to("meta")
             give_back_freed_pages()
@@ -239,7 +260,7 @@ class StreamedModel:
     def _in_tuples(self) -> bool:
         """Whether blocks of this architecture return a tuple; the copy of the first block is run on one token."""
         answers: list[Any] = []
-        self._load(self._example, prefix=f"{self.family.blocks}.0.")
+        self._load(self._example, prefix=self._prefix(0))
         self._example.to(self.device).register_forward_hook(lambda _, __, output: answers.append(output))
         self._put_in_place([self._example])
         with torch.no_grad():
@@ -254,12 +275,13 @@ class StreamedModel:
 
     def _load(self, module: nn.Module, *, prefix: str, skip: str | None = None) -> None:
         """Fill `module`'s parameters from the files, except those whose name starts with `skip`."""
-        state = {
-            name: self.stored(prefix + name).to(dtype=self.dtype)
-            for name, _ in module.named_parameters(remove_duplicate=False)
-            if not (skip and name.startswith(skip))
-        }
-        module.load_state_dict(state, assign=True, strict=False)
+        module.load_state_dict(dict(self._read(module, prefix, skip)), assign=True, strict=False)
+
+    def _read(self, module: nn.Module, prefix: str, skip: str | None = None) -> Named:
+        """Read the parameters of `module` one after the other, as they are used, on the CPU; see `_load`."""
+        for name, _ in module.named_parameters(remove_duplicate=False):
+            if not (skip and name.startswith(skip)):
+                yield name, self.stored(prefix + name).to(dtype=self.dtype)
 
 
 class _Port(nn.Module):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from prunebench.engine.placement.device import own_memory
 from prunebench.engine.products import factor, product
 from prunebench.engine.stat import Stat
 from prunebench.errors import PluginMistake, PrunebenchError
@@ -17,7 +18,9 @@ from prunebench.models.base import Site
 STRIPS, STRIP = 8, 192
 """The number of strips of a symmetric product, and their least width: more or narrower ones save little."""
 ROWS = 128
-"""The number of tokens whose squares are summed at a time."""
+"""The number of tokens whose squares a processor sums at a time: they stay in its cache."""
+SQUARES = 2**23
+"""The most squares, in float64, that an accelerator computes at a time: 64 MiB, beside which launches cost little."""
 SAMPLE = 256
 """The greatest number of tokens kept of each site, all from the first batch."""
 
@@ -76,13 +79,18 @@ class SiteStatistic:
         if Stat.SITE_NORM in needs:
             if self._squared_norm is None:
                 self._squared_norm = x.new_zeros(x.shape[1], dtype=torch.float64)
-            # Squares are exact in float64: only the sum rounds. A few rows at a time stay in the cache.
-            for rows in x.split(ROWS):
+            # Squares are exact in float64: only the sum rounds.
+            for rows in x.split(rows_at_a_time(x.shape[1], x.device)):
                 self._squared_norm += rows.double().square_().sum(dim=0)
         if Stat.HESSIAN in needs:
             if self._hessian is None:
                 self._hessian = x.new_zeros(x.shape[1], x.shape[1], dtype=torch.float64)
             add_gram(self._hessian, x)
+
+
+def rows_at_a_time(width: int, device: torch.device) -> int:
+    """The number of rows [width] whose squares are summed at a time: each part is a few calls of an accelerator."""
+    return max(1, SQUARES // width) if own_memory(device) else ROWS
 
 
 def add_gram(total: Tensor, x: Tensor) -> None:

@@ -298,7 +298,8 @@ def _placed(cost: Cost, model: Model, device: Device, size: float) -> Cost:
     """Put `size` bytes of `cost` on the card if there is one, which blocks reach through the host; else on the host."""
     if device.memory is None:
         return replace(cost, host=LIBRARIES + size)
-    passing = 2.0 * model.sizes.weights * model.item
+    # A block as it is read and as it is used, the next block, which is read ahead, and the rounding of locked memory.
+    passing = 4.0 * model.sizes.weights * model.item
     return replace(cost, host=LIBRARIES + CONTEXT + passing, card=CONTEXT + size)
 
 

@@ -14,7 +14,9 @@ from prunebench.lazy import torch
 SMALL = 256
 """The largest width that LAPACK factorises at once."""
 LEAF = 16
-"""The number of columns that are eliminated one by one; everything wider is a matrix product."""
+"""The number of columns that are eliminated without a matrix product; everything wider is one."""
+SYSTEMS = 2**22
+"""The most numbers, in float64, of the triangular systems that are solved at a time: 32 MiB."""
 
 
 def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
@@ -49,7 +51,8 @@ def _invert_factor(A: torch.Tensor) -> None:
         factor, failed = torch.linalg.cholesky_ex(A)
         identity = torch.eye(len(A), dtype=A.dtype, device=A.device)
         solved = torch.linalg.solve_triangular(factor, identity, upper=False)
-        A.copy_(solved.fill_(torch.nan) if failed else solved)
+        # The answer stays on the device: a condition would wait for it.
+        A.copy_(solved.masked_fill_(failed > 0, torch.nan))
         return
     half = len(A) // 2
     upper, below, lower = A[:half, :half], A[half:, :half], A[half:, half:]
@@ -125,16 +128,43 @@ def eliminate(
             gone[low:high] = before | select(weight[low:high], loss.masked_fill_(before, -torch.inf))
         # Until a column's turn its errors hold 1 / U_jj where a weight goes, else 0.
         errors[low:high] = gone[low:high] / part.diagonal()[:, None]
-        _in_halves(low, high, LEAF, one_by_one, apply)
+        _in_halves(low, high, LEAF, leaf, apply)
 
-    def one_by_one(low: int, high: int) -> None:
-        for j in range(low, high):
-            if j > low:
-                weight[j].addmv_(errors[low:j].T, U[low:j, j], alpha=-1)
-            errors[j] *= weight[j]
+    def leaf(low: int, high: int) -> None:
+        columns = one_by_one if weight.device.type == "cpu" else all_at_once
+        columns(weight[low:high], errors[low:high], U[low:high, low:high])
 
     _in_halves(0, len(weight), block, choose, apply)
     return weight.masked_fill_(gone, 0), errors
+
+
+def one_by_one(weight: torch.Tensor, errors: torch.Tensor, U: torch.Tensor) -> None:
+    """Eliminate columns `weight` [width, out] of W in place; `U` [width, width] is their diagonal block of the factor.
+
+    `errors` [width, out] hold 1 / U_jj where a weight goes, else 0, and become the scaled errors.
+    """
+    for j in range(len(weight)):
+        if j:
+            weight[j].addmv_(errors[:j].T, U[:j, j], alpha=-1)
+        errors[j] *= weight[j]
+
+
+def all_at_once(weight: torch.Tensor, errors: torch.Tensor, U: torch.Tensor) -> None:
+    """Do `one_by_one`, equal but for rounding, in a few operations however many columns there are.
+
+    To launch an operation costs an accelerator more than the work on one column. As the mask is fixed, the errors e of
+    each output, with its entries d of `errors` and w of `weight`, solve the triangular system (I + diag(d) V) e = d w,
+    where V is the lower triangle of U^T without its diagonal. Each output has a matrix of its own, so the outputs are
+    solved in parts of bounded memory. A processor would only move more memory.
+    """
+    strict = U.triu(1).T
+    outputs = max(1, SYSTEMS // U.numel())
+    for w, e in zip(weight.split(outputs, dim=1), errors.split(outputs, dim=1), strict=True):
+        systems = e.T[:, :, None] * strict  # the solver takes the diagonal to be 1
+        right = (e * w).T[:, :, None]
+        solved = torch.linalg.solve_triangular(systems, right, upper=False, unitriangular=True)
+        e.copy_(solved[:, :, 0].T)
+        w.addmm_(strict, e, alpha=-1)
 
 
 def _in_halves(

@@ -121,7 +121,7 @@ class Problem:
     def error(self, zeros: Mapping[str, Tensor]) -> float:
         """Mean relative output error of the block if each row has `zeros` zeros (int64 [rows] or [1])."""
         trial = {linear: masks.zeroed(self._dense[linear], self.gone(linear, row)) for linear, row in zeros.items()}
-        errors = [float(self._error(sample, trial)) for sample in self._block.samples]
+        errors: list[float] = torch.stack([self._error(sample, trial) for sample in self._block.samples]).tolist()
         return sum(errors) / len(errors)
 
     def gone(self, linear: str, zeros: Tensor) -> Tensor:

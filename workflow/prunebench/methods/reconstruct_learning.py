@@ -44,7 +44,7 @@ class Part:
     @torch.no_grad()
     def error(self, weights: Mapping[str, Tensor]) -> float:
         """Compute the mean relative error over all samples if linears of the block have `weights` [out, in]."""
-        errors = [float(self._error(sample, weights)) for sample in self.block.samples]
+        errors: list[float] = torch.stack([self._error(sample, weights) for sample in self.block.samples]).tolist()
         return sum(errors) / len(errors)
 
     def learn(

@@ -22,6 +22,7 @@ def streamed_bytes(shape: Shape, tokens: int) -> int:
     """The bytes of a pass over `tokens` that has one block in memory.
 
     These are copies of the block (stored, in the compute dtype, pruned in float32), embeddings in float32, activations.
+    With a GPU, which has copies of its own, the host also holds the next block (see `StreamedModel.block`).
     """
     return 16 * block_parameters(shape) + 8 * shape.vocabulary * shape.hidden + 8 * tokens * shape.hidden
 

@@ -71,6 +71,19 @@ def own_memory(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
+def page_locked(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """`tensor` of the host in memory that stays in its place, from which a CUDA `device` copies while the host goes on.
+
+    It is `tensor` itself for other devices, and where the system locks no more memory.
+    """
+    if device.type != "cuda":
+        return tensor
+    try:
+        return tensor.pin_memory()
+    except RuntimeError:
+        return tensor
+
+
 def sums_in_float32(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether `device` has a product of 16-bit factors of `dtype` that is summed in float32 and returned in float32.
 
