@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -165,8 +166,7 @@ class Calibrate(Job):
     @property
     def forward_tokens(self) -> int:
         """The tokens of a written text, which take longer one by one than in a pass over all of them."""
-        _, _, seqlen = calibration_parts(self.wildcards["calibration"])
-        return STEPS * self.config.windows_written(self.wildcards["calibration"]) * seqlen
+        return math.ceil(STEPS * self.tokens * self.generated.share) if self.generated else 0
 
     def bytes(self, shape: Shape) -> int:
         """The bytes of the documents of a corpus and of their tokens. The first shard of C4 has 0.8 GB of text.
