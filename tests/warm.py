@@ -53,6 +53,7 @@ HEAVY = [
 ]
 SETTINGS = {
     **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON")},
+    "THP_MEM_ALLOC_ENABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "TQDM_DISABLE": "1",
     "HF_HUB_OFFLINE": "1",

@@ -12,10 +12,19 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 import tiny
+from prunebench.assets import tokens
 from prunebench.assets.corpora import load_split
 from prunebench.assets.gguf import split_digits
 from prunebench.assets.manifest import load_manifest
-from prunebench.assets.tokens import cut_windows, load_tokenizer, token_stream
+from prunebench.assets.tokens import (
+    AT_ONCE,
+    Front,
+    cut_windows,
+    first_windows,
+    load_tokenizer,
+    token_stream,
+    with_front,
+)
 from prunebench.errors import PrunebenchError
 from prunebench.stages.calibrate import calibrate, draw
 from prunebench.stages.fetch_corpus import fetch_corpus
@@ -90,6 +99,28 @@ def test_bos_without_such_a_token_is_an_error() -> None:
 
 def test_no_documents_give_an_empty_stream(tokenizer: PreTrainedTokenizerFast) -> None:
     assert token_stream(tokenizer, [], bos=False).shape == (0,)
+
+
+@pytest.mark.parametrize("front", [False, True, "window"])
+def test_no_more_documents_are_tokenised_than_the_first_windows_need(
+    front: Front, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = token_stream(tokenizer, DOCUMENTS, bos=front is True)
+    room = 16 - (front == "window")
+    windows = cut_windows(stream, room)
+    every = with_front(windows, tokenizer) if front == "window" else windows
+    seen: list[str] = []
+    encode_all = tokens.encode
+    monkeypatch.setattr(tokens, "encode", lambda which, texts: seen.extend(texts) or encode_all(which, texts))
+    # The windows that the first documents fill to the last token but one, and one more.
+    full = len(token_stream(tokenizer, DOCUMENTS[:AT_ONCE], bos=front is True)) // room
+    for count, documents in ((1, AT_ONCE), (full, AT_ONCE), (full + 1, 2 * AT_ONCE), (None, len(DOCUMENTS))):
+        seen.clear()
+        first = first_windows(tokenizer, DOCUMENTS, 16, count, "text", front=front)
+        assert first.tolist() == every[:count].tolist()
+        assert seen[1:] == DOCUMENTS[:documents]
+    with pytest.raises(PrunebenchError, match=f"text has {len(stream)} tokens, too few for {len(every) + 1} windows"):
+        first_windows(tokenizer, DOCUMENTS, 16, len(every) + 1, "text", front=front)
 
 
 def test_saved_tokenizer_loads_unchanged(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -25,6 +25,8 @@ Front = bool | Literal["window"]
 
 _NUMPY = b"\x93NUMPY"
 """The first bytes of an .npy file."""
+AT_ONCE = 64
+"""The number of documents that are tokenised at once, in threads of the tokenizer."""
 EMBEDDED = 3
 """The number of axes of a calibration with images; token ids have two."""
 
@@ -73,20 +75,23 @@ def encode(tokenizer: "PreTrainedTokenizerFast", texts: list[str], *, special: b
     return tokens
 
 
-def token_stream(tokenizer: "PreTrainedTokenizerFast", documents: list[str], *, bos: bool) -> NDArray[np.int64]:
+def token_stream(
+    tokenizer: "PreTrainedTokenizerFast", documents: list[str], *, bos: bool, enough: int | None = None
+) -> NDArray[np.int64]:
     """The tokens of all documents, int64 [n]: each is tokenised alone, with the tokens of a blank line between two.
 
-    With `bos` one beginning-of-text token is in front, and nowhere else.
-    Raises PrunebenchError if the tokenizer has no such token.
+    With `bos` one beginning-of-text token is in front, and nowhere else. With `enough` the stream may end after a
+    document at which it has so many tokens. Raises PrunebenchError if the tokenizer has no such token.
     """
     if not documents:
         return np.empty(0, dtype=np.int64)
-    separator, *token_lists = encode(tokenizer, [SEPARATOR, *documents])
+    (separator,) = encode(tokenizer, [SEPARATOR])
     stream = [bos_token(tokenizer)] if bos else []
-    stream += token_lists[0]
-    for tokens in token_lists[1:]:
-        stream += separator
-        stream += tokens
+    for start in range(0, len(documents), AT_ONCE):
+        for number, tokens in enumerate(encode(tokenizer, documents[start : start + AT_ONCE]), start):
+            stream += [*separator, *tokens] if number else tokens
+        if enough is not None and len(stream) >= enough:
+            break
     return np.array(stream, dtype=np.int64)
 
 
@@ -136,17 +141,23 @@ def in_words(front: Front, asked: Bos, tokenizer: "PreTrainedTokenizerFast | Non
 
 
 def stream_windows(
-    tokenizer: "PreTrainedTokenizerFast", documents: list[str], seqlen: int, *, front: Front
+    tokenizer: "PreTrainedTokenizerFast",
+    documents: list[str],
+    seqlen: int,
+    *,
+    front: Front,
+    enough: int | None = None,
 ) -> tuple[NDArray[np.int64], int]:
     """All windows [n, seqlen] of the stream of `documents`, and the number of tokens of the stream.
 
     With `front` "window" each window begins with the beginning-of-text token, and has `seqlen` - 1 tokens of text.
-    Raises PrunebenchError if the tokenizer has no such token, or if `seqlen` leaves no room for text.
+    With `enough` the stream may end at the document in which so many windows are full. Raises PrunebenchError if the
+    tokenizer has no such token, or if `seqlen` leaves no room for text.
     """
-    stream = token_stream(tokenizer, documents, bos=front is True)
-    if front != "window":
-        return cut_windows(stream, seqlen), len(stream)
-    return with_front(cut_windows(stream, room(seqlen, front)), tokenizer), len(stream)
+    length = room(seqlen, front)
+    stream = token_stream(tokenizer, documents, bos=front is True, enough=enough and enough * length)
+    windows = cut_windows(stream, length)
+    return with_front(windows, tokenizer) if front == "window" else windows, len(stream)
 
 
 def room(seqlen: int, front: Front) -> int:
@@ -180,7 +191,7 @@ def first_windows(
 
     Raises PrunebenchError if the text is too short.
     """
-    windows, tokens = stream_windows(tokenizer, documents, seqlen, front=front)
+    windows, tokens = stream_windows(tokenizer, documents, seqlen, front=front, enough=count)
     needed = count or 1
     if len(windows) < needed:
         raise PrunebenchError(

@@ -22,6 +22,9 @@ log = logging.getLogger("prunebench")
 ERASE = "\r\033[K"
 """Makes a terminal erase the line of the cursor, where a run shows how far it is (see `estimate.terminal`)."""
 THREAD_VARIABLES = tuple(f"{library}_NUM_THREADS" for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "RAYON"))
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""Makes torch ask Linux for huge pages under tensors of 2 MiB and more. Pages come into being when they are first
+written, so torch is interrupted less than half as often, and the system's share of a job falls. No number changes."""
 
 
 def run(body: Callable[[], str | None], *, threads: int = 1, spec: str = "{}", label: str | None = None) -> None:
@@ -75,11 +78,13 @@ def _check_threads(spec: str, threads: int) -> None:
 
 
 def set_environment(threads: int) -> None:
-    """Set the variables that libraries read at import: thread counts, and whether they may draw progress bars.
+    """Set the variables that libraries read when they start: threads, pages of memory, and progress bars.
 
-    Two jobs with default threads on two cores would be very slow, so every library gets the threads of the rule.
+    Two jobs with default threads on two cores would be very slow, so every library gets the threads of the rule. A user
+    may set all others differently.
     """
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+    os.environ.setdefault(HUGE_PAGES, "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not sys.stderr.isatty():
         os.environ.setdefault("TQDM_DISABLE", "1")

@@ -48,9 +48,11 @@ class LmEval(Suite):
     Rows come from a bundle of tasks in `config/catalog/tasks.yaml`, so nothing is asked of a hub. `limit` draws rows
     at random, the same for every cell: the first rows of a data set need not resemble the others. Tasks are evaluated
     one by one on a model that is loaded once, and a killed job resumes with the next task. The whole model must fit
-    into memory, unlike for perplexity: on one GPU, or on all visible ones if one has no room for it. A log-likelihood
-    or a logit that is not finite fails the evaluation. Requests that are longer than the model's context lose their
-    first tokens, as in lm-eval; the log and the details of the scores say how many, for each task.
+    into memory, unlike for perplexity: on one GPU, or on all visible ones if one has no room for it. At most
+    `compute.batch_size` sequences run at a time, or more short ones: as many as have, with padding, the tokens of
+    `batch_size` sequences of 128. A log-likelihood or a logit that is not finite fails the evaluation. Requests that
+    are longer than the model's context lose their first tokens, as in lm-eval; the log and the details of the scores
+    say how many, for each task.
     """
 
     class Params(Parameters):
