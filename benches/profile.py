@@ -26,7 +26,10 @@ FORWARD = (("activations.py", "run"),)
 SELECTION = (("sparsegpt.py", "_select"), ("wanda.py", "mask"))
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "linears of the forward passes": (("~", "<built-in method torch._C._nn.linear>"),),
-    "attention": (("~", "<built-in method torch._C._nn.scaled_dot_product_attention>"),),
+    "attention": (
+        ("~", "<built-in method torch._C._nn.scaled_dot_product_attention>"),
+        ("attention.py", "causal_attention"),
+    ),
     "statistics": (("statistics.py", "add"),),
     "factorisation": (("obs.py", "inverse_factor"),),
     "elimination": (("obs.py", "eliminate"),),
