@@ -34,6 +34,8 @@ rule fetch_corpus:
         log_of("fetch_corpus"),
     benchmark:
         benchmark_of("fetch_corpus")
+    # Evaluations of the dense model need the text, and would wait for pruning jobs that come before its download.
+    priority: 3
     localrule: True
     conda:
         "../environment.yml"
@@ -53,6 +55,7 @@ rule fetch_tasks:
         log_of("fetch_tasks"),
     benchmark:
         benchmark_of("fetch_tasks")
+    priority: 3  # as for texts
     localrule: True
     conda:
         "../environment.yml"
