@@ -192,16 +192,18 @@ def test_with_a_share_the_first_windows_are_of_the_corpus_and_the_model_writes_t
 ) -> None:
     drawn_from_text = {}
     tokens = {}
-    for kind in ("bos", "shared", "both"):
+    for kind in ("bos", "prompted", "shared", "both"):
         tokens[kind], record, (text, _) = stage(tmp_path / kind, kind, bos)
         drawn_from_text[kind] = np.load(text)
-        assert record["generation"].get("windows") == (None if kind == "bos" else 2)
-    # Without a front of its own the corpus' windows are those of the calibration that has nothing else.
-    if not bos:
-        assert (tokens["shared"][:2] == drawn_from_text["shared"][:2]).all()
-        assert (tokens["both"][:2] == drawn_from_text["both"][:2]).all()
-        assert (tokens["both"][2:, :3] == drawn_from_text["both"][2:, :3]).all()
-        assert (tokens["both"][2:] != drawn_from_text["both"][2:]).any()
+        assert record["generation"].get("windows") == (2 if kind in ("shared", "both") else None)
+    front = int(bos == "window")  # a window with a token in front holds one token of the text less
+    for kind in ("shared", "both"):
+        if not front:
+            assert (tokens[kind][:2] == drawn_from_text[kind][:2]).all()
+        assert (tokens[kind][:, :front] == 1).all()
+    starts = slice(front, front + 3)
+    words = drawn_from_text["both"][2:, :3] if not front else tokens["prompted"][2:, starts]
+    assert (tokens["both"][2:, starts] == words).all() and (tokens["both"][2:] != tokens["shared"][2:]).any()
     assert (tokens["shared"][2:] == tokens["bos"][:2]).all()
 
 

@@ -52,7 +52,7 @@ OURS = {
     "sparsellm_mini_calibration": 21,
     # Two solvers at four sparsities and two patterns, with three seeds.
     "beyond_mini": 1 + 2 * 6 * 3 + 6,
-    # Seven solvers on two models; magnitude has no seeds. Six of them, and magnitude once, with another allocator.
+    # Nine solvers at six points on two models, and with another allocator at one; magnitude looks at no text but there.
     "beyond_mini_methods": 329,
     "beyond_mini_parts": 14,
     "beyond_mini_tasks": 9,

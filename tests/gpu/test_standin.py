@@ -352,20 +352,25 @@ def test_squares_of_all_rows_are_summed_at_once_within_a_bound(monkeypatch: pyte
     assert statistics.rows_at_a_time(64, torch.device("cpu")) == statistics.ROWS, "bits of the CPU depend on it"
 
 
+def in_strips(gone: torch.Tensor) -> Any:
+    """A selector that returns one strip of 128 rows of the mask `gone` after the other."""
+    strips = iter(gone.split(128))
+    return lambda *_: next(strips)
+
+
 def test_an_elimination_has_fewer_operations_than_columns() -> None:
     width, outputs = 256, 30
     x = torch.randn(300, width).double()
     U, gone = obs.inverse_factor(x.T @ x, 0.01), torch.rand(width, outputs) < 0.5
     start, ends, calls = torch.randn(width, outputs).double(), [], []
     for place in ("cpu", FIRST):
-        strips = iter(gone.to(place).split(128))
         weight, factor = start.clone().to(place), U.to(place)
         with Calls() as counted:
-            ends.append(obs.eliminate(weight, factor, 128, lambda *_: next(strips)))  # noqa: B023
+            ends.append(obs.eliminate(weight, factor, 128, in_strips(gone.to(place))))
         calls.append(counted.count)
     assert calls[1] < width < calls[0]
-    for here, there in zip(*ends, strict=True):
-        torch.testing.assert_close(there.cpu(), here, rtol=1e-12, atol=1e-12 * float(here.abs().max()))
+    for host, device in zip(*ends, strict=True):
+        torch.testing.assert_close(device.cpu(), host, rtol=1e-12, atol=1e-12 * float(host.abs().max()))
 
 
 @pytest.mark.parametrize("outputs", [64, 3072])

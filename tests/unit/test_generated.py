@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from plans import another_number, changed_jobs, edited_code, specs
+from prunebench.config.sources import GeneratedSource
 from prunebench.errors import PrunebenchError
 from prunebench.estimate.devices import DEVICES
 from prunebench.estimate.estimate import Estimate
@@ -74,6 +75,11 @@ def test_the_number_of_windows_that_the_model_writes_is_in_the_spec() -> None:
     texts = {job(config({**PROMPTED, "share": share})).spec for share in (0.25, 0.5, 1.0)}
     assert len(texts) == 3
     assert job(config({**PROMPTED, "share": 0.3})).spec == job(config({**PROMPTED, "share": 0.5})).spec  # two of four
+
+
+@pytest.mark.parametrize(("share", "samples", "windows"), [(0.55, 100, 55), (0.07, 100, 7), (0.3, 4, 2), (0.01, 1, 1)])
+def test_a_share_is_rounded_up_as_it_is_written(share: float, samples: int, windows: int) -> None:
+    assert GeneratedSource(kind="generated", prompts="text", share=share).written(samples) == windows
 
 
 def test_the_seed_and_the_size_are_in_the_spec() -> None:

@@ -1,6 +1,7 @@
 """Where models, texts and rows of tasks come from: one pydantic model for each kind of source."""
 
 import math
+from fractions import Fraction
 from pathlib import PurePosixPath as PurePath
 from typing import Annotated, ClassVar, Literal
 
@@ -203,7 +204,8 @@ class GeneratedSource(Sampling):
 
     def written(self, samples: int) -> int:
         """The number of windows that the model writes among `samples`: `share` of them, rounded up."""
-        return math.ceil(self.share * samples)
+        # As it is written: the product of 0.55 and 100 is more than 55 in floating point.
+        return math.ceil(Fraction(str(self.share)) * samples)
 
     @property
     def sampling(self) -> Sampling:

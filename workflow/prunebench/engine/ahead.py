@@ -63,4 +63,4 @@ class _Reading(threading.Thread):
                     return
                 self.tensors[name] = tensor
         except BaseException as error:  # it belongs to the thread that needs the block
-            self.error = error
+            self.error = error.with_traceback(None)  # which would hold the model

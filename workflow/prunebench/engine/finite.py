@@ -20,7 +20,7 @@ def is_finite(tensor: Tensor) -> bool:
 def are_finite(tensors: Iterable[Tensor]) -> bool:
     """Whether no value of `tensors`, one or more on one device, is NaN or infinite.
 
-    The answer waits once for the device, and not once for each tensor.
+    The host waits once for the device, and not once for each tensor.
     """
     return bool(torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors]).isfinite().all())
 

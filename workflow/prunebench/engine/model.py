@@ -214,7 +214,7 @@ class StreamedModel:
         try:
             tensors = self._ahead.take(index) or dict(self._read(block, self._prefix(index)))
             block.load_state_dict(tensors, assign=True, strict=False)
-            block.to(self.device, non_blocking=True)
+            block.to(self.device, non_blocking=self.device.type == "cuda")  # from page-locked memory
             del tensors  # only the device's copies stay
             if own_memory(self.device) and following < self.blocks:
                 parameters = self._read(self._blocks[following], self._prefix(following))

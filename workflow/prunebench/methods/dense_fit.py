@@ -90,7 +90,7 @@ class DenseFit(Method):
         steps: NonNegativeInt = Field(
             3, description="conjugate-gradient steps on the weights that stay; without any, nothing is chosen for them"
         )
-        # The spec of a cell has these keys only if the entry states them.
+        # The spec of a cell has these keys only if they differ from the default.
         mask: Literal["fit", "weights"] = Field(
             "fit",
             exclude_if=lambda mask: mask == "fit",
@@ -140,7 +140,7 @@ class DenseFit(Method):
         for site in block.sites:
             weights = {linear: block.weight(linear) for linear in site.linears}
             sparsities = {linear: allocation[linear] for linear in site.linears}
-            part, held_out = before[site.name] if before else summed(site)
+            part, held_out = before.pop(site.name) if before else summed(site)
             result, chosen[site.name] = self.prune(weights, part, held_out, sparsities, pattern)
             block.install(result)
             pruned |= {linear: PrunedLinear(block.weight(linear)) for linear in result}
@@ -164,15 +164,15 @@ class DenseFit(Method):
 
         Raises CellFailure if X X^T + r I is not positive definite, or the sums are not finite.
         """
+        from prunebench.engine.finite import advice, is_finite
+
         damping, strength = (
             given if given is not None else usual
             for given, usual in zip((self.params.damping, self.params.strength), USUAL, strict=True)
         )
         drift = part + held_out
-        if not drift.cross.sum().isfinite():
-            raise CellFailure(
-                "values of the dense model are NaN or infinite: run forward passes in bfloat16 or float32"
-            )
+        if not is_finite(drift.cross):
+            raise CellFailure(f"values of the dense model are NaN or infinite: {advice(drift.dtype)}")
         gram = obs.mirror(drift.gram.float())
         if self.params.solver == "admm":
             drift = drift.in_float32()
