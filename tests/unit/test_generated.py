@@ -79,7 +79,8 @@ def test_the_number_of_windows_that_the_model_writes_is_in_the_spec() -> None:
 
 @pytest.mark.parametrize(("share", "samples", "windows"), [(0.55, 100, 55), (0.07, 100, 7), (0.3, 4, 2), (0.01, 1, 1)])
 def test_a_share_is_rounded_up_as_it_is_written(share: float, samples: int, windows: int) -> None:
-    assert GeneratedSource(kind="generated", prompts="text", share=share).written(samples) == windows
+    source = GeneratedSource(kind="generated", prompts="text", share=share)
+    assert source.written(samples) == windows and source.origin == "written by each model itself, beside text"
 
 
 def test_the_seed_and_the_size_are_in_the_spec() -> None:

@@ -215,7 +215,7 @@ class GeneratedSource(Sampling):
     @property
     def origin(self) -> str:
         """The origin of the text, in words."""
-        return "written by each model itself"
+        return "written by each model itself" + (f", beside {self.prompts}" if self.share < 1 else "")
 
 
 class PairsSource(Entry):
