@@ -19,6 +19,7 @@ import hub_repositories
 from hub_server import OTHER_TOKEN, TOKEN, Faults, HubServer, etag
 from prunebench.assets import hub as assets
 from prunebench.assets.corpora import load_split
+from prunebench.assets.hub_errors import HubUnavailableError
 from prunebench.assets.manifest import arrival_path, load_manifest, read_shape
 from prunebench.assets.tokens import load_tokenizer
 from prunebench.config.entries import CorpusEntry, ModelEntry
@@ -289,7 +290,7 @@ def test_no_network(tmp_path: Path, hub: HubServer, no_waiting: None) -> None:
     message = f"cannot reach {hub.endpoint} for facebook/opt-125m .*check the network, proxies and HF_ENDPOINT"
     with pytest.raises(PrunebenchError, match=message):
         fetch_model(model_spec(OPT, family="opt"), asset=tmp_path / "model" / "asset.json")
-    with pytest.raises(assets.HubUnavailableError, match=message) as raised:
+    with pytest.raises(HubUnavailableError, match=message) as raised:
         assets.check_access(source(OPT))
     assert raised.value.anywhere == str(raised.value).replace(" for facebook/opt-125m", "")
 

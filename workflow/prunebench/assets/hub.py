@@ -1,4 +1,4 @@
-"""Files of repositories on the Hugging Face hub: lists of them, downloads, and explanations of errors.
+"""Files of repositories on the Hugging Face hub: lists of them, and downloads.
 
 Downloads go through huggingface_hub into its cache ($HF_HOME, shared by all projects and tools of a user): a cached
 file is not fetched again, a broken connection is resumed, a killed job keeps every finished file. Each file is checked
@@ -8,24 +8,15 @@ against the digest that the hub states for it.
 import fnmatch
 import hashlib
 import logging
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx2
-from huggingface_hub import HfApi, constants, get_hf_file_metadata, get_token, hf_hub_url
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
 from huggingface_hub.file_download import repo_folder_name
 
+from prunebench.assets.hub_errors import HubUnavailableError, explained, page
 from prunebench.assets.manifest import Arrival, arrival_path, load_arrival, read_shape, write_arrival
 from prunebench.assets.titles import SHORT
 from prunebench.config.sources import HubCorpusSource, HubModelSource, HubSource
@@ -59,16 +50,6 @@ BESIDE_WEIGHTS = (
 WEIGHTS = {"safetensors": "model.safetensors", "pytorch": "pytorch_model.bin"}
 """The file of all weights, by format; if there are several files, `<this>.index.json` names them."""
 SHA256_DIGITS = 64
-
-
-class HubUnavailableError(PrunebenchError):
-    """The hub answers no question, whatever the repository."""
-
-    def __init__(self, reason: str, repo: str, rest: str) -> None:
-        """The message is `reason`, the repository that was asked for, and `rest`."""
-        super().__init__(f"{reason} for {repo}{rest}")
-        self.anywhere = f"{reason}{rest}"
-        """The message without the repository."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +265,7 @@ def model_paths(repository: Repository) -> list[str]:
     others = [path for path in repository.paths if path.endswith((".bin", ".safetensors", ".pth", ".msgpack", ".h5"))]
     advice = (
         "name a revision that has them, as conversion pull requests do (revision: refs/pr/N; they are listed on "
-        f"{_page(source)}/discussions)"
+        f"{page(source)}/discussions)"
     )
     if any(path.startswith("pytorch_model") for path in others):
         advice += ", or set 'weights: pytorch' to have them converted on arrival"
@@ -340,60 +321,6 @@ def check_access(source: HubSource, paths: Collection[str] = ()) -> str | None:
     except PrunebenchError as error:
         return str(error)
     return None
-
-
-@contextmanager
-def explained(source: HubSource) -> Iterator[None]:
-    """Turn the exceptions of huggingface_hub and the network into a PrunebenchError that says what to do."""
-    hub = constants.ENDPOINT
-    try:
-        yield
-    except GatedRepoError as error:
-        raise PrunebenchError(f"{source.repo} is gated: {_consent(source)}") from error
-    except RepositoryNotFoundError as error:
-        raise PrunebenchError(
-            f"{hub} has no {source.repo_type} {source.repo}, or it is private: correct 'repo' in the catalog, or the id"
-            + ("" if get_token() else ", or set HF_TOKEN to a token that may read it")
-        ) from error
-    except RevisionNotFoundError as error:
-        raise PrunebenchError(
-            f"{source.repo} has no revision {source.revision}: correct 'revision' in the catalog, or what follows @ "
-            f"(commits are listed on {_page(source)}/commits/main)"
-        ) from error
-    except OfflineModeIsEnabled as error:
-        raise HubUnavailableError(
-            "HF_HUB_OFFLINE is set, so the hub cannot be asked",
-            source.repo,
-            ": unset it where this runs, or fetch the assets first where there is a network",
-        ) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            raise PrunebenchError(f"{hub} refuses {source.repo} ({status}): {_consent(source)}") from error
-        raise PrunebenchError(f"{hub} answers {status} for {source.repo}. Try again later") from error
-    except (LocalEntryNotFoundError, httpx2.ConnectError, httpx2.TimeoutException, httpx2.ProxyError) as error:
-        raise HubUnavailableError(
-            f"cannot reach {hub}",
-            source.repo,
-            f" ({error.__cause__ or error}): check the network, proxies and HF_ENDPOINT. Files that have arrived are "
-            "kept: run again, or with HF_HUB_OFFLINE=1 if all have arrived",
-        ) from error
-    except (httpx2.HTTPError, OSError, RuntimeError) as error:  # hf_xet raises RuntimeError
-        raise PrunebenchError(
-            f"the download of {source.repo} broke off ({error}). Files that have arrived are kept: run again"
-        ) from error
-
-
-def _consent(source: HubSource) -> str:
-    accept = f"accept its conditions on {_page(source)}"
-    token = f"{constants.ENDPOINT}/settings/tokens"
-    if get_token():
-        return f"{accept} with the account of your token (HF_TOKEN, or that of `hf auth login`), or renew it on {token}"
-    return f"{accept}, make a token on {token}, and set HF_TOKEN to it"
-
-
-def _page(source: HubSource) -> str:
-    return f"{constants.ENDPOINT}/{'datasets/' if source.repo_type == 'dataset' else ''}{source.repo}"
 
 
 def _digest(file: Path, like: str) -> str:

@@ -69,7 +69,8 @@ def check(estimate: Estimate) -> dict[str, Problem | None]:
 
 
 def _problem(estimate: Estimate, asset: str) -> Problem | None:
-    from prunebench.assets.hub import HubUnavailableError, check_access
+    from prunebench.assets.hub import check_access
+    from prunebench.assets.hub_errors import HubUnavailableError
     from prunebench.assets.tasks import hub_row_paths
 
     entry = source(estimate, asset)

@@ -39,6 +39,7 @@ NOT_NUMERIC_EITHER = frozenset(
     (
         "prunebench",  # the version
         "prunebench.assets.hub",  # brings files, which are checked against their digests
+        "prunebench.assets.hub_errors",  # messages
         "prunebench.assets.manifest",  # names the files that arrived; their digests are in the spec
         "prunebench.assets.sources",  # brings files, which are checked against their digests
         "prunebench.cell",  # one point of the benchmark, which is in its spec

@@ -130,18 +130,19 @@ class DenseFit(Method):
         """Prune site by site. The block's record has the damping and the strength of each site."""
         from prunebench.engine.drift import collect
 
+        weights = {site.name: {linear: block.weight(linear) for linear in site.linears} for site in block.sites}
+
         def summed(site: Site) -> tuple[Drift, Drift]:
-            weights = {linear: block.weight(linear) for linear in site.linears}
-            return collect(block, site, weights, residual=self.params.residual, weighted=self.params.weighted)
+            residual, weighted = self.params.residual, self.params.weighted
+            return collect(block, site, weights[site.name], residual=residual, weighted=weighted)
 
         before = {site.name: summed(site) for site in block.sites} if self.params.order == "block" else {}
         pruned: dict[str, PrunedLinear] = {}
         chosen = {}
         for site in block.sites:
-            weights = {linear: block.weight(linear) for linear in site.linears}
             sparsities = {linear: allocation[linear] for linear in site.linears}
             part, held_out = before.pop(site.name) if before else summed(site)
-            result, chosen[site.name] = self.prune(weights, part, held_out, sparsities, pattern)
+            result, chosen[site.name] = self.prune(weights[site.name], part, held_out, sparsities, pattern)
             block.install(result)
             pruned |= {linear: PrunedLinear(block.weight(linear)) for linear in result}
         return BlockResult(pruned, {"fits": chosen})
