@@ -11,6 +11,7 @@ from pydantic import Field
 from prunebench.allocators.base import Allocation, Allocator
 from prunebench.errors import CellFailure
 from prunebench.formulas.budget import fit
+from prunebench.formulas.finite import is_finite
 from prunebench.lazy import torch
 from prunebench.plugin import Parameters
 
@@ -76,7 +77,7 @@ def spectrum(weight: torch.Tensor, linear: str) -> torch.Tensor:
     Raises CellFailure, which names `linear`, if fewer than two of them differ or if a weight is not finite.
     """
     W = weight.double()
-    if not W.sum().isfinite():
+    if not is_finite(W):
         raise CellFailure(f"the weights of {linear} are not finite")
     # Both products have the same eigenvalues apart from zeros.
     values: torch.Tensor = torch.linalg.eigvalsh(W @ W.T if W.shape[0] <= W.shape[1] else W.T @ W)

@@ -22,6 +22,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from prunebench.formulas.finite import is_finite
 from prunebench.lazy import torch
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ def rank(x: torch.Tensor) -> float:
     They are the squares of singular values; those below sqrt(n eps) times the largest do not count.
     """
     matrix = gram(x)
-    if not matrix.isfinite().all():
+    if not is_finite(matrix):
         return math.nan
     threshold = len(matrix) * torch.finfo(matrix.dtype).eps
     # The trace is at least the largest eigenvalue. If the shifted matrix has a Cholesky factor, all eigenvalues are

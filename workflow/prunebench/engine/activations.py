@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from prunebench.engine.finite import are_finite, cause
+from prunebench.engine.finite import cause
 from prunebench.engine.model import BlockCall, StreamedModel, block_output
 from prunebench.engine.placement.device import roomy_device
 from prunebench.errors import CellFailure
+from prunebench.formulas.finite import are_finite
 
 
 class Activations:

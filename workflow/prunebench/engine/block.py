@@ -22,6 +22,7 @@ from prunebench.engine.points import End, ending_at, watching
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
 from prunebench.errors import CellFailure, PluginMistake
+from prunebench.formulas.finite import is_finite
 from prunebench.models.base import FeedForward, Site
 from prunebench.runtime.progress import within
 from prunebench.storage.tensors import TensorStore
@@ -164,7 +165,7 @@ class BlockView:
         if self._gradients is None:
             raise PluginMistake("the method reads gradients without declaring Stat.GRADIENT in `needs`")
         gradient = self._gradients[self.full_names[linear]]
-        if not gradient.sum(dtype=torch.float64).isfinite():
+        if not is_finite(gradient):
             reason = cause(self.original, self._module.get_parameter(f"{linear}.weight").dtype)
             raise CellFailure(f"the gradients of {self.full_names[linear]} are NaN or infinite: {reason}")
         return gradient.to(self._model.device)

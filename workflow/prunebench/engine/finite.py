@@ -9,20 +9,8 @@ from torch import Tensor, nn
 
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import CellFailure
+from prunebench.formulas.finite import are_finite, is_finite
 from prunebench.storage.tensors import TensorStore
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether no value of `tensor` is NaN or infinite. The sum tells, without a second tensor of its size."""
-    return are_finite([tensor])
-
-
-def are_finite(tensors: Iterable[Tensor]) -> bool:
-    """Whether no value of `tensors`, one or more on one device, is NaN or infinite.
-
-    The host waits once for the device, and not once for each tensor.
-    """
-    return bool(torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors]).isfinite().all())
 
 
 def check_block(module: nn.Module, prefix: str, stored: TensorStore) -> None:

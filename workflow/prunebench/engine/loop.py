@@ -13,12 +13,13 @@ from torch import Tensor
 from prunebench.engine.activations import embed
 from prunebench.engine.block import BlockView
 from prunebench.engine.contract import BlockResult, Method
-from prunebench.engine.finite import check_states, is_finite
+from prunebench.engine.finite import check_states
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.placement.memory import give_back_freed_pages
 from prunebench.engine.sparsity import check_block
 from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
+from prunebench.formulas.finite import is_finite
 from prunebench.patterns import Pattern
 from prunebench.runtime.progress import track
 from prunebench.storage.finished_blocks import Scratch

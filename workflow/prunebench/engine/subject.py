@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from prunebench.engine.finite import cause
 from prunebench.engine.model import StreamedModel
 from prunebench.errors import CellFailure
+from prunebench.formulas.finite import is_finite
 from prunebench.models.base import Family
 from prunebench.storage.tensors import PackedStore, TensorStore
 
@@ -48,7 +49,7 @@ class Subject:
 
         Raises CellFailure if one is not finite. Greedy decoding would take the first token instead.
         """
-        if not logits.isfinite().all():
+        if not is_finite(logits):
             raise CellFailure(f"a logit is NaN or infinite: {self.cause()}")
         return logits
 

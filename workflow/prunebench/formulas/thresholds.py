@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from prunebench.errors import CellFailure
+from prunebench.formulas.finite import is_finite
 from prunebench.lazy import torch
 
 Scores = Callable[[str], "torch.Tensor"]
@@ -57,7 +58,6 @@ def shares_below(scores: Scores, sizes: Mapping[str, tuple[int, int]], sparsity:
 def _bits(scores: Scores, linear: str) -> torch.Tensor:
     """The bits of `linear`'s scores as int64 [out * in], in the order of the scores, as none is negative."""
     values = scores(linear)
-    # One NaN or infinity spoils the sum.
-    if not values.sum().isfinite():
+    if not is_finite(values):
         raise CellFailure(f"the scores of {linear} are not finite (NaN or infinity in weights or activations)")
     return values.reshape(-1).view(torch.int64)

@@ -11,6 +11,7 @@ from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
 from prunebench.formulas import masks, scores
 from prunebench.formulas.budget import fit
+from prunebench.formulas.finite import is_finite
 from prunebench.lazy import torch
 from prunebench.methods import besa_updates as updates
 from prunebench.methods.besa_parameters import Learning
@@ -177,6 +178,6 @@ class Besa(Method):
 def _ranks(weight: torch.Tensor, squared_norm: torch.Tensor) -> torch.Tensor:
     """Ranks [out, in] of the weights within their rows, by Wanda's score. CellFailure if a score is not finite."""
     score = scores.wanda(weight, squared_norm)
-    if not score.sum(dtype=torch.float64).isfinite():
+    if not is_finite(score):
         raise CellFailure("scores are not finite (NaN or infinity in weights or activations)")
     return masks.ranks(masks.zeros_first(score, weight))

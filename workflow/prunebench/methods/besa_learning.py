@@ -11,6 +11,7 @@ from torch import Tensor
 
 from prunebench.errors import CellFailure
 from prunebench.formulas import masks
+from prunebench.formulas.finite import are_finite
 from prunebench.methods import besa_updates as updates
 from prunebench.runtime.progress import within
 
@@ -113,7 +114,7 @@ class Problem:
             for linear, logits in theta.items()
         }
         # The loss is checked before each step, so the last step has not been checked yet.
-        if not all(alpha.isfinite().all() for alpha in learned.values()):
+        if not are_finite(learned.values()):
             raise CellFailure(f"BESA's last step in block {self._block.index} gave NaN or infinity")
         return learned
 

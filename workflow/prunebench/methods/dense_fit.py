@@ -11,6 +11,7 @@ from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
 from prunebench.formulas import fit, obs
+from prunebench.formulas.finite import is_finite
 from prunebench.lazy import torch
 from prunebench.methods.dense_fit_solvers import SOLVERS, STEPS, Problem
 from prunebench.methods.sparsegpt import SparseGPT
@@ -165,7 +166,7 @@ class DenseFit(Method):
 
         Raises CellFailure if X X^T + r I is not positive definite, or the sums are not finite.
         """
-        from prunebench.engine.finite import advice, is_finite
+        from prunebench.engine.finite import advice
 
         damping, strength = (
             given if given is not None else usual

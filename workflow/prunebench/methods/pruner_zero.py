@@ -11,6 +11,7 @@ from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
 from prunebench.formulas import expressions, masks
+from prunebench.formulas.finite import is_finite
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters
 
@@ -92,6 +93,6 @@ class PrunerZero(Method):
         if "G" in formula.matrices:
             values["G"] = block.gradient(linear).double()
         scores = expressions.evaluate(formula, values)
-        if not scores.isfinite().all():
+        if not is_finite(scores):
             raise CellFailure(f"{block.full_names[linear]}: {formula} is NaN or infinite for some weights")
         return scores

@@ -17,6 +17,7 @@ from typing import Any
 
 from prunebench.errors import CellFailure
 from prunebench.formulas import obs
+from prunebench.formulas.finite import are_finite
 from prunebench.lazy import torch
 
 Activation = Callable[["torch.Tensor"], "torch.Tensor"]
@@ -38,7 +39,7 @@ def refit_by_rank(cross: torch.Tensor, gram: torch.Tensor, cut: float) -> torch.
 
     `cross` and `gram` are as in `refit`. Raises CellFailure if they are not finite.
     """
-    if not (gram.isfinite().all() and cross.isfinite().all()):
+    if not are_finite([gram, cross]):
         raise CellFailure("the auxiliary variables are NaN or infinite")
     values, vectors = torch.linalg.eigh(gram)
     inverse = torch.zeros_like(values)
