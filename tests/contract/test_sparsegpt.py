@@ -10,6 +10,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from oracles import masks as masks_oracle
 from oracles import sparsegpt as oracle
@@ -340,3 +342,51 @@ def test_gram_products_are_as_exact_as_float32(dtype: torch.dtype) -> None:
     exact = x.double().T @ x.double()
     scale = x.double().norm(dim=0)
     assert ((statistic(x).hessian - exact).abs() <= 2e-6 * scale[:, None] * scale).all()
+
+
+class SolvingDTypes(TorchDispatchMode):
+    """Notes the dtypes of products, factors and solutions of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(work in str(func) for work in ("mm", "mv", "cholesky", "solve", "eigh")):
+            self.dtypes |= {leaf.dtype for leaf in tree_leaves(args) if isinstance(leaf, torch.Tensor)}
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("order", ["natural", "loss"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_it_solves_in_one_dtype(dtype: str, order: str) -> None:
+    with SolvingDTypes() as noted:
+        prune(weights(20, 9, width=160), inputs(160), 0.5, UNSTRUCTURED, solve_dtype=dtype, order=order)
+    assert noted.dtypes - {torch.float32} == ({torch.float64} if dtype == "float64" else set())
+
+
+@pytest.mark.parametrize(("pattern", "sparsity"), POINTS)
+@pytest.mark.parametrize(("width", "tokens", "dead"), [(160, 300, 0), (272, 300, 7), (160, 40, 0)])
+@pytest.mark.parametrize("condition", [1.0, 1e10])
+def test_in_float32_it_is_the_oracles_to_five_digits(
+    pattern: str, sparsity: float, width: int, tokens: int, dead: int, condition: float
+) -> None:
+    """The default damping bounds the condition, so this holds whatever the scales of the inputs, and for few tokens."""
+    x = inputs(width, tokens, dead=dead, condition=condition)
+    linears, shape = weights(40, width=width), parse_pattern(pattern)
+    (single,) = prune(linears, x, sparsity, shape, solve_dtype="float32").values()
+    (weight,) = linears.values()
+    expected, gone = oracle.prune(weight.double().numpy(), statistic(x).hessian.numpy(), sparsity, shape)
+    assert np.array_equal(single.numpy() == 0, gone)
+    np.testing.assert_allclose(single.numpy(), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def test_without_damping_the_message_of_float32_names_the_other_dtype() -> None:
+    x = inputs(64, tokens=20)
+    with pytest.raises(CellFailure, match="or solve in float64"):
+        prune(weights(4, width=64), x, 0.5, UNSTRUCTURED, damping=0.0, solve_dtype="float32")
+
+
+def test_the_spec_says_so_only_if_it_is_float32() -> None:
+    specs = [SparseGPT(SparseGPT.Params(solve_dtype=dtype)).params.model_dump() for dtype in ("float64", "float32")]
+    assert "solve_dtype" not in specs[0] and specs[1]["solve_dtype"] == "float32"

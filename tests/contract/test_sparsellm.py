@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import tiny
 from contract.test_methods import prune
+from contract.test_sparsegpt import SolvingDTypes
 from oracles import sparsellm as oracle
 from prunebench.allocators.owl import Owl
 from prunebench.engine.activations import advance, embed
@@ -445,3 +446,22 @@ def test_every_linear_of_the_block_is_pruned(model: tuple[str, Path], tmp_path: 
     for weight in weights.values():
         assert ((weight == 0).sum(dim=1) == weight.shape[1] // 2).all()
     assert all(record["kept"] == 4 for record in records)
+
+
+@pytest.mark.parametrize("params", [{}, {"anchor": "dense"}, {"solver": "wanda"}])
+def test_in_float32_it_solves_nothing_in_float64_and_comes_as_near(
+    model: tuple[str, Path], params: dict[str, Any], tmp_path: Path
+) -> None:
+    """Two epochs: in later ones a weight whose rank moves with rounding takes the others along."""
+    losses = {}
+    for dtype in ("float64", "float32"):
+        with opened(model, tmp_path) as view, SolvingDTypes() as noted:
+            _, record = solve(view, sparsellm(epochs=2, solve_dtype=dtype, **params), 0.7)
+        losses[dtype] = [epoch["reconstruction"] for epoch in record["epochs"]]
+        assert (torch.float64 in noted.dtypes) == (dtype == "float64")
+    assert losses["float32"] == pytest.approx(losses["float64"], rel=1e-3) and len(losses["float32"]) == 2
+
+
+def test_least_squares_without_a_penalty_need_float64() -> None:
+    with pytest.raises(ValueError, match="solve_dtype: float32 needs a 'ridge'"):
+        sparsellm(solve_dtype="float32", **RELEASED)

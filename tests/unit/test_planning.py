@@ -118,6 +118,13 @@ def test_sparsegpt_adds_gram_matrices_factors_and_sweeps() -> None:
     assert found.host - wanda.host == 8 * (sum(width**2 for width in widths) + 3 * 8**2 + 4 * 32)
 
 
+@pytest.mark.parametrize("method", ["sparsegpt", "sparsellm"])
+def test_float32_takes_the_operations_of_float64_and_half_of_its_bytes(method: str) -> None:
+    double, single = (prune(method, solve_dtype=dtype) for dtype in ("float64", "float32"))
+    assert single.flops == {"bfloat16": double.flops["bfloat16"], "float32": double.flops["float64"]}
+    assert double.host - single.host == 4 * (3 * 8**2 + 4 * 32)
+
+
 def test_of_the_first_half_of_the_blocks_only_these_are_computed() -> None:
     statistics = FORWARD - 2 * 6 * 32
     assert prune("wanda", part=0.5).flops == {"bfloat16": statistics}

@@ -155,15 +155,18 @@ class Pruning:
         size = (model.outside + 2 * model.sizes.weights) * model.item + ranking
         return _placed(Cost(read=2 * _bytes(model)), model, self.device, size)
 
-    def in_blocks(self, counted: str, *, solving: bool = False, **options: int) -> Cost:
+    def in_blocks(self, counted: str, *, solving: bool = False, solve_dtype: str = "float64", **options: int) -> Cost:
         """Estimate a method that prunes block by block on the text, with the operations of COUNTED[counted].
 
-        `solving` adds the memory of SparseGPT's matrices; `options` go to the function in COUNTED.
+        `solving` adds the memory of SparseGPT's matrices. What COUNTED takes to be in float64 is in `solve_dtype`;
+        `options` go to the function in COUNTED.
         """
         model, text = self.model, self._text
         flops = operations.COUNTED[counted](model.sizes, text.tokens, text.seqlen, text.dtype, **options)
+        if "float64" in flops:
+            flops = operations.added(flops, {solve_dtype: flops.pop("float64")})
         cost = Cost(counted, text.dtype, flops, read=2 * _bytes(model))
-        return _streamed(model, text, self.device, cost, _solving(model) if solving else 0.0)
+        return _streamed(model, text, self.device, cost, _solving(model, BYTES[solve_dtype]) if solving else 0.0)
 
     def with_products(self, count: int, dtype: str = "float32") -> Cost:
         """SparseGPT's cost, and `count` products in `dtype` of the weights of each linear [out, in] with [in, in]."""
@@ -309,12 +312,12 @@ def _work(model: Model, text: Text) -> float:
     return 4.0 * text.batch * text.seqlen * (3 * model.ffn + 8 * model.sizes.hidden)
 
 
-def _solving(model: Model) -> float:
-    """Estimate the bytes of SparseGPT in a block: float64 Gram matrices of all sites, the factor and two working copies
-    for the widest site, and its weights stacked twice."""
+def _solving(model: Model, item: int) -> float:
+    """Estimate the bytes of SparseGPT in a block: float64 Gram matrices of all sites, and in numbers of `item` bytes
+    the factor and two working copies for the widest site, and its weights stacked twice."""
     widest = max(model.sizes.sites)
     stacked = max(out * width for out, width in model.sizes.linears.values()) * 2
-    return 8.0 * (sum(width**2 for width in model.sizes.sites) + 3 * widest**2 + 2 * stacked)
+    return 8.0 * sum(width**2 for width in model.sizes.sites) + item * (3.0 * widest**2 + 2 * stacked)
 
 
 def _bytes(model: Model) -> float:

@@ -1,7 +1,7 @@
 """Optimal Brain Surgeon for whole layers: weights go column by column, and later columns make up for the error.
 
-This is the maths of SparseGPT (Frantar & Alistarh 2023), in float64. Weights are held transposed, [in, out], so that a
-column of W is contiguous; `U` is upper triangular with U^T U = (X X^T + lambda I)^-1.
+This is the maths of SparseGPT (Frantar & Alistarh 2023), in the dtype of the arguments. Weights are held transposed,
+[in, out], so that a column of W is contiguous; `U` is upper triangular with U^T U = (X X^T + lambda I)^-1.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SYSTEMS = 2**22
 
 
 def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
-    """U [in, in] of H = `hessian` [in, in] with lambda = `damping` * mean(diag H); all float64.
+    """U [in, in] of H = `hessian` [in, in] with lambda = `damping` * mean(diag H), float64 or float32.
 
     Only the lower triangle of `hessian` is read. If H is 0, so that no weight causes an error, U is the identity, and
     the smallest weights are pruned.
@@ -38,6 +38,7 @@ def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
         raise CellFailure(
             f"the Hessian of {len(hessian)} inputs is not positive definite with damping {damping}: "
             "some inputs are dead or depend on each other; raise 'damping' or calibrate on more tokens"
+            + (", or solve in float64" if damped.dtype == torch.float32 else "")
         )
     return turn(damped)
 

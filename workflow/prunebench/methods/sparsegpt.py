@@ -17,6 +17,15 @@ from prunebench.plugin import Parameters
 
 if TYPE_CHECKING:
     from prunebench.engine.statistics import SiteStatistic
+    from prunebench.estimate.costs import Cost, Pruning
+
+SolveDType = Literal["float64", "float32"]
+SOLVE_DTYPE: Any = Field(
+    "float64",
+    # The spec of a cell has this key only if it is not the default.
+    exclude_if=lambda dtype: dtype == "float64",
+    description="dtype of factors, solutions and sweeps; float32 is for consumer GPUs, whose float64 is slow",
+)
 
 
 class SparseGPT(Method):
@@ -36,6 +45,8 @@ class SparseGPT(Method):
     Cost: two forward passes over the calibration tokens; per input of the block one Gram matrix and one factorisation,
     cubic in its width, which linears share; per linear one sweep, out x in^2. All is in float64, except that products
     of inputs are summed in float32 within a batch. Memory: a float64 matrix in x in for each input of the block.
+    `solve_dtype: float32` is for consumer GPUs, which compute float64 at 1/64 of their rate of float32: factor and
+    sweep are then in float32, and the totals of the Gram matrix stay in float64.
 
     Differences from the published code: it computes in float32 and scales the Gram matrix by 2 / samples, which
     cancels. It takes a value of the strip as a threshold, so one weight too many plus all ties, zeroes every weight of
@@ -62,6 +73,7 @@ class SparseGPT(Method):
             exclude_if=lambda order: order == "natural",
             description="loss: costly columns go first, where they are few, as in ROSE; n:m has its natural order",
         )
+        solve_dtype: SolveDType = SOLVE_DTYPE
 
     name = "sparsegpt"
     title = "SparseGPT"
@@ -79,6 +91,10 @@ class SparseGPT(Method):
         """Whether the number of zeros is exact; a threshold prunes ties too, and dead inputs may be many."""
         return bool(self.params.selection == "exact" and self.params.dead_inputs == "kept")
 
+    def cost(self, job: Pruning) -> Cost:
+        """Two passes, Gram matrices, factors and sweeps."""
+        return job.in_blocks("sparsegpt", solving=True, solve_dtype=self.params.solve_dtype)
+
     def prune_site(
         self,
         weights: Mapping[str, torch.Tensor],
@@ -92,7 +108,7 @@ class SparseGPT(Method):
         `zeros`, boolean [out, in], are places that must be zero; by default, the present zeros of the weights.
         Raises CellFailure if the Gram matrix is not finite or not positive definite.
         """
-        hessian = statistic.hessian_triangle
+        hessian = statistic.hessian_triangle.to(getattr(torch, self.params.solve_dtype))
         if self.params.dead_inputs == "zeroed":
             dead = hessian.diagonal() == 0
             weights = {name: weight.masked_fill(dead, 0) for name, weight in weights.items()}
@@ -142,7 +158,7 @@ class SparseGPT(Method):
         pattern: Pattern,
         zeros: Mapping[str, torch.Tensor] | None = None,
     ) -> dict[str, PrunedLinear]:
-        """Prune as `prune_site` does, for U [in, in] with U^T U = (X X^T + lambda I)^-1, float64."""
+        """Prune as `prune_site` does, for U [in, in] with U^T U = (X X^T + lambda I)^-1, in the dtype of U."""
         gone_before = self._gone_before(weights, zeros)
         sizes = [len(weight) for weight in weights.values()]
         stacked = U.new_empty(len(U), sum(sizes))

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from prunebench.engine.contract import BlockResult, Method, PrunedLinear
 from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
 from prunebench.lazy import torch
 from prunebench.methods import sparsellm_updates as updates
-from prunebench.methods.sparsegpt import SparseGPT
+from prunebench.methods.sparsegpt import SOLVE_DTYPE, SolveDType, SparseGPT
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters, Support
@@ -67,8 +67,9 @@ class SparseLLM(Method):
 
     Cost beside SparseGPT: one forward pass, and in each epoch eight products of all tokens with a matrix of the FFN's
     size, a Gram matrix and a factorisation of the FFN's width. Least squares uses Gram matrices in float64, p a solve
-    of the hidden size (Woodbury). z and s are float32; what exceeds `memory` lies in files, so that memory does not
-    grow with the calibration set.
+    of the hidden size (Woodbury); with `solve_dtype: float32` both are in float32, as is all that the inner solver does
+    with a Gram matrix. z and s are float32; what exceeds `memory` lies in files, so that memory does not grow with the
+    calibration set.
 
     Differences from the published code (presets `released`, and `released_opt` for models without gate): it updates s
     by two gradient steps of length 0.01, which diverge where |act'(s) z| is large, so that the block fails or
@@ -108,6 +109,16 @@ class SparseLLM(Method):
         keep_best: bool = True
         """take the epoch with the least reconstruction loss, not the last one"""
         memory: float = Field(2.0, ge=0, description="GiB of a block's variables in memory; the rest goes to files")
+        solve_dtype: SolveDType = SOLVE_DTYPE
+
+        @model_validator(mode="after")
+        def _rank_is_float64(self) -> Self:
+            if self.ridge is None and self.solve_dtype == "float32":
+                raise ValueError(
+                    "solve_dtype: float32 needs a 'ridge': without one, least squares leave out directions by their "
+                    "eigenvalues, of which float32 knows too few digits"
+                )
+            return self
 
     name = "sparsellm"
     title = "SparseLLM"
@@ -134,7 +145,9 @@ class SparseLLM(Method):
         assert text is not None
         variables = text.tokens * (2.0 * model.sizes.hidden * text.item + (2 if model.gated else 1) * 4.0 * model.ffn)
         resident = min(variables, self.params.memory * 2**30)
-        streamed = job.in_blocks(self.name, solving=True, epochs=self.params.epochs)
+        streamed = job.in_blocks(
+            self.name, solving=True, solve_dtype=self.params.solve_dtype, epochs=self.params.epochs
+        )
         return replace(streamed, host=streamed.host + resident, scratch=variables - resident)
 
     def reads(self, ffn: FeedForward) -> Support:
@@ -181,7 +194,14 @@ class SparseLLM(Method):
             return Wanda(Wanda.configure(self.params.solver_preset))
         # This sum of powers is the damping itself, to the last bit, if `repeats` is 1.
         damping = self.params.damping * sum((1 + self.params.damping) ** power for power in range(repeats))
-        return SparseGPT(SparseGPT.configure(self.params.solver_preset, {"damping": damping}))
+        inner = {"damping": damping, "solve_dtype": self.params.solve_dtype}
+        return SparseGPT(SparseGPT.configure(self.params.solver_preset, inner))
+
+    @property
+    def solve_dtype(self) -> torch.dtype:
+        """The dtype of least squares and of the solution for p."""
+        dtype: torch.dtype = getattr(torch, self.params.solve_dtype)
+        return dtype
 
     def solver(self, epoch: int, inputs: bool) -> SparseGPT | Wanda:
         """The inner solver of an epoch, for the linears that read the FFN's `inputs`, or for the down projection."""
@@ -199,7 +219,7 @@ class SparseLLM(Method):
             else partial(updates.update_s_by_gradient, steps=S_STEPS, rate=S_RATE)
         )
         s_step = partial(step, activation=updates.smooth(activation), alpha=alpha, gamma=gamma)
-        return Penalties(alpha, self.params.beta, gamma, s_step)
+        return Penalties(alpha, self.params.beta, gamma, s_step, self.solve_dtype)
 
     def least_squares(self, cross: torch.Tensor, gram: torch.Tensor, dense: torch.Tensor) -> torch.Tensor:
         """Fit W [out, in] to `cross` and `gram` (see `updates.refit`); `dense` is the unpruned weight."""
@@ -291,15 +311,18 @@ class _Problem:
 
     def _refit(self, dense: Mapping[str, torch.Tensor], gram: torch.Tensor, sums: Products) -> dict[str, torch.Tensor]:
         """The weights of a site that fit the auxiliary variables best; `gram` is X X^T of the site's inputs X."""
-        return {linear: self._fit(linear, weight.double(), gram, sums) for linear, weight in dense.items()}
+        dtype = self.method.solve_dtype
+        gram = gram.to(dtype)
+        return {linear: self._fit(linear, weight.to(dtype), gram, sums) for linear, weight in dense.items()}
 
     def _fit(self, linear: str, dense: torch.Tensor, gram: torch.Tensor, sums: Products) -> torch.Tensor:
         if not gram.diagonal().any():
             return dense  # inputs that are always 0 say nothing about the weights
         roles, tokens = self.block.ffn, len(self.auxiliaries.x)
-        current = self.block.weight(linear).double()
+        current = self.block.weight(linear).to(gram.dtype)
+        down = sums.down.to(gram.dtype)
         if linear == roles.down and self.method.params.refit_down == "gradient":
-            return updates.refit_by_gradient(current, sums.down, gram, tokens, steps=DOWN_STEPS, rate=DOWN_RATE)
+            return updates.refit_by_gradient(current, down, gram, tokens, steps=DOWN_STEPS, rate=DOWN_RATE)
         moved = sums.gate if linear == roles.gate else sums.up
-        cross = sums.down if linear == roles.down or moved is None else moved + current @ gram
+        cross = down if linear == roles.down or moved is None else moved.to(gram.dtype) + current @ gram
         return self.method.least_squares(cross, gram, dense)

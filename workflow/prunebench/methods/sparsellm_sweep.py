@@ -73,6 +73,8 @@ class Penalties:
     beta: float
     gamma: float
     s_step: SStep
+    solve_dtype: torch.dtype
+    """The dtype of the system that p solves."""
 
 
 @dataclass
@@ -137,7 +139,7 @@ class Auxiliaries:
         p is not kept, as the next pass computes it anew. Returns the losses of the pass.
         """
         ratio = penalties.gamma / penalties.beta
-        solver = updates.output_solver(ffn.down.weight.double(), ratio)
+        solver = updates.output_solver(ffn.down.weight.to(penalties.solve_dtype), ratio)
         totals: dict[str, Tensor] = {}
         for low in range(0, len(self.x), SLAB):
             rows = slice(low, low + SLAB)

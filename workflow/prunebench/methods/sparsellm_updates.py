@@ -28,7 +28,8 @@ Smooth = Callable[["torch.Tensor"], "tuple[torch.Tensor, torch.Tensor]"]
 def refit(cross: torch.Tensor, gram: torch.Tensor, ridge: float) -> torch.Tensor:
     """The W [out, in] with the least ||T - W X||^2 + lambda ||W||^2, where lambda = `ridge` * mean(diag X X^T).
 
-    `cross` = T X^T [out, in] and `gram` = X X^T [in, in], float64. Raises CellFailure if X X^T + lambda is singular.
+    `cross` = T X^T [out, in] and `gram` = X X^T [in, in], in one dtype.
+    Raises CellFailure if X X^T + lambda is singular.
     """
     U = obs.inverse_factor(gram, ridge)
     return cross @ U.T @ U
@@ -63,7 +64,7 @@ def refit_by_gradient(
 
 
 def output_solver(weight: torch.Tensor, ratio: float) -> torch.Tensor:
-    """K = (W W^T + ratio I)^-1, float64 [out, out]; ratio = gamma / beta. CellFailure if W = W_down is not finite."""
+    """K = (W W^T + ratio I)^-1 [out, out]; ratio = gamma / beta. CellFailure if W = W_down is not finite."""
     inner = weight @ weight.T
     inner.diagonal().add_(ratio)
     factor, failed = torch.linalg.cholesky_ex(inner)
