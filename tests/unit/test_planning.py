@@ -125,6 +125,11 @@ def test_float32_takes_the_operations_of_float64_and_half_of_its_bytes(method: s
     assert double.host - single.host == 4 * (3 * 8**2 + 4 * 32)
 
 
+def test_densefit_by_admm_solves_nothing_in_float64() -> None:
+    assert "float64" not in prune("dense_fit").flops
+    assert "float64" in prune("dense_fit", solver="sparsegpt").flops
+
+
 def test_of_the_first_half_of_the_blocks_only_these_are_computed() -> None:
     statistics = FORWARD - 2 * 6 * 32
     assert prune("wanda", part=0.5).flops == {"bfloat16": statistics}

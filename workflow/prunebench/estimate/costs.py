@@ -74,6 +74,12 @@ class Cost:
             scratch=max(first.scratch, self.scratch),
         )
 
+    def solved_in(self, dtype: str) -> "Cost":
+        """The cost with the operations of float64 in `dtype`."""
+        solving = {dtype: self.flops["float64"]} if "float64" in self.flops else {}
+        others = {key: count for key, count in self.flops.items() if key != "float64"}
+        return replace(self, flops=operations.added(others, solving))
+
     def cards(self, device: Device) -> int:
         """Count the cards that the job needs. A job that cannot be divided needs 1, even if it does not fit."""
         if not self.card or device.memory is None:
@@ -158,14 +164,12 @@ class Pruning:
     def in_blocks(self, counted: str, *, solving: bool = False, solve_dtype: str = "float64", **options: int) -> Cost:
         """Estimate a method that prunes block by block on the text, with the operations of COUNTED[counted].
 
-        `solving` adds the memory of SparseGPT's matrices. What COUNTED takes to be in float64 is in `solve_dtype`;
-        `options` go to the function in COUNTED.
+        `solving` adds the memory of SparseGPT's matrices, which are solved in `solve_dtype`; `options` go to the
+        function in COUNTED.
         """
         model, text = self.model, self._text
         flops = operations.COUNTED[counted](model.sizes, text.tokens, text.seqlen, text.dtype, **options)
-        if "float64" in flops:
-            flops = operations.added(flops, {solve_dtype: flops.pop("float64")})
-        cost = Cost(counted, text.dtype, flops, read=2 * _bytes(model))
+        cost = Cost(counted, text.dtype, flops, read=2 * _bytes(model)).solved_in(solve_dtype)
         return _streamed(model, text, self.device, cost, _solving(model, BYTES[solve_dtype]) if solving else 0.0)
 
     def with_products(self, count: int, dtype: str = "float32") -> Cost:

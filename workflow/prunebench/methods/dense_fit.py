@@ -119,7 +119,8 @@ class DenseFit(Method):
         """Twice SparseGPT's passes, as the dense model's states go along, and the products of the two solvers."""
         assert job.text
         bits = "bfloat16" if job.text.dtype == "bfloat16" else "float32"
-        return job.with_products(STEPS + self.params.steps + 2, bits).after(job.in_blocks("sparsegpt"))
+        cost = job.with_products(STEPS + self.params.steps + 2, bits).after(job.in_blocks("sparsegpt"))
+        return cost.solved_in("float32") if self.params.solver == "admm" else cost
 
     def prune_block(
         self,
