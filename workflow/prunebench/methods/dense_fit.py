@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DAMPINGS = (0.03, 0.1, 0.3)
 """The values among which the held-out windows choose."""
 USUAL = (0.1, 0.55)
-"""Damping and strength for the mask, and where no window is held out."""
+"""Damping and strength for the mask, and where no window is held out. No site chooses a larger strength."""
 TRIED_ROWS = 16
 """Every sixteenth output is pruned to choose."""
 TRIED_STEPS = 6
@@ -61,8 +61,11 @@ class DenseFit(Method):
     back. The mask is chosen with a damping of 0.1 and a strength of 0.55, unless the config has other values. For the
     conjugate gradients, each site then chooses the values that the config leaves open: every sixteenth output is
     fitted on three of four calibration windows with each damping. These weights are linear in the strength, so that
-    their error against the dense model on the windows left out is a parabola, whose least value names the strength.
-    The pair with the least error is taken for all windows. No text of an evaluation is looked at.
+    their error against the dense model on the windows left out is a parabola, whose least value up to 0.55 names the
+    strength. The pair with the least error is taken for all windows. No text of an evaluation is looked at.
+
+    The bound of 0.55 is there because the error of a site's outputs is not the error of the model. With much text the
+    held-out windows ask for nearly the whole correction, and the perplexity of the pruned model grows with it.
 
     Cost beside SparseGPT: a forward pass of the dense model; a second product of inputs for each site; for each
     step of ADMM and of the conjugate gradients one product of the weights with a matrix in x in. Forward passes of the
@@ -219,7 +222,7 @@ class DenseFit(Method):
             a, b, c = curve.tolist()
             strength = self.params.strength
             if strength is None:
-                strength = min(max(-b / a, 0.0), 1.0) if a > 0 else 0.0
+                strength = min(max(-b / a, 0.0), USUAL[1]) if a > 0 else 0.0
             choices.append((a * strength**2 + 2 * b * strength + c, damping, strength))
         _, damping, strength = min(choices)
         return damping, strength
