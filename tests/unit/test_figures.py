@@ -313,8 +313,13 @@ def test_blocks_that_are_not_pruned_have_no_reconstruction_error() -> None:
     half = blocks(low=[0.01, None], error=[0.1, None], high=[0.3, None])
     (panel,) = reconstruction_chart(half, 1, LOOK).panels
     assert [list(series.x) for series in panel.series] == [[0.0]]
-    figure = draw(reconstruction_chart(half.iloc[1:], 1, LOOK))
-    assert "Rests on 0 of 1 cells." in notes(figure)
+
+
+def test_finished_cells_that_record_no_error_are_not_expected() -> None:
+    silent = blocks(id="b", method="dense_fit", low=None, error=None, high=None)
+    figure = draw(reconstruction_chart(pd.concat([blocks(), silent], ignore_index=True), 3, LOOK))
+    assert "Rests on 1 of 2 cells." in notes(figure)
+    assert "Rests on 0 of 1 cells." in notes(draw(reconstruction_chart(silent, 2, LOOK)))
 
 
 def epochs(**more: object) -> pd.DataFrame:

@@ -28,8 +28,8 @@ class ReconstructionFigure(StudyFigure):
     There is a line per method, and a panel per model and sparsity. Where a method has several allocators, its line is
     of the one that comes first in the study. Up to BANDED lines have a band from the least to the largest error.
 
-    Methods that look at no text record no errors, nor does DenseFit, which aims at other outputs. Blocks that are not
-    to be pruned have none.
+    Methods that look at no text record no errors, nor does DenseFit, which aims at other outputs: their finished cells
+    are not expected. Blocks that are not to be pruned have none.
     """
 
     name = "reconstruction"
@@ -46,7 +46,9 @@ class ReconstructionFigure(StudyFigure):
         return self.chart_of(blocks.rows_of(cells, evidence.records.blocks), len(cells), Look.of(evidence))
 
     def chart_of(self, errors: pd.DataFrame, expected: int, look: Look) -> Chart:
-        """Draw `errors`, which has a row per cell and block; `expected` is how many cells should have errors."""
+        """Draw `errors`, a row per cell and block, of the finished cells among `expected`."""
+        silent = errors.groupby("id")["error"].count() == 0
+        expected -= int(silent.sum())
         errors = errors.dropna(subset="error")
         drawn = _of_first_allocators(errors)
         parts = [
