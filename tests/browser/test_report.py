@@ -152,9 +152,11 @@ def test_it_sorts_numbers_with_empty_ones_last(browser: "sync_api.Browser", repo
 def test_it_filters_and_searches(browser: "sync_api.Browser", report: str) -> None:
     with opened(browser, report) as page:
         page.get_by_role("combobox", name="Status").select_option("failed")
+        sync_api.expect(page.locator("#cells tbody tr")).to_have_count(1)
         assert column(page, "Method") == ["Magnitude"] and column(page, "Status") == ["failed"]
         page.get_by_role("combobox", name="Status").select_option("")
         page.get_by_role("combobox", name="Method").select_option("Wanda")
+        sync_api.expect(page.locator("#cells tbody tr")).to_have_count(4)
         assert column(page, "Method") == ["Wanda"] * 4
         page.get_by_role("combobox", name="Method").select_option("")
         page.get_by_role("searchbox").fill("2of4")

@@ -20,7 +20,7 @@ from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import CellFailure
 from prunebench.formulas import obs
 from prunebench.methods.magnitude import Magnitude
-from prunebench.methods.sparsegpt import SparseGPT
+from prunebench.methods.sparsegpt import SINGLE_DAMPING, SparseGPT
 from prunebench.patterns import UNSTRUCTURED, Pattern, parse_pattern
 
 POINTS = [("unstructured", 0.5), ("unstructured", 0.7), ("2of4", 0.5), ("1of4", 0.75), ("4of8", 0.5), ("8of16", 0.5)]
@@ -381,10 +381,23 @@ def test_in_float32_it_is_the_oracles_to_five_digits(
     np.testing.assert_allclose(single.numpy(), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
-def test_without_damping_the_message_of_float32_names_the_other_dtype() -> None:
-    x = inputs(64, tokens=20)
-    with pytest.raises(CellFailure, match="or solve in float64"):
-        prune(weights(4, width=64), x, 0.5, UNSTRUCTURED, damping=0.0, solve_dtype="float32")
+@pytest.mark.parametrize("order", ["natural", "loss"])
+def test_float32_bears_inputs_that_depend_on_each_other_with_the_least_damping(order: str) -> None:
+    """512 inputs of rank 40: the condition of the damped matrix is near the largest possible."""
+    x = inputs(512, tokens=40, condition=1e4)
+    linears = weights(16, width=512)
+    both = [prune(linears, x, 0.5, UNSTRUCTURED, damping=SINGLE_DAMPING, solve_dtype=dtype, order=order)["linear0"]
+            for dtype in ("float32", "float64")]  # fmt: skip
+    assert ((both[0] == 0) == (both[1] == 0)).double().mean() > 0.999
+    errors = [output_error(x, linears["linear0"], weight) for weight in both]
+    assert errors[0] == pytest.approx(errors[1], rel=1e-2)
+
+
+@pytest.mark.parametrize("damping", [0.0, 9e-4])
+def test_float32_is_refused_with_too_little_damping(damping: float) -> None:
+    with pytest.raises(ValueError, match=r"float32 needs 'damping' to be at least 0\.001"):
+        SparseGPT.configure(overrides={"damping": damping, "solve_dtype": "float32"})
+    SparseGPT.configure(overrides={"damping": damping})
 
 
 def test_the_spec_says_so_only_if_it_is_float32() -> None:

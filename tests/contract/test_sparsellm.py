@@ -462,6 +462,15 @@ def test_in_float32_it_solves_nothing_in_float64_and_comes_as_near(
     assert losses["float32"] == pytest.approx(losses["float64"], rel=1e-3) and len(losses["float32"]) == 2
 
 
-def test_least_squares_without_a_penalty_need_float64() -> None:
-    with pytest.raises(ValueError, match="solve_dtype: float32 needs a 'ridge'"):
-        sparsellm(solve_dtype="float32", **RELEASED)
+@pytest.mark.parametrize(
+    ("name", "params"), [("ridge", RELEASED), ("ridge", {"ridge": 0.0}), ("ridge", {"ridge": 1e-4}),
+                         ("damping", {"damping": 1e-4})]
+)  # fmt: skip
+def test_float32_is_refused_with_too_small_a_penalty(name: str, params: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"solve_dtype: float32 needs '{name}' to be at least 0\.001"):
+        sparsellm(solve_dtype="float32", **params)
+    sparsellm(**params)
+
+
+def test_wanda_inside_needs_no_damping_for_float32() -> None:
+    sparsellm(solve_dtype="float32", solver="wanda", damping=0.0)

@@ -12,6 +12,7 @@ from contract.test_methods import PRUNING, prune
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.formulas import masks
+from prunebench.formulas.finite import is_finite
 from prunebench.methods.sparsegpt import SparseGPT
 from prunebench.methods.wanda import Wanda
 from prunebench.packed.load import load_packed
@@ -75,6 +76,16 @@ def test_a_whole_run_is_the_same(method: str, monkeypatch: pytest.MonkeyPatch, t
         if method == "alps":  # its search lets the other weights of a row make up for a swap
             kept &= ((there[name] == 0) == (here[name] == 0)).all(dim=1, keepdim=True)
         torch.testing.assert_close(there[name][kept], here[name][kept], rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_value_that_is_not_finite_is_seen(value: float, dtype: torch.dtype) -> None:
+    for shape, place in (((3,), 1), ((70, 300), 0), ((70, 300), 20999), ((2, 500, 64), 40000)):
+        tensor = torch.ones(shape, dtype=dtype, device=tiny.DEVICE)
+        assert is_finite(tensor)
+        tensor.view(-1)[place] = value
+        assert not is_finite(tensor)
 
 
 def test_wanda_masks_are_the_same_given_the_same_statistics() -> None:

@@ -316,10 +316,11 @@ def test_blocks_that_are_not_pruned_have_no_reconstruction_error() -> None:
 
 
 def test_finished_cells_that_record_no_error_are_not_expected() -> None:
-    silent = blocks(id="b", method="dense_fit", low=None, error=None, high=None)
-    figure = draw(reconstruction_chart(pd.concat([blocks(), silent], ignore_index=True), 3, LOOK))
+    cell = blocks(id="b", method="dense_fit", low=None, error=None, high=None)
+    figure = draw(reconstruction_chart(pd.concat([blocks(), cell], ignore_index=True), 3, LOOK))
     assert "Rests on 1 of 2 cells." in notes(figure)
-    assert "Rests on 0 of 1 cells." in notes(draw(reconstruction_chart(silent, 2, LOOK)))
+    assert "Rests on 0 of 1 cells." in notes(draw(reconstruction_chart(cell, 2, LOOK)))
+    assert reconstruction_chart(cell, 1, LOOK).notes == ["No method of this study records errors."]
 
 
 def epochs(**more: object) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prunebench.formulas.finite import are_finite, is_finite
+from prunebench.formulas.finite import are_finite, count_not_finite, is_finite
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 BAD = [math.nan, math.inf, -math.inf]
@@ -31,6 +31,13 @@ def test_one_bad_value_is_seen_wherever_it_is(
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_largest_numbers_are_finite_though_their_sum_is_not(dtype: torch.dtype) -> None:
     assert is_finite(torch.full((300, 70), torch.finfo(dtype).max, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_numbers_of_eight_bits_are_looked_at_too(dtype: torch.dtype) -> None:
+    assert is_finite(torch.ones(5).to(dtype))
+    tensor = torch.tensor([1.0, math.nan, 2.0]).to(dtype)
+    assert not is_finite(tensor) and count_not_finite(tensor) == 1
 
 
 def test_tensors_of_several_dtypes_or_without_values() -> None:

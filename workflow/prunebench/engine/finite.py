@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prunebench.engine.statistics import SiteStatistic
 from prunebench.errors import CellFailure
-from prunebench.formulas.finite import are_finite, is_finite
+from prunebench.formulas.finite import are_finite, count_not_finite, is_finite
 from prunebench.storage.tensors import TensorStore
 
 
@@ -24,7 +24,7 @@ def check_block(module: nn.Module, prefix: str, stored: TensorStore) -> None:
         if is_finite(parameter.detach()):
             continue
         name = f"{prefix}{path}"
-        count = int((~parameter.isfinite()).sum())
+        count = count_not_finite(parameter)
         if name in stored and is_finite(stored[name]):
             raise CellFailure(
                 f"{name}: {count} weights are too large for {_title(parameter.dtype)}: "
@@ -46,7 +46,7 @@ def cause(stored: TensorStore, dtype: torch.dtype) -> str:
 
 def _damage(name: str, tensor: Tensor, stored: TensorStore) -> str:
     where = f" in {stored.file(name).name}" if name in stored else ""
-    count = int((~tensor.isfinite()).sum())
+    count = count_not_finite(tensor)
     return f"{name} holds NaN or infinity ({count} of its values{where}): take an undamaged copy of the model"
 
 

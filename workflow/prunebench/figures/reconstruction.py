@@ -46,9 +46,12 @@ class ReconstructionFigure(StudyFigure):
         return self.chart_of(blocks.rows_of(cells, evidence.records.blocks), len(cells), Look.of(evidence))
 
     def chart_of(self, errors: pd.DataFrame, expected: int, look: Look) -> Chart:
-        """Draw `errors`, a row per cell and block, of the finished cells among `expected`."""
-        silent = errors.groupby("id")["error"].count() == 0
-        expected -= int(silent.sum())
+        """Draw `errors`, which has a row per cell and block. `expected` is the number of cells, finished or not.
+
+        Finished cells without any error are left out of this number.
+        """
+        counts = errors.groupby("id")["error"].count()
+        expected -= int((counts == 0).sum())
         errors = errors.dropna(subset="error")
         drawn = _of_first_allocators(errors)
         parts = [
@@ -64,6 +67,8 @@ class ReconstructionFigure(StudyFigure):
         ]
         if bands[0]:
             notes.append("Bands: from the least to the largest error among the linears of a block, over all seeds.")
+        if not expected:
+            notes = ["No method of this study records errors."]
         if left:
             some = "1 line of another allocator is" if left == 1 else f"{left} lines of other allocators are"
             notes.append(f"{some} left out; the panel of each cell draws its own errors.")

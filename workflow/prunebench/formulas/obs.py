@@ -38,7 +38,6 @@ def inverse_factor(hessian: torch.Tensor, damping: float) -> torch.Tensor:
         raise CellFailure(
             f"the Hessian of {len(hessian)} inputs is not positive definite with damping {damping}: "
             "some inputs are dead or depend on each other; raise 'damping' or calibrate on more tokens"
-            + (", or solve in float64" if damped.dtype == torch.float32 else "")
         )
     return turn(damped)
 

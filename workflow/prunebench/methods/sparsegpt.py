@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from prunebench.engine.contract import Method, PrunedLinear
 from prunebench.engine.stat import Stat
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from prunebench.engine.statistics import SiteStatistic
     from prunebench.estimate.costs import Cost, Pruning
 
+SINGLE_DAMPING = 1e-3
+"""The least damping with float32, as a fraction of the mean diagonal: below it float32 has too few digits."""
 SolveDType = Literal["float64", "float32"]
 SOLVE_DTYPE: Any = Field(
     "float64",
@@ -26,6 +28,15 @@ SOLVE_DTYPE: Any = Field(
     exclude_if=lambda dtype: dtype == "float64",
     description="dtype of factors, solutions and sweeps; float32 is for consumer GPUs, whose float64 is slow",
 )
+
+
+def check_damping(name: str, damping: float | None, solve_dtype: str) -> None:
+    """Raise ValueError if the parameter `name` is too small for `solve_dtype`. None stands for no damping at all."""
+    if solve_dtype == "float32" and (damping or 0.0) < SINGLE_DAMPING:
+        raise ValueError(
+            f"solve_dtype: float32 needs {name!r} to be at least {SINGLE_DAMPING:g}, as it has too few digits for inputs "
+            "that nearly depend on each other: raise it, or take solve_dtype: float64"
+        )
 
 
 class SparseGPT(Method):
@@ -74,6 +85,11 @@ class SparseGPT(Method):
             description="loss: costly columns go first, where they are few, as in ROSE; n:m has its natural order",
         )
         solve_dtype: SolveDType = SOLVE_DTYPE
+
+        @model_validator(mode="after")
+        def _damped_enough(self) -> Self:
+            check_damping("damping", self.damping, self.solve_dtype)
+            return self
 
     name = "sparsegpt"
     title = "SparseGPT"

@@ -15,7 +15,7 @@ from prunebench.engine.stat import Stat
 from prunebench.errors import CellFailure
 from prunebench.lazy import torch
 from prunebench.methods import sparsellm_updates as updates
-from prunebench.methods.sparsegpt import SOLVE_DTYPE, SolveDType, SparseGPT
+from prunebench.methods.sparsegpt import SOLVE_DTYPE, SolveDType, SparseGPT, check_damping
 from prunebench.methods.wanda import Wanda
 from prunebench.patterns import Pattern
 from prunebench.plugin import Parameters, Support
@@ -112,12 +112,10 @@ class SparseLLM(Method):
         solve_dtype: SolveDType = SOLVE_DTYPE
 
         @model_validator(mode="after")
-        def _rank_is_float64(self) -> Self:
-            if self.ridge is None and self.solve_dtype == "float32":
-                raise ValueError(
-                    "solve_dtype: float32 needs a 'ridge': without one, least squares leave out directions by their "
-                    "eigenvalues, of which float32 knows too few digits"
-                )
+        def _damped_enough(self) -> Self:
+            check_damping("ridge", self.ridge, self.solve_dtype)
+            if self.solver == "sparsegpt":
+                check_damping("damping", self.damping, self.solve_dtype)
             return self
 
     name = "sparsellm"
@@ -194,8 +192,8 @@ class SparseLLM(Method):
             return Wanda(Wanda.configure(self.params.solver_preset))
         # This sum of powers is the damping itself, to the last bit, if `repeats` is 1.
         damping = self.params.damping * sum((1 + self.params.damping) ** power for power in range(repeats))
-        inner = {"damping": damping, "solve_dtype": self.params.solve_dtype}
-        return SparseGPT(SparseGPT.configure(self.params.solver_preset, inner))
+        overrides = {"damping": damping, "solve_dtype": self.params.solve_dtype}
+        return SparseGPT(SparseGPT.configure(self.params.solver_preset, overrides))
 
     @property
     def solve_dtype(self) -> torch.dtype:

@@ -74,7 +74,7 @@ class Penalties:
     gamma: float
     s_step: SStep
     solve_dtype: torch.dtype
-    """The dtype of the system that p solves."""
+    """The dtype of the system whose solution is p."""
 
 
 @dataclass
