@@ -34,8 +34,8 @@ def check_damping(name: str, damping: float | None, solve_dtype: str) -> None:
     """Raise ValueError if the parameter `name` is too small for `solve_dtype`. None stands for no damping at all."""
     if solve_dtype == "float32" and (damping or 0.0) < SINGLE_DAMPING:
         raise ValueError(
-            f"solve_dtype: float32 needs {name!r} to be at least {SINGLE_DAMPING:g}, as it has too few digits for inputs "
-            "that nearly depend on each other: raise it, or take solve_dtype: float64"
+            f"solve_dtype: float32 needs {name!r} to be at least {SINGLE_DAMPING:g}, as it has too few digits for "
+            "inputs that nearly depend on each other: raise it, or take solve_dtype: float64"
         )
 
 
