@@ -83,7 +83,7 @@ class DenseFit(Method):
             None, gt=0, description="r, as a fraction of the mean diagonal of X X^T; null: chosen on held-out windows"
         )
         strength: float | None = Field(
-            None, ge=0, description="the part of the correction that the target holds; null: chosen likewise"
+            None, ge=0, description="the part of the correction in the target; null: chosen likewise, up to 0.55"
         )
         residual: bool = True
         """whether the target corrects the hidden states that the block adds"""
