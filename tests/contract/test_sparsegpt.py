@@ -360,9 +360,10 @@ class SolvingDTypes(TorchDispatchMode):
 @pytest.mark.parametrize("order", ["natural", "loss"])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_it_solves_in_one_dtype(dtype: str, order: str) -> None:
-    with SolvingDTypes() as noted:
-        prune(weights(20, 9, width=160), inputs(160), 0.5, UNSTRUCTURED, solve_dtype=dtype, order=order)
-    assert noted.dtypes - {torch.float32} == ({torch.float64} if dtype == "float64" else set())
+    linears = {name: weight * torch.linspace(0.1, 10, 160) for name, weight in weights(20, 9, width=160).items()}
+    with SolvingDTypes() as solving:
+        prune(linears, inputs(160), 0.5, UNSTRUCTURED, columns=32, solve_dtype=dtype, order=order)
+    assert solving.dtypes - {torch.float32} == ({torch.float64} if dtype == "float64" else set())
 
 
 @pytest.mark.parametrize(("pattern", "sparsity"), POINTS)
@@ -385,12 +386,15 @@ def test_in_float32_it_is_the_oracles_to_five_digits(
 def test_float32_bears_inputs_that_depend_on_each_other_with_the_least_damping(order: str) -> None:
     """512 inputs of rank 40: the condition of the damped matrix is near the largest possible."""
     x = inputs(512, tokens=40, condition=1e4)
-    linears = weights(16, width=512)
-    both = [prune(linears, x, 0.5, UNSTRUCTURED, damping=SINGLE_DAMPING, solve_dtype=dtype, order=order)["linear0"]
-            for dtype in ("float32", "float64")]  # fmt: skip
-    assert ((both[0] == 0) == (both[1] == 0)).double().mean() > 0.999
-    errors = [output_error(x, linears["linear0"], weight) for weight in both]
-    assert errors[0] == pytest.approx(errors[1], rel=1e-2)
+    weight = weights(16, width=512)["linear0"] * torch.linspace(0.1, 10, 512)  # uneven, so that `loss` reorders it
+    results = [
+        prune({"w": weight}, x, 0.5, UNSTRUCTURED, damping=SINGLE_DAMPING, solve_dtype=dtype, order=order)["w"]
+        for dtype in ("float32", "float64")
+    ]
+    # Scores that differ in the fourth digit may swap.
+    assert ((results[0] == 0) == (results[1] == 0)).double().mean() > 0.999
+    errors = [output_error(x, weight, result) for result in results]
+    assert errors[0] == pytest.approx(errors[1], rel=2e-3)
 
 
 @pytest.mark.parametrize("damping", [0.0, 9e-4])

@@ -455,10 +455,10 @@ def test_in_float32_it_solves_nothing_in_float64_and_comes_as_near(
     """Two epochs: in later ones a weight whose rank moves with rounding takes the others along."""
     losses = {}
     for dtype in ("float64", "float32"):
-        with opened(model, tmp_path) as view, SolvingDTypes() as noted:
+        with opened(model, tmp_path) as view, SolvingDTypes() as solving:
             _, record = solve(view, sparsellm(epochs=2, solve_dtype=dtype, **params), 0.7)
         losses[dtype] = [epoch["reconstruction"] for epoch in record["epochs"]]
-        assert (torch.float64 in noted.dtypes) == (dtype == "float64")
+        assert (torch.float64 in solving.dtypes) == (dtype == "float64")
     assert losses["float32"] == pytest.approx(losses["float64"], rel=1e-3) and len(losses["float32"]) == 2
 
 

@@ -34,15 +34,15 @@ def test_selection_is_the_same_with_all_its_ties(rows: int, values: int) -> None
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_statistics_are_the_same(dtype: torch.dtype) -> None:
     x = torch.randn(700, 600).to(dtype)
-    here, there = SiteStatistic(), SiteStatistic()
+    host, device = SiteStatistic(), SiteStatistic()
     for chunk in x.split(400):
-        here.add(chunk, {Stat.SITE_NORM, Stat.HESSIAN})
-        there.add(chunk.to(tiny.DEVICE), {Stat.SITE_NORM, Stat.HESSIAN})
-    torch.testing.assert_close(there.squared_norm.cpu(), here.squared_norm, rtol=1e-12, atol=0)
-    scale = here.squared_norm.mean().item()
-    torch.testing.assert_close(there.hessian.cpu(), here.hessian, rtol=0, atol=2e-6 * scale)
+        host.add(chunk, {Stat.SITE_NORM, Stat.HESSIAN})
+        device.add(chunk.to(tiny.DEVICE), {Stat.SITE_NORM, Stat.HESSIAN})
+    torch.testing.assert_close(device.squared_norm.cpu(), host.squared_norm, rtol=1e-12, atol=0)
+    scale = host.squared_norm.mean().item()
+    torch.testing.assert_close(device.hessian.cpu(), host.hessian, rtol=0, atol=2e-6 * scale)
     exact = x.double().T @ x.double()
-    assert (there.hessian.cpu() - exact).abs().max() < 2e-6 * scale, "products were rounded, or done in TF32"
+    assert (device.hessian.cpu() - exact).abs().max() < 2e-6 * scale, "products were rounded, or done in TF32"
 
 
 @pytest.mark.parametrize(("solve_dtype", "digits"), [("float64", 1e-8), ("float32", 1e-4)])
@@ -54,28 +54,28 @@ def test_sparsegpt_is_the_same_given_the_same_statistics(solve_dtype: str, digit
     copy._hessian = statistic.hessian.to(tiny.DEVICE)
     weights = {"a": torch.randn(80, 300), "b": torch.randn(40, 300)}
     wanted = dict.fromkeys(weights, 0.5)
-    here = method.prune_site(weights, statistic, wanted, UNSTRUCTURED)
-    there = method.prune_site({k: w.to(tiny.DEVICE) for k, w in weights.items()}, copy, wanted, UNSTRUCTURED)
+    host = method.prune_site(weights, statistic, wanted, UNSTRUCTURED)
+    device = method.prune_site({k: w.to(tiny.DEVICE) for k, w in weights.items()}, copy, wanted, UNSTRUCTURED)
     for name in weights:
-        assert torch.equal(there[name].weight.cpu() == 0, here[name].weight == 0)
-        torch.testing.assert_close(there[name].weight.cpu(), here[name].weight, rtol=digits, atol=digits)
+        assert torch.equal(device[name].weight.cpu() == 0, host[name].weight == 0)
+        torch.testing.assert_close(device[name].weight.cpu(), host[name].weight, rtol=digits, atol=digits)
 
 
 @pytest.mark.parametrize("method", sorted({*PRUNING} - {"besa"}))
 def test_a_whole_run_is_the_same(method: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     model = "llama", tiny.make_model(tmp_path / "model", blocks=1, hidden_size=64, intermediate_size=96)
     plugin = load("methods", method)
-    there, _ = prune(model, plugin(), "unstructured", 0.5, tmp_path / "device", torch.float32)
+    device, _ = prune(model, plugin(), "unstructured", 0.5, tmp_path / "device", torch.float32)
     monkeypatch.setattr(tiny, "DEVICE", "cpu")
-    here, _ = prune(model, plugin(), "unstructured", 0.5, tmp_path / "cpu", torch.float32)
-    same = torch.cat([((there[name] == 0) == (here[name] == 0)).flatten() for name in here]).float().mean()
+    host, _ = prune(model, plugin(), "unstructured", 0.5, tmp_path / "cpu", torch.float32)
+    same = torch.cat([((device[name] == 0) == (host[name] == 0)).flatten() for name in host]).float().mean()
     # Inputs that differ in the seventh digit may swap two weights with nearly equal scores.
     assert same >= (0.999 if plugin.needs else 1)
-    for name in here:
-        kept = (there[name] != 0) & (here[name] != 0)
+    for name in host:
+        kept = (device[name] != 0) & (host[name] != 0)
         if method == "alps":  # its search lets the other weights of a row make up for a swap
-            kept &= ((there[name] == 0) == (here[name] == 0)).all(dim=1, keepdim=True)
-        torch.testing.assert_close(there[name][kept], here[name][kept], rtol=2e-2, atol=2e-2)
+            kept &= ((device[name] == 0) == (host[name] == 0)).all(dim=1, keepdim=True)
+        torch.testing.assert_close(device[name][kept], host[name][kept], rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -90,11 +90,11 @@ def test_a_value_that_is_not_finite_is_seen(value: float, dtype: torch.dtype) ->
 
 def test_wanda_masks_are_the_same_given_the_same_statistics() -> None:
     weight = torch.randn(64, 512).to(torch.bfloat16)
-    here, there = SiteStatistic(), SiteStatistic()
-    here._squared_norm = torch.rand(512, dtype=torch.float64)
-    there._squared_norm = here.squared_norm.to(tiny.DEVICE)
-    expected = Wanda().mask(weight, here, 0.5, UNSTRUCTURED)
-    assert torch.equal(Wanda().mask(weight.to(tiny.DEVICE), there, 0.5, UNSTRUCTURED).cpu(), expected)
+    host, device = SiteStatistic(), SiteStatistic()
+    host._squared_norm = torch.rand(512, dtype=torch.float64)
+    device._squared_norm = host.squared_norm.to(tiny.DEVICE)
+    expected = Wanda().mask(weight, host, 0.5, UNSTRUCTURED)
+    assert torch.equal(Wanda().mask(weight.to(tiny.DEVICE), device, 0.5, UNSTRUCTURED).cpu(), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

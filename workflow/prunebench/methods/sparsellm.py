@@ -318,9 +318,10 @@ class _Problem:
             return dense  # inputs that are always 0 say nothing about the weights
         roles, tokens = self.block.ffn, len(self.auxiliaries.x)
         current = self.block.weight(linear).to(gram.dtype)
-        down = sums.down.to(gram.dtype)
-        if linear == roles.down and self.method.params.refit_down == "gradient":
-            return updates.refit_by_gradient(current, down, gram, tokens, steps=DOWN_STEPS, rate=DOWN_RATE)
         moved = sums.gate if linear == roles.gate else sums.up
-        cross = down if linear == roles.down or moved is None else moved.to(gram.dtype) + current @ gram
+        if linear != roles.down and moved is not None:
+            return self.method.least_squares(moved.to(gram.dtype) + current @ gram, gram, dense)
+        cross = sums.down.to(gram.dtype)
+        if self.method.params.refit_down == "gradient":
+            return updates.refit_by_gradient(current, cross, gram, tokens, steps=DOWN_STEPS, rate=DOWN_RATE)
         return self.method.least_squares(cross, gram, dense)
