@@ -391,15 +391,14 @@ def test_float32_bears_inputs_that_depend_on_each_other_with_the_least_damping(o
         prune({"w": weight}, x, 0.5, UNSTRUCTURED, damping=SINGLE_DAMPING, solve_dtype=dtype, order=order)["w"]
         for dtype in ("float32", "float64")
     ]
-    # Scores that differ in the fourth digit may swap.
-    assert ((results[0] == 0) == (results[1] == 0)).double().mean() > 0.999
+    assert torch.equal(results[0] == 0, results[1] == 0)
     errors = [output_error(x, weight, result) for result in results]
-    assert errors[0] == pytest.approx(errors[1], rel=2e-3)
+    assert errors[0] == pytest.approx(errors[1], rel=5e-3)
 
 
-@pytest.mark.parametrize("damping", [0.0, 9e-4])
+@pytest.mark.parametrize("damping", [0.0, 2.9e-3])
 def test_float32_is_refused_with_too_little_damping(damping: float) -> None:
-    with pytest.raises(ValueError, match=r"float32 needs 'damping' to be at least 0\.001"):
+    with pytest.raises(ValueError, match=r"float32 needs 'damping' to be at least 0\.003"):
         SparseGPT.configure(overrides={"damping": damping, "solve_dtype": "float32"})
     SparseGPT.configure(overrides={"damping": damping})
 

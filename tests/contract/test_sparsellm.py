@@ -467,7 +467,7 @@ def test_in_float32_it_solves_nothing_in_float64_and_comes_as_near(
                          ("damping", {"damping": 1e-4})]
 )  # fmt: skip
 def test_float32_is_refused_with_too_small_a_penalty(name: str, params: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=rf"solve_dtype: float32 needs '{name}' to be at least 0\.001"):
+    with pytest.raises(ValueError, match=rf"solve_dtype: float32 needs '{name}' to be at least 0\.003"):
         sparsellm(solve_dtype="float32", **params)
     sparsellm(**params)
 
