@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prunebench.estimate.costs import Cost, Pruning
 
 SINGLE_DAMPING = 3e-3
-"""The least damping with float32, as a fraction of the mean diagonal. With less, ranks of weights differ from float64."""
+"""The least damping with float32, as a fraction of the mean diagonal. With less, some weights have other ranks."""
 SolveDType = Literal["float64", "float32"]
 SOLVE_DTYPE: Any = Field(
     "float64",
