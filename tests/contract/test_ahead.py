@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,18 @@ from prunebench.engine.ahead import Ahead, Named
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.placement.device import own_memory, page_locked
 from prunebench.errors import PrunebenchError
+
+
+def reading_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("reads block")]
+
+
+@pytest.fixture(autouse=True)
+def no_reading_is_left() -> Iterator[None]:
+    """Wait at the end of each test for the block that a model still reads ahead: the next test must not see it."""
+    yield
+    for thread in reading_threads():
+        thread.join()
 
 
 @pytest.fixture
@@ -111,7 +124,7 @@ def test_a_failure_in_a_block_ends_the_reading(monkeypatch: pytest.MonkeyPatch, 
     with pytest.raises(ZeroDivisionError), model.block(0):
         time.sleep(0.05)
         raise ZeroDivisionError
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("reads block")]
+    assert not reading_threads()
     assert 0 < len(read) < 10_000
 
 
