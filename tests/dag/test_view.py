@@ -223,16 +223,16 @@ def test_a_running_job_is_seen_with_its_progress_and_a_killed_one_has_stopped(tr
 
 
 def test_watch_looks_until_it_is_interrupted(finished: Tree) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(finished.root / "workflow")}
+    # Only to a terminal, or what rich takes for one, is anything printed before the end.
+    environment = {**os.environ, "PYTHONPATH": str(finished.root / "workflow"), "FORCE_COLOR": "1"}
     command = [warm.python(), "-c", PRUNEBENCH, "status", "--watch", "--configfile", STUDY]
-    process = subprocess.Popen(
-        command, cwd=finished.root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    # Interrupted at once or in a later look: the same end.
-    time.sleep(4)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60)[1].strip() == "interrupted"
-    assert process.returncode == 130
+    with subprocess.Popen(
+        command, cwd=finished.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout and "tiny" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[1].strip() == "interrupted"
+        assert process.returncode == 130
 
 
 def test_retry_runs_stopped_jobs_again_and_makes_the_tables(tree: Tree) -> None:

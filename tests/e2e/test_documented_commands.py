@@ -52,7 +52,7 @@ SET_UP = {
 ACTING = [
     document for document in DOCUMENTS if any(block.language in ("sh", "python") for block in blocks(read(document)))
 ]
-LOOK = "10"
+LOOK = "20"
 """Seconds after which an endless command is stopped."""
 CELL = re.compile(r"(\w+)/(\w+)/(\w+)/(?:unstructured-s(0\.\d\d)|(\d+of\d+))/(\w+)-seed(\d+)")
 GIVEN = re.compile(r"(?<![\w.-])/?(path/to/[\w./-]*\w)")

@@ -1,7 +1,6 @@
 """A mistake that is known from the config, the catalogs and local files is refused before any job, in one line."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +88,13 @@ def test_the_number_of_cells_allowed_is_in_no_spec() -> None:
     assert load_plan(STUDY).job("collect").spec == load_plan(changed("max_cells", 100)).job("collect").spec
 
 
-def test_a_huge_grid_is_refused_before_its_cells_are_made() -> None:
+def test_a_huge_grid_is_refused_before_its_cells_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prunebench.plan.plan.expand_grid", lambda *words: pytest.fail("cells are made"))
     axes = {"method": ["wanda", "magnitude", "sparsegpt"], "sparsity": [i / 100 for i in range(99)]}
     axes |= {"seed": list(range(667))}
-    start = time.perf_counter()
     assert "up to 198,099 cells, more than 20,000: shorten the lists of this row, or raise 'max_cells'" in message(
         grid(axes)
     )
-    assert time.perf_counter() - start < 2
 
 
 def test_local_files_tell_what_they_have_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,13 @@
 import fcntl
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from prunebench.errors import PrunebenchError
+from prunebench.storage import sealed
 from prunebench.storage.files import atomic_path, named_destination, named_file, named_path, write_text
 from prunebench.storage.sealed import Damaged, check_mark, mark
 from prunebench.upkeep.garbage import Orphan, delete, orphans
@@ -48,17 +48,15 @@ def test_the_file_of_a_killed_writer_is_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "cells.csv").read_text() == "new"
 
 
-def test_a_mark_that_is_about_to_be_written_is_waited_for(tmp_path: Path) -> None:
+def test_a_mark_that_is_about_to_be_written_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "cells.csv"
     file.write_text("old")
     mark(file)
     file.write_text("new")
     with pytest.raises(Damaged, match=r"cells\.csv"):
         check_mark(file)
-    writer = threading.Thread(target=lambda: (time.sleep(0.2), mark(file)))
-    writer.start()
+    monkeypatch.setattr(sealed.time, "sleep", lambda seconds: mark(file))
     check_mark(file)
-    writer.join()
 
 
 @pytest.mark.parametrize(
