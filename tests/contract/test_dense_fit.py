@@ -42,10 +42,19 @@ def sums(W: Array, X: Array, Y: Array) -> Drift:
     return Drift(gram, missing, True, X.shape[1])
 
 
-def pruned(W: Array, drift: Drift, sparsity: float, pattern: Any = UNSTRUCTURED, steps: int = 0, **params: Any) -> Any:
+def pruned(
+    W: Array,
+    drift: Drift,
+    sparsity: float,
+    pattern: Any = UNSTRUCTURED,
+    steps: int = 0,
+    rows: Array | None = None,
+    **params: Any,
+) -> Any:
     params = {"damping": DAMPING, "strength": 1.0, "steps": steps} | params
     method, empty = DenseFit(DenseFit.configure(overrides=params)), without_tokens(drift)
-    result, _ = method.prune({"linear": torch.from_numpy(W)}, drift, empty, {"linear": sparsity}, pattern)
+    weights, rows = {"linear": torch.from_numpy(W)}, {} if rows is None else {"linear": torch.from_numpy(rows)}
+    result, _ = method.prune(weights, drift, empty, {"linear": sparsity}, pattern, rows)
     return result["linear"].numpy()
 
 
@@ -205,13 +214,53 @@ def test_zeros_stay_and_count(solver: str) -> None:
     assert np.sum(P == 0) == P.size // 2 and not P[:, ::4].any()
 
 
+@pytest.mark.parametrize("solver", ["admm", "sparsegpt"])
+def test_outputs_of_large_sensitivity_keep_their_weights(solver: str) -> None:
+    W, X, Y = problem(16)
+    drift, rows = sums(W, X, Y), np.repeat([0.1, 10.0], 8)
+    P, alike = (pruned(W, drift, 0.5, steps=40, rows=each, solver=solver) for each in (rows, np.full(16, 3.0)))
+    assert (P == 0).sum() == P.size // 2 and (P[8:] != 0).mean() > 0.9 > (alike[8:] != 0).mean()
+    np.testing.assert_array_equal(alike == 0, pruned(W, drift, 0.5, steps=40, solver=solver) == 0)
+    # The weights that stay do not depend on other rows.
+    best = oracle.on_support(W, X, Y, oracle.penalty(X, DAMPING), P != 0)
+    np.testing.assert_allclose(P, best, rtol=1e-3, atol=1e-3 * np.abs(P).max())
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("solver", ["admm", "sparsegpt"])
+def test_sensitivities_lower_the_error_that_counts_by_them(seed: int, solver: str) -> None:
+    def counted(P: Array) -> float:
+        return oracle.objective(rows[:, None] * P, rows[:, None] * W, X, rows[:, None] * Y, r)
+
+    W, X, Y = problem(2, 6, 20, seed)
+    r, rows = oracle.penalty(X, DAMPING), np.array([0.25, 1.0])
+    least, dense = oracle.best_of_all_masks(W, X, Y, r, 6, rows), counted(np.zeros_like(W))
+    reached = counted(pruned(W, sums(W, X, Y), 0.5, steps=12, rows=rows, solver=solver))
+    assert least * (1 - 1e-6) <= reached < least + 0.5 * (dense - least)
+
+    W, X, Y = problem(32, seed=seed)
+    r, rows = oracle.penalty(X, DAMPING), np.random.default_rng(seed).uniform(0.1, 2, 32)
+    P, alike = (pruned(W, sums(W, X, Y), 0.5, steps=12, rows=each, solver=solver) for each in (rows, None))
+    assert counted(P) < 0.95 * counted(alike)
+
+
+@pytest.mark.parametrize(("solver", "pattern"), [("wanda", "unstructured"), ("sparsegpt", "2of4"), ("wanda", "2of4")])
+def test_a_mask_of_equal_rows_knows_no_sensitivity(solver: str, pattern: str) -> None:
+    W, X, Y = problem(16)
+    rows = np.random.default_rng(1).uniform(0.05, 3, 16)
+    P, alike = (
+        pruned(W, sums(W, X, Y), 0.5, parse_pattern(pattern), rows=each, solver=solver) for each in (rows, None)
+    )
+    np.testing.assert_array_equal(P == 0, alike == 0)
+
+
 class TestChoice:
     """The damping and the strength that the held-out windows choose."""
 
     @staticmethod
     def choose(part: Drift, held_out: Drift, W: Array, **params: Any) -> tuple[float, float]:
         method = DenseFit(DenseFit.configure(overrides={"solver": "sparsegpt"} | params))
-        _, chosen = method.prune({"linear": torch.from_numpy(W)}, part, held_out, {"linear": 0.0}, UNSTRUCTURED)
+        _, chosen = method.prune({"linear": torch.from_numpy(W)}, part, held_out, {"linear": 0.0}, UNSTRUCTURED, {})
         return chosen["damping"], chosen["strength"]
 
     def test_a_drift_that_recurs_exactly_is_corrected_as_far_as_any(self) -> None:
@@ -325,7 +374,7 @@ def test_the_first_inputs_have_not_drifted_so_that_sparsegpt_prunes_them_alike(
     dtype: torch.dtype, tmp_path: Path
 ) -> None:
     directory = tiny.make_model(tmp_path / "model", blocks=1)
-    full = {"solver": "sparsegpt", "steps": 0, "strength": 1.0, "damping": 0.01}
+    full = {"solver": "sparsegpt", "steps": 0, "strength": 1.0, "damping": 0.01, "sensitive": False}
     results = []
     for method in (SparseGPT(), DenseFit(DenseFit.configure(overrides=full))):
         model, work = tiny.open_model(directory, dtype=dtype), Scratch(tmp_path / method.name, TensorStore(directory))

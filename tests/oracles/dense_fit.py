@@ -39,12 +39,16 @@ def fitted_row(w: Array, X: Array, y: Array, r: float, columns: NDArray[np.bool_
     return np.linalg.lstsq(rows, np.concatenate([y, np.sqrt(r) * w[columns]]), rcond=None)[0]
 
 
-def best_of_all_masks(W: Array, X: Array, Y: Array, r: float, zeros: int) -> float:
-    """The least objective of all P with `zeros` zeros anywhere in the matrix."""
+def best_of_all_masks(W: Array, X: Array, Y: Array, r: float, zeros: int, rows: Array | None = None) -> float:
+    """The least objective of all P with `zeros` zeros anywhere in the matrix, where each row of the problem is
+    multiplied by its number in `rows`."""
+    rows = np.ones(len(W)) if rows is None else rows
     places = list(itertools.product(range(W.shape[0]), range(W.shape[1])))
     values = []
     for gone in itertools.combinations(places, zeros):
         kept = np.ones(W.shape, dtype=bool)
         kept[tuple(zip(*gone, strict=True))] = False
-        values.append(objective(on_support(W, X, Y, r, kept), W, X, Y, r))
+        P = on_support(W, X, Y, r, kept)
+        scaled = (matrix * rows[:, None] for matrix in (P, W))
+        values.append(objective(*scaled, X, Y * rows[:, None], r))
     return min(values)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prunebench.engine.activations import Activations, advance, outputs
 from prunebench.engine.attention import QuickAttention
@@ -18,7 +19,7 @@ from prunebench.engine.model import StreamedModel
 from prunebench.engine.passes import Passes
 from prunebench.engine.placement.device import GIB
 from prunebench.engine.placement.spill import Spill
-from prunebench.engine.points import End, ending_at, watching
+from prunebench.engine.points import End, ending_at, probing, watching
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
 from prunebench.errors import CellFailure, PluginMistake
@@ -310,6 +311,16 @@ class BlockView:
         with watching(self._module, points) as values, ending, suppress(End):
             self.forward(batch, weights, dense=dense, row=row)
         return {point: values[point] for point in points}
+
+    def gradients_by_outputs(self, batch: int, row: int, loss: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """The gradients [tokens, out] of a loss by the outputs of each linear, on sample `row` of calibration batch
+        `batch` in the dense stream. `loss` maps the block's output [1, seqlen, hidden] to a scalar."""
+        linears = list(self.full_names)
+        # The fused kernels of GPUs sum in any order in the backward pass: the same job would not give the same bits.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), probing(self._module, linears) as probes:
+            value = loss(self.forward(batch, dense=True, row=row))
+            gradients = torch.autograd.grad(value, [probes[linear] for linear in linears])
+        return {linear: gradient.flatten(0, -2) for linear, gradient in zip(linears, gradients, strict=True)}
 
     @torch.no_grad()
     def values_until(self, batch: int, linear: str) -> dict[str, Tensor]:

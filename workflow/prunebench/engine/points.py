@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -36,6 +37,27 @@ def _watch(block: nn.Module, point: str, values: dict[str, Tensor]) -> Removable
             lambda _, __, output: values.__setitem__(point, output.flatten(0, -2).clone())
         )
     raise PluginMistake(f"point {point!r} must end in '.in' or '.out'")
+
+
+@contextmanager
+def probing(block: nn.Module, linears: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Let a forward pass of `block` add zeros to the output of each linear, and write them into the dictionary.
+
+    Gradients by these zeros are the gradients by the outputs.
+    """
+    probes: dict[str, Tensor] = {}
+
+    def add(linear: str) -> RemovableHandle:
+        def added(_: nn.Module, __: object, output: Tensor) -> Tensor:
+            probes[linear] = torch.zeros_like(output, requires_grad=True)
+            return output + probes[linear]
+
+        return block.get_submodule(linear).register_forward_hook(added)
+
+    with ExitStack() as hooks:
+        for linear in linears:
+            hooks.callback(add(linear).remove)
+        yield probes
 
 
 class End(Exception):

@@ -52,6 +52,10 @@ class DenseFit(Method):
     Where a linear adds its output to the hidden states, each token counts by the inverse mean square of the dense
     model's states after the sum: the norm that follows divides by its root, and a few tokens have huge states.
 
+    The mask takes weights from all rows of a matrix, and errors in one output may do more harm than errors in another.
+    So its errors count by the output's sensitivity: how far a small error there moves the outputs of the dense block.
+    A backward pass through the block alone measures it, on every fourth window (see `engine.sensitivity`).
+
     The mask comes from 12 steps of ADMM towards Y with a penalty that grows the zeros (see `formulas.admm`), with
     products in the dtype of the forward passes; or from SparseGPT's elimination or Wanda's scores on V. A few
     conjugate-gradient steps then bring the weights that stay towards the optimum of the objective on that mask; their
@@ -67,7 +71,8 @@ class DenseFit(Method):
     The bound of 0.55 is there because the error of a site's outputs is not the error of the model. With 32,768 tokens
     the windows left out ask for 0.5 to 0.8 of the correction, and perplexity is then higher than with 0.55 everywhere.
 
-    Cost beside SparseGPT: a forward pass of the dense model; a second product of inputs for each site; for each
+    Cost beside SparseGPT: a forward pass of the dense model, and another and a backward pass for a quarter of the
+    windows; a second product of inputs for each site; for each
     step of ADMM and of the conjugate gradients one product of the weights with a matrix in x in. Forward passes of the
     pruned model wait at each site while it is pruned, so that there is one. Memory: as SparseGPT, twice, and up to
     2 GiB each for the dense model's values of a block and for the passes that wait.
@@ -89,6 +94,8 @@ class DenseFit(Method):
         """whether the target corrects the hidden states that the block adds"""
         weighted: bool = True
         """whether tokens count less where hidden states are large, as the norm that follows divides by their size"""
+        sensitive: bool = True
+        """whether the mask counts errors in an output by how far they move the block's outputs"""
         solver: Literal["admm", "sparsegpt", "wanda"] = "admm"
         """how the fit is pruned before the conjugate gradients"""
         steps: NonNegativeInt = Field(
@@ -134,7 +141,9 @@ class DenseFit(Method):
     ) -> BlockResult:
         """Prune site by site. The block's record has the damping and the strength of each site."""
         from prunebench.engine.drift import collect
+        from prunebench.engine.sensitivity import sensitivities
 
+        rows = sensitivities(block) if self.params.sensitive else {}
         weights = {site.name: {linear: block.weight(linear) for linear in site.linears} for site in block.sites}
 
         def summed(site: Site) -> tuple[Drift, Drift]:
@@ -147,7 +156,7 @@ class DenseFit(Method):
         for site in block.sites:
             sparsities = {linear: allocation[linear] for linear in site.linears}
             part, held_out = before.pop(site.name) if before else summed(site)
-            result, chosen[site.name] = self.prune(weights[site.name], part, held_out, sparsities, pattern)
+            result, chosen[site.name] = self.prune(weights[site.name], part, held_out, sparsities, pattern, rows)
             block.install(result)
             pruned |= {linear: PrunedLinear(block.weight(linear)) for linear in result}
         return BlockResult(pruned, {"fits": chosen})
@@ -165,9 +174,11 @@ class DenseFit(Method):
         held_out: Drift,
         sparsities: Mapping[str, float],
         pattern: Pattern,
+        sensitivities: Mapping[str, torch.Tensor],
     ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         """Prune the linears [out, in] of a site, and return the damping and the strength beside them.
 
+        `sensitivities` are numbers [out] by which the mask counts the errors of outputs; 1 for a linear without any.
         Raises CellFailure if X X^T + r I is not positive definite, or the sums are not finite.
         """
         from prunebench.engine.finite import advice
@@ -186,7 +197,7 @@ class DenseFit(Method):
         share = strength if self.params.mask == "fit" else 0.0
         goal = {name: share * cross for name, cross in missing.items()}
         problem = Problem(weights, goal, drift.gram, damping, sparsities, pattern)
-        pruned = SOLVERS[self.params.solver](problem, drift.dtype)
+        pruned = problem.pruned(SOLVERS[self.params.solver], drift.dtype, sensitivities)
         if self.params.steps:
             kept = {name: weight != 0 for name, weight in pruned.items()}
             if held_out.tokens and None in (self.params.damping, self.params.strength):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 RHO, STEPS, RAMP = 1.0, 12, 10
 """The penalty of ADMM, its steps, and the first steps, in which the mask is chosen."""
+
+
+Solver = Callable[["Problem", "torch.dtype"], dict[str, "torch.Tensor"]]
+"""Prunes the linears of a problem; its products may be in the dtype."""
 
 
 @dataclass
@@ -37,6 +41,28 @@ class Problem:
         """The V [out, in] of each linear with the least |V X - Y|^2 + r |V - W|^2, and U^T U = (X X^T + r I)^-1."""
         U = obs.inverse_factor(self.gram, self.damping)
         return {name: weight + fit.correction(self.missing[name], U) for name, weight in self.weights.items()}, U
+
+    def pruned(
+        self, solver: Solver, dtype: torch.dtype, sensitivities: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """Prune by `solver`, which counts the squared error of each output by the square of its sensitivity [out].
+
+        A linear without sensitivities counts all alike. Rows are problems of their own but for the mask, so that it is
+        enough to stretch W and Y. A solver whose mask takes equally many weights from each row sees no difference.
+        """
+        stretch = {name: values[:, None] for name, values in sensitivities.items() if name in self.weights}
+
+        def stretched(matrices: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {
+                name: matrix * stretch[name] if name in stretch else matrix  # 16 bits become float32
+                for name, matrix in matrices.items()
+            }
+
+        problem = replace(self, weights=stretched(self.weights), missing=stretched(self.missing))
+        return {
+            name: weight / stretch[name] if name in stretch else weight
+            for name, weight in solver(problem, dtype).items()
+        }
 
     def zeros(self) -> dict[str, torch.Tensor]:
         """The weights that were 0 before, boolean [out, in]."""
@@ -118,7 +144,7 @@ class Selection:
         return torch.cat(parts)
 
 
-SOLVERS: dict[str, Callable[[Problem, torch.dtype], dict[str, torch.Tensor]]] = {
+SOLVERS: dict[str, Solver] = {
     "admm": alternating,
     "sparsegpt": sparsegpt,
     "wanda": wanda,
