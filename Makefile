@@ -37,7 +37,7 @@ test-studies: install  ## every study of the papers to its tables, in miniature,
 	pytest -n logical -m "slow or studies" tests/e2e/test_miniatures.py tests/e2e/test_hub_study.py tests/dag/test_papers.py
 
 test-device: install  ## the tests that open a model, on a stand-in accelerator, in about ten minutes
-	pytest -n logical --dist loadfile --device standin tests/gpu $(addprefix tests/contract/test_,$(addsuffix .py,allocators besa dense_fit dsa engine gradients harness methods protocol reconstruct search sparsegpt sparsellm))
+	pytest -n logical --dist loadfile --device standin tests/gpu $(addprefix tests/contract/test_,$(addsuffix .py,allocators besa dense_fit dsa engine gradients harness methods protocol reconstruct search sensitivity sparsegpt sparsellm))
 
 test-cluster: install  ## tests through a real SLURM of one node, installed if there is none (root, Debian)
 	command -v slurmctld || { apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SLURM); } || true

@@ -71,10 +71,10 @@ class DenseFit(Method):
     The bound of 0.55 is there because the error of a site's outputs is not the error of the model. With 32,768 tokens
     the windows left out ask for 0.5 to 0.8 of the correction, and perplexity is then higher than with 0.55 everywhere.
 
-    Cost beside SparseGPT: a forward pass of the dense model, and another and a backward pass for a quarter of the
-    windows; a second product of inputs for each site; for each
-    step of ADMM and of the conjugate gradients one product of the weights with a matrix in x in. Forward passes of the
-    pruned model wait at each site while it is pruned, so that there is one. Memory: as SparseGPT, twice, and up to
+    Cost beside SparseGPT: a forward pass of the dense model, and for a quarter of the windows another, and a backward
+    pass; a second product of inputs for each site; for each step of ADMM and of the conjugate gradients one product of
+    the weights with a matrix in x in. Forward passes of the pruned model wait at each site while it is pruned, so that
+    there is one. Memory: as SparseGPT, twice, and up to
     2 GiB each for the dense model's values of a block and for the passes that wait.
 
     Relatives: QEP and GPTAQ correct quantised layers in the same way, and Rethinking Pruning trains blocks on inputs
