@@ -347,10 +347,25 @@ class Watched(DenseFit):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.sums: list[tuple[str, Drift, Drift]] = []
+        self.counted: set[str] = set()
 
     def prune(self, weights: Any, part: Drift, held_out: Drift, *rest: Any) -> Any:
         self.sums.append((next(iter(weights)), part, held_out))
+        self.counted |= set(rest[-1])
         return super().prune(weights, part, held_out, *rest)
+
+
+@pytest.mark.parametrize(("sensitive", "pattern"), [(True, "unstructured"), (False, "unstructured"), (True, "2of4")])
+def test_errors_count_by_sensitivity_if_the_mask_takes_from_all_rows(
+    sensitive: bool, pattern: str, tmp_path: Path
+) -> None:
+    directory = tiny.make_model(tmp_path / "model")
+    method = Watched(DenseFit.configure(overrides={"sensitive": sensitive}))
+    model, work = tiny.open_model(directory), Scratch(tmp_path / "work", TensorStore(directory))
+    allocation = dict.fromkeys(linear_sizes(directory, model.family), 0.5)
+    prune_model(model, method, allocation, parse_pattern(pattern), tiny.tokens(6, 16), work, batch_size=4)
+    linears = set(model.family.linears())
+    assert method.counted == (linears if sensitive and pattern == "unstructured" else set())
 
 
 def test_in_the_order_of_blocks_no_site_sees_another_pruned(tmp_path: Path) -> None:

@@ -52,9 +52,10 @@ class DenseFit(Method):
     Where a linear adds its output to the hidden states, each token counts by the inverse mean square of the dense
     model's states after the sum: the norm that follows divides by its root, and a few tokens have huge states.
 
-    The mask takes weights from all rows of a matrix, and errors in one output may do more harm than errors in another.
-    So its errors count by the output's sensitivity: how far a small error there moves the outputs of the dense block.
-    A backward pass through the block alone measures it, on every fourth window (see `engine.sensitivity`).
+    An unstructured mask takes weights from all rows of a matrix, and errors in one output may do more harm than errors
+    in another. So they count by the output's sensitivity: how far a small error there moves the outputs of the dense
+    block. A backward pass through the block alone measures it, on every fourth window (see `engine.sensitivity`). An
+    n:m mask takes equally many weights from each row, and needs none.
 
     The mask comes from 12 steps of ADMM towards Y with a penalty that grows the zeros (see `formulas.admm`), with
     products in the dtype of the forward passes; or from SparseGPT's elimination or Wanda's scores on V. A few
@@ -95,7 +96,7 @@ class DenseFit(Method):
         weighted: bool = True
         """whether tokens count less where hidden states are large, as the norm that follows divides by their size"""
         sensitive: bool = True
-        """whether the mask counts errors in an output by how far they move the block's outputs"""
+        """whether an unstructured mask counts errors in an output by how far they move the block's outputs"""
         solver: Literal["admm", "sparsegpt", "wanda"] = "admm"
         """how the fit is pruned before the conjugate gradients"""
         steps: NonNegativeInt = Field(
@@ -143,7 +144,8 @@ class DenseFit(Method):
         from prunebench.engine.drift import collect
         from prunebench.engine.sensitivity import sensitivities
 
-        rows = sensitivities(block) if self.params.sensitive else {}
+        # An n:m mask takes equally many weights from each output.
+        rows = sensitivities(block) if self.params.sensitive and not pattern.structured else {}
         weights = {site.name: {linear: block.weight(linear) for linear in site.linears} for site in block.sites}
 
         def summed(site: Site) -> tuple[Drift, Drift]:
