@@ -19,9 +19,10 @@ from prunebench.storage.locks import in_turn
 # Read when torch is loaded: the workers of pytest-xdist share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Each run has equal examples, so that a rare failure does not fall on a change that has nothing to do with it.
+# Each run has equal examples, so that a rare failure does not fall on a change that has nothing to do with it. No
+# example has a deadline, which a busy machine would miss.
 # --hypothesis-profile=default takes random ones.
-settings.register_profile("fixed", derandomize=True)
+settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 CPU = "cpu"

@@ -30,7 +30,8 @@ def no_reading_is_left() -> Iterator[None]:
     """Wait at the end of each test for the block that a model still reads ahead: the next test must not see it."""
     yield
     for thread in reading_threads():
-        thread.join()
+        thread.join(60)
+    assert not reading_threads()
 
 
 @pytest.fixture

@@ -53,8 +53,8 @@ def pruned(
 ) -> Any:
     params = {"damping": DAMPING, "strength": 1.0, "steps": steps} | params
     method, empty = DenseFit(DenseFit.configure(overrides=params)), without_tokens(drift)
-    weights, rows = {"linear": torch.from_numpy(W)}, {} if rows is None else {"linear": torch.from_numpy(rows)}
-    result, _ = method.prune(weights, drift, empty, {"linear": sparsity}, pattern, rows)
+    counts = {} if rows is None else {"linear": torch.from_numpy(rows)}
+    result, _ = method.prune({"linear": torch.from_numpy(W)}, drift, empty, {"linear": sparsity}, pattern, counts)
     return result["linear"].numpy()
 
 
@@ -234,9 +234,9 @@ def test_sensitivities_lower_the_error_that_counts_by_them(seed: int, solver: st
 
     W, X, Y = problem(2, 6, 20, seed)
     r, rows = oracle.penalty(X, DAMPING), np.array([0.25, 1.0])
-    least, dense = oracle.best_of_all_masks(W, X, Y, r, 6, rows), counted(np.zeros_like(W))
+    least, empty = oracle.best_of_all_masks(W, X, Y, r, 6, rows), counted(np.zeros_like(W))
     reached = counted(pruned(W, sums(W, X, Y), 0.5, steps=12, rows=rows, solver=solver))
-    assert least * (1 - 1e-6) <= reached < least + 0.5 * (dense - least)
+    assert least * (1 - 1e-6) <= reached < least + 0.5 * (empty - least)
 
     W, X, Y = problem(32, seed=seed)
     r, rows = oracle.penalty(X, DAMPING), np.random.default_rng(seed).uniform(0.1, 2, 32)
@@ -355,17 +355,25 @@ class Watched(DenseFit):
         return super().prune(weights, part, held_out, *rest)
 
 
-@pytest.mark.parametrize(("sensitive", "pattern"), [(True, "unstructured"), (False, "unstructured"), (True, "2of4")])
+@pytest.mark.parametrize(
+    ("params", "pattern", "counts"),
+    [
+        ({}, "unstructured", True),
+        ({"solver": "sparsegpt"}, "unstructured", True),
+        ({"sensitive": False}, "unstructured", False),
+        ({"solver": "wanda"}, "unstructured", False),
+        ({}, "2of4", False),
+    ],
+)
 def test_errors_count_by_sensitivity_if_the_mask_takes_from_all_rows(
-    sensitive: bool, pattern: str, tmp_path: Path
+    params: dict[str, Any], pattern: str, counts: bool, tmp_path: Path
 ) -> None:
     directory = tiny.make_model(tmp_path / "model")
-    method = Watched(DenseFit.configure(overrides={"sensitive": sensitive}))
+    method = Watched(DenseFit.configure(overrides=params))
     model, work = tiny.open_model(directory), Scratch(tmp_path / "work", TensorStore(directory))
     allocation = dict.fromkeys(linear_sizes(directory, model.family), 0.5)
     prune_model(model, method, allocation, parse_pattern(pattern), tiny.tokens(6, 16), work, batch_size=4)
-    linears = set(model.family.linears())
-    assert method.counted == (linears if sensitive and pattern == "unstructured" else set())
+    assert method.counted == (set(model.family.linears()) if counts else set())
 
 
 def test_in_the_order_of_blocks_no_site_sees_another_pruned(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The sensitivities of outputs against all derivatives of plain transformers, and what becomes of bad numbers."""
+"""The sensitivities of outputs against all derivatives of plain transformers, and failures by infinite numbers."""
 
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,10 @@ def looked(directory: Path, name: str, scratch: Path, draws: int = 0, dtype: tor
 
 
 @pytest.mark.parametrize("name", ["llama", "qwen3", "gemma2", "opt", "opt_350m", "phi3", "falcon", "gptj"])
-def test_their_squares_are_the_sums_of_all_derivatives_in_a_plain_model(name: str, tmp_path: Path) -> None:
+def test_squares_are_the_sums_of_all_derivatives_in_a_plain_model(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensitivity, "BOUND", 1e30)
     directory = tiny.make_model(tmp_path / "model", name)
     estimates = looked(directory, name, tmp_path / "scratch", draws=120).squares
     model, fused = tiny.reference(directory, torch.float64), tiny.fused_rows(directory)
@@ -76,9 +79,10 @@ def test_their_squares_are_the_sums_of_all_derivatives_in_a_plain_model(name: st
                 squares = squares.view(rows.groups, rows.run)[:, rows.start : rows.stop].flatten()
             estimate = estimates[index][linear].double().cpu()
             torch.testing.assert_close(estimate, squares, rtol=0.25, atol=0.02 * float(squares.mean()))
+            assert float(estimate.sum() / squares.sum()) == pytest.approx(1, rel=0.08), linear
 
 
-def test_what_is_added_to_the_hidden_states_alone_counts_alike(tmp_path: Path) -> None:
+def test_outputs_that_are_only_added_to_the_hidden_states_count_alike(tmp_path: Path) -> None:
     for seen in looked(tiny.make_model(tmp_path / "model"), "llama", tmp_path / "scratch").seen:
         torch.testing.assert_close(seen["mlp.down_proj"], torch.ones_like(seen["mlp.down_proj"]))
         for linear, rows in seen.items():
@@ -99,15 +103,81 @@ def test_an_output_that_nothing_reads_counts_least(tmp_path: Path) -> None:
         assert (second[linear] == 1).all()
 
 
-def test_a_second_look_is_equal_bit_for_bit_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_second_look_is_equal_bit_for_bit(tmp_path: Path) -> None:
     directory = tiny.make_model(tmp_path / "model")
     first, second = (looked(directory, "llama", tmp_path / part).seen for part in "ab")
     for one, other in zip(first, second, strict=True):
         assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_look_leaves_no_hook_and_no_gradient_behind(
+    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Twice(Look):
+        def prune_block(self, block: Any, *rest: Any) -> BlockResult:
+            before = block.forward(0)
+            if fails:
+                with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+                    patch.setattr(sensitivity, "_signed", lambda outputs, source: 1 / 0)
+                    sensitivity.sensitivities(block)
+            result = super().prune_block(block, *rest)
+            assert torch.equal(block.forward(0), before) and not block.forward(0).requires_grad
+            assert not any(module._forward_hooks for module in block._module.modules())
+            return result
+
+    directory = tiny.make_model(tmp_path / "model")
+    model, work = tiny.open_model(directory), Scratch(tmp_path / "scratch", TensorStore(directory, torch.bfloat16))
+    allocation = dict.fromkeys(linear_sizes(directory, model.family), 0.5)
+    prune_model(model, Twice(0), allocation, UNSTRUCTURED, tiny.tokens(5, TOKENS), work, batch_size=2)
+
+
+def test_one_token_does_not_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raised(factor: float) -> list[dict[str, torch.Tensor]]:
+        monkeypatch.setattr(sensitivity, "_signed", lambda outputs, source: _raised(outputs, factor))
+        return looked(directory, "llama", tmp_path / str(factor)).seen
+
+    def _raised(outputs: torch.Tensor, factor: float) -> torch.Tensor:
+        weights = torch.ones(outputs.shape[1], 1, device=outputs.device)
+        weights[2] = factor
+        return (outputs.float() * weights).sum()
+
+    directory = tiny.make_model(tmp_path / "model")
+    for one, other in zip(raised(1e2), raised(1e4), strict=True):
+        for linear in ("mlp.down_proj", "mlp.up_proj", "mlp.gate_proj"):
+            torch.testing.assert_close(one[linear], other[linear])
+
+
+@pytest.mark.parametrize("name", tiny.EVERY_ARCHITECTURE)
+def test_every_architecture_has_sensitivities(name: str, tmp_path: Path) -> None:
+    directory = tiny.make_model(tmp_path / "model", name)
+    for seen in looked(directory, name, tmp_path / "scratch").seen:
+        assert all(torch.isfinite(rows).all() and (rows > 0).all() for rows in seen.values())
+
+
+def test_nothing_is_bounded_where_most_tokens_have_no_part() -> None:
+    square = torch.zeros(5, 3)
+    square[1] = torch.tensor([1.0, 2.0, 3.0])
+    assert torch.equal(sensitivity._bounded_sum(square), square[1])
+    square[2:] = 1
+    bounded = sensitivity._bounded_sum(1000 * square + 1)
+    assert bounded.max() < 7000 + 5 and torch.isfinite(bounded).all()
+
+
+def test_a_token_of_tiny_states_does_not_overflow(tmp_path: Path) -> None:
+    directory = tiny.make_model(tmp_path / "model")
+    file = directory / "model.safetensors"
+    weights = load_file(file)
+    token = int(tiny.tokens(5, TOKENS)[4, 1])
+    weights["model.embed_tokens.weight"][token] = 0
+    for name in ("self_attn.o_proj", "mlp.down_proj"):
+        weights[f"model.layers.0.{name}.weight"] *= 1e-6
+    save_file(weights, file, metadata={"format": "pt"})
+    looked(directory, "llama", tmp_path / "scratch", dtype=torch.float16)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_they_hardly_depend_on_the_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_sensitivities_hardly_depend_on_the_dtype(dtype: torch.dtype, tmp_path: Path) -> None:
     directory = tiny.make_model(tmp_path / "model")
     exact = looked(directory, "llama", tmp_path / "exact").seen
     rounded = looked(directory, "llama", tmp_path / "rounded", dtype=dtype).seen

@@ -229,10 +229,13 @@ def test_watch_looks_until_it_is_interrupted(finished: Tree) -> None:
     with subprocess.Popen(
         command, cwd=finished.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout and "tiny" in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60)[1].strip() == "interrupted"
-        assert process.returncode == 130
+        try:
+            assert process.stdout and "tiny" in process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=60)[1].strip() == "interrupted"
+        finally:
+            process.kill()
+    assert process.returncode == 130
 
 
 def test_retry_runs_stopped_jobs_again_and_makes_the_tables(tree: Tree) -> None:

@@ -22,7 +22,7 @@ from prunebench.engine.placement.spill import Spill
 from prunebench.engine.points import End, ending_at, probing, watching
 from prunebench.engine.stat import Stat
 from prunebench.engine.statistics import Accumulator, SiteStatistic, Statistics
-from prunebench.errors import CellFailure, PluginMistake
+from prunebench.errors import CellFailure, PluginMistake, PrunebenchError
 from prunebench.formulas.finite import is_finite
 from prunebench.models.base import FeedForward, Site
 from prunebench.runtime.progress import within
@@ -314,12 +314,20 @@ class BlockView:
 
     def gradients_by_outputs(self, batch: int, row: int, loss: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         """The gradients [tokens, out] of a loss by the outputs of each linear, on sample `row` of calibration batch
-        `batch` in the dense stream. `loss` maps the block's output [1, seqlen, hidden] to a scalar."""
+        `batch` in the dense stream. `loss` maps the block's output [1, seqlen, hidden] to a scalar.
+
+        Raises PrunebenchError if the forward pass does not call a linear.
+        """
         linears = list(self.full_names)
         # The fused kernels of GPUs sum in any order in the backward pass: the same job would not give the same bits.
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), probing(self._module, linears) as probes:
             value = loss(self.forward(batch, dense=True, row=row))
-            gradients = torch.autograd.grad(value, [probes[linear] for linear in linears])
+            if uncalled := [linear for linear in linears if linear not in probes]:
+                raise PrunebenchError(
+                    f"blocks of this model do not call {', '.join(uncalled)}: this variant of the architecture is "
+                    "not known"
+                )
+            gradients = torch.autograd.grad(value, [probes[linear] for linear in linears], materialize_grads=True)
         return {linear: gradient.flatten(0, -2) for linear, gradient in zip(linears, gradients, strict=True)}
 
     @torch.no_grad()

@@ -114,10 +114,16 @@ def zeroshot(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
     return {dtype: sizes.blocks * block_forward(sizes, tokens, seqlen)}
 
 
+def sensitivity(sizes: Sizes, tokens: int, seqlen: float, dtype: str) -> Flops:
+    """Count a pass through every block and one back, without gradients by weights, on a quarter of the tokens."""
+    return {dtype: 2 * sizes.blocks * block_forward(sizes, tokens // 4, seqlen)}
+
+
 COUNTED: dict[str, Callable[..., Flops]] = {
     "wanda": wanda,
     "sparsegpt": sparsegpt,
     "sparsellm": sparsellm,
+    "sensitivity": sensitivity,
     "perplexity": perplexity,
     "zeroshot": zeroshot,
 }

@@ -53,9 +53,9 @@ class DenseFit(Method):
     model's states after the sum: the norm that follows divides by its root, and a few tokens have huge states.
 
     An unstructured mask takes weights from all rows of a matrix, and errors in one output may do more harm than errors
-    in another. So they count by the output's sensitivity: how far a small error there moves the outputs of the dense
-    block. A backward pass through the block alone measures it, on every fourth window (see `engine.sensitivity`). An
-    n:m mask takes equally many weights from each row, and needs none.
+    in another. So an error counts by the output's sensitivity: how far a small error there moves the outputs of the
+    dense block. A backward pass through the block alone measures it, on every fourth window (see `engine.sensitivity`).
+    An n:m mask and Wanda's take equally many weights from each row, and need no sensitivities.
 
     The mask comes from 12 steps of ADMM towards Y with a penalty that grows the zeros (see `formulas.admm`), with
     products in the dtype of the forward passes; or from SparseGPT's elimination or Wanda's scores on V. A few
@@ -131,6 +131,7 @@ class DenseFit(Method):
         assert job.text
         bits = "bfloat16" if job.text.dtype == "bfloat16" else "float32"
         cost = job.with_products(STEPS + self.params.steps + 2, bits).after(job.in_blocks("sparsegpt"))
+        cost = cost.after(job.in_blocks("sensitivity")) if self.params.sensitive else cost
         return cost.solved_in("float32") if self.params.solver == "admm" else cost
 
     def prune_block(
@@ -144,8 +145,9 @@ class DenseFit(Method):
         from prunebench.engine.drift import collect
         from prunebench.engine.sensitivity import sensitivities
 
-        # An n:m mask takes equally many weights from each output.
-        rows = sensitivities(block) if self.params.sensitive and not pattern.structured else {}
+        # Other masks take equally many weights from each row.
+        whole = self.params.solver != "wanda" and not pattern.structured
+        counts = sensitivities(block) if self.params.sensitive and whole else {}
         weights = {site.name: {linear: block.weight(linear) for linear in site.linears} for site in block.sites}
 
         def summed(site: Site) -> tuple[Drift, Drift]:
@@ -158,7 +160,7 @@ class DenseFit(Method):
         for site in block.sites:
             sparsities = {linear: allocation[linear] for linear in site.linears}
             part, held_out = before.pop(site.name) if before else summed(site)
-            result, chosen[site.name] = self.prune(weights[site.name], part, held_out, sparsities, pattern, rows)
+            result, chosen[site.name] = self.prune(weights[site.name], part, held_out, sparsities, pattern, counts)
             block.install(result)
             pruned |= {linear: PrunedLinear(block.weight(linear)) for linear in result}
         return BlockResult(pruned, {"fits": chosen})

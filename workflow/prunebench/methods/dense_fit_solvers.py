@@ -47,8 +47,8 @@ class Problem:
     ) -> dict[str, torch.Tensor]:
         """Prune by `solver`, which counts the squared error of each output by the square of its sensitivity [out].
 
-        A linear without sensitivities counts all alike. Rows are problems of their own but for the mask, so that it is
-        enough to stretch W and Y. A solver whose mask takes equally many weights from each row sees no difference.
+        A linear without sensitivities counts all outputs alike. Rows are problems of their own but for the mask, so
+        that it is enough to stretch W and Y.
         """
         stretch = {name: values[:, None] for name, values in sensitivities.items() if name in self.weights}
 
