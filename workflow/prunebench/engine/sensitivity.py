@@ -54,7 +54,7 @@ def squares(block: BlockView) -> dict[str, Tensor]:
 
 
 def _bounded_sum(square: Tensor) -> Tensor:
-    """The sum [out] over tokens of `square` [tokens, out], in which no token has more than BOUND medians of its sums."""
+    """The sum [out] of `square` [tokens, out] over tokens, none of which has a sum of more than BOUND medians."""
     size = square.sum(dim=1, keepdim=True)
     bound = BOUND * size.median()  # 0 if most tokens have no part in f
     return (square * torch.where(bound > 0, (bound / size).clamp_max(1), 1.0)).sum(dim=0)
