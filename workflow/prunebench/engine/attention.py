@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
@@ -19,6 +21,14 @@ QUERIES = 64
 """The queries that are computed together: keys behind the last of them are left out."""
 SCORES = 2**19
 """The most float32 scores of one thread at a time, so that they stay in its cache."""
+
+
+def repeatable_attention() -> AbstractContextManager[None]:
+    """A context in which the backward pass of attention gives equal bits each time.
+
+    The fused kernels of GPUs sum in any order there.
+    """
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 class QuickAttention(TorchFunctionMode):

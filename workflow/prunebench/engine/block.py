@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from prunebench.engine.activations import Activations, advance, outputs
-from prunebench.engine.attention import QuickAttention
+from prunebench.engine.attention import QuickAttention, repeatable_attention
+from prunebench.engine.dense import DENSE_RESIDENT, DenseRecord
 from prunebench.engine.finite import cause, check_block, check_statistic
 from prunebench.engine.model import StreamedModel
 from prunebench.engine.passes import Passes
@@ -28,8 +28,6 @@ from prunebench.models.base import FeedForward, Site
 from prunebench.runtime.progress import within
 from prunebench.storage.tensors import TensorStore
 
-DENSE_RESIDENT = 2.0
-"""GiB of the dense model's values of a block that are kept in memory; the rest goes to files."""
 WAITING = 2.0
 """GiB that the values of waiting forward passes may take."""
 
@@ -64,9 +62,7 @@ class BlockView:
         self._scratch = scratch
         self._installed: dict[str, Tensor] = {}
         """The parameters by their paths in the block, in the dtype of their storage."""
-        self._dense_values: dict[str, Tensor] = {}
-        self._dense_outputs: list[Tensor] | None = None
-        self._adds_up = False
+        self._record: DenseRecord | None = None
         self._passes: Passes | None = None
         self._ahead: set[str] = set()
         """The weights that no waiting pass has used."""
@@ -219,21 +215,12 @@ class BlockView:
 
     def record_dense(self) -> None:
         """Run the dense stream through the block, which must be unpruned, and keep what `dense_values` reads."""
-        points, down = self._points, f"{self.ffn.down}.out"
-        spill = self.spill(DENSE_RESIDENT)
-        self._dense_outputs, end = [], 0
-        with watching(self._module, [*points, down]) as values, torch.no_grad():
+        down = f"{self.ffn.down}.out"
+        record = DenseRecord(self._points, down, self.tokens, self.spill(DENSE_RESIDENT))
+        with watching(self._module, [*self._points, down]) as values, torch.no_grad():
             for batch, states in enumerate(self._stream(dense=True).hidden):
-                self._dense_outputs.append(self.forward(batch, dense=True).to(states.device))
-                start, end = end, end + states.shape[:-1].numel()
-                for point in points:
-                    rows = values[point]
-                    if point not in self._dense_values:
-                        self._dense_values[point] = spill.empty(self.tokens, rows.shape[1], rows.dtype)
-                    self._dense_values[point][start:end] = rows
-                if batch == 0:
-                    before, after = (whole.to(rows.device).flatten(0, -2) for whole in (states, self._dense_outputs[0]))
-                    self._adds_up = _is_sum(after, [before, values[points[-1]], values[down]])
+                record.add(states, self.forward(batch, dense=True), values)
+        self._record = record
 
     @property
     def adds_up(self) -> bool:
@@ -241,22 +228,18 @@ class BlockView:
 
         Some architectures put norms or factors in between.
         """
-        return self._adds_up
+        return self._recorded.adds_up
 
     def dense_values(self, batch: int, point: str) -> Tensor:
         """The values [tokens, width] that the unpruned block has on a calibration batch in the dense model.
 
         `point` is the input of a site's first linear, or the output of the attention (see `stream`).
         """
-        sizes = [states.shape[:-1].numel() for states in self._stream(dense=True).hidden]
-        start = sum(sizes[:batch])
-        return self._dense_values[point][start : start + sizes[batch]].to(self._model.device)
+        return self._recorded.values(batch, point).to(self._model.device)
 
     def dense_outputs(self) -> list[Tensor]:
         """The outputs of the unpruned block in the dense model. If it was not recorded, it must be unpruned still."""
-        if self._dense_outputs is None:
-            self._dense_outputs = self._outputs(dense=True)
-        return self._dense_outputs
+        return self._record.outputs if self._record else self._outputs(dense=True)
 
     def inputs(self, batch: int, *, dense: bool = False) -> Tensor:
         """The block's inputs [batch, seqlen, hidden] on a calibration batch, with `dense` in the dense model."""
@@ -319,8 +302,7 @@ class BlockView:
         Raises PrunebenchError if the forward pass does not call a linear.
         """
         linears = list(self.full_names)
-        # The fused kernels of GPUs sum in any order in the backward pass: the same job would not give the same bits.
-        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), probing(self._module, linears) as probes:
+        with torch.enable_grad(), repeatable_attention(), probing(self._module, linears) as probes:
             value = loss(self.forward(batch, dense=True, row=row))
             if uncalled := [linear for linear in linears if linear not in probes]:
                 raise PrunebenchError(
@@ -387,20 +369,15 @@ class BlockView:
                 check_statistic(statistics[site.name], [self.full_names[linear] for linear in site.linears])
         return statistics
 
+    @property
+    def _recorded(self) -> DenseRecord:
+        if self._record is None:
+            raise PluginMistake("the method looks at the dense model without declaring `dense_stream = True`")
+        return self._record
+
     def _stream(self, dense: bool) -> Activations:
         stream = self._dense if dense else self._activations
         if stream is None:
             missing = "`dense_stream = True`" if dense else "the axis 'calibration' in `uses`"
             raise PluginMistake(f"the method looks at activations without declaring {missing}")
         return stream
-
-
-def _is_sum(total: Tensor, terms: Sequence[Tensor]) -> bool:
-    """Whether each element of `total` is the sum of its `terms`, but for rounding of partial sums in their dtype.
-
-    The states of a few tokens may be a thousand times as large as anything that a block adds to them, so that a norm
-    over all tokens would show nothing but their rounding.
-    """
-    missed = total.float() - sum(term.float() for term in terms)
-    size = total.float().abs() + sum(term.float().abs() for term in terms)
-    return bool((missed.abs() <= torch.finfo(total.dtype).eps * size).all())

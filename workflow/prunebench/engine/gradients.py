@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from prunebench.engine.attention import repeatable_attention
 from prunebench.engine.model import StreamedModel
 from prunebench.runtime.progress import track
 
@@ -38,8 +38,7 @@ def calibration_gradients(model: StreamedModel, tokens: Tensor) -> dict[str, Ten
         for linear in model.family.linears():
             name = model.family.full_name(block, linear)
             squares[name] = _sum_of_squares(whole.get_parameter(f"{name}.weight"))
-    # The fused kernels of GPUs sum in any order in the backward pass: the same job would not give the same bits.
-    with sdpa_kernel(SDPBackend.MATH):
+    with repeatable_attention():
         for window in track(tokens.to(model.device).unbind(), "window"):
             (SCALE * _loss(whole, window)).backward()
     return {name: total.sqrt_().cpu() for name, total in squares.items()}
