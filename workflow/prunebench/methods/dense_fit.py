@@ -126,12 +126,17 @@ class DenseFit(Method):
     sequential = True
     dense_stream = True
 
+    @property
+    def _sensitive(self) -> bool:
+        """Whether an unstructured mask needs sensitivities; that of Wanda takes equally many weights from each row."""
+        return bool(self.params.sensitive and self.params.solver != "wanda")
+
     def cost(self, job: Pruning) -> Cost:
         """Twice SparseGPT's passes, as the dense model's states go along, and the products of the two solvers."""
         assert job.text
         bits = "bfloat16" if job.text.dtype == "bfloat16" else "float32"
         cost = job.with_products(STEPS + self.params.steps + 2, bits).after(job.in_blocks("sparsegpt"))
-        cost = cost.after(job.in_blocks("sensitivity")) if self.params.sensitive else cost
+        cost = cost.after(job.in_blocks("sensitivity")) if self._sensitive else cost
         return cost.solved_in("float32") if self.params.solver == "admm" else cost
 
     def prune_block(
@@ -145,9 +150,8 @@ class DenseFit(Method):
         from prunebench.engine.drift import collect
         from prunebench.engine.sensitivity import sensitivities
 
-        # Other masks take equally many weights from each row.
-        whole = self.params.solver != "wanda" and not pattern.structured
-        counts = sensitivities(block) if self.params.sensitive and whole else {}
+        # An n:m mask takes equally many weights from each row.
+        counts = sensitivities(block) if self._sensitive and not pattern.structured else {}
         weights = {site.name: {linear: block.weight(linear) for linear in site.linears} for site in block.sites}
 
         def summed(site: Site) -> tuple[Drift, Drift]:
