@@ -75,8 +75,8 @@ class DenseFit(Method):
     Cost beside SparseGPT: a forward pass of the dense model, and for a quarter of the windows another, and a backward
     pass; a second product of inputs for each site; for each step of ADMM and of the conjugate gradients one product of
     the weights with a matrix in x in. Forward passes of the pruned model wait at each site while it is pruned, so that
-    there is one. Memory: as SparseGPT, twice, and up to
-    2 GiB each for the dense model's values of a block and for the passes that wait.
+    there is one. Memory: as SparseGPT, twice, and up to 2 GiB each for the dense model's values of a block and for the
+    passes that wait. Before that, a window's backward pass holds a few matrices of heads x tokens x tokens in float32.
 
     Relatives: QEP and GPTAQ correct quantised layers in the same way, and Rethinking Pruning trains blocks on inputs
     and targets of the dense model by gradients.
